@@ -1,0 +1,69 @@
+"""A shelf of items, found by name: one folder, one item (or family of rows) a file.
+
+Every module of the folder whose name does not start with an underscore declares
+``ENTRIES: dict[str, item]``. Adding a file adds its items; nothing else is edited.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar
+
+from bevel.errors import InvalidValue, UnknownName, did_you_mean
+
+T = TypeVar("T")
+
+
+class Catalog(Mapping[str, T], Generic[T]):
+    """Read-only mapping from name to item, filled from a package's modules on first use.
+
+    Args:
+        package: dotted name of the folder, e.g. ``"bevel.kernels"``.
+        kind: what an item is called in messages, e.g. ``"kernel"``.
+
+    Raises:
+        UnknownName: on ``catalog["typo"]``, with the nearest known names.
+    """
+
+    def __init__(self, package: str, kind: str) -> None:
+        self._package = package
+        self._kind = kind
+        self._items: dict[str, T] = {}
+        self._loaded = False
+
+    def _load(self) -> dict[str, T]:
+        if not self._loaded:
+            self._loaded = True
+            folder = importlib.import_module(self._package)
+            for found in pkgutil.iter_modules(folder.__path__):
+                if not found.name.startswith("_"):
+                    module = importlib.import_module(f"{self._package}.{found.name}")
+                    for name, item in module.ENTRIES.items():
+                        self.register(name, item)
+        return self._items
+
+    def register(self, name: str, item: T) -> T:
+        """Put a user's own ``item`` on the shelf under ``name`` and return it."""
+        if name in self._load():
+            raise InvalidValue(f"{self._kind} names are unique; {name!r} is taken. Choose another name.")
+        if not name.isidentifier() or name != name.lower():
+            raise InvalidValue(f"a {self._kind} name is a lower-case identifier; got {name!r}.")
+        self._items[name] = item
+        return item
+
+    def __getitem__(self, name: str) -> T:
+        items = self._load()
+        if not isinstance(name, str) or name not in items:
+            raise UnknownName(f"unknown {self._kind} {name!r}; {did_you_mean(str(name), items)}")
+        return items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._load()))
+
+    def __len__(self) -> int:
+        return len(self._load())
+
+    def __repr__(self) -> str:
+        return f"Catalog({self._kind}: {', '.join(self)})"

@@ -1,0 +1,96 @@
+"""The functions behind the two papers' modules."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from bevel.errors import InvalidValue, did_you_mean
+from bevel.family import Family, Slot, lift
+from bevel.kernel import KERNELS, SHARP, Kernel
+from bevel.ops import evaluate
+from bevel.terms import Coefficient, Terms, as_coefficient, as_sharpness
+
+SauForm = Literal["published", "exact", "centred"]
+
+
+def as_form(form: str) -> SauForm:
+    """Check the name of one of SAU's three forms."""
+    for known in get_args(SauForm):
+        if form == known:
+            result: SauForm = known
+            return result
+    raise InvalidValue(f"SAU's form is one of its three; got {form!r}; {did_you_mean(str(form), get_args(SauForm))}")
+
+
+def sau_family(alpha: Slot, n: Slot, form: SauForm, *, log_n: bool = False) -> Family:
+    """SAU: ``left = α``, ``jump = 1 − α``, and the tail that its form adds to the convolution.
+
+    The paper prints the Gaussian term without its factor 1 − α, i.e. the convolution plus ``α·w·φ(nx)``.
+    """
+    c0: Slot = alpha if form == "published" else 0.0
+    c1 = 1.0 if form == "centred" else 0.0
+    terms: Terms[Slot] = Terms(alpha, 0.0, (0.0,), (1 - alpha,), (0.0,), (c0,), (c1,), gate=form == "centred")
+    return Family(terms, KERNELS["gaussian"], n, log_n)
+
+
+def frelu_family(positive: Slot, negative: Slot, kernel: Kernel, n: Slot, *, log_n: bool = False) -> Family:
+    """FReLU smoothed by any kernel: ``left = negative``, ``jump = positive − negative``."""
+    terms: Terms[Slot] = Terms(negative, 0.0, (0.0,), (positive - negative,), (0.0,), (0.0,), (0.0,))
+    return Family(terms, kernel, n, log_n)
+
+
+def sau(
+    x: Tensor,
+    alpha: Coefficient = 0.15,
+    n: Coefficient = 20000.0,
+    form: str = "published",
+    *,
+    dim: int = 1,
+    backend: str = "auto",
+) -> Tensor:
+    """SAU (Biswas et al., ECCV 2022): Leaky ReLU smoothed by a Gaussian of width ``1/n``.
+
+    ``published`` is the paper's printed formula ``√(2/π)·e/(2n) + (1+α)/2·x + (1−α)/2·x·erf(nx/√2)`` with
+    ``e = exp(−n²x²/2)``; ``exact`` is the true convolution, smaller by ``(α/n)·φ(nx)``; ``centred`` has ``x·e`` for
+    ``e`` and passes through zero.
+
+    Args:
+        x: float64, float32, bfloat16 or float16, any shape; the result has its shape and dtype.
+        alpha: slope for x ≪ 0; a number, or a 1-D tensor of length one or one per channel along ``dim``.
+        n: sharpness, finite and > 0; a number or such a tensor.
+        form: ``published``, ``exact`` or ``centred``.
+        dim: channel axis of per-channel tensors.
+        backend: as in :func:`bevel.smooth`.
+
+    Raises:
+        InvalidValue: for a bad form, alpha, n, dtype or channel count.
+    """
+    (a, sharpness), tensors = lift((as_coefficient(alpha, "alpha"), as_sharpness(n)))
+    return evaluate(x, sau_family(a, sharpness, as_form(form)), tensors, dim, backend)
+
+
+def frelu(
+    x: Tensor,
+    positive: Coefficient = 1.0,
+    negative: Coefficient = 0.01,
+    *,
+    dim: int = 1,
+    backend: str = "auto",
+) -> Tensor:
+    """Fully parametric ReLU (Varshney & Singh, SIViP 2021): ``positive·x`` for x > 0, ``negative·x`` otherwise.
+
+    Not Funnel ReLU (Ma et al. 2020) nor Flexible ReLU (Qiu et al. 2018), which share the abbreviation.
+
+    Args:
+        x: float64, float32, bfloat16 or float16, any shape; the result has its shape and dtype.
+        positive, negative: slopes; numbers, or 1-D tensors of length one or one per channel along ``dim``.
+        dim: channel axis of per-channel tensors.
+        backend: as in :func:`bevel.smooth`.
+
+    Raises:
+        InvalidValue: for bad slopes, dtype or channel count.
+    """
+    (a, b), tensors = lift((as_coefficient(positive, "positive"), as_coefficient(negative, "negative")))
+    return evaluate(x, frelu_family(a, b, SHARP, 1.0), tensors, dim, backend)

@@ -1,0 +1,142 @@
+"""Approximate identities: what a kernel is.
+
+A kernel is an even density of unit mass on its standard variable ``u``. Everything the engine needs of it are
+three closed forms on the half line ``v = |u| >= 0``::
+
+    density(v)  = pdf(v)
+    survival(v) = ∫_v^∞ pdf(s) ds            = cdf(-v)
+    excess(v)   = ∫_v^∞ (s - v) pdf(s) ds    = ramp(-v)
+
+They are all positive and decay, so nothing is ever formed as a difference of large numbers: the textbook's
+``ramp(u) = u·cdf(u) + tail(u)`` loses every digit for u far below zero, ``max(u, 0) + excess(|u|)`` loses none.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from bevel.catalog import Catalog
+
+
+class Kernel(abc.ABC):
+    """An approximate identity in standard form; ``width = 1/n`` scales it as ``n·pdf(n·x)``.
+
+    Subclasses give :meth:`density`, :meth:`survival` and :meth:`excess` for ``v >= 0`` as differentiable
+    elementwise torch operations that keep shape and dtype (float32 or float64).
+
+    Attributes:
+        name: its name in ``bevel.KERNELS``.
+        formula: the density as a person would write it.
+        reach: from ``v >= reach`` on, all three forms are zero (compact kernels: 1; others: where float64
+            underflows; ``inf`` when it never does). The engine clamps ``v`` to it.
+        compact: whether the kernel vanishes outside ``[-1, 1]``.
+        has_moment: whether the first absolute moment is finite; without one a ramp cannot be smoothed.
+        relu_name: the established name of ReLU convolved with this kernel, or "".
+    """
+
+    name: str = ""
+    formula: str = ""
+    reach: float = math.inf
+    compact: bool = False
+    has_moment: bool = True
+    relu_name: str = ""
+
+    @abc.abstractmethod
+    def density(self, v: Tensor) -> Tensor:
+        """The density at ``v >= 0``; zero at ``v = reach``."""
+
+    @abc.abstractmethod
+    def survival(self, v: Tensor) -> Tensor:
+        """The mass beyond ``v >= 0``: from 1/2 at 0 down to 0."""
+
+    @abc.abstractmethod
+    def excess(self, v: Tensor) -> Tensor:
+        """The integral of :meth:`survival` beyond ``v >= 0``: from :attr:`gap` at 0 down to 0."""
+
+    def moment(self, v: Tensor) -> Tensor:
+        """``∫_v^∞ s pdf(s) ds`` for ``v >= 0``; override where a shorter closed form exists."""
+        return self.excess(v) + v * self.survival(v)
+
+    @final
+    def _half(self, u: Tensor) -> Tensor:
+        v = torch.where(u > 0, u, -u)
+        return v.clamp(max=min(self.reach, torch.finfo(u.dtype).max))
+
+    @final
+    def pdf(self, u: Tensor) -> Tensor:
+        """Density at any real ``u``."""
+        return self.density(self._half(u))
+
+    @final
+    def pdf_slope(self, u: Tensor) -> Tensor:
+        """Derivative of :meth:`pdf` at any real ``u`` (one-sided at a kink of the density)."""
+        v = self._half(u)
+        slope: Tensor = torch.func.jvp(self.density, (v,), (torch.ones_like(v),))[1]
+        return torch.where(u.abs() < self.reach, torch.where(u > 0, slope, -slope), torch.zeros_like(u))
+
+    @final
+    def cdf(self, u: Tensor) -> Tensor:
+        """Distribution function at any real ``u``; relative accuracy in the lower tail."""
+        s = self.survival(self._half(u))
+        return torch.where(u > 0, 1 - s, s)
+
+    @final
+    def tail(self, u: Tensor) -> Tensor:
+        """Tail moment ``-∫_{-∞}^u s pdf(s) ds``: even and positive."""
+        return self.moment(self._half(u))
+
+    @final
+    def ramp(self, u: Tensor) -> Tensor:
+        """ReLU convolved with the kernel, ``u·cdf(u) + tail(u)``, without that formula's cancellation."""
+        return torch.where(u > 0, u, torch.zeros_like(u)) + self.excess(self._half(u))
+
+    @property
+    def gap(self) -> float:
+        """``tail(0)``: the largest distance between ReLU and ReLU * kernel at width 1, reached at the kink."""
+        return float(self.excess(torch.zeros((), dtype=torch.float64)))
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """A kernel of the shelf is copied and pickled by its name, so that it stays the one object."""
+        if self is SHARP or KERNELS.get(self.name) is self:
+            return _by_name, (self.name,)
+        return super().__reduce__()
+
+
+class Sharp(Kernel):
+    """The limit n → ∞, a unit point mass: smoothing with it changes nothing. Not on the shelf: it has no density."""
+
+    name = "sharp"
+    formula = "δ(u)"
+    reach = 0.0
+    compact = True
+
+    def density(self, v: Tensor) -> Tensor:
+        return torch.zeros_like(v)
+
+    def survival(self, v: Tensor) -> Tensor:
+        return torch.zeros_like(v)
+
+    def excess(self, v: Tensor) -> Tensor:
+        return torch.zeros_like(v)
+
+
+SHARP = Sharp()
+
+KERNELS: Catalog[Kernel] = Catalog("bevel.kernels", "kernel")
+
+
+def _by_name(name: str) -> Kernel:
+    return SHARP if name == SHARP.name else KERNELS[name]
+
+
+def as_kernel(kernel: str | Kernel) -> Kernel:
+    """A kernel from its name or itself."""
+    return kernel if isinstance(kernel, Kernel) else KERNELS[kernel]

@@ -1,0 +1,1 @@
+"""One approximate identity a file."""

@@ -1,0 +1,26 @@
+"""The biweight (quartic) kernel: compact and once continuously differentiable."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bevel.kernel import Kernel
+
+
+class Biweight(Kernel):
+    name = "biweight"
+    formula = "15/16·(1 - u²)² on (-1, 1)"
+    reach = 1.0
+    compact = True
+
+    def density(self, v: Tensor) -> Tensor:
+        return 15 / 16 * (1 - v) ** 2 * (1 + v) ** 2
+
+    def survival(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 3 * (8 + v * (9 + 3 * v)) / 16
+
+    def excess(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 4 * (5 + v * (4 + v)) / 32
+
+
+ENTRIES = {"biweight": Biweight()}

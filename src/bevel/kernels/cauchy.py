@@ -1,0 +1,32 @@
+"""The Cauchy density: on the shelf to smooth pure steps, refused for anything with a ramp."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bevel.errors import InvalidValue
+from bevel.kernel import Kernel
+
+
+class Cauchy(Kernel):
+    name = "cauchy"
+    formula = "1 / (π(1+u²))"
+    has_moment = False
+
+    def density(self, v: Tensor) -> Tensor:
+        return 1 / (math.pi * (1 + v * v))
+
+    def survival(self, v: Tensor) -> Tensor:
+        return torch.atan2(v.new_ones(()), v) / math.pi
+
+    def excess(self, v: Tensor) -> Tensor:
+        raise InvalidValue(
+            "a ramp needs a kernel with a finite first moment; the Cauchy density has none, so its convolution with a "
+            "ramp is infinite. Use 'student' for heavy tails, or keep 'cauchy' for pure steps."
+        )
+
+
+ENTRIES = {"cauchy": Cauchy()}

@@ -1,0 +1,27 @@
+"""Epanechnikov's parabola, the kernel of least variance at a given roughness."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bevel.kernel import Kernel
+
+
+class Epanechnikov(Kernel):
+    name = "epanechnikov"
+    formula = "¾(1 - u²) on (-1, 1)"
+    reach = 1.0
+    compact = True
+    relu_name = "S-ReLU"
+
+    def density(self, v: Tensor) -> Tensor:
+        return 0.75 * (1 - v) * (1 + v)
+
+    def survival(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 2 * (2 + v) / 4
+
+    def excess(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 3 * (3 + v) / 16
+
+
+ENTRIES = {"epanechnikov": Epanechnikov()}

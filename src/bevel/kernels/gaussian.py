@@ -1,0 +1,34 @@
+"""The Gaussian: the approximate identity of the SAU paper (Biswas et al. 2022)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bevel.kernel import Kernel
+
+
+class Gaussian(Kernel):
+    name = "gaussian"
+    formula = "exp(-u²/2) / √(2π)"
+    reach = 39.0  # exp(-39²/2) is zero in float64
+    relu_name = "SAU's function"
+
+    def density(self, v: Tensor) -> Tensor:
+        return torch.exp(-0.5 * v * v) * (1 / math.sqrt(2 * math.pi))
+
+    def survival(self, v: Tensor) -> Tensor:
+        return 0.5 * torch.erfc(v * math.sqrt(0.5))
+
+    def excess(self, v: Tensor) -> Tensor:
+        # φ(v) - v·Q(v) with Q(v) = φ(v)·√(π/2)·erfcx(v/√2): the bracket stays of order 1/v², no underflow before φ's.
+        ratio: Tensor = torch.special.erfcx(v * math.sqrt(0.5))
+        return self.density(v) * (1 - v * math.sqrt(math.pi / 2) * ratio)
+
+    def moment(self, v: Tensor) -> Tensor:
+        return self.density(v)
+
+
+ENTRIES = {"gaussian": Gaussian()}

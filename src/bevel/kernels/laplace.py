@@ -1,0 +1,26 @@
+"""The Laplace density: all three forms are one exponential."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bevel.kernel import Kernel
+
+
+class Laplace(Kernel):
+    name = "laplace"
+    formula = "exp(-|u|) / 2"
+    reach = 746.0  # exp(-746) is zero in float64
+
+    def density(self, v: Tensor) -> Tensor:
+        return 0.5 * torch.exp(-v)
+
+    def survival(self, v: Tensor) -> Tensor:
+        return 0.5 * torch.exp(-v)
+
+    def excess(self, v: Tensor) -> Tensor:
+        return 0.5 * torch.exp(-v)
+
+
+ENTRIES = {"laplace": Laplace()}

@@ -1,0 +1,27 @@
+"""The logistic density: it turns ReLU into Softplus."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bevel.kernel import Kernel
+
+
+class Logistic(Kernel):
+    name = "logistic"
+    formula = "σ(u)·σ(-u)"
+    reach = 746.0  # exp(-746) is zero in float64
+    relu_name = "Softplus"
+
+    def density(self, v: Tensor) -> Tensor:
+        return torch.sigmoid(v) * torch.sigmoid(-v)
+
+    def survival(self, v: Tensor) -> Tensor:
+        return torch.sigmoid(-v)
+
+    def excess(self, v: Tensor) -> Tensor:
+        return torch.log1p(torch.exp(-v))
+
+
+ENTRIES = {"logistic": Logistic()}

@@ -1,0 +1,34 @@
+"""Student's t with two degrees of freedom, scaled: it turns ReLU into Squareplus (and Leaky ReLU into SMU-1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bevel.kernel import Kernel
+
+
+def _hypot1(v: Tensor) -> Tensor:
+    return torch.hypot(v, v.new_ones(()))  # √(1+v²) without overflow
+
+
+class Student(Kernel):
+    name = "student"
+    formula = "(1+u²)^(-3/2) / 2"
+    relu_name = "Squareplus, SMU-1"
+
+    def density(self, v: Tensor) -> Tensor:
+        return 0.5 * _hypot1(v) ** -3
+
+    def survival(self, v: Tensor) -> Tensor:
+        h = _hypot1(v)
+        return 0.5 / (h * (h + v))  # = (1 - v/h)/2, without the difference
+
+    def excess(self, v: Tensor) -> Tensor:
+        return 0.5 / (_hypot1(v) + v)  # = (h - v)/2
+
+    def moment(self, v: Tensor) -> Tensor:
+        return 0.5 / _hypot1(v)
+
+
+ENTRIES = {"student": Student()}

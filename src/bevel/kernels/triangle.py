@@ -1,0 +1,26 @@
+"""The triangle (a box convolved with itself)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bevel.kernel import Kernel
+
+
+class Triangle(Kernel):
+    name = "triangle"
+    formula = "1 - |u| on (-1, 1)"
+    reach = 1.0
+    compact = True
+
+    def density(self, v: Tensor) -> Tensor:
+        return 1 - v
+
+    def survival(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 2 / 2
+
+    def excess(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 3 / 6
+
+
+ENTRIES = {"triangle": Triangle()}

@@ -1,0 +1,176 @@
+"""Kinked functions as values.
+
+A piecewise linear function is numbers: ``f(x) = left·x + offset + Σ jumpᵢ·relu(x − knotᵢ) + Σ stepᵢ·[x > knotᵢ]``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bevel.errors import InvalidValue, UnknownName, did_you_mean
+from bevel.kernel import SHARP
+from bevel.terms import Coefficient, Formulas, Terms, as_coefficient, is_zero
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class PiecewiseLinear:
+    """``f(x) = left·x + offset + Σ jumpᵢ·relu(x − knotᵢ) + Σ stepᵢ·[x > knotᵢ]``.
+
+    Args:
+        left: slope left of all knots.
+        offset: value of that leftmost line at 0.
+        knots: where f is kinked or jumps, strictly increasing.
+        jumps: change of slope at each knot (default: none).
+        steps: change of value at each knot (default: none).
+
+    Every number may be a 1-D floating tensor instead (length one, or one value per channel) and then has a gradient
+    in :func:`bevel.smooth`. Tensors are checked for shape, not for value: reading them would stall an accelerator.
+
+    Raises:
+        InvalidValue: for NaN or infinite numbers, unsorted or repeated knots, or lists of different lengths.
+    """
+
+    left: Coefficient
+    offset: Coefficient
+    knots: tuple[Coefficient, ...]
+    jumps: tuple[Coefficient, ...]
+    steps: tuple[Coefficient, ...]
+
+    def __init__(
+        self,
+        left: Coefficient = 0.0,
+        offset: Coefficient = 0.0,
+        knots: Iterable[Coefficient] = (),
+        jumps: Iterable[Coefficient] | None = None,
+        steps: Iterable[Coefficient] | None = None,
+    ) -> None:
+        knots = _coefficients(knots, "knots")
+        jumps = (0.0,) * len(knots) if jumps is None else _coefficients(jumps, "jumps")
+        steps = (0.0,) * len(knots) if steps is None else _coefficients(steps, "steps")
+        for name, values in (("jumps", jumps), ("steps", steps)):
+            if len(values) != len(knots):
+                raise InvalidValue(f"{name} needs one entry per knot ({len(knots)}); got {len(values)}.")
+        fixed = [k for k in knots if isinstance(k, float)]
+        if any(b <= a for a, b in itertools.pairwise(fixed)):
+            raise InvalidValue(f"knots must be strictly increasing; got {fixed}. Sort them and merge repeated ones.")
+        object.__setattr__(self, "left", as_coefficient(left, "left"))
+        object.__setattr__(self, "offset", as_coefficient(offset, "offset"))
+        object.__setattr__(self, "knots", knots)
+        object.__setattr__(self, "jumps", jumps)
+        object.__setattr__(self, "steps", steps)
+
+    @property
+    def terms(self) -> Terms[Coefficient]:
+        """The engine's description of f, with no corrections to its convolution."""
+        none: tuple[Coefficient, ...] = (0.0,) * len(self.knots)
+        return Terms(self.left, self.offset, self.knots, self.jumps, self.steps, c0=none, c1=none)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether any knot changes the value (a tensor counts as changing it)."""
+        return not all(is_zero(s) for s in self.steps)
+
+    def __call__(self, x: Tensor, dim: int = 1) -> Tensor:
+        """The kinked function itself at a float32 or float64 ``x``; at a knot the left branch, as torch's ReLU does."""
+        return Formulas(x, self.terms, SHARP, 1.0, dim).value()
+
+
+def _coefficients(values: Iterable[Coefficient], name: str) -> tuple[Coefficient, ...]:
+    if isinstance(values, Tensor) or not isinstance(values, Iterable):
+        raise InvalidValue(f"{name} must be a sequence with one entry per knot; got {values!r}. Wrap it in a list.")
+    return tuple(as_coefficient(v, f"{name}[{i}]") for i, v in enumerate(values))
+
+
+def relu() -> PiecewiseLinear:
+    """max(x, 0)."""
+    return PiecewiseLinear(knots=(0.0,), jumps=(1.0,))
+
+
+def leaky_relu(alpha: Coefficient = 0.01) -> PiecewiseLinear:
+    """x for x > 0, alpha·x otherwise."""
+    return frelu(1.0, alpha)
+
+
+def frelu(positive: Coefficient = 1.0, negative: Coefficient = 0.01) -> PiecewiseLinear:
+    """positive·x for x > 0, negative·x otherwise (fully parametric ReLU; not Funnel or Flexible ReLU)."""
+    positive, negative = as_coefficient(positive, "positive"), as_coefficient(negative, "negative")
+    return PiecewiseLinear(left=negative, knots=(0.0,), jumps=(positive - negative,))
+
+
+def hardtanh(low: float = -1.0, high: float = 1.0) -> PiecewiseLinear:
+    """x clipped to [low, high]."""
+    return PiecewiseLinear(offset=low, knots=(low, high), jumps=(1.0, -1.0))
+
+
+def relu6() -> PiecewiseLinear:
+    """x clipped to [0, 6]."""
+    return hardtanh(0.0, 6.0)
+
+
+def absolute() -> PiecewiseLinear:
+    """|x|."""
+    return PiecewiseLinear(left=-1.0, knots=(0.0,), jumps=(2.0,))
+
+
+def hard_sigmoid() -> PiecewiseLinear:
+    """x/6 + 1/2 clipped to [0, 1]."""
+    return PiecewiseLinear(knots=(-3.0, 3.0), jumps=(1 / 6, -1 / 6))
+
+
+def soft_shrink(lam: float = 0.5) -> PiecewiseLinear:
+    """x moved towards zero by lam > 0, and zero within lam of it."""
+    if not lam > 0:
+        raise InvalidValue(f"lam must be > 0; got {lam!r}.")
+    return PiecewiseLinear(left=1.0, offset=lam, knots=(-lam, lam), jumps=(-1.0, 1.0))
+
+
+def step() -> PiecewiseLinear:
+    """1 for x > 0, 0 otherwise."""
+    return PiecewiseLinear(knots=(0.0,), steps=(1.0,))
+
+
+FUNCTIONS: dict[str, Callable[..., PiecewiseLinear]] = {
+    f.__name__: f for f in (relu, leaky_relu, frelu, hardtanh, relu6, absolute, hard_sigmoid, soft_shrink, step)
+}
+"""The named kinked functions, as spec strings name them."""
+
+
+def named(name: str) -> PiecewiseLinear:
+    """A kinked function from its name and numbers: ``"relu6"``, ``"leaky_relu(0.1)"``, ``"hardtanh(low=0,high=2)"``.
+
+    Raises:
+        UnknownName: for a name that is not in ``FUNCTIONS``.
+        InvalidValue: for arguments it does not take.
+    """
+    head, bracket, rest = name.strip().partition("(")
+    if head not in FUNCTIONS:
+        raise UnknownName(f"unknown kinked function {head!r}; {did_you_mean(head, FUNCTIONS)}")
+    if bracket and not rest.endswith(")"):
+        raise InvalidValue(f"a kinked function's arguments stand in one pair of brackets; got {name!r}.")
+    positional: list[float] = []
+    keywords: dict[str, float] = {}
+    for argument in filter(None, rest[:-1].split(",") if bracket else ()):
+        key, equals, text = argument.rpartition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            raise InvalidValue(f"arguments of {head!r} are numbers; got {text!r}.") from None
+        if equals:
+            keywords[key.strip()] = value
+        else:
+            positional.append(value)
+    signature = inspect.signature(FUNCTIONS[head])
+    try:
+        signature.bind(*positional, **keywords)
+    except TypeError:
+        takes = ", ".join(signature.parameters) or "no arguments"
+        raise InvalidValue(f"{head!r} takes {takes}; got {name!r}.") from None
+    return FUNCTIONS[head](*positional, **keywords)
+
+
+__all__ = [*FUNCTIONS, "FUNCTIONS", "Coefficient", "PiecewiseLinear", "named"]

@@ -1,0 +1,38 @@
+"""Activation modules. ``bevel.ACTIVATIONS`` holds them all by name; a new one is a new file in this folder."""
+
+from bevel.catalog import Catalog
+from bevel.nn._base import Activation, Entry, FormulaActivation
+from bevel.nn.erfact import ErfAct, Pserf
+from bevel.nn.frelu import FReLU
+from bevel.nn.mollified import Mollified
+from bevel.nn.pau import PAU
+from bevel.nn.sau import SAU
+from bevel.nn.smooth_frelu import SmoothFReLU
+from bevel.nn.smu import SMU, SMU1
+from bevel.nn.softplus_gated import EIS2, TanhSoft1
+from bevel.nn.squareplus import SmeLU, Squareplus
+from bevel.nn.swish import ACONC, Swish
+
+ACTIVATIONS: Catalog[Entry] = Catalog("bevel.nn", "activation")
+
+__all__ = [
+    "ACONC",
+    "ACTIVATIONS",
+    "EIS2",
+    "PAU",
+    "SAU",
+    "SMU",
+    "SMU1",
+    "Activation",
+    "Entry",
+    "ErfAct",
+    "FReLU",
+    "FormulaActivation",
+    "Mollified",
+    "Pserf",
+    "SmeLU",
+    "SmoothFReLU",
+    "Squareplus",
+    "Swish",
+    "TanhSoft1",
+]

@@ -1,0 +1,74 @@
+"""Smoothed ReLUs with established names: Squareplus (student kernel) and SmeLU (box kernel)."""
+
+from __future__ import annotations
+
+import math
+
+from bevel.errors import InvalidValue
+from bevel.family import Family
+from bevel.functional import frelu_family
+from bevel.kernel import KERNELS
+from bevel.nn._base import Activation, Entry
+
+
+def _positive(value: float, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise InvalidValue(f"{name} must be finite and > 0; got {value!r}.")
+    return float(value)
+
+
+def _relu_family(kernel: str, n: float) -> Family:
+    return frelu_family(1.0, 0.0, KERNELS[kernel], n)
+
+
+class Squareplus(Activation):
+    """``(x + √(x² + b))/2``: ReLU * student at width √b.
+
+    Args:
+        b: squared width, finite and > 0.
+        inplace: accepted and ignored.
+    """
+
+    def __init__(self, b: float = 4.0, inplace: bool = False) -> None:
+        super().__init__(1, 1)
+        self.b = _positive(b, "b")
+        self.family = _relu_family("student", 1 / math.sqrt(self.b))
+
+    def extra_repr(self) -> str:
+        return f"b={self.b:g}"
+
+
+class SmeLU(Activation):
+    """0 below −β, ``(x+β)²/(4β)`` on [−β, β], x above: ReLU * box at width β.
+
+    Args:
+        beta: width, finite and > 0.
+        inplace: accepted and ignored.
+    """
+
+    def __init__(self, beta: float = 2.0, inplace: bool = False) -> None:
+        super().__init__(1, 1)
+        self.beta = _positive(beta, "beta")
+        self.family = _relu_family("box", 1 / self.beta)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta:g}"
+
+
+ENTRIES = {
+    "squareplus": Entry(
+        factory=Squareplus,
+        formula="(x + √(x² + b))/2",
+        summary="Squareplus: ReLU * student",
+        citations=("Barron: Squareplus: A Softplus-Like Algebraic Rectifier. 2021, arXiv:2112.11687",),
+    ),
+    "smelu": Entry(
+        factory=SmeLU,
+        formula="0 | (x+β)²/(4β) on [−β, β] | x",
+        summary="SmeLU: ReLU * box",
+        citations=(
+            "Shamir, Lin: Real World Large Scale Recommendation Systems Reproducibility and Smooth Activations. "
+            "2022, arXiv:2202.06499",
+        ),
+    ),
+}

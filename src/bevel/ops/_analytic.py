@@ -1,0 +1,60 @@
+"""Backend ``analytic``: plain torch forward, hand-written backward from the saved input alone, on any device.
+
+Its backward is made of differentiable torch operations, so it is also what second derivatives of every other backend
+are taken through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bevel.family import Family
+from bevel.terms import along
+
+
+def unavailable() -> str | None:
+    return None
+
+
+def refuses(family: Family, x: Tensor) -> str | None:
+    return None
+
+
+def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    return family.formulas(x, parameters, dim).value().to(x.dtype)
+
+
+def backward(
+    family: Family, dim: int, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    at = family.formulas(x, parameters, dim)
+    g = g.to(at.x.dtype)
+    out: list[Tensor | None] = [(g * at.slope()).to(x.dtype) if needs[0] else None]
+    for index, parameter in enumerate(parameters):
+        out.append(_reduce(g * family.partial(at, index), parameter, dim) if needs[1 + index] else None)
+    return out
+
+
+def _reduce(elementwise: Tensor, parameter: Tensor, dim: int) -> Tensor:
+    """Sum to the parameter's own shape: over everything, or over everything but the channel axis."""
+    if parameter.numel() == 1:
+        return elementwise.sum().reshape(1).to(parameter.dtype)
+    others = [d for d in range(elementwise.dim()) if d != dim]
+    return (elementwise.sum(others) if others else elementwise).to(parameter.dtype)
+
+
+def tangent(
+    family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor], tangents: Sequence[Tensor | None]
+) -> Tensor:
+    """Forward-mode derivative: partials times the tangents of (x, *parameters)."""
+    at = family.formulas(x, parameters, dim)
+    total = torch.zeros_like(at.x)
+    if tangents[0] is not None:
+        total = total + at.slope() * tangents[0].to(at.x.dtype)
+    for index, t in enumerate(tangents[1:]):
+        if t is not None:
+            total = total + family.partial(at, index) * along(t, at.x, dim)
+    return total.to(x.dtype)

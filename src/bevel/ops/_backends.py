@@ -1,0 +1,93 @@
+"""Which backends exist, which can be used here, and which one ``auto`` takes.
+
+A backend is a module of this folder; :class:`Backend` says what it has. ``reference`` is apart: the composed formulas
+under plain autograd, with no backward of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from bevel.errors import BackendUnavailable, UnknownName, did_you_mean
+from bevel.family import Family
+
+NAMES = ("reference", "analytic")
+AUTO = ("analytic",)  # the order in which "auto" asks
+
+
+class Backend(Protocol):
+    """What a backend module has. ``x`` is a checked tensor, ``parameters`` are 1-D, of length one or ``x.shape[dim]``."""
+
+    def unavailable(self) -> str | None:
+        """The reason it cannot be used on this machine, else None."""
+
+    def refuses(self, family: Family, x: Tensor) -> str | None:
+        """The reason it cannot take this input, else None."""
+
+    def forward(self, family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        """The function at x: x's shape, dtype and, where dense, strides."""
+
+    def backward(
+        self, family: Family, dim: int, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool]
+    ) -> list[Tensor | None]:
+        """Gradients of (x, *parameters), None where ``needs`` is False."""
+
+
+@functools.cache
+def load(name: str) -> Backend:
+    """A backend by name, imported on first use; raises ``BackendUnavailable`` with the reason."""
+    if name not in NAMES or name == "reference":
+        raise UnknownName(f"unknown backend {name!r}; {did_you_mean(name, ('auto', *NAMES))}")
+    module = cast(Backend, importlib.import_module(f"bevel.ops._{name}"))
+    reason = module.unavailable()
+    if reason is not None:
+        raise BackendUnavailable(f"backend {name!r} cannot be used here: {reason}")
+    return module
+
+
+def backends() -> dict[str, str | None]:
+    """Every backend: None where it can be used on this machine, else the reason why not."""
+    found: dict[str, str | None] = {"reference": None}
+    for name in NAMES[1:]:
+        try:
+            load(name)
+            found[name] = None
+        except BackendUnavailable as error:
+            found[name] = str(error).split(": ", 1)[1]
+    return found
+
+
+def choose(name: str, family: Family, x: Tensor) -> Backend | None:
+    """The backend to call, None for the reference. Only ``auto`` may fall back; a named one works or says why not."""
+    if name == "reference":
+        return None
+    if name != "auto":
+        backend = load(name)
+        reason = backend.refuses(family, x)
+        if reason is not None:
+            raise BackendUnavailable(f"backend {name!r} cannot take this input: {reason}")
+        return backend
+    if needs_composed():
+        return None
+    for candidate in AUTO:
+        try:
+            backend = load(candidate)
+        except BackendUnavailable:
+            continue
+        if backend.refuses(family, x) is None:
+            return backend
+    return None
+
+
+def needs_composed() -> bool:
+    """Whether something traces through us (compile, export, jit, torch.func): then only plain torch operations do."""
+    private: Any = torch._C
+    return torch.compiler.is_compiling() or bool(
+        private._get_tracing_state() or private._are_functorch_transforms_active()
+    )

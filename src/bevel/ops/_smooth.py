@@ -1,0 +1,116 @@
+"""``smooth``: validate, find the channel layout, pick a backend, and one ``autograd.Function`` for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bevel.errors import InvalidValue
+from bevel.family import Family, lift
+from bevel.kernel import Kernel, as_kernel
+from bevel.kinked import PiecewiseLinear
+from bevel.ops import _analytic
+from bevel.ops._backends import Backend, choose
+from bevel.terms import Coefficient, as_sharpness
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def smooth(
+    x: Tensor,
+    f: PiecewiseLinear,
+    kernel: str | Kernel = "gaussian",
+    n: Coefficient = 1.0,
+    backend: str = "auto",
+    dim: int = 1,
+) -> Tensor:
+    """``f`` convolved with ``n·pdf(n·x)``, elementwise, with gradients by ``x`` and every coefficient that is a tensor.
+
+    Args:
+        x: any shape and strides; float64, float32, bfloat16 or float16. Arithmetic is float64 for float64, else
+            float32; the result has x's dtype.
+        f: a kinked function.
+        kernel: a kernel or its name in ``bevel.KERNELS``.
+        n: sharpness, finite and > 0; the smoothing width is 1/n.
+        backend: ``auto``, or a name in ``bevel.backends()``, which then works or says why not.
+        dim: the channel axis of per-channel coefficients; unused when all have length one.
+
+    Raises:
+        InvalidValue: for a bad dtype, sharpness, kernel or channel count.
+        BackendUnavailable: if a backend asked for by name cannot be used.
+    """
+    kernel = as_kernel(kernel)
+    f.terms.check(kernel)
+    (sharpness, *slots), tensors = lift((as_sharpness(n), *f.terms.flat()))
+    return evaluate(x, Family(f.terms.with_flat(slots), kernel, sharpness), tensors, dim, backend)
+
+
+def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int = 1, backend: str = "auto") -> Tensor:
+    """A family of functions at given parameters: what :func:`smooth` and every module of the engine call.
+
+    Args:
+        x: as in :func:`smooth`.
+        family: well-formed coefficients as expressions of the parameters.
+        parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``.
+        dim, backend: as in :func:`smooth`.
+    """
+    if x.dtype not in DTYPES:
+        raise InvalidValue(f"x must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert it first.")
+    axis = _channel_axis(x, parameters, dim)
+    chosen = choose(backend, family, x)
+    if chosen is None:
+        return family.formulas(x, parameters, axis).value().to(x.dtype)
+    result: Tensor = _Smooth.apply(x, family, chosen, axis, *parameters)
+    return result
+
+
+def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
+    """``dim`` counted from the front (0 when all is shared), after checking that x has that many channels there."""
+    counts = {p.numel() for p in parameters} - {1}
+    if not counts:
+        return 0
+    if not -x.dim() <= dim < x.dim():
+        raise InvalidValue(
+            f"per-channel coefficients need an x with axis dim={dim}; got shape {tuple(x.shape)}. Give another dim, or "
+            "one shared coefficient (num_parameters=1)."
+        )
+    if counts != {x.shape[dim]}:
+        raise InvalidValue(
+            f"x must have as many channels along dim={dim} as there are coefficients ({sorted(counts)}); got shape "
+            f"{tuple(x.shape)}. Set num_parameters to the channel count, or dim to the channel axis."
+        )
+    return dim % x.dim()
+
+
+class _Smooth(torch.autograd.Function):
+    """Saves x and the small parameters; one backend call gives dx and all their gradients."""
+
+    @staticmethod
+    def forward(x: Tensor, family: Family, backend: Backend, dim: int, *parameters: Tensor) -> Tensor:
+        return backend.forward(family, dim, x, parameters)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.family, ctx.backend, ctx.dim, *parameters = inputs
+        ctx.save_for_backward(x, *parameters)
+        ctx.save_for_forward(x, *parameters)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, *parameters = ctx.saved_tensors
+        if g is None:
+            return (None,) * (4 + len(parameters))
+        needs = (ctx.needs_input_grad[0], *ctx.needs_input_grad[4:])
+        # With create_graph the backward is itself differentiated: then it must be made of torch operations.
+        backend = _analytic if torch.is_grad_enabled() else ctx.backend
+        dx, *rest = backend.backward(ctx.family, ctx.dim, g, x, parameters, needs)
+        return (dx, None, None, None, *rest)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        x, *parameters = ctx.saved_tensors
+        return _analytic.tangent(ctx.family, ctx.dim, x, parameters, (tangents[0], *tangents[4:]))

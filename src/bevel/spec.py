@@ -1,0 +1,130 @@
+"""Spec strings: how a person names an activation, ``name:key=value,key=value``."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from bevel.errors import InvalidValue, UnknownName, did_you_mean
+from bevel.nn import ACTIVATIONS
+
+_NOT_TYPED = ("inplace", "device", "dtype", "self")  # arguments a spec string cannot set
+_GIVEN_LATER = ("num_parameters", "dim")  # set by whoever places the activation, unless the spec does
+
+Factory = Callable[..., nn.Module]
+
+
+def create(spec: str | Factory, num_parameters: int = 1, dim: int = 1) -> nn.Module:
+    """Make an activation module.
+
+    Args:
+        spec: a spec string, e.g. ``"sau"``, ``"sau:n=5,alpha=0.25"``,
+            ``"mollified:f=leaky_relu(0.1),kernel=epanechnikov,n=2"``; or a class or function that makes a module.
+        num_parameters: parameters per coefficient (1, or the channel count), where the activation has any.
+        dim: the channel axis, where it matters.
+
+    Raises:
+        UnknownName: for an unknown activation, kernel or kinked function, with the nearest names.
+        InvalidValue: for an argument it does not take, or a value of the wrong type or out of range.
+    """
+    if isinstance(spec, str):
+        factory, arguments = parse(spec)
+    elif callable(spec):
+        factory, arguments = spec, {}
+    else:
+        raise InvalidValue(f"an activation is a spec string, a class or a function; got {spec!r}.")
+    accepted = _parameters(factory)
+    later = {k: v for k, v in (("num_parameters", num_parameters), ("dim", dim)) if k in accepted}
+    module = factory(**(later | arguments))
+    if not isinstance(module, nn.Module):
+        raise InvalidValue(
+            f"an activation factory returns a torch.nn.Module; {spec!r} returned {type(module).__name__}."
+        )
+    return module
+
+
+def parse(spec: str) -> tuple[Factory, dict[str, Any]]:
+    """The factory a spec string names and the arguments it gives, both checked."""
+    name, colon, rest = spec.strip().partition(":")
+    entry = ACTIVATIONS[name]
+    accepted = _parameters(entry.factory)
+    arguments: dict[str, Any] = {}
+    if colon and not rest.strip():
+        raise InvalidValue(f"after the colon come arguments, as in 'sau:n=5'; got {spec!r}. Leave the colon out.")
+    for item in _split(rest):
+        key, equals, text = (part.strip() for part in item.partition("="))
+        if not equals or not key or not text:
+            raise InvalidValue(f"arguments are written key=value, separated by commas; got {item!r} in {spec!r}.")
+        if key not in accepted:
+            hint = did_you_mean(key, accepted) if accepted else "it takes none"
+            raise UnknownName(f"{name!r} takes no argument {key!r}; {hint}")
+        if key in arguments:
+            raise InvalidValue(f"each argument is given once; {key!r} comes twice in {spec!r}.")
+        arguments[key] = _value(text, accepted[key], key, name)
+    return entry.factory, arguments
+
+
+def canonical(spec: str) -> str:
+    """The spec with every argument written out and sorted, so that equal activations have equal strings.
+
+    ``num_parameters`` and ``dim`` appear only if the spec gives them: they are otherwise set where it is placed.
+    """
+    factory, arguments = parse(spec)
+    create(spec)  # refuse values the constructor refuses
+    defaults = {k: p.default for k, p in _parameters(factory).items() if k not in _GIVEN_LATER}
+    unset = (inspect.Parameter.empty, None, ())
+    full = {k: v for k, v in (defaults | arguments).items() if v not in unset}
+    name = spec.strip().partition(":")[0]
+    written = ",".join(f"{k}={_written(full[k])}" for k in sorted(full))
+    return f"{name}:{written}" if written else name
+
+
+def _parameters(factory: Factory) -> dict[str, inspect.Parameter]:
+    try:
+        found = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return {}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {k: p for k, p in found.items() if p.kind in named and k not in _NOT_TYPED}
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas outside brackets: the f of ``mollified`` has arguments of its own."""
+    items: list[str] = []
+    depth = 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if not items or (character == "," and depth == 0):
+            items.append("" if character == "," else character)
+        else:
+            items[-1] += character
+    return items
+
+
+def _value(text: str, parameter: inspect.Parameter, key: str, name: str) -> Any:
+    default = parameter.default
+    if isinstance(default, bool):
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise InvalidValue(f"{name}'s {key} is true or false; got {text!r}.")
+    if isinstance(default, int | float):
+        kind = type(default)
+        try:
+            number = kind(text)
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            return number
+        what = "an integer" if kind is int else "a finite number"
+        raise InvalidValue(f"{name}'s {key} is {what}; got {text!r}.")
+    return text
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)

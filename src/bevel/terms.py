@@ -1,0 +1,274 @@
+"""The engine's description of a smoothed function, and its composed formulas.
+
+With width ``w = 1/n``, ``uᵢ = (x − knotᵢ)·n`` and ``vᵢ = |uᵢ|`` every function of bevel's own family is its kinked
+line plus deviations that decay away from the knots::
+
+    value = line(x) + Σ jumpᵢ·w·excess(vᵢ)            smoothed kinks   (gate: − Σ jumpᵢ·w·vᵢ·survival(vᵢ))
+                    ± Σ stepᵢ·survival(vᵢ)            smoothed steps
+                    + Σ (c0ᵢ + c1ᵢ·x)·w·moment(vᵢ)    SAU's published and centred forms
+
+``line`` is evaluated segment by segment, so that a flat end stays flat for |x| as large as you like, where a sum of
+ramps would cancel. ``gate`` turns ``jump·ramp`` into ``jump·x·cdf``: GELU, SiLU, SMU, SAU's centred form.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from bevel.errors import InvalidValue
+from bevel.kernel import Kernel
+
+Coefficient = float | Tensor
+"""A number, or a 1-D floating tensor (length one, or one value per channel), which then has a gradient."""
+
+C = TypeVar("C")
+D = TypeVar("D")
+
+GROUPS = ("knots", "jumps", "steps", "c0", "c1")
+
+
+def as_coefficient(value: object, name: str) -> Coefficient:
+    """Check one coefficient: a finite number, or a 1-D floating tensor of at least one element."""
+    if isinstance(value, Tensor):
+        if value.dim() != 1 or value.numel() == 0 or not value.is_floating_point():
+            raise InvalidValue(
+                f"{name} must be a number or a 1-D floating tensor (length one, or one value per channel); got a "
+                f"{value.dtype} tensor of shape {tuple(value.shape)}. Use tensor.reshape(-1)."
+            )
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidValue(f"{name} must be a number or a 1-D tensor; got {value!r}.")
+    if not math.isfinite(value):
+        raise InvalidValue(f"{name} must be finite; got {value!r}.")
+    return float(value)
+
+
+def as_sharpness(n: object) -> Coefficient:
+    """Check a sharpness: a finite number > 0, or a 1-D floating tensor (whose values are the caller's to keep > 0)."""
+    if not isinstance(n, Tensor) and (
+        isinstance(n, bool) or not isinstance(n, int | float) or not (math.isfinite(n) and n > 0)
+    ):
+        raise InvalidValue(f"the sharpness n must be finite and > 0; got {n!r}. The smoothing width is 1/n.")
+    return as_coefficient(n, "n")
+
+
+def is_zero(c: object) -> bool:
+    """Whether a coefficient is the number zero (a tensor never is: it may change, and it has a gradient)."""
+    return isinstance(c, float) and c == 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms(Generic[C]):
+    """Coefficients of one function; every tuple has one entry per knot. See the module's text."""
+
+    left: C
+    offset: C
+    knots: tuple[C, ...]
+    jumps: tuple[C, ...]
+    steps: tuple[C, ...]
+    c0: tuple[C, ...]
+    c1: tuple[C, ...]
+    gate: bool = False
+
+    def flat(self) -> list[C]:
+        """left, offset, then knots, jumps, steps, c0, c1: the order of gradients everywhere."""
+        return [self.left, self.offset, *self.knots, *self.jumps, *self.steps, *self.c0, *self.c1]
+
+    def names(self) -> list[str]:
+        """A name for each place of :meth:`flat`: ``left``, ``offset``, ``knots_0``, …"""
+        return ["left", "offset", *(f"{g}_{i}" for g in GROUPS for i in range(len(self.knots)))]
+
+    def with_flat(self, values: Sequence[D]) -> Terms[D]:
+        """The same structure with other values."""
+        k = len(self.knots)
+        groups = [tuple(values[2 + i * k : 2 + (i + 1) * k]) for i in range(len(GROUPS))]
+        knots, jumps, steps, c0, c1 = groups
+        return Terms(values[0], values[1], knots, jumps, steps, c0, c1, self.gate)
+
+    def check(self, kernel: Kernel) -> None:
+        """Refuse a kernel without a first moment for anything but pure steps."""
+        ramps = any(not is_zero(c) for c in (*self.jumps, *self.c0, *self.c1))
+        if ramps and not kernel.has_moment:
+            raise InvalidValue(
+                f"smoothing a change of slope needs a kernel with a finite first moment; {kernel.name!r} has none, so "
+                f"the convolution is infinite. Use 'student' for heavy tails, or {kernel.name!r} for pure steps."
+            )
+
+
+def along(c: Coefficient, x: Tensor, dim: int) -> Coefficient:
+    """``c`` in x's dtype, shaped so that it broadcasts along ``dim`` (length one: with everything)."""
+    if not isinstance(c, Tensor):
+        return c
+    if c.numel() == 1:
+        return c.to(x.dtype).reshape(())
+    shape = [1] * x.dim()
+    shape[dim] = c.numel()
+    return c.to(x.dtype).reshape(shape)
+
+
+class Formulas:
+    """The composed formulas at ``x``: plain differentiable torch operations, hence the oracle of every backend.
+
+    Args:
+        x: float32 or float64, any shape.
+        terms: coefficients; tensors of one value, or one per channel along ``dim``.
+        kernel: the approximate identity.
+        n: sharpness.
+    """
+
+    def __init__(self, x: Tensor, terms: Terms[Coefficient], kernel: Kernel, n: Coefficient, dim: int = 1) -> None:
+        self.x = x
+        self.dim = dim
+        self.kernel = kernel
+        self.terms = terms.with_flat([along(c, x, dim) for c in terms.flat()])
+        self.n = along(n, x, dim)
+        self.w = 1 / self.n
+        self.knots = [_Knot(self, i) for i in range(len(terms.knots))]
+        self._flat_slope: Tensor | float = self.terms.left
+        for knot in self.knots:
+            self._flat_slope = self._flat_slope + knot.right * knot.jump
+
+    def value(self) -> Tensor:
+        """The function."""
+        intercept: Coefficient = self.terms.offset
+        for k in self.knots:
+            intercept = intercept + k.right * (k.step - k.jump * k.knot)
+        slope = self._flat_slope
+        x = self.x
+        if isinstance(slope, Tensor) or slope == 0:  # a flat end at ±inf is its level, not 0·inf
+            x = torch.where(torch.isinf(x) & torch.as_tensor(slope == 0, device=x.device), 0.0, x)
+        total = slope * x + intercept
+        for k in self.knots:
+            for part in k.deviations():
+                total = total + part
+        return total
+
+    def slope(self) -> Tensor:
+        """Derivative in x."""
+        total = self._flat_slope + torch.zeros_like(self.x)
+        for k in self.knots:
+            for part in k.slopes():
+                total = total + part
+        return torch.where(torch.isnan(self.x), self.x, total)
+
+    def curvature(self) -> Tensor:
+        """Second derivative in x of a mollified function (no gate, no c0, c1)."""
+        total = torch.zeros_like(self.x)
+        for k in self.knots:
+            if not is_zero(k.jump):
+                total = total + k.jump * self.n * k.pdf
+            if not is_zero(k.step):
+                total = total + k.step * self.n * self.n * self.kernel.pdf_slope(k.u)
+        return total
+
+    def partial(self, slot: int) -> Tensor:
+        """Elementwise derivative by the coefficient at one place of :meth:`Terms.flat`."""
+        if slot < 2:
+            return self.x if slot == 0 else torch.ones_like(self.x)
+        group, i = divmod(slot - 2, len(self.knots))
+        return self.knots[i].partial(GROUPS[group])
+
+    def partial_n(self) -> Tensor:
+        """Elementwise derivative by n, ``−w²·∂/∂w``."""
+        total = torch.zeros_like(self.x)
+        for k in self.knots:
+            total = total + k.partial_w()
+        return -self.w * self.w * total
+
+
+class _Knot:
+    """What one knot contributes; kernel forms are computed once, when first asked for."""
+
+    def __init__(self, at: Formulas, i: int) -> None:
+        t, x = at.terms, at.x
+        self.at = at
+        self.knot, self.jump, self.step, self.c0, self.c1 = t.knots[i], t.jumps[i], t.steps[i], t.c0[i], t.c1[i]
+        mask = x > self.knot  # at the knot itself: the left branch, torch's choice for ReLU
+        self.mask = mask
+        self.right = mask.to(x.dtype)
+        self.distance = x - self.knot
+        u = self.distance * at.n
+        # The sign comes from the mask, not from |u|: autograd then sees one branch, also at u = 0.
+        reach = min(at.kernel.reach, torch.finfo(x.dtype).max)
+        self.v = torch.where(mask, u, -u).clamp(max=reach)
+        self.u = torch.where(mask, self.v, -self.v)
+
+    @functools.cached_property
+    def pdf(self) -> Tensor:
+        return self.at.kernel.density(self.v)
+
+    @functools.cached_property
+    def survival(self) -> Tensor:
+        return self.at.kernel.survival(self.v)
+
+    @functools.cached_property
+    def excess(self) -> Tensor:
+        return self.at.kernel.excess(self.v)
+
+    @functools.cached_property
+    def moment(self) -> Tensor:
+        return self.at.kernel.moment(self.v)
+
+    @functools.cached_property
+    def below(self) -> Tensor:
+        """cdf(u) − [x > knot]: survival with the sign of the near side."""
+        return torch.where(self.mask, -self.survival, self.survival)
+
+    @functools.cached_property
+    def weight(self) -> Coefficient:
+        """c0 + c1·x; x is rebuilt from the clamped u, so that ±inf times a vanished moment is no NaN."""
+        if is_zero(self.c1):
+            return self.c0
+        return self.c0 + self.c1 * (self.knot + self.at.w * self.u)
+
+    @property
+    def extra(self) -> bool:
+        return not (is_zero(self.c0) and is_zero(self.c1))
+
+    def deviations(self) -> Iterator[Tensor]:
+        w = self.at.w
+        if not is_zero(self.jump):
+            yield self.jump * w * (-self.v * self.survival if self.at.terms.gate else self.excess)
+        if not is_zero(self.step):
+            yield self.step * self.below
+        if self.extra:
+            yield self.weight * (w * self.moment)
+
+    def slopes(self) -> Iterator[Tensor]:
+        at = self.at
+        if not is_zero(self.jump):
+            yield self.jump * (self.below + self.u * self.pdf if at.terms.gate else self.below)
+        if not is_zero(self.step):
+            yield self.step * at.n * self.pdf
+        if self.extra:
+            yield self.c1 * (at.w * self.moment) - self.weight * (self.u * self.pdf)
+
+    def partial(self, group: str) -> Tensor:
+        w = self.at.w
+        if group == "knots":
+            total = -self.right * self.jump - sum(self.slopes(), start=torch.zeros_like(self.v))
+            return total if is_zero(self.c1) else total + self.c1 * (w * self.moment)
+        if group == "jumps":
+            lag = -self.v * self.survival if self.at.terms.gate else self.excess
+            return torch.where(self.mask, self.distance, torch.zeros_like(self.v)) + w * lag
+        if group == "steps":
+            return self.right + self.below
+        moment = w * self.moment
+        return moment if group == "c0" else (self.knot + w * self.u) * moment
+
+    def partial_w(self) -> Tensor:
+        total = torch.zeros_like(self.v)
+        if not is_zero(self.jump):
+            total = total + self.jump * (-self.u * (self.u * self.pdf) if self.at.terms.gate else self.moment)
+        if not is_zero(self.step):
+            total = total - self.step * self.at.n * (self.u * self.pdf)
+        if self.extra:
+            total = total + self.weight * (self.moment + self.u * (self.u * self.pdf))
+        return total

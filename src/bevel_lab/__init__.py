@@ -1,0 +1,1 @@
+"""The lab: what bevel's activations are compared with. It imports bevel; nothing imports it."""

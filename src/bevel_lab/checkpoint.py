@@ -1,0 +1,66 @@
+"""A training run's state on disk: written whole or not at all, checked before it is believed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bevel_lab.errors import LabError
+
+_MAGIC = b"bevel checkpoint 1\n"
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Replace ``path`` by ``state`` (tensors and plain data) atomically; a crash leaves the old file or the new one."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the process id keeps a dying run's half-written file apart from its successor's
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The state saved under ``path``, or None where there is none.
+
+    Raises:
+        LabError: if the file is damaged or of another format; names it.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    digest, payload = data[len(_MAGIC) :][:32], data[len(_MAGIC) + 32 :]
+    if not data.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
+        raise LabError(f"checkpoint {path} is damaged")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise LabError(f"checkpoint {path} cannot be read by this torch") from error
+    return state
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new file in ``folder`` survive a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,44 @@
+"""Data sets: one a file, found by name. Loading gives a value that lives in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bevel.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where data sets that are files lie, and whether missing ones may be downloaded."""
+
+    root: Path = Path("data")
+    download: bool = False
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """An entry of the shelf.
+
+    Attributes:
+        summary: one line for ``bevel list``.
+        load: reads it whole; the value's type is an agreement between the data set and its task. Raises
+            ``LabError`` that names the missing or damaged file and says what would do.
+        task: name of the task it is for.
+    """
+
+    summary: str
+    load: Callable[[Source], Any]
+    task: str = "classification"
+
+
+DATASETS: Catalog[DataSet] = Catalog("bevel_lab.datasets", "data set")
+
+
+@lru_cache(maxsize=1)
+def load(name: str, source: Source) -> Any:
+    """The data set ``name``, kept in memory until another one is asked for (a worker runs many trials on one)."""
+    return DATASETS[name].load(source)

@@ -1,0 +1,90 @@
+"""The idx files of MNIST and its relatives, in torchvision's folder layout, checked before anything is trained."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bevel_lab.datasets import Source
+from bevel_lab.errors import LabError
+from bevel_lab.images import LabelledImages, Part
+
+
+@dataclass(frozen=True)
+class IdxSet:
+    """Four idx files.
+
+    Attributes:
+        folder: name of the data set's folder, and of its class in torchvision.
+        flips: whether a mirrored image keeps its label.
+        sha256: digest of every (uncompressed) file by name. Sizes do not show a flipped byte; this does.
+    """
+
+    folder: str
+    flips: bool
+    sha256: Mapping[str, str]
+
+    def load(self, source: Source) -> LabelledImages:
+        """Read ``source.root / folder / raw``; raises ``LabError`` naming what is missing or damaged."""
+        raw = source.root / self.folder / "raw"
+        missing = [name for name in self.sha256 if not (raw / name).is_file()]
+        if missing and source.download:
+            self._download(source.root)
+            missing = [name for name in self.sha256 if not (raw / name).is_file()]
+        if missing:
+            what = f"{raw / missing[0]} does not exist" if raw.is_dir() else f"there is no folder {raw}"
+            raise LabError(
+                f"{what}; pass --data-root with the folder that holds {self.folder}/raw, or --download to fetch it."
+            )
+        return LabelledImages(self._part(raw, "train"), self._part(raw, "t10k"), classes=10, flips=self.flips)
+
+    def _part(self, raw: Path, prefix: str) -> Part:
+        images = self._tensor(raw / f"{prefix}-images-idx3-ubyte", 3)
+        labels = self._tensor(raw / f"{prefix}-labels-idx1-ubyte", 1)
+        return Part(images[:, None], labels.long())
+
+    def _tensor(self, path: Path, dimensions: int) -> Tensor:
+        data = path.read_bytes()
+        values = parse(data, dimensions, path)
+        if hashlib.sha256(data).hexdigest() != self.sha256[path.name]:
+            raise LabError(f"{path} is damaged: its checksum is not {self.folder}'s; delete it and fetch it again.")
+        return values
+
+    def _download(self, root: Path) -> None:
+        import torchvision.datasets
+
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # torchvision prints every mirror that fails
+                getattr(torchvision.datasets, self.folder)(str(root), download=True)
+        except (RuntimeError, OSError) as error:
+            last = str(error).strip().splitlines()[-1]
+            raise LabError(
+                f"could not download {self.folder} to {root} ({last}); when offline, copy its idx files to "
+                f"{root / self.folder / 'raw'}."
+            ) from error
+
+
+def parse(data: bytes, dimensions: int, path: Path) -> Tensor:
+    """Decode an idx file of unsigned bytes; returns uint8 of ``dimensions`` dimensions.
+
+    Raises:
+        LabError: where the header or the length is not that of such a file; names ``path``.
+    """
+    start = 4 + 4 * dimensions
+    if len(data) < start or data[:4] != bytes((0, 0, 8, dimensions)):
+        raise LabError(f"{path} is not an idx file of {dimensions}-d bytes; unpack or fetch it again.")
+    shape = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions)]
+    if len(data) != start + math.prod(shape):
+        raise LabError(
+            f"{path} is truncated or too long: its header says {start + math.prod(shape)} bytes, it has {len(data)}; "
+            "fetch it again."
+        )
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).view(shape)

@@ -1,0 +1,40 @@
+"""Models: one a file, found by name. A model gets the activation as a factory and never names one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from bevel.catalog import Catalog
+
+
+class Activation(Protocol):
+    """What a builder is given: call it once per call site, in the order of the forward pass."""
+
+    def __call__(self, channels: int, dim: int = 1) -> nn.Module:
+        """An activation for inputs with ``channels`` entries along ``dim``."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """An entry of the shelf.
+
+    Attributes:
+        summary: one line for ``bevel list``.
+        build: makes the network. Its arguments are an agreement between the model and its task; classification
+            calls ``build(activation, in_channels, image_size, classes)`` with ``image_size`` as (height, width) and
+            wants B×classes logits of B×in_channels×height×width images.
+        task: name of the task it is for.
+        smallest: least height and width of its images, in pixels.
+    """
+
+    summary: str
+    build: Callable[..., Any]
+    task: str = "classification"
+    smallest: int = 1
+
+
+MODELS: Catalog[Model] = Catalog("bevel_lab.models", "model")

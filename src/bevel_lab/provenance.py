@@ -1,0 +1,64 @@
+"""Which code and which versions produced a record."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import numpy
+import torch
+
+import bevel
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of what takes part in a result, by package."""
+    return {
+        "bevel": bevel.__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+@lru_cache(maxsize=1)
+def commit() -> str:
+    """The git revision of the source tree, ``-dirty`` if it was changed; bevel's version where there is none."""
+    here = Path(__file__).resolve()
+    # the file must be tracked: an environment inside somebody's repository is not a checkout of bevel
+    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None:
+        revision = _git(here.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        if revision:
+            return revision
+    return f"bevel {bevel.__version__}"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def device_name(device: torch.device) -> str:
+    """What the trial ran on, as a person would say it: ``cpu (x86_64)`` or the GPU's name."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({_cpu()})"
+
+
+@lru_cache(maxsize=1)
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()

@@ -1,0 +1,136 @@
+"""What came out of a trial. The dataclass is the file format: one JSON object a line of the ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from bevel_lab.trial import Trial
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One epoch: mean training metrics over its batches, validation metrics after it; seconds of wall time."""
+
+    train: dict[str, float]
+    validation: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One activation call site of the trained model.
+
+    Attributes:
+        name: qualified module name.
+        channels: parameters per coefficient (1 when shared).
+        before, after: learnable parameters by name, one number per channel.
+        x: sample points, the same for all curves (empty when the site was not sampled).
+        curve_before, curve_after: value at ``x``, mean over channels.
+        curve_low, curve_high: lowest and highest channel at ``x`` after training.
+    """
+
+    name: str
+    channels: int
+    before: dict[str, list[float]]
+    after: dict[str, list[float]]
+    x: list[float]
+    curve_before: list[float]
+    curve_after: list[float]
+    curve_low: list[float]
+    curve_high: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The outcome of one trial.
+
+    Attributes:
+        trial: what was run.
+        label: the activation's short spec as the user typed it, for display.
+        formula: the activation's formula as plain text.
+        citations: what to cite for it, one string a source.
+        epochs: per-epoch metrics.
+        test: test metrics, read once after the last epoch.
+        metric: key of the headline metric in ``test`` (larger is better).
+        parameters, activation_parameters: counts of all trainable numbers and of the activations' own.
+        sites: the activations before and after training.
+        seconds: training wall time over all sessions of the trial, without data loading; train_seconds excludes
+            validation.
+        samples: training samples seen, so that ``samples / train_seconds`` is the throughput.
+        peak_memory: peak memory in bytes: growth of the process's peak resident set on the CPU, torch's peak
+            allocation on a GPU.
+        saved_bytes: bytes kept for backward in one training step of the first batch size.
+        device, versions, commit, started: provenance (``versions`` by package; ISO time, UTC).
+    """
+
+    trial: Trial
+    label: str
+    formula: str
+    citations: list[str]
+    epochs: list[Epoch]
+    test: dict[str, float]
+    metric: str
+    parameters: int
+    activation_parameters: int
+    sites: list[Site]
+    seconds: float
+    train_seconds: float
+    samples: int
+    peak_memory: int
+    saved_bytes: int
+    device: str
+    versions: dict[str, str]
+    commit: str
+    started: str
+
+    def to_json(self) -> str:
+        """One line of strict JSON (no NaN: a diverged loss is written as null)."""
+        data = {"format": FORMAT, "id": self.trial.id} | dataclasses.asdict(self)
+        return json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Record:
+        """Read a line back; raises ``ValueError`` when it is torn, of another format, or its id does not match."""
+        data: dict[str, Any] = json.loads(line)
+        if data.pop("format", None) != FORMAT:
+            raise ValueError(f"ledger lines have format {FORMAT}; this one has another. Use the bevel that wrote it.")
+        claimed = data.pop("id")
+        data["trial"] = Trial(**data["trial"])
+        data["epochs"] = [Epoch(**{k: _nan(v) for k, v in e.items()}) for e in data["epochs"]]
+        data["sites"] = [Site(**s) for s in data["sites"]]
+        data["test"] = _nan(data["test"])
+        record = cls(**data)
+        if record.trial.id != claimed:
+            raise ValueError(f"the line's id is {claimed} but its content hashes to {record.trial.id}; it was edited.")
+        return record
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The part that must repeat to the last bit on one machine: no times, no memory, no provenance."""
+        data = dataclasses.asdict(self)
+        for key in ("seconds", "train_seconds", "peak_memory", "started", "commit", "versions", "label"):
+            del data[key]
+        for epoch in data["epochs"]:
+            del epoch["seconds"]
+        return data
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value
+
+
+def _nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: float("nan") if v is None else v for k, v in value.items()}
+    return value

@@ -1,0 +1,147 @@
+"""Numbers and findings as text, the same in the page, the terminal and the tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bevel_lab.report.cells import Arm, Cell, Metric
+from bevel_lab.report.stats import Comparison, Verdict
+
+COLUMNS = ("activation", "verdict", "score", "difference", "interval", "wins", "p", "Holm p", "detectable", "time",
+           "memory")  # fmt: skip
+NONE = "–"
+
+
+def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
+    """With a true minus sign; a dash where there is no number."""
+    if not math.isfinite(value):
+        return NONE
+    text = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
+    return text.replace("-", "−")
+
+
+def score(value: float, metric: Metric) -> str:
+    return number(value * metric.scale, 2 if metric.share else 4)
+
+
+def change(value: float, metric: Metric) -> str:
+    return number(value * metric.scale, 2 if metric.share else 4, sign=True)
+
+
+def p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def count(number_of: int, noun: str) -> str:
+    return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"
+
+
+def listing(items: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def verdict(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return "reference"
+    if comparison.verdict is Verdict.TOO_FEW:
+        return f"{comparison.verdict} ({comparison.needed} would do)"
+    return str(comparison.verdict)
+
+
+def row(arm: Arm, metric: Metric) -> tuple[str, ...]:
+    """The arm's line of the verdict table, in the order of ``COLUMNS``."""
+    comparison = arm.comparison
+    mean = f"{score(arm.summary.mean, metric)} ± {score(arm.summary.sd, metric)}"
+    cost = (number(arm.cost.time), number(arm.cost.memory))
+    if comparison is None:
+        return (arm.name, verdict(None), mean, *[""] * 6, *cost)
+    c = comparison
+    interval = f"{change(c.low, metric)} to {change(c.high, metric)}" if math.isfinite(c.low) else NONE
+    wins = f"{number(100 * c.improvement, 0)} %" if c.pairs else NONE
+    return (
+        arm.name,
+        verdict(c),
+        mean,
+        change(c.difference, metric),
+        interval,
+        wins,
+        p_value(c.p),
+        p_value(c.adjusted),
+        score(c.detectable, metric),
+        *cost,
+    )
+
+
+def answer(cell: Cell) -> list[str]:
+    """What was found, in sentences: the first of them is the headline."""
+    by = {v: [(arm, c) for arm, c in cell.others if c.verdict is v] for v in Verdict}
+    ref, others = cell.reference.name, len(cell.others)
+    if not others:
+        return [f"Only {ref} was run: there is nothing to compare it with."]
+    sentences = [_called(cell, word, by[word]) for word in (Verdict.BETTER, Verdict.WORSE) if by[word]]
+    silent = len(by[Verdict.NO_EVIDENCE])
+    if silent == others > 1:
+        sentences.append(f"There is no evidence that any of the {others} activations differs from {ref}.")
+    elif silent == others:
+        sentences.append(f"There is no evidence that {cell.others[0][0].name} differs from {ref}.")
+    elif silent:
+        who = by[Verdict.NO_EVIDENCE][0][0].name if silent == 1 else f"the other {silent}"
+        if by[Verdict.TOO_FEW] and silent > 1:
+            who = listing([arm.name for arm, _ in by[Verdict.NO_EVIDENCE]])
+        sentences.append(f"For {who} there is no evidence of a difference.")
+    return sentences + _too_few(cell, by[Verdict.TOO_FEW])
+
+
+def caveats(cell: Cell) -> list[str]:
+    """What a reader must know beside the answer: what could have been missed, and which runs went wrong."""
+    notes = []
+    reach = [c.detectable for _, c in cell.others if c.verdict is Verdict.NO_EVIDENCE and math.isfinite(c.detectable)]
+    if reach:
+        low, high = (number(bound * cell.metric.scale, 1 if cell.metric.share else 4) for bound in (min(reach), max(reach)))
+        span = low if low == high else f"{low} to {high}"
+        notes.append(
+            f"No evidence is not proof of equality: these seeds find a true difference of {span}{cell.metric.points} "
+            f"four times in five, and smaller ones less often."
+        )
+    for arm in cell.arms:
+        if arm.diverged:
+            notes.append(_diverged(arm))
+        if arm.comparison and arm.comparison.unpaired:
+            c = arm.comparison
+            notes.append(f"{arm.name} is compared on the {count(c.pairs, 'seed')} for which both it and "
+                         f"{cell.reference.name} have a score; {c.unpaired} could not be paired.")  # fmt: skip
+    return notes
+
+
+def _called(cell: Cell, word: Verdict, found: Sequence[tuple[Arm, Comparison]]) -> str:
+    names = [arm.name for arm, _ in found]
+    sizes = [score(abs(c.difference), cell.metric) for _, c in found]
+    verb = "is" if len(found) == 1 else "are"
+    text = f"{listing(names)} {verb} {word} than {cell.reference.name} by {listing(sizes)}{cell.metric.points}"
+    return f"{text}."
+
+
+def _too_few(cell: Cell, found: Sequence[tuple[Arm, Comparison]]) -> list[str]:
+    if not found:
+        return []
+    pairs = sorted({c.pairs for _, c in found})
+    have = count(pairs[0], "seed") if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} seeds"
+    verb = "is" if pairs == [1] else "are"
+    needed = found[0][1].needed
+    if len(found) == len(cell.others):
+        whom = "a verdict"
+    else:
+        whom = f"a verdict on {listing([arm.name for arm, _ in found])}"
+    return [f"{have} {verb} too few for {whom}: {needed} would do.".replace("0 seeds are", "No paired seeds are")]
+
+
+def _diverged(arm: Arm) -> str:
+    text = f"{len(arm.diverged)} of {count(len(arm.runs), 'run')} of {arm.name} diverged"
+    scored = len(arm.diverged) - arm.summary.failed
+    if not scored:
+        return f"{text} and {'has' if len(arm.diverged) == 1 else 'have'} no score."
+    if scored == len(arm.diverged):
+        return f"{text}; the {'score' if scored == 1 else 'scores'} after divergence {'counts' if scored == 1 else 'count'}."
+    return f"{text}: {arm.summary.failed} without a score, {scored} with one, which counts."

@@ -1,0 +1,118 @@
+"""The activations of a model: made, found by name, and drawn before and after training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+import bevel
+from bevel.errors import InvalidValue
+from bevel_lab.record import Site
+
+GRID = torch.linspace(-4, 4, 61)
+"""Where curves are sampled: the range a normalised input lives in, the kink at 0 included."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call site: the module, and the number and axis of the channels it was asked for."""
+
+    module: nn.Module
+    channels: int
+    dim: int
+
+
+@dataclass
+class Factory:
+    """Makes the trial's activation for every call site of a model, and keeps what it made.
+
+    Attributes:
+        spec: spec string, as ``bevel.create`` reads it.
+        calls: what was made, in the order of the calls.
+    """
+
+    spec: str
+    calls: list[Call] = field(default_factory=list)
+
+    def __call__(self, channels: int, dim: int = 1) -> nn.Module:
+        module = bevel.create(self.spec, num_parameters=channels, dim=dim)
+        self.calls.append(Call(module, channels, getattr(module, "dim", dim)))
+        return module
+
+    def sites(self, model: nn.Module) -> dict[str, Call]:
+        """The calls by qualified module name, in their order.
+
+        Raises:
+            InvalidValue: if the model did not put every activation it asked for into itself, or asked for none.
+        """
+        names = {id(m): name for name, m in model.named_modules()}
+        if not self.calls or any(id(call.module) not in names for call in self.calls):
+            raise InvalidValue("a model asks for one activation per call site and registers each as its submodule.")
+        return {names[id(call.module)]: call for call in self.calls}
+
+
+def learnt(module: nn.Module) -> dict[str, list[float]]:
+    """A module's parameters by name, a number per channel; what is stored as a logarithm is given as itself."""
+    found = {}
+    for name, parameter in module.named_parameters():
+        head, _, last = name.rpartition(".")
+        values = parameter.detach().double().cpu().flatten()
+        if last.startswith("log_"):
+            last, values = last.removeprefix("log_"), values.exp()
+        found[f"{head}.{last}" if head else last] = _rounded(values)
+    return found
+
+
+def curve(call: Call) -> tuple[list[float], list[float], list[float]]:
+    """(mean, lowest, highest) over the channels at every point of ``GRID``, in eval mode, without gradient."""
+    module, channels, dim = call.module, call.channels, call.dim
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    before, after = (1,) * (dim - 1), (1,) * (-dim - 1)  # axes of length one put the channels where they belong
+    x = GRID.to(device)[:, None].expand(-1, channels).reshape(-1, *before, channels, *after)
+    was = module.training
+    module.eval()
+    with torch.no_grad():
+        y = module(x).reshape(len(GRID), channels).double().cpu()
+    module.train(was)
+    return _rounded(y.mean(1)), _rounded(y.amin(1)), _rounded(y.amax(1))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Parameters and mean curve of every site at one moment."""
+
+    parameters: dict[str, dict[str, list[float]]]
+    curves: dict[str, list[float]]
+
+    @classmethod
+    def take(cls, sites: dict[str, Call]) -> Snapshot:
+        return cls({n: learnt(c.module) for n, c in sites.items()}, {n: curve(c)[0] for n, c in sites.items()})
+
+
+def account(sites: dict[str, Call], before: Snapshot) -> list[Site]:
+    """The record's account of every site, given what it was ``before`` training."""
+    result = []
+    for name, call in sites.items():
+        mean, low, high = curve(call)
+        after = learnt(call.module)
+        result.append(
+            Site(
+                name=name,
+                channels=max((len(v) for v in after.values()), default=1),
+                before=before.parameters[name],
+                after=after,
+                x=_rounded(GRID),
+                curve_before=before.curves[name],
+                curve_after=mean,
+                curve_low=low,
+                curve_high=high,
+            )
+        )
+    return result
+
+
+def _rounded(values: Tensor) -> list[float]:
+    """Six significant digits: enough for any plot, and a third of the bytes."""
+    return [float(f"{v:.6g}") for v in values.tolist()]

@@ -1,0 +1,78 @@
+"""Tasks: what is learnt from what, and how it is measured. One a file, found by name.
+
+A task is the only part of the lab that knows what a sample, a batch, a loss or a metric is: the trainer, the grid and
+the report see opaque batches, one scalar to minimise, and numbers by name.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bevel.catalog import Catalog
+from bevel_lab.models import Activation
+from bevel_lab.trial import Trial
+
+
+class Task(abc.ABC):
+    """A learning problem made ready for a trial: data on the device, validation part split off.
+
+    Subclasses are constructed as ``Class(trial, data, device)`` with ``data`` the loaded data set, and raise
+    ``InvalidValue`` where trial, data set and model do not fit together. The split is drawn from the stream
+    ``generator(SHARED, "split")`` and is therefore the same for all seeds and arms.
+
+    Attributes:
+        metric: key of the headline number in what :meth:`test` returns; larger is better.
+        samples: number of training samples, after the validation part is split off.
+    """
+
+    metric: ClassVar[str]
+    samples: int
+
+    @abc.abstractmethod
+    def build(self, activation: Activation) -> nn.Module:
+        """The trial's model on the CPU, with the activation at its call sites."""
+
+    def initialise(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
+        """Draw the initial weights, leaving the modules of ``sites`` as they are; the default is He's rule."""
+        he(model, sites, generator)
+
+    @abc.abstractmethod
+    def batch(self, index: Tensor, generator: torch.Generator) -> Any:
+        """The training samples ``index`` (int64, CPU, in 0 … samples − 1) on the device, augmented if the trial says so.
+
+        ``generator`` lives on the device; equal states give equal augmentation.
+        """
+
+    @abc.abstractmethod
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The batch's mean loss, to be minimised, and further means over the batch by name (detached scalars)."""
+
+    @abc.abstractmethod
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Metrics on the validation part; ``model`` is in eval mode and no gradient is recorded."""
+
+    @abc.abstractmethod
+    def test(self, model: nn.Module) -> dict[str, float]:
+        """Metrics on the test part; the trainer calls it once, after the last epoch, and nothing else reads that part."""
+
+
+def he(model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
+    """He's initialisation: weights of linear maps and convolutions N(0, 2/fan_in), biases 0.
+
+    One gain for all activations: a recipe fitted to an arm would be part of what is compared. Draws depend on the
+    order of the modules only, so activations with and without parameters get the same weights.
+    """
+    skip = {id(m) for site in sites for m in site.modules()}
+    for module in model.modules():
+        if id(module) not in skip and isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+TASKS: Catalog[type[Task]] = Catalog("bevel_lab.tasks", "task")
