@@ -15,12 +15,25 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from bevel.catalog import Catalog
+
+
+def derivative(of: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """Elementwise derivative of an elementwise function; itself differentiable where ``at`` is."""
+    again = at.requires_grad and torch.is_grad_enabled()
+    with torch.enable_grad():
+        point = at if again else at.detach().requires_grad_()
+        value = of(point)
+        if not value.requires_grad:  # piecewise constant, as the box's density
+            return torch.zeros_like(at)
+        (slope,) = torch.autograd.grad(value.sum(), point, create_graph=again)
+    return slope
 
 
 class Kernel(abc.ABC):
@@ -76,7 +89,7 @@ class Kernel(abc.ABC):
     def pdf_slope(self, u: Tensor) -> Tensor:
         """Derivative of :meth:`pdf` at any real ``u`` (one-sided at a kink of the density)."""
         v = self._half(u)
-        slope: Tensor = torch.func.jvp(self.density, (v,), (torch.ones_like(v),))[1]
+        slope = derivative(self.density, v)
         return torch.where(u.abs() < self.reach, torch.where(u > 0, slope, -slope), torch.zeros_like(u))
 
     @final

@@ -117,10 +117,12 @@ def _build(pdf: Callable[[Tensor], Tensor], name: str) -> Tensor:
         left = torch.arange(panels, dtype=torch.float64)
         density = pdf((left[:, None] + (nodes + 1) / 2) / panels) @ to_monomials.T
         exact = pdf((left[:, None] + (between + 1) / 2) / panels)
+        if not bool(exact.max() > 0):
+            raise InvalidValue(f"a density needs mass > 0; kernel {name!r} is 0 wherever it was looked at.")
         power = between[:, None] ** torch.arange(_DEGREE + 1, dtype=torch.float64)
         error = float((density @ power.T - exact).abs().max() / exact.max())
         if error <= _TOLERANCE:
-            return _integrate(density, panels, name)
+            return _integrate(density, panels)
         if panels >= _MAX_PANELS:
             raise InvalidValue(
                 f"a tabulated density must be smooth enough for {_MAX_PANELS} panels of degree {_DEGREE}; kernel "
@@ -146,11 +148,10 @@ def _with_rest(poly: Tensor) -> Tensor:
     return out
 
 
-def _integrate(density: Tensor, panels: int, name: str) -> Tensor:
+def _integrate(density: Tensor, panels: int) -> Tensor:
+    """Normalise, and put density, survival and excess into one table."""
     survival = _with_rest(_antiderivative(density, panels))
     mass = 2 * float((survival[0] * (-1.0) ** torch.arange(survival.shape[1], dtype=torch.float64)).sum())
-    if not mass > 0:
-        raise InvalidValue(f"a density needs mass > 0; kernel {name!r} has {mass!r}.")
     density, survival = density / mass, survival / mass
     excess = _with_rest(_antiderivative(survival, panels))
     table = torch.zeros(3, panels, excess.shape[1], dtype=torch.float64)

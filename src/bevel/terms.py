@@ -199,6 +199,7 @@ class _Knot:
         reach = min(at.kernel.reach, torch.finfo(x.dtype).max)
         self.v = torch.where(mask, u, -u).clamp(max=reach)
         self.u = torch.where(mask, self.v, -self.v)
+        self._near = self.v < reach
 
     @functools.cached_property
     def pdf(self) -> Tensor:
@@ -221,12 +222,19 @@ class _Knot:
         """cdf(u) − [x > knot]: survival with the sign of the near side."""
         return torch.where(self.mask, -self.survival, self.survival)
 
+    def _within_reach(self, value: Tensor) -> Tensor:
+        """``value``, and 0 where the kernel's forms have vanished: ±inf times them would be NaN."""
+        return torch.where(self._near, value, torch.zeros_like(value))
+
+    @functools.cached_property
+    def lag(self) -> Tensor:
+        """|x − knot|·survival: how far ``x·cdf`` stays behind the ramp."""
+        return self._within_reach(torch.where(self.mask, self.distance, -self.distance)) * self.survival
+
     @functools.cached_property
     def weight(self) -> Coefficient:
-        """c0 + c1·x; x is rebuilt from the clamped u, so that ±inf times a vanished moment is no NaN."""
-        if is_zero(self.c1):
-            return self.c0
-        return self.c0 + self.c1 * (self.knot + self.at.w * self.u)
+        """c0 + c1·x, the weight of the moment."""
+        return self.c0 if is_zero(self.c1) else self.c0 + self.c1 * self._within_reach(self.at.x)
 
     @property
     def extra(self) -> bool:
@@ -235,7 +243,7 @@ class _Knot:
     def deviations(self) -> Iterator[Tensor]:
         w = self.at.w
         if not is_zero(self.jump):
-            yield self.jump * w * (-self.v * self.survival if self.at.terms.gate else self.excess)
+            yield -self.jump * self.lag if self.at.terms.gate else self.jump * w * self.excess
         if not is_zero(self.step):
             yield self.step * self.below
         if self.extra:
@@ -256,12 +264,12 @@ class _Knot:
             total = -self.right * self.jump - sum(self.slopes(), start=torch.zeros_like(self.v))
             return total if is_zero(self.c1) else total + self.c1 * (w * self.moment)
         if group == "jumps":
-            lag = -self.v * self.survival if self.at.terms.gate else self.excess
-            return torch.where(self.mask, self.distance, torch.zeros_like(self.v)) + w * lag
+            deviation = -self.lag if self.at.terms.gate else w * self.excess
+            return torch.where(self.mask, self.distance, torch.zeros_like(self.v)) + deviation
         if group == "steps":
             return self.right + self.below
         moment = w * self.moment
-        return moment if group == "c0" else (self.knot + w * self.u) * moment
+        return moment if group == "c0" else self._within_reach(self.at.x) * moment
 
     def partial_w(self) -> Tensor:
         total = torch.zeros_like(self.v)

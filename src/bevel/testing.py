@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bevel.kernel import Kernel
+from bevel.kernel import Kernel, derivative
 from bevel.kinked import PiecewiseLinear
 from bevel.mollify import mollify
 from bevel.nn import Activation
@@ -103,8 +103,7 @@ def _check_moment(kernel: Kernel, v: Tensor, end: float) -> list[str]:
 
 
 def _derivative(law: str, of: Callable[[Tensor], Tensor], minus: Callable[[Tensor], Tensor], v: Tensor) -> str:
-    slope: Tensor = torch.func.jvp(of, (v,), (torch.ones_like(v),))[1]
-    return _close(law, slope, -minus(v), _QUADRATURE)
+    return _close(law, derivative(of, v), -minus(v), _QUADRATURE)
 
 
 # -------------------------------------------------------------------------------------------- mollified functions
@@ -127,9 +126,9 @@ def check_mollified(f: PiecewiseLinear, kernel: Kernel, n: float) -> list[str]:
         outside = torch.stack([(x - k).abs() * n > 1 + 1e-9 for k in knots]).all(0)
         laws.append(_close("equal to f outside the support", value[outside], sharp[outside], scale))
     inside = x + 1e-3  # off the knots
-    slope = torch.func.jvp(smooth, (inside,), (torch.ones_like(x),))[1]
+    slope = derivative(smooth, inside)
     laws.append(_close("slope is the derivative", smooth.slope(inside), slope, 1e-10 * (1 + float(slope.abs().max()))))
-    curvature = torch.func.jvp(smooth.slope, (inside,), (torch.ones_like(x),))[1]
+    curvature = derivative(smooth.slope, inside)
     size = 1 + float(curvature.abs().max())
     laws.append(_close("curvature is its derivative", smooth.curvature(inside), curvature, 1e-8 * size))
     return laws

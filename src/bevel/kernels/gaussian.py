@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bevel.kernel import Kernel
+from bevel.portable import exporting
 
 
 class Gaussian(Kernel):
@@ -23,6 +24,8 @@ class Gaussian(Kernel):
         return 0.5 * torch.erfc(v * math.sqrt(0.5))
 
     def excess(self, v: Tensor) -> Tensor:
+        if exporting():  # no erfcx in ONNX
+            return self.density(v) - v * self.survival(v)
         # φ(v) - v·Q(v) with Q(v) = φ(v)·√(π/2)·erfcx(v/√2): the bracket stays of order 1/v², no underflow before φ's.
         ratio: Tensor = torch.special.erfcx(v * math.sqrt(0.5))
         return self.density(v) * (1 - v * math.sqrt(math.pi / 2) * ratio)

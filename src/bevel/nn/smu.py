@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bevel.nn._base import Entry, FormulaActivation
+from bevel.portable import hypot
 
 CITATION = (
     "Biswas, Kumar, Banerjee, Pandey: Smooth Maximum Unit: Smooth Activation Function for Deep Networks using "
@@ -61,7 +62,7 @@ class SMU1(FormulaActivation):
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
         alpha, mu = parameters
         # hypot: mu² = 2e-17 would be lost beside x² and its root's gradient is 0/0 at x = 0 without it.
-        return ((1 + alpha) * x + torch.hypot((1 - alpha) * x, mu)) / 2
+        return ((1 + alpha) * x + hypot((1 - alpha) * x, mu)) / 2
 
 
 ENTRIES = {

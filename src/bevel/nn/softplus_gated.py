@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bevel.nn._base import Entry, FormulaActivation
+from bevel.portable import hypot
 
 
 class EIS2(FormulaActivation):
@@ -30,7 +31,7 @@ class EIS2(FormulaActivation):
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
         beta, gamma = parameters
-        return F.softplus(x) * (x / torch.hypot(beta.abs().sqrt(), gamma.abs().sqrt() * x))
+        return F.softplus(x) * (x / hypot(beta.abs().sqrt(), gamma.abs().sqrt() * x))
 
 
 class TanhSoft1(FormulaActivation):

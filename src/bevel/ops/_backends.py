@@ -6,9 +6,11 @@ under plain autograd, with no backward of its own.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -21,8 +23,23 @@ NAMES = ("reference", "analytic")
 AUTO = ("analytic",)  # the order in which "auto" asks
 
 
+_preferred = contextvars.ContextVar("bevel_backend", default="auto")
+
+
+@contextlib.contextmanager
+def using(name: str) -> Iterator[None]:
+    """Within the block, calls that say ``auto`` (all modules do) take this backend, and fail if it cannot."""
+    if name not in ("auto", "reference"):
+        load(name)
+    token = _preferred.set(name)
+    try:
+        yield
+    finally:
+        _preferred.reset(token)
+
+
 class Backend(Protocol):
-    """What a backend module has. ``x`` is a checked tensor, ``parameters`` are 1-D, of length one or ``x.shape[dim]``."""
+    """What a backend module has; ``x`` is checked, ``parameters`` are 1-D, of length one or ``x.shape[dim]``."""
 
     def unavailable(self) -> str | None:
         """The reason it cannot be used on this machine, else None."""
@@ -65,6 +82,8 @@ def backends() -> dict[str, str | None]:
 
 def choose(name: str, family: Family, x: Tensor) -> Backend | None:
     """The backend to call, None for the reference. Only ``auto`` may fall back; a named one works or says why not."""
+    if name == "auto":
+        name = "auto" if needs_composed() else _preferred.get()
     if name == "reference":
         return None
     if name != "auto":

@@ -12,8 +12,9 @@ from bevel.errors import InvalidValue
 from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear
-from bevel.ops import _analytic
+from bevel.ops import _analytic, _portable
 from bevel.ops._backends import Backend, choose
+from bevel.portable import exporting
 from bevel.terms import Coefficient, as_sharpness
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -60,6 +61,8 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int =
     if x.dtype not in DTYPES:
         raise InvalidValue(f"x must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert it first.")
     axis = _channel_axis(x, parameters, dim)
+    if backend == "auto" and exporting():
+        return _portable.value(family, x, parameters, axis)
     chosen = choose(backend, family, x)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)

@@ -1,0 +1,42 @@
+# bevel: everything a developer runs. `make demo` and `make test` set up what they need.
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt 2>/dev/null)
+DATA   ?= ../shared/data
+
+.PHONY: install demo test test-fast lint format bench wheel clean
+
+install: $(STAMP)  ## create .venv with bevel and everything development needs, pinned
+
+$(STAMP): pyproject.toml requirements/dev.in requirements/dev.txt $(NATIVE)
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements/dev.in -c requirements/dev.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	touch $(STAMP)
+
+demo: install  ## train eight activations on real digits, ten paired seeds each, and write a report
+	$(VENV)/bin/bevel compare --dataset digits --seeds 10 --out runs/demo \
+	  --activations relu,leaky_relu,prelu,gelu,swish,sau,frelu,smooth_frelu
+
+lint: install  ## ruff and mypy --strict
+	$(VENV)/bin/ruff check src tests
+	$(VENV)/bin/ruff format --check src tests
+	$(VENV)/bin/mypy
+
+test: lint  ## all checks
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal -q
+
+test-fast: install  ## the checks for daily work, under three minutes
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal -q -m "not slow"
+
+format: install
+	$(VENV)/bin/ruff check --fix src tests
+	$(VENV)/bin/ruff format src tests
+
+wheel: install  ## build the wheel into dist/
+	$(PYTHON) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

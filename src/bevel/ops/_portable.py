@@ -1,0 +1,93 @@
+"""The function under export: few standard operators (``Mul``, ``Add``, ``Erf``, ``Exp``, ``Where``, …).
+
+One kink smoothed by a Gaussian needs ten of them, an unsmoothed one three; everything else takes the composed
+formulas, whose kernels are portable too. With one knot nothing cancels, so the plain form loses no accuracy that the
+result could show. What it drops is the guard at x = ±inf, where a flat end gives NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bevel.family import Affine, Family, Slot
+from bevel.kernel import KERNELS, SHARP
+from bevel.terms import Coefficient, along
+
+
+def value(family: Family, x: Tensor, parameters: Sequence[Tensor], dim: int) -> Tensor:
+    """The function at x, in x's dtype; arguments as in :func:`bevel.ops.evaluate`, checked."""
+    one = len(family.terms.knots) == 1
+    if one and family.kernel is SHARP:
+        return _At(family, x, parameters, dim).kinked().to(x.dtype)
+    if one and family.kernel is KERNELS["gaussian"]:
+        return _At(family, x, parameters, dim).gaussian().to(x.dtype)
+    return family.formulas(x, parameters, dim).value().to(x.dtype)
+
+
+class _At:
+    """Coefficients at one x, summed as expressions first: ``(1 − α) + α`` is then the number 1, not an operator."""
+
+    def __init__(self, family: Family, x: Tensor, parameters: Sequence[Tensor], dim: int) -> None:
+        self.x = x if x.dtype == torch.float64 else x.to(torch.float32)
+        self.parameters = [p.to(self.x.dtype) for p in parameters]
+        self.dim = dim
+        self.family = family
+        terms = family.terms
+        self.left, self.jump, self.step = terms.left, terms.jumps[0], terms.steps[0]
+        self.knot = self.number(terms.knots[0])
+        self.offset = self.number(terms.offset)
+
+    def number(self, *slots: Slot) -> Coefficient:
+        """The sum of slots, shaped to broadcast against x."""
+        total = Affine(0.0, ())
+        for slot in slots:
+            total = total + slot
+        total = Affine(total.constant, tuple((i, weight) for i, weight in total.weights if weight))
+        return along(total.value(self.parameters), self.x, self.dim) if total.weights else total.constant
+
+    def rise(self, jump: Coefficient) -> Coefficient:
+        """What is added right of the knot when the slope there multiplies x itself, not x − knot."""
+        step = self.number(self.step)
+        return step if _is_zero(self.knot) else step - jump * self.knot
+
+    def kinked(self) -> Tensor:
+        right = self.x > self.knot
+        y = self.x * _where(right, self.number(self.left, self.jump), self.number(self.left), self.x)
+        rise = self.rise(self.number(self.jump))
+        if not _is_zero(rise):
+            y = y + _where(right, rise, 0.0, self.x)
+        return y if _is_zero(self.offset) else y + self.offset
+
+    def gaussian(self) -> Tensor:
+        terms = self.family.terms
+        n = self.number(self.family.n)
+        n = torch.exp(n) if self.family.log_n and isinstance(n, Tensor) else n
+        t = (self.x if _is_zero(self.knot) else self.x - self.knot) * (n * math.sqrt(0.5))
+        erf = torch.erf(t)
+        jump = self.number(self.jump)
+        # t may overflow to ±inf, which erf and exp(−t²) take to their limits.
+        y = self.x * (self.number(self.left) + 0.5 * jump + 0.5 * jump * erf)
+        rise = self.rise(jump)
+        if not _is_zero(rise):
+            y = y + rise * (0.5 + 0.5 * erf)
+        bell = self.number(*(() if terms.gate else (self.jump,)), terms.c0[0])
+        slope = self.number(terms.c1[0])
+        weight = bell if _is_zero(slope) else bell + slope * self.x
+        if not _is_zero(weight):
+            y = y + weight * (1 / (n * math.sqrt(2 * math.pi))) * torch.exp(-t * t)
+        return y if _is_zero(self.offset) else y + self.offset
+
+
+def _is_zero(c: Coefficient) -> bool:
+    return not isinstance(c, Tensor) and c == 0
+
+
+def _where(mask: Tensor, right: Coefficient, left: Coefficient, like: Tensor) -> Tensor:
+    def tensor(c: Coefficient) -> Tensor:
+        return c if isinstance(c, Tensor) else torch.full((), c, dtype=like.dtype, device=like.device)
+
+    return torch.where(mask, tensor(right), tensor(left))

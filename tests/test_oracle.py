@@ -1,0 +1,119 @@
+"""High-precision rows (tests/oracle, see design.md): float64 to 1e-13, float32 beside torch's own functions."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import bevel
+from bevel import KERNELS, kinked
+from bevel.functional import sau
+
+ORACLE = Path(__file__).parent / "oracle"
+SAU = json.loads((ORACLE / "sau.json").read_text())
+SMOOTHING = json.loads((ORACLE / "smoothing.json").read_text())
+NAMES = {"abs": "absolute", "softshrink": "soft_shrink"}
+BACKENDS = [name for name, reason in bevel.backends().items() if reason is None and name != "triton"]
+INVERSE_ROOT = 1 / math.sqrt(2 * math.pi)
+
+
+def _column(rows: list[dict[str, Any]], key: str, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.tensor([float(r[key]) for r in rows], dtype=torch.float64).to(dtype)
+
+
+def _relative(got: Tensor, want: Tensor) -> float:
+    return float(((got.detach().double() - want).abs() / want.abs().clamp(min=1)).max())
+
+
+def _dn_terms(form: str, alpha: Tensor, n: Tensor, x: Tensor) -> Tensor:
+    """Sum of the magnitudes of the terms of ∂/∂n: at their cancellation no float64 formula has relative accuracy."""
+    e = torch.exp(-((n * x) ** 2) / 2) * INVERSE_ROOT
+    if form == "published":
+        return 2 * e * (1 / (2 * n**2) + alpha.abs() * x**2 / 2)
+    if form == "exact":
+        return (1 - alpha).abs() * e / n**2
+    return e * ((1 - alpha).abs() * x**2 + x.abs() / n**2 + x.abs() ** 3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", ["published", "exact", "centred"])
+def test_sau_rows(form: str, backend: str) -> None:
+    rows = [r for r in SAU if r["form"] == form]
+    assert len(rows) >= 90
+    x, alpha, n = (_column(rows, k).requires_grad_() for k in ("x", "alpha", "n"))
+    y = sau(x, alpha, n, form, dim=0, backend=backend)
+    dx, dalpha, dn = torch.autograd.grad(y.sum(), (x, alpha, n))
+    assert _relative(y, _column(rows, "value")) <= 1e-13
+    assert _relative(dx, _column(rows, "dx")) <= 1e-13
+    assert _relative(dalpha, _column(rows, "dalpha")) <= 1e-13
+    # One ulp of n·x is (n·x)² ulp of the exponential; 1e-60 is where the rows themselves end.
+    allowed = 1e-15 * (2 + (n * x).detach() ** 2) * _dn_terms(form, alpha.detach(), n.detach(), x.detach()) + 1e-60
+    assert bool(((dn - _column(rows, "dn")).abs() <= allowed).all())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kernel", [k for k in KERNELS if k != "cauchy"])
+def test_smoothing_rows(kernel: str, backend: str) -> None:
+    rows = [r for r in SMOOTHING if r["kernel"] == kernel]
+    assert len(rows) >= 30
+    for row in rows:
+        f = kinked.FUNCTIONS[NAMES.get(row["function"], row["function"])](**row["args"])
+        x = torch.tensor([float(row["x"])], dtype=torch.float64, requires_grad=True)
+        y = bevel.smooth(x, f, kernel, float(row["n"]), backend)
+        (slope,) = torch.autograd.grad(y.sum(), x)
+        assert _relative(y, _column([row], "value")) <= 1e-13, row
+        assert _relative(slope, _column([row], "slope")) <= 1e-13, row
+
+
+def test_smoothing_covers_every_row() -> None:
+    assert {r["kernel"] for r in SMOOTHING} == set(KERNELS) - {"cauchy"}
+
+
+def _textbook(form: str, alpha: Tensor, n: Tensor, x: Tensor) -> Tensor:
+    """The paper's formula as printed, in x's dtype and torch's own functions."""
+    u = n * x
+    e = torch.exp(-u * u / 2)
+    line = (1 + alpha) / 2 * x + (1 - alpha) / 2 * x * torch.erf(u / math.sqrt(2))
+    weight = {"published": torch.ones_like(x), "exact": 1 - alpha, "centred": x}[form]
+    return weight * e * INVERSE_ROOT / n + line
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", ["published", "exact", "centred"])
+def test_sau_float32_beside_the_textbook_formula(form: str, backend: str) -> None:
+    rows = [r for r in SAU if r["form"] == form]
+    x, alpha, n = (_column(rows, k, torch.float32) for k in ("x", "alpha", "n"))
+    want = _textbook(form, alpha.double(), n.double(), x.double())  # at the rounded inputs
+    theirs = _relative(_textbook(form, alpha, n, x), want)
+    ours = _relative(sau(x, alpha, n, form, dim=0, backend=backend), want)
+    assert ours <= 2 * theirs
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kernel", [k for k in KERNELS if k != "cauchy"])
+def test_smoothing_float32_beside_the_textbook_formula(kernel: str, backend: str) -> None:
+    """ReLU * kernel as u·cdf(u) + tail(u) in float32, against float64, is what ours may be twice as far from."""
+    u = torch.cat([torch.linspace(-6, 6, 4001), torch.linspace(-1, 1, 4001)])
+    k = KERNELS[kernel]
+    want = k.ramp(u.double())
+    theirs = _relative(u * k.cdf(u) + k.tail(u), want)
+    ours = _relative(bevel.smooth(u, kinked.relu(), kernel, 1.0, backend), want)
+    assert ours <= 2 * theirs
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", ["published", "exact", "centred"])
+def test_half_precision_at_the_papers_sharpness(form: str, dtype: torch.dtype) -> None:
+    """n²x² overflows half precision here and the printed formula gives inf·0; ours stays within one rounding."""
+    x = torch.linspace(-3, 3, 2001).to(dtype).requires_grad_()
+    alpha = torch.tensor([0.15], requires_grad=True)
+    y = sau(x, alpha, 20000.0, form)
+    dx, dalpha = torch.autograd.grad(y.sum(), (x, alpha))
+    assert y.dtype == dx.dtype == dtype
+    assert bool(y.isfinite().all() & dx.isfinite().all() & dalpha.isfinite().all())
+    want = sau(x.detach().float(), 0.15, 20000.0, form)
+    torch.testing.assert_close(y.detach(), want.to(dtype), rtol=0, atol=0)

@@ -1,0 +1,300 @@
+"""``bevel.smooth``: every backend against the reference, values and every gradient, over layouts and dtypes."""
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import bevel
+from bevel import InvalidValue, PiecewiseLinear, kinked, smooth
+from bevel.family import Family, parameter
+from bevel.functional import frelu, frelu_family, sau
+from bevel.ops import evaluate
+from bevel.terms import Terms
+
+BACKENDS = [b for b, reason in bevel.backends().items() if reason is None and b not in ("reference", "triton")]
+KERNELS = [k for k in bevel.KERNELS if k != "cauchy"]
+
+
+def _random_function(generator: torch.Generator, knots: int, channels: int) -> tuple[PiecewiseLinear, list[Tensor]]:
+    """A kinked function whose every coefficient is a tensor, some shared, some per channel."""
+
+    def draw(i: int, scale: float = 1.0) -> Tensor:
+        size = channels if i % 2 else 1
+        t = torch.randn(size, generator=generator, dtype=torch.float64) * scale
+        return t.requires_grad_()
+
+    where = [(draw(i, 0.1).detach() + i - 1.0).requires_grad_() for i in range(knots)]
+    left, offset = draw(0), draw(1)
+    jumps, steps = [draw(i + 1) for i in range(knots)], [draw(i) for i in range(knots)]
+    f = PiecewiseLinear(left, offset, where, jumps, steps)
+    return f, [left, offset, *where, *jumps, *steps]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("knots", [1, 3])
+def test_every_gradient_against_the_reference(kernel: str, knots: int, backend: str) -> None:
+    generator = torch.Generator().manual_seed(knots)
+    f, coefficients = _random_function(generator, knots, channels=3)
+    n = torch.tensor([0.8, 2.0, 5.0], dtype=torch.float64, requires_grad=True)
+    x = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    g = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
+    inputs = [x, n, *coefficients]
+    want_y = smooth(x, f, kernel, n, "reference")
+    got_y = smooth(x, f, kernel, n, backend)
+    torch.testing.assert_close(got_y, want_y, rtol=1e-12, atol=1e-12)
+    want = torch.autograd.grad(want_y, inputs, g)
+    got = torch.autograd.grad(got_y, inputs, g)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+@pytest.mark.parametrize("form", ["published", "exact", "centred"])
+def test_sau_gradcheck_twice(form: str, backend: str) -> None:
+    x = torch.tensor([[-1.3, -0.2, 0.4], [0.9, 2.0, -0.7]], dtype=torch.float64, requires_grad=True)
+    alpha = torch.tensor([0.15, 0.3, -0.2], dtype=torch.float64, requires_grad=True)
+    n = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
+
+    def f(x: Tensor, alpha: Tensor, n: Tensor) -> Tensor:
+        return sau(x, alpha, n, form, backend=backend)
+
+    assert torch.autograd.gradcheck(f, (x, alpha, n))
+    assert torch.autograd.gradgradcheck(f, (x, alpha, n))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_forward_mode(backend: str) -> None:
+    x = torch.randn(4, 3, dtype=torch.float64)
+    alpha = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+    tangent_x, tangent_alpha = torch.randn_like(x), torch.randn_like(alpha)
+
+    def run(call: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        with torch.autograd.forward_ad.dual_level():
+            dual = call(
+                torch.autograd.forward_ad.make_dual(x, tangent_x),
+                torch.autograd.forward_ad.make_dual(alpha, tangent_alpha),
+            )
+            return torch.autograd.forward_ad.unpack_dual(dual).tangent
+
+    got = run(lambda x, a: sau(x, a, 3.0, backend=backend))
+    want = run(lambda x, a: sau(x, a, 3.0, backend="reference"))
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+LAYOUTS: dict[str, tuple[Callable[[], Tensor], int]] = {
+    "nchw": (lambda: torch.randn(2, 3, 4, 5), 1),
+    "channels_last": (lambda: torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last), 1),
+    "btc": (lambda: torch.randn(2, 7, 3), -1),
+    "nc": (lambda: torch.randn(6, 3), 1),
+    "c_first": (lambda: torch.randn(3, 8), 0),
+    "permuted": (lambda: torch.randn(4, 5, 3, 2).permute(3, 2, 0, 1), 1),
+    "every_other": (lambda: torch.randn(2, 3, 4, 10)[..., ::2], 1),
+    "expanded": (lambda: torch.randn(1, 3, 1, 1).expand(2, 3, 4, 5), 1),
+    "one_channel_row": (lambda: torch.randn(3), 0),
+    "empty": (lambda: torch.randn(0, 3, 4), 1),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_layouts_and_dtypes(layout: str, backend: str, dtype: torch.dtype) -> None:
+    make, dim = LAYOUTS[layout]
+    torch.manual_seed(0)
+    x = make().to(dtype)
+    a = torch.tensor([0.1, 0.5, -0.3], requires_grad=True)
+    b = torch.tensor([1.0, 0.7, 2.0], requires_grad=True)
+    n = torch.tensor([2.0], requires_grad=True)
+    given = x.detach().requires_grad_()
+    family = frelu_family(parameter(0), parameter(1), bevel.KERNELS["gaussian"], parameter(2))
+    y = evaluate(given, family, (b, a, n), dim, backend)
+    g = torch.randn(y.shape).to(dtype)
+    got = torch.autograd.grad(y, (given, a, b, n), g)
+    twin = x.detach().double().contiguous().requires_grad_()
+    want_y = smooth(twin, kinked.frelu(b.double(), a.double()), "gaussian", n.double(), "reference", dim)
+    want = torch.autograd.grad(want_y, (twin, a, b, n), g.double())
+    assert y.dtype == dtype
+    dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last) if x.dim() == 4 else True
+    if dense and layout not in ("every_other", "expanded"):
+        assert y.stride() == x.stride()
+    unit = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 8e-3, torch.float16: 1e-3}[dtype]
+    torch.testing.assert_close(y.double(), want_y, rtol=unit, atol=unit)
+    torch.testing.assert_close(got[0].double(), want[0], rtol=unit, atol=unit)
+    for ours, theirs in zip(got[1:], want[1:], strict=True):  # parameters are float32 with float32 sums
+        scale = 1e-5 * (1 + float(theirs.abs().max()))
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=scale)
+
+
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+def test_ends_and_nan(backend: str) -> None:
+    inf, nan = float("inf"), float("nan")
+    x = torch.tensor([-inf, inf, nan, -1e30, 1e30, 0.0])
+    for kernel in KERNELS:
+        relu = smooth(x, kinked.relu(), kernel, 3.0, backend)
+        assert relu[0] == 0
+        assert relu[1] == inf
+        assert relu[2].isnan()
+        clip = smooth(x, kinked.relu6(), kernel, 3.0, backend)
+        torch.testing.assert_close(clip[[0, 1, 3, 4]], torch.tensor([0.0, 6.0, 0.0, 6.0]))
+    for form in ("published", "exact", "centred"):
+        y = sau(x, 0.15, 2.0, form, backend=backend)
+        assert (y[0], y[1]) == (-inf, inf)
+        assert y[2].isnan()
+        assert y[[3, 4, 5]].isfinite().all()
+
+
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+def test_slopes_at_the_ends_are_finite(backend: str) -> None:
+    x = torch.tensor([-float("inf"), float("inf"), 1e30], requires_grad=True)
+    (slope,) = torch.autograd.grad(smooth(x, kinked.leaky_relu(0.1), "gaussian", 3.0, backend).sum(), x)
+    torch.testing.assert_close(slope, torch.tensor([0.1, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+def test_a_kink_has_torchs_slope(backend: str) -> None:
+    x = torch.zeros(1, requires_grad=True)
+    (ours,) = torch.autograd.grad(frelu(x, 1.0, 0.0, backend=backend), x)
+    (theirs,) = torch.autograd.grad(torch.relu(x), x)
+    assert ours == theirs == 0
+
+
+def test_zero_dimensional() -> None:
+    x = torch.tensor(0.7, requires_grad=True)
+    y = sau(x, torch.tensor([0.2]), 3.0)
+    y.backward()
+    assert y.shape == ()
+    assert x.grad is not None
+
+
+def test_a_leaf_may_be_used_twice_as_coefficient() -> None:
+    """Two coefficients given as one tensor: their gradients add up."""
+    shared = torch.tensor([0.4], dtype=torch.float64, requires_grad=True)
+    x = torch.randn(9, dtype=torch.float64)
+    f = PiecewiseLinear(left=shared, knots=[0.0], jumps=[shared])
+    (got,) = torch.autograd.grad(smooth(x, f, "box", 2.0, "analytic").sum(), shared)
+    (want,) = torch.autograd.grad(smooth(x, f, "box", 2.0, "reference").sum(), shared)
+    torch.testing.assert_close(got, want)
+
+
+def test_vmap_and_per_sample_gradients() -> None:
+    module = bevel.SmoothFReLU(3)
+    x = torch.randn(5, 2, 3)
+    names = dict(module.named_parameters())
+
+    def loss(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.func.functional_call(module, parameters, (x,)).square().sum()
+
+    per_sample = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(names, x)
+    one_by_one = [torch.func.grad(loss)(names, row) for row in x]
+    for key, rows in per_sample.items():
+        torch.testing.assert_close(rows, torch.stack([d[key] for d in one_by_one]))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_only_the_input_is_saved(backend: str) -> None:
+    kept: list[int] = []
+    x = torch.randn(4, 8, 16, requires_grad=True)
+    alpha = torch.full((8,), 0.15, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        sau(x, alpha, 20000.0, backend=backend)
+    assert sorted(kept) == [8, x.numel()]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_backward_can_run_again_and_never_writes_what_it_saved(backend: str) -> None:
+    x = torch.randn(64, requires_grad=True)
+    before = x.detach().clone()
+    y = sau(x, torch.tensor([0.15], requires_grad=True), 2.0, backend=backend)
+    (first,) = torch.autograd.grad(y.sum(), x, retain_graph=True)
+    (second,) = torch.autograd.grad(y.sum(), x)
+    assert torch.equal(first, second)
+    assert torch.equal(x.detach(), before)
+
+
+BAD: list[tuple[Callable[[], object], str]] = [
+    (lambda: sau(torch.ones(3), n=0.0), "finite and > 0; got 0.0"),
+    (lambda: sau(torch.ones(3), n=float("nan")), "finite and > 0; got nan"),
+    (lambda: sau(torch.ones(3), n=float("inf")), "finite and > 0; got inf"),
+    (lambda: sau(torch.ones(3), form="print"), "one of its three; got 'print'"),
+    (lambda: sau(torch.ones(3, dtype=torch.int64)), "got torch.int64"),
+    (lambda: sau(torch.ones(3, dtype=torch.complex64)), "got torch.complex64"),
+    (lambda: sau(torch.ones(2, 4), torch.ones(3)), r"\(\[3\]\); got shape \(2, 4\)"),
+    (lambda: sau(torch.ones(4), torch.ones(3)), r"axis dim=1; got shape \(4,\)"),
+    (lambda: sau(torch.ones(4), torch.ones(())), r"1-D floating tensor .* shape \(\)"),
+    (lambda: sau(torch.ones(2, 2), torch.ones(2), torch.ones(3)), r"\[2, 3\]"),
+    (lambda: PiecewiseLinear(knots=[1.0, 0.0]), "strictly increasing"),
+    (lambda: PiecewiseLinear(knots=[1.0, 1.0]), "strictly increasing"),
+    (lambda: PiecewiseLinear(knots=[0.0], jumps=[1.0, 2.0]), r"one entry per knot \(1\); got 2"),
+    (lambda: PiecewiseLinear(left=float("nan")), "left must be finite; got nan"),
+    (lambda: PiecewiseLinear(knots=0.0), "must be a sequence"),  # type: ignore[arg-type]
+    (lambda: PiecewiseLinear(left="1"), "must be a number"),  # type: ignore[arg-type]
+    (lambda: kinked.soft_shrink(-1.0), "lam must be > 0; got -1.0"),
+    (lambda: kinked.hardtanh(1.0, 0.0), "strictly increasing"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(BAD)))
+def test_bad_input_is_named(case: int) -> None:
+    call, message = BAD[case]
+    with pytest.raises(InvalidValue, match=message):
+        call()
+
+
+def test_unknown_backends_and_kernels_get_near_names() -> None:
+    with pytest.raises(bevel.UnknownName, match="did you mean 'analytic'"):
+        sau(torch.ones(3), backend="analitic")
+    with pytest.raises(bevel.UnknownName, match="did you mean 'gaussian'"):
+        smooth(torch.ones(3), kinked.relu(), "gausian")
+    assert bevel.backends()["analytic"] is None
+
+
+def test_kinked_functions_evaluate() -> None:
+    x = torch.linspace(-8, 8, 33, dtype=torch.float64)
+    F = torch.nn.functional  # noqa: N806 - the field's own name for it
+    pairs = {
+        "relu": torch.relu(x),
+        "leaky_relu": F.leaky_relu(x, 0.01),
+        "hardtanh": F.hardtanh(x),
+        "relu6": F.relu6(x),
+        "absolute": x.abs(),
+        "hard_sigmoid": F.hardsigmoid(x),
+        "soft_shrink": F.softshrink(x, 0.5),
+        "step": torch.heaviside(x, torch.zeros_like(x)),
+        "frelu": torch.where(x > 0, x, 0.01 * x),
+    }
+    assert set(pairs) == set(kinked.FUNCTIONS)
+    for name, want in pairs.items():
+        torch.testing.assert_close(kinked.FUNCTIONS[name]()(x), want, rtol=1e-15, atol=1e-15)
+
+
+def test_established_names() -> None:
+    """The catalog's own claims: Softplus, Squareplus, SmeLU, SMU-1, GELU and SiLU are rows of the engine."""
+    x = torch.linspace(-5, 5, 501, dtype=torch.float64)
+    F = torch.nn.functional  # noqa: N806 - the field's own name for it
+    torch.testing.assert_close(smooth(x, kinked.relu(), "logistic", 2.0), F.softplus(x, beta=2.0, threshold=1e9))
+    torch.testing.assert_close(bevel.create("squareplus:b=2.25")(x), (x + torch.sqrt(x * x + 2.25)) / 2)
+    smelu = torch.where(x.abs() < 1.5, (x + 1.5) ** 2 / 6, torch.relu(x))
+    torch.testing.assert_close(bevel.create("smelu:beta=1.5")(x), smelu)
+    smu1 = bevel.create("smu1:alpha=0.25,mu=0.5")(x)
+    torch.testing.assert_close(smooth(x, kinked.leaky_relu(0.25), "student", 0.75 / 0.5), smu1)
+    gate = Terms(0.0, 0.0, (0.0,), (1.0,), (0.0,), (0.0,), (0.0,), gate=True)
+    for kernel, want in (("gaussian", F.gelu(x)), ("logistic", F.silu(x))):
+        torch.testing.assert_close(evaluate(x, Family(gate, bevel.KERNELS[kernel], 1.0), []), want)
+
+
+def test_mollify_reports_its_bound_and_its_inverse() -> None:
+    for kernel, f in itertools.product(KERNELS, (kinked.relu(), kinked.absolute(), kinked.hardtanh())):
+        n = bevel.sharpness_for(f, kernel, 1e-3)
+        assert bevel.mollify(f, kernel, n).max_error == pytest.approx(1e-3)
+    tight = bevel.mollify(kinked.relu(), "gaussian", 4.0)
+    assert tight(torch.zeros(1, dtype=torch.float64)).item() == pytest.approx(tight.max_error, rel=1e-15)
+    with pytest.raises(InvalidValue, match="half of each step"):
+        bevel.sharpness_for(kinked.step())
+    with pytest.raises(InvalidValue, match="tolerance must be finite and > 0"):
+        bevel.sharpness_for(kinked.relu(), tolerance=0.0)
+    with pytest.raises(InvalidValue, match="float32 or float64"):
+        tight(torch.zeros(1, dtype=torch.float16))
