@@ -7,8 +7,10 @@ operations on tiny tensors around the one that matters, which would cost more th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,9 +74,9 @@ def lift(values: Iterable[Coefficient]) -> tuple[list[Slot], list[Tensor]]:
     return slots, tensors
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True)
 class Family:
-    """Terms over slots, a kernel, and the sharpness as a slot.
+    """Terms over slots, a kernel, and the sharpness as a slot; a value, so that backends can keep what they made of it.
 
     Attributes:
         terms: coefficients, each a number or an expression.
@@ -87,6 +89,16 @@ class Family:
     kernel: Kernel
     n: Slot
     log_n: bool = False
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash((self.terms, self.kernel, self.n, self.log_n))
+
+    def __hash__(self) -> int:  # once: it is looked up in every call
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without the hash, which differs between processes
+        return Family, (self.terms, self.kernel, self.n, self.log_n)
 
     def coefficients(self, parameters: Sequence[Tensor]) -> tuple[Terms[Coefficient], Coefficient]:
         """The terms and n at given parameters (1-D tensors of one dtype), differentiable."""

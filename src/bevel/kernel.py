@@ -50,6 +50,7 @@ class Kernel(abc.ABC):
         compact: whether the kernel vanishes outside ``[-1, 1]``.
         has_moment: whether the first absolute moment is finite; without one a ramp cannot be smoothed.
         relu_name: the established name of ReLU convolved with this kernel, or "".
+        native: its number in ``native/include/bevel_native.h``, or -1 where there is no native code.
     """
 
     name: str = ""
@@ -58,6 +59,7 @@ class Kernel(abc.ABC):
     compact: bool = False
     has_moment: bool = True
     relu_name: str = ""
+    native: int = -1
 
     @abc.abstractmethod
     def density(self, v: Tensor) -> Tensor:
@@ -128,6 +130,7 @@ class Sharp(Kernel):
 
     name = "sharp"
     formula = "δ(u)"
+    native = 0
     reach = 0.0
     compact = True
 

@@ -27,6 +27,7 @@ class TabulatedKernel(Kernel):
 
     reach = 1.0
     compact = True
+    native = 12
 
     def __init__(self, pdf: Callable[[Tensor], Tensor], *, name: str, formula: str = "", support: float = 1.0) -> None:
         self.name = name

@@ -64,7 +64,7 @@ def is_zero(c: object) -> bool:
     return isinstance(c, float) and c == 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Terms(Generic[C]):
     """Coefficients of one function; every tuple has one entry per knot. See the module's text."""
 

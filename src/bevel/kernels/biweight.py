@@ -10,6 +10,7 @@ from bevel.kernel import Kernel
 class Biweight(Kernel):
     name = "biweight"
     formula = "15/16·(1 - u²)² on (-1, 1)"
+    native = 8
     reach = 1.0
     compact = True
 

@@ -10,6 +10,7 @@ from bevel.kernel import Kernel
 class Box(Kernel):
     name = "box"
     formula = "1/2 on (-1, 1)"
+    native = 5
     reach = 1.0
     compact = True
     relu_name = "SmeLU"

@@ -14,6 +14,7 @@ from bevel.kernel import Kernel
 class Cauchy(Kernel):
     name = "cauchy"
     formula = "1 / (π(1+u²))"
+    native = 11
     has_moment = False
 
     def density(self, v: Tensor) -> Tensor:

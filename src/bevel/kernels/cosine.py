@@ -28,6 +28,7 @@ def _series(z: Tensor, order: int) -> Tensor:
 class Cosine(Kernel):
     name = "cosine"
     formula = "½(1 + cos πu) on (-1, 1)"
+    native = 10
     reach = 1.0
     compact = True
 

@@ -10,6 +10,7 @@ from bevel.kernel import Kernel
 class Epanechnikov(Kernel):
     name = "epanechnikov"
     formula = "¾(1 - u²) on (-1, 1)"
+    native = 7
     reach = 1.0
     compact = True
     relu_name = "S-ReLU"

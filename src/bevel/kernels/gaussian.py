@@ -14,6 +14,7 @@ from bevel.portable import exporting
 class Gaussian(Kernel):
     name = "gaussian"
     formula = "exp(-u²/2) / √(2π)"
+    native = 1
     reach = 39.0  # exp(-39²/2) is zero in float64
     relu_name = "SAU's function"
 

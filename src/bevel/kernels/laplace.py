@@ -11,6 +11,7 @@ from bevel.kernel import Kernel
 class Laplace(Kernel):
     name = "laplace"
     formula = "exp(-|u|) / 2"
+    native = 3
     reach = 746.0  # exp(-746) is zero in float64
 
     def density(self, v: Tensor) -> Tensor:

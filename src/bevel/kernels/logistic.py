@@ -11,6 +11,7 @@ from bevel.kernel import Kernel
 class Logistic(Kernel):
     name = "logistic"
     formula = "σ(u)·σ(-u)"
+    native = 2
     reach = 746.0  # exp(-746) is zero in float64
     relu_name = "Softplus"
 

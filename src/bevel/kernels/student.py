@@ -15,6 +15,7 @@ def _hypot1(v: Tensor) -> Tensor:
 class Student(Kernel):
     name = "student"
     formula = "(1+u²)^(-3/2) / 2"
+    native = 4
     relu_name = "Squareplus, SMU-1"
 
     def density(self, v: Tensor) -> Tensor:

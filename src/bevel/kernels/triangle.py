@@ -10,6 +10,7 @@ from bevel.kernel import Kernel
 class Triangle(Kernel):
     name = "triangle"
     formula = "1 - |u| on (-1, 1)"
+    native = 6
     reach = 1.0
     compact = True
 

@@ -10,6 +10,7 @@ from bevel.kernel import Kernel
 class Triweight(Kernel):
     name = "triweight"
     formula = "35/32·(1 - u²)³ on (-1, 1)"
+    native = 9
     reach = 1.0
     compact = True
 

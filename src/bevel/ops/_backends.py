@@ -19,8 +19,8 @@ from torch import Tensor
 from bevel.errors import BackendUnavailable, UnknownName, did_you_mean
 from bevel.family import Family
 
-NAMES = ("reference", "analytic")
-AUTO = ("analytic",)  # the order in which "auto" asks
+NAMES = ("reference", "analytic", "cpu")
+AUTO = ("cpu", "analytic")  # the order in which "auto" asks
 
 
 _preferred = contextvars.ContextVar("bevel_backend", default="auto")

@@ -66,8 +66,17 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int =
     chosen = choose(backend, family, x)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)
+    if not _needs_autograd(x, parameters):
+        return chosen.forward(family, axis, x, parameters)
     result: Tensor = _Smooth.apply(x, family, chosen, axis, *parameters)
     return result
+
+
+def _needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Whether a derivative can be asked for: in inference the bookkeeping would cost more than a small tensor."""
+    if torch.autograd.forward_ad._current_level >= 0:
+        return True
+    return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 
 
 def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:

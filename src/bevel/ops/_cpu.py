@@ -1,0 +1,231 @@
+"""Backend ``cpu``: the native library, one pass over memory each way, called through ctypes.
+
+The library (``native/``) knows neither torch nor Python: it gets pointers, sizes and strides. This module describes a
+family as its ``plan``, a tensor as its ``layout``, and keeps both, since on small tensors describing costs more than
+computing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import site
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bevel.errors import BevelError
+from bevel.family import Affine, Family, Slot
+from bevel.tabulated import TabulatedKernel
+
+ABI = 1
+MAX_KNOTS = 8
+_DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+_LIBRARY = "libbevel_native.so"
+
+
+class _Term(ctypes.Structure):
+    _fields_ = (("slot", ctypes.c_int32), ("param", ctypes.c_int32), ("factor", ctypes.c_double))
+
+
+class _Plan(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("abi", "kernel", "knots", "gate", "log_n", "params", "terms", "panels")),
+        ("constant", ctypes.POINTER(ctypes.c_double)),
+        ("term", ctypes.POINTER(_Term)),
+        ("param_dtype", ctypes.POINTER(ctypes.c_int32)),
+        ("param_length", ctypes.POINTER(ctypes.c_int64)),
+        ("table", ctypes.c_void_p),
+        ("table_single", ctypes.c_void_p),
+    )
+
+
+class _Layout(ctypes.Structure):
+    _fields_ = (
+        ("dtype", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+        ("outer", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("inner", ctypes.c_int64),
+        *((name, ctypes.c_int64 * 3) for name in ("x", "y", "g", "dx")),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- the library
+
+
+def _candidates() -> list[Path]:
+    """Beside this file in a wheel; in site-packages for an editable install; BEVEL_NATIVE names one outright."""
+    named = os.environ.get("BEVEL_NATIVE")
+    if named is not None:
+        return [Path(named)]
+    roots = [Path(p) / "bevel" / "ops" for p in (*site.getsitepackages(), site.getusersitepackages(), *sys.path) if p]
+    return [root / _LIBRARY for root in (Path(__file__).parent, *roots)]
+
+
+@functools.cache
+def _load() -> ctypes.CDLL | str:
+    """The library, or the reason there is none."""
+    path = next((p for p in _candidates() if p.is_file()), None)
+    if path is None:
+        return (
+            "the native library was not built at installation (it needs a C++17 compiler and CMake; "
+            "reinstall bevel with both to get it)"
+        )
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        return f"the native library does not load: {error}"
+    if library.bevel_abi() != ABI:
+        return f"the native library {path.name} has interface {library.bevel_abi()}, this bevel needs {ABI}; reinstall it"
+    for function in (library.bevel_isa, library.bevel_openmp, library.bevel_message):
+        function.restype = ctypes.c_char_p
+    pointer = ctypes.c_void_p
+    library.bevel_forward.argtypes = (pointer, pointer, ctypes.c_int32, pointer, pointer, pointer)
+    library.bevel_backward.argtypes = (*library.bevel_forward.argtypes, pointer, pointer)
+    return library
+
+
+def _library() -> ctypes.CDLL:
+    found = _load()
+    assert not isinstance(found, str), found
+    return found
+
+
+def unavailable() -> str | None:
+    found = _load()
+    return found if isinstance(found, str) else None
+
+
+def describe() -> dict[str, str]:
+    """Instruction set and OpenMP runtime in use, for provenance."""
+    library = _library()
+    return {"isa": library.bevel_isa().decode(), "openmp": library.bevel_openmp().decode()}
+
+
+def refuses(family: Family, x: Tensor) -> str | None:
+    if x.device.type != "cpu":
+        return f"x is on {x.device}, not on the CPU"
+    if type(x) is not Tensor and type(x) is not torch.nn.Parameter:
+        return f"x is a {type(x).__name__}, whose memory is not its own"
+    if family.kernel.native < 0:
+        return f"kernel {family.kernel.name!r} has no native code"
+    if len(family.terms.knots) > MAX_KNOTS:
+        return f"it takes at most {MAX_KNOTS} knots; got {len(family.terms.knots)}"
+    return None
+
+
+# ------------------------------------------------------------------------------------------------- plan and layout
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> tuple[ctypes.c_void_p, object]:
+    """A pointer to the family's plan, and what must live as long as it."""
+    terms = family.terms
+    slots: list[Slot] = [*terms.flat(), family.n]
+    constants = [s.constant if isinstance(s, Affine) else s for s in slots]
+    weights = [(i, j, w) for i, s in enumerate(slots) if isinstance(s, Affine) for j, w in s.weights]
+    constant = (ctypes.c_double * len(slots))(*constants)
+    term = (_Term * len(weights))(*(_Term(*w) for w in weights))
+    dtype = (ctypes.c_int32 * len(dtypes))(*(_DTYPES[d] for d in dtypes))
+    length = (ctypes.c_int64 * len(lengths))(*lengths)
+    plan = _Plan(ABI, family.kernel.native, len(terms.knots), terms.gate, family.log_n, len(lengths), len(weights), 0)
+    plan.constant, plan.term, plan.param_dtype, plan.param_length = constant, term, dtype, length
+    kept: list[object] = [plan, constant, term, dtype, length]
+    if isinstance(family.kernel, TabulatedKernel):
+        table = family.kernel.table.contiguous()
+        single = torch.empty(16 * 10, dtype=torch.float32)
+        plan.panels, plan.table = table.shape[1], table.data_ptr()
+        if _library().bevel_table_single(ctypes.c_void_p(table.data_ptr()), table.shape[1], ctypes.c_void_p(single.data_ptr())):
+            plan.table_single = single.data_ptr()
+        kept += [table, single]
+    return ctypes.c_void_p(ctypes.addressof(plan)), kept
+
+
+@functools.lru_cache(maxsize=4096)
+def _layout(
+    shape: tuple[int, ...], stride: tuple[int, ...], dim: int, channels: int, dtype: torch.dtype
+) -> tuple[ctypes.c_void_p, object] | None:
+    """A dense tensor as (outer, channel, inner) in memory order; None if it is not dense."""
+    empty = 0 in shape
+    order = [] if empty else sorted((d for d in range(len(shape)) if shape[d] > 1), key=lambda d: -stride[d])
+    expected = 1
+    for d in reversed(order):
+        if stride[d] != expected:
+            return None
+        expected *= shape[d]
+    outer, inner, seen = 1, 1, channels == 1
+    for d in order:
+        if channels > 1 and d == dim:
+            seen = True
+        elif seen:
+            inner *= shape[d]
+        else:
+            outer *= shape[d]
+    strides = (ctypes.c_int64 * 3)(channels * inner, inner, 1)
+    layout = _Layout(_DTYPES[dtype], 0, 0 if empty else outer, channels, inner, strides, strides, strides, strides)
+    return ctypes.c_void_p(ctypes.addressof(layout)), layout
+
+
+def _described(x: Tensor, dim: int, channels: int) -> tuple[Tensor, ctypes.c_void_p]:
+    """x, copied only if it is not dense, and its layout."""
+    found = _layout(tuple(x.shape), x.stride(), dim, channels, x.dtype)
+    if found is None:
+        x = torch.empty_like(x).copy_(x)
+        found = _layout(tuple(x.shape), x.stride(), dim, channels, x.dtype)
+        assert found is not None
+    return x, found[0]
+
+
+def _parameters(family: Family, parameters: Sequence[Tensor]) -> tuple[ctypes.c_void_p, object, int, list[Tensor]]:
+    own = [p if p.dtype in (torch.float32, torch.float64) else p.float() for p in parameters]
+    own = [p if p.is_contiguous() else p.contiguous() for p in own]
+    lengths = tuple(p.numel() for p in own)
+    plan, _ = _plan(family, lengths, tuple(p.dtype for p in own))
+    pointers = (ctypes.c_void_p * len(own))(*(p.data_ptr() for p in own))
+    return plan, pointers, max(lengths, default=1), own
+
+
+def _check(status: int) -> None:
+    if status:
+        raise BevelError(f"native library: {_library().bevel_message(status).decode()}")
+
+
+# -------------------------------------------------------------------------------------------------------- the calls
+
+
+def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    plan, pointers, channels, _own = _parameters(family, parameters)
+    x, layout = _described(x, dim, channels)
+    y = torch.empty_like(x)
+    _check(_library().bevel_forward(plan, layout, torch.get_num_threads(), pointers, x.data_ptr(), y.data_ptr()))
+    return y
+
+
+def backward(
+    family: Family, dim: int, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    plan, pointers, channels, own = _parameters(family, parameters)
+    x, layout = _described(x, dim, channels)
+    if g.stride() != x.stride():
+        g = torch.empty_like(x).copy_(g)
+    dx = torch.empty_like(x) if needs[0] else None
+    grads = [torch.empty_like(p) if need else None for p, need in zip(own, needs[1:], strict=True)]
+    out = (ctypes.c_void_p * len(grads))(*(None if d is None else d.data_ptr() for d in grads))
+    status = _library().bevel_backward(
+        plan,
+        layout,
+        torch.get_num_threads(),
+        pointers,
+        x.data_ptr(),
+        g.data_ptr(),
+        None if dx is None else dx.data_ptr(),
+        out,
+    )
+    _check(status)
+    cast = [None if d is None else d.to(p.dtype) for d, p in zip(grads, parameters, strict=True)]
+    return [dx, *cast]

@@ -1,0 +1,127 @@
+"""A sharpness that grows over training; see :mod:`bevel.training`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bevel.errors import InvalidValue, did_you_mean
+from bevel.family import Affine, parameter
+from bevel.kernel import SHARP
+from bevel.nn import Activation
+from bevel.terms import as_sharpness
+from bevel.training._checks import check_count
+
+Shape = Literal["geometric", "linear", "cosine"]
+
+_SHAPES: dict[str, Callable[[float, float, float], float]] = {
+    "geometric": lambda a, b, t: a * (b / a) ** t,
+    "linear": lambda a, b, t: a + (b - a) * t,
+    "cosine": lambda a, b, t: a + (b - a) * (1 - math.cos(math.pi * t)) / 2,
+}
+
+
+class SharpnessSchedule:
+    """Move the sharpness n of every smooth activation from ``start`` to ``end``: train smooth, ship kinked.
+
+    While it runs, each module keeps log n in a tensor (its parameter where n is learnt, else a non-persistent buffer),
+    which is refilled in place: a compiled model is not compiled again. Where n is learnt the schedule wins: what an
+    optimizer did to it is overwritten by the next :meth:`step`.
+
+    Args:
+        model: the model, before or after ``torch.compile``.
+        start, end: sharpness, finite and > 0.
+        steps: how many calls of :meth:`step` lead from one to the other; afterwards n stays.
+        shape: ``geometric`` (equal ratios, the width shrinks evenly on a log scale), ``linear`` or ``cosine``.
+        where: takes a module's qualified name and the module; False leaves it alone.
+
+    Raises:
+        InvalidValue: for a bad sharpness, steps or shape, or a model without a smooth activation of the engine.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        start: float,
+        end: float,
+        steps: int,
+        shape: Shape = "geometric",
+        where: Callable[[str, nn.Module], bool] | None = None,
+    ) -> None:
+        check_count(steps, "steps")
+        if shape not in _SHAPES:
+            raise InvalidValue(f"shape is one of {', '.join(_SHAPES)}; got {shape!r}; {did_you_mean(shape, _SHAPES)}")
+        self.start, self.end = float(as_sharpness(start)), float(as_sharpness(end))
+        self.steps, self.shape = steps, shape
+        self.position = 0
+        self.sites = {
+            name: m
+            for name, m in model.named_modules()
+            if isinstance(m, Activation) and m.family.kernel is not SHARP and (where is None or where(name, m))
+        }
+        if not self.sites:
+            raise InvalidValue(
+                "a sharpness schedule needs a smooth activation of bevel's family (sau, smooth_frelu, mollified, …); "
+                "the model has none. bevel.swap puts one in."
+            )
+        first = next(model.parameters(), None)
+        self._lent = [m for m in self.sites.values() if _lend_tensor(m, first.device if first is not None else None)]
+        self._apply()
+
+    @property
+    def n(self) -> float:
+        """The present sharpness."""
+        if self.position >= self.steps:
+            return self.end
+        return _SHAPES[self.shape](self.start, self.end, self.position / self.steps)
+
+    def step(self) -> None:
+        """Go on by one; call it after the optimizer's step (or once an epoch, with ``steps`` in epochs)."""
+        self.position = min(self.position + 1, self.steps)
+        self._apply()
+
+    @torch.no_grad()
+    def _apply(self) -> None:
+        log_n = math.log(self.n)
+        for module in self.sites.values():
+            _log_n(module).fill_(log_n)
+
+    def finish(self) -> None:
+        """Give n back as the plain number it was in modules that do not learn it; do this before shipping."""
+        for module in self._lent:
+            del module.log_n
+            module.arguments = module.arguments[:-1]
+            module.family = dataclasses.replace(module.family, n=self.n, log_n=False)
+        self._lent = []
+        self.sites = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position; n itself is rebuilt from it."""
+        return {"position": self.position}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the position and set n accordingly."""
+        self.position = int(state_dict["position"])
+        self._apply()
+
+
+def _log_n(module: Activation) -> Tensor:
+    slot = module.family.n
+    assert isinstance(slot, Affine)
+    return module.values()[slot.weights[0][0]]
+
+
+def _lend_tensor(module: Activation, device: torch.device | None) -> bool:
+    """Keep a fixed n as a buffer ``log_n`` from now on; False if n is learnt, hence a tensor already."""
+    family = module.family
+    if isinstance(family.n, Affine):
+        return False
+    module.register_buffer("log_n", torch.full((1,), math.log(family.n), device=device), persistent=False)
+    module.arguments = (*module.arguments, "log_n")
+    module.family = dataclasses.replace(family, n=parameter(len(module.arguments) - 1), log_n=True)
+    return True
