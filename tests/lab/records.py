@@ -22,11 +22,17 @@ ARMS: dict[str, tuple[dict[str, float], Callable[..., Floats]]] = {
     "gelu": ({}, lambda x: x * special.ndtr(x)),
     "swish": ({"beta": 1.0}, lambda x, beta: x * special.expit(beta * x)),
     "sau": ({"alpha": 0.15}, lambda x, alpha: np.where(x > 0, x, alpha * x)),
-    "frelu": ({"positive": 1.0, "negative": 0.01}, lambda x, positive, negative: np.where(x > 0, positive, negative) * x),
+    "frelu": (
+        {"positive": 1.0, "negative": 0.01},
+        lambda x, positive, negative: np.where(x > 0, positive, negative) * x,
+    ),
     "smooth_frelu": (
         {"positive": 1.0, "negative": 0.01, "n": 5.0},
-        lambda x, positive, negative, n: negative * x
-        + (positive - negative) * (x * special.ndtr(n * x) + np.exp(-((n * x) ** 2) / 2) / (n * math.sqrt(2 * math.pi))),
+        lambda x, positive, negative, n: (
+            negative * x
+            + (positive - negative)
+            * (x * special.ndtr(n * x) + np.exp(-((n * x) ** 2) / 2) / (n * math.sqrt(2 * math.pi)))
+        ),
     ),
 }
 COST = {"relu": (1.0, 1.0), "leaky_relu": (1.02, 1.0), "prelu": (1.31, 1.05), "gelu": (1.12, 1.2),

@@ -48,7 +48,7 @@ class Metric:
 @dataclass(frozen=True)
 class Cost:
     """What an arm costs as a multiple of the reference: seconds a training sample (median and quartiles over the
-    paired seeds, 1 for the reference itself) and bytes kept for backward. NaN where it was not measured."""
+    seeds that ran on the same device) and bytes kept for backward. NaN where that was not measured."""
 
     time: float
     time_low: float
@@ -122,7 +122,7 @@ def cells(records: Sequence[Record], reference: str) -> list[Cell]:
     names = _names(records)
     styles = _styles(sorted(set(names.values())), reference)
     groups: dict[tuple[str, str], dict[str, dict[int, Record]]] = {}
-    for record in sorted(records, key=lambda r: (r.trial.dataset, r.trial.model, r.trial.seed)):
+    for record in sorted(records, key=lambda r: (r.trial.cell, r.label, r.trial.seed)):
         runs = groups.setdefault(record.trial.cell, {}).setdefault(names[record.trial.activation, record.label], {})
         _check_run(record, runs)
         runs[record.trial.seed] = record
@@ -170,9 +170,7 @@ def _check_run(record: Record, runs: dict[int, Record]) -> None:
             raise ReportError(f"{where}: its seeds were not trained alike ({differ}). Report one protocol at a time.")
 
 
-def _cell(
-    cell: tuple[str, str], arms: dict[str, dict[int, Record]], styles: dict[str, Style], reference: str
-) -> Cell:
+def _cell(cell: tuple[str, str], arms: dict[str, dict[int, Record]], styles: dict[str, Style], reference: str) -> Cell:
     dataset, model = cell
     if reference not in arms:
         raise ReportError(f"{model} on {dataset} has no run of the reference {reference!r}; it has {', '.join(arms)}.")
@@ -202,6 +200,7 @@ def _cell(
 
 def _cost(runs: dict[int, Record], base: dict[int, Record]) -> Cost:
     pairs = [(runs[seed], base[seed]) for seed in runs if seed in base]
+    pairs = [(ours, theirs) for ours, theirs in pairs if ours.device == theirs.device]
     low, time, high = _quartiles([_ratio(_per_sample(a), _per_sample(b)) for a, b in pairs])
     _, memory, _ = _quartiles([_ratio(a.saved_bytes, b.saved_bytes) for a, b in pairs])
     return Cost(time=time, time_low=low, time_high=high, memory=memory)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from bevel_lab.report.stats import Floats
 from bevel_lab.report.svg import INK, LINE, MUTED, PAPER, Style, canvas, export
 
-WIDE = 520  # pixels, of a panel beside another one
-SMALL = 250  # of a small multiple
-_CHARACTER = 6.4  # an upper estimate of a character's width at the figures' font size
+WIDE = 460  # pixels, of a panel beside another one; the page scales it by 0.78 (phone) to 1.15
+SMALL = 220  # of a small multiple
+_CHARACTER = 7.0  # an upper estimate of a character's width at the figures' font size
 
 
 @dataclass(frozen=True)
@@ -89,20 +89,20 @@ def short(label: str, limit: int = 22) -> str:
 
 def strips(rows: Sequence[Strip], *, name: str, title: str, xlabel: str, description: str, zero: bool = False) -> str:
     """One row an arm; crosses that fall outside the others' range stand at the edge with an arrow."""
-    left = 14 + _CHARACTER * max(len(short(row.label)) for row in rows)
-    with canvas(WIDE, 58 + 27 * len(rows), left=left, right=14, top=24, bottom=34) as ax:
+    left = 12 + _CHARACTER * max(len(short(row.label)) for row in rows)
+    with canvas(WIDE, 62 + 26 * len(rows), left=left, right=16, top=26, bottom=38) as ax:
         low, high = _strip_limits(rows, zero)
         if zero:
             ax.axvline(0, color=MUTED, lw=1)
         for y, row in enumerate(rows):
             _strip(ax, y, row, (low, high))
-        ax.set(xlim=(low, high), ylim=(len(rows) - 0.4, -0.6), xlabel=xlabel, title=title)
-        ax.set_yticks(range(len(rows)), [short(row.label) for row in rows], color=INK)
+        ax.set(xlim=(low, high), ylim=(len(rows) - 0.4, -0.6), xlabel=xlabel)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.set_yticks(range(len(rows)), [short(row.label) for row in rows], color=INK, size=11.5)
         ax.tick_params(axis="y", length=0, pad=8)
         ax.spines.left.set_visible(False)
         ax.grid(axis="x")
-        _title_at_edge(ax, left)
-        return export(ax, name=name, title=title, description=description)
+        return _finish(ax, name, title, description)
 
 
 def curves(
@@ -110,29 +110,27 @@ def curves(
 ) -> str:
     """Curves over epochs, each named at its right end. ``floor`` cuts off what lies below."""
     right = 24 + _CHARACTER * max(len(short(line.label)) for line in lines)
-    with canvas(WIDE, 330, left=44, right=right, top=26, bottom=36) as ax:
+    with canvas(WIDE, 310, left=40, right=right, top=28, bottom=40) as ax:
         for line in lines:
             epochs = np.arange(1, len(line.middle) + 1)
-            marker = line.style.marker if len(epochs) == 1 else None
+            dot = "o" if len(epochs) == 1 else None
             ax.fill_between(epochs, line.low, line.high, color=line.style.color, alpha=0.10, lw=0)
-            ax.plot(epochs, line.middle, color=line.style.color, ls=line.style.dash, marker=marker, lw=1.6)
+            ax.plot(epochs, line.middle, color=line.style.color, ls=line.style.dash, marker=dot, ms=4, lw=1.6)
         if log:
-            ax.set_yscale("log")
-            ax.yaxis.set_minor_formatter(NullFormatter())
+            _log_axis(ax)
         ax.margins(x=0.01, y=0.04)
         if floor is not None:
             ax.set_ylim(bottom=floor)
-        ax.set(xlabel="epoch", title=title)
+        ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
-        _title_at_edge(ax, 44)
         _end_labels(ax, lines)
-        return export(ax, name=name, title=title, description=description)
+        return _finish(ax, name, title, description)
 
 
 def shape(panel: Shape, *, name: str, limits: tuple[float, float], description: str) -> str:
     """One activation before and after training."""
-    with canvas(SMALL, 200, left=30, right=8, top=26, bottom=24) as ax:
+    with canvas(SMALL, 180, left=26, right=8, top=26, bottom=24) as ax:
         ax.axhline(0, color=LINE, lw=0.8)
         ax.axvline(0, color=LINE, lw=0.8)
         ax.fill_between(panel.x, panel.low, panel.high, color=panel.style.color, alpha=0.18, lw=0)
@@ -142,15 +140,15 @@ def shape(panel: Shape, *, name: str, limits: tuple[float, float], description: 
         ax.plot(panel.x, panel.before, color=INK, lw=1.2, ls=(0, (1, 2)))
         ax.set(xlim=(panel.x[0], panel.x[-1]), ylim=limits)
         ax.xaxis.set_major_locator(MaxNLocator(5))
-        ax.yaxis.set_major_locator(MaxNLocator(5))
-        return _multiple(ax, panel.label, name, description)
+        ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        return _finish(ax, name, short(panel.label, 30), description)
 
 
 def parameter(panel: Spread, *, name: str, symbol: str, description: str) -> str:
     """One learnt parameter over the depth of the network."""
     known = np.concatenate([*panel.sites, np.asarray(panel.before, dtype=np.float64)])
     known = known[np.isfinite(known)]
-    with canvas(SMALL, 200, left=38, right=8, top=26, bottom=24) as ax:
+    with canvas(SMALL, 180, left=44, right=8, top=26, bottom=24) as ax:
         for x, (values, before) in enumerate(zip(panel.sites, panel.before, strict=True), start=1):
             ax.plot([x - 0.34, x + 0.34], [before, before], color=INK, lw=1.2, ls=(0, (1, 1.6)))
             finite = values[np.isfinite(values)]
@@ -160,33 +158,30 @@ def parameter(panel: Spread, *, name: str, symbol: str, description: str) -> str
                 ax.plot([x, x], [low, high], color=panel.style.color, lw=6, solid_capstyle="butt", alpha=0.75)
                 ax.plot([x], [middle], "o", color=PAPER, mec=panel.style.color, mew=1.4, ms=5)
         if known.size and known.min() > 0 and known.max() > 30 * known.min():
-            ax.set_yscale("log")
-            ax.yaxis.set_minor_formatter(NullFormatter())
+            _log_axis(ax)
+        else:
+            ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.margins(y=0.08)
         ax.set_xlim(0.4, len(panel.sites) + 0.6)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.grid(axis="y")
-        return _multiple(ax, f"{panel.label}   {symbol}", name, description)
+        return _finish(ax, name, f"{short(panel.label)} · {short(symbol, 14)}", description)
 
 
-def scatter(
-    points: Sequence[Point], *, name: str, title: str, xlabel: str, ylabel: str, description: str, one: bool = True
-) -> str:
-    """Arms in the plane, named beside their point; ``one`` marks x = 1, where an arm costs what the reference does."""
-    with canvas(WIDE, 330, left=52, right=16, top=26, bottom=38) as ax:
-        if one:
-            ax.axvline(1, color=MUTED, lw=0.8)
+def scatter(points: Sequence[Point], *, name: str, title: str, xlabel: str, description: str) -> str:
+    """Arms in the plane, named beside their point; a line marks x = 1, where an arm costs what the reference does."""
+    with canvas(WIDE, 310, left=40, right=16, top=28, bottom=40) as ax:
+        ax.axvline(1, color=MUTED, lw=0.8)
         for p in points:
             ax.plot([p.x_low, p.x_high], [p.y, p.y], color=p.style.color, lw=1, alpha=0.55)
             ax.plot([p.x, p.x], [p.y_low, p.y_high], color=p.style.color, lw=1, alpha=0.55)
         for p in points:
-            ax.plot([p.x], [p.y], p.style.marker, color=p.style.color, mec=PAPER, mew=0.8, ms=8)
-        ax.margins(0.10, 0.08)
-        ax.set(xlabel=xlabel, title=title, ylabel=ylabel)
+            ax.plot([p.x], [p.y], "o", color=p.style.color, mec=PAPER, mew=0.8, ms=8)
+        ax.margins(0.12, 0.08)
+        ax.set_xlabel(xlabel)
         ax.grid()
-        _title_at_edge(ax, 52)
         _point_labels(ax, points)
-        return export(ax, name=name, title=title, description=description)
+        return _finish(ax, name, title, description)
 
 
 def _strip_limits(rows: Sequence[Strip], zero: bool) -> tuple[float, float]:
@@ -213,38 +208,39 @@ def _strip(ax: Axes, y: int, row: Strip, limits: tuple[float, float]) -> None:
         else:
             ax.plot([value], [at], "o", color=color, ms=4.5, alpha=0.55, mew=0)
     ax.plot([row.low, row.high], [y - 0.1, y - 0.1], color=color, lw=2.4, solid_capstyle="butt")
-    ax.plot([row.mean], [y - 0.1], row.style.marker, color=color, mec=PAPER, mew=1, ms=8)
+    ax.plot([row.mean], [y - 0.1], "o", color=color, mec=PAPER, mew=1, ms=8.5)
 
 
-def _title_at_edge(ax: Axes, left: float) -> None:
-    """Start the title at the figure's left edge rather than the axes'."""
-    box = ax.get_position()
-    assert ax.figure is not None
-    width = ax.get_figure(root=True).get_size_inches()[0] * 72  # type: ignore[union-attr]
-    ax.title.set_position((0, 1))
-    ax.set_title(ax.get_title(loc="left"), loc="left", x=-left / (width * box.width))
+def _finish(ax: Axes, name: str, title: str, description: str) -> str:
+    """The title, at the figure's left edge rather than the axes', and out."""
+    left = ax.get_window_extent().x0
+    offset = (-left, 12)
+    ax.annotate(title, (0, 1), offset, xycoords="axes fraction", textcoords="offset pixels", weight="bold")
+    return export(ax, name=name, title=title, description=description)
 
 
-def _multiple(ax: Axes, label: str, name: str, description: str) -> str:
-    ax.set_title(short(label, 30), fontsize=11, x=0)
-    ax.tick_params(labelsize=10)
-    return export(ax, name=name, title=label, description=description)
+def _log_axis(ax: Axes) -> None:
+    """A vertical log scale that is labelled with plain numbers."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _end_labels(ax: Axes, lines: Sequence[Line]) -> None:
     """Name every curve at its end, moved apart where they would overlap and tied to the end by a thin line."""
     ends = [(line, [v for v in line.middle if math.isfinite(v)]) for line in lines]
     ends = [(line, values) for line, values in ends if values]
+    ax.autoscale_view()  # pixels are only known once the limits are
     pixel, back = ax.transData, ax.transData.inverted()
     bottom, top = sorted(float(pixel.transform((0, v))[1]) for v in ax.get_ylim())
     last = max(len(line.middle) for line in lines)
     wanted = [float(np.clip(pixel.transform((last, values[-1]))[1], bottom, top)) for _, values in ends]
     edge = float(pixel.transform((last, 1))[0])
-    for (line, values), was, y in zip(ends, wanted, apart(wanted, 13.5, bottom, top), strict=True):
-        start = float(pixel.transform((len(line.middle), 1))[0])
-        knots = back.transform([(start + 3, was), (edge + 8, was), (edge + 15, y)])
-        ax.plot(*knots.T, color=line.style.color, lw=0.8, alpha=0.7, clip_on=False, scalex=False, scaley=False)
-        ax.annotate(short(line.label), back.transform((edge + 18, y)), va="center", annotation_clip=False)
+    for (line, _), was, y in zip(ends, wanted, apart(wanted, 13.5, bottom, top), strict=True):
+        knots = back.transform([(edge + 3, was), (edge + 8, was), (edge + 15, y)])
+        ax.plot(*knots.T, color=line.style.color, lw=1.2, clip_on=False, scalex=False, scaley=False)
+        ax.annotate(short(line.label), tuple(back.transform((edge + 18, y))), va="center", annotation_clip=False)
 
 
 def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -266,23 +262,32 @@ def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
 
 
 def _point_labels(ax: Axes, points: Sequence[Point]) -> None:
-    """Put each name on the first free side of its point."""
+    """Put each name on the freest side of its point; one that had to move away is tied to it by a line."""
+    ax.autoscale_view()  # as above
     at = {p.label: ax.transData.transform((p.x, p.y)) for p in points}
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at.values()]
     box = ax.get_window_extent()
     for p in sorted(points, key=lambda p: -p.y):
         x, y = at[p.label]
-        width = _CHARACTER * len(short(p.label))
-        options = [
-            (dx if dx > 0 else dx - width if dx < 0 else -width / 2, dy)
-            for reach in (9, 22, 36)
-            for dx, dy in ((reach, 0), (-reach, 0), (reach, reach), (reach, -reach), (-reach, reach), (-reach, -reach))
-        ]
-        places = [(x + dx, y + dy - 6, x + dx + width, y + dy + 6) for dx, dy in options]
-        inside = [q for q in places if q[0] > box.x0 and q[2] < box.x1 + 14 and box.y0 < q[1] and q[3] < box.y1 + 6]
-        place = min(inside or places, key=lambda q: sum(_overlap(q, t) for t in taken))
+        places = [q for q in _places(x, y, _CHARACTER * len(short(p.label))) if box.y0 < q[1] and q[3] < box.y1 + 6]
+        inside = [q for q in places if box.x0 < q[0] and q[2] < box.x1 + 14] or places
+        place = min(inside, key=lambda q: sum(_overlap(q, t) for t in taken))
         taken.append(place)
-        ax.annotate(short(p.label), ax.transData.inverted().transform((place[0], y + place[1] - y + 6)), va="center")
+        middle = (place[1] + place[3]) / 2
+        near = float(np.clip(x, place[0], place[2]))
+        back = ax.transData.inverted()
+        if math.hypot(near - x, middle - y) > 12:
+            line = back.transform([(x, y), (near, middle)])
+            ax.plot(*line.T, color=MUTED, lw=0.7, zorder=1, scalex=False, scaley=False)
+        ax.annotate(short(p.label), tuple(back.transform((place[0], middle))), va="center")
+
+
+def _places(x: float, y: float, width: float) -> list[tuple[float, float, float, float]]:
+    """Boxes for a name around a point, the nearest first."""
+    sides = ((1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+    moves = [(reach * dx, reach * dy) for reach in (9, 20, 32, 44) for dx, dy in sides]
+    lefts = [(x + dx if dx > 0 else x + dx - width, y + dy) for dx, dy in moves]
+    return [(left, middle - 6, left + width, middle + 6) for left, middle in lefts]
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:

@@ -1,7 +1,7 @@
 """Is one activation better than another? Paired statistics over seeds, and a verdict in words.
 
 Every array function takes its pairs along the last axis and any number of axes before it, so that the judge itself
-can be judged on thousands of simulated experiments at once (``calibrate``). Every function that draws random numbers
+can be judged on thousands of simulated experiments at once (``calibration``). Every function that draws random numbers
 takes a ``numpy.random.Generator``.
 """
 
@@ -76,19 +76,6 @@ class Comparison:
     needed: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """How the judge did on simulated experiments.
-
-    Attributes:
-        found: share of experiments whose one true difference was called by its right name (NaN: there was none).
-        false: share of experiments in which at least one arm without a difference was called better or worse.
-    """
-
-    found: float
-    false: float
-
-
 def summary(scores: Mapping[int, float]) -> Summary:
     """Mean ± sd over the runs that have a score; the others are counted as failed."""
     values = np.array([s for s in scores.values() if math.isfinite(s)], dtype=np.float64)
@@ -159,10 +146,11 @@ def smallest_effect(pairs: int, arms: int, rng: np.random.Generator, power: floa
     """The true mean difference, in sd of the paired difference, that is found with probability ``power``.
 
     By simulation of the sign-flip test on normal differences at level 5 % / arms, which is Holm's first and hardest
-    step. (The noncentral t is too hopeful while patterns are few: 1.53 where nine pairs and seven arms need 1.97.) For noise z and shift d, the pattern that flips the
-    set F is at least as extreme as the observed one where mean(z over F) ≤ −d, or the same over F's complement. So
-    every noise sample has its own smallest shift at which the test turns, an order statistic of those means, and the
-    answer is the ``power`` quantile of these. Infinite where no outcome could reach the level.
+    step. (The noncentral t is too hopeful while patterns are few: 1.53 where nine pairs and seven arms need 1.97.)
+    For noise z and shift d, the pattern that flips the set F is at least as extreme as the observed one where
+    mean(z over F) ≤ −d, or the same over F's complement. So every noise sample has its own smallest shift at which
+    the test turns, an order statistic of those means, and the answer is the ``power`` quantile of these. Infinite
+    where no outcome could reach the level.
     """
     signs = _patterns(pairs, 12, 4_095, rng)
     allowed = math.floor(LEVEL / arms * (1 + len(signs))) - 1  # patterns that may be as extreme as the observed one
@@ -194,7 +182,8 @@ def judge(adjusted: Floats, low: Floats, high: Floats, pairs: npt.ArrayLike) -> 
     where the adjusted p would exceed 5 % even if every arm came out as extreme as its number of pairs allows.
     """
     best = holm(np.broadcast_to(2.0 ** (1.0 - np.asarray(pairs, dtype=np.float64)), adjusted.shape))
-    verdicts = np.full(adjusted.shape, Verdict.NO_EVIDENCE, dtype=object)
+    verdicts = np.empty(adjusted.shape, dtype=object)
+    verdicts.fill(Verdict.NO_EVIDENCE)  # np.full would make plain strings of them
     verdicts[best > LEVEL] = Verdict.TOO_FEW
     verdicts[(adjusted <= LEVEL) & (low > 0)] = Verdict.BETTER
     verdicts[(adjusted <= LEVEL) & (high < 0)] = Verdict.WORSE
@@ -237,29 +226,6 @@ def compare(
     }
 
 
-def calibrate(
-    *, experiments: int, arms: int, pairs: int, effect: float, rng: np.random.Generator, resamples: int = 1_999
-) -> Calibration:
-    """Judge the judge: simulated experiments in which at most one of the arms differs from the reference.
-
-    Scores are normal; all arms of an experiment share the reference's noise, as real ones do. ``effect`` is the first
-    arm's true difference in sd of the paired difference; zero makes every verdict of better or worse a false one.
-    """
-    noise = rng.standard_normal((experiments, arms + 1, pairs)) / math.sqrt(2)
-    differences = noise[:, 1:] - noise[:, :1]
-    differences[:, 0] += effect
-    adjusted = holm(sign_flip(differences, rng))
-    low, high = np.full((2, experiments, arms), np.nan)
-    open_ = adjusted <= LEVEL  # the interval can only matter here
-    low[open_], high[open_] = bca(differences[open_], rng, resamples)
-    verdicts = judge(adjusted, low, high, pairs)
-    called = (verdicts == Verdict.BETTER) | (verdicts == Verdict.WORSE)
-    if effect == 0:
-        return Calibration(found=math.nan, false=float(called.any(axis=1).mean()))
-    right = Verdict.BETTER if effect > 0 else Verdict.WORSE
-    return Calibration(found=float((verdicts[:, 0] == right).mean()), false=float(called[:, 1:].any(axis=1).mean()))
-
-
 def _paired(scores: Mapping[int, float], base: Mapping[int, float]) -> Floats:
     common = sorted(seed for seed, s in scores.items() if math.isfinite(s) and seed in base)
     return np.array([scores[seed] - base[seed] for seed in common], dtype=np.float64)
@@ -268,9 +234,9 @@ def _paired(scores: Mapping[int, float], base: Mapping[int, float]) -> Floats:
 def _patterns(pairs: int, exact_pairs: int, random: int, rng: np.random.Generator) -> Floats:
     """Sign patterns (tried, pairs): all but the identity and up to a common sign, or random ones."""
     if pairs > exact_pairs:
-        return rng.choice(np.array([-1.0, 1.0]), size=(random, pairs))
+        return rng.choice((-1.0, 1.0), size=(random, pairs)).astype(np.float64)
     codes = np.arange(1, 2 ** max(pairs - 1, 0))[:, None]
-    return 1.0 - 2.0 * (codes >> np.arange(pairs) & 1)
+    return np.where(codes >> np.arange(pairs) & 1, -1.0, 1.0)
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:
@@ -311,7 +277,7 @@ def _quantile(rows: Floats, q: Floats) -> Floats:
     at = q * (rows.shape[1] - 1)
     below = np.floor(at).astype(np.int64)
     above = np.minimum(below + 1, rows.shape[1] - 1)
-    lower = np.take_along_axis(rows, below[:, None], axis=1)[:, 0]
-    upper = np.take_along_axis(rows, above[:, None], axis=1)[:, 0]
+    lower: Floats = np.take_along_axis(rows, below[:, None], axis=1)[:, 0]
+    upper: Floats = np.take_along_axis(rows, above[:, None], axis=1)[:, 0]
     result: Floats = lower + (at - below) * (upper - lower)
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -37,6 +38,7 @@ def _scores(cell: Cell, name: str) -> View:
     for arm in cell.arms:
         mean, sd = arm.summary.mean * metric.scale, arm.summary.sd * metric.scale
         own.append(_strip(arm, arm.scores, metric.scale, (mean, mean - sd, mean + sd), arm.diverged))
+    paired.append(_strip(cell.reference, {}, 1.0, (0.0, 0.0, 0.0), frozenset()))  # an empty row keeps rows level
     for arm, c in cell.others:
         interval = (c.difference * metric.scale, c.low * metric.scale, c.high * metric.scale)
         odd = arm.diverged | cell.reference.diverged
@@ -45,29 +47,28 @@ def _scores(cell: Cell, name: str) -> View:
         figures.strips(
             own,
             name=f"{name}-own",
-            title=f"Test {metric.name}",
-            xlabel=metric.axis,
+            title="Every run: mean ± 1 sd",
+            xlabel=f"test {metric.axis}",
             description=f"Test {metric.name} of every run, with mean and standard deviation of each arm.",
         )
     ]
-    if paired:
+    if cell.others:
         panels.append(
             figures.strips(
                 paired,
                 name=f"{name}-paired",
-                title=f"Difference to {ref}, seed by seed",
+                title=f"Difference to {figures.short(ref)} on the same seed: mean and 95 % interval",
                 xlabel=f"difference{' (points)' if metric.share else ''}",
                 description=f"Paired differences to {ref} with their mean and 95 % interval.",
                 zero=True,
             )
         )
     caption = (
-        f"Every dot is one seed; the large mark is the mean, its bar ± 1 sd on the left and the 95 % BCa interval of "
-        f"the paired difference on the right, where an arm whose bar clears the line at zero differs from {ref} "
-        f"before adjustment for the number of arms."
+        f"A small dot is one seed and the large one the mean; an arm whose interval reaches the line at zero cannot be "
+        f"told from {ref}, and one whose interval clears it must still pass the adjusted test"
     )
-    if any(arm.diverged for arm in cell.arms):
-        caption += " Crosses are diverged runs; an arrow points to one that lies outside the picture."
+    lost = any(arm.diverged for arm in cell.arms)
+    caption += "; crosses are diverged runs, arrows those outside the picture." if lost else "."
     return View(f"Test {metric.name}", caption, tuple(panels))
 
 
@@ -82,15 +83,16 @@ def _training(cell: Cell, name: str) -> View:
     key, metric = cell.metric.key, cell.metric
     loss = list(_lines(cell, lambda epoch: epoch.train.get("loss", math.nan)))
     validation = list(_lines(cell, lambda epoch: metric.scale * epoch.validation.get(key, math.nan)))
+    log, floor = _positive(loss), _floor(validation)
     panels = []
     if loss:
         panels.append(
             figures.curves(
                 loss,
                 name=f"{name}-loss",
-                title="Training loss (log scale)",
+                title="Training loss (log scale)" if log else "Training loss",
                 description="Mean training loss by epoch, one line an arm.",
-                log=all((line.low > 0).all() for line in loss),
+                log=log,
             )
         )
     if validation:
@@ -100,21 +102,20 @@ def _training(cell: Cell, name: str) -> View:
                 name=f"{name}-validation",
                 title=f"Validation {metric.axis}",
                 description=f"Mean validation {metric.name} by epoch, one line an arm.",
-                floor=_floor(validation),
+                floor=floor,
             )
         )
-    caption = (
-        "Mean over seeds with a band of ± 1 sd; the axis on the right starts where the slowest arm stands after a "
-        "quarter of the training, so that the end, which decides, has room."
-    )
-    return View("Training", caption, tuple(panels))
+    caption = "Lines are means over seeds and bands ± 1 sd"
+    if floor is not None:
+        caption += f"; the {metric.name} axis leaves out the first quarter of the training, to give the end room"
+    return View("Training", f"{caption}.", tuple(panels))
 
 
 def _lines(cell: Cell, read: Callable[[Epoch], float]) -> Iterator[figures.Line]:
     """Mean ± sd over the seeds that have a number in that epoch; arms without any are left out."""
     for arm in cell.arms:
         runs = [[read(epoch) for epoch in run.epochs] for run in arm.runs.values()]
-        table = np.array([run for run in runs if len(run) == len(max(runs, key=len))], dtype=np.float64)
+        table = np.array(list(zip_longest(*runs, fillvalue=math.nan)), dtype=np.float64).T
         known = np.isfinite(table)
         if not known.any():
             continue
@@ -122,17 +123,23 @@ def _lines(cell: Cell, read: Callable[[Epoch], float]) -> Iterator[figures.Line]
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(known, table, 0).sum(axis=0) / count
             sd = np.sqrt(np.where(known, (table - mean) ** 2, 0).sum(axis=0) / np.maximum(count - 1, 1))
-        low = np.maximum(mean - sd, np.where(known, table, np.inf).min(axis=0))  # no band below what was seen
-        yield figures.Line(arm.name, arm.style, mean, low, mean + sd)
+        low = np.maximum(mean - sd, np.where(known, table, np.inf).min(axis=0))  # a band shows nothing
+        high = np.minimum(mean + sd, np.where(known, table, -np.inf).max(axis=0))  # that was not seen
+        yield figures.Line(arm.name, arm.style, mean, low, high)
+
+
+def _positive(lines: Sequence[figures.Line]) -> bool:
+    return all((line.low[np.isfinite(line.low)] > 0).all() for line in lines)
 
 
 def _floor(lines: Sequence[figures.Line]) -> float | None:
-    """The lowest mean after a quarter of the epochs, where cutting there spares at least half the height."""
-    later = [line.low[len(line.low) // 4 :] for line in lines]
-    bottom = min(float(np.nanmin(part)) for part in later if np.isfinite(part).any())
-    lowest = min(float(np.nanmin(line.low)) for line in lines)
-    top = max(float(np.nanmax(line.high)) for line in lines)
-    return bottom - 0.03 * (top - bottom) if bottom - lowest > top - bottom else None
+    """The lowest value after a quarter of the epochs, where cutting there spares at least half the height."""
+    all_of_it = _finite([line.low for line in lines])
+    later = _finite([line.low[len(line.low) // 4 :] for line in lines])
+    top = _finite([line.high for line in lines])
+    if not later.size or later.min() - all_of_it.min() <= top.max() - later.min():
+        return None
+    return float(later.min() - 0.03 * (top.max() - later.min()))
 
 
 def _shapes(cell: Cell, name: str) -> View:
@@ -147,8 +154,8 @@ def _shapes(cell: Cell, name: str) -> View:
         for i, shape in enumerate(shapes)
     ]
     caption = (
-        "Dotted: before training. Lines: after training, one a site (mean over seeds), darker with depth. Band: the "
-        "lowest to the highest channel of any seed. An arm without learnable parameters keeps its curve."
+        "The dotted curve is the activation before training, the lines are its sites after it (mean over seeds, darker "
+        "with depth), and the band runs from the lowest to the highest channel of any seed."
     )
     return View("The activations, before and after training", caption, tuple(panels), small=True)
 
@@ -178,15 +185,17 @@ def _shape(arm: Arm) -> figures.Shape | None:
 
 def _curve_limits(shapes: Sequence[figures.Shape]) -> tuple[float, float]:
     """Shared by all arms, so that they can be compared."""
-    values = np.concatenate([np.concatenate([s.before, s.after.ravel()]) for s in shapes]) if shapes else np.zeros(1)
-    values = values[np.isfinite(values)]
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-    pad = 0.05 * (high - low) or 0.5
-    return low - pad, high + pad
+    values = _finite([np.concatenate([s.before, s.after.ravel()]) for s in shapes])
+    bands = _finite([np.concatenate([s.low, s.high]) for s in shapes])
+    if not values.size or not bands.size:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    room = 0.3 * (high - low) or 0.5  # for the bands; a wild channel may leave the picture
+    return max(low - room, min(low, float(bands.min())) - 0.1), min(high + room, max(high, float(bands.max())) + 0.1)
 
 
 def _parameters(cell: Cell, name: str) -> View:
-    panels = []
+    panels: list[str] = []
     for arm in cell.arms:
         groups = _by_site(arm, lambda site: bool(site.after))
         symbols = dict.fromkeys(symbol for sites in groups.values() for site in sites for symbol in site.after)
@@ -208,8 +217,8 @@ def _parameters(cell: Cell, name: str) -> View:
                 )
             )
     caption = (
-        "Sites from input to output along the axis. Ring: median over channels and seeds; thick bar: the middle half; "
-        "thin bar: 5 % to 95 %; dotted: the value before training."
+        "Sites run from input to output; the ring is the median over channels and seeds, the thick bar the middle "
+        "half, the thin one 5 % to 95 %, and the dotted line the value before training."
     )
     return View("What was learnt, layer by layer", caption, tuple(panels), small=True)
 
@@ -238,24 +247,23 @@ def _cost(cell: Cell, name: str) -> View:
         return made
 
     wanted = (
-        ("time", f"Training time, × {ref}", points(lambda a: (a.cost.time, a.cost.time_low, a.cost.time_high))),
-        ("memory", f"Memory kept for backward, × {ref}", points(lambda a: (a.cost.memory,) * 3)),
+        ("time", "training time", points(lambda a: (a.cost.time, a.cost.time_low, a.cost.time_high))),
+        ("memory", "memory kept for backward", points(lambda a: (a.cost.memory,) * 3)),
     )
     panels = [
         figures.scatter(
             found,
             name=f"{name}-{kind}",
-            title=title,
-            xlabel=f"× {ref}",
-            ylabel=metric.axis,
-            description=f"{title}, beside test {metric.name}, one point an arm.",
+            title=f"Test {metric.axis} by {what}",
+            xlabel=f"{what}, × {ref}",
+            description=f"Test {metric.name} of every arm beside its {what} as a multiple of {ref}.",
         )
-        for kind, title, found in wanted
+        for kind, what, found in wanted
         if found
     ]
     caption = (
-        f"Up is more accurate, left is cheaper; the vertical line is the cost of {ref}. Bars: ± 1 sd of the "
-        f"{metric.name}, and the quartiles over seeds of the time for a training sample."
+        f"Up is better and left is cheaper, with {ref} on the vertical line; bars are ± 1 sd of the {metric.name} and "
+        f"the quartiles over seeds of the time for a training sample."
     )
     return View(f"Cost beside {metric.name}", caption, tuple(panels))
 
@@ -267,7 +275,12 @@ def throughput(records: Sequence[Record]) -> float:
 
 
 def _floats(values: Sequence[float]) -> Floats:
-    return np.array(values, dtype=np.float64)  # null, which is how the file writes NaN, becomes NaN
+    return np.array(values, dtype=np.float64)
+
+
+def _finite(parts: Sequence[Floats]) -> Floats:
+    values = np.concatenate(parts) if parts else np.zeros(0)
+    return values[np.isfinite(values)]
 
 
 def _mean(curves: Sequence[Floats]) -> Floats:

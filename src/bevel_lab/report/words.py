@@ -17,6 +17,7 @@ def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
     """With a true minus sign; a dash where there is no number."""
     if not math.isfinite(value):
         return NONE
+    value = round(value, decimals) + 0.0  # no negative zero
     text = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
     return text.replace("-", "−")
 
@@ -67,8 +68,8 @@ def row(arm: Arm, metric: Metric) -> tuple[str, ...]:
         change(c.difference, metric),
         interval,
         wins,
-        p_value(c.p),
-        p_value(c.adjusted),
+        p_value(c.p) if c.pairs else NONE,
+        p_value(c.adjusted) if c.pairs else NONE,
         score(c.detectable, metric),
         *cost,
     )
@@ -99,7 +100,7 @@ def caveats(cell: Cell) -> list[str]:
     notes = []
     reach = [c.detectable for _, c in cell.others if c.verdict is Verdict.NO_EVIDENCE and math.isfinite(c.detectable)]
     if reach:
-        low, high = (number(bound * cell.metric.scale, 1 if cell.metric.share else 4) for bound in (min(reach), max(reach)))
+        low, high = (score(bound, cell.metric) for bound in (min(reach), max(reach)))
         span = low if low == high else f"{low} to {high}"
         notes.append(
             f"No evidence is not proof of equality: these seeds find a true difference of {span}{cell.metric.points} "
@@ -119,22 +120,18 @@ def _called(cell: Cell, word: Verdict, found: Sequence[tuple[Arm, Comparison]]) 
     names = [arm.name for arm, _ in found]
     sizes = [score(abs(c.difference), cell.metric) for _, c in found]
     verb = "is" if len(found) == 1 else "are"
-    text = f"{listing(names)} {verb} {word} than {cell.reference.name} by {listing(sizes)}{cell.metric.points}"
-    return f"{text}."
+    return f"{listing(names)} {verb} {word} than {cell.reference.name} by {listing(sizes)}{cell.metric.points}."
 
 
 def _too_few(cell: Cell, found: Sequence[tuple[Arm, Comparison]]) -> list[str]:
     if not found:
         return []
     pairs = sorted({c.pairs for _, c in found})
-    have = count(pairs[0], "seed") if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} seeds"
+    have = count(pairs[0], "paired seed") if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} paired seeds"
     verb = "is" if pairs == [1] else "are"
     needed = found[0][1].needed
-    if len(found) == len(cell.others):
-        whom = "a verdict"
-    else:
-        whom = f"a verdict on {listing([arm.name for arm, _ in found])}"
-    return [f"{have} {verb} too few for {whom}: {needed} would do.".replace("0 seeds are", "No paired seeds are")]
+    whom = "" if len(found) == len(cell.others) else f" on {listing([arm.name for arm, _ in found])}"
+    return [f"{have} {verb} too few for a verdict{whom}: {needed} would do."]
 
 
 def _diverged(arm: Arm) -> str:
@@ -143,5 +140,5 @@ def _diverged(arm: Arm) -> str:
     if not scored:
         return f"{text} and {'has' if len(arm.diverged) == 1 else 'have'} no score."
     if scored == len(arm.diverged):
-        return f"{text}; the {'score' if scored == 1 else 'scores'} after divergence {'counts' if scored == 1 else 'count'}."
+        return f"{text}; {'its score counts' if scored == 1 else 'their scores count'} all the same."
     return f"{text}: {arm.summary.failed} without a score, {scored} with one, which counts."

@@ -1,0 +1,539 @@
+"""The report: what it says, that it escapes and repeats itself, and that a browser draws all of it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from records import ARMS, records
+
+from bevel_lab.record import Record
+from bevel_lab.report import ReportError, page, svg, verdict_table, words, write
+from bevel_lab.report.cells import Cell, cells
+from bevel_lab.report.figures import apart, short
+from bevel_lab.report.views import View, views
+
+HOSTILE = '<script>alert("a & b")</script>'
+AWKWARD = ["relu", HOSTILE, "$x^{2$", "漢字 😀", "a|b_{c}\\d%#~", "mollified:f=relu6,kernel=epanechnikov,n=2"]
+EFFECTS = {"swish": 0.008, "tanh": -0.02}
+
+
+@pytest.fixture(scope="module")
+def eight() -> list[Record]:
+    return records(effects={"swish": 0.008, "gelu": 0.006, "frelu": -0.008})
+
+
+@pytest.fixture(scope="module")
+def troubled() -> list[Record]:
+    """Two cells; diverged runs, runs without a score, labels that are markup, too few seeds."""
+    first = records(effects={"swish": 0.008}, diverged={("frelu", 3), ("frelu", 7)}, scoreless={("sau", 2)})
+    return first + records(AWKWARD, dataset="mnist", model="lenet", seeds=4, draw=1)
+
+
+@pytest.fixture(scope="module")
+def written(eight: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(eight, tmp_path_factory.mktemp("report") / "new" / "folder", "relu", title="Eight <activations>")
+
+
+@pytest.fixture(scope="module")
+def written_troubled(troubled: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(troubled, tmp_path_factory.mktemp("troubled"), "relu")
+
+
+@pytest.fixture(scope="module")
+def eight_views(eight: list[Record]) -> list[View]:
+    return views(only(eight), "c")
+
+
+def only(found: list[Record], reference: str = "relu") -> Cell:
+    (cell,) = cells(found, reference)
+    return cell
+
+
+def text_of(html: str) -> str:
+    """What a reader sees."""
+
+    class Text(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts: list[str] = []
+            self.hidden = 0
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.hidden += tag in ("style", "script")
+
+        def handle_endtag(self, tag: str) -> None:
+            self.hidden -= tag in ("style", "script")
+
+        def handle_data(self, data: str) -> None:
+            if not self.hidden:
+                self.parts.append(data)
+
+    parser = Text()
+    parser.feed(html)
+    return " ".join(" ".join(parser.parts).split())
+
+
+# -- the answer in words
+
+
+def test_the_headline_says_who_is_better_and_what_is_not_known(eight: list[Record]) -> None:
+    cell = only(eight)
+    by_name = {arm.name: c for arm, c in cell.others}
+    better = sorted(("swish", "gelu"), key=lambda name: -by_name[name].difference)
+    sizes = [f"{100 * by_name[name].difference:.2f}" for name in better]
+    assert words.answer(cell) == [
+        f"{better[0]} and {better[1]} are better than relu by {sizes[0]} and {sizes[1]} points.",
+        f"frelu is worse than relu by {-100 * by_name['frelu'].difference:.2f} points.",
+        "For the other 4 there is no evidence of a difference.",
+    ]
+    assert any("four times in five" in note for note in words.caveats(cell))
+
+
+def test_the_headline_when_nothing_is_found() -> None:
+    assert words.answer(only(records(["relu", "gelu", "silu"]))) == [
+        "There is no evidence that any of the 2 activations differs from relu."
+    ]
+    assert words.answer(only(records(["relu", "gelu"]))) == ["There is no evidence that gelu differs from relu."]
+
+
+def test_the_headline_when_there_is_too_little() -> None:
+    assert words.answer(only(records(seeds=4))) == ["4 paired seeds are too few for a verdict: 9 would do."]
+    assert words.answer(only(records(seeds=1))) == ["1 paired seed is too few for a verdict: 9 would do."]
+    assert words.answer(only(records(["relu"]))) == ["Only relu was run: there is nothing to compare it with."]
+
+
+def test_an_arm_with_too_few_pairs_is_named(eight: list[Record]) -> None:
+    kept = [r for r in eight if r.label != "sau" or r.trial.seed < 5]
+    cell = only(kept)
+    assert words.answer(cell)[-1] == "5 paired seeds are too few for a verdict on sau: 9 would do."
+    assert "sau is compared on the 5 seeds for which both it and relu have a score" in " ".join(words.caveats(cell))
+
+
+def test_lost_runs_are_counted_and_said(troubled: list[Record], written_troubled: Path) -> None:
+    assert "2 of 10 diverged" in text_of(written_troubled.read_text(encoding="utf-8"))
+    cell = cells(troubled, "relu")[0]
+    notes = words.caveats(cell)
+    assert "1 of 10 runs of sau diverged and has no score." in notes
+    assert "2 of 10 runs of frelu diverged; their scores count all the same." in notes
+    assert any(note.startswith("sau is compared on the 9 seeds") for note in notes)
+    frelu = next(arm for arm in cell.arms if arm.name == "frelu")
+    scores = [r.test["accuracy"] for r in troubled if r.label == "frelu"]
+    assert frelu.summary.mean == pytest.approx(np.mean(scores))
+
+
+def test_a_metric_that_is_no_share_keeps_its_unit() -> None:
+    scaled = [
+        dataclasses.replace(r, metric="bleu", test={"bleu": 30 * r.test["accuracy"]})
+        for r in records(["relu", "gelu"], effects={"gelu": 0.02})
+    ]
+    (sentence,) = words.answer(only(scaled))
+    assert re.fullmatch(r"gelu is better than relu by 0\.[56]\d\d\d\.", sentence)
+
+
+def test_numbers_have_a_true_minus_and_a_dash_where_there_is_none() -> None:
+    assert words.number(-0.126, sign=True) == "−0.13"
+    assert words.number(-0.004, sign=True) == "+0.00"
+    assert words.number(math.nan) == words.number(math.inf) == "–"
+    assert (words.p_value(0.00099), words.p_value(0.0499)) == ("<0.001", "0.050")
+    assert words.listing(["a", "b", "c"]) == "a, b and c"
+
+
+# -- what makes no report
+
+
+def test_wrong_input_is_named(eight: list[Record]) -> None:
+    with pytest.raises(ReportError, match="no records"):
+        verdict_table([], "relu")
+    with pytest.raises(ReportError, match=r"no arm is called 'rleu'; there are frelu, gelu, .*, swish"):
+        verdict_table(eight, "rleu")
+    other = records(["gelu"], dataset="mnist")
+    with pytest.raises(ReportError, match="cnn on mnist has no run of the reference 'relu'; it has gelu"):
+        verdict_table(eight + other, "relu")
+    with pytest.raises(ReportError, match="relu with seed 0, cnn on digits: there are two records"):
+        verdict_table([*eight, eight[0]], "relu")
+    longer = [r for r in records(["relu"], epochs=3) if r.trial.seed == 9]
+    with pytest.raises(ReportError, match=r"not trained alike \(epochs 12 and 3\)"):
+        verdict_table([r for r in eight if r.label != "relu" or r.trial.seed != 9] + longer, "relu")
+    with pytest.raises(ReportError, match="headline metric 'top5' is not among loss, accuracy"):
+        verdict_table([dataclasses.replace(r, metric="top5") for r in eight], "relu")
+    mixed = [dataclasses.replace(r, metric="loss") if r.label == "gelu" else r for r in eight]
+    with pytest.raises(ReportError, match=r"different metrics \(accuracy, loss\)"):
+        verdict_table(mixed, "relu")
+
+
+def test_nothing_is_written_for_wrong_input(eight: list[Record], tmp_path: Path) -> None:
+    with pytest.raises(ReportError):
+        write(eight, tmp_path / "out", "nobody")
+    assert not (tmp_path / "out").exists()
+
+
+def test_activations_that_share_a_label_are_told_apart() -> None:
+    found = records(["relu", "sau"])
+    other = [
+        dataclasses.replace(r, trial=dataclasses.replace(r.trial, activation="sau:alpha=0.5"))
+        for r in found
+        if r.label == "sau"
+    ]
+    assert {arm.name for arm in only(found + other).arms} == {"relu", "sau:alpha=0.15", "sau:alpha=0.5"}
+
+
+# -- the files
+
+
+def test_four_files_that_depend_on_nothing_but_the_records(eight: list[Record], written: Path, tmp_path: Path) -> None:
+    assert written.name == "report.html"
+    shuffled = [eight[i] for i in np.random.default_rng(0).permutation(len(eight))]
+    again = write(shuffled, tmp_path, "relu", title="Eight <activations>")
+    for name in ("report.html", "table.md", "table.tex", "results.csv"):
+        assert (again.parent / name).read_bytes() == (written.parent / name).read_bytes(), name
+
+
+def test_a_report_can_be_made_from_a_ledger(tmp_path: Path) -> None:
+    made = records(["relu", "sau"], seeds=4, epochs=3, diverged={("relu", 1)}, scoreless={("sau", 2)})
+    read = [Record.from_json(record.to_json()) for record in made]
+    assert write(read, tmp_path / "a", "relu").read_bytes() == write(made, tmp_path / "b", "relu").read_bytes()
+    spoiled = json.loads(made[0].to_json())
+    for site in spoiled["sites"]:  # what a ledger makes of a curve or parameter that is not a number
+        site["curve_after"][3] = None
+        site["after"], site["before"] = {"weight": [None, 0.2]}, {"weight": [0.25, 0.25]}
+    write([Record.from_json(json.dumps(spoiled)), *made[1:]], tmp_path, "relu")
+
+
+def test_the_page_starts_with_the_answer_and_holds_every_part(eight: list[Record], written: Path) -> None:
+    html = written.read_text(encoding="utf-8")
+    text = text_of(html)
+    cell = only(eight)
+    parts = [
+        "Eight <activations>",
+        words.answer(cell)[0],
+        "verdict",
+        "Test accuracy",
+        "Training",
+        "The activations, before and after training",
+        "What was learnt, layer by layer",
+        "Cost beside accuracy",
+        "What was compared",
+        "sau(x)",
+        "sau:alpha=0.15",
+        "How it was done",
+        "20 % of the training part held out",
+        "How it was judged",
+        "Where it comes from",
+        "torch 2.11.0",
+        "To run it again",
+        "What to cite",
+        "Biswas et al., SAU, ECCV 2022",
+    ]
+    places = [text.find(part, 5) for part in parts]
+    assert -1 not in places
+    assert places == sorted(places)
+    for arm in cell.arms:
+        for cell_text in words.row(arm, cell.metric):
+            assert cell_text in text
+    assert all(record.trial.id in text for record in eight)
+    assert text.count("Biswas et al.") == 1
+
+
+def test_the_command_is_shown_when_it_is_known() -> None:
+    few = cells(records(["relu"], seeds=1), "relu")
+    assert "bevel compare relu &lt;x&gt;" in page.render(few, "t", "bevel compare relu <x>")
+    assert "from bevel_lab.train import run" in page.render(few, "t")
+
+
+def test_the_page_needs_nothing_from_anywhere(written_troubled: Path) -> None:
+    html = written_troubled.read_text(encoding="utf-8")
+    assert not re.search(r"<(script|link|img|iframe|object|embed)\b", html)
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert not re.search(r'(href|src)="(?!#)', html)
+    assert "w3.org" in html  # the SVG's namespace, the only address in it
+    assert not re.search(r"https?://(?!www\.w3\.org/)", html)
+
+
+def test_a_label_is_never_markup(written_troubled: Path) -> None:
+    html = written_troubled.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(" in html
+    text = text_of(html)
+    for label in AWKWARD:
+        assert label in text
+    markdown = (written_troubled.parent / "table.md").read_text(encoding="utf-8")
+    assert "<script" not in markdown
+    assert r"a\|b\_{c}\\d%\#\~" in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {len(words.COLUMNS) + 1}
+    latex = (written_troubled.parent / "table.tex").read_text(encoding="utf-8")
+    assert r"a\textbar{}b\_\{c\}\textbackslash{}d\%\#\textasciitilde{}" in latex
+    assert r"\$x\textasciicircum{}\{2\$" in latex
+
+
+def test_latex_rows_are_complete(written: Path) -> None:
+    latex = (written.parent / "table.tex").read_text(encoding="utf-8")
+    rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 1 + len(ARMS)
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(words.COLUMNS) - 1}
+    assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
+    assert r"smooth\_frelu" in latex
+
+
+def test_the_statistics_can_be_done_again_from_the_results(eight: list[Record], written: Path) -> None:
+    with (written.parent / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(eight)
+    assert set(eight[0].trial.to_dict()) | {"arm", "score", "diverged", "id", "commit", "device"} <= set(rows[0])
+    scores = {(row["arm"], row["seed"]): float(row["score"]) for row in rows}
+    for arm, comparison in only(eight).others:
+        differences = [scores[arm.name, str(s)] - scores["relu", str(s)] for s in range(10)]
+        assert comparison.difference == pytest.approx(np.mean(differences))
+
+
+def test_the_terminal_table_is_aligned(eight: list[Record]) -> None:
+    lines = verdict_table(eight, "relu").splitlines()
+    head, rule, *rows = lines[2 : 4 + len(ARMS)]
+    edges = [m.end() for m in re.finditer("─+", rule)]
+    assert len(edges) == len(words.COLUMNS)
+    for line in (head, *rows):
+        for edge in edges[2:]:
+            assert line[edge : edge + 2].strip() == ""
+    assert rows[0].split()[:2] == ["relu", "reference"]
+    assert "better" in lines[5]
+    assert lines[-1].startswith("No evidence is not proof")
+
+
+def test_settings_that_differ_between_arms_are_said() -> None:
+    tuned = [
+        dataclasses.replace(r, trial=dataclasses.replace(r.trial, lr=0.1)) if r.label == "gelu" else r
+        for r in records(["relu", "gelu"], seeds=2)
+    ]
+    assert "lr 0.05 (relu) and 0.1 (gelu)" in text_of(page.render(cells(tuned, "relu"), "t"))
+
+
+def test_time_is_compared_on_one_device_only() -> None:
+    found = records(["relu", "gelu"], seeds=4)
+    moved = [dataclasses.replace(r, device="cuda") if (r.label, r.trial.seed) == ("gelu", 1) else r for r in found]
+    slow = [dataclasses.replace(r, train_seconds=1e6) if (r.label, r.trial.seed) == ("gelu", 1) else r for r in moved]
+    assert only(moved).arms[1].cost == only(slow).arms[1].cost
+    assert only(found).arms[1].cost.memory == pytest.approx(1.2)
+
+
+def test_records_without_curves_times_or_epochs_still_make_a_page(tmp_path: Path) -> None:
+    bare = [
+        dataclasses.replace(r, epochs=[], sites=[], samples=0, train_seconds=0.0, saved_bytes=0, citations=[])
+        for r in records(["relu", "gelu"], seeds=2)
+    ]
+    (cell,) = cells(bare, "relu")
+    assert [view.title for view in views(cell, "c")] == ["Test accuracy"]
+    assert write(bare, tmp_path, "relu").exists()
+
+
+@pytest.mark.parametrize("lost", ["relu", "gelu"])
+def test_an_arm_that_lost_every_run_is_shown_without_a_score(lost: str, tmp_path: Path) -> None:
+    gone = {(lost, seed) for seed in range(7)}
+    found = records(["relu", "gelu"], seeds=7, epochs=1, scoreless=gone)
+    cell = only(found)
+    assert words.answer(cell) == ["0 paired seeds are too few for a verdict: 6 would do."]
+    assert f"7 of 7 runs of {lost} diverged and have no score." in words.caveats(cell)
+    assert words.row(cell.arms[1], cell.metric)[3:9] == ("–",) * 6
+    assert "gelu" in text_of(write(found, tmp_path, "relu").read_text(encoding="utf-8"))
+
+
+def test_more_arms_than_colours_still_make_a_page(tmp_path: Path) -> None:
+    labels = ["relu", *(f"arm{i}" for i in range(14))]
+    found = records(labels, seeds=2, epochs=2, diverged={("arm3", 0), ("arm3", 1)})
+    write([dataclasses.replace(r, sites=[]) for r in found], tmp_path, "relu")
+    assert (tmp_path / "results.csv").read_text().count("\n") == 1 + 2 * 15
+
+
+# -- figures
+
+
+def test_figures_do_not_listen_to_the_users_style(eight: list[Record], eight_views: list[View]) -> None:
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": True, "svg.fonttype": "path", "lines.linewidth": 9}):
+        assert views(only(eight), "c") == eight_views
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_every_figure_has_a_title_a_description_and_a_one_sentence_caption(eight_views: list[View]) -> None:
+    for view in eight_views:
+        assert view.caption.count(". ") == 0
+        assert view.caption.endswith(".")
+        for panel in view.panels:
+            assert re.search(r"<title id=.*?>.+</title>\n<desc id=.*?>.+</desc>", panel)
+
+
+def test_every_seed_is_in_the_picture(eight_views: list[View]) -> None:
+    own, paired = eight_views[0].panels
+    for panel, arms in ((own, 8), (paired, 7)):
+        assert panel.count("fill-opacity: 0.55") == 10 * arms
+
+
+@given(st.lists(st.floats(-100, 400), max_size=12))
+@settings(max_examples=200)
+def test_labels_keep_apart_in_order_and_inside(wanted: list[float]) -> None:
+    placed = np.array(apart(wanted, 13, 0, 300))
+    order = np.argsort(wanted, kind="stable")
+    assert (np.diff(placed[order]) >= 13 - 1e-6).all()
+    assert (placed >= -1e-6).all()
+    assert (placed <= 300 + 1e-6).all()
+
+
+def test_labels_with_room_stay_where_they_are() -> None:
+    assert apart([50, 10, 90], 13, 0, 100) == pytest.approx([50, 10, 90])
+    assert apart([50, 50], 10, 0, 100) == pytest.approx([45, 55])
+
+
+def test_long_labels_keep_both_ends() -> None:
+    assert short("relu") == "relu"
+    assert short("mollified:f=relu6,kernel=epanechnikov,n=2") == "mollified:…chnikov,n=2"
+    assert len(short("x" * 99)) == 22
+
+
+def _lab(color: str) -> dict[str, Any]:
+    """Oklab coordinates as seen by normal, deuteranope and protanope eyes (Machado 2009, severity 1)."""
+    seen = {
+        "normal": np.eye(3),
+        "deuteranope": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+        "protanope": [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+    }
+    lms = [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+           [0.0883024619, 0.2817188376, 0.6299787005]]  # fmt: skip
+    lab = [[0.2104542553, 0.793617785, -0.0040720468], [1.9779984951, -2.428592205, 0.4505937099],
+           [0.0259040371, 0.7827717662, -0.808675766]]  # fmt: skip
+    srgb = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return {eye: lab @ np.cbrt(lms @ np.clip(m @ linear, 0, 1)) for eye, m in seen.items()}
+
+
+@pytest.mark.parametrize("palette", [svg.LIGHT, svg.DARK], ids=["light", "dark"])
+def test_colours_are_distinct_to_colour_blind_eyes(palette: tuple[str, ...]) -> None:
+    assert len(palette) == 12
+    labs = [_lab(color) for color in palette]
+    apart_ = {
+        eye: min(np.linalg.norm(a[eye] - b[eye]) for i, a in enumerate(labs) for b in labs[:i]) for eye in labs[0]
+    }
+    assert apart_["normal"] >= 0.13
+    assert min(apart_.values()) >= 0.09
+
+
+def test_arms_keep_their_colour_in_every_cell() -> None:
+    found = records(["relu", "gelu", "swish"]) + records(["relu", "swish"], dataset="mnist", effects={"swish": 0.1})
+    first, second = ({arm.name: arm.style for arm in cell.arms} for cell in cells(found, "relu"))
+    assert second.items() <= first.items()
+    assert first["relu"] == svg.Style(0)
+    styles = [(svg.Style(i).color, str(svg.Style(i).dash)) for i in range(1, 24)]
+    assert len(set(styles)) == len(styles)
+
+
+# -- imports and browser
+
+
+def test_neither_torch_nor_bevel_is_imported() -> None:
+    code = (
+        "import sys, bevel_lab.report; "
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch', 'bevel') or m == 'matplotlib.pyplot'))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium and chromedriver are not on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    quiet = ("background-networking", "component-update", "sync", "gpu", "quic")
+    for flag in ("headless", "no-sandbox", "no-first-run", "hide-scrollbars", *(f"disable-{name}" for name in quiet)):
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+def _open(browser: Any, path: Path, width: int) -> None:
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.get(path.as_uri())
+
+
+DRAWN = """
+return [...document.querySelectorAll('figure svg')].map(svg => {
+    const box = svg.getBoundingClientRect(), marks = svg.querySelectorAll('path, use');
+    return [box.width, box.height, [...marks].filter(mark => mark.getBoundingClientRect().width > 0).length];
+});
+"""
+IDS = "return [...document.querySelectorAll('[id]')].map(element => element.id);"
+DANGLING = """
+return [...document.querySelectorAll('use')].map(use => use.href.baseVal.slice(1))
+    .concat([...document.querySelectorAll('[clip-path]')].map(e => e.getAttribute('clip-path').slice(5, -1)))
+    .filter(id => !document.getElementById(id));
+"""
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("which", ["written", "written_troubled"])
+def test_a_browser_draws_every_figure_and_asks_for_nothing(
+    browser: Any, which: str, width: int, request: pytest.FixtureRequest
+) -> None:
+    path: Path = request.getfixturevalue(which)
+    # learnt parameters: eight panels; the second cell has no arm with parameters, and six arms
+    expected = {"written": 2 + 2 + 8 + 8 + 2, "written_troubled": 22 + 2 + 2 + 6 + 0 + 2}[which]
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    _open(browser, path, width)
+    drawn = browser.execute_script(DRAWN)
+    assert len(drawn) == expected
+    for figure_width, height, marks in drawn:
+        assert figure_width > 100
+        assert height > 60
+        assert marks >= 4
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(DANGLING) == []
+    ids = browser.execute_script(IDS)
+    assert len(ids) == len(set(ids))
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    ours = [params["request"]["url"] for params in sent if params["documentURL"] == path.as_uri()]
+    assert ours == [path.as_uri()]
+
+
+def test_both_themes_reach_page_and_figures(browser: Any, written: Path) -> None:
+    seen = []
+    for theme in ("light", "dark"):
+        features = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
+        _open(browser, written, 1200)
+        seen.append(
+            browser.execute_script(
+                "const style = e => getComputedStyle(document.querySelector(e));"
+                "return [style('html').backgroundColor, style('figure svg text').fill];"
+            )
+        )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    (light_paper, light_text), (dark_paper, dark_text) = seen
+    assert light_paper == "rgb(255, 255, 255)"
+    assert dark_paper == "rgb(20, 23, 27)"
+    assert light_text != dark_text
