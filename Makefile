@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt 2>/dev/null)
 DATA   ?= ../shared/data
 
-.PHONY: install demo test test-fast lint format bench wheel clean
+.PHONY: install demo test test-fast lint format bench bench-gpu wheel clean
 
 install: $(STAMP)  ## create .venv with bevel and everything development needs, pinned
 
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml requirements/dev.in requirements/dev.txt $(NATIVE)
 
 demo: install  ## train eight activations on real digits, ten paired seeds each, and write a report
 	$(VENV)/bin/bevel compare --dataset digits --seeds 10 --out runs/demo \
-	  --activations relu,leaky_relu,prelu,gelu,swish,sau,frelu,smooth_frelu
+	  --activations relu leaky_relu prelu gelu swish sau frelu smooth_frelu
 
 lint: install  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check src tests
@@ -34,6 +34,12 @@ test-fast: install  ## the checks for daily work, under three minutes
 format: install
 	$(VENV)/bin/ruff check --fix src tests
 	$(VENV)/bin/ruff format src tests
+
+bench: install  ## measure on this machine (fifteen minutes) and write docs/performance.md
+	$(VENV)/bin/bevel bench --out docs/performance.csv --page docs/performance.md --notes docs/performance-notes.md
+
+bench-gpu:  ## on a machine with a GPU, torch and Triton: check, measure (ten minutes), write docs/performance-gpu.md
+	PYTHONPATH=src python3 -m bevel_lab.bench_gpu --check --out docs/performance-gpu.csv --page docs/performance-gpu.md
 
 wheel: install  ## build the wheel into dist/
 	$(PYTHON) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .

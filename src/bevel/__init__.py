@@ -4,7 +4,10 @@ Smooth any kinked function by any approximate identity, exactly and at ReLU's me
 (SIViP 2021) are two of its rows.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from bevel import functional, kinked, nn
+from bevel.deploy import fold, harden
 from bevel.errors import BackendUnavailable, BevelError, InvalidValue, UnknownName
 from bevel.kernel import KERNELS, Kernel
 from bevel.kinked import PiecewiseLinear
@@ -13,13 +16,30 @@ from bevel.nn import ACTIVATIONS, SAU, FReLU, Mollified, SmoothFReLU
 from bevel.ops import backends, smooth
 from bevel.spec import canonical, create
 from bevel.tabulated import tabulated
+from bevel.training import Alternating, SharpnessSchedule, parameter_groups
+from bevel.watch import watch
+
+if TYPE_CHECKING:
+    from bevel.surgery import find, swap
 
 __version__ = "0.1.0"
+
+_LAZY = {"find": "bevel.surgery", "swap": "bevel.surgery"}  # what takes a moment to import waits until asked for
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'bevel' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
 
 __all__ = [
     "ACTIVATIONS",
     "KERNELS",
     "SAU",
+    "Alternating",
     "BackendUnavailable",
     "BevelError",
     "FReLU",
@@ -27,17 +47,24 @@ __all__ = [
     "Kernel",
     "Mollified",
     "PiecewiseLinear",
+    "SharpnessSchedule",
     "Smooth",
     "SmoothFReLU",
     "UnknownName",
     "backends",
     "canonical",
     "create",
+    "find",
+    "fold",
     "functional",
+    "harden",
     "kinked",
     "mollify",
     "nn",
+    "parameter_groups",
     "sharpness_for",
     "smooth",
+    "swap",
     "tabulated",
+    "watch",
 ]

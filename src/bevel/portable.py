@@ -1,4 +1,4 @@
-"""What changes under export: a graph that leaves torch must use operators that every runtime has.
+"""What tracing asks for: under export, operators that every runtime has; under compile, no locks.
 
 ONNX has neither ``erfcx`` nor ``hypot``, and they are there for accuracy that no float32 graph shows: the portable
 forms agree to rounding of the result's own size, but lose relative accuracy far out in a tail.
@@ -6,8 +6,13 @@ forms agree to rounding of the result's own size, but lose relative accuracy far
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def exporting() -> bool:
@@ -18,3 +23,16 @@ def exporting() -> bool:
 def hypot(a: Tensor, b: Tensor) -> Tensor:
     """``√(a² + b²)``; without overflow or underflow in between, except under export (then |a|, |b| < 1e19)."""
     return torch.sqrt(a * a + b * b) if exporting() else torch.hypot(a, b)
+
+
+class lazy(Generic[T]):  # noqa: N801  # used as a decorator, like property
+    """``functools.cached_property`` without its lock (before Python 3.12), which ``torch.compile`` cannot enter."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        value = self._compute(instance)
+        setattr(instance, self._name, value)  # found first from now on
+        return value

@@ -37,7 +37,7 @@ def create(spec: str | Factory, num_parameters: int = 1, dim: int = 1) -> nn.Mod
         factory, arguments = spec, {}
     else:
         raise InvalidValue(f"an activation is a spec string, a class or a function; got {spec!r}.")
-    accepted = _parameters(factory)
+    accepted = accepted_arguments(factory)
     later = {k: v for k, v in (("num_parameters", num_parameters), ("dim", dim)) if k in accepted}
     module = factory(**(later | arguments))
     if not isinstance(module, nn.Module):
@@ -51,7 +51,7 @@ def parse(spec: str) -> tuple[Factory, dict[str, Any]]:
     """The factory a spec string names and the arguments it gives, both checked."""
     name, colon, rest = spec.strip().partition(":")
     entry = ACTIVATIONS[name]
-    accepted = _parameters(entry.factory)
+    accepted = accepted_arguments(entry.factory)
     arguments: dict[str, Any] = {}
     if colon and not rest.strip():
         raise InvalidValue(f"after the colon come arguments, as in 'sau:n=5'; got {spec!r}. Leave the colon out.")
@@ -75,7 +75,7 @@ def canonical(spec: str) -> str:
     """
     factory, arguments = parse(spec)
     create(spec)  # refuse values the constructor refuses
-    defaults = {k: p.default for k, p in _parameters(factory).items() if k not in _GIVEN_LATER}
+    defaults = {k: p.default for k, p in accepted_arguments(factory).items() if k not in _GIVEN_LATER}
     unset = (inspect.Parameter.empty, None, ())
     full = {k: v for k, v in (defaults | arguments).items() if v not in unset}
     name = spec.strip().partition(":")[0]
@@ -83,7 +83,8 @@ def canonical(spec: str) -> str:
     return f"{name}:{written}" if written else name
 
 
-def _parameters(factory: Factory) -> dict[str, inspect.Parameter]:
+def accepted_arguments(factory: Factory) -> dict[str, inspect.Parameter]:
+    """The arguments that a factory takes and a spec string may give, by name; none if it has no signature."""
     try:
         found = inspect.signature(factory).parameters
     except (TypeError, ValueError):

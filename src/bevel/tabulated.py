@@ -7,7 +7,6 @@ by construction.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -23,7 +22,12 @@ _TOLERANCE = 1e-13  # of the largest density, at points between the nodes; integ
 
 
 class TabulatedKernel(Kernel):
-    """See :func:`tabulated`. The table is built on first use."""
+    """See :func:`tabulated`.
+
+    Attributes:
+        table: float64, (3, panels, degree + 3): monomial coefficients of density, survival and excess in a panel's
+            ``t ∈ [-1, 1]``.
+    """
 
     reach = 1.0
     compact = True
@@ -33,12 +37,7 @@ class TabulatedKernel(Kernel):
         self.name = name
         self.formula = formula
         self.support = support
-        self._pdf = pdf
-
-    @functools.cached_property
-    def table(self) -> Tensor:
-        """float64, (3, panels, degree + 3): monomial coefficients of density, survival, excess in ``t ∈ [-1, 1]``."""
-        return _build(lambda v: self._pdf(v * self.support) * self.support, self.name)
+        self.table = _build(lambda v: pdf(v * support) * support, name)
 
     def _evaluate(self, row: int, v: Tensor) -> Tensor:
         table = self.table[row].to(device=v.device, dtype=v.dtype)
@@ -89,9 +88,7 @@ def tabulated(pdf: Callable[[Tensor], Tensor], support: float, name: str = "tabu
         raise InvalidValue(f"pdf must be >= 0 everywhere; kernel {name!r} reaches {float(there.min())!r}.")
     if not torch.allclose(there, mirrored, rtol=1e-12, atol=1e-300):
         raise InvalidValue(f"pdf must be even, pdf(-u) == pdf(u); kernel {name!r} is not. Symmetrise it first.")
-    kernel = TabulatedKernel(pdf, name=name, support=float(support))
-    _ = kernel.table  # build now, so that a density too rough to tabulate is refused here
-    return kernel
+    return TabulatedKernel(pdf, name=name, support=float(support))
 
 
 def _chebyshev(degree: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,6 @@ ramps would cancel. ``gate`` turns ``jump·ramp`` into ``jump·x·cdf``: GELU, S
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel
+from bevel.portable import lazy
 
 Coefficient = float | Tensor
 """A number, or a 1-D floating tensor (length one, or one value per channel), which then has a gradient."""
@@ -201,23 +201,23 @@ class _Knot:
         self.u = torch.where(mask, self.v, -self.v)
         self._near = self.v < reach
 
-    @functools.cached_property
+    @lazy
     def pdf(self) -> Tensor:
         return self.at.kernel.density(self.v)
 
-    @functools.cached_property
+    @lazy
     def survival(self) -> Tensor:
         return self.at.kernel.survival(self.v)
 
-    @functools.cached_property
+    @lazy
     def excess(self) -> Tensor:
         return self.at.kernel.excess(self.v)
 
-    @functools.cached_property
+    @lazy
     def moment(self) -> Tensor:
         return self.at.kernel.moment(self.v)
 
-    @functools.cached_property
+    @lazy
     def below(self) -> Tensor:
         """cdf(u) − [x > knot]: survival with the sign of the near side."""
         return torch.where(self.mask, -self.survival, self.survival)
@@ -226,12 +226,12 @@ class _Knot:
         """``value``, and 0 where the kernel's forms have vanished: ±inf times them would be NaN."""
         return torch.where(self._near, value, torch.zeros_like(value))
 
-    @functools.cached_property
+    @lazy
     def lag(self) -> Tensor:
         """|x − knot|·survival: how far ``x·cdf`` stays behind the ramp."""
         return self._within_reach(torch.where(self.mask, self.distance, -self.distance)) * self.survival
 
-    @functools.cached_property
+    @lazy
     def weight(self) -> Coefficient:
         """c0 + c1·x, the weight of the moment."""
         return self.c0 if is_zero(self.c1) else self.c0 + self.c1 * self._within_reach(self.at.x)

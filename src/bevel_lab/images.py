@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -111,12 +112,11 @@ def stratified(labels: Tensor, count: int, generator: torch.Generator) -> tuple[
     return taken.nonzero().flatten(), (~taken).nonzero().flatten()
 
 
-def normalise(images: Tensor, data: LabelledImages) -> Tensor:
-    """uint8 B×C×H×W → float32, zero mean and unit variance over the training part."""
-    shape = (1, -1, 1, 1)
-    mean = torch.tensor(data.mean, device=images.device).view(shape)
-    std = torch.tensor(data.std, device=images.device).view(shape)
-    return (images.float() / 255 - mean) / std
+def normaliser(data: LabelledImages, device: str | torch.device) -> Callable[[Tensor], Tensor]:
+    """uint8 B×C×H×W on ``device`` → float32, zero mean and unit variance over the training part."""
+    mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
+    scale, shift = 1 / (255 * std), -mean / std
+    return lambda images: images.float().mul_(scale).add_(shift)
 
 
 def augment(images: Tensor, flips: bool, generator: torch.Generator) -> Tensor:

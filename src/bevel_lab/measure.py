@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,7 @@ class PeakMemory:
     """Peak memory since construction, in bytes.
 
     On a GPU torch's own peak of allocated memory. On the CPU how far the resident set rose above its size at the
-    start; a lower bound where the process reuses memory that it did not give back after earlier work.
+    start; a lower bound where the process reuses memory that it could not give back after earlier work.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -50,6 +51,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
             self.start = 0
         else:
+            _give_back()
             _reset_high_water()
             self.start = psutil.Process().memory_info().rss
 
@@ -57,6 +59,12 @@ class PeakMemory:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return max(0, _high_water() - self.start)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system where the C library can, or the second trial of a process would need none."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset_high_water() -> None:

@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
         "bevel": bevel.__version__,
         "numpy": numpy.__version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 

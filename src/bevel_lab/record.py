@@ -96,28 +96,34 @@ class Record:
     @classmethod
     def from_json(cls, line: str) -> Record:
         """Read a line back; raises ``ValueError`` when it is torn, of another format, or its id does not match."""
-        data: dict[str, Any] = json.loads(line)
-        if data.pop("format", None) != FORMAT:
-            raise ValueError(f"ledger lines have format {FORMAT}; this one has another. Use the bevel that wrote it.")
-        claimed = data.pop("id")
-        data["trial"] = Trial(**data["trial"])
-        data["epochs"] = [Epoch(**{k: _nan(v) for k, v in e.items()}) for e in data["epochs"]]
-        data["sites"] = [Site(**s) for s in data["sites"]]
-        data["test"] = _nan(data["test"])
-        record = cls(**data)
+        try:
+            data: dict[str, Any] = _nan(json.loads(line))
+            if data.pop("format", None) != FORMAT:
+                raise ValueError(f"its format is not {FORMAT}; use the bevel that wrote it")
+            claimed = data.pop("id")
+            data["trial"] = Trial(**data["trial"])
+            data["epochs"] = [Epoch(**e) for e in data["epochs"]]
+            data["sites"] = [Site(**s) for s in data["sites"]]
+            record = cls(**data)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"a field is missing, unknown or of the wrong type: {error}") from error
         if record.trial.id != claimed:
-            raise ValueError(f"the line's id is {claimed} but its content hashes to {record.trial.id}; it was edited.")
+            raise ValueError(f"its id is {claimed} but its content hashes to {record.trial.id}")
         return record
 
     @property
     def result(self) -> dict[str, Any]:
-        """The part that must repeat to the last bit on one machine: no times, no memory, no provenance."""
+        """The part that must repeat to the last bit on one machine: no times, no memory peak, no provenance.
+
+        Non-finite numbers are None, so that equal results of diverged trials compare equal.
+        """
         data = dataclasses.asdict(self)
         for key in ("seconds", "train_seconds", "peak_memory", "started", "commit", "versions", "label"):
             del data[key]
         for epoch in data["epochs"]:
             del epoch["seconds"]
-        return data
+        plain: dict[str, Any] = _finite(data)
+        return plain
 
 
 def _finite(value: Any) -> Any:
@@ -131,6 +137,9 @@ def _finite(value: Any) -> Any:
 
 
 def _nan(value: Any) -> Any:
+    """Undo :func:`_finite`: no field of a record is optional, so a null is a number that was not finite."""
     if isinstance(value, dict):
-        return {k: float("nan") if v is None else v for k, v in value.items()}
-    return value
+        return {k: _nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_nan(v) for v in value]
+    return float("nan") if value is None else value

@@ -11,7 +11,7 @@ import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.record import Site
 
-GRID = torch.linspace(-4, 4, 61)
+GRID = torch.arange(-30, 31) / 7.5
 """Where curves are sampled: the range a normalised input lives in, the kink at 0 included."""
 
 
@@ -73,8 +73,11 @@ def curve(call: Call) -> tuple[list[float], list[float], list[float]]:
     x = GRID.to(device)[:, None].expand(-1, channels).reshape(-1, *before, channels, *after)
     was = module.training
     module.eval()
-    with torch.no_grad():
-        y = module(x).reshape(len(GRID), channels).double().cpu()
+    try:
+        with torch.no_grad():
+            y = module(x).reshape(len(GRID), channels).double().cpu()
+    except RuntimeError as error:  # torch's own modules check their channels only when they are called
+        raise InvalidValue(f"the activation cannot serve a site of {channels} channels: {error}") from error
     module.train(was)
     return _rounded(y.mean(1)), _rounded(y.amin(1)), _rounded(y.amax(1))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 import bevel
+from bevel.errors import InvalidValue
 from bevel_lab import checkpoint, provenance
 from bevel_lab.datasets import Source, load
+from bevel_lab.determinism import fixed, seed_modules
 from bevel_lab.errors import LabError
 from bevel_lab.measure import PeakMemory, SavedBytes
 from bevel_lab.record import Epoch, Record
@@ -32,7 +33,7 @@ def run(
     trial: Trial,
     *,
     label: str = "",
-    source: Source = Source(),
+    source: Source | None = None,
     device: str = "cpu",
     state: Path | None = None,
     state_every: float = 1.0,
@@ -44,7 +45,7 @@ def run(
     Args:
         trial: what to run.
         label: the activation as the user typed it, for display; the canonical spec by default.
-        source: where data sets that are files lie.
+        source: where data sets that are files lie; by default the folder ``data``, nothing is downloaded.
         device: torch device.
         state: file for the trial's state; if it exists the trial goes on from it. Whoever stores the record removes it.
         state_every: seconds between writes of ``state``, which happen at ends of epochs only; 0 writes every epoch.
@@ -57,9 +58,8 @@ def run(
     Raises:
         bevel.errors.BevelError: for unknown names, parts that do not fit together, or missing data.
     """
-    place = torch.device(device)
-    with _fixed(trial.threads):
-        running = _start(trial, source, place, state, on_note)
+    with fixed(trial.threads):
+        running = _start(trial, source or Source(), as_device(device), state, on_note)
         written = time.monotonic()
         while len(running.epochs) < trial.epochs:
             running.advance()
@@ -68,6 +68,22 @@ def run(
                 written = time.monotonic()
             on_epoch(len(running.epochs), running.epochs[-1])
         return running.record(label or trial.activation)
+
+
+def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu") -> None:
+    """Do what precedes the first epoch; raises what :func:`run` would raise, without training."""
+    with fixed(trial.threads):
+        _Running(trial, source or Source(), as_device(device))
+
+
+def as_device(name: str) -> torch.device:
+    """The torch device called ``cpu``, ``cuda`` or ``cuda:1``; raises ``InvalidValue`` where there is none."""
+    kind, _, index = name.partition(":")
+    if name == "cpu" or (kind == "cuda" and (index.isdecimal() or name == "cuda")):
+        if kind == "cpu" or int(index or 0) < torch.cuda.device_count():
+            return torch.device(name)
+        raise InvalidValue(f"there is no {name!r} here; torch finds {torch.cuda.device_count()} GPUs. Use 'cpu'.")
+    raise InvalidValue(f"device is 'cpu', 'cuda' or 'cuda:NUMBER'; got {name!r}.")
 
 
 def _start(
@@ -86,25 +102,6 @@ def _start(
     return running
 
 
-@contextlib.contextmanager
-def _fixed(threads: int) -> Iterator[None]:
-    """Deterministic algorithms and a fixed number of threads; everything as it was afterwards."""
-    # cuBLAS reads this when it starts; without it the deterministic mode refuses matrix products on a GPU
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    was = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.random.fork_rng():
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-        try:
-            yield
-        finally:
-            torch.set_num_threads(was[0])
-            torch.use_deterministic_algorithms(was[1], warn_only=warn_only)
-            torch.backends.cudnn.benchmark = was[2]
-
-
 class _Running:
     """A trial in progress. Everything that an epoch changes is in :meth:`state`; the rest follows from the trial."""
 
@@ -113,7 +110,7 @@ class _Running:
         self.trial, self.device = trial, device
         self.memory = PeakMemory(device)
         self.task: Task = TASKS[trial.task](trial, data, device)
-        torch.manual_seed(derive(trial.seed, "construction"))
+        seed_modules(device, derive(trial.seed, "construction"))
         factory = Factory(trial.activation)
         self.model = self.task.build(factory)
         self.sites: dict[str, Call] = factory.sites(self.model)
@@ -145,7 +142,7 @@ class _Running:
 
     def _identity(self) -> dict[str, str]:
         """What must agree for the last bits to agree."""
-        return {"trial": self.trial.id, "device": provenance.device_name(self.device), "torch": torch.__version__}
+        return {"trial": self.trial.id, "device": provenance.device_name(self.device), "torch": str(torch.__version__)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``; raises ``LabError`` if it is of another trial, device, torch or model."""
@@ -188,7 +185,7 @@ class _Running:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["scale"]
         # dropout and noisy activations draw from the global generator: paired across arms, step by step
-        torch.manual_seed(derive(self.trial.seed, "noise", step))
+        seed_modules(self.device, derive(self.trial.seed, "noise", step))
         saved = SavedBytes()
         with saved.watch(self.model) if step == 0 else contextlib.nullcontext():
             loss, metrics = self.task.loss(self.model, batch)
@@ -239,7 +236,7 @@ def _optimiser(trial: Trial, model: nn.Module, activation: list[nn.Parameter]) -
         {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, "scale": 1.0},
         {"params": activation, "weight_decay": 0.0, "scale": trial.activation_lr},
     ]
-    return torch.optim.SGD([g for g in groups if g["params"]], lr=trial.lr, momentum=trial.momentum)
+    return torch.optim.SGD([g for g in groups if g["params"]], lr=trial.lr, momentum=trial.momentum, fused=True)
 
 
 def _schedule(step: int, steps: int, warmup: float) -> float:

@@ -56,7 +56,7 @@ class Trial:
     task: str = "classification"
     seed: int = 0
     epochs: int = 12
-    batch_size: int = 64
+    batch_size: int = 32
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4

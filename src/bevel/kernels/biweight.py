@@ -23,5 +23,13 @@ class Biweight(Kernel):
     def excess(self, v: Tensor) -> Tensor:
         return (1 - v) ** 4 * (5 + v * (4 + v)) / 32
 
+    triton = """
+    z = edge(v, rest)
+    y = z * (1 + v)
+    density = 0.9375 * y * y
+    survival = z * z * z * (0.5 + v * (0.5625 + v * 0.1875))
+    excess = z * z * z * z * (0.15625 + v * (0.125 + v * 0.03125))
+    """
+
 
 ENTRIES = {"biweight": Biweight()}

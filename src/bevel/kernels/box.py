@@ -24,5 +24,12 @@ class Box(Kernel):
     def excess(self, v: Tensor) -> Tensor:
         return (1 - v) ** 2 / 4
 
+    triton = """
+    z = edge(v, rest)
+    density = tl.where(z > 0, 0.5, 0.0).to(z.dtype)
+    survival = 0.5 * z
+    excess = 0.25 * z * z
+    """
+
 
 ENTRIES = {"box": Box()}

@@ -29,5 +29,13 @@ class Cauchy(Kernel):
             "ramp is infinite. Use 'student' for heavy tails, or keep 'cauchy' for pure steps."
         )
 
+    triton = """
+    far = v > 1
+    r = tl.where(far, 1 / v, v)
+    turn = r * atan(centred(r * r)) * 0.3183098861837907
+    survival = tl.where(far, turn, 0.5 - turn)
+    density = 0.3183098861837907 * reciprocal(v * v + 1)
+    """
+
 
 ENTRIES = {"cauchy": Cauchy()}

@@ -45,5 +45,13 @@ class Cosine(Kernel):
         far = z * z / 4 - torch.sin(z * (math.pi / 2)) ** 2 / _PI2
         return torch.where(z < _NEAR, _PI2 / 48 * z**4 * _series(z, 4), far)
 
+    triton = """
+    z = edge(v, rest)
+    s = z * z
+    density = s * cosine_density(s)
+    survival = s * z * cosine_survival(s)
+    excess = s * s * cosine_excess(s)
+    """
+
 
 ENTRIES = {"cosine": Cosine()}

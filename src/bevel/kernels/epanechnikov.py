@@ -24,5 +24,12 @@ class Epanechnikov(Kernel):
     def excess(self, v: Tensor) -> Tensor:
         return (1 - v) ** 3 * (3 + v) / 16
 
+    triton = """
+    z = edge(v, rest)
+    density = 0.75 * z * (1 + v)
+    survival = z * z * (0.5 + 0.25 * v)
+    excess = z * z * z * (0.1875 + 0.0625 * v)
+    """
+
 
 ENTRIES = {"epanechnikov": Epanechnikov()}

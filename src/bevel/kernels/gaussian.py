@@ -34,5 +34,16 @@ class Gaussian(Kernel):
     def moment(self, v: Tensor) -> Tensor:
         return self.density(v)
 
+    triton = """
+    half = 0.5 * v
+    e = exp_minus(half * v, product_error(half, v) + v * rest)
+    q = MILLS * reciprocal(v + MILLS)
+    t = 1 - 2 * q
+    density = e * 0.3989422804014327
+    survival = e * q * gauss_survival(t)
+    excess = e * q * q * gauss_excess(t)
+    moment = density
+    """
+
 
 ENTRIES = {"gaussian": Gaussian()}

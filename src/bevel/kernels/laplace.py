@@ -23,5 +23,11 @@ class Laplace(Kernel):
     def excess(self, v: Tensor) -> Tensor:
         return 0.5 * torch.exp(-v)
 
+    triton = """
+    density = 0.5 * exp_minus(v, rest)
+    survival = density
+    excess = density
+    """
+
 
 ENTRIES = {"laplace": Laplace()}

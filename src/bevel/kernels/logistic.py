@@ -24,5 +24,13 @@ class Logistic(Kernel):
     def excess(self, v: Tensor) -> Tensor:
         return torch.log1p(torch.exp(-v))
 
+    triton = """
+    e = exp_minus(v, rest)
+    upper = reciprocal(1 + e)
+    survival = e * upper
+    density = survival * upper
+    excess = e * log1p(centred(e))
+    """
+
 
 ENTRIES = {"logistic": Logistic()}

@@ -31,5 +31,14 @@ class Student(Kernel):
     def moment(self, v: Tensor) -> Tensor:
         return 0.5 / _hypot1(v)
 
+    triton = """
+    h = tl.where(v > 1e9, v, tl.sqrt(v * v + 1))
+    near = reciprocal(h)
+    excess = 0.5 * reciprocal(h + v)
+    survival = excess * near
+    density = 0.5 * near * near * near
+    moment = 0.5 * near
+    """
+
 
 ENTRIES = {"student": Student()}

@@ -23,5 +23,12 @@ class Triangle(Kernel):
     def excess(self, v: Tensor) -> Tensor:
         return (1 - v) ** 3 / 6
 
+    triton = """
+    z = edge(v, rest)
+    density = z
+    survival = 0.5 * z * z
+    excess = z * z * z * 0.16666666666666666
+    """
+
 
 ENTRIES = {"triangle": Triangle()}

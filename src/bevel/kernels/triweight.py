@@ -23,5 +23,13 @@ class Triweight(Kernel):
     def excess(self, v: Tensor) -> Tensor:
         return (1 - v) ** 5 * (35 + v * (47 + v * (25 + 5 * v))) / 256
 
+    triton = """
+    z = edge(v, rest)
+    y = z * (1 + v)
+    density = 1.09375 * y * y * y
+    survival = z * z * z * z * (0.5 + v * (0.90625 + v * (0.625 + v * 0.15625)))
+    excess = z * z * z * z * z * (0.13671875 + v * (0.18359375 + v * (0.09765625 + v * 0.01953125)))
+    """
+
 
 ENTRIES = {"triweight": Triweight()}

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from bevel.errors import InvalidValue
 from bevel.family import Family, Slot, parameter
-from bevel.ops import evaluate, needs_composed
+from bevel.ops import check_dtype, evaluate, needs_composed
 from bevel.terms import Coefficient, Terms
 
 
@@ -118,6 +119,7 @@ class FormulaActivation(LearnableModule):
         """The function of x and of its parameters, which broadcast against x."""
 
     def forward(self, x: Tensor) -> Tensor:
+        check_dtype(x)
         shape = [1] * x.dim()
         if self.num_parameters > 1:
             if not -x.dim() <= self.dim < x.dim() or x.shape[self.dim] != self.num_parameters:
@@ -126,7 +128,7 @@ class FormulaActivation(LearnableModule):
                 )
             shape[self.dim] = self.num_parameters
         parameters = [getattr(self, name) for name in self.arguments]
-        if needs_composed():
+        if needs_composed() or forward_ad._current_level >= 0:  # dual numbers: plain operations carry them
             return _formula(self.formula, shape, x, parameters)
         result: Tensor = _Recompute.apply(self.formula, shape, x, *parameters)
         return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from bevel.functional import frelu_family
 from bevel.kernel import SHARP
 from bevel.nn._base import Activation, Entry, Slots
@@ -26,6 +28,9 @@ class FReLU(Activation):
 
     Shape: any; the output has the input's shape and dtype.
     """
+
+    positive: nn.Parameter
+    negative: nn.Parameter
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from bevel.functional import frelu_family
 from bevel.kernel import Kernel, as_kernel
 from bevel.nn import frelu as _frelu
@@ -24,6 +26,9 @@ class SmoothFReLU(Activation):
 
     Shape: any; the output has the input's shape and dtype.
     """
+
+    positive: nn.Parameter
+    negative: nn.Parameter
 
     def __init__(
         self,

@@ -19,8 +19,9 @@ from torch import Tensor
 from bevel.errors import BackendUnavailable, UnknownName, did_you_mean
 from bevel.family import Family
 
-NAMES = ("reference", "analytic", "cpu")
-AUTO = ("cpu", "analytic")  # the order in which "auto" asks
+NAMES = ("reference", "analytic", "cpu", "triton")
+AUTO = {"cuda": ("triton", "analytic")}  # the order in which "auto" asks, by kind of device
+AUTO_ELSEWHERE = ("cpu", "analytic")
 
 
 _preferred = contextvars.ContextVar("bevel_backend", default="auto")
@@ -94,7 +95,7 @@ def choose(name: str, family: Family, x: Tensor) -> Backend | None:
         return backend
     if needs_composed():
         return None
-    for candidate in AUTO:
+    for candidate in AUTO.get(x.device.type, AUTO_ELSEWHERE):
         try:
             backend = load(candidate)
         except BackendUnavailable:

@@ -24,6 +24,7 @@ from bevel.tabulated import TabulatedKernel
 
 ABI = 1
 MAX_KNOTS = 8
+TABLE_SINGLE = 32 * 9  # floats that bevel_table_single writes
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _LIBRARY = "libbevel_native.so"
 
@@ -81,10 +82,11 @@ def _load() -> ctypes.CDLL | str:
     except OSError as error:
         return f"the native library does not load: {error}"
     if library.bevel_abi() != ABI:
-        return f"the native library {path.name} has interface {library.bevel_abi()}, this bevel needs {ABI}; reinstall it"
+        return f"the native library has interface {library.bevel_abi()}, this bevel needs {ABI}; reinstall bevel"
     for function in (library.bevel_isa, library.bevel_openmp, library.bevel_message):
         function.restype = ctypes.c_char_p
     pointer = ctypes.c_void_p
+    library.bevel_table_single.argtypes = (pointer, ctypes.c_int32, pointer)
     library.bevel_forward.argtypes = (pointer, pointer, ctypes.c_int32, pointer, pointer, pointer)
     library.bevel_backward.argtypes = (*library.bevel_forward.argtypes, pointer, pointer)
     return library
@@ -138,9 +140,9 @@ def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, .
     kept: list[object] = [plan, constant, term, dtype, length]
     if isinstance(family.kernel, TabulatedKernel):
         table = family.kernel.table.contiguous()
-        single = torch.empty(16 * 10, dtype=torch.float32)
+        single = torch.empty(TABLE_SINGLE, dtype=torch.float32)
         plan.panels, plan.table = table.shape[1], table.data_ptr()
-        if _library().bevel_table_single(ctypes.c_void_p(table.data_ptr()), table.shape[1], ctypes.c_void_p(single.data_ptr())):
+        if _library().bevel_table_single(plan.table, plan.panels, single.data_ptr()):
             plan.table_single = single.data_ptr()
         kept += [table, single]
     return ctypes.c_void_p(ctypes.addressof(plan)), kept

@@ -58,11 +58,15 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int =
         parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``.
         dim, backend: as in :func:`smooth`.
     """
-    if x.dtype not in DTYPES:
-        raise InvalidValue(f"x must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert it first.")
+    check_dtype(x)
     axis = _channel_axis(x, parameters, dim)
     if backend == "auto" and exporting():
         return _portable.value(family, x, parameters, axis)
+    if backend == "auto" and torch.compiler.is_compiling():
+        from bevel.ops import _library  # only here: it brings torch's compiler along, most of a second
+
+        if _library.takes(family, x):
+            return _library.smooth(family, axis, x, parameters)
     chosen = choose(backend, family, x)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)
@@ -77,6 +81,12 @@ def _needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
     if torch.autograd.forward_ad._current_level >= 0:
         return True
     return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
+
+
+def check_dtype(x: Tensor) -> None:
+    """Refuse what is not one of the four floating types, complex numbers among them."""
+    if x.dtype not in DTYPES:
+        raise InvalidValue(f"x must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert it first.")
 
 
 def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
@@ -98,18 +108,19 @@ def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
 
 
 class _Smooth(torch.autograd.Function):
-    """Saves x and the small parameters; one backend call gives dx and all their gradients."""
+    """Saves x and the small parameters; one backend call gives dx and all their gradients.
+
+    Context and forward in one: torch binds the arguments of a forward with a separate ``setup_context`` anew in every
+    call, 60 µs; only torch.func needs that split, and it gets the composed formulas.
+    """
 
     @staticmethod
-    def forward(x: Tensor, family: Family, backend: Backend, dim: int, *parameters: Tensor) -> Tensor:
-        return backend.forward(family, dim, x, parameters)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.family, ctx.backend, ctx.dim, *parameters = inputs
+    def forward(ctx: Any, x: Tensor, family: Family, backend: Backend, dim: int, *parameters: Tensor) -> Tensor:
+        ctx.family, ctx.backend, ctx.dim = family, backend, dim
         ctx.save_for_backward(x, *parameters)
         ctx.save_for_forward(x, *parameters)
         ctx.set_materialize_grads(False)
+        return backend.forward(family, dim, x, parameters)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -1,7 +1,7 @@
 """Training: activation parameters as their own group, alternate optimisation, and a sharpness that grows."""
 
 from bevel.training._alternating import Alternating
-from bevel.training._groups import activation_parameters, parameter_groups
+from bevel.training._groups import activation_kinds, activation_parameters, parameter_groups
 from bevel.training._sharpness import SharpnessSchedule
 
-__all__ = ["Alternating", "SharpnessSchedule", "activation_parameters", "parameter_groups"]
+__all__ = ["Alternating", "SharpnessSchedule", "activation_kinds", "activation_parameters", "parameter_groups"]

@@ -10,10 +10,15 @@ from bevel.nn import ACTIVATIONS
 from bevel.nn._base import LearnableModule
 
 
+def activation_kinds() -> tuple[type[nn.Module], ...]:
+    """The module classes that are activations: bevel's own, and every class in ``bevel.ACTIVATIONS``."""
+    factories = (ACTIVATIONS[name].factory for name in ACTIVATIONS)
+    return (LearnableModule, *(f for f in factories if isinstance(f, type) and f is not nn.Identity))
+
+
 def activation_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of activations by qualified name: bevel's modules, PReLU, and classes in ``bevel.ACTIVATIONS``."""
-    factories = (ACTIVATIONS[name].factory for name in ACTIVATIONS)
-    kinds = (LearnableModule, *(f for f in factories if isinstance(f, type)))
+    kinds = activation_kinds()
     ours = {id(p) for m in model.modules() if isinstance(m, kinds) for p in m.parameters()}
     return {name: p for name, p in model.named_parameters() if id(p) in ours}
 

@@ -21,9 +21,15 @@ from bevel_lab.trial import Trial
 class Task(abc.ABC):
     """A learning problem made ready for a trial: data on the device, validation part split off.
 
-    Subclasses are constructed as ``Class(trial, data, device)`` with ``data`` the loaded data set, and raise
-    ``InvalidValue`` where trial, data set and model do not fit together. The split is drawn from the stream
-    ``generator(SHARED, "split")`` and is therefore the same for all seeds and arms.
+    The split is drawn from the stream ``generator(SHARED, "split")`` and is the same for all seeds and arms.
+
+    Args:
+        trial: what is to be run.
+        data: the loaded data set; its type is an agreement between the data set and the task.
+        device: where the data goes.
+
+    Raises:
+        InvalidValue: where trial, data set and model do not fit together.
 
     Attributes:
         metric: key of the headline number in what :meth:`test` returns; larger is better.
@@ -32,6 +38,9 @@ class Task(abc.ABC):
 
     metric: ClassVar[str]
     samples: int
+
+    @abc.abstractmethod
+    def __init__(self, trial: Trial, data: Any, device: torch.device) -> None: ...
 
     @abc.abstractmethod
     def build(self, activation: Activation) -> nn.Module:
@@ -43,7 +52,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def batch(self, index: Tensor, generator: torch.Generator) -> Any:
-        """The training samples ``index`` (int64, CPU, in 0 … samples − 1) on the device, augmented if the trial says so.
+        """The training samples ``index`` (int64, CPU, 0 … samples − 1) on the device, augmented if the trial says so.
 
         ``generator`` lives on the device; equal states give equal augmentation.
         """
@@ -58,7 +67,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def test(self, model: nn.Module) -> dict[str, float]:
-        """Metrics on the test part; the trainer calls it once, after the last epoch, and nothing else reads that part."""
+        """Metrics on the test part; called once, after the last epoch, and nothing else reads that part."""
 
 
 def he(model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab.images import LabelledImages, Part, augment, normalise, stratified
+from bevel_lab.images import LabelledImages, Part, augment, normaliser, stratified
 from bevel_lab.models import MODELS, Activation
 from bevel_lab.streams import SHARED, generator
 from bevel_lab.tasks import Task
@@ -24,7 +24,7 @@ class Classification(Task):
 
     metric = "accuracy"
 
-    def __init__(self, trial: Trial, data: Any, device: str | torch.device) -> None:
+    def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
         if not isinstance(data, LabelledImages):
             raise InvalidValue(f"classification takes labelled images; data set {trial.dataset!r} is of another task.")
         self.model = MODELS[trial.model]
@@ -36,6 +36,7 @@ class Classification(Task):
                 f"{trial.dataset!r} has {data.size[0]}×{data.size[1]}."
             )
         self.data, self.device, self.augment = data, device, trial.augment
+        self.normalise = normaliser(data, device)
         training, validation = _split(trial, data)
         self.samples = len(training)
         self.train_index = training.to(device)
@@ -51,7 +52,7 @@ class Classification(Task):
         images = self.train_part.images[chosen]
         if self.augment:
             images = augment(images, self.data.flips, generator)
-        return normalise(images, self.data), self.train_part.labels[chosen]
+        return self.normalise(images), self.train_part.labels[chosen]
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         images, labels = batch
@@ -67,8 +68,9 @@ class Classification(Task):
     def _evaluate(self, model: nn.Module, part: Part) -> dict[str, float]:
         loss = torch.zeros((), dtype=torch.float64)
         correct = 0
-        for images, labels in zip(part.images.split(EVALUATE), part.labels.split(EVALUATE), strict=True):
-            logits = model(normalise(images, self.data))
+        for start in range(0, len(part), EVALUATE):
+            labels = part.labels[start : start + EVALUATE]
+            logits = model(self.normalise(part.images[start : start + EVALUATE]))
             loss += F.cross_entropy(logits, labels, reduction="sum").double().cpu()
             correct += int((logits.argmax(1) == labels).sum())
         return {"loss": float(loss) / len(part), "accuracy": correct / len(part)}

@@ -1,0 +1,126 @@
+// The C interface: picks the instruction set and shares work out to threads.
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "plan.h"
+#include "threads.h"
+
+namespace bevel {
+
+#if defined(__x86_64__)
+namespace avx512 { extern const Engine engine; }
+namespace avx2 { extern const Engine engine; }
+namespace sse2 { extern const Engine engine; }
+#elif defined(__aarch64__)
+namespace neon { extern const Engine engine; }
+#endif
+
+namespace {
+
+// The best engine this processor runs, or the one BEVEL_ISA names if it runs that.
+const Engine& choose() {
+    const char* const wish = std::getenv("BEVEL_ISA");
+    const auto wanted = [wish](const Engine& e) { return wish == nullptr || *wish == 0 || std::strcmp(wish, e.name) == 0; };
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+                    __builtin_cpu_supports("bmi2");
+    const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (v4 && wanted(avx512::engine)) return avx512::engine;
+    if (v3 && wanted(avx2::engine)) return avx2::engine;
+    if (wanted(sse2::engine)) return sse2::engine;
+    return v4 ? avx512::engine : v3 ? avx2::engine : sse2::engine;
+#else
+    (void)wanted;
+    return neon::engine;
+#endif
+}
+
+const Engine& engine() {
+    static const Engine& chosen = choose();
+    return chosen;
+}
+
+// Fewer elements than this are not worth waking a thread for: some 4 µs of work.
+constexpr int64_t GRAIN = 16384;
+
+int parts_for(int64_t elements, int threads) {
+    const int64_t useful = elements / GRAIN;
+    return useful < 1 || threads < 1 ? 1 : useful < threads ? static_cast<int>(useful) : threads;
+}
+
+struct Job {
+    const Call& call;
+    int64_t tiles;
+    int parts;
+    double* sums;  // null: forward
+};
+
+void work(void* data, int part) {
+    const Job& job = *static_cast<const Job*>(data);
+    const int64_t begin = job.tiles * part / job.parts, end = job.tiles * (part + 1) / job.parts;
+    const Task &task = job.call.task(), &rest = job.call.rest();
+    double* const sums = job.sums == nullptr ? nullptr : job.sums + part * job.call.sum_count();
+    const bool last = part == job.parts - 1 && rest.outer != 0;
+    engine().run(task, begin, end, sums);
+    if (last) engine().run(rest, 0, engine().tiles(rest), sums);
+}
+
+}  // namespace
+}  // namespace bevel
+
+using namespace bevel;
+
+int32_t bevel_abi(void) { return BEVEL_ABI; }
+const char* bevel_isa(void) { return engine().name; }
+const char* bevel_openmp(void) { return runtime_name(); }
+
+const char* bevel_message(int code) {
+    switch (code) {
+        case BEVEL_OK: return "ok";
+        case BEVEL_BAD_ABI: return "the plan was made for another version of the library";
+        case BEVEL_BAD_PLAN: return "a count, slot, parameter, dtype or table of the plan is out of range";
+        case BEVEL_BAD_LAYOUT: return "a size or dtype is out of range, or a parameter has not one value per channel";
+        case BEVEL_BAD_KERNEL: return "unknown kernel, or cauchy with a change of slope";
+        case BEVEL_NO_MEMORY: return "out of memory";
+        default: return "unknown code";
+    }
+}
+
+int bevel_forward(const bevel_plan* plan, const bevel_layout* layout, int32_t threads, const void* const* param,
+                  const void* x, void* y) try {
+    if (const int code = check(*plan, *layout)) return code;
+    Call call(*plan, *layout, param, false, false, false);
+    if (call.elements() == 0) return BEVEL_OK;
+    call.bind(x, y, nullptr, nullptr);
+    Job job{call, engine().tiles(call.task()), parts_for(call.elements(), threads), nullptr};
+    parallel(job.parts, work, &job);
+    return BEVEL_OK;
+} catch (const std::bad_alloc&) {
+    return BEVEL_NO_MEMORY;
+}
+
+int bevel_backward(const bevel_plan* plan, const bevel_layout* layout, int32_t threads, const void* const* param,
+                   const void* x, const void* g, void* dx, void* const* dparam) try {
+    if (const int code = check(*plan, *layout)) return code;
+    bool want_sums = false;
+    for (int p = 0; dparam != nullptr && p < plan->params; ++p) want_sums = want_sums || dparam[p] != nullptr;
+    if (dx == nullptr && !want_sums) return BEVEL_OK;
+    Call call(*plan, *layout, param, true, dx != nullptr, want_sums);
+    const int parts = parts_for(call.elements(), threads);
+    std::unique_ptr<double[]> sums;
+    if (want_sums) sums.reset(new double[static_cast<size_t>(call.sum_count() * parts)]());
+    if (call.elements() != 0) {
+        call.bind(x, nullptr, g, dx);
+        Job job{call, engine().tiles(call.task()), parts, sums.get()};
+        parallel(parts, work, &job);
+    }
+    if (want_sums) call.gradients(sums.get(), parts, dparam);
+    return BEVEL_OK;
+} catch (const std::bad_alloc&) {
+    return BEVEL_NO_MEMORY;
+}

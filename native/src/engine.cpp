@@ -1,0 +1,223 @@
+// One instruction set's engine: picks the inner loop and walks the tensor. Compiled once per instruction set; nothing in
+// here may be a template or inline function from outside the namespace (see task.h).
+#include "many_knots.h"
+
+namespace bevel::BEVEL_ISA {
+namespace {
+
+template <class T> using Loop = void (*)(const Task&, Strip<T>);
+
+template <template <class> class Kernel, bool Across> Loop<float> loop_with(const Task& task, bool back) {
+    if (back) return backward_one<F32, Kernel, Across>;
+    if (!task.ramps || task.gate) return forward_one<F32, Kernel, true, Across>;
+    return task.steps ? forward_many<F32, Across> : forward_one<F32, Kernel, false, Across>;
+}
+
+// One knot has loops of its own in single precision; the rest shares one.
+template <bool Across> Loop<float> choose(const Task& task, bool back, float) {
+    switch (task.knots == 1 ? task.kernel : -1) {
+        case BEVEL_SHARP: return back ? backward_one<F32, Sharp, Across> : forward_one<F32, Sharp, false, Across>;
+        case BEVEL_GAUSSIAN: return loop_with<Gaussian, Across>(task, back);
+        case BEVEL_LOGISTIC: return loop_with<Logistic, Across>(task, back);
+        case BEVEL_LAPLACE: return loop_with<Laplace, Across>(task, back);
+        case BEVEL_STUDENT: return loop_with<Student, Across>(task, back);
+        case BEVEL_BOX: return loop_with<Box, Across>(task, back);
+        case BEVEL_TRIANGLE: return loop_with<Triangle, Across>(task, back);
+        case BEVEL_EPANECHNIKOV: return loop_with<Epanechnikov, Across>(task, back);
+        case BEVEL_BIWEIGHT: return loop_with<Biweight, Across>(task, back);
+        case BEVEL_TRIWEIGHT: return loop_with<Triweight, Across>(task, back);
+        case BEVEL_COSINE: return loop_with<Cosine, Across>(task, back);
+        case BEVEL_TABULATED: return loop_with<Tabulated, Across>(task, back);
+        default: return back ? backward_many<F32, Across> : forward_many<F32, Across>;
+    }
+}
+template <bool Across> Loop<double> choose(const Task&, bool back, double) {
+    return back ? backward_many<F64, Across> : forward_many<F64, Across>;
+}
+
+// ---- walking ------------------------------------------------------------------------------------------------------
+
+constexpr int64_t PIECE = 8192;  // elements of a run in one tile
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+int64_t tile_rows(const Task& task) {
+    return smaller(TILE / smaller((task.channels + 15) / 16 * 16, COLUMNS), STRIP);
+}
+
+int64_t tiles(const Task& task) {
+    if (task.across) return ceil_div(task.outer, tile_rows(task)) * ceil_div(task.channels, COLUMNS);
+    return task.outer * task.channels * ceil_div(task.inner, PIECE);
+}
+
+template <class E> E* element(const Tensor& t, int64_t o, int64_t c, int64_t i) {
+    return static_cast<E*>(t.data) + (o * t.stride[0] + c * t.stride[1] + i * t.stride[2]);
+}
+
+// How elements in memory become the T of arithmetic, and back: `size` of them, the last vector padded with zeros.
+template <class F> struct Same {
+    using E = typename F::T;
+    static void widen(const E* from, E* to, int64_t size) {
+        int64_t i = 0;
+        for (; i + F::W <= size; i += F::W) F::store(to + i, F::load(from + i));
+        if (i < size) F::store(to + i, F::load_part(from + i, static_cast<int>(size - i)));
+    }
+    static void narrow(const E* from, E* to, int64_t size) {
+        int64_t i = 0;
+        for (; i + F::W <= size; i += F::W) F::store(to + i, F::load(from + i));
+        if (i < size) F::store_part(to + i, F::load(from + i), static_cast<int>(size - i));
+    }
+};
+template <class Half> struct Widened {
+    using E = uint16_t;
+    static void widen(const E* from, float* to, int64_t size) {
+        int64_t i = 0;
+        for (; i + F32::W <= size; i += F32::W) F32::store(to + i, Half::load(from + i));
+        E part[F32::W] = {};
+        for (int64_t j = i; j < size; ++j) part[j - i] = from[j];
+        if (i < size) F32::store(to + i, Half::load(part));
+    }
+    static void narrow(const float* from, E* to, int64_t size) {
+        int64_t i = 0;
+        for (; i + F32::W <= size; i += F32::W) Half::store(to + i, F32::load(from + i));
+        E part[F32::W];
+        if (i < size) Half::store(part, F32::load(from + i));
+        for (int64_t j = i; j < size; ++j) to[j] = part[j - i];
+    }
+};
+
+// The loop that runs strips, and buffers in the L1 cache for elements that have to be converted or gathered.
+template <class F, class Io> struct Runner {
+    using T = typename F::T;
+    using E = typename Io::E;
+    static constexpr bool direct = sizeof(E) == sizeof(T);
+    const Task& task;
+    const bool back, writes;
+    double* const sums;
+    const Loop<T> loop;
+    const Tensor& result;
+    alignas(64) T partial[bevel::sums(BEVEL_MAX_KNOTS) * COLUMNS];
+    alignas(64) T x[TILE], g[TILE], out[TILE];
+
+    Runner(const Task& task_, double* sums_)
+        : task(task_), back(task_.g.data != nullptr), writes(!back || task_.want_dx), sums(sums_),
+          loop(task_.across ? choose<true>(task_, back, T()) : choose<false>(task_, back, T())),
+          result(back ? task_.dx : task_.y) {
+        const int used = back ? bevel::sums(task.knots) : 0;
+        for (int64_t i = 0; i < used * COLUMNS; ++i) partial[i] = 0;
+    }
+
+    // Coefficients and sums of one channel, or from one channel on.
+    Strip<T> strip_at(int64_t channel) {
+        Strip<T> s{};
+        s.coefficient = static_cast<const T*>(task.coefficients) + channel;
+        s.sum = sums == nullptr ? nullptr : sums + channel;
+        s.partial = partial;
+        return s;
+    }
+
+    // A tile of a tensor whose channels are adjacent.
+    void across(int64_t tile) {
+        const int64_t columns = ceil_div(task.channels, COLUMNS), height = tile_rows(task);
+        const int64_t row = tile / columns * height, first = tile % columns * COLUMNS;
+        const int64_t size = smaller(COLUMNS, task.channels - first), pitch = (size + 15) / 16 * 16;
+        Strip<T> s = strip_at(first);
+        s.rows = static_cast<int>(smaller(height, task.outer - row));
+        set_length(s, size);
+        if constexpr (direct) {
+            s.x = element<E>(task.x, row, first, 0);
+            s.x_row = task.x.stride[0];
+            if (back) s.g = element<E>(task.g, row, first, 0);
+            s.g_row = task.g.stride[0];
+            if (writes) s.out = element<E>(result, row, first, 0);
+            s.out_row = result.stride[0];
+            loop(task, s);
+        } else {
+            s.x = x, s.g = g, s.out = out;
+            s.x_row = s.g_row = s.out_row = pitch;
+            for (int64_t r = 0; r < s.rows; ++r) {
+                Io::widen(element<E>(task.x, row + r, first, 0), x + r * pitch, size);
+                if (back) Io::widen(element<E>(task.g, row + r, first, 0), g + r * pitch, size);
+            }
+            loop(task, s);
+            for (int64_t r = 0; writes && r < s.rows; ++r)
+                Io::narrow(out + r * pitch, element<E>(result, row + r, first, 0), size);
+        }
+    }
+
+    // A piece of a run.
+    void along(int64_t tile) {
+        const int64_t pieces = ceil_div(task.inner, PIECE);
+        const int64_t run = tile / pieces, first = tile % pieces * PIECE, last = smaller(first + PIECE, task.inner);
+        const int64_t o = run / task.channels, c = run % task.channels;
+        const bool dense = task.x.stride[2] == 1 && (!back || task.g.stride[2] == 1) &&
+                           (!writes || result.stride[2] == 1);
+        constexpr int64_t most = smaller(STRIP * F::W, TILE);
+        Strip<T> s = strip_at(task.channel_period != 0 ? c : 0);
+        s.rows = 1;
+        for (int64_t i = first; i < last; i += most) {
+            const int64_t size = smaller(most, last - i);
+            set_length(s, size);
+            if (direct && dense)
+                contiguous(s, o, c, i);
+            else
+                buffered(s, o, c, i, size, dense);
+        }
+    }
+
+    void contiguous(Strip<T>& s, int64_t o, int64_t c, int64_t i) {
+        s.x = element<T>(task.x, o, c, i);
+        if (back) s.g = element<T>(task.g, o, c, i);
+        if (writes) s.out = element<T>(result, o, c, i);
+        loop(task, s);
+    }
+
+    void buffered(Strip<T>& s, int64_t o, int64_t c, int64_t i, int64_t size, bool dense) {
+        E part[TILE];
+        const auto fetch = [&](const Tensor& t, T* to) {
+            if (dense) return Io::widen(element<E>(t, o, c, i), to, size);
+            for (int64_t j = 0; j < size; ++j) part[j] = *element<E>(t, o, c, i + j);
+            Io::widen(part, to, size);
+        };
+        fetch(task.x, x);
+        if (back) fetch(task.g, g);
+        s.x = x, s.g = g, s.out = out;
+        loop(task, s);
+        if (!writes) return;
+        Io::narrow(out, dense ? element<E>(result, o, c, i) : part, size);
+        for (int64_t j = 0; !dense && j < size; ++j) *element<E>(result, o, c, i + j) = part[j];
+    }
+
+    static void set_length(Strip<T>& s, int64_t size) {
+        s.count = static_cast<int>(ceil_div(size, F::W));
+        s.full = static_cast<int>(size / F::W);
+        s.lanes = static_cast<int>(size % F::W);
+    }
+};
+
+template <class F, class Io> void run_as(const Task& task, int64_t begin, int64_t end, double* sums) {
+    Runner<F, Io> runner(task, sums);
+    for (int64_t tile = begin; tile < end; ++tile) {
+        if (task.across)
+            runner.across(tile);
+        else
+            runner.along(tile);
+    }
+}
+
+void run(const Task& task, int64_t begin, int64_t end, double* sums) {
+    switch (task.dtype) {
+        case BEVEL_F32: return run_as<F32, Same<F32>>(task, begin, end, sums);
+        case BEVEL_F64: return run_as<F64, Same<F64>>(task, begin, end, sums);
+        case BEVEL_BF16: return run_as<F32, Widened<Bf16>>(task, begin, end, sums);
+        default: return run_as<F32, Widened<F16>>(task, begin, end, sums);
+    }
+}
+
+}  // namespace
+
+extern const Engine engine;
+const Engine engine = {BEVEL_ISA_NAME, tiles, run};
+
+}  // namespace bevel::BEVEL_ISA

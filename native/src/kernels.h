@@ -1,0 +1,302 @@
+// The kernels' half-line forms on vectors. Each class is built from u, within reach, and `rest`, what rounding took from u;
+// members that are not called cost nothing, and what several share the compiler computes once. blend(lag, weight) is
+// lag·excess + weight·moment; excess_given(survival) need only be good to an ulp of the density.
+#pragma once
+
+#include <cstdint>
+
+#include "coefficients.h"
+#include "pair.h"
+#include "task.h"
+
+namespace bevel::BEVEL_ISA {
+
+template <class F, int N> BEVEL_INLINE typename F::V polynomial(typename F::V t, const typename F::T (&c)[N]) {
+    typename F::V total = F::set(c[N - 1]);
+    for (int k = N - 2; k >= 0; --k) total = F::fma(total, t, F::set(c[k]));
+    return total;
+}
+
+template <class T> struct Limits;
+template <> struct Limits<float> {
+    static constexpr float ln2_high = 0x1.62e4p-1f, ln2_low = 1.428606820309417e-06f;  // 15 bits: k·ln2_high is exact
+    static constexpr float most = 0x1.fffffep127f, large = 1e9f;
+};
+template <> struct Limits<double> {
+    static constexpr double ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
+    static constexpr double most = 0x1.fffffffffffffp1023, large = 1e18;
+};
+
+// v = |u|, and the rest with the sign that belongs to v.
+template <class F> struct HalfLine {
+    using T = typename F::T;
+    using V = typename F::V;
+    V v, rest;
+
+    BEVEL_INLINE HalfLine(V u, V rest_) : v(F::abs(u)), rest(F::flip(rest_, u)) {}
+};
+
+// exp(-(h + rest)/S) for S = 1 or 2: rest carries what h lost, so that the relative error is of rounding size for any h.
+template <class F, int S> BEVEL_INLINE typename F::V exp_minus(typename F::V h, typename F::V rest) {
+    using T = typename F::T;
+    using L = Limits<T>;
+    constexpr auto& c = Coefficients<T>::exp;
+    const auto k = F::nearest(h * F::set(T(-1.4426950408889634 / S)));
+    auto r = F::fma(k, F::set(S * L::ln2_high), h);
+    r = F::fma(k, F::set(S * L::ln2_low), r) + rest;
+    constexpr int N = sizeof(c) / sizeof(T);
+    T power = 1;  // of 1/S: exact, and folded into the coefficients
+    for (int i = 0; i < N - 1; ++i) power /= S;
+    auto total = F::set(c[N - 1] * power);
+    for (int i = N - 2; i >= 0; --i) total = F::fma(total, r, F::set(c[i] * (power *= S)));
+    return F::scale(total, k);
+}
+
+template <class F> struct Gaussian {
+    using T = typename F::T;
+    using V = typename F::V;
+    using C = Coefficients<T>;
+    V v, e;
+
+    BEVEL_INLINE Gaussian(V u, V rest, const Task& task) : v(F::abs(u)) {
+        const V square = u * u;
+        V lost = F::product_error(u, u, square);
+        if (!task.simple) lost = F::fma(u + u, rest, lost);
+        e = exp_minus<F, 2>(square, lost);
+    }
+    BEVEL_INLINE V density() const { return e * F::set(T(0.39894228040143267794)); }
+    BEVEL_INLINE V survival() const {
+        const V r = F::reciprocal(v + F::set(C::survival_a));
+        return (e * r) * polynomial<F>(F::fnma(r, F::set(2 * C::survival_a), F::set(1)), C::gauss_survival);
+    }
+    BEVEL_INLINE V excess() const {
+        const V r = F::reciprocal(v + F::set(C::excess_a));
+        return (e * r) * (r * polynomial<F>(F::fnma(r, F::set(2 * C::excess_a), F::set(1)), C::gauss_excess));
+    }
+    BEVEL_INLINE V blend(V lag, V weight) const {
+        const V r = F::reciprocal(v + F::set(C::excess_a));
+        const V p = polynomial<F>(F::fnma(r, F::set(2 * C::excess_a), F::set(1)), C::gauss_excess);
+        return e * F::fma(r * lag, r * p, weight * F::set(T(0.39894228040143267794)));
+    }
+    BEVEL_INLINE V excess_given(V s) const { return F::fnma(v, s, density()); }
+    BEVEL_INLINE V moment() const { return density(); }
+};
+
+template <class F> struct Logistic : HalfLine<F> {
+    using typename HalfLine<F>::T;
+    using typename HalfLine<F>::V;
+    V e;
+
+    BEVEL_INLINE Logistic(V u, V rest_, const Task&) : HalfLine<F>(u, rest_), e(exp_minus<F, 1>(this->v, this->rest)) {}
+    BEVEL_INLINE V upper() const { return F::reciprocal(F::set(1) + e); }
+    BEVEL_INLINE V survival() const { return e * upper(); }
+    BEVEL_INLINE V density() const { return survival() * upper(); }
+    BEVEL_INLINE V excess() const {
+        if constexpr (sizeof(T) == 4) return e * polynomial<F>(e, Coefficients<T>::log1p);
+        return e * polynomial<F>(F::fma(e, F::set(2), F::set(-1)), Coefficients<T>::log1p);
+    }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
+};
+
+template <class F> struct Laplace : HalfLine<F> {
+    using typename HalfLine<F>::T;
+    using typename HalfLine<F>::V;
+    V e;
+
+    BEVEL_INLINE Laplace(V u, V rest_, const Task&)
+        : HalfLine<F>(u, rest_), e(exp_minus<F, 1>(this->v, this->rest) * F::set(T(0.5))) {}
+    BEVEL_INLINE V density() const { return e; }
+    BEVEL_INLINE V survival() const { return e; }
+    BEVEL_INLINE V excess() const { return e; }
+    BEVEL_INLINE V excess_given(V) const { return e; }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return F::fma(this->v, e, e); }
+};
+
+template <class F> struct Student {  // its forms are powers of v: rounding v costs them no more than that, no rest needed
+    using T = typename F::T;
+    using V = typename F::V;
+    V v, h;
+
+    BEVEL_INLINE Student(V u, V, const Task&) : v(F::abs(u)) {
+        const V large = F::set(Limits<T>::large);  // from here on √(1+v²) rounds to v, and v² may overflow
+        h = F::select(F::greater(v, large), v, F::sqrt(F::fma(v, v, F::set(1))));
+    }
+    BEVEL_INLINE V inverse() const { return F::reciprocal(F::min(h, F::set(Limits<T>::most / 16))); }
+    BEVEL_INLINE V density() const { return F::set(T(0.5)) * inverse() * inverse() * inverse(); }
+    BEVEL_INLINE V survival() const { return excess() * inverse(); }
+    BEVEL_INLINE V excess() const { return F::set(T(0.5)) * F::reciprocal(F::min(h + v, F::set(Limits<T>::most / 16))); }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return F::set(T(0.5)) * inverse(); }
+};
+
+template <class F> struct Cauchy {  // steps only
+    using T = typename F::T;
+    using V = typename F::V;
+    V v;
+
+    BEVEL_INLINE Cauchy(V u, V, const Task&) : v(F::abs(u)) {}
+    BEVEL_INLINE V density() const { return F::set(T(0.31830988618379067154)) / F::fma(v, v, F::set(1)); }
+    BEVEL_INLINE V survival() const {
+        const auto far = F::greater(v, F::set(1));
+        const V r = F::select(far, F::set(1) / v, v);
+        V s = r * r;
+        if constexpr (sizeof(T) == 8) s = F::fma(s, F::set(2), F::set(-1));
+        const V turn = r * polynomial<F>(s, Coefficients<T>::atan) * F::set(T(0.31830988618379067154));
+        return F::select(far, turn, F::set(T(0.5)) - turn);
+    }
+    BEVEL_INLINE V excess() const { return F::set(0); }
+    BEVEL_INLINE V excess_given(V) const { return F::set(0); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return F::set(0); }
+};
+
+// Compact kernels are powers of z = 1 - v, which the rest makes exact near the edge.
+template <class F> struct Compact : HalfLine<F> {
+    using typename HalfLine<F>::T;
+    using typename HalfLine<F>::V;
+    V z;
+
+    BEVEL_INLINE Compact(V u, V rest_) : HalfLine<F>(u, rest_), z(F::max((F::set(1) - this->v) - this->rest, F::set(0))) {}
+    BEVEL_INLINE V inner() const { return z * (F::set(1) + this->v); }  // 1 - v²
+};
+
+template <class F> struct Box : Compact<F> {
+    using typename Compact<F>::T;
+    using typename Compact<F>::V;
+    BEVEL_INLINE Box(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
+    BEVEL_INLINE V density() const { return F::keep(F::greater(this->z, F::set(0)), F::set(T(0.5))); }
+    BEVEL_INLINE V survival() const { return this->z * F::set(T(0.5)); }
+    BEVEL_INLINE V excess() const { return this->z * this->z * F::set(T(0.25)); }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return this->inner() * F::set(T(0.25)); }
+};
+
+template <class F> struct Triangle : Compact<F> {
+    using typename Compact<F>::T;
+    using typename Compact<F>::V;
+    BEVEL_INLINE Triangle(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
+    BEVEL_INLINE V density() const { return this->z; }
+    BEVEL_INLINE V survival() const { return this->z * this->z * F::set(T(0.5)); }
+    BEVEL_INLINE V excess() const { return this->z * this->z * this->z * F::set(T(1.0 / 6)); }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
+};
+
+template <class F> struct Epanechnikov : Compact<F> {
+    using typename Compact<F>::T;
+    using typename Compact<F>::V;
+    BEVEL_INLINE Epanechnikov(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
+    BEVEL_INLINE V density() const { return this->inner() * F::set(T(0.75)); }
+    BEVEL_INLINE V survival() const { return this->z * this->z * F::fma(this->v, F::set(T(0.25)), F::set(T(0.5))); }
+    BEVEL_INLINE V excess() const {
+        return this->z * this->z * this->z * F::fma(this->v, F::set(T(0.0625)), F::set(T(0.1875)));
+    }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return this->inner() * this->inner() * F::set(T(0.1875)); }
+};
+
+template <class F> struct Biweight : Compact<F> {
+    using typename Compact<F>::T;
+    using typename Compact<F>::V;
+    static constexpr T s[] = {T(0.5), T(0.5625), T(0.1875)}, x[] = {T(0.15625), T(0.125), T(0.03125)};
+    BEVEL_INLINE Biweight(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
+    BEVEL_INLINE V z2() const { return this->z * this->z; }
+    BEVEL_INLINE V density() const { return this->inner() * this->inner() * F::set(T(0.9375)); }
+    BEVEL_INLINE V survival() const { return z2() * this->z * polynomial<F>(this->v, s); }
+    BEVEL_INLINE V excess() const { return z2() * z2() * polynomial<F>(this->v, x); }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return this->inner() * this->inner() * this->inner() * F::set(T(0.15625)); }
+};
+
+template <class F> struct Triweight : Compact<F> {
+    using typename Compact<F>::T;
+    using typename Compact<F>::V;
+    static constexpr T s[] = {T(0.5), T(0.90625), T(0.625), T(0.15625)};
+    static constexpr T x[] = {T(35 / 256.0), T(47 / 256.0), T(25 / 256.0), T(5 / 256.0)};
+    BEVEL_INLINE Triweight(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
+    BEVEL_INLINE V z2() const { return this->z * this->z; }
+    BEVEL_INLINE V y2() const { return this->inner() * this->inner(); }
+    BEVEL_INLINE V density() const { return y2() * this->inner() * F::set(T(1.09375)); }
+    BEVEL_INLINE V survival() const { return z2() * z2() * polynomial<F>(this->v, s); }
+    BEVEL_INLINE V excess() const { return z2() * z2() * this->z * polynomial<F>(this->v, x); }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return y2() * y2() * F::set(T(35 / 256.0)); }
+};
+
+template <class F> struct Cosine : Compact<F> {
+    using typename Compact<F>::T;
+    using typename Compact<F>::V;
+    using C = Coefficients<T>;
+    BEVEL_INLINE Cosine(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
+    BEVEL_INLINE V z2() const { return this->z * this->z; }
+    BEVEL_INLINE V density() const { return z2() * polynomial<F>(z2(), C::cosine_density); }
+    BEVEL_INLINE V survival() const { return z2() * this->z * polynomial<F>(z2(), C::cosine_survival); }
+    BEVEL_INLINE V excess() const { return z2() * z2() * polynomial<F>(z2(), C::cosine_excess); }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
+};
+
+template <class T> [[gnu::noinline]] T table_value(const Task& task, int form, T v) {
+    constexpr int COLUMNS = 11;
+    const double scaled = static_cast<double>(v) * task.panels;
+    const int cell = scaled < task.panels ? static_cast<int>(scaled) : task.panels - 1;
+    const double t = 2 * (scaled - cell) - 1;
+    const double* c = task.table + COLUMNS * (static_cast<int64_t>(form) * task.panels + cell);
+    double total = c[COLUMNS - 1];
+    for (int k = COLUMNS - 2; k >= 0; --k) total = total * t + c[k];
+    return static_cast<T>(total);
+}
+
+// Polynomials on panels. In float, excess alone is stored, 32 panels wide, so that a coefficient is one permutation
+// of registers; survival and density are its derivatives. Otherwise lanes look into the large table one by one.
+template <class F> struct Tabulated : Compact<F> {
+    using typename Compact<F>::T;
+    using typename Compact<F>::V;
+    static constexpr int SINGLE = 9, PANELS = 32;
+    const Task& task;
+    V index, t;
+
+    BEVEL_INLINE Tabulated(V u, V rest_, const Task& task_) : Compact<F>(u, rest_), task(task_) {
+        const V scaled = F::min(this->v, F::set(1)) * F::set(T(PANELS));
+        index = F::min(F::nearest(F::max(scaled - F::set(T(0.5)), F::set(0))), F::set(T(PANELS - 1)));
+        t = F::fma(scaled - index, F::set(2), F::set(-1));
+    }
+    bool single() const { return sizeof(T) == 4 && task.table_single != nullptr; }
+    BEVEL_INLINE V inside(V a) const { return F::keep(F::greater(this->z, F::set(0)), a); }
+
+    // The derivative of order D of the float table, with respect to v.
+    template <int D> BEVEL_INLINE V derivative() const {
+        if constexpr (sizeof(T) == 4) {
+            V total = F::set(0);
+#pragma GCC unroll 9
+            for (int k = SINGLE - 1; k >= D; --k) {
+                const T factor = D == 0 ? 1 : D == 1 ? T(-2 * PANELS * k) : T(4 * PANELS * PANELS * k * (k - 1));
+                const V c = F::lookup32(task.table_single + PANELS * k, index);
+                total = F::fma(total, t, D == 0 ? c : c * F::set(factor));
+            }
+            return inside(total);
+        }
+        return F::set(0);
+    }
+    BEVEL_INLINE V looked_up(int form) const {
+        return inside(F::each_lane(this->v, [this, form](T at) { return table_value<T>(task, form, at); }));
+    }
+    BEVEL_INLINE V density() const { return single() ? derivative<2>() : looked_up(0); }
+    BEVEL_INLINE V survival() const { return single() ? derivative<1>() : looked_up(1); }
+    BEVEL_INLINE V excess() const { return single() ? derivative<0>() : looked_up(2); }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
+};
+
+}  // namespace bevel::BEVEL_ISA

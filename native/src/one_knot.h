@@ -1,0 +1,275 @@
+// The inner loops for one knot, compiled once per kernel: everything a vector needs is in registers.
+//
+// Vectors are taken two by two, or four where that is simple. If no lane is near the knot, all there is to do is the line,
+// which costs less than the memory it goes through; only otherwise do they go through the kernel.
+#pragma once
+
+#include "kernels.h"
+#include "strip.h"
+
+namespace bevel::BEVEL_ISA {
+
+template <class F> struct Sharp {  // no deviation: only the line
+    using V = typename F::V;
+    BEVEL_INLINE Sharp(V, V, const Task&) {}
+    BEVEL_INLINE V density() const { return F::set(0); }
+    BEVEL_INLINE V survival() const { return F::set(0); }
+    BEVEL_INLINE V excess() const { return F::set(0); }
+    BEVEL_INLINE V excess_given(V) const { return F::set(0); }
+    BEVEL_INLINE V blend(V, V) const { return F::set(0); }
+    BEVEL_INLINE V moment() const { return F::set(0); }
+};
+
+template <class P> struct Line {
+    using V = typename P::V;
+    V low, high, slope0, slope1, level0, level1, rest0, rest1;
+    bool flat, centred;
+
+    template <class Read>
+    BEVEL_INLINE Line(const Task& task, Read read)
+        : slope0(read(segment_row(0) + SLOPE)), slope1(read(segment_row(1) + SLOPE)),
+          level0(read(segment_row(0) + LEVEL)), level1(read(segment_row(1) + LEVEL)), flat(task.flat),
+          centred(task.centred) {
+        low = high = rest0 = rest1 = P::set(0);
+        if (flat) low = read(LOW), high = read(HIGH);
+        if (!centred) rest0 = read(segment_row(0) + LEVEL_REST), rest1 = read(segment_row(1) + LEVEL_REST);
+    }
+    BEVEL_INLINE V value(V x, typename P::M right) const {
+        if (flat) x = P::max(low, P::min(high, x));  // 0·inf would be NaN; see prepare() in plan.cpp
+        const V y = P::fma(P::select(right, slope1, slope0), x, P::select(right, level1, level0));
+        return centred ? y : y + P::select(right, rest1, rest0);
+    }
+};
+
+template <class P> BEVEL_INLINE bool any_near(const Knot<P>& knot, typename P::V x0, typename P::V x1) {
+    return P::any(P::either(knot.near(knot.distance(x0)), knot.near(knot.distance(x1))));
+}
+
+constexpr int K1 = knot_row(1, 0);  // the rows of the one knot
+
+template <class P> struct ForwardCoefficients {
+    Line<P> line;
+    Knot<P> knot;
+    typename P::V lag, step, c0, c1;
+
+    template <class Read>
+    BEVEL_INLINE ForwardCoefficients(const Task& task, Read read)
+        : line(task, read), knot(task, read, K1), lag(read(K1 + LAG)), step(read(K1 + STEP)), c0(read(K1 + C0_W)),
+          c1(read(K1 + C1_W)) {}
+};
+
+// Survival: whether the deviation is made of survival (gates and steps) or of excess (ramps).
+template <class F, template <class> class Kernel, bool Survival, bool Across>
+void forward_one(const Task& task, const Strip<typename F::T> strip) {
+    using P = Pair<F>;
+    using V = typename P::V;
+    using Coefficients = ForwardCoefficients<P>;
+    constexpr bool smooth = !std::is_same_v<Kernel<F>, Sharp<F>>;
+    const Reader<F, Across> start = {strip.coefficient, task.pitch};
+    const Coefficients shared(task, [&](int row) __attribute__((always_inline)) { return start.two(row); });
+    const bool steps = task.steps, moments = task.moments, tilted = task.tilted;
+    const V none = F::set(0);
+
+    const auto deviation = [&](const Coefficients& c, V x, V d) __attribute__((always_inline)) {
+        const auto zone = c.knot.zone(d);
+        V u, rest, weight = none, result;
+        c.knot.scale(x, d, zone, u, rest);
+        const Kernel<P> kernel(u, rest, task);
+        if (moments) weight = tilted ? P::fma(c.c1, P::keep(zone, x), c.c0) : c.c0;
+        if constexpr (Survival) {
+            const V s = kernel.survival();
+            // A gate vanishes at its knot: there what rounding took from u counts.
+            result = c.lag * (P::abs(c.knot.simple ? u : u + rest) * s);
+            if (steps) result = result + c.step * P::select(c.knot.right(x), -s, s);
+            if (moments) result = P::fma(weight, kernel.moment(), result);
+        } else {
+            result = moments ? kernel.blend(c.lag, weight) : c.lag * kernel.excess();
+        }
+        return P::keep(zone, result);
+    };
+
+    for (int r = 0; r < strip.rows; ++r) {
+        const auto* const from = strip.x + r * strip.x_row;
+        auto* const to = strip.out + r * strip.out_row;
+        for (int i = 0, four = 0; i < strip.count; i += 2) {
+            if (!Across && i >= four && i + 4 <= strip.full) {
+                const V x0 = load<F>(from + i * F::W, WHOLE), x1 = load<F>(from + (i + 2) * F::W, WHOLE);
+                if (!smooth || !any_near(shared.knot, x0, x1)) {
+                    store<F>(to + i * F::W, shared.line.value(x0, shared.knot.right(x0)), WHOLE);
+                    store<F>(to + (i + 2) * F::W, shared.line.value(x1, shared.knot.right(x1)), WHOLE);
+                    i += 2;
+                    continue;
+                }
+                four = i + 4;
+            }
+            const auto at = start.at(Across ? i * F::W : 0);
+            const auto read = [&](int row) __attribute__((always_inline)) { return at.two(row); };
+            const Coefficients c = Across ? Coefficients(task, read) : shared;
+            const Two two = {strip.count - i, strip.full - i, strip.lanes};
+            const V x = load<F>(from + i * F::W, two), d = c.knot.distance(x);
+            V y = c.line.value(x, c.knot.right(x));
+            if constexpr (smooth)
+                if (P::any(c.knot.near(d))) y = y + deviation(c, x, d);
+            store<F>(to + i * F::W, y, two);
+        }
+    }
+}
+
+// The sums of one knot; named one by one, because an array would be kept in memory. Most activations have no use for those
+// in the second line, which belong to offset, knots, steps, c1 and n. Along, the two vectors of a pair go to one sum.
+template <class F, bool Across> struct OneSums {
+    using P = Pair<F>;
+    using V = typename std::conditional_t<Across, P, F>::V;
+    V gx, relu, lag, moment;
+    V g, right, step, x_moment, shift, u_shift;
+
+    static BEVEL_INLINE V fold(typename P::V a, typename P::V b, V sum) {
+        if constexpr (Across)
+            return P::fma(a, b, sum);
+        else
+            return F::fma(a.b, b.b, F::fma(a.a, b.a, sum));
+    }
+    static BEVEL_INLINE V fold(typename P::V a, V sum) {
+        if constexpr (Across)
+            return sum + a;
+        else
+            return sum + (a.a + a.b);
+    }
+    BEVEL_INLINE void add_line(typename P::V g_, typename P::V x, typename P::V d, typename P::M is_right, bool all) {
+        gx = fold(g_, x, gx);
+        relu = fold(g_, P::keep(is_right, d), relu);
+        if (!all) return;
+        g = fold(g_, g);
+        right = fold(P::keep(is_right, g_), right);
+    }
+    // Calls use(sum, number of the sum) for those of the line and, or, those of the kernel.
+    template <class Use> BEVEL_INLINE void each(bool line, bool kernel, bool all, Use use) {
+        if (line) use(gx, GX), use(relu, knot_sum(0) + RELU);
+        if (line && all) use(g, G), use(right, knot_sum(0) + RIGHT);
+        if (kernel) use(lag, knot_sum(0) + SUM_LAG), use(moment, knot_sum(0) + MOMENT);
+        if (!kernel || !all) return;
+        use(step, knot_sum(0) + SUM_STEP), use(x_moment, knot_sum(0) + X_MOMENT);
+        use(shift, knot_sum(0) + SHIFT), use(u_shift, knot_sum(0) + U_SHIFT);
+    }
+};
+
+template <class P> struct BackwardCoefficients {
+    Knot<P> knot;
+    typename P::V slope0, slope1, jump, step_n, c0, c1, c1_w;
+
+    template <class Read>
+    BEVEL_INLINE BackwardCoefficients(const Task& task, Read read)
+        : knot(task, read, K1), slope0(read(segment_row(0) + SLOPE)), slope1(read(segment_row(1) + SLOPE)),
+          jump(read(K1 + JUMP)), step_n(read(K1 + STEP_N)), c0(read(K1 + C0)), c1(read(K1 + C1)),
+          c1_w(read(K1 + C1_W)) {}
+};
+
+template <class F, template <class> class Kernel, bool Across>
+void backward_one(const Task& task, const Strip<typename F::T> strip) {
+    using P = Pair<F>;
+    using V = typename P::V;
+    using Coefficients = BackwardCoefficients<P>;
+    constexpr bool smooth = !std::is_same_v<Kernel<F>, Sharp<F>>;
+    const Reader<F, Across> start = {strip.coefficient, task.pitch};
+    const Coefficients shared(task, [&](int row) __attribute__((always_inline)) { return start.two(row); });
+    const bool gate = task.gate, tilted = task.tilted, shifts = gate || task.steps || task.moments;
+    const bool want_sums = task.want_sums, want_all = task.want_all, want_dx = task.want_dx;
+    auto* const partial = strip.partial;
+    OneSums<F, Across> sum;
+    sum.each(true, true, true, [](auto& s, int) __attribute__((always_inline)) { s = F::set(0); });
+    bool touched = false;
+
+    const auto deviation = [&](const Coefficients& c, V x, V g, V d) __attribute__((always_inline)) {
+        const auto zone = c.knot.zone(d), right = c.knot.right(x);
+        V u, rest;
+        c.knot.scale(x, d, zone, u, rest);
+        const Kernel<P> kernel(u, rest, task);
+        if (!c.knot.simple) u = u + rest;  // with a knot that is not a float, rest may exceed a rounding error near it
+        const V s = kernel.survival(), below = P::select(right, -s, s), moment = kernel.moment();
+        const V gz = P::keep(zone, g), xz = P::keep(zone, x);
+        V result = c.jump * below;
+        if (shifts) {
+            V weight = tilted ? P::fma(c.c1, xz, c.c0) : c.c0;
+            weight = gate ? c.jump - weight : -weight;
+            const V shift = kernel.density() * P::fma(u, weight, c.step_n);
+            result = result + (tilted ? P::fma(c.c1_w, moment, shift) : shift);
+            if (want_all) {
+                const V g_shift = gz * shift;
+                sum.shift = sum.fold(g_shift, sum.shift);
+                sum.u_shift = sum.fold(g_shift, u, sum.u_shift);
+            }
+        }
+        if (want_sums) {
+            sum.lag = sum.fold(gz, gate ? -(P::abs(u) * s) : kernel.excess_given(s), sum.lag);
+            sum.moment = sum.fold(gz, moment, sum.moment);
+            if (want_all) {
+                sum.step = sum.fold(gz, below, sum.step);
+                sum.x_moment = sum.fold(gz * xz, moment, sum.x_moment);
+            }
+        }
+        return P::keep(zone, result);
+    };
+
+    for (int r = 0; r < strip.rows; ++r) {
+        const auto* const from = strip.x + r * strip.x_row;
+        const auto* const from_g = strip.g + r * strip.g_row;
+        auto* const to = strip.out + r * strip.out_row;
+        for (int i = 0, four = 0; i < strip.count; i += 2) {
+            if (!Across && i >= four && i + 4 <= strip.full) {
+                const V x0 = load<F>(from + i * F::W, WHOLE), x1 = load<F>(from + (i + 2) * F::W, WHOLE);
+                if (!any_near(shared.knot, x0, x1)) {
+                    const V g0 = load<F>(from_g + i * F::W, WHOLE), g1 = load<F>(from_g + (i + 2) * F::W, WHOLE);
+                    const auto right0 = shared.knot.right(x0), right1 = shared.knot.right(x1);
+                    if (want_sums) {
+                        sum.add_line(g0, x0, shared.knot.distance(x0), right0, want_all);
+                        sum.add_line(g1, x1, shared.knot.distance(x1), right1, want_all);
+                    }
+                    if (want_dx) {
+                        store<F>(to + i * F::W, g0 * P::select(right0, shared.slope1, shared.slope0), WHOLE);
+                        store<F>(to + (i + 2) * F::W, g1 * P::select(right1, shared.slope1, shared.slope0), WHOLE);
+                    }
+                    i += 2;
+                    continue;
+                }
+                four = i + 4;
+            }
+            const auto at = start.at(Across ? i * F::W : 0);
+            const auto read = [&](int row) __attribute__((always_inline)) { return at.two(row); };
+            const Coefficients c = Across ? Coefficients(task, read) : shared;
+            const auto fetch = [&](auto& s, int n) __attribute__((always_inline)) {
+                if constexpr (Across) s = load<F>(partial + n * COLUMNS + i * F::W, WHOLE);
+            };
+            const auto put = [&](auto& s, int n) __attribute__((always_inline)) {
+                if constexpr (Across) store<F>(partial + n * COLUMNS + i * F::W, s, WHOLE);
+            };
+            const Two two = {strip.count - i, strip.full - i, strip.lanes};
+            const V x = load<F>(from + i * F::W, two), g = load<F>(from_g + i * F::W, two), d = c.knot.distance(x);
+            const auto right = c.knot.right(x);
+            V slope = P::select(right, c.slope1, c.slope0);
+            if (want_sums) {
+                sum.each(true, false, want_all, fetch);
+                sum.add_line(g, x, d, right, want_all);
+                sum.each(true, false, want_all, put);
+            }
+            if (P::any(c.knot.near(d))) {  // for the sharp kernel: NaN
+                if constexpr (smooth) {
+                    touched = true;
+                    if (want_sums) sum.each(false, true, want_all, fetch);
+                    slope = slope + deviation(c, x, g, d);
+                    if (want_sums) sum.each(false, true, want_all, put);
+                }
+                slope = P::select(P::is_nan(x), x, slope);
+            }
+            if (want_dx) store<F>(to + i * F::W, g * slope, two);
+        }
+    }
+    if (!want_sums) return;
+    sum.each(true, touched, want_all, [&](auto& s, int n) __attribute__((always_inline)) {
+        if constexpr (Across)
+            add_columns<F>(strip.sum + n * task.sum_pitch, partial + n * COLUMNS, strip.count * F::W);
+        else
+            add_total<F>(strip.sum + n * task.sum_pitch, s);
+    });
+}
+
+}  // namespace bevel::BEVEL_ISA

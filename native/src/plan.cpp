@@ -1,0 +1,342 @@
+#include "plan.h"
+
+#include <cmath>
+#include <initializer_list>
+#include <limits>
+
+namespace bevel {
+
+namespace {
+
+int slot_count(int knots) { return 3 + 5 * knots; }
+int n_slot(int knots) { return 2 + 5 * knots; }
+
+// Whether a slot is anything but the constant zero.
+bool used(const bevel_plan& plan, int slot) {
+    if (plan.constant[slot] != 0) return true;
+    for (int t = 0; t < plan.terms; ++t)
+        if (plan.term[t].slot == slot) return true;
+    return false;
+}
+
+bool used(const bevel_plan& plan, int first_slot, int count) {
+    for (int i = 0; i < count; ++i)
+        if (used(plan, first_slot + i)) return true;
+    return false;
+}
+
+enum Group { KNOTS = 0, JUMPS, STEPS, CONSTANTS, TILTS };
+int group_slot(const bevel_plan& plan, Group group) { return 2 + group * plan.knots; }
+bool group_used(const bevel_plan& plan, Group group) {
+    return used(plan, group_slot(plan, group), plan.knots);
+}
+
+int check_plan(const bevel_plan& plan) {
+    if (plan.abi != BEVEL_ABI) return BEVEL_BAD_ABI;
+    if (plan.knots < 0 || plan.knots > BEVEL_MAX_KNOTS || plan.params < 0 || plan.params > BEVEL_MAX_PARAMS ||
+        plan.terms < 0 || plan.constant == nullptr)
+        return BEVEL_BAD_PLAN;
+    for (int t = 0; t < plan.terms; ++t)
+        if (plan.term[t].slot < 0 || plan.term[t].slot >= slot_count(plan.knots) || plan.term[t].param < 0 ||
+            plan.term[t].param >= plan.params)
+            return BEVEL_BAD_PLAN;
+    for (int p = 0; p < plan.params; ++p)
+        if (plan.param_dtype[p] != BEVEL_F32 && plan.param_dtype[p] != BEVEL_F64) return BEVEL_BAD_PLAN;
+    if (plan.kernel < BEVEL_SHARP || plan.kernel > BEVEL_TABULATED) return BEVEL_BAD_KERNEL;
+    if (plan.kernel == BEVEL_TABULATED && (plan.table == nullptr || plan.panels <= 0)) return BEVEL_BAD_PLAN;
+    if (plan.kernel == BEVEL_CAUCHY &&
+        (group_used(plan, JUMPS) || group_used(plan, CONSTANTS) || group_used(plan, TILTS)))
+        return BEVEL_BAD_KERNEL;
+    return BEVEL_OK;
+}
+
+// A dimension of the tensor: its size, and its stride in each of the tensors that take part.
+struct Dimension {
+    int64_t size;
+    int64_t stride[4];
+};
+
+bool follows(const Dimension& slow, const Dimension& fast) {
+    for (int t = 0; t < 4; ++t)
+        if (slow.stride[t] != fast.stride[t] * fast.size) return false;
+    return true;
+}
+
+int64_t gcd(int64_t a, int64_t b) { return b == 0 ? a : gcd(b, a % b); }
+
+}  // namespace
+
+int check(const bevel_plan& plan, const bevel_layout& layout) {
+    if (const int code = check_plan(plan)) return code;
+    if (layout.dtype < BEVEL_F32 || layout.dtype > BEVEL_F16 || layout.outer < 0 || layout.channels < 0 ||
+        layout.inner < 0)
+        return BEVEL_BAD_LAYOUT;
+    for (int p = 0; p < plan.params; ++p)
+        if (plan.param_length[p] != 1 && plan.param_length[p] != layout.channels) return BEVEL_BAD_LAYOUT;
+    return BEVEL_OK;
+}
+
+// The coefficients of one channel, knots ascending.
+struct Call::Channel {
+    double left, offset, n, w;
+    int order[BEVEL_MAX_KNOTS];  // place in sorted order -> number in the plan
+    double knot[BEVEL_MAX_KNOTS], jump[BEVEL_MAX_KNOTS], step[BEVEL_MAX_KNOTS], c0[BEVEL_MAX_KNOTS],
+        c1[BEVEL_MAX_KNOTS];
+};
+
+double Call::slot(int s, int64_t c) const {
+    double value = plan_.constant[s];
+    for (int t = 0; t < plan_.terms; ++t) {
+        const bevel_term& term = plan_.term[t];
+        if (term.slot != s) continue;
+        const int64_t at = plan_.param_length[term.param] == 1 ? 0 : c;
+        const void* p = param_[term.param];
+        value += term.factor * (plan_.param_dtype[term.param] == BEVEL_F64 ? static_cast<const double*>(p)[at]
+                                                                           : static_cast<const float*>(p)[at]);
+    }
+    return value;
+}
+
+Call::Channel Call::channel(int64_t c) const {
+    Channel out;
+    const int k = plan_.knots;
+    out.left = slot(0, c);
+    out.offset = slot(1, c);
+    const double n = slot(n_slot(k), c);
+    out.n = plan_.kernel == BEVEL_SHARP ? 1.0 : plan_.log_n ? std::exp(n) : n;
+    out.w = 1 / out.n;
+    double knot[BEVEL_MAX_KNOTS];
+    for (int i = 0; i < k; ++i) {  // insertion sort: usually they are in order
+        knot[i] = slot(group_slot(plan_, KNOTS) + i, c);
+        int place = i;
+        for (; place > 0 && knot[out.order[place - 1]] > knot[i]; --place) out.order[place] = out.order[place - 1];
+        out.order[place] = i;
+    }
+    for (int i = 0; i < k; ++i) {
+        const int from = out.order[i];
+        out.knot[i] = knot[from];
+        out.jump[i] = slot(group_slot(plan_, JUMPS) + from, c);
+        out.step[i] = slot(group_slot(plan_, STEPS) + from, c);
+        out.c0[i] = slot(group_slot(plan_, CONSTANTS) + from, c);
+        out.c1[i] = slot(group_slot(plan_, TILTS) + from, c);
+    }
+    return out;
+}
+
+Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, bool back, bool want_dx,
+           bool want_sums)
+    : plan_(plan), param_(param) {
+    task_.dtype = layout.dtype;
+    task_.kernel = plan.kernel;
+    task_.knots = plan.knots;
+    task_.gate = plan.gate != 0;
+    task_.want_dx = want_dx;
+    task_.want_sums = want_sums;
+    task_.table = plan.table;
+    task_.table_single = plan.table_single;
+    task_.panels = plan.panels;
+    set_flags(back);
+    set_geometry(layout);
+    if (elements_ == 0) return;
+    if (layout.dtype == BEVEL_F64)
+        prepare<double>();
+    else
+        prepare<float>();
+}
+
+void Call::set_flags(bool back) {
+    Task& t = task_;
+    t.ramps = group_used(plan_, JUMPS);
+    t.steps = group_used(plan_, STEPS);
+    t.tilted = group_used(plan_, TILTS);
+    t.moments = t.tilted || group_used(plan_, CONSTANTS);
+    t.centred = !group_used(plan_, KNOTS);
+    t.simple = t.centred;
+    t.want_all = t.want_sums && !t.centred;
+    for (int i = 0; t.want_sums && i < plan_.terms; ++i) {
+        const int slot = plan_.term[i].slot, group = plan_.knots == 0 ? -1 : (slot - 2) / plan_.knots;
+        t.want_all = t.want_all || (slot != 0 && (slot == 1 || slot == n_slot(plan_.knots) || (group != JUMPS && group != CONSTANTS)));
+    }
+    t.needs_survival = back || t.gate || t.steps;
+    t.needs_excess = !t.gate && (back ? t.want_sums : t.ramps);
+    t.needs_moment = t.moments || t.want_sums;
+    t.needs_density = back && (t.gate || t.steps || t.moments);
+}
+
+void Call::set_geometry(const bevel_layout& layout) {
+    elements_ = layout.outer * layout.channels * layout.inner;
+    if (elements_ == 0) return;
+    for (int p = 0; p < plan_.params; ++p)
+        if (plan_.param_length[p] != 1) distinct_ = plan_.param_length[p];
+
+    const int64_t size[3] = {layout.outer, layout.channels, layout.inner};
+    Dimension dims[3];
+    for (int d = 0; d < 3; ++d) dims[d] = {size[d], {layout.x[d], layout.y[d], layout.g[d], layout.dx[d]}};
+    const auto spread = [&](const Dimension& o, const Dimension& c, const Dimension& i) {
+        task_.outer = o.size, task_.channels = c.size, task_.inner = i.size;
+        Tensor* const tensors[4] = {&task_.x, &task_.y, &task_.g, &task_.dx};
+        for (int t = 0; t < 4; ++t) {
+            tensors[t]->stride[0] = o.stride[t];
+            tensors[t]->stride[1] = c.stride[t];
+            tensors[t]->stride[2] = i.size == 1 ? 1 : i.stride[t];
+        }
+    };
+    const Dimension none = {1, {0, 0, 0, 0}};
+
+    if (distinct_ == 1) {  // one set of coefficients: join dimensions that follow each other in memory
+        Dimension joined[3] = {none, none, none};
+        int last = 2;
+        for (int d = 2; d >= 0; --d) {
+            if (dims[d].size == 1) continue;
+            if (joined[last].size == 1)
+                joined[last] = dims[d];
+            else if (follows(dims[d], joined[last]))
+                joined[last].size *= dims[d].size;
+            else
+                joined[--last] = dims[d];
+        }
+        spread(joined[0], joined[1], joined[2]);
+        return;
+    }
+    task_.channel_period = distinct_;
+    spread(dims[0], dims[1], dims[2]);
+    Dimension channels = dims[1];
+    bool adjacent = dims[2].size == 1;
+    for (const int64_t s : channels.stride) adjacent = adjacent && s == 1;
+    task_.across = adjacent;
+    if (!adjacent) return;
+    // Channels last. Dense rows are joined to a multiple of 16 elements, so that no row ends inside a vector.
+    const int64_t join = 16 / gcd(channels.size, 16);
+    if (join == 1 || !follows(dims[0], channels) || dims[0].size < 4 * join) return;
+    const int64_t whole = dims[0].size / join, left = dims[0].size % join;
+    const Dimension rows = {whole, {channels.size * join, channels.size * join, channels.size * join,
+                                    channels.size * join}};
+    spread(rows, {channels.size * join, {1, 1, 1, 1}}, none);
+    rest_row_ = whole * join;
+    rest_.outer = left > 0 ? 1 : 0;
+    rest_.channels = left * channels.size;
+}
+
+template <class T> void Call::prepare() {
+    const int k = plan_.knots;
+    const int64_t width = task_.across ? task_.channels : distinct_;
+    const int64_t pitch = task_.across ? (width + 31) / 32 * 32 : width;
+    task_.pitch = task_.sum_pitch = pitch;
+    storage_.reset(new char[sizeof(T) * static_cast<size_t>(rows(k) * pitch)]);
+    T* const base = reinterpret_cast<T*>(storage_.get());
+    task_.coefficients = base;
+    const T most = std::numeric_limits<T>::max(), infinity = std::numeric_limits<T>::infinity();
+
+    for (int64_t c = 0; c < distinct_; ++c) {
+        const Channel ch = channel(c);
+        const auto put = [&](int row, double value) { return base[row * pitch + c] = static_cast<T>(value); };
+        const auto put_two = [&](int row, double value) {
+            const double rest = value - static_cast<double>(put(row, value));
+            return put(row + 1, std::isfinite(rest) ? rest : 0) != 0;
+        };
+        const bool inexact = put_two(N, ch.n);
+        int exponent;
+        if (inexact || std::frexp(ch.n, &exponent) != 0.5) task_.simple = false;
+
+        // Rounded up: a lane too many is only work, one too few would be an error.
+        put(RADIUS, reach_of(plan_.kernel, sizeof(T) == 4) * ch.w * (1 + 4 * std::numeric_limits<T>::epsilon()));
+        double slope = ch.left, level = ch.offset;
+        for (int j = 0; j <= k; ++j) {
+            if (j > 0) {
+                slope += ch.jump[j - 1];
+                level += ch.step[j - 1] - ch.jump[j - 1] * ch.knot[j - 1];
+            }
+            const bool flat = put(segment_row(j) + SLOPE, slope) == 0;
+            if (put_two(segment_row(j) + LEVEL, level)) task_.centred = task_.simple = false;
+            // A flat end has its level at ±inf: there x is held finite, because 0·inf would be NaN.
+            task_.flat = task_.flat || (flat && (j == 0 || j == k));
+            if (j == 0) put(LOW, flat ? -most : -infinity);
+            if (j == k) put(HIGH, flat ? most : infinity);
+        }
+        for (int i = 0; i < k; ++i) {
+            const int at = knot_row(k, i);
+            put_two(at + KNOT, ch.knot[i]);
+            put(at + LAG, (plan_.gate ? -ch.jump[i] : ch.jump[i]) * ch.w);
+            put(at + JUMP, ch.jump[i]);
+            put(at + STEP, ch.step[i]);
+            put(at + STEP_N, ch.step[i] * ch.n);
+            put(at + C0, ch.c0[i]);
+            put(at + C1, ch.c1[i]);
+            put(at + C0_W, ch.c0[i] * ch.w);
+            put(at + C1_W, ch.c1[i] * ch.w);
+        }
+    }
+    for (int r = 0; r < rows(k); ++r)  // joined rows repeat the channels; so does the padding, up to a pair of vectors
+        for (int64_t c = distinct_; c < pitch; ++c) base[r * pitch + c] = base[r * pitch + c - distinct_];
+}
+
+void Call::bind(const void* x, void* y, const void* g, void* dx) {
+    task_.x.data = const_cast<void*>(x);
+    task_.g.data = const_cast<void*>(g);
+    task_.y.data = y;
+    task_.dx.data = dx;
+    if (rest_.outer == 0) return;
+    const int64_t channels = rest_.channels;
+    const int64_t bytes = task_.dtype == BEVEL_F64 ? 8 : task_.dtype == BEVEL_F32 ? 4 : 2;
+    const int64_t skip = rest_row_ * distinct_ * bytes;
+    rest_ = task_;
+    rest_.outer = 1;
+    rest_.channels = channels;
+    for (Tensor* t : {&rest_.x, &rest_.y, &rest_.g, &rest_.dx})
+        if (t->data != nullptr) t->data = static_cast<char*>(t->data) + skip;
+}
+
+void Call::gradients(const double* part, int parts, void* const* dparam) const {
+    const int k = plan_.knots;
+    const int64_t pitch = task_.sum_pitch, block = sum_count();
+    const int64_t width = task_.across ? task_.channels : distinct_;
+    double slots[3 + 5 * BEVEL_MAX_KNOTS];
+    double shared[BEVEL_MAX_PARAMS] = {};
+    const auto write = [&](int p, int64_t at, double value) {
+        if (dparam[p] == nullptr) return;
+        if (plan_.param_dtype[p] == BEVEL_F64)
+            static_cast<double*>(dparam[p])[at] = value;
+        else
+            static_cast<float*>(dparam[p])[at] = static_cast<float>(value);
+    };
+    for (int64_t c = 0; elements_ != 0 && c < distinct_; ++c) {
+        const auto sum = [&](int s) {
+            double total = 0;
+            for (int t = 0; t < parts; ++t)
+                for (int64_t at = c; at < width; at += distinct_) total += part[t * block + s * pitch + at];
+            return total;
+        };
+        const Channel ch = channel(c);
+        slots[0] = sum(GX);
+        slots[1] = sum(G);
+        double dn = 0;
+        for (int i = 0; i < k; ++i) {
+            const int at = knot_sum(i), to = 2 + ch.order[i];
+            const double right = sum(at + RIGHT) + sum(at + SUM_STEP), shift = sum(at + SHIFT);
+            const double moment = sum(at + MOMENT), x_moment = sum(at + X_MOMENT);
+            slots[to + KNOTS * k] = -ch.jump[i] * right - shift;
+            // The engine measured from the knot as it is in working precision.
+            const double off = task_.dtype == BEVEL_F64 ? 0 : ch.knot[i] - static_cast<double>(static_cast<float>(ch.knot[i]));
+            slots[to + JUMPS * k] = sum(at + RELU) - off * sum(at + RIGHT) + ch.w * sum(at + SUM_LAG);
+            slots[to + STEPS * k] = right;
+            slots[to + CONSTANTS * k] = ch.w * moment;
+            slots[to + TILTS * k] = ch.w * x_moment;
+            const double ramp = plan_.gate ? 0 : ch.jump[i];
+            dn -= ch.w * ch.w * ((ramp + ch.c0[i]) * moment + ch.c1[i] * x_moment - sum(at + U_SHIFT));
+        }
+        slots[n_slot(k)] = plan_.log_n ? ch.n * dn : dn;
+        double own[BEVEL_MAX_PARAMS] = {};
+        for (int t = 0; t < plan_.terms; ++t) own[plan_.term[t].param] += plan_.term[t].factor * slots[plan_.term[t].slot];
+        for (int p = 0; p < plan_.params; ++p) {
+            shared[p] += own[p];
+            if (plan_.param_length[p] != 1) write(p, c, own[p]);
+        }
+    }
+    for (int p = 0; p < plan_.params; ++p) {
+        if (plan_.param_length[p] == 1) write(p, 0, shared[p]);
+        if (elements_ == 0 && plan_.param_length[p] != 1)
+            for (int64_t c = 0; c < plan_.param_length[p]; ++c) write(p, c, 0);
+    }
+}
+
+}  // namespace bevel

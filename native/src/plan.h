@@ -1,0 +1,49 @@
+// From the caller's plan and layout to what an engine runs, and from an engine's sums back to gradients.
+#pragma once
+
+#include <memory>
+
+#include "task.h"
+
+namespace bevel {
+
+// Why a call cannot be run, or BEVEL_OK.
+int check(const bevel_plan& plan, const bevel_layout& layout);
+
+// One call: prepared coefficients and the task that points to them. Rows of a channels-last tensor with few channels are
+// joined until they fill vectors; the rows that are then left over are a task of their own.
+class Call {
+public:
+    Call(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, bool back, bool want_dx,
+         bool want_sums);
+
+    // Data pointers; g and dx, or y, are null.
+    void bind(const void* x, void* y, const void* g, void* dx);
+
+    const Task& task() const { return task_; }
+    const Task& rest() const { return rest_; }  // outer == 0: nothing is left over
+    int64_t elements() const { return elements_; }
+    int64_t sum_count() const { return static_cast<int64_t>(sums(plan_.knots)) * task_.sum_pitch; }
+
+    // Writes the parameters' gradients from `parts` blocks of sum_count() sums, added in their order.
+    void gradients(const double* part, int parts, void* const* dparam) const;
+
+private:
+    struct Channel;
+
+    double slot(int s, int64_t channel) const;
+    Channel channel(int64_t c) const;
+    void set_flags(bool back);
+    void set_geometry(const bevel_layout& layout);
+    template <class T> void prepare();
+
+    const bevel_plan& plan_;
+    const void* const* param_;
+    Task task_{}, rest_{};
+    int64_t elements_ = 0;
+    int64_t distinct_ = 1;  // sets of coefficients
+    std::unique_ptr<char[]> storage_;
+    int64_t rest_row_ = 0;  // the row the rest starts at
+};
+
+}  // namespace bevel

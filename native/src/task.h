@@ -1,0 +1,89 @@
+// What the instruction-set independent part of the library hands to the compiled engines. Plain data only: engines are
+// compiled with different flags, and a shared inline function would let the linker pick the wrong one's copy.
+#pragma once
+
+#include <cstdint>
+
+#include "bevel_native.h"
+
+namespace bevel {
+
+// From v = reach on a kernel's forms are taken as zero: compact kernels are; exp(-v) and exp(-v²/2) would leave the normal
+// numbers (the Gaussian in float stops at 12.5, where its density is 5e-35, to spare a degree of its polynomials).
+static constexpr double reach_of(int kernel, bool single) {
+    switch (kernel) {
+        case BEVEL_SHARP: return 0;
+        case BEVEL_GAUSSIAN: return single ? 12.5 : 37.6;
+        case BEVEL_LOGISTIC:
+        case BEVEL_LAPLACE: return single ? 87.3 : 708;
+        case BEVEL_STUDENT:
+        case BEVEL_CAUCHY: return __builtin_huge_val();
+        default: return 1;
+    }
+}
+
+// Rows of the prepared coefficients, one number a channel each. RADIUS is reach/n: nearer to a knot the kernel acts. Segment j lies between knots j-1 and j, sorted.
+enum Row : int { LOW = 0, HIGH, N, N_REST, RADIUS, SEGMENTS };
+enum SegmentRow : int { SLOPE = 0, LEVEL, LEVEL_REST, PER_SEGMENT };
+enum KnotRow : int { KNOT = 0, KNOT_REST, LAG, JUMP, STEP, STEP_N, C0, C1, C0_W, C1_W, PER_KNOT };
+
+static constexpr int segment_row(int j) { return SEGMENTS + PER_SEGMENT * j; }
+static constexpr int knot_row(int knots, int i) { return SEGMENTS + PER_SEGMENT * (knots + 1) + PER_KNOT * i; }
+static constexpr int rows(int knots) { return knot_row(knots, knots); }
+
+// Sums that backward collects per channel, from which the gradient of every coefficient follows (gradient.cpp).
+enum Sum : int { G = 0, GX, SUMS_OF_LINE };
+enum KnotSum : int {
+    RIGHT = 0,  // Σ g·[x > knot]
+    RELU,       // Σ g·relu(x - knot)
+    SUM_LAG,    // Σ g·excess, or -Σ g·v·survival for a gate
+    SUM_STEP,   // Σ g·(cdf - [x > knot])
+    MOMENT,     // Σ g·moment
+    X_MOMENT,   // Σ g·x·moment
+    SHIFT,      // Σ g·Q,   Q = pdf·([gate] jump·u + step·n - (c0 + c1·x)·u)
+    U_SHIFT,    // Σ g·u·Q
+    PER_KNOT_SUMS
+};
+static constexpr int knot_sum(int i) { return SUMS_OF_LINE + PER_KNOT_SUMS * i; }
+static constexpr int sums(int knots) { return knot_sum(knots); }
+
+struct Tensor {
+    void* data;
+    int64_t stride[3];
+};
+
+struct Task {
+    int dtype, kernel, knots;
+    bool gate;
+    bool centred;  // every knot is 0, and the levels are exact in working precision
+    bool simple;   // centred, and every n is a power of two: u has no rounding error either
+    bool flat;     // the function is constant on one of its ends, for some channel
+    bool ramps, steps, moments, tilted;  // whether any jump, any step, any c0 or c1, any c1 is not zero
+    bool needs_survival, needs_excess, needs_moment, needs_density;
+    bool want_dx, want_sums;
+    bool want_all;  // sums beyond GX, RELU, SUM_LAG and MOMENT: those of offset, knots, steps, c1 or n
+
+    // Either `outer·channels` runs of `inner` elements with one coefficient each (across == false), or `outer` rows of
+    // `channels` adjacent elements with one coefficient per element (across == true, inner == 1).
+    bool across;
+    int64_t outer, channels, inner;
+    int64_t channel_period;  // 0: one coefficient for all; else the number of channels
+    Tensor x, y, g, dx;
+
+    const void* coefficients;  // float or double, [rows][pitch]
+    int64_t pitch;
+    int64_t sum_pitch;  // of the double sums, [sums][sum_pitch]
+
+    const double* table;
+    const float* table_single;
+    int panels;
+};
+
+// One instruction set. Work is counted in tiles so that a range of them can be given to a thread.
+struct Engine {
+    const char* name;
+    int64_t (*tiles)(const Task&);
+    void (*run)(const Task&, int64_t begin, int64_t end, double* sums);  // forward if task.g has no data
+};
+
+}  // namespace bevel

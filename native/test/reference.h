@@ -1,0 +1,127 @@
+// The definition, written plainly in long double: slow, obvious, and sharing no code with the library.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "bevel_native.h"
+
+namespace reference {
+
+using Real = long double;
+constexpr Real PI = 3.14159265358979323846264338327950288L;
+
+struct Forms {
+    Real density, survival, excess, moment;
+};
+
+// By kernel, at v >= 0.
+inline Forms forms(int kernel, Real v) {
+    const Real z = 1 - v, y = 1 - v * v;
+    Forms f = {0, 0, 0, 0};
+    if (kernel == BEVEL_SHARP || (kernel >= BEVEL_BOX && kernel != BEVEL_CAUCHY && z <= 0)) return f;
+    switch (kernel) {
+        case BEVEL_GAUSSIAN:
+            f.density = std::exp(-v * v / 2) / std::sqrt(2 * PI);
+            f.survival = std::erfc(v / std::sqrt(2.0L)) / 2;
+            f.excess = f.density - v * f.survival;
+            break;
+        case BEVEL_LOGISTIC:
+            f.survival = 1 / (1 + std::exp(v));
+            f.density = f.survival * (1 - f.survival);
+            f.excess = std::log1p(std::exp(-v));
+            break;
+        case BEVEL_LAPLACE: f.density = f.survival = f.excess = std::exp(-v) / 2; break;
+        case BEVEL_STUDENT: {
+            const Real h = std::sqrt(1 + v * v);
+            f = {1 / (2 * h * h * h), 1 / (2 * h * (h + v)), 1 / (2 * (h + v)), 0};
+            break;
+        }
+        case BEVEL_BOX: f = {0.5L, z / 2, z * z / 4, 0}; break;
+        case BEVEL_TRIANGLE: f = {z, z * z / 2, z * z * z / 6, 0}; break;
+        case BEVEL_EPANECHNIKOV: f = {0.75L * y, z * z * (2 + v) / 4, z * z * z * (3 + v) / 16, 0}; break;
+        case BEVEL_BIWEIGHT:
+        case BEVEL_TABULATED:  // the table of the tests is a biweight
+            f = {15 * y * y / 16, z * z * z * (8 + 9 * v + 3 * v * v) / 16, z * z * z * z * (5 + 4 * v + v * v) / 32, 0};
+            break;
+        case BEVEL_TRIWEIGHT:
+            f.density = 35 * y * y * y / 32;
+            f.survival = z * z * z * z * (16 + v * (29 + v * (20 + 5 * v))) / 32;
+            f.excess = z * z * z * z * z * (35 + v * (47 + v * (25 + 5 * v))) / 256;
+            break;
+        case BEVEL_COSINE:
+            f.density = (1 + std::cos(PI * v)) / 2;
+            f.survival = z / 2 - std::sin(PI * v) / (2 * PI);
+            f.excess = z * z / 4 - (1 + std::cos(PI * v)) / (2 * PI * PI);
+            break;
+        case BEVEL_CAUCHY: return {1 / (PI * (1 + v * v)), std::atan2(1.0L, v) / PI, 0, 0};
+        default: break;
+    }
+    f.moment = f.excess + v * f.survival;
+    return f;
+}
+
+// Value, slope and derivative by every slot (n itself, not log n) at one x; `size` is the sum of all terms' magnitudes,
+// against which rounding is judged.
+struct Point {
+    Real value = 0, slope = 0, size = 0, slope_size = 0;
+    std::vector<Real> by_slot, by_slot_size;
+};
+
+inline Point at(int kernel, bool gate, int knots, const std::vector<Real>& slot, Real x) {
+    Point p;
+    p.by_slot.assign(3 + 5 * knots, 0);
+    p.by_slot_size.assign(3 + 5 * knots, 0);
+    const auto add = [](Real& to, Real& size, Real term) {
+        to += term;
+        size += std::fabs(term);
+    };
+    const auto partial = [&](int s, Real term) { add(p.by_slot[s], p.by_slot_size[s], term); };
+    const Real n = slot[2 + 5 * knots], w = 1 / n;
+    add(p.value, p.size, slot[0] * x);
+    add(p.value, p.size, slot[1]);
+    add(p.slope, p.slope_size, slot[0]);
+    partial(0, x);
+    partial(1, 1);
+    for (int i = 0; i < knots; ++i) {
+        const Real knot = slot[2 + i], jump = slot[2 + knots + i], step = slot[2 + 2 * knots + i];
+        const Real c0 = slot[2 + 3 * knots + i], c1 = slot[2 + 4 * knots + i];
+        const bool right = x > knot;
+        const Real u = (x - knot) * n, v = std::fabs(u), extra = c0 + c1 * x;
+        const Forms f = forms(kernel, v);
+        const Real lag = gate ? -v * f.survival : f.excess, below = right ? -f.survival : f.survival;
+        const Real cdf = (right ? 1 : 0) + below;
+        const Real turn = jump * cdf + (gate ? jump * u * f.density : 0);
+        if (right) add(p.value, p.size, jump * x);
+        if (right) add(p.value, p.size, -jump * knot);
+        if (right) add(p.value, p.size, step);
+        add(p.value, p.size, jump * w * lag);
+        add(p.value, p.size, step * below);
+        add(p.value, p.size, c0 * w * f.moment);
+        add(p.value, p.size, c1 * x * w * f.moment);
+        if (right) add(p.slope, p.slope_size, jump);
+        add(p.slope, p.slope_size, jump * below);
+        if (gate) add(p.slope, p.slope_size, jump * u * f.density);
+        add(p.slope, p.slope_size, step * f.density * n);
+        add(p.slope, p.slope_size, c1 * w * f.moment);
+        add(p.slope, p.slope_size, -c0 * u * f.density);
+        add(p.slope, p.slope_size, -c1 * x * u * f.density);
+        partial(2 + i, -turn);
+        partial(2 + i, -step * f.density * n);
+        partial(2 + i, c0 * u * f.density);
+        partial(2 + i, c1 * x * u * f.density);
+        if (right) partial(2 + knots + i, x - knot);
+        partial(2 + knots + i, w * lag);
+        partial(2 + 2 * knots + i, cdf);
+        partial(2 + 3 * knots + i, w * f.moment);
+        partial(2 + 4 * knots + i, x * w * f.moment);
+        const int s = 2 + 5 * knots;
+        partial(s, -w * w * jump * (gate ? -u * u * f.density : f.moment));
+        partial(s, w * w * step * u * f.density * n);
+        partial(s, -w * w * extra * f.moment);
+        partial(s, -w * w * extra * u * u * f.density);
+    }
+    return p;
+}
+
+}  // namespace reference

@@ -1,0 +1,409 @@
+// Compares the library with the definition: kernels, kinds, dtypes, layouts, sizes, threads. One run tests one instruction
+// set, the one BEVEL_ISA names; exits with 1 and says what differs.
+#include <dlfcn.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+
+#include "reference.h"
+
+namespace {
+
+using reference::Real;
+
+int failures = 0;
+std::mt19937_64 random_bits(20211);
+double uniform(double low, double high) { return low + (high - low) * (random_bits() >> 11) * 0x1p-53; }
+int64_t pick(int64_t low, int64_t high) { return low + static_cast<int64_t>(random_bits() % (high - low + 1)); }
+
+void fail(const std::string& what) {
+    if (++failures <= 20) std::printf("FAIL %s\n", what.c_str());
+}
+void expect(bool ok, const std::string& what) {
+    if (!ok) fail(what);
+}
+
+// ---- elements of any dtype ----------------------------------------------------------------------------------------
+
+int width(int dtype) { return dtype == BEVEL_F64 ? 8 : dtype == BEVEL_F32 ? 4 : 2; }
+
+double half_value(uint16_t h) {
+    const int exponent = h >> 10 & 31, fraction = h & 1023;
+    const double magnitude = exponent == 31 ? (fraction ? NAN : INFINITY)
+                             : exponent == 0 ? std::ldexp(fraction, -24)
+                                             : std::ldexp(1024 + fraction, exponent - 25);
+    return h & 0x8000 ? -magnitude : magnitude;
+}
+double read(int dtype, const char* p) {
+    if (dtype == BEVEL_F64) { double a; std::memcpy(&a, p, 8); return a; }
+    if (dtype == BEVEL_F32) { float a; std::memcpy(&a, p, 4); return a; }
+    uint16_t h;
+    std::memcpy(&h, p, 2);
+    if (dtype == BEVEL_F16) return half_value(h);
+    const uint32_t bits = static_cast<uint32_t>(h) << 16;
+    float a;
+    std::memcpy(&a, &bits, 4);
+    return a;
+}
+// Some number near `a` that the dtype can hold; nearest for float and double.
+void write(int dtype, char* p, double a) {
+    if (dtype == BEVEL_F64) { std::memcpy(p, &a, 8); return; }
+    float f = static_cast<float>(a);
+    if (dtype == BEVEL_F32) { std::memcpy(p, &f, 4); return; }
+    uint32_t bits;
+    std::memcpy(&bits, &f, 4);
+    uint16_t h = static_cast<uint16_t>(bits >> 16);
+    if (dtype == BEVEL_F16) {
+        const uint32_t magnitude = bits & 0x7fffffffu;
+        h = magnitude >= 0x47800000u ? 0x7c00 : magnitude < 0x38800000u ? 0 : static_cast<uint16_t>((magnitude - 0x38000000u) >> 13);
+        if (magnitude > 0x7f800000u) h = 0x7e00;
+        h = static_cast<uint16_t>(h | (bits >> 16 & 0x8000u));
+    }
+    std::memcpy(p, &h, 2);
+}
+double epsilon(int dtype) {
+    return dtype == BEVEL_F64 ? 0x1p-53 : dtype == BEVEL_F32 ? 0x1p-24 : dtype == BEVEL_BF16 ? 0x1p-9 : 0x1p-11;
+}
+
+// ---- tensors ------------------------------------------------------------------------------------------------------
+
+// Exactly as many bytes as its strides reach over, so that the sanitizer sees every step beyond; `shift` unaligns it.
+struct Array {
+    int dtype;
+    int64_t size[3], stride[3], shift;
+    std::vector<char> bytes;
+
+    Array(int dtype_, const int64_t (&size_)[3], const int64_t (&stride_)[3], int64_t shift_) : dtype(dtype_), shift(shift_) {
+        int64_t last = 0;
+        for (int d = 0; d < 3; ++d) {
+            size[d] = size_[d], stride[d] = stride_[d];
+            last += (size[d] - 1) * stride[d];
+        }
+        const bool empty = size[0] * size[1] * size[2] == 0;
+        bytes.assign(empty ? 1 : static_cast<size_t>((last + 1 + shift) * width(dtype)), 0);
+    }
+    char* data() { return bytes.data() + shift * width(dtype); }
+    char* at(int64_t o, int64_t c, int64_t i) {
+        return data() + (o * stride[0] + c * stride[1] + i * stride[2]) * width(dtype);
+    }
+};
+
+// ---- plans --------------------------------------------------------------------------------------------------------
+
+// A biweight kernel as a table: its polynomials, moved to each panel.
+struct Table {
+    static constexpr int panels = 16;
+    std::vector<double> rows = std::vector<double>(3 * panels * 11);
+    std::vector<float> single = std::vector<float>(BEVEL_TABLE_SINGLE);
+
+    Table() {
+        const std::vector<std::vector<double>> form = {
+            {15 / 16., 0, -30 / 16., 0, 15 / 16.},
+            {0.5, -15 / 16., 0, 10 / 16., 0, -3 / 16.},
+            {5 / 32., -0.5, 15 / 32., 0, -5 / 32., 0, 1 / 32.}};
+        for (int f = 0; f < 3; ++f)
+            for (int p = 0; p < panels; ++p) {
+                double* const row = rows.data() + 11 * (f * panels + p);
+                for (int k = static_cast<int>(form[f].size()) - 1; k >= 0; --k) {  // Horner in v = (p + (t + 1)/2)/panels
+                    for (int j = 10; j >= 0; --j)
+                        row[j] = (row[j] * (p + 0.5) + (j > 0 ? row[j - 1] * 0.5 : 0)) / panels;
+                    row[0] += form[f][k];
+                }
+            }
+        expect(bevel_table_single(rows.data(), panels, single.data()) == 1, "a smooth table fits single precision");
+    }
+};
+
+struct Plan {
+    bevel_plan plan{};
+    std::vector<double> constant;
+    std::vector<bevel_term> terms;
+    std::vector<int32_t> dtype;
+    std::vector<int64_t> length;
+    std::vector<std::vector<double>> value;  // of each parameter
+    std::vector<std::vector<char>> storage, gradient;
+    std::vector<const void*> pointer;
+    std::vector<void*> gradient_pointer;
+
+    void parameter(int64_t size, double low, double high) {
+        const int type = pick(0, 1) ? BEVEL_F32 : BEVEL_F64;
+        dtype.push_back(type), length.push_back(size);
+        value.emplace_back(), storage.emplace_back(size * width(type)), gradient.emplace_back(size * width(type), char(85));
+        for (int64_t i = 0; i < size; ++i) {
+            write(type, storage.back().data() + i * width(type), uniform(low, high));
+            value.back().push_back(read(type, storage.back().data() + i * width(type)));
+        }
+    }
+    void finish(const Table& table) {
+        plan.abi = BEVEL_ABI;
+        plan.params = static_cast<int32_t>(value.size()), plan.terms = static_cast<int32_t>(terms.size());
+        plan.constant = constant.data(), plan.term = terms.data();
+        plan.param_dtype = dtype.data(), plan.param_length = length.data();
+        if (plan.kernel == BEVEL_TABULATED) plan.table = table.rows.data(), plan.panels = Table::panels;
+        if (plan.kernel == BEVEL_TABULATED && pick(0, 3)) plan.table_single = table.single.data();
+        for (auto& s : storage) pointer.push_back(s.data());
+        for (auto& g : gradient) gradient_pointer.push_back(g.data());
+    }
+    std::vector<Real> slots(int64_t channel) const {
+        std::vector<Real> s(constant.begin(), constant.end());
+        for (const bevel_term& t : terms) s[t.slot] += t.factor * value[t.param][length[t.param] == 1 ? 0 : channel];
+        if (plan.log_n) s.back() = std::exp(s.back());
+        return s;
+    }
+};
+
+enum Kind { RAMP, GATE, STEP, TAILS, TILT, GATE_TILT, EVERYTHING, KINDS };
+
+// A random function of one kind: each coefficient it has is a constant, or a parameter (shared or per channel), or a mix.
+Plan random_plan(int kernel, int kind, int knots, int64_t channels, bool per_channel, bool learn, const Table& table) {
+    Plan p;
+    p.plan.kernel = kernel, p.plan.knots = knots;
+    p.plan.gate = kind == GATE || kind == GATE_TILT;
+    p.constant.assign(3 + 5 * knots, 0);
+    const bool cauchy = kernel == BEVEL_CAUCHY, all = kind == EVERYTHING;
+    const bool uses[5] = {pick(0, 2) > 0, !cauchy && kind != STEP, kind == STEP || all || cauchy,
+                          !cauchy && (kind == TAILS || all), !cauchy && (kind == TILT || kind == GATE_TILT || all)};
+    const auto coefficient = [&](int slot, double low, double high) {
+        if (!learn || pick(0, 1)) p.constant[slot] = uniform(low, high) / (1 + (learn && pick(0, 1)));
+        if (!learn || pick(0, 1)) return;
+        if (p.value.empty() || pick(0, 2)) p.parameter(per_channel && pick(0, 2) ? channels : 1, low / 2, high / 2);
+        p.terms.push_back({slot, static_cast<int32_t>(pick(0, static_cast<int64_t>(p.value.size()) - 1)), pick(0, 1) ? 1.0 : -0.5});
+    };
+    coefficient(0, -1, 1);
+    if (pick(0, 1)) coefficient(1, -1, 1);
+    for (int g = 0; g < 5; ++g)
+        for (int i = 0; uses[g] && i < knots; ++i) coefficient(2 + g * knots + i, -1.5, 1.5);
+    const int n = 2 + 5 * knots;
+    const double sharpness[] = {1, 2, 0.7, 3.3, 40, 20000};
+    p.constant[n] = sharpness[pick(0, 5)];
+    p.plan.log_n = static_cast<int32_t>(pick(0, 1));
+    if (p.plan.log_n) p.constant[n] = std::log(p.constant[n]);
+    if (learn && pick(0, 1)) {
+        p.parameter(per_channel ? channels : 1, 0.01, 0.3);
+        p.terms.push_back({n, static_cast<int32_t>(p.value.size() - 1), 1});
+    }
+    p.finish(table);
+    return p;
+}
+
+// ---- one comparison -----------------------------------------------------------------------------------------------
+
+struct Case {
+    int dtype = BEVEL_F32;
+    int64_t size[3] = {1, 1, 1}, shift = 0;
+    int layout = 0;  // 0 contiguous, 1 channels last, 2 padded, 3 every second element
+    int threads = 1;
+};
+
+void strides(int layout, const int64_t (&size)[3], int64_t (&stride)[3]) {
+    const int64_t o = size[0], c = size[1], i = size[2];
+    (void)o;
+    const int64_t table[4][3] = {{c * i, i, 1}, {c * i, 1, c}, {c * (i + 3) + 5, i + 3, 1}, {2 * c * i, 2 * i, 2}};
+    for (int d = 0; d < 3; ++d) stride[d] = table[layout][d];
+}
+
+void compare(Plan& p, const Case& c, const std::string& name) {
+    bevel_layout layout{};
+    layout.dtype = c.dtype;
+    layout.outer = c.size[0], layout.channels = c.size[1], layout.inner = c.size[2];
+    int64_t stride[3];
+    strides(c.layout, c.size, stride);
+    for (int d = 0; d < 3; ++d) layout.x[d] = layout.y[d] = layout.g[d] = layout.dx[d] = stride[d];
+    Array x(c.dtype, c.size, stride, c.shift), y = x, g = x, dx = x;
+    const double n = static_cast<double>(p.slots(0).back());
+    for (int64_t o = 0; o < c.size[0]; ++o)
+        for (int64_t k = 0; k < c.size[1]; ++k)
+            for (int64_t i = 0; i < c.size[2]; ++i) {
+                const double near = p.plan.knots ? static_cast<double>(p.slots(k)[2 + pick(0, p.plan.knots - 1)]) : 0;
+                write(c.dtype, x.at(o, k, i), pick(0, 2) ? uniform(-4, 4) : near + uniform(-1.5, 1.5) / n);
+                write(c.dtype, g.at(o, k, i), uniform(-1, 1));
+            }
+    const int code = bevel_forward(&p.plan, &layout, c.threads, p.pointer.data(), x.data(), y.data());
+    const int back = bevel_backward(&p.plan, &layout, c.threads, p.pointer.data(), x.data(), g.data(), dx.data(),
+                                    p.gradient_pointer.data());
+    if (code != BEVEL_OK || back != BEVEL_OK) return fail(name + ": " + bevel_message(code | back));
+
+    const double working = c.dtype == BEVEL_F64 ? 0x1p-53 : 0x1p-24, stored = epsilon(c.dtype);
+    const double tiny = c.dtype == BEVEL_F16 ? 0x1p-24 : c.dtype == BEVEL_F64 ? 1e-290 : 1e-30;  // below: no promise
+    std::vector<std::vector<Real>> exact, size;
+    for (size_t j = 0; j < p.value.size(); ++j) exact.emplace_back(p.length[j], 0), size.emplace_back(p.length[j], 0);
+    const int n_slot = 2 + 5 * p.plan.knots;
+    for (int64_t k = 0; k < c.size[1]; ++k) {
+        const std::vector<Real> slots = p.slots(k);
+        for (int64_t o = 0; o < c.size[0]; ++o)
+            for (int64_t i = 0; i < c.size[2]; ++i) {
+                const Real at = read(c.dtype, x.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
+                const reference::Point f = reference::at(p.plan.kernel, p.plan.gate, p.plan.knots, slots, at);
+                const Real value = read(c.dtype, y.at(o, k, i)), slope = read(c.dtype, dx.at(o, k, i));
+                if (!(std::fabs(value - f.value) <= 8 * working * f.size + 2 * stored * std::fabs(f.value) + tiny))
+                    fail(name + ": value at x = " + std::to_string(double(at)) + " is " + std::to_string(double(value)) +
+                         " instead of " + std::to_string(double(f.value)));
+                const Real exact_dx = by * f.slope;
+                if (!(std::fabs(slope - exact_dx) <=
+                      16 * working * std::fabs(by) * f.slope_size + 2 * stored * std::fabs(exact_dx) + tiny))
+                    fail(name + ": dx at x = " + std::to_string(double(at)) + " is " + std::to_string(double(slope)) +
+                         " instead of " + std::to_string(double(exact_dx)));
+                for (const bevel_term& t : p.terms) {
+                    const Real scale = t.factor * by * (t.slot == n_slot && p.plan.log_n ? slots.back() : 1);
+                    const int64_t to = p.length[t.param] == 1 ? 0 : k;
+                    exact[t.param][to] += scale * f.by_slot[t.slot];
+                    size[t.param][to] += std::fabs(scale) * f.by_slot_size[t.slot];
+                }
+            }
+    }
+    for (size_t j = 0; j < p.value.size(); ++j)
+        for (int64_t k = 0; k < p.length[j]; ++k) {
+            const Real got = read(p.dtype[j], p.gradient[j].data() + k * width(p.dtype[j]));
+            const double rounding = p.dtype[j] == BEVEL_F64 ? 0x1p-53 : 0x1p-24;
+            if (!(std::fabs(got - exact[j][k]) <= 24 * working * size[j][k] + 2 * rounding * std::fabs(exact[j][k]) + 1e-30))
+                fail(name + ": gradient of parameter " + std::to_string(j) + "[" + std::to_string(k) + "] is " +
+                     std::to_string(double(got)) + " instead of " + std::to_string(double(exact[j][k])));
+        }
+    auto again = p.gradient;
+    bevel_backward(&p.plan, &layout, c.threads, p.pointer.data(), x.data(), g.data(), g.data(), p.gradient_pointer.data());
+    expect(again == p.gradient, name + ": the gradients of two runs differ");
+    expect(g.bytes == dx.bytes || c.layout >= 2, name + ": dx in place of g differs");
+    bevel_forward(&p.plan, &layout, c.threads, p.pointer.data(), x.data(), x.data());
+    expect(x.bytes == y.bytes || c.layout >= 2, name + ": y in place of x differs");
+}
+
+// ---- the tests ----------------------------------------------------------------------------------------------------
+
+std::string describe(int kernel, int kind, int knots, const Case& c) {
+    char text[160];
+    std::snprintf(text, sizeof text, "kernel %d kind %d knots %d dtype %d layout %d size %lldx%lldx%lld threads %d", kernel,
+                  kind, knots, c.dtype, c.layout, (long long)c.size[0], (long long)c.size[1], (long long)c.size[2], c.threads);
+    return text;
+}
+
+void test_everything(const Table& table) {
+    for (int kernel = BEVEL_SHARP; kernel <= BEVEL_TABULATED; ++kernel)
+        for (int kind = 0; kind < KINDS; ++kind)
+            for (int dtype = BEVEL_F32; dtype <= BEVEL_F16; ++dtype)
+                for (int layout = 0; layout < 4; ++layout) {
+                    Case c;
+                    c.dtype = dtype, c.layout = layout, c.shift = pick(0, 3);
+                    c.size[0] = pick(1, 9), c.size[1] = pick(1, 40), c.size[2] = pick(0, 2) ? pick(1, 9) : 1;
+                    const int knots = pick(0, 2) ? 1 : static_cast<int>(pick(0, BEVEL_MAX_KNOTS));
+                    Plan p = random_plan(kernel, kind, knots, c.size[1], pick(0, 1), pick(0, 3), table);
+                    compare(p, c, describe(kernel, kind, knots, c));
+                }
+}
+
+void test_sizes(const Table& table) {
+    for (int64_t size = 0; size <= 130; ++size)
+        for (int layout = 0; layout < 2; ++layout) {
+            Case c;
+            c.dtype = static_cast<int>(size % 4), c.layout = layout, c.shift = size % 5;
+            c.size[layout == 0 ? 2 : 1] = size;
+            c.size[0] = pick(1, 3);
+            const int kernel = static_cast<int>(pick(BEVEL_SHARP, BEVEL_COSINE));
+            Plan p = random_plan(kernel, size % KINDS, 1, c.size[1], layout == 1 && size > 0, true, table);
+            compare(p, c, describe(kernel, size % KINDS, 1, c));
+        }
+}
+
+void test_large(const Table& table) {
+    const int64_t sizes[][3] = {{2, 3, 7001}, {1, 1, 40000}, {5000, 9, 1}, {700, 64, 1}, {37, 1030, 1}, {300, 3, 49}};
+    for (const auto& size : sizes)
+        for (int threads = 1; threads <= 2; ++threads)
+            for (int layout = 0; layout < 2; ++layout) {
+                Case c;
+                c.layout = layout, c.threads = threads, c.dtype = static_cast<int>(pick(0, 3));
+                for (int d = 0; d < 3; ++d) c.size[d] = size[d];
+                Plan p = random_plan(BEVEL_GAUSSIAN, TAILS, 1, size[1], true, true, table);
+                compare(p, c, describe(BEVEL_GAUSSIAN, TAILS, 1, c));
+            }
+}
+
+void test_special(const Table& table) {
+    const double infinity = std::numeric_limits<double>::infinity();
+    for (int kernel = BEVEL_SHARP; kernel <= BEVEL_TABULATED; ++kernel)
+        for (int dtype = BEVEL_F32; dtype <= BEVEL_F16; ++dtype)
+            for (int knots = 1; knots <= 2; ++knots) {  // relu, then hardtanh: flat on one end, on both
+                if (kernel == BEVEL_CAUCHY) continue;
+                Plan p;
+                p.plan.kernel = kernel, p.plan.knots = knots;
+                p.constant.assign(3 + 5 * knots, 0);
+                p.constant[2 + knots] = 1, p.constant.back() = 3;
+                if (knots == 2) p.constant[1] = p.constant[2] = p.constant[5] = -1, p.constant[3] = 1;
+                p.finish(table);
+                const int64_t size[3] = {1, 1, 5}, stride[3] = {5, 5, 1};
+                Array x(dtype, size, stride, 0), y = x, g = x, dx = x;
+                const double in[5] = {NAN, infinity, -infinity, 1e30, -1e30};
+                for (int i = 0; i < 5; ++i) write(dtype, x.at(0, 0, i), in[i]), write(dtype, g.at(0, 0, i), 1);
+                bevel_layout layout{dtype, 0, 1, 1, 5, {5, 5, 1}, {5, 5, 1}, {5, 5, 1}, {5, 5, 1}};
+                bevel_forward(&p.plan, &layout, 1, nullptr, x.data(), y.data());
+                bevel_backward(&p.plan, &layout, 1, nullptr, x.data(), g.data(), dx.data(), nullptr);
+                const auto at = [&](Array& a, int i) { return read(dtype, a.at(0, 0, i)); };
+                const std::string name = "special values, kernel " + std::to_string(kernel) + " dtype " + std::to_string(dtype);
+                expect(std::isnan(at(y, 0)) && std::isnan(at(dx, 0)), name + ": NaN is kept");
+                expect(at(y, 1) == (knots == 1 ? infinity : 1), name + ": limit at inf");
+                expect(at(y, 2) == (knots == 1 ? 0 : -1), name + ": limit at -inf");
+                expect(at(dx, 1) == (knots == 1 ? 1 : 0) && at(dx, 2) == 0, name + ": slopes at the ends");
+                expect(std::fabs(at(y, 4) - at(y, 2)) < 1e-20, name + ": far left");
+            }
+}
+
+// fp32 keeps its relative accuracy in the tails, where the textbook's u·cdf + tail has lost every digit.
+void test_tails() {
+    for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_STUDENT, BEVEL_TRIWEIGHT, BEVEL_COSINE})
+        for (const double n : {1.0, 3.3, 20000.0})
+            for (const double knot : {0.0, 0.3}) {
+                const double constant[8] = {0, 0, knot, 1, 0, 0, 0, n};
+                bevel_plan plan{};
+                plan.abi = BEVEL_ABI, plan.kernel = kernel, plan.knots = 1, plan.constant = constant;
+                constexpr int count = 400;
+                const bevel_layout layout{BEVEL_F32, 0, 1, 1, count, {0, 0, 1}, {0, 0, 1}, {0, 0, 1}, {0, 0, 1}};
+                const double span = kernel == BEVEL_GAUSSIAN ? 11.3 : kernel <= BEVEL_LAPLACE ? 68 : kernel == BEVEL_STUDENT ? 1e6 : 1;
+                std::vector<float> x(count), y(count);
+                for (int i = 0; i < count; ++i) x[i] = static_cast<float>(knot - span * (i + 0.5) / count / n);
+                bevel_forward(&plan, &layout, 1, nullptr, x.data(), y.data());
+                for (int i = 0; i < count; ++i) {
+                    const Real v = (Real(knot) - Real(x[i])) * n, e = reference::forms(kernel, v).excess / n;
+                    // The reference cancels too, in long double: beyond 8 it is no judge of the Gaussian.
+                    if (v < 0 || e < 1e-30L || (kernel == BEVEL_GAUSSIAN && v > 8) || (kernel == BEVEL_COSINE && v > 0.9L)) continue;
+                    if (std::fabs(y[i] - e) > 2e-6L * e)
+                        fail("tail of kernel " + std::to_string(kernel) + " at v = " + std::to_string(double(v)) + ", off by " +
+                             std::to_string(double(y[i] / e - 1)));
+                }
+            }
+}
+
+void test_errors(const Table& table) {
+    Plan p = random_plan(BEVEL_GAUSSIAN, RAMP, 1, 4, true, true, table);
+    bevel_layout layout{BEVEL_F32, 0, 1, 4, 1, {}, {}, {}, {}};
+    const auto code = [&] { return bevel_forward(&p.plan, &layout, 1, p.pointer.data(), nullptr, nullptr); };
+    p.plan.abi = 0;
+    expect(code() == BEVEL_BAD_ABI, "another ABI is refused");
+    p.plan.abi = BEVEL_ABI, p.plan.knots = 9;
+    expect(code() == BEVEL_BAD_PLAN, "nine knots are refused");
+    p.plan.knots = 1, p.plan.kernel = 99;
+    expect(code() == BEVEL_BAD_KERNEL, "an unknown kernel is refused");
+    p.plan.kernel = BEVEL_CAUCHY;
+    expect(code() == BEVEL_BAD_KERNEL, "cauchy with a ramp is refused");
+    p.plan.kernel = BEVEL_GAUSSIAN, layout.dtype = 7;
+    expect(code() == BEVEL_BAD_LAYOUT, "an unknown dtype is refused");
+}
+
+}  // namespace
+
+int main() {
+    dlopen("libgomp.so.1", RTLD_NOW | RTLD_GLOBAL);  // what a process with torch in it would have; without: one thread
+    const Table table;
+    test_everything(table);
+    test_sizes(table);
+    test_large(table);
+    test_special(table);
+    test_tails();
+    test_errors(table);
+    std::printf("%s, openmp %s: %d failures\n", bevel_isa(), std::strcmp(bevel_openmp(), "none") ? "found" : "none", failures);
+    const char* const wish = std::getenv("BEVEL_ISA");
+    if (wish != nullptr && std::strcmp(wish, bevel_isa()) != 0) std::printf("this processor does not run %s\n", wish);
+    return failures != 0;
+}

@@ -1,0 +1,86 @@
+"""Fit the polynomials of the Triton backend and write ``src/bevel/kernels/_polynomials.py``.
+
+    python native/tools/fit_triton.py     # needs mpmath, takes a minute or two
+
+The solver and the functions are those of ``fit.py``; what differs is the chip. A GPU divides once for both Gaussian
+forms, so they share one ``a``, where the CPU's registers are worth an ``a`` each and a coarser target.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fit
+from mpmath import mp, mpf
+
+MILLS = {"float": mpf(4), "double": mpf(5)}  # the integer of the least degrees
+REACH = {"float": mpf("13.3"), "double": mpf("39")}  # beyond it exp(-v²/2) is zero in that precision
+TARGET = {"float": mpf("6e-8"), "double": mpf("6e-17")}
+TITLE = {"float": "SINGLE", "double": "DOUBLE"}
+WIDTH = 120
+
+
+def rows(ctype: str) -> list[fit.Fit]:
+    a, top = MILLS[ctype], REACH[ctype]
+    end = (top - a) / (top + a)
+    ratio = f"t = (v-a)/(v+a), a = {int(a)}"
+    gauss = [
+        ("gauss_survival", lambda t: fit.mills(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1),
+         f"survival·exp(v²/2)·(v/a + 1), {ratio}"),
+        ("gauss_excess", lambda t: fit.mills_excess(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1) ** 2,
+         f"excess·exp(v²/2)·(v/a + 1)², {ratio}"),
+    ]
+    low = mpf(0) if ctype == "float" else mpf(-1)  # in double the variable is centred: t = 2s - 1
+
+    def centred(function: fit.Function) -> fit.Function:
+        return function if ctype == "float" else lambda t: function((t + 1) / 2)
+
+    variable = "s" if ctype == "float" else "t = 2s - 1"
+    plain = [
+        ("log1p", low, centred(fit.log1p_form), f"log1p(s)/s, of {variable}"),
+        ("atan", low, centred(fit.atan_form), f"atan(r)/r, s = r², of {variable}"),
+        ("cosine_density", mpf(0), fit.cosine_form(2), "density/z², of z² = (1-v)²"),
+        ("cosine_survival", mpf(0), fit.cosine_form(3), "survival/z³"),
+        ("cosine_excess", mpf(0), fit.cosine_form(4), "excess/z⁴"),
+    ]
+    half_ln2 = mp.log(2) / 2 * mpf("1.0001")
+    found = [fit.Fit("exp", lambda r: mp.exp(-r), -half_ln2, half_ln2, ctype, "exp(-r), |r| <= ln(2)/2")]
+    found += [fit.Fit(name, f, mpf(-1), end, ctype, note) for name, f, note in gauss]
+    found += [fit.Fit(name, f, start, mpf(1), ctype, note) for name, start, f, note in plain]
+    return found
+
+
+def least_degree(row: fit.Fit) -> tuple[list[mpf], mpf]:
+    for degree in range(4, 40):
+        coefficients, error = fit.remez(row, degree)
+        if error <= TARGET[row.ctype]:
+            return coefficients, error
+    raise RuntimeError(f"no polynomial of degree < 40 reaches {TARGET[row.ctype]} for {row.name}")
+
+
+def entry(row: fit.Fit) -> list[str]:
+    coefficients, error = least_degree(row)
+    print(f"{row.ctype:6} {row.name:16} degree {len(coefficients) - 1:2}  error {mp.nstr(error, 2)}", flush=True)
+    digits = 9 if row.ctype == "float" else 17
+    numbers = [mp.nstr(c, digits) for c in coefficients]
+    body = [f"        {number}," for number in numbers]
+    return [f"    # {row.note}: relative error {mp.nstr(error, 2)}", f'    "{row.name}": (', *body, "    ),"]
+
+
+def main() -> None:
+    lines = [
+        '"""Written by native/tools/fit_triton.py; do not edit. Minimax polynomials, ascending powers."""',
+        "",
+        "from __future__ import annotations",
+    ]
+    for ctype in ("float", "double"):
+        lines += ["", f"{TITLE[ctype]}: dict[str, tuple[float, ...]] = {{"]
+        for row in rows(ctype):
+            lines += entry(row)
+        lines.append("}")
+    target = Path(__file__).parents[2] / "src" / "bevel" / "kernels" / "_polynomials.py"
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

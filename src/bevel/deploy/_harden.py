@@ -1,0 +1,195 @@
+"""Replace smooth activations by their kinked ones where the proven bound allows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bevel.deploy._fold import prelu
+from bevel.deploy._model import call, evaluation, largest_change, replace, table, working_copy
+from bevel.errors import InvalidValue
+from bevel.family import Affine, Family, Slot
+from bevel.kernel import KERNELS, SHARP
+from bevel.nn import Activation, FReLU
+from bevel.nn._base import FormulaActivation
+from bevel.terms import Coefficient, Terms, is_zero
+
+_BELL = math.exp(-0.5) / math.sqrt(2 * math.pi)  # largest v·φ(v), at v = 1
+
+
+@dataclass(frozen=True)
+class HardenRow:
+    """One activation: what it was, what it is now (None: it stayed), its proven bound, why it stayed."""
+
+    name: str
+    old: str
+    new: str | None
+    bound: float | None
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Hardened:
+    """Result of :func:`harden`.
+
+    Attributes:
+        model: with the kinked activations.
+        rows: one per smooth activation of bevel's; ``bound`` is for its own output.
+        change: largest absolute change of the model's output on the batch, None without one.
+    """
+
+    model: nn.Module
+    rows: tuple[HardenRow, ...]
+    change: float | None
+
+    def __str__(self) -> str:
+        cells = [("activation", "was", "is", "bound", "reason")]
+        for r in self.rows:
+            bound = "-" if r.bound is None else f"{r.bound:.1e}"
+            cells.append((r.name, r.old, r.new or r.old, bound, r.reason or "-"))
+        measured = "not measured" if self.change is None else f"{self.change:.1e}"
+        return f"{table(cells)}\nlargest change of the batch's output: {measured}"
+
+
+def harden(model: nn.Module, tolerance: float, batch: Any = None, *, inplace: bool = False) -> Hardened:
+    """Replace each smooth activation by its kinked function where ``|smooth − kinked| ≤ tolerance`` is proven.
+
+    A ReLU, LeakyReLU, PReLU, ReLU6 or Hardtanh where the function is one, else FReLU or the engine's unsmoothed form.
+
+    Args:
+        model: any bare model; it is copied unless ``inplace``.
+        tolerance: largest absolute error allowed at each activation's own output, >= 0.
+        batch: a tensor, a tuple of arguments or a dict of keyword arguments: measure the change of the output on it.
+        inplace: change the given model.
+
+    Raises:
+        InvalidValue: for a tolerance that is negative or not finite, or a model wrapped in DDP or FSDP.
+    """
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
+        raise InvalidValue(f"tolerance must be finite and >= 0, in the activation output's unit; got {tolerance!r}.")
+    model = working_copy(model, inplace)
+    before = None
+    if batch is not None:
+        with evaluation(model):
+            before = call(model, batch)
+    sites = {name: m for name, m in model.named_modules() if isinstance(m, Activation | FormulaActivation)}
+    rows = tuple(_harden_one(model, name, m, tolerance) for name, m in sites.items() if not _is_kinked(m))
+    change = None
+    if batch is not None:
+        with evaluation(model):
+            change = largest_change(before, call(model, batch))
+    return Hardened(model, rows, change)
+
+
+def _is_kinked(module: nn.Module) -> bool:
+    return isinstance(module, Activation) and module.family.kernel is SHARP
+
+
+def _harden_one(model: nn.Module, name: str, module: nn.Module, tolerance: float) -> HardenRow:
+    old = type(module).__name__
+    if not isinstance(module, Activation):
+        return HardenRow(name, old, None, None, f"{old} has no kinked function with a proven bound")
+    bound = error_bound(module)
+    if bound is None:
+        return HardenRow(name, old, None, None, "no bound is proven for this form with this kernel")
+    if not bound <= tolerance:
+        return HardenRow(name, old, None, bound, f"its bound exceeds {tolerance:g}")
+    new = kinked(module)
+    replace(model, module, new)
+    return HardenRow(name, old, type(new).__name__, bound, "")
+
+
+def error_bound(module: Activation) -> float | None:
+    """A proven bound on ``|activation − its kinked function|`` over all inputs, the worst channel's; None without one.
+
+    ``w·gap·Σ(|jump| + |c0|) + ½Σ|step| + w²·φ(1)·Σ|c1|``: c0 is the extra ``α·w·φ(nx)`` of SAU's published form, so
+    that its bound is ``w·gap`` for α in [0, 1], reached at the kink; c1 is the tail of the centred form. A gated
+    unit stays within ``w·gap·|jump|`` of its corner since ``v·survival(v) ≤ moment(v) ≤ gap``.
+    """
+    family = module.family
+    terms, n = family.coefficients([p.detach().double() for p in module.values()])
+    total = torch.zeros(1, dtype=torch.float64)
+    ramps = [_size(j) + _size(c) for j, c in zip(terms.jumps, terms.c0, strict=True)]
+    width = 1 / _tensor(n)
+    if any(bool(r.any()) for r in ramps):
+        total = total + width * family.kernel.gap * sum(ramps)
+    for knot, c1 in zip(terms.knots, terms.c1, strict=True):
+        if is_zero(c1):
+            continue
+        if family.kernel is not KERNELS["gaussian"]:
+            return None
+        total = total + _size(c1) * width * (_size(knot) * family.kernel.gap + width * _BELL)
+    for step in terms.steps:
+        total = total + 0.5 * _size(step)
+    return float(total.max())
+
+
+def _tensor(c: Coefficient) -> Tensor:
+    return c.cpu() if isinstance(c, Tensor) else torch.tensor([c], dtype=torch.float64)
+
+
+def _size(c: Coefficient) -> Tensor:
+    return _tensor(c).abs()
+
+
+class Kinked(Activation):
+    """The unsmoothed function of an activation, with its parameters (but for a learnt n, which has no meaning here)."""
+
+    def __init__(self, soft: Activation) -> None:
+        super().__init__(soft.num_parameters, soft.dim)
+        used = sorted({i for slot in soft.family.terms.flat() if isinstance(slot, Affine) for i, _ in slot.weights})
+        place = {old: new for new, old in enumerate(used)}
+        for i in used:
+            name = soft.arguments[i]
+            setattr(self, name, nn.Parameter(soft.values()[i].detach().clone()))
+            self.arguments = (*self.arguments, name)
+
+        def moved(slot: Slot) -> Slot:
+            if not isinstance(slot, Affine):
+                return slot
+            return Affine(slot.constant, tuple((place[i], weight) for i, weight in slot.weights))
+
+        terms = soft.family.terms.with_flat([moved(s) for s in soft.family.terms.flat()])
+        none: tuple[Slot, ...] = (0.0,) * len(terms.knots)
+        self.family = Family(dataclasses.replace(terms, c0=none, c1=none, gate=False), SHARP, 1.0)
+
+
+def kinked(module: Activation) -> nn.Module:
+    """The plainest module that computes the activation's kinked function at its present parameters."""
+    terms, _ = module.family.coefficients([p.detach().double() for p in module.values()])
+    if _one_corner(terms):
+        left = _tensor(terms.left)
+        return _slopes(module, left + _tensor(terms.jumps[0]), left)
+    low, high = (terms.knots[0], terms.knots[-1]) if terms.knots else (None, None)
+    clip = is_zero(terms.left) and terms.jumps == (1.0, -1.0) and terms.offset == low and not any(terms.steps)
+    if clip and isinstance(low, float) and isinstance(high, float):
+        return nn.ReLU6() if (low, high) == (0.0, 6.0) else nn.Hardtanh(low, high)
+    return Kinked(module)
+
+
+def _one_corner(terms: Terms[Coefficient]) -> bool:
+    """One change of slope, at 0, and nothing else."""
+    return len(terms.knots) == 1 and is_zero(terms.knots[0]) and is_zero(terms.offset) and is_zero(terms.steps[0])
+
+
+def _slopes(module: Activation, right: Tensor, left: Tensor) -> nn.Module:
+    right, left = right + 0 * left, left + 0 * right
+    parameters = module.values()
+    device = parameters[0].device if parameters else torch.device("cpu")
+    if bool((right == 1).all()):
+        if bool((left == left[0]).all()):
+            return nn.LeakyReLU(float(left[0])) if float(left[0]) else nn.ReLU()
+        if module.dim == 1:
+            return prelu(left, device, parameters[0].dtype)
+    new = FReLU(right.numel(), dim=module.dim)
+    if parameters:
+        new.to(device, parameters[0].dtype)
+    with torch.no_grad():
+        new.positive.copy_(right)
+        new.negative.copy_(left)
+    return new

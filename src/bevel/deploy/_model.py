@@ -1,0 +1,84 @@
+"""What fold and harden both need: a copy to work on, a forward in evaluation mode, replacing a module, a table."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils import _pytree
+
+from bevel.errors import InvalidValue
+
+
+def working_copy(model: nn.Module, inplace: bool) -> nn.Module:
+    """The model itself or a deep copy; wrapped models are refused."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: nothing can be wrapped in it, and it is heavy
+    kinds = (fsdp.FSDPModule, fsdp.FullyShardedDataParallel) if fsdp is not None else ()
+    for m in model.modules():
+        if isinstance(m, (DistributedDataParallel, *kinds)):
+            raise InvalidValue(
+                f"deploying works on whole weights; this model is wrapped ({type(m).__name__}). Use the model inside "
+                "DistributedDataParallel (.module), or load the full state dict into an unsharded one."
+            )
+    return model if inplace else copy.deepcopy(model)
+
+
+@contextlib.contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's own mode is put back."""
+    modes = {m: m.training for m in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for m, mode in modes.items():
+            m.training = mode
+
+
+def call(model: nn.Module, batch: Any) -> Any:
+    """The model at a batch: a tensor, a tuple of arguments, or a dict of keyword arguments."""
+    if isinstance(batch, Mapping):
+        return model(**batch)
+    return model(*batch) if isinstance(batch, tuple | list) else model(batch)
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """Every tensor in a nested result, data classes included."""
+    found: list[Tensor] = []
+    for leaf in _pytree.tree_leaves(tree):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif hasattr(leaf, "__dict__"):  # output classes that are no pytree node
+            found += [v for v in vars(leaf).values() if isinstance(v, Tensor)]
+    return found
+
+
+def largest_change(before: Any, after: Any) -> float:
+    """The largest absolute difference between two results, over all floating tensors in them."""
+    changes = [0.0]
+    for a, b in zip(tensors(before), tensors(after), strict=True):
+        if a.is_floating_point() and a.numel():
+            changes.append(float((a.double() - b.double()).abs().max()))
+    return max(changes)
+
+
+def replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` wherever ``old`` is registered, in the same mode."""
+    new.train(old.training)
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if child is old:
+                setattr(parent, name, new)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as text with aligned columns."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)

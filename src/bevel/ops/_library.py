@@ -1,0 +1,133 @@
+"""The native library as two operators that a compiled graph can hold: ``bevel::smooth`` and its backward.
+
+Their arguments spell the family out, numbers and the kernel's name, and refer to nothing in the process: compiled
+graphs are kept on disk and come back in another one. Only ``torch.compile`` uses them; in eager mode going through the
+dispatcher costs more than the ``autograd.Function`` does.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bevel.family import Affine, Family, Slot
+from bevel.kernel import KERNELS
+from bevel.ops import _cpu
+from bevel.terms import GROUPS, Terms
+
+_FAMILY = "str kernel, bool gate, bool log_n, float[] constants, int[] places, float[] weights, int dim"
+_library: Any = torch.library.Library("bevel", "DEF")  # type: ignore[no-untyped-call]
+_library.define(f"smooth(Tensor x, Tensor[] parameters, {_FAMILY}) -> Tensor")
+_library.define(f"smooth_backward(Tensor g, Tensor x, Tensor[] parameters, {_FAMILY}) -> Tensor[]")
+
+Spelled = tuple[str, bool, bool, list[float], list[int], list[float]]
+
+
+def spell(family: Family) -> Spelled:
+    """A family as the operators' arguments; ``places`` are (slot, parameter) pairs, slots as ``Terms.flat``, then n."""
+    constants: list[float] = []
+    places: list[int] = []
+    weights: list[float] = []
+    for slot, value in enumerate([*family.terms.flat(), family.n]):
+        constants.append(value.constant if isinstance(value, Affine) else value)
+        for index, weight in value.weights if isinstance(value, Affine) else ():
+            places += [slot, index]
+            weights.append(weight)
+    return family.kernel.name, family.terms.gate, family.log_n, constants, places, weights
+
+
+@functools.lru_cache(maxsize=256)
+def _read(
+    kernel: str,
+    gate: bool,
+    log_n: bool,
+    constants: tuple[float, ...],
+    places: tuple[int, ...],
+    weights: tuple[float, ...],
+) -> Family:
+    """The family that :func:`spell` spelled."""
+    terms: dict[int, list[tuple[int, float]]] = {}
+    for slot, index, weight in zip(places[::2], places[1::2], weights, strict=True):
+        terms.setdefault(slot, []).append((index, weight))
+    slots: list[Slot] = [Affine(c, tuple(terms[i])) if i in terms else c for i, c in enumerate(constants)]
+    *flat, n = slots
+    none = (0.0,) * ((len(flat) - 2) // len(GROUPS))
+    empty: Terms[Slot] = Terms(0.0, 0.0, none, none, none, none, none, gate)
+    return Family(empty.with_flat(flat), KERNELS[kernel], n, log_n)
+
+
+def _family(spelled: Sequence[Any]) -> Family:
+    kernel, gate, log_n, constants, places, weights = spelled
+    return _read(kernel, gate, log_n, tuple(constants), tuple(places), tuple(weights))
+
+
+def _forward(x: Tensor, parameters: Sequence[Tensor], *spelled_dim: Any) -> Tensor:
+    *spelled, dim = spelled_dim
+    return _cpu.forward(_family(spelled), dim, x, parameters)
+
+
+def _backward(g: Tensor, x: Tensor, parameters: Sequence[Tensor], *spelled_dim: Any) -> list[Tensor]:
+    *spelled, dim = spelled_dim
+    needs = (True,) * (1 + len(parameters))
+    found = _cpu.backward(_family(spelled), dim, g, x, parameters, needs)
+    return [d for d in found if d is not None]
+
+
+_library.impl("smooth", _forward, "CPU")
+_library.impl("smooth_backward", _backward, "CPU")
+
+
+def _fake_forward(x: Tensor, parameters: Sequence[Tensor], *rest: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _fake_backward(g: Tensor, x: Tensor, parameters: Sequence[Tensor], *rest: Any) -> list[Tensor]:
+    return [torch.empty_like(x), *(torch.empty_like(p) for p in parameters)]
+
+
+torch.library.register_fake("bevel::smooth", _fake_forward, lib=_library)
+torch.library.register_fake("bevel::smooth_backward", _fake_backward, lib=_library)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, parameters, *ctx.rest = inputs
+    ctx.save_for_backward(x, *parameters)
+
+
+def _autograd(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+    x, *parameters = ctx.saved_tensors
+    dx, *grads = torch.ops.bevel.smooth_backward(g, x, parameters, *ctx.rest)
+    nothing: Iterator[list[Any] | None] = (
+        [] if value == [] else None for value in ctx.rest
+    )  # torch wants an empty list's gradient as one
+    return (dx, grads, *nothing)
+
+
+torch.library.register_autograd("bevel::smooth", _autograd, setup_context=_setup_context, lib=_library)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _usable() -> bool:
+    """Looked at once, while tracing: there is a library, and no torch.func transform, for which it has no rule."""
+    private: Any = torch._C
+    return _cpu.unavailable() is None and not private._are_functorch_transforms_active()
+
+
+def takes(family: Family, x: Tensor) -> bool:
+    """Whether a compiled graph should call the operator instead of holding the formulas.
+
+    Measured (docs/performance.md): where the formulas have an exponential or a root the native pass wins although it
+    cannot be fused with its neighbours; without smoothing there is nothing to compute, and fusing wins.
+    """
+    named = 0 < family.kernel.native < 12  # a shelf's kernel, which the operator can name
+    return named and x.device.type == "cpu" and _usable()
+
+
+def smooth(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """The operator, for a traced call."""
+    result: Tensor = torch.ops.bevel.smooth(x, list(parameters), *spell(family), dim)
+    return result

@@ -1,0 +1,145 @@
+"""Backend ``triton``: one pass over memory each way, on CUDA tensors (through Triton's interpreter also on the CPU).
+
+The programs are text, written for each family of functions, kind of layout and precision (``ops/triton``) and compiled
+once. Parameters enter as pointers and are read by the program, so nothing waits for the device and a CUDA graph may
+capture it after one warm-up call.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from bevel.family import Family
+from bevel.kernel import Kernel
+from bevel.ops.triton import forms, layout
+from bevel.ops.triton.launch import Plan, interpreted, processors
+from bevel.ops.triton.layout import Tuning
+
+_MOST = 4096  # plans kept; a plan holds no device memory of its own
+_MAX_KNOTS = 16  # the text is unrolled over knots
+_plans: dict[Hashable, Plan] = {}
+_keys: dict[Family, Hashable] = {}
+_reasons: dict[Kernel, str | None] = {}
+_tuning = Tuning()
+
+
+def tune(tuning: Tuning) -> None:
+    """Take another tile and grid; for measurements."""
+    global _tuning
+    _tuning = tuning
+    _plans.clear()
+
+
+def unavailable() -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    if not interpreted() and not torch.cuda.is_available():
+        return "no CUDA device is available (TRITON_INTERPRET=1 runs it on the CPU, slowly)"
+    language = sys.modules.get("triton.language")
+    if interpreted() and language is not None and type(language.max).__name__ != "InterpretedFunction":
+        return "Triton was imported before TRITON_INTERPRET was set; set it when the process starts"
+    return None
+
+
+def refuses(family: Family, x: Tensor) -> str | None:
+    if not x.is_cuda and not (interpreted() and x.device.type == "cpu"):
+        return f"x is on {x.device}, not on a CUDA device"
+    if type(x) is not Tensor and type(x) is not torch.nn.Parameter:
+        return f"x is a {type(x).__name__}, whose memory is not its own"
+    if len(family.terms.knots) > _MAX_KNOTS:
+        return f"it takes at most {_MAX_KNOTS} knots; got {len(family.terms.knots)}"
+    kernel = family.kernel
+    if kernel not in _reasons:
+        if len(_reasons) >= _MOST:
+            _reasons.clear()
+        _reasons[kernel] = forms.why_not(kernel)
+    return _reasons[kernel]
+
+
+def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    if x.numel() == 0:
+        return torch.empty_like(x)
+    with _on(x):
+        x, plan = _planned(family, dim, x, parameters)
+        return plan.forward(x, parameters)
+
+
+def backward(
+    family: Family, dim: int, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    if x.numel() == 0:
+        wanted = zip(parameters, needs[1:], strict=True)
+        zeros = [torch.zeros_like(p) if need else None for p, need in wanted]
+        return [torch.empty_like(x) if needs[0] else None, *zeros]
+    with _on(x):
+        x, plan = _planned(family, dim, x, parameters)
+        if g.stride() != x.stride() or g.dtype != x.dtype:
+            g = torch.empty_like(x).copy_(g)
+        return plan.backward(g, x, parameters, tuple(needs))
+
+
+class _Here:
+    """A context that does nothing, cheaper than any of the standard library's."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_HERE = _Here()
+
+
+def _on(x: Tensor) -> _Here | torch.cuda.device_of:
+    """Launches go to the current device: make it x's, where it is not (asking costs a tenth of switching)."""
+    if x.is_cuda and x.get_device() != torch.cuda.current_device():
+        guard: torch.cuda.device_of = torch.cuda.device_of(x)  # type: ignore[no-untyped-call]
+        return guard
+    return _HERE
+
+
+def _planned(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Plan]:
+    """x, copied only if it has gaps, and the plan for its layout."""
+    known = _keys.get(family)
+    if known is None:
+        known = _known(family)
+    place = x.get_device()
+    key = (
+        known,
+        dim,
+        x.shape,
+        x.stride(),
+        x.dtype,
+        place,
+        x.data_ptr() % 16,
+        *[(p.numel(), p.dtype) for p in parameters],
+    )
+    plan = _plans.get(key)
+    if plan is not None:
+        return x, plan
+    per_channel = tuple(p.numel() > 1 for p in parameters)
+    view = layout.view(x.shape, x.stride(), dim, any(per_channel))
+    if view is None:
+        x = torch.empty_like(x).copy_(x)
+        return _planned(family, dim, x, parameters)
+    if len(_plans) >= _MOST:
+        _plans.clear()
+    tiling = layout.tiling(*view, processors(place), _tuning)
+    plan = _plans[key] = Plan(family, tiling, x, per_channel, _tuning)
+    return x, plan
+
+
+def _known(family: Family) -> Hashable:
+    """What two families that compute the same have in common: a call of ``bevel.smooth`` makes a new family."""
+    terms = family.terms
+    if len(_keys) >= _MOST:
+        _keys.clear()
+    key = (family.kernel, terms.gate, family.log_n, family.n, *terms.flat())
+    _keys[family] = key
+    return key

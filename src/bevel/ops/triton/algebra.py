@@ -1,0 +1,281 @@
+"""A family of functions as Triton text: coefficients, value, slope and partial derivatives.
+
+The same algebra as ``bevel.terms``, written out knot by knot with every coefficient that is the number zero left out.
+Each expression exists twice: *near* a knot, with the kernel's forms, and *far* from all of them, where only the kinked
+line is left: an instruction or two per element, so that memory sets the pace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bevel.family import Affine, Family, Slot
+from bevel.terms import GROUPS
+
+_FLAT = "(0.0)"
+# what a kernel gives at v = |u|
+FORMS = ("density", "survival", "excess", "moment")
+
+
+def wanted(lines: Sequence[str]) -> tuple[str, ...]:
+    """The forms that lines of the near side use."""
+    text = "\n".join(lines).replace("below_", "survival_")
+    return tuple(form for form in FORMS if f"{form}_" in text)
+
+
+def is_zero(slot: Slot) -> bool:
+    return isinstance(slot, float | int) and slot == 0
+
+
+def constants(family: Family) -> tuple[float, ...]:
+    """The numbers of a family that are not structure, in the order in which its text calls them k0, k1, …"""
+    values = [s.constant if isinstance(s, Affine) else float(s) for s in _slots(family)]
+    return tuple(v for v in values if v != 0)
+
+
+def _slots(family: Family) -> list[Slot]:
+    return [*family.terms.flat(), family.n]
+
+
+def total(parts: Sequence[str]) -> str:
+    return " + ".join(parts) if parts else "0.0"
+
+
+@dataclass(frozen=True)
+class Text:
+    """Lines to run, then the expression they lead to."""
+
+    lines: tuple[str, ...]
+    result: str
+
+
+class Algebra:
+    """The text of one family.
+
+    Args:
+        family: its coefficients, structure and kernel.
+        exact: whether ``rest``, what rounding takes from |u|, is carried.
+    """
+
+    def __init__(self, family: Family, exact: bool) -> None:
+        terms = family.terms
+        self.family = family
+        self.exact = exact
+        self.gate = terms.gate
+        self.count = len(terms.knots)
+        self.names = terms.names()
+        self.zero = {name: is_zero(slot) for name, slot in zip(self.names, terms.flat(), strict=True)}
+        self.smooth = family.kernel.reach > 0
+        self.indices = range(self.count)
+
+    # ------------------------------------------------------------------------------------------------ coefficients
+
+    def coefficients(self) -> list[str]:
+        """Assignments of every coefficient that is not the number zero, and of n and w."""
+        lines, used = [], 0
+        for name, slot in zip([*self.names, "n"], _slots(self.family), strict=True):
+            number = slot.constant if isinstance(slot, Affine) else float(slot)
+            parts = [f"k{used}"] if number else []
+            used += bool(number)
+            for index, weight in slot.weights if isinstance(slot, Affine) else ():
+                parts.append({1.0: f"p{index}", -1.0: f"(-p{index})"}.get(weight, f"({weight!r} * p{index})"))
+            if parts:
+                lines.append(f"{name} = {total(parts)}")
+            elif not self.zero.get(name, False):
+                lines.append(f"{name} = 0.0")  # an expression of no parameter
+        if self.family.log_n and isinstance(self.family.n, Affine):
+            lines.append("n = exp_of(n)")
+        return [*lines, "w = 1 / n"]
+
+    # --------------------------------------------------------------------------------------------------- positions
+
+    def positions(self) -> list[str]:
+        """Which side of each knot, how far from it, and |u|."""
+        lines = []
+        for i in self.indices:
+            knot = f"knots_{i}"
+            lines.append(f"right_{i} = x > {'0.0' if self.zero[knot] else knot}")
+            lines.append(f"distance_{i} = " + ("x" if self.zero[knot] else f"x - {knot}"))
+            if self.smooth:
+                lines.append(f"away_{i} = tl.abs(distance_{i}) * n")
+        return lines
+
+    def votes(self) -> list[str]:
+        """Numbers whose :func:`vote` says how near they are: |u| at every knot, or |x| where there is only a line."""
+        if not self.smooth or not self.count:
+            return ["tl.abs(x)"]
+        return [f"away_{i}" for i in self.indices]
+
+    def forms(self, reach: float, wanted: Sequence[str], argument: str) -> list[str]:
+        """The wanted forms of the kernel at every knot."""
+        lines = []
+        # Beyond the reach, where the forms are exactly zero; and finite, so that u times a vanished density is no NaN.
+        most = min(1.5 * reach, 3e38)
+        for i in self.indices if self.smooth else ():
+            lines.append(f"v_{i} = tl.where(away_{i} > {most!r}, {most!r}, away_{i})")
+            rest = "0.0"
+            if self.exact:
+                rest = f"rest_{i}"
+                lines += self._rest(i, most)
+            lines.append(f"{', '.join(f'{form}_{i}' for form in wanted)} = forms(v_{i}, {rest}{argument})")
+            lines.append(f"u_{i} = tl.where(right_{i}, v_{i}, -v_{i})")
+            if "survival" in wanted:
+                lines.append(f"below_{i} = tl.where(right_{i}, -survival_{i}, survival_{i})")
+        return lines
+
+    def _rest(self, i: int, most: float) -> list[str]:
+        """What the product |x - knot|·n lost, and (two-sum) what the difference did."""
+        lines = [f"rest_{i} = tl.fma(tl.abs(distance_{i}), n, -away_{i})"]
+        if not self.zero[f"knots_{i}"]:
+            lines += [
+                f"back_{i} = x - distance_{i}",
+                f"drift_{i} = (x - (distance_{i} + back_{i})) + (back_{i} - knots_{i})",
+                f"rest_{i} += n * tl.where(right_{i}, drift_{i}, -drift_{i})",
+            ]
+        return [*lines, f"rest_{i} = tl.where(away_{i} < {most!r}, rest_{i}, 0.0)"]
+
+    # ------------------------------------------------------------------------------------------------------ values
+
+    def slope_of_line(self) -> str:
+        left = "" if self.zero["left"] else "left"
+        kinks = [i for i in self.indices if not self.zero[f"jumps_{i}"]]
+        if len(kinks) == 1:  # one select instead of select and add
+            i = kinks[0]
+            both = f"left + jumps_{i}" if left else f"jumps_{i}"
+            return f"tl.where(right_{i}, {both}, {left or '0.0'})"
+        return f"({total(([left] if left else []) + [f'tl.where(right_{i}, jumps_{i}, 0.0)' for i in kinks])})"
+
+    def intercept(self) -> list[str]:
+        """Parts of the line's value at x = 0."""
+        parts = [] if self.zero["offset"] else ["offset"]
+        for i in self.indices:
+            rise = [] if self.zero[f"steps_{i}"] else [f"steps_{i}"]
+            if not (self.zero[f"jumps_{i}"] or self.zero[f"knots_{i}"]):
+                rise.append(f"(-jumps_{i} * knots_{i})")
+            if rise:
+                parts.append(f"tl.where(right_{i}, {total(rise)}, 0.0)")
+        return parts
+
+    def far_value(self) -> Text:
+        return Text((), total([f"{self.slope_of_line()} * x", *self.intercept()]))
+
+    def near_value(self) -> Text:
+        parts = []
+        for i in self.indices if self.smooth else ():
+            if not self.zero[f"jumps_{i}"]:
+                lag = f"(-v_{i} * survival_{i})" if self.gate else f"excess_{i}"
+                parts.append(f"jumps_{i} * (w * {lag})")
+            if not self.zero[f"steps_{i}"]:
+                parts.append(f"steps_{i} * below_{i}")
+            if self.extra(i):
+                parts.append(f"{self.weight(i)} * (w * moment_{i})")
+        if self.slope_of_line() == _FLAT:
+            return Text((), total([*self.intercept(), *(parts or ["tl.where(x == x, 0.0, x)"])]))
+        lines = [
+            f"tilt = {self.slope_of_line()}",
+            "line = tilt * x",
+            # 0·inf at a flat end is its level; a NaN of x or of a parameter stays
+            "line = tl.where((line != line) & (x == x) & (tilt == tilt), 0.0, line)",
+        ]
+        return Text(tuple(lines), total(["line", *self.intercept(), *parts]))
+
+    def extra(self, i: int) -> bool:
+        return not (self.zero[f"c0_{i}"] and self.zero[f"c1_{i}"])
+
+    def position(self, i: int) -> str:
+        """x rebuilt from the clamped u, so that ±inf times a vanished moment is no NaN."""
+        return f"(w * u_{i})" if self.zero[f"knots_{i}"] else f"(knots_{i} + w * u_{i})"
+
+    def weight(self, i: int) -> str:
+        parts = [] if self.zero[f"c0_{i}"] else [f"c0_{i}"]
+        if not self.zero[f"c1_{i}"]:
+            parts.append(f"c1_{i} * {self.position(i)}")
+        return f"({total(parts)})"
+
+    # ------------------------------------------------------------------------------------------------------ slopes
+
+    def far_slope(self) -> str:
+        return self.slope_of_line()
+
+    def near_slope(self) -> str:
+        parts = [self.slope_of_line()]
+        for i in self.indices if self.smooth else ():
+            parts += self._slopes(i)
+        return f"tl.where(x == x, {total(parts)}, x)"
+
+    def _slopes(self, i: int) -> list[str]:
+        parts = []
+        if not self.zero[f"jumps_{i}"]:
+            parts.append(f"jumps_{i} * (below_{i} + u_{i} * density_{i})" if self.gate else f"jumps_{i} * below_{i}")
+        if not self.zero[f"steps_{i}"]:
+            parts.append(f"steps_{i} * (n * density_{i})")
+        if self.extra(i):
+            if not self.zero[f"c1_{i}"]:
+                parts.append(f"c1_{i} * (w * moment_{i})")
+            parts.append(f"(-{self.weight(i)} * (u_{i} * density_{i}))")
+        return parts
+
+    # ---------------------------------------------------------------------------------------------------- partials
+
+    def partial(self, index: int, near: bool) -> str | None:
+        """Elementwise derivative by one parameter; None where it is zero."""
+        near = near and self.smooth
+        parts = []
+        for name, slot in zip(self.names, self.family.terms.flat(), strict=True):
+            weight = _weight(slot, index)
+            part = self._by_coefficient(name, near) if weight else None
+            if part:
+                parts.append(_times(weight, part))
+        weight = _weight(self.family.n, index)
+        if weight and near:
+            factor = "(-w)" if self.family.log_n else "(-w * w)"
+            parts.append(_times(weight, f"({factor} * ({total(self._by_width())}))"))
+        return total(parts) if parts else None
+
+    def _by_coefficient(self, name: str, near: bool) -> str | None:
+        if name in ("left", "offset"):
+            return "x" if name == "left" else "1.0"
+        group, _, number = name.rpartition("_")
+        i = int(number)
+        assert group in GROUPS
+        if group == "jumps":
+            far = f"tl.where(right_{i}, distance_{i}, 0.0)"
+            lag = f"(-v_{i} * survival_{i})" if self.gate else f"excess_{i}"
+            return f"({far} + w * {lag})" if near else far
+        if group == "steps":
+            far = f"tl.where(right_{i}, 1.0, 0.0)"
+            return f"({far} + below_{i})" if near else far
+        if group == "knots":
+            return self._by_knot(i, near)
+        if not near:
+            return None
+        return f"(w * moment_{i})" if group == "c0" else f"({self.position(i)} * (w * moment_{i}))"
+
+    def _by_knot(self, i: int, near: bool) -> str | None:
+        parts = [] if self.zero[f"jumps_{i}"] else [f"tl.where(right_{i}, -jumps_{i}, 0.0)"]
+        if near:
+            parts += [f"(-({part}))" for part in self._slopes(i)]
+            if not self.zero[f"c1_{i}"]:
+                parts.append(f"c1_{i} * (w * moment_{i})")
+        return f"({total(parts)})" if parts else None
+
+    def _by_width(self) -> list[str]:
+        parts = []
+        for i in self.indices:
+            square = f"(u_{i} * (u_{i} * density_{i}))"
+            if not self.zero[f"jumps_{i}"]:
+                parts.append(f"jumps_{i} * " + (f"(-{square})" if self.gate else f"moment_{i}"))
+            if not self.zero[f"steps_{i}"]:
+                parts.append(f"(-steps_{i} * (n * (u_{i} * density_{i})))")
+            if self.extra(i):
+                parts.append(f"{self.weight(i)} * (moment_{i} + {square})")
+        return parts
+
+
+def _weight(slot: Slot, index: int) -> float:
+    return dict(slot.weights).get(index, 0.0) if isinstance(slot, Affine) else 0.0
+
+
+def _times(weight: float, part: str) -> str:
+    return {1.0: part, -1.0: f"(-{part})"}.get(weight, f"{weight!r} * {part}")

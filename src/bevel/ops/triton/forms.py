@@ -1,0 +1,236 @@
+"""What the Triton text of a kernel may call, and the text of a kernel's three forms.
+
+A kernel declares ``triton``: assignments, in Triton's language, of ``density``, ``survival`` and ``excess`` (and of
+``moment`` where there is a shorter form than ``excess + v·survival``) from ``v >= 0`` and ``rest``, what rounding took
+from ``v``. They may use ``tl`` and the functions below; polynomials of ``kernels/_polynomials.py`` are called by name.
+
+Three accuracies: ``double`` and ``single`` keep ``rest``, since one ulp of v is v² ulp of exp(-v²/2), 1e-5 of it at
+v = 13; ``half`` (float32 arithmetic, an output of at most 11 bits) drops it, and with it a sixth of the instructions.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bevel.errors import InvalidValue
+from bevel.kernel import SHARP, Kernel
+from bevel.kernels import _polynomials
+from bevel.tabulated import TabulatedKernel
+
+ACCURACY = {torch.float64: "double", torch.float32: "single", torch.bfloat16: "half", torch.float16: "half"}
+
+_COMMON = '''
+@triton.jit
+def product_error(a, b):
+    """a·b minus its rounded value."""
+    product = a * b
+    return tl.fma(a, b, -product)
+
+
+@triton.jit
+def edge(v, rest):
+    """1 - v of a compact kernel, never below 0; rest makes it exact near the edge."""
+    z = (1 - v) - rest
+    return tl.where(z < 0, 0.0, z)
+'''
+
+# exp2 is one instruction of the chip, good to 2^-22; the two halves of h·log2(e) keep large h from adding to that.
+_SINGLE = '''
+@triton.jit
+def exp_minus(h, rest):
+    """exp(-(h + rest)) for h >= 0 and |rest| << 1."""
+    t = h * 1.4426950408889634
+    lost = tl.fma(h, 1.4426950216293335, -t) + h * 1.9259629911e-8 + rest * 1.4426950408889634
+    return tl.exp2(-t) * (1 - lost * 0.6931471805599453)
+
+
+@triton.jit
+def reciprocal(x):
+    return 1 / x
+
+
+@triton.jit
+def exp_of(s):
+    """exp(s) to one ulp, for the few coefficients that are stored as logarithms."""
+    k = tl.floor(0.5 - s * 1.4426950408889634)
+    r = -s - k * 0.693145751953125 - k * 1.428606820309417e-06
+    return tl.exp2(-k) * exp(r)
+
+
+@triton.jit
+def centred(s):
+    return s
+'''
+
+_HALF = _SINGLE.replace(
+    "    lost = tl.fma(h, 1.4426950216293335, -t) + h * 1.9259629911e-8 + rest * 1.4426950408889634\n"
+    "    return tl.exp2(-t) * (1 - lost * 0.6931471805599453)\n",
+    "    return tl.exp2(-t)\n",
+).replace(
+    "    return 1 / x\n",
+    "    root = tl.rsqrt(x)  # for x > 0: two instructions, a division takes nine\n    return root * root\n",
+)
+
+_DOUBLE = '''
+@triton.jit
+def exp_minus(h, rest):
+    """exp(-(h + rest)) for h >= 0 and |rest| << 1."""
+    return tl.exp(-h) * (1 - rest)
+
+
+@triton.jit
+def reciprocal(x):
+    return 1 / x
+
+
+@triton.jit
+def exp_of(s):
+    return tl.exp(s)
+
+
+@triton.jit
+def centred(s):
+    return 2 * s - 1
+'''
+
+_HELPERS = {"single": _SINGLE, "half": _HALF, "double": _DOUBLE}
+_MILLS = {"single": "4.0", "half": "4.0", "double": "5.0"}  # fit_triton.py's a
+
+# The excess alone is stored: survival and density are its derivatives, so one set of gathers serves all three.
+_TABULATED = """
+    scaled = tl.where(v < 1, v, 0.0) * PANELS
+    panel = tl.minimum(scaled.to(tl.int32), PANELS - 1)
+    t = 2 * (scaled - panel) - 1
+    row = table + panel * {columns}
+    survival = 0 * t
+    density = 0 * t
+    excess = tl.load(row + {last})
+    {steps}
+    inside = v < 1
+    excess = tl.where(inside, excess, v - v)
+    survival = tl.where(inside, survival * (-2.0 * PANELS), v - v)
+    density = tl.where(inside, density * (8.0 * PANELS * PANELS), v - v)
+"""
+_STEP = """
+    density = density * t + survival
+    survival = survival * t + excess
+    excess = excess * t + tl.load(row + {k})
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Forms:
+    """A kernel as Triton text.
+
+    Attributes:
+        body: the assignments, indented by four.
+        reach: from this v on all forms vanish in the precision at hand; ``inf`` if they never do.
+        panels: cells of the table, 0 where the text needs none.
+    """
+
+    body: str
+    reach: float
+    panels: int = 0
+
+
+def why_not(kernel: Kernel) -> str | None:
+    """The reason a kernel cannot run here, else None."""
+    if _own_text(kernel) or kernel is SHARP:
+        return None
+    if not kernel.compact:
+        return f"kernel {kernel.name!r} has no Triton forms (attribute `triton`), and no compact support for a table"
+    try:
+        table(kernel)
+    except InvalidValue as error:
+        return f"kernel {kernel.name!r} has no Triton forms (attribute `triton`), and no table: {error}"
+    return None
+
+
+def _own_text(kernel: Kernel) -> str:
+    """The text of the kernel's own class: inherited text would belong to other forms."""
+    return str(vars(type(kernel)).get("triton", ""))
+
+
+def forms(kernel: Kernel, accuracy: str) -> Forms:
+    """The kernel's Triton text, or text that looks into :func:`table`."""
+    text = _own_text(kernel)
+    # 1 - 2^-24 and its rest may still be inside: the edge is where v can no longer round from below 1.
+    reach = 1.000001 if kernel.compact else _vanishes(kernel, accuracy)
+    if not text:
+        columns, panels = table(kernel).shape[1], table(kernel).shape[0]
+        steps = "".join(_STEP.format(k=k) for k in range(columns - 2, -1, -1)).strip()
+        body = _TABULATED.format(columns=columns, last=columns - 1, steps=steps).replace("PANELS", str(panels))
+        return Forms(body.strip("\n"), reach, panels)
+    body = textwrap.indent(textwrap.dedent(text).strip("\n"), "    ")
+    return Forms(body.replace("MILLS", _MILLS[accuracy]), reach)
+
+
+def module_text(kernel: Kernel, accuracy: str, wanted: Sequence[str]) -> str:
+    """The helpers and a function ``forms(v, rest)`` that returns the wanted forms, without what they do not need."""
+    found = forms(kernel, accuracy)
+    text = textwrap.dedent(found.body)
+    assigned = set(re.findall(r"^(\w+) = ", text, re.MULTILINE))
+    if "moment" not in assigned and "excess" in assigned:
+        text += "\nmoment = excess + v * survival"
+    lines = _live(text, wanted)
+    names = set(re.findall(r"\w+", "\n".join(lines)))
+    arguments = "v, rest, table" if found.panels else "v, rest"
+    body = ["@triton.jit", f"def forms({arguments}):", *(f"    {line}" for line in lines)]
+    body.append(f"    return {', '.join(wanted)}")
+    source = _polynomials.DOUBLE if accuracy == "double" else _polynomials.SINGLE
+    polynomials = [_horner(name, source[name]) for name in sorted({"exp", *names} & set(source))]
+    return "\n\n".join([*polynomials, _COMMON.strip(), _HELPERS[accuracy].strip(), "\n".join(body)])
+
+
+def _live(text: str, wanted: Sequence[str]) -> list[str]:
+    """The assignments that lead to the wanted names. The compiler would find them too; the interpreter runs all."""
+    needed = set(wanted)
+    kept: list[str] = []
+    for node in reversed(ast.parse(text).body):
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        if isinstance(node, ast.Assign) and not names & needed:
+            continue
+        needed |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        kept.append(ast.unparse(node))
+    return [line for statement in reversed(kept) for line in statement.splitlines()]
+
+
+def _horner(name: str, coefficients: tuple[float, ...]) -> str:
+    lines = ["@triton.jit", f"def {name}(t):", f"    total = {coefficients[-1]!r} * t + {coefficients[-2]!r}"]
+    lines += [f"    total = total * t + {c!r}" for c in coefficients[-3::-1]]
+    return "\n".join([*lines, "    return total"])
+
+
+@functools.lru_cache(maxsize=256)
+def table(kernel: Kernel) -> Tensor:
+    """(panels, columns) float64: the excess of a compact kernel without Triton text, as polynomials in t ∈ [-1, 1]."""
+    own = kernel if isinstance(kernel, TabulatedKernel) else TabulatedKernel(kernel.density, name=kernel.name)
+    excess: Tensor = own.table[2]
+    return excess
+
+
+@functools.lru_cache(maxsize=256)
+def _vanishes(kernel: Kernel, accuracy: str) -> float:
+    """The v from which on every form is below the smallest normal number; found by bisection."""
+    tiny = torch.finfo(torch.float64 if accuracy == "double" else torch.float32).tiny
+    low, high = 0.0, 1e4
+
+    def alive(v: float) -> bool:
+        at = torch.tensor([v], dtype=torch.float64)
+        found = [kernel.density(at), kernel.survival(at)] + ([kernel.moment(at)] if kernel.has_moment else [])
+        return any(float(form) > tiny for form in found)
+
+    if alive(high):
+        return float("inf")
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (middle, high) if alive(middle) else (low, middle)
+    return high

@@ -1,0 +1,230 @@
+"""Which axis of a tensor counts channels: followed from the layer that made it, operation by operation.
+
+A :class:`Channels` mode watches the operations of one run. A convolution puts its channels on axis 1, a product with a
+weight on the last (or first) axis, a norm confirms; elementwise operations, pooling and permutations carry the axis
+along, and whatever merges, splits or forgets it leaves a reason instead. Nothing is guessed from sizes alone: where as
+many tokens as channels come along, sizes cannot tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+@dataclass(frozen=True)
+class Label:
+    """Where a tensor's channels are: ``axis`` from the front, or None and the reason. ``feeder`` is the layer."""
+
+    axis: int | None
+    feeder: str
+    reason: str = ""
+
+
+WEIGHT = Label(None, "", "it is a weight")
+CONSTANT = Label(None, "", "it is a buffer")
+UNKNOWN = Label(None, "", "no layer that has channels feeds it")
+
+_PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
+_NORMS_1 = ("batch_norm", "group_norm")
+_NORMS_LAST = ("layer_norm", "rms_norm")
+_REDUCTIONS = ("mean", "sum", "amax", "amin", "max", "min", "std", "var", "norm", "logsumexp", "prod", "any", "all")
+_VIEWS = ("view", "reshape", "_unsafe_view", "_reshape_alias")
+# Operations of the same rank in and out that still move or mix axes.
+_MIXING = ("as_strided", "index", "gather", "scatter", "_fft", "linalg", "attention", "pixel_", "im2col", "col2im")
+_MIXING_EXACT = ("unfold", "rot90", "repeat_interleave", "cumsum", "sort", "topk")
+_RESIZING = ("slice", "split", "chunk", "cat", "narrow", "split_with_sizes")
+
+
+class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows channel axes through the operations of a run.
+
+    Args:
+        where: gives the name of the module that runs now.
+    """
+
+    def __init__(self, where: Callable[[], str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._where = where
+        self._labels = WeakTensorKeyDictionary()
+        self._watched: dict[int, tuple[StorageWeakRef, Callable[[], None]]] = {}
+
+    def label(self, x: Tensor) -> Label:
+        """What is known of a tensor's channels."""
+        found: Label = self._labels.get(x, UNKNOWN)  # type: ignore[no-untyped-call]
+        return found
+
+    def set(self, x: Tensor, label: Label) -> None:
+        self._labels[x] = label
+
+    def on_next_use(self, x: Tensor, then: Callable[[], None]) -> None:
+        """Call ``then`` if any operation reads x's memory from now on."""
+        if x.layout == torch.strided:
+            storage = StorageWeakRef(x.untyped_storage())  # type: ignore[no-untyped-call]
+            self._watched[storage.cdata] = (storage, then)
+
+    def used(self, x: Tensor) -> None:
+        """Note that x is read."""
+        if self._watched and x.layout == torch.strided:
+            storage, then = self._watched.pop(x.untyped_storage()._cdata, (None, None))
+            if storage is not None and then is not None:
+                then()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = _tensors((args, kwargs or {}))
+        for x in tensors:
+            self.used(x)
+        outputs = [t for t in (result if isinstance(result, tuple | list) else (result,)) if isinstance(t, Tensor)]
+        if outputs and tensors:
+            self._follow(func, args, kwargs or {}, tensors, outputs)
+        return result
+
+    def _follow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor], outputs: list[Tensor]
+    ) -> None:
+        name = func.name().split("::")[-1].split(".")[0].rstrip("_")
+        labels = [self.label(t) for t in tensors]
+        fixed = all(label in (WEIGHT, CONSTANT) for label in labels)  # reshaped weights; a layer run on a buffer
+        layer = not fixed or len(set(labels)) == 2
+        for index, out in enumerate(outputs):
+            label = self._produced(name, args, labels, out) if index == 0 and layer else None
+            if label is None and fixed:
+                label = WEIGHT if WEIGHT in labels else CONSTANT
+            elif label is None:
+                label = self._carried(func, name, args, kwargs, tensors, labels, out)
+            self._labels[out] = label
+
+    def _produced(self, name: str, args: tuple[Any, ...], labels: list[Label], out: Tensor) -> Label | None:
+        """The label of a layer's output; None if the operation is no layer."""
+        here = self._where()
+        if "convolution" in name:
+            return Label(1, here)
+        if name in _PRODUCTS:
+            return self._product(labels[-2:], out, here)
+        if any(n in name for n in _NORMS_1):
+            return Label(1, here)
+        if any(n in name for n in _NORMS_LAST):
+            shape = next((a for a in args if isinstance(a, list | tuple)), [0])
+            return Label(out.dim() - 1, here) if len(shape) == 1 else None
+        if name in ("embedding", "embedding_bag"):
+            return Label(out.dim() - 1, here)
+        return None
+
+    def _product(self, labels: list[Label], out: Tensor, here: str) -> Label:
+        """A matrix product: channels are where the weight's other axis went; without a weight, where they were."""
+        last = out.dim() - 1
+        a, b = labels
+        for weight in (WEIGHT, CONSTANT):
+            if (a is weight) != (b is weight):
+                return Label(last if b is weight else last - 1, here)
+        rows, columns = a.axis == last - 1, b.axis == last
+        if rows != columns:
+            return Label(last, b.feeder) if columns else Label(last - 1, a.feeder)
+        return Label(None, here, "it comes from a product of two activations")
+
+    def _carried(
+        self,
+        func: Any,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[Tensor],
+        labels: list[Label],
+        out: Tensor,
+    ) -> Label:
+        """The label an operation that is no layer passes on."""
+        pairs = [(t, label) for t, label in zip(tensors, labels, strict=True) if label not in (WEIGHT, CONSTANT)]
+        told = [(t, label) for t, label in pairs if label.axis is not None]
+        if not told:
+            return pairs[0][1] if pairs else UNKNOWN
+        x, label = told[0]
+        axis = label.axis
+        assert axis is not None
+        if torch.Tag.pointwise in func.tags:
+            return _aligned(told, out)
+        moved = _moved(name, args, kwargs, x, axis, out)
+        if moved is not None:
+            return replace(moved, feeder=label.feeder)
+        mixes = any(m in name for m in _MIXING) or name in _MIXING_EXACT
+        if func.namespace == "aten" and not mixes and out.dim() == x.dim():
+            if name == "cat":
+                return _aligned(told, out)
+            if out.shape[axis] == x.shape[axis] or name in _RESIZING:
+                return label
+        return Label(None, label.feeder, f"{name} does not keep the channel axis")
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, tuple | list):
+        return [t for item in tree for t in _tensors(item)]
+    return [t for item in tree.values() for t in _tensors(item)] if isinstance(tree, dict) else []
+
+
+def _aligned(told: Sequence[tuple[Tensor, Label]], out: Tensor) -> Label:
+    """Elementwise operations align axes from the right; operands must agree."""
+    axes = {label.axis + out.dim() - t.dim() for t, label in told if label.axis is not None}
+    first = told[0][1]
+    if len(axes) > 1:
+        return Label(None, first.feeder, "its operands have their channels on different axes")
+    return replace(first, axis=axes.pop())
+
+
+def _moved(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, axis: int, out: Tensor) -> Label | None:
+    """Where a permutation, view or reduction puts the axis; None if the operation is none of these."""
+    rank = x.dim()
+    if name == "t":
+        return Label(rank - 1 - axis, "")
+    if name == "transpose":
+        a, b = args[1] % rank, args[2] % rank
+        return Label({a: b, b: a}.get(axis, axis), "")
+    if name == "permute":
+        return Label([d % rank for d in args[1]].index(axis), "")
+    if name in _VIEWS:
+        return _viewed(x, axis, out)
+    if name in ("squeeze", "unbind", "select") or name in _REDUCTIONS:
+        return _reduced(name, args, kwargs, x, axis, out)
+    if name in ("unsqueeze", "stack"):
+        at = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % out.dim()
+        return Label(axis + (at <= axis), "")
+    if name == "expand":
+        return Label(axis + out.dim() - rank, "")
+    return None
+
+
+def _viewed(x: Tensor, axis: int, out: Tensor) -> Label:
+    """A view keeps the axis if one of equal length has as many elements behind it."""
+    behind = math.prod(x.shape[axis + 1 :])
+    for j in (min(axis, out.dim() - 1), *range(out.dim() - 1, -1, -1)) if out.dim() else ():
+        if out.shape[j] == x.shape[axis] and math.prod(out.shape[j + 1 :]) == behind:
+            return Label(j, "")
+    return Label(None, "", "a view merged or split the channel axis")
+
+
+def _reduced(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, axis: int, out: Tensor
+) -> Label | None:
+    """Reductions over axes, and the operations that remove one."""
+    if out.dim() == x.dim():
+        return Label(axis, "") if out.shape[axis] == x.shape[axis] else Label(None, "", f"{name} reduced the channels")
+    dims = args[1] if len(args) > 1 else kwargs.get("dim", 0 if name == "unbind" else None)
+    if name == "squeeze" and dims is None:
+        dims = [d for d, size in enumerate(x.shape) if size == 1]
+    if dims is None or x.dim() == 0:
+        return Label(None, "", f"{name} reduced the channels")
+    gone = {d % x.dim() for d in (dims if isinstance(dims, list | tuple) else [dims])}
+    if axis in gone:
+        return Label(None, "", f"{name} reduced the channels")
+    return Label(axis - sum(d < axis for d in gone), "")

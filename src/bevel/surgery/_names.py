@@ -1,0 +1,78 @@
+"""Activation functions as torch spells them: every function and method object, and the one name it goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+
+UNITS = (
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "prelu",
+    "rrelu",
+    "elu",
+    "celu",
+    "selu",
+    "gelu",
+    "quick_gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "hardswish",
+)
+"""What a network's layers are separated by: swapped unless ``what`` says otherwise."""
+
+GATES = (
+    "sigmoid",
+    "tanh",
+    "hardsigmoid",
+    "hardtanh",
+    "logsigmoid",
+    "softsign",
+    "softmax",
+    "log_softmax",
+)
+"""Bounded functions, which scale, select or read out: listed by ``find``, left alone unless ``what`` names them."""
+
+Kind = Literal["module", "function", "method"]
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """One callable of torch: the function it computes, how it is called, and how a person writes it."""
+
+    name: str
+    kind: Kind
+    written: str
+
+
+def _spellings() -> dict[Callable[..., Any], Spelling]:
+    private: Any = torch._C
+    found: dict[Callable[..., Any], Spelling] = {}
+    for name in (*UNITS, *GATES):
+        for suffix in ("", "_"):
+            for holder, written in (
+                (F, "F"),
+                (torch, "torch"),
+                (torch.Tensor, "Tensor"),
+                (private._nn, "torch._C._nn"),
+            ):
+                function = getattr(holder, name + suffix, None)
+                if function is not None:
+                    kind: Kind = "method" if holder is torch.Tensor else "function"
+                    found.setdefault(function, Spelling(name, kind, f"{written}.{name}{suffix}"))
+    return found
+
+
+SPELLINGS = _spellings()
+
+
+def spelled(names: Iterable[str]) -> dict[Callable[..., Any], str]:
+    """The function objects that compute the named functions, each with the name."""
+    wanted = set(names)
+    return {function: s.name for function, s in SPELLINGS.items() if s.name in wanted}

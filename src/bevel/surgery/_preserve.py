@@ -1,0 +1,182 @@
+"""Makes the new activation of a site, one that keeps the old one's function where the new one can.
+
+Nothing here knows SAU or FReLU: the constructor's arguments that mean a slope are tried, and what comes out is compared
+with the old function. So an activation that a user registers is preserved like bevel's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bevel.errors import BevelError, InvalidValue
+from bevel.kinked import PiecewiseLinear
+from bevel.nn._base import Activation, LearnableModule
+from bevel.spec import Factory, accepted_arguments, create, parse
+from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, kinked_text, limits, same, slopes
+from bevel.terms import Coefficient
+
+_SENTINEL = 0.1236572265625
+"""A slope no one starts from, exact in float32: finds the parameter that a constructor's argument fills."""
+
+
+class CannotKeep(Exception):
+    """Why an activation cannot stand for another."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A new activation, the proven bound on its distance from the old one, and a remark."""
+
+    module: nn.Module
+    bound: float | None
+    remark: str = ""
+
+
+class Maker:
+    """Makes activations of one kind.
+
+    Args:
+        to: spec string, class or function, as ``bevel.create`` takes it.
+        preserve: whether to keep the old function.
+    """
+
+    def __init__(self, to: str | Factory, preserve: bool) -> None:
+        self.to = to
+        self.preserve = preserve
+        self.factory, self.given = parse(to) if isinstance(to, str) else (to, {})
+        probe = create(to)  # refuses what the constructor refuses, before anything is touched
+        self.name = to if isinstance(to, str) else getattr(to, "__name__", type(probe).__name__)
+        self.accepted = accepted_arguments(self.factory)
+        free = "num_parameters" in self.accepted and "num_parameters" not in self.given
+        #: whether it wants to know its channels: only then can an unknown axis be in its way
+        self.per_channel = free and next(probe.parameters(), None) is not None
+
+    def make(self, source: Source, channels: int | None, axis: int | None, rank: int) -> Made:
+        """An activation for one site, on the CPU.
+
+        Raises:
+            CannotKeep: if it is to preserve and cannot.
+        """
+        remark = ""
+        width: dict[str, Any] = {}
+        if self.per_channel:
+            second = axis == 1 or (axis == -1 and rank == 2)
+            if "dim" in self.accepted or second:
+                width = {"num_parameters": channels, "dim": axis}
+            else:
+                remark = f"one shared coefficient: {self.name} has its channels on axis 1, here they are on {axis}"
+        if not self.preserve:
+            return Made(self._build(width), None, remark)
+        if source.weight is not None:
+            return self._like_prelu(source.weight, width, remark)
+        guess, bound = self._guess(source)
+        return Made(self._build(width | guess), bound, remark)
+
+    def _build(self, arguments: dict[str, Any]) -> nn.Module:
+        chosen = {k: v for k, v in arguments.items() if k in self.accepted} | self.given
+        module = self.factory(**chosen)
+        if not isinstance(module, nn.Module):
+            raise InvalidValue(f"an activation factory returns a torch.nn.Module; got {type(module).__name__}.")
+        return module
+
+    def _guess(self, source: Source) -> tuple[dict[str, Any], float]:
+        """Constructor arguments that keep the function, and the bound."""
+        values = None if source.function is None else evaluate(source.function)
+        if values is None:
+            raise CannotKeep(f"{source.name} cannot be evaluated apart from the model")
+        for guess in self._guesses(values):
+            try:
+                module = self._build(guess).double().eval()
+            except BevelError:
+                continue
+            bound = deviation(module, values)
+            if bound is not None:
+                return guess, bound
+        given = ", ".join(f"{k}={v}" for k, v in self.given.items())
+        raise CannotKeep(f"{self.name} cannot equal {source.name}{f' with {given}' if given else ''}")
+
+    def _guesses(self, values: Tensor) -> Iterator[dict[str, Any]]:
+        lines = slopes(values)
+        text = kinked_text(values)
+        if lines is not None:
+            left, right = lines
+            for both in (
+                {"alpha": left},
+                {"positive": right, "negative": left},
+                {"negative_slope": left},
+                {"init": left},
+            ):
+                if both.keys() <= self.accepted.keys():
+                    yield both
+        if text is not None and "f" in self.accepted:
+            yield {"f": text}
+        levels = limits(values)
+        if levels is not None and {"min_val", "max_val"} <= self.accepted.keys():
+            yield {"min_val": levels[0], "max_val": levels[1]}
+        yield {}
+
+    def _like_prelu(self, weight: Tensor, width: dict[str, Any], remark: str) -> Made:
+        """Carry learnt slopes over, one by one."""
+        sentinel = Source("prelu", lambda x: torch.where(x > 0, x, _SENTINEL * x))
+        guess, _ = self._guess(sentinel)
+        if weight.numel() > 1 and width.get("num_parameters", 1) == 1:
+            raise CannotKeep(f"{weight.numel()} learnt slopes do not fit into one shared coefficient")
+        module = self._build(width | guess)
+        filled = [p for p in module.parameters() if bool((p == _SENTINEL).all())]
+        if len(filled) != 1:
+            raise CannotKeep(f"{self.name} has no parameter for the slopes that prelu learnt")
+        with torch.no_grad():
+            filled[0].copy_(weight.detach().to(filled[0].dtype).expand_as(filled[0]))
+        bound = proven(module) if isinstance(module, Activation) else ROUNDING
+        return Made(module, bound, remark)
+
+
+def deviation(module: nn.Module, values: Tensor) -> float | None:
+    """A bound on the distance of a float64 module from the function with these values; None if it is another one."""
+    if isinstance(module, Activation):
+        terms, _ = module.coefficients()
+        kinked = PiecewiseLinear(terms.left, terms.offset, terms.knots, terms.jumps, terms.steps)
+        with torch.no_grad():
+            if same(kinked(grid()), values):
+                return proven(module)
+    found = evaluate(module.forward)
+    return ROUNDING if found is not None and same(found, values) else None
+
+
+def proven(module: Activation) -> float:
+    """A bound on ``|f * phi_n − f|`` for the module's own coefficients, over all x and channels.
+
+    A smoothed kink is off by at most ``|jump|·w·gap``, gated or not, since ``v·survival(v) ≤ moment(v) ≤ gap``; a step
+    by half its height; the tails of SAU's forms add ``|c0|·w·gap`` and ``|c1|·w·(|knot|·gap + w·max v·moment(v))``.
+    """
+    terms, n = module.coefficients()
+    w = 1 / _least(n)
+    kernel = module.family.kernel
+    gap = kernel.gap if kernel.has_moment else 0.0
+    v = torch.linspace(0, min(kernel.reach, 60.0), 20001, dtype=torch.float64)
+    reach = float((v * kernel.moment(v)).max()) * 1.001 if kernel.has_moment else 0.0
+    total = 0.0
+    for knot, jump, step, c0, c1 in zip(terms.knots, terms.jumps, terms.steps, terms.c0, terms.c1, strict=True):
+        total += (_most(jump) + _most(c0)) * w * gap + _most(step) / 2
+        total += _most(c1) * w * (_most(knot) * gap + w * reach)
+    return total if math.isfinite(total) else math.inf
+
+
+def _most(c: Coefficient) -> float:
+    return float(c.detach().abs().max()) if isinstance(c, Tensor) else abs(c)
+
+
+def _least(c: Coefficient) -> float:
+    return float(c.detach().min()) if isinstance(c, Tensor) else c
+
+
+def placed(module: nn.Module, like_device: torch.device, like_dtype: torch.dtype, training: bool) -> nn.Module:
+    """Onto the site's device. bevel computes in float32 from float32 parameters, whatever the input, unless float64."""
+    keep = isinstance(module, LearnableModule) and like_dtype != torch.float64
+    return module.to(device=like_device, dtype=None if keep else like_dtype).train(training)

@@ -1,0 +1,175 @@
+"""Which modules are activations, judged by what they compute on a grid of numbers.
+
+A list of classes would miss transformers' ``NewGELUActivation``, timm's ``Swish`` and every user's own.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bevel import kinked
+from bevel.errors import BevelError
+from bevel.nn import ACTIVATIONS
+from bevel.nn._base import LearnableModule
+from bevel.surgery._names import UNITS
+
+Function = Callable[[Tensor], Tensor]
+
+ROUNDING = 1e-6
+"""Functions closer than this, times 1 + |x|, are one: float32's rounding of their coefficients, and no more."""
+
+FAR = 64.0
+"""The largest number of the grid; a power of two, so that a slope read off there is exact."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an activation computes.
+
+    Attributes:
+        name: ``relu``, ``gelu``, …; for a function torch does not know, the class's own name in lower case.
+        function: a float64 tensor in, one of the same shape out; None where it cannot be evaluated apart.
+        weight: the slopes for x < 0 of a PReLU, one or one per channel.
+        unit: whether a swap takes it unless told otherwise.
+    """
+
+    name: str
+    function: Function | None
+    weight: Tensor | None = None
+    unit: bool = True
+
+
+@functools.cache
+def grid() -> Tensor:
+    """Where functions are compared: dense around zero, sparse to ±FAR; 240 numbers, float64, shape (2, 3, 5, 8)."""
+    near = torch.linspace(-9, 9, 200, dtype=torch.float64, device="cpu")
+    far = torch.linspace(10, FAR, 20, dtype=torch.float64, device="cpu")
+    return torch.cat((near, far, -far)).reshape(2, 3, 5, 8)
+
+
+def evaluate(function: Function) -> Tensor | None:
+    """The function's values on the grid; None if it is not an elementwise function of real numbers."""
+    try:
+        # It may stand inside anything: the fake tensors of a trace, autocast, a default device.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.autocast("cpu", enabled=False):
+            x = grid().clone()
+            y = function(x)
+            if not isinstance(y, Tensor) or y.shape != x.shape or y.dtype != x.dtype:
+                return None
+            moved = function(grid().flatten().flip(0).reshape(5, 2, 8, 3)).flatten().flip(0).reshape(x.shape)
+    except Exception:  # another's code, on an input it was not written for
+        return None
+    return y if bool(torch.isfinite(y).all()) and torch.equal(moved, y) else None
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two evaluations on the grid are one function to rounding."""
+    return bool(((a - b).abs() <= ROUNDING * (1 + grid().abs())).all())
+
+
+@functools.cache
+def _known() -> dict[str, Tensor]:
+    functions: dict[str, Function] = {
+        name: getattr(F, name)
+        for name in (*UNITS, "sigmoid", "tanh", "hardsigmoid", "hardtanh", "logsigmoid")
+        if hasattr(F, name) and name not in ("prelu", "rrelu", "leaky_relu")
+    }
+    functions["quick_gelu"] = lambda x: x * torch.sigmoid(1.702 * x)
+    values = {name: evaluate(f) for name, f in functions.items()}
+    values["gelu "] = evaluate(lambda x: F.gelu(x, approximate="tanh"))  # the blank keeps both forms under one name
+    return {name: y for name, y in values.items() if y is not None}
+
+
+def ends(y: Tensor) -> tuple[float, float]:
+    """The values at −FAR and FAR."""
+    x = grid()
+    return float(y[x == -FAR]), float(y[x == FAR])
+
+
+def limits(y: Tensor) -> tuple[float, float] | None:
+    """The levels of a function that is flat towards both sides, else None."""
+    low, high = ends(y)
+    x = grid().flatten()
+    outer = y.flatten()[x.abs() > FAR * 0.9]
+    return (low, high) if bool(((outer == low) | (outer == high)).all()) and low < high else None
+
+
+def slopes(y: Tensor) -> tuple[float, float] | None:
+    """(left, right) where the values on the grid are those of a line kinked at zero, else None."""
+    x = grid()
+    low, high = ends(y)
+    left, right = low / -FAR, high / FAR
+    return (left, right) if same(y, torch.where(x > 0, right * x, left * x)) else None
+
+
+def named(y: Tensor, otherwise: str) -> str | None:
+    """The name of the function with these values; None for straight lines, which are no activation."""
+    lines = slopes(y)
+    if lines is not None:
+        left, right = lines
+        if abs(left - right) < ROUNDING:
+            return None
+        return "relu" if (left, right) == (0, 1) else "leaky_relu" if right == 1 else otherwise
+    for name, values in _known().items():
+        if same(y, values):
+            return name.strip()
+    return otherwise
+
+
+def recognise(module: nn.Module) -> Source | None:
+    """What an activation module computes; None if it is none.
+
+    A module of bevel or an ``nn.PReLU`` is one by its class. Any other is one if it has no parameters, buffers or
+    random parts, and maps numbers one by one, and not by a straight line. Only a copy is ever run.
+    """
+    if isinstance(module, LearnableModule):
+        return Source(_catalog_name(module), None)
+    if isinstance(module, nn.PReLU):
+        return Source("prelu", None, module.weight)
+    if isinstance(module, nn.RReLU):  # random slopes: in evaluation it would pass for a Leaky ReLU
+        return Source("rrelu", None)
+    if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) or type(module) is nn.Module:
+        return None
+    if next(module.parameters(), None) is not None or next(module.buffers(), None) is not None:
+        return None
+    leaves = [m for m in module.modules() if m is not module and not list(m.children())]
+    if any(recognise(leaf) is None for leaf in leaves):  # a Dropout inside does nothing in evaluation
+        return None
+    try:
+        double = copy.deepcopy(module).eval()
+    except Exception:
+        return None
+    y = evaluate(double.forward)
+    name = None if y is None else named(y, type(module).__name__.lower())
+    return None if name is None else Source(name, double.forward, unit=name in UNITS)
+
+
+def _catalog_name(module: nn.Module) -> str:
+    for name, entry in ACTIVATIONS.items():
+        if entry.factory is type(module):
+            return name
+    return type(module).__name__.lower()
+
+
+def kinked_text(y: Tensor) -> str | None:
+    """A kinked function of ``bevel.kinked`` with these values on the grid, as ``mollified`` takes it: ``"relu6"``."""
+    lines, levels = slopes(y), limits(y)
+    guesses = ["relu", "relu6", "absolute", "hard_sigmoid"]
+    if levels is not None:
+        guesses.append(f"hardtanh({levels[0]!r},{levels[1]!r})")
+    if lines is not None:
+        guesses[1:1] = [f"leaky_relu({lines[0]!r})", f"frelu({lines[1]!r},{lines[0]!r})"]
+    for text in guesses:
+        try:
+            if same(kinked.named(text)(grid()), y):
+                return text
+        except BevelError:  # bounds that are no bounds
+            continue
+    return None

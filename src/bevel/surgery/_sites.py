@@ -1,0 +1,121 @@
+"""What a person sees of a model's activations: one :class:`Site` per call site, and the table of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+from bevel.surgery._names import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One activation call site.
+
+    Attributes:
+        name: qualified name; what hangs there after a swap has this name too.
+        kind: ``module``, ``function`` (``F.relu(x)``) or ``method`` (``x.relu()``).
+        function: what it computes: ``relu``, ``gelu``, …
+        written: the class or function as the model's author wrote it.
+        feeder: the layer whose output it takes, "" if unknown.
+        channels, axis: how many channels its input has, and on which axis (−1: the last); None if that is ambiguous.
+        ambiguous: why, if it is.
+        calls: how often it runs in one forward in the model's present mode.
+        shared: whether one object (or one line of code) serves other sites too.
+        mode: ``train`` or ``eval`` if it runs in that mode only, else "".
+        unit: whether a swap takes it unless ``what`` says otherwise: a unit between layers, not a gate.
+        old, new: the activation before and after a swap; ``new`` is "" if it was not swapped.
+        reason: why it was skipped; or, if it was swapped, what there is to know.
+        bound: a proven bound on ``|new(x) − old(x)|`` over all x; None if not swapped or not preserved.
+    """
+
+    name: str
+    kind: Kind
+    function: str
+    written: str
+    feeder: str
+    channels: int | None
+    axis: int | None
+    ambiguous: str
+    calls: int
+    shared: bool
+    mode: str
+    unit: bool
+    old: str = ""
+    new: str = ""
+    reason: str = ""
+    bound: float | None = None
+
+
+class Sites(Sequence[Site]):
+    """The activation call sites of a model, in the order in which they first run; prints as a table.
+
+    Attributes:
+        notes: what there is to know of the run that found them.
+    """
+
+    def __init__(self, sites: Sequence[Site], notes: Sequence[str] = ()) -> None:
+        self._sites = tuple(sites)
+        self.notes = tuple(notes)
+
+    @overload
+    def __getitem__(self, index: int) -> Site: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sites: ...
+
+    def __getitem__(self, index: int | slice) -> Site | Sites:
+        return Sites(self._sites[index], self.notes) if isinstance(index, slice) else self._sites[index]
+
+    def __len__(self) -> int:
+        return len(self._sites)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sites) and self._sites == other._sites
+
+    def __hash__(self) -> int:
+        return hash(self._sites)
+
+    def counts(self, *, units: bool = True) -> dict[str, int]:
+        """Sites by function; ``units=False`` counts the gates too."""
+        return dict(Counter(s.function for s in self if s.unit or not units))
+
+    @property
+    def swapped(self) -> Sites:
+        """The sites that carry a new activation."""
+        return Sites([s for s in self if s.new], self.notes)
+
+    @property
+    def skipped(self) -> Sites:
+        """The sites a swap left alone."""
+        return Sites([s for s in self if not s.new], self.notes)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} activation sites: {self.counts(units=False)}>"
+
+    def __str__(self) -> str:
+        rows: list[tuple[str, ...]] = [
+            ("site", "kind", "function", "after", "channels", "axis", "calls", "new", "note")
+        ]
+        rows += [
+            (
+                s.name,
+                s.kind,
+                s.function,
+                s.feeder or "?",
+                "?" if s.channels is None else str(s.channels),
+                "?" if s.axis is None else str(s.axis),
+                f"{s.calls}{' shared' if s.shared else ''}{f' ({s.mode} only)' if s.mode else ''}",
+                s.new,
+                s.reason or s.ambiguous,
+            )
+            for s in self
+        ]
+        if not any(s.new or s.reason for s in self):  # found, not swapped: those columns would be empty
+            rows = [(*row[:-2], row[-1]) for row in rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        total = ", ".join(f"{count} {name}" for name, count in self.counts(units=False).items()) or "none"
+        return "\n".join([*lines, f"{len(self)} sites: {total}", *self.notes])

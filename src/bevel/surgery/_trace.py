@@ -1,0 +1,286 @@
+"""One run of a model with everything watched: which activation calls happen, where, and on what."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import random
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from bevel.surgery._axes import CONSTANT, WEIGHT, Channels, Label
+from bevel.surgery._names import SPELLINGS, UNITS, Kind, Spelling
+from bevel.surgery._probe import Source
+
+_MODULE_FILE = torch.nn.modules.module.__file__
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One run of a module's forward: its name, a number no other run has, and its mode."""
+
+    name: str
+    run: int
+    training: bool
+
+
+@dataclass
+class Call:
+    """One activation call.
+
+    Attributes:
+        path: for a module the qualified name it hangs under, for a function "".
+        kind, function, written: as in :class:`bevel.surgery.Site`.
+        source: what it computes.
+        scopes: the forwards it was made in, outermost first.
+        position: the lines of code it came from, as code locations.
+        label, shape: of the input: where its channels are, and its lengths.
+        like: the input, for its device and dtype.
+        reused: whether it was in place and its input was read afterwards.
+    """
+
+    path: str
+    kind: Kind
+    written: str
+    source: Source
+    scopes: tuple[Scope, ...]
+    position: tuple[Any, ...]
+    label: Label
+    shape: tuple[int, ...]
+    device: torch.device
+    dtype: torch.dtype
+    reused: bool = False
+
+    @property
+    def channels(self) -> int | None:
+        return None if self.label.axis is None else self.shape[self.label.axis]
+
+    @property
+    def axis(self) -> int | None:
+        """−1 for the last axis, so that it holds with or without a batch or a sequence; else counted from the front."""
+        axis = self.label.axis
+        return -1 if axis == len(self.shape) - 1 else axis
+
+    @property
+    def width(self) -> tuple[int | None, int | None]:
+        return self.channels, self.axis
+
+
+@dataclass
+class Trace:
+    """The calls of one run, in order."""
+
+    training: bool
+    calls: list[Call] = field(default_factory=list)
+
+
+def double(model: nn.Module, sources: Mapping[str, Source], fake: FakeTensorMode | None) -> nn.Module:
+    """A copy to run: of fake tensors, or a real one. Each activation hangs in one place only, so a call tells which."""
+    with FakeCopyMode(fake) if fake else contextlib.nullcontext(), fake or contextlib.nullcontext():
+        tensors = (*model.parameters(), *model.buffers()) if fake else ()
+        twin = copy.deepcopy(model, {id(t): _fake(t, fake) for t in tensors})
+        for path in sources:
+            parent, _, name = path.rpartition(".")
+            owner = twin.get_submodule(parent)
+            owner._modules[name] = copy.deepcopy(owner._modules[name])
+    for module in twin.modules():  # hooks before a forward may make its weights; those after it only look on
+        module._forward_hooks.clear()
+        module._backward_hooks.clear()
+        module._backward_pre_hooks.clear()
+    return twin
+
+
+def run(
+    twin: nn.Module,
+    example: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    sources: Mapping[str, Source],
+    weights: Mapping[str, Tensor],
+    fake: FakeTensorMode | None,
+) -> Trace:
+    """Run a copy once and record its activation calls.
+
+    Args:
+        twin: from :func:`double`.
+        example, kwargs: what the model takes.
+        sources: activation modules by qualified name.
+        weights: the original's parameters by qualified name.
+        fake: the mode of the fake tensors, None for a real run.
+    """
+    trace = Trace(twin.training)
+    watch = _Watch(twin, trace, sources, weights)
+    with _untouched(), fake or contextlib.nullcontext():
+        inputs = tree_map(lambda t: _fake(t, fake), (example, dict(kwargs))) if fake else (example, dict(kwargs))
+        with watch.channels, watch, torch.no_grad(), watch.hooked():
+            output = twin(*inputs[0], **inputs[1])
+        for leaf in tree_leaves(output):
+            if isinstance(leaf, Tensor):
+                watch.channels.used(leaf)
+    return trace
+
+
+def _fake(leaf: Any, mode: FakeTensorMode | None) -> Any:
+    return mode.from_tensor(leaf) if mode and isinstance(leaf, Tensor) and not isinstance(leaf, FakeTensor) else leaf
+
+
+@contextlib.contextmanager
+def _untouched() -> Iterator[None]:
+    """Random states stay as they are; no warning of the model's own; no fused path that hides the activations."""
+    state = random.getstate()
+    numpy: Any = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy else None
+    fast = torch.backends.mha.get_fastpath_enabled()
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # a failed run is told of once, by us
+    silent, log.disabled = log.disabled, True
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        log.disabled = silent
+        random.setstate(state)
+        if numpy:
+            numpy.random.set_state(numpy_state)
+
+
+class _Watch(TorchFunctionMode):
+    """Sees every torch function the model calls, and by hooks on the copy, in which module."""
+
+    def __init__(
+        self, twin: nn.Module, trace: Trace, sources: Mapping[str, Source], weights: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.twin = twin
+        self.trace = trace
+        self.sources = sources
+        self.stack: list[Scope] = []
+        self.inside = 0  # how many activation modules are running
+        self.runs = 0
+        self.channels = Channels(lambda: self.stack[-1].name if self.stack else "")
+        self.originals = {id(p): weights[n] for n, p in twin.named_parameters(remove_duplicate=False) if n in weights}
+        for parameter in twin.parameters():
+            self.channels.set(parameter, WEIGHT)
+        for buffer in twin.buffers():
+            self.channels.set(buffer, CONSTANT)
+
+    @contextlib.contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Hooks on every module of the copy; outside them nothing is global."""
+        handles = []
+        for name, module in self.twin.named_modules():
+            source = self.sources.get(name)
+            handles.append(
+                module.register_forward_pre_hook(
+                    lambda m, args, kwargs, n=name, s=source: self.enter(m, n, s, args, kwargs),
+                    prepend=True,
+                    with_kwargs=True,
+                )
+            )
+            handles.append(
+                module.register_forward_hook(
+                    lambda m, args, kwargs, out, s=source: self.leave(s, out), with_kwargs=True, always_call=True
+                )
+            )
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def enter(self, module: nn.Module, name: str, source: Source | None, args: Any, kwargs: Any) -> Any:
+        if source is None:
+            self.runs += 1
+            self.stack.append(Scope(name, self.runs, module.training))
+            return None
+        self.inside += 1
+        x = next((t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)), None)
+        if self.inside > 1 or x is None:
+            return None
+        call = self.record(x, name, "module", type(module).__name__, source)
+        if call is None:
+            return None
+        safe = x.clone()  # what it does in place must not reach x: only then is a later use of x to be seen
+        self.pending = (call, x, safe)
+        return tuple(safe if t is x else t for t in args), {k: safe if t is x else t for k, t in kwargs.items()}
+
+    def leave(self, source: Source | None, output: Any) -> None:
+        if source is None:
+            self.stack.pop()
+            return
+        self.inside -= 1
+        if self.inside == 0 and self.pending is not None:
+            call, x, safe = self.pending
+            self.pending = None
+            self.check_in_place(call, x, safe, output)
+
+    pending: tuple[Call, Tensor, Tensor] | None = None
+
+    def check_in_place(self, call: Call, x: Tensor, safe: Tensor, output: Any) -> None:
+        if isinstance(output, Tensor) and output is safe:
+            self.channels.on_next_use(x, lambda: setattr(call, "reused", True))
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        spelling = None if self.inside else SPELLINGS.get(func)
+        x = args[0] if args else kwargs.get("input")
+        if spelling is None or not isinstance(x, Tensor) or not x.is_floating_point():
+            result = func(*args, **kwargs)
+            if func is F.instance_norm:  # made of views that forget the axis
+                self.channels.set(result, Label(1, self.stack[-1].name))
+            return result
+        call = self.record(x, "", spelling.kind, spelling.written, self.source(spelling, func, args, kwargs))
+        safe = x.clone()
+        rest = args[1:]
+        result = func(safe, *rest, **{k: v for k, v in kwargs.items() if k != "input"})
+        if call is not None:
+            self.check_in_place(call, x, safe, result)
+        return result
+
+    def source(self, spelling: Spelling, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Source:
+        rest, named = args[1:], {k: v for k, v in kwargs.items() if k != "input"}
+        tensors = [t for t in (*rest, *named.values()) if isinstance(t, Tensor)]
+        unit = spelling.name in UNITS
+        if tensors:
+            return Source(spelling.name, None, self.originals.get(id(tensors[0])), unit=unit)
+        return Source(spelling.name, lambda x: func(x, *rest, **named), unit=unit)
+
+    def record(self, x: Tensor, path: str, kind: Kind, written: str, source: Source) -> Call | None:
+        if not self.stack:
+            return None
+        call = Call(
+            path, kind, written, source, tuple(self.stack), _position(kind), self.channels.label(x), tuple(x.shape),
+            x.device, x.dtype,
+        )  # fmt: skip
+        self.trace.calls.append(call)
+        return call
+
+
+def _position(kind: Kind) -> tuple[Any, ...]:
+    """The code locations between the call and the module's forward it is made in; for a module, past its own."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and kind == "module" and frame.f_code.co_filename != _MODULE_FILE:
+        frame = frame.f_back
+    while frame.f_back is not None and kind == "module" and frame.f_code.co_filename == _MODULE_FILE:
+        frame = frame.f_back
+    found = []
+    while frame is not None and frame.f_code.co_filename != _MODULE_FILE:
+        found.append((frame.f_code.co_filename, frame.f_code.co_firstlineno, frame.f_lasti))
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""``bevel bench``: what activations cost, measured side by side in one run."""

@@ -1,0 +1,115 @@
+"""``docs/performance.md``: benchmark rows as a page, with each target beside what was measured, and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from bevel_lab.bench.rows import Row, find
+from bevel_lab.bench.targets import MB4, MB33, TARGETS, Target
+
+_SIZES = {MB4: "4 MB", MB33: "33 MB"}
+
+
+def write(rows: Sequence[Row], page: Path, notes: str = "") -> None:
+    """Write the page and, beside it, ``img/performance.png``. ``notes`` is put under the targets, as written."""
+    picture = page.parent / "img" / "performance.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    _plot(rows, picture)
+    page.write_text("\n".join(_lines(rows, notes)) + "\n")
+
+
+def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:
+    yield "# Performance on a CPU"
+    yield ""
+    yield "Written by `bevel bench --page` from `performance.csv`; ratios are of medians of one interleaved run."
+    yield ""
+    yield from sorted({f"- {r.cpu}; {r.versions}; commit {r.commit}" for r in rows})
+    yield ""
+    yield "![forward and backward, as a multiple of torch's ReLU](img/performance.png)"
+    yield ""
+    yield "## Targets"
+    yield ""
+    yield "Forward and backward with all parameter gradients, and float32, unless it says otherwise."
+    yield ""
+    yield "| case | against | at most | measured | |"
+    yield "|---|---|---:|---|---|"
+    for target in TARGETS:
+        yield _target_line(target, rows)
+    if notes:
+        yield ""
+        yield notes.strip()
+    for title, wanted in _SECTIONS:
+        yield ""
+        yield f"## {title}"
+        yield ""
+        yield from _table([r for r in rows if wanted(r)])
+
+
+def _where(row: Row) -> str:
+    if row.section in ("memory", "import"):
+        return ""
+    size = "" if row.section == "step" else _SIZES.get(row.elements, f"{row.elements:,} elements") + ", "
+    return f"{size}{row.threads} thread{'s' if row.threads > 1 else ''}"
+
+
+def _target_line(target: Target, rows: Sequence[Row]) -> str:
+    found = target.measured(rows)
+    dtype = f" {target.dtype}" if target.dtype not in ("float32", "") else ""
+    layout = f" {target.layout}" if target.layout not in ("nchw", "kernels", "") else ""
+    case = f"{target.case}{dtype}{layout}" + {"bytes": ": bytes saved", "step": ": ResNet-18 step"}.get(target.what, "")
+    other = target.other + (f" {target.other_dtype}" if target.dtype != target.other_dtype else "")
+    text = "; ".join(f"{ratio:.2f}{f' ({_where(row)})' if _where(row) else ''}" for row, ratio in found)
+    holds = all(ratio <= target.limit for _, ratio in found)
+    verdict = "not measured" if not found else "holds" if holds else "**falls short**"
+    return f"| {case} | {other} | {target.limit:.2f} | {text} | {verdict} |"
+
+
+_SECTIONS: tuple[tuple[str, Callable[[Row], bool]], ...] = (
+    ("Time, float32, contiguous", lambda r: r.section == "speed" and (r.dtype, r.layout) == ("float32", "nchw")),
+    ("Other layouts", lambda r: r.section == "speed" and r.layout in ("channels_last", "btc")),
+    ("Other dtypes", lambda r: r.section == "speed" and r.dtype != "float32"),
+    ("Every kernel, one kink", lambda r: r.layout == "kernels"),
+    ("A training step of ResNet-18 on 32×32 images", lambda r: r.section == "step"),
+)
+
+
+def _table(rows: Sequence[Row]) -> Iterator[str]:
+    """One table a group: a line a case, the three times in milliseconds with quartiles of the whole."""
+    groups = dict.fromkeys((r.elements, r.dtype, r.layout, r.threads) for r in rows)
+    for elements, dtype, layout, threads in groups:
+        own = find(rows, elements=elements, dtype=dtype, layout=layout, threads=threads)
+        yield f"**{_where(own[0])}, {dtype}, {layout}**, {own[0].repeats} rounds"
+        yield ""
+        yield "| case | forward ms | backward ms | both ms (quartiles) | × copy | × relu | × gelu |"
+        yield "|---|---:|---:|---:|---:|---:|---:|"
+        for case in dict.fromkeys(r.case for r in own):
+            by = {r.what: r for r in find(own, case=case)}
+            both = by.get("both") or by["step"]
+            forward, backward = (f"{by[w].median * 1e3:.3f}" if w in by else "" for w in ("forward", "backward"))
+            quartiles = f"{both.median * 1e3:.3f} ({both.low * 1e3:.3f}–{both.high * 1e3:.3f})"
+            ratios = " | ".join(f"{v:.2f}" if v else "" for v in (both.to_copy, both.to_relu, both.to_gelu))
+            yield f"| {case} | {forward} | {backward} | {quartiles} | {ratios} |"
+        yield ""
+
+
+def _plot(rows: Sequence[Row], path: Path) -> None:
+    """Forward and backward at 33 MB (or the largest measured), one thread, as multiples of ReLU, log scale."""
+    from matplotlib.figure import Figure
+
+    speed = find(rows, section="speed", what="both", dtype="float32", layout="nchw", threads=1)
+    sizes = {r.elements for r in speed}
+    chosen = sorted(find(speed, elements=MB33 if MB33 in sizes else max(sizes)), key=lambda r: -r.to_relu)
+    figure = Figure(figsize=(7.6, 0.29 * len(chosen) + 0.9), layout="constrained")
+    axes = figure.add_subplot()
+    ours = [r.case.split(":")[0].split("(")[0] in ("sau", "frelu", "smooth_frelu") for r in chosen]
+    colors = ["#097ca9" if own else "#b9bec6" for own in ours]
+    axes.barh([r.case for r in chosen], [r.to_relu for r in chosen], color=colors, height=0.62)
+    axes.set_xscale("log")
+    axes.set_xlim(0.5, 2 * max(r.to_relu for r in chosen))
+    for i, row in enumerate(chosen):
+        axes.annotate(f"{row.to_relu:.2f}", (row.to_relu, i), xytext=(4, 0), textcoords="offset points", va="center")
+    axes.set_xlabel("forward + backward, multiples of torch's ReLU in the same run (bevel's own in blue)")
+    axes.axvline(1, color="#40454c", lw=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150, metadata={"Software": None})

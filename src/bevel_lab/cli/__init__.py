@@ -1,0 +1,92 @@
+"""The ``bevel`` command.
+
+Each command is a module with ``parser()`` and ``run(arguments) -> exit code``; what it needs is imported when it runs,
+so that ``bevel --help`` answers at once. Exit codes: 0 done; 1 done, and something was found wrong (a law that is
+broken, a trial that failed); 2 the input cannot be used, said in one line on standard error; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "list": ("listing", "what there is: activations, kernels, data sets, models"),
+    "show": ("show", "one activation: formula, bound, derivative, a plot"),
+    "check": ("check", "run the laws on an activation or a kernel"),
+    "compare": ("compare", "train activations against one another and judge the difference"),
+    "inspect": ("inspect", "every activation of a model, and what a swap would make of it"),
+    "bench": ("bench", "time the activations on this machine"),
+    "report": ("report", "write the report of a folder that compare filled"),
+}
+"""Command → (module in this package, one line)."""
+
+_HELP = """usage: bevel COMMAND ...
+
+Smooth and learnable activation functions, and a lab that compares them.
+
+commands:
+{commands}
+
+examples:
+  bevel list activations
+  bevel show sau:n=5
+  bevel compare --activations relu sau smooth_frelu --seeds 10 --out runs/first
+
+`bevel COMMAND --help` tells more."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without σ and ⠿ shows question marks, not a traceback
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader, such as head, has had enough; keep Python from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _refuse(f"{where}{error.strerror or error}")
+    except Exception as error:
+        from bevel.errors import BevelError
+
+        if not isinstance(error, BevelError):
+            raise
+        return _refuse(str(error))
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        rows = "\n".join(f"  {name:9}{line}" for name, (_, line) in COMMANDS.items())
+        print(_HELP.format(commands=rows))
+        return 0
+    name, *rest = arguments
+    if name == "--version":
+        from bevel_lab.provenance import versions
+
+        print(", ".join(f"{package} {version}" for package, version in versions().items()))
+        return 0
+    if name not in COMMANDS:
+        from bevel.errors import UnknownName, did_you_mean
+
+        raise UnknownName(f"unknown command {name!r}; {did_you_mean(name, COMMANDS)} `bevel --help` lists them.")
+    command = importlib.import_module(f"bevel_lab.cli.{COMMANDS[name][0]}")
+    code: int = command.run(command.parser().read(rest))
+    return code
+
+
+def _refuse(message: str) -> int:
+    print("bevel: " + " ".join(message.split()), file=sys.stderr)
+    return 2

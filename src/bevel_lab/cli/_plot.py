@@ -1,0 +1,52 @@
+"""A curve in characters: braille cells of 2×4 dots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # bit of the dot at [column][row], as Unicode numbers them
+
+
+def plot(x: Sequence[float], y: Sequence[float], title: str, width: int = 30, height: int = 10) -> list[str]:
+    """Lines of text: the title, ``height`` rows of ``width`` cells with the range of y at their left, the range of x.
+
+    Args:
+        x: increasing; y: as many numbers, all finite.
+    """
+    low, high = min(y), max(y)
+    if high - low < 1e-9:
+        low, high = low - 1, high + 1
+    cells = [[0] * width for _ in range(height)]
+    across, down = 2 * width - 1, 4 * height - 1
+
+    def put(column: int, row: int) -> None:
+        cells[row // 4][column // 2] |= _DOTS[column % 2][row % 4]
+
+    before: int | None = None
+    for column in range(2 * width):
+        at = x[0] + (x[-1] - x[0]) * column / across
+        row = round((high - _between(x, y, at)) / (high - low) * down)
+        # fill the way from the last dot, or a steep curve would fall to pieces
+        for r in range(min(row, row if before is None else before), max(row, row if before is None else before) + 1):
+            put(column, r)
+        before = row
+    label = max(len(f"{v:.3g}") for v in (low, high))
+    lines = [f"{'':{label}} {title}"]
+    for i, line in enumerate(cells):
+        side = f"{high:.3g}" if i == 0 else f"{low:.3g}" if i == height - 1 else ""
+        lines.append(f"{side:>{label}} " + "".join(chr(0x2800 + dots) for dots in line))
+    left, right = f"{x[0]:.3g}", f"{x[-1]:.3g}"
+    return [*lines, f"{'':{label}} {left}{right:>{width - len(left)}}"]
+
+
+def beside(left: Sequence[str], right: Sequence[str], gap: int = 4) -> list[str]:
+    """Two blocks of as many lines next to each other."""
+    width = max(map(len, left)) + gap
+    return [f"{a:{width}}{b}" for a, b in zip(left, right, strict=True)]
+
+
+def _between(x: Sequence[float], y: Sequence[float], at: float) -> float:
+    """Linear interpolation at a point of an even grid."""
+    place = (at - x[0]) / (x[-1] - x[0]) * (len(x) - 1)
+    i = min(int(place), len(x) - 2)
+    return y[i] + (y[i + 1] - y[i]) * (place - i)

@@ -1,0 +1,36 @@
+"""``bevel check``: the laws, run on an activation or a kernel."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from bevel_lab.cli._parser import Parser
+
+
+def parser() -> Parser:
+    made = Parser(
+        "check",
+        "Run the laws on an activation (a spec string) or on a kernel (its name): bound, limits, gradients, dtypes, "
+        "copies, memory for the one; unit mass, evenness and closed forms against quadrature for the other. "
+        "Exit code 1 if a law is broken.",
+        "bevel check sau:n=5\nbevel check mollified:f=relu6,kernel=epanechnikov,n=2\nbevel check biweight",
+    )
+    made.add_argument("spec", metavar="SPEC", help="spec string of an activation, or name of a kernel")
+    return made
+
+
+def run(arguments: Namespace) -> int:
+    import bevel
+    from bevel import testing
+
+    spec = arguments.spec
+    kernel = spec in bevel.KERNELS and spec.partition(":")[0] not in bevel.ACTIVATIONS
+    try:
+        laws = testing.check_kernel(bevel.KERNELS[spec]) if kernel else testing.check_activation(bevel.create(spec))
+    except (AssertionError, RuntimeError) as error:  # the latter is torch's, from a derivative that does not exist
+        print(f"{spec}: {' '.join(str(error).split())}")
+        return 1
+    for law in laws:
+        print(f"  holds  {law}")
+    print(f"{spec}: {len(laws)} laws hold.")
+    return 0

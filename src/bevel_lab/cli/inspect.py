@@ -1,0 +1,29 @@
+"""``bevel inspect``: every activation of a model, and what a swap would make of it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from bevel_lab.cli._parser import Parser
+
+
+def parser() -> Parser:
+    made = Parser(
+        "inspect",
+        "List every activation call of a model: where it is, what feeds it, its channels and their axis.",
+        "bevel inspect timm:resnet50 --to sau\nbevel inspect net.py:make --shape 8x16",
+    )
+    made.add_argument("model", metavar="MODEL", help="torchvision:NAME, timm:NAME or FILE.py:callable")
+    made.add_argument("--to", metavar="SPEC", help="the activation to swap in; shows what each site would become")
+    made.add_argument("--what", nargs="+", metavar="FUNCTION", help="which functions (default: all but gates)")
+    made.add_argument("--shape", metavar="NxCxHxW", help="shape of the input (default: the model's own)")
+    made.add_argument("--from-scratch", action="store_true", help="do not keep the old function (preserve=False)")
+    return made
+
+
+def run(arguments: Namespace) -> int:
+    from bevel_lab.inspect import inspect
+
+    sites = inspect(arguments.model, arguments.to, arguments.shape, not arguments.from_scratch, arguments.what)
+    print(sites)
+    return 0

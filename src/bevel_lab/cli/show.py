@@ -1,0 +1,137 @@
+"""``bevel show``: one activation, in words, numbers and a picture."""
+
+from __future__ import annotations
+
+import textwrap
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bevel_lab.cli._parser import Parser
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+REACH, POINTS = 4.0, 801
+
+
+def parser() -> Parser:
+    made = Parser(
+        "show",
+        "Show an activation: formula, distance to the kinked function it smooths, derivative, a plot.",
+        "bevel show sau:n=5,alpha=0.25\nbevel show mollified:f=relu6,kernel=biweight,n=2 --png relu6.png",
+    )
+    made.add_argument("spec", metavar="SPEC", help="spec string")
+    made.add_argument("--png", type=Path, metavar="FILE", help="draw the plot into a file")
+    return made
+
+
+def run(arguments: Namespace) -> int:
+    import bevel
+    from bevel_lab.cli._plot import beside, plot
+    from bevel_lab.sites import learnt
+
+    spec = arguments.spec
+    module = bevel.create(spec)
+    entry = bevel.ACTIVATIONS[spec.strip().partition(":")[0]]
+    x, value, slope = _curves(module)
+    numbers = ", ".join(f"{name} = {values[0]:g}" for name, values in learnt(module).items())
+    print(f"{spec}: {entry.summary}")
+    _say("formula", entry.formula)
+    _say("in full", bevel.canonical(spec))
+    _say("learnt", numbers or "nothing")
+    _say("bound", bound(module))
+    _say("slope", _slopes(module, slope))
+    for i, citation in enumerate(entry.citations):
+        _say("" if i else "source", citation)
+    print()
+    print(f"{'x':>10}" + "".join(f"{v:>9g}" for v in range(-3, 4)))
+    for name, curve in (("value", value), ("slope", slope)):
+        at = [int((v + REACH) / (2 * REACH) * (POINTS - 1)) for v in range(-3, 4)]
+        print(f"{name:>10}" + "".join(f"{float(curve[i]):>9.4f}" for i in at))
+    print()
+    left, right = (plot(x.tolist(), y.tolist(), name) for name, y in (("value", value), ("slope", slope)))
+    print("\n".join(beside(left, right)))
+    if arguments.png is not None:
+        _draw(spec, x, value, slope, arguments.png)
+        print(f"\nplot: {arguments.png}")
+    return 0
+
+
+def _say(name: str, text: str) -> None:
+    print(textwrap.fill(text, 100, initial_indent=f"{name:10}", subsequent_indent=" " * 10))
+
+
+def _curves(module: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    import torch
+
+    x = torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64, requires_grad=True)
+    value = module.double()(x[:, None])[:, 0]
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    return x.detach(), value.detach(), slope
+
+
+def _slopes(module: nn.Module, slope: Tensor) -> str:
+    import torch
+
+    far = torch.tensor([[-1e6], [1e6]], dtype=torch.float64, requires_grad=True)
+    (ends,) = torch.autograd.grad(module(far).sum(), far)
+    left, right = (float(e) for e in ends.flatten())
+    low, high = float(slope.min()), float(slope.max())
+    return f"{left:.4g} far left, {right:.4g} far right; from {low:.4g} to {high:.4g} on [-{REACH:g}, {REACH:g}]"
+
+
+def bound(module: nn.Module) -> str:
+    """How far the activation is from the kinked function it smooths, in words."""
+    import bevel
+    from bevel.kernel import SHARP
+
+    if not isinstance(module, bevel.nn.Activation):
+        return "none is known: it is not one of bevel's smoothings of a kinked function"
+    kernel = module.family.kernel
+    if kernel is SHARP:
+        return "0: it is a kinked function itself"
+    terms, n = module.coefficients()
+    first = terms.with_flat([_first(c) for c in terms.flat()])
+    width = 1 / _first(n)
+    f = bevel.PiecewiseLinear(first.left, first.offset, first.knots, first.jumps, first.steps)
+    measured = _distance(module, f, width)
+    if first.gate or any(first.c1):
+        return f"at most {measured:.4g} from its kinked function (measured)"
+    # the tail term is largest at its knot, where it is the kernel's gap
+    proven = bevel.mollify(f, kernel, 1 / width).max_error + sum(abs(c) for c in first.c0) * width * kernel.gap
+    return f"at most {proven:.4g} from its kinked function (proven; {measured:.4g} measured)"
+
+
+def _first(c: Any) -> float:
+    return float(c.detach().flatten()[0]) if hasattr(c, "detach") else float(c)
+
+
+def _distance(module: nn.Module, f: Any, width: float) -> float:
+    import torch
+
+    around = torch.linspace(-12, 12, 4801, dtype=torch.float64) * width
+    x = torch.cat([around + knot for knot in f.knots] or [around])
+    with torch.no_grad():
+        return float((module(x[:, None])[:, 0] - f(x)).abs().max())
+
+
+def _draw(spec: str, x: Tensor, value: Tensor, slope: Tensor, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from bevel_lab.errors import LabError
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.axhline(0, color="0.8", linewidth=0.8)
+    axes.axvline(0, color="0.8", linewidth=0.8)
+    axes.plot(x.numpy(), value.numpy(), label="value")
+    axes.plot(x.numpy(), slope.numpy(), linestyle="--", label="slope")
+    axes.set(title=spec, xlabel="x")
+    axes.legend(frameon=False)
+    try:
+        figure.savefig(path, dpi=150, format="png")
+    except OSError as error:
+        raise LabError(f"cannot write {path} ({error.strerror}); choose another --png.") from error

@@ -1,0 +1,91 @@
+"""Run by test_distributed: trains the zoo on two gloo processes, writes what it found as JSON.
+
+Usage: distributed_worker.py FOLDER
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from bevel.training import Alternating, parameter_groups
+
+sys.path.insert(0, str(Path(__file__).parent))
+from zoo import inputs, zoo
+
+STEPS = 5  # ends inside the activations phase, so that a phase that was not saved would show
+RANKS = 2
+
+
+def optimizer_for(model: nn.Module) -> Alternating:
+    weights, slopes = parameter_groups(model, lr=0.05, weight_decay=1e-2, activation_lr=0.02)
+    return Alternating(
+        torch.optim.SGD([weights], momentum=0.9),
+        torch.optim.AdamW([slopes], eps=1e-3),  # eps: a gradient of 1e-9 must not decide a direction by its rounding
+        weights_steps=2,
+        activation_steps=1,
+    )
+
+
+def train(model: nn.Module, optimizer: Alternating, rank: int | None) -> None:
+    for step in range(STEPS):
+        x = inputs(8, 4, seed=step)
+        x = x if rank is None else x.chunk(RANKS)[rank]
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+
+def largest_difference(got: dict[str, Tensor], want: dict[str, Tensor]) -> float:
+    assert got.keys() == want.keys()
+    return max(float((got[k] - want[k]).abs().max()) for k in want)
+
+
+def run(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
+    single = zoo()
+    train(single, optimizer_for(single), None)
+    want = single.state_dict()
+
+    wrapped = DistributedDataParallel(zoo())
+    train(wrapped, optimizer_for(wrapped), rank)
+    found: dict[str, object] = {"ddp": largest_difference(wrapped.module.state_dict(), want)}
+
+    sharded = zoo()
+    for activation in sharded.activations.values():
+        if any(True for _ in activation.parameters()):
+            fully_shard(activation)
+    fully_shard(sharded)
+    optimizer = optimizer_for(sharded)
+    train(sharded, optimizer, rank)
+    whole = StateDictOptions(full_state_dict=True, cpu_offload=False)
+    found["fsdp2"] = largest_difference(get_model_state_dict(sharded, options=whole), want)
+
+    saved = get_optimizer_state_dict(sharded, optimizer)
+    fresh = optimizer_for(sharded)
+    set_optimizer_state_dict(sharded, fresh, saved)
+    again = fresh.state_dict()
+    old = optimizer.state_dict()
+    found["same_keys"] = list(again["state"]) == list(old["state"])
+    found["phase"] = [fresh.phase, optimizer.phase]
+    found["count"] = [g.get("alternating_count") for g in again["param_groups"]]
+    if rank == 0:
+        Path(folder, "found.json").write_text(json.dumps(found))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    mp.spawn(run, args=(sys.argv[1],), nprocs=RANKS)

@@ -1,0 +1,22 @@
+"""Two gloo processes: DDP and FSDP2 train the zoo under Alternating as one process does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_ddp_and_fsdp2_equal_one_process_and_keep_the_phase(tmp_path: Path) -> None:
+    worker = Path(__file__).with_name("distributed_worker.py")
+    done = subprocess.run([sys.executable, str(worker), str(tmp_path)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["ddp"] < 1e-5
+    assert found["fsdp2"] < 1e-5
+    assert found["same_keys"], "an optimizer checkpoint lost a parameter's state"
+    assert found["phase"] == ["activations", "activations"]
+    assert found["count"] == [5, None]

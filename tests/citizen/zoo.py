@@ -1,0 +1,47 @@
+"""One model that carries every activation bevel owns: what is asked of each is asked of all at the price of one."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+import bevel
+
+OWNED = [name for name in bevel.ACTIVATIONS if bevel.ACTIVATIONS[name].owned]
+SMOOTH = [name for name in OWNED if name != "frelu"]
+CHANNELS = 4
+
+
+class Zoo(nn.Module):
+    """A linear layer and an activation for each name, in a chain with skips: (N, 4) in and out."""
+
+    def __init__(self, names: list[str] = OWNED) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(CHANNELS, CHANNELS) for _ in names)
+        self.activations = nn.ModuleDict({name: bevel.create(name, CHANNELS) for name in names})
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, activation in zip(self.layers, self.activations.values(), strict=True):
+            x = x + 0.3 * activation(layer(x))
+        return x
+
+
+def zoo(names: list[str] = OWNED) -> Zoo:
+    """The same weights every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Zoo(names)
+
+
+def perturbed(name: str) -> nn.Module:
+    """An activation with per-channel parameters that are all different: nothing broadcasts by luck."""
+    module = copy.deepcopy(bevel.create(name, CHANNELS))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.linspace(0.0, 0.2, CHANNELS))
+    return module
+
+
+def inputs(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers, spread over flat ends and knots."""
+    return 2 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))

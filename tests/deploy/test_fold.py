@@ -1,0 +1,234 @@
+"""``fold``: exact to rounding where it can, a reason where it cannot."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+import bevel
+from bevel.deploy import Folded, fold
+
+
+def _set(parameter: nn.Parameter, values: list[float]) -> None:
+    with torch.no_grad():
+        parameter.copy_(torch.tensor(values))
+
+
+def _frelu(channels: int = 6, dim: int = 1, negative: tuple[float, float] = (-0.2, 0.3)) -> bevel.FReLU:
+    module = bevel.FReLU(channels, dim=dim)
+    _set(module.positive, torch.linspace(0.5, 2.0, channels).tolist())
+    _set(module.negative, torch.linspace(*negative, channels).tolist())
+    return module
+
+
+def _norm(layer: nn.Module) -> nn.Module:
+    """Non-trivial statistics, weight and bias: identity norms would hide a factor."""
+    generator = torch.Generator().manual_seed(1)
+    for t in (*layer.parameters(), *(b for b in layer.buffers() if b.is_floating_point())):
+        t.data.copy_(0.5 + torch.rand(t.shape, generator=generator))
+    return layer
+
+
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
+    "conv1d": (lambda: nn.Conv1d(3, 6, 3), (2, 3, 9), 1),
+    "conv2d": (lambda: nn.Conv2d(3, 6, 3, bias=False), (2, 3, 7, 7), 1),
+    "conv2d of groups": (lambda: nn.Conv2d(4, 6, 3, groups=2), (2, 4, 7, 7), 1),
+    "conv2d without a batch": (lambda: nn.Conv2d(3, 6, 3), (3, 7, 7), 0),
+    "conv3d": (lambda: nn.Conv3d(2, 6, 2), (1, 2, 4, 4, 4), 1),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 6, 3), (2, 3, 5, 5), 1),
+    "transposed of groups": (lambda: nn.ConvTranspose2d(4, 6, 3, groups=2), (2, 4, 5, 5), 1),
+    "linear": (lambda: nn.Linear(5, 6), (4, 5), 1),
+    "linear on tokens": (lambda: nn.Linear(5, 6), (2, 3, 5), 2),
+    "batch norm 1d": (lambda: _norm(nn.BatchNorm1d(6)), (4, 6), 1),
+    "batch norm 2d": (lambda: _norm(nn.BatchNorm2d(6)), (4, 6, 3, 3), 1),
+    "group norm": (lambda: _norm(nn.GroupNorm(2, 6)), (4, 6, 3, 3), 1),
+    "layer norm": (lambda: _norm(nn.LayerNorm(6)), (4, 6), 1),
+    "rms norm": (lambda: _norm(nn.RMSNorm(6)), (4, 6), -1),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_positive_slope_goes_into_every_kind_of_layer(name: str) -> None:
+    torch.manual_seed(0)
+    make, shape, dim = LAYERS[name]
+    same_negative = dim not in (1, -1)  # elsewhere than along axis 1 no PReLU can hold different ones
+    activation = _frelu(dim=dim)
+    if same_negative:
+        _set(activation.negative, (0.25 * activation.positive).tolist())
+    model = nn.Sequential(make(), activation).double().eval()
+    x = torch.randn(shape, dtype=torch.float64)
+    want = model(x)
+    result = fold(model, x)
+    (row,) = result.rows
+    assert (row.into, row.reason) == ("0", "")
+    assert row.new == ("LeakyReLU" if same_negative else "PReLU")
+    assert type(result.model[1]).__name__ == row.new
+    torch.testing.assert_close(result.model(x), want, rtol=1e-13, atol=1e-13)
+    assert model[1] is activation, "the given model was changed"
+    assert not torch.equal(result.model[0].weight, model[0].weight)
+
+
+@pytest.mark.parametrize(("negative", "kind"), [(0.0, "ReLU"), (0.1, "LeakyReLU")])
+def test_equal_negative_slopes_leave_the_plainer_activation(negative: float, kind: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), bevel.FReLU(3, positive=2.0, negative=negative))
+    x = torch.randn(8, 4)
+    result = fold(model, x)
+    assert result.rows[0].new == kind
+    torch.testing.assert_close(result.model(x), model(x), rtol=1e-6, atol=1e-6)
+
+
+def test_a_sharpness_goes_into_the_layer() -> None:
+    torch.manual_seed(0)
+    for channels in (1, 6):
+        soft = bevel.SmoothFReLU(channels, positive=-1.5, negative=0.2, kernel="logistic", n=7.0)
+        model = nn.Sequential(nn.Conv2d(3, 6, 3), soft).double()
+        x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+        result = fold(model, x)
+        assert (result.rows[0].new, result.rows[0].into) == ("SmoothFReLU", "0")
+        assert result.model[1].family.n == 1
+        assert "log_n" not in dict(result.model[1].named_parameters())
+        torch.testing.assert_close(result.model(x), model(x), rtol=1e-13, atol=1e-13)
+
+
+def test_inplace_and_modes() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), bevel.FReLU(3, positive=2.0))
+    model[0].eval()
+    result = fold(model, torch.randn(8, 4), inplace=True)
+    assert result.model is model
+    assert isinstance(model[2], nn.LeakyReLU)  # evaluation mode: dropout hands its input on
+    assert [m.training for m in model] == [False, True, True]
+
+
+class _Net(nn.Module):
+    """A layer, an activation, and how the forward uses them."""
+
+    def __init__(self, forward: Callable[["_Net", Tensor], Tensor], positive: float = 2.0) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.activation = bevel.FReLU(4, positive=positive, dim=-1)
+        self._run = forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._run(self, x)
+
+
+REFUSED: dict[str, tuple[Callable[[_Net, Tensor], Tensor], str]] = {
+    "residual": (lambda m, x: m.activation(h := m.layer(x)) + h, "its output is also used by aten.add.Tensor"),
+    "before": (lambda m, x: (h := m.layer(x)).sum() + m.activation(h), "its output is also used by aten.sum"),
+    "view": (lambda m, x: m.activation(m.layer(x).view(-1, 2, 4)), "fed by aten.view|also used by aten.view"),
+    "returned": (lambda m, x: (m.activation(h := m.layer(x)), h), "its output is also returned by the model"),
+    "item": (lambda m, x: m.activation(h := m.layer(x)) * h.max().item(), "also used by aten.max"),
+    "twice": (lambda m, x: m.activation(m.activation(m.layer(x))), "it runs 2 times"),
+    "layer twice": (lambda m, x: m.activation(m.layer(m.layer(x))), "the Linear before it runs 2 times"),
+    "never": (lambda m, x: m.layer(x), "the example does not run it"),
+    "sum": (lambda m, x: m.activation(m.layer(x) + 1), "it is fed by aten.add.Tensor"),
+    "input": (lambda m, x: m.activation(x), "it is fed by the model's input"),
+    "weight": (lambda m, x: m.activation(m.layer(x)) @ m.layer.weight, "its weight is also used by aten"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_fold_stays_with_a_reason(case: str) -> None:
+    forward, reason = REFUSED[case]
+    model = _Net(forward)
+    result = fold(model, torch.randn(8, 4))
+    (row,) = result.rows
+    assert row.new is None
+    assert any(r in row.reason for r in reason.split("|")), row.reason
+    assert isinstance(result.model.activation, bevel.FReLU)
+    assert torch.equal(result.model.layer.weight, model.layer.weight)
+    assert result.change == 0
+
+
+def _reason(model: nn.Module, x: Tensor) -> str:
+    (row,) = fold(model, x).rows
+    assert row.new is None
+    return row.reason
+
+
+def test_more_reasons() -> None:
+    x = torch.randn(2, 4)
+    linear = nn.Linear(4, 4)
+    bad = bevel.FReLU(4)
+    _set(bad.positive, [1.0, 2.0, -0.5, 0.0])
+    assert "channel 2 has -0.5" in _reason(nn.Sequential(linear, bad), x)
+
+    hooked = nn.Sequential(nn.Linear(4, 4), bevel.FReLU(4, positive=2.0))
+    handle = hooked[0].register_forward_hook(lambda *_: None)
+    assert "a forward hook sits on it" in _reason(hooked, x)
+    handle.remove()
+    assert fold(hooked, x).rows[0].new == "LeakyReLU"
+
+    assert "parametrized" in _reason(
+        nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)), bevel.FReLU(positive=2.0)), x
+    )
+    assert "affine is off" in _reason(nn.Sequential(nn.BatchNorm1d(4, affine=False), bevel.FReLU(positive=2.0)), x)
+
+    tied = nn.Sequential(nn.Linear(4, 4), bevel.FReLU(positive=2.0), nn.Linear(4, 4))
+    tied[2].weight = tied[0].weight
+    assert "shares its weight" in _reason(tied, x)
+
+    class Mine(nn.Linear):
+        pass
+
+    assert "the Mine before it is a subclass" in _reason(nn.Sequential(Mine(4, 4), bevel.FReLU(positive=2.0)), x)
+    tokens = nn.Sequential(nn.Linear(4, 6), _frelu(dim=-1))
+    assert "a PReLU has its channels along axis 1" in _reason(tokens, torch.randn(2, 3, 4))
+    across = nn.Sequential(nn.Linear(4, 4), bevel.FReLU(3, positive=2.0, dim=1))
+    assert "along axis 1, the layer's channels along 2" in _reason(across, torch.randn(2, 3, 4))
+    assert "bevel.harden may replace it" in _reason(nn.Sequential(linear, bevel.SAU(4)), x)
+
+
+def test_two_activations_on_one_layer() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+            self.a, self.b = bevel.FReLU(4, positive=2.0), bevel.FReLU(4, positive=3.0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.layer(x)
+            return self.a(h) + self.b(h)
+
+    reasons = [row.reason for row in fold(Two(), torch.randn(2, 4)).rows]
+    assert all("also feeds a FReLU" in r for r in reasons), reasons
+
+
+def test_a_positive_slope_of_one_needs_no_layer() -> None:
+    model = _Net(REFUSED["residual"][0], positive=1.0)
+    (row,) = fold(model, torch.randn(8, 4)).rows
+    assert (row.new, row.into) == ("LeakyReLU", "")
+
+
+def test_misuse_is_refused() -> None:
+    with pytest.raises(bevel.InvalidValue, match="give it an example"):
+        fold(nn.Linear(2, 2))
+
+    class Random(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.rand_like(x)
+
+    with pytest.raises(bevel.BevelError, match=r"folding must keep the output; it changed by"):
+        fold(Random(), torch.ones(3))
+
+
+def test_a_wrapped_model_is_refused() -> None:
+    class Wrapped(torch.nn.parallel.DistributedDataParallel):
+        def __init__(self, module: nn.Module) -> None:  # without the processes it needs
+            nn.Module.__init__(self)
+            self.module = module
+
+    with pytest.raises(bevel.InvalidValue, match=r"this model is wrapped \(Wrapped\)\. Use the model inside"):
+        fold(Wrapped(nn.Linear(2, 2)), torch.ones(1, 2))
+
+
+def test_the_table_reads() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), bevel.FReLU(3, positive=2.0), nn.Linear(3, 3), bevel.SAU(3))
+    result = fold(model, torch.randn(8, 4))
+    assert isinstance(result, Folded)
+    lines = str(result).splitlines()
+    assert lines[0].split() == ["activation", "was", "is", "into", "reason"]
+    assert lines[1].split() == ["1", "FReLU", "LeakyReLU", "0", "-"]
+    assert lines[2].startswith("3           SAU    SAU        -     SAU has no factor")

@@ -1,0 +1,237 @@
+"""The command line: what it prints, and one line with exit code 2 for everything it cannot use."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bevel
+from bevel_lab.cli import COMMANDS, _plot, compare, main
+from bevel_lab.cli.show import bound
+from bevel_lab.ledger import LEDGER, Ledger
+from bevel_lab.trial import Trial
+
+COMPARE = ["compare", "--activations", "relu,gelu"]
+
+
+def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main(argv)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["cmpare"], ["unknown command 'cmpare'", "did you mean 'compare'"]),
+        (["list", "activation"], ["unknown shelf 'activation'", "'activations'"]),
+        (["list", "models", "more"], ["'more' is too much"]),
+        (["show"], ["missing: SPEC", "--help"]),
+        (["show", "rleu"], ["unknown activation 'rleu'", "'relu'"]),
+        (["show", "sau:m=3"], ["'sau' takes no argument 'm'"]),
+        (["show", "sau:n=-3"], ["finite and > 0", "-3"]),
+        (["show", "sau:n"], ["key=value"]),
+        (["show", "relu", "--pgn", "x"], ["unknown flag '--pgn'", "'--png'"]),
+        (["show", "relu", "--png"], ["--png needs a value"]),
+        (["show", "relu", "--png", "/nonexistent/x.png"], ["cannot write /nonexistent/x.png", "choose another --png"]),
+        (["check", "gausian"], ["unknown activation 'gausian'"]),
+        (["compare"], ["--activations SPEC"]),
+        (["compare", "--activations"], ["--activations needs at least one value"]),
+        (["compare", "--activations", "relu", "--epoch", "3"], ["unknown flag '--epoch'", "'--epochs'"]),
+        ([*COMPARE, "--epochs", "many"], ["--epochs takes a whole number; got 'many'"]),
+        ([*COMPARE, "--epochs", "1.5"], ["--epochs takes a whole number"]),
+        ([*COMPARE, "--epochs", "0"], ["epochs is a whole number at least 1; got 0"]),
+        ([*COMPARE, "--lr", "fast"], ["--lr takes a number; got 'fast'"]),
+        ([*COMPARE, "--lr", "nan"], ["lr is a finite number above 0"]),
+        ([*COMPARE, "--seeds", "0"], ["seeds is a whole number, at least 1"]),
+        ([*COMPARE, "--workers", "0"], ["workers is a whole number, at least 1"]),
+        ([*COMPARE, "--model", "resnet"], ["unknown model 'resnet'", "'resnet20'"]),
+        ([*COMPARE, "--dataset", "minst"], ["unknown data set 'minst'", "'mnist'"]),
+        ([*COMPARE, "--reference", "reul"], ["unknown activation 'reul'", "'relu'"]),
+        ([*COMPARE, "--device", "gpu"], ["device is 'cpu', 'cuda'"]),
+        ([*COMPARE, "--dataset", "mnist", "--data-root", "/nonexistent"], ["/nonexistent/MNIST/raw", "--download"]),
+        (["compare", "--activations", "gelu,gelu:approximate=none"], ["are the same activation"]),
+        (["compare", "--activations", "prelu:num_parameters=3"], ["cannot serve a site of 16 channels"]),
+        (["compare", "nothere.toml"], ["there is no file nothere.toml"]),
+        ([*COMPARE, "--out", "/dev/null/x"], ["cannot write to /dev/null/x", "another --out"]),
+        (["report"], ["missing: DIR"]),
+        (["report", "/nonexistent"], ["/nonexistent holds no experiment"]),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]
+) -> None:
+    code, _, err = _run(capsys, *argv)
+    assert code == 2
+    assert err.startswith("bevel: ")
+    assert err.count("\n") == 1
+    for part in words:
+        assert part in err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("activations = relu", "is not TOML"),
+        ("activatons = ['relu']", "unknown key 'activatons'; did you mean 'activations'"),
+        ("activations = 'relu'", "activations is a list of texts; got 'relu'"),
+        ("activations = [1]", "activations is a list of texts"),
+        ("seeds = '3'", "seeds is a whole number; got '3'"),
+        ("seeds = true", "seeds is a whole number; got True"),
+        ("out = 3", "out is text; got 3"),
+        ("activations = ['relu']\nepochs = '3'", "epochs is a whole number at least 1; got '3'"),
+        ("activations = ['relu']\nmodel = 3", "model is text; got 3"),
+        ("seed = 3", "unknown key 'seed'; did you mean 'seeds'"),
+    ],
+)
+def test_a_wrong_file_is_one_line_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, words: str
+) -> None:
+    path = tmp_path / "experiment.toml"
+    path.write_text(text)
+    code, _, err = _run(capsys, "compare", str(path))
+    assert (code, err.count("\n")) == (2, 1)
+    assert words in err
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.toml"
+    path.write_text("activations = ['relu', 'gelu']\nepochs = 5\nlr = 1\naugment = false\nout = 'here'\n")
+    options = compare._options(compare.parser().read([str(path), "--epochs", "7", "--augment"]))
+    assert options["activations"] == ["relu", "gelu"]
+    assert (options["epochs"], options["lr"], options["augment"], options["out"]) == (7, 1, True, "here")
+    assert (options["seeds"], options["reference"], options["download"]) == (10, "relu", False)
+    assert "batch_size" not in options
+
+
+def test_every_setting_of_a_trial_is_a_flag() -> None:
+    fields = {f.name for f in dataclasses.fields(Trial)} - {"activation", "seed", "task"}
+    assert set(compare.RECIPE) == fields
+    text = compare.parser().format_help()
+    for name in [*fields, *compare.OTHERS]:
+        assert "--" + name.replace("_", "-") in text
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (["relu,gelu"], ["relu", "gelu"]),
+        (["relu", "gelu,sau"], ["relu", "gelu", "sau"]),
+        (["sau:n=5,alpha=0.2,relu"], ["sau:n=5,alpha=0.2", "relu"]),
+        (["mollified:f=frelu(1,0.1),n=2,swish:beta=2"], ["mollified:f=frelu(1,0.1),n=2", "swish:beta=2"]),
+        (["relu,", " gelu"], ["relu", "gelu"]),
+    ],
+)
+def test_specs_are_told_apart_at_commas(texts: list[str], found: list[str]) -> None:
+    assert compare.specs(texts) == found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert f"bevel {command} " in out.partition("examples:")[2]
+
+
+def test_the_first_help_lists_the_commands_without_loading_torch() -> None:
+    code = "import sys; from bevel_lab.cli import main; main([]); print({'torch', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = _run(capsys, "list")
+    assert code == 0
+    names = {line.split()[0] for line in out.splitlines() if line.startswith("  ")}
+    assert names >= {*bevel.ACTIVATIONS, *bevel.KERNELS, "digits", "mnist", "fashion_mnist", "cnn", "resnet20"}
+    assert _run(capsys, "list", "kernels")[1].splitlines()[0] == "kernels"
+
+
+def test_show_tells_bound_slope_and_draws(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    png = tmp_path / "sau.png"
+    code, out, _ = _run(capsys, "show", "sau:n=5", "--png", str(png))
+    assert code == 0
+    assert "at most 0.07979 from its kinked function (proven; 0.07979 measured)" in out
+    assert "0.15 far left, 1 far right" in out
+    assert "arXiv:2109.13210" in out
+    assert "  -0.4500  -0.3000  -0.1500   0.0798   1.0000   2.0000   3.0000" in out
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert len(out.splitlines()) < 40
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("frelu", "0: it is a kinked function itself"),
+        ("gelu", "none is known"),
+        ("smelu:beta=2", "at most 0.5 "),
+        ("sau:n=5,form=centred", "(measured)"),
+        ("mollified:f=relu6,kernel=box,n=2", "at most 0.25 from its kinked function (proven; 0.125 measured)"),
+    ],
+)
+def test_the_bound_in_words(spec: str, words: str) -> None:
+    assert words in bound(bevel.create(spec))
+
+
+def test_check_runs_the_laws(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = _run(capsys, "check", "sau:n=5")
+    assert code == 0
+    assert "gradcheck" in out
+    assert "laws hold." in out
+    assert "unit mass" in _run(capsys, "check", "box")[1]
+
+    def broken(module: object) -> list[str]:
+        raise AssertionError("law broken: unit mass:\n error 1")
+
+    monkeypatch.setattr("bevel.testing.check_activation", broken)
+    assert _run(capsys, "check", "relu")[:2] == (1, "relu: law broken: unit mass: error 1\n")
+
+
+def test_the_plot_draws_the_curve() -> None:
+    x = [i / 100 for i in range(101)]
+    lines = _plot.plot(x, x, "line", width=5, height=5)
+    assert (lines[0], lines[-1]) == ("  line", "  0   1")
+    assert [line[:2] for line in lines[1:-1]] == ["1 ", "  ", "  ", "  ", "0 "]
+    bits = {(0, 0): 1, (0, 1): 2, (0, 2): 4, (0, 3): 64, (1, 0): 8, (1, 1): 16, (1, 2): 32, (1, 3): 128}
+    dots = [
+        (2 * column + dx, 4 * row + dy)
+        for row, line in enumerate(lines[1:-1])
+        for column, cell in enumerate(line[2:])
+        for (dx, dy), bit in bits.items()
+        if (ord(cell) - 0x2800) & bit
+    ]
+    assert {x for x, _ in dots} == set(range(10))
+    assert all(abs((19 - y) - 19 / 9 * x) < 2.7 for x, y in dots), "within a step of the diagonal"
+    assert {(0, 19), (9, 0)} <= set(dots)
+    flat = _plot.plot(x, [2.0] * 101, "", width=4, height=3)
+    assert flat[1].startswith("3 ")
+    assert flat[3].startswith("1 ")
+
+
+def test_report_works_on_what_is_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from small import RECIPE
+
+    from bevel_lab.experiment import Experiment
+    from bevel_lab.train import run
+
+    found = Experiment.resolve(["gelu"], "relu", 3, RECIPE | {"epochs": 1})
+    with Ledger(tmp_path) as book:
+        found.settle(tmp_path)
+        for trial, label in found.trials()[:4]:
+            book.append(run(trial, label=label))
+    ledger = tmp_path / LEDGER
+    ledger.write_bytes(ledger.read_bytes() + b'{"torn')
+    code, out, err = _run(capsys, "report", str(tmp_path), "--title", "Two <seeds>")
+    assert code == 0
+    assert "2 of 6 trials have no result yet" in err
+    assert "unfinished" in err
+    assert out.endswith(f"report: {tmp_path / 'report.html'}\n")
+    assert "gelu" in out
+    page = (tmp_path / "report.html").read_text()
+    assert "Two &lt;seeds&gt;" in page
+    assert {"table.md", "table.tex", "results.csv"} <= {p.name for p in tmp_path.iterdir()}

@@ -1,0 +1,221 @@
+"""Data sets as values: their parts, their augmentation, and what happens when files are missing or damaged."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bevel.errors import InvalidValue
+from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.datasets._idx import IdxSet, parse
+from bevel_lab.errors import LabError
+from bevel_lab.images import LabelledImages, Part, augment, normaliser, stratified
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_digits_are_all_of_scikit_learns_digits_in_two_parts() -> None:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    data = DATASETS["digits"].load(Source())
+    assert data.train.images.shape == (1437, 1, 8, 8)
+    assert data.test.images.shape == (360, 1, 8, 8)
+    ours = torch.cat([data.train.images, data.test.images]).flatten(1).double() * 16 / 255
+    both = np.column_stack([ours.round().numpy(), torch.cat([data.train.labels, data.test.labels]).numpy()])
+    theirs = np.column_stack([pixels, labels])
+    assert sorted(map(tuple, both.tolist())) == sorted(map(tuple, theirs.tolist()))
+    share = torch.bincount(data.test.labels) / torch.bincount(torch.from_numpy(labels))
+    assert ((share - 0.2).abs() < 0.005).all()
+
+
+def test_digits_test_part_never_changes() -> None:
+    a, b = DATASETS["digits"].load(Source()), DATASETS["digits"].load(Source())
+    assert torch.equal(a.test.images, b.test.images)
+    assert a.test.labels[:12].tolist() == [1, 8, 1, 5, 9, 6, 5, 0, 7, 8, 2, 3]
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=60), st.data())
+def test_stratified_draws_every_class_in_its_share(labels: list[int], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, len(labels) - 1))
+    tensor = torch.tensor(labels)
+    drawn, rest = stratified(tensor, count, _generator())
+    assert len(drawn) == count
+    assert torch.cat([drawn, rest]).sort().values.tolist() == list(range(len(labels)))
+    for c in set(labels):
+        exact = labels.count(c) * count / len(labels)
+        assert abs(int((tensor[drawn] == c).sum()) - exact) < 1
+
+
+def test_stratified_depends_on_the_generator_and_refuses_empty_parts() -> None:
+    labels = torch.arange(100) % 10
+    assert torch.equal(stratified(labels, 20, _generator(1))[0], stratified(labels, 20, _generator(1))[0])
+    assert not torch.equal(stratified(labels, 20, _generator(1))[0], stratified(labels, 20, _generator(2))[0])
+    for count in (0, 100):
+        with pytest.raises(InvalidValue, match=r"has 1 … 99 of them"):
+            stratified(labels, count, _generator())
+
+
+def _shifted(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
+    """The slow twin: pixel by pixel, zeros from outside."""
+    _, height, width = image.shape
+    out = torch.zeros_like(image)
+    for i in range(max(0, -down), min(height, height - down)):
+        for j in range(max(0, -right), min(width, width - right)):
+            out[:, i, j] = image[:, i + down, j + right]
+    return out
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_augmentation_shifts_and_flips_each_image_by_itself(flips: bool) -> None:
+    images = torch.randint(1, 255, (1, 2, 16, 17), dtype=torch.uint8, generator=_generator()).expand(300, -1, -1, -1)
+    got = augment(images, flips, _generator(3))
+    moves = {(down, right): _shifted(images[0], down, right) for down in range(-2, 3) for right in range(-2, 3)}
+    seen = set()
+    for after in got:
+        found = [
+            (down, right, mirrored)
+            for mirrored in (False, True)
+            for (down, right), moved in moves.items()
+            if torch.equal(moved, after.flip(-1) if mirrored else after)
+        ]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert {(down, right) for down, right, _ in seen} == set(moves)
+    assert {m for _, _, m in seen} == ({False, True} if flips else {False})
+    assert torch.equal(got, augment(images, flips, _generator(3)))
+
+
+def test_images_are_normalised_by_the_training_part() -> None:
+    images = torch.randint(0, 255, (50, 3, 4, 5), dtype=torch.uint8, generator=_generator())
+    labels = torch.zeros(50, dtype=torch.int64)
+    test = Part(torch.zeros(2, 3, 4, 5, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    data = LabelledImages(Part(images, labels), test, classes=1, flips=False)
+    scaled = images.double() / 255
+    np.testing.assert_allclose(data.mean, scaled.mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(data.std, scaled.std((0, 2, 3), correction=0), rtol=1e-12)
+    flat = normaliser(data, "cpu")(images)
+    np.testing.assert_allclose(flat.mean((0, 2, 3)), np.zeros(3), atol=1e-5)
+    np.testing.assert_allclose(flat.std((0, 2, 3), correction=0), np.ones(3), rtol=1e-5)
+
+
+def test_bad_values_are_refused() -> None:
+    images, labels = torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1, 2])
+    with pytest.raises(InvalidValue, match=r"uint8, N×C×H×W"):
+        Part(images.float(), labels)
+    with pytest.raises(InvalidValue, match="one an image"):
+        Part(images, labels[:2])
+    with pytest.raises(InvalidValue, match=r"labels are 0 … 1; the training part has 0 … 2"):
+        LabelledImages(Part(images, labels), Part(images, labels), classes=2, flips=False)
+
+
+def _idx(shape: tuple[int, ...], length: int) -> bytes:
+    return bytes((0, 0, 8, len(shape))) + b"".join(n.to_bytes(4, "big") for n in shape) + bytes(range(length))
+
+
+def test_an_idx_file_is_decoded() -> None:
+    assert parse(_idx((2, 3), 6), 2, Path("x")).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is not an idx file"),
+        (b"\x1f\x8b\x08\x00" + bytes(30), "is not an idx file of 2-d bytes; unpack"),
+        (_idx((6,), 6), "is not an idx file of 2-d bytes"),
+        (_idx((2, 3), 5), "truncated or too long: its header says 18 bytes, it has 17"),
+        (_idx((2, 3), 7), "truncated or too long: its header says 18 bytes, it has 19"),
+    ],
+)
+def test_a_damaged_idx_file_is_named(data: bytes, words: str) -> None:
+    with pytest.raises(LabError, match=words) as caught:
+        parse(data, 2, Path("raw/images"))
+    assert "raw/images" in str(caught.value)
+
+
+def test_a_flipped_byte_is_found_by_checksum(tmp_path: Path) -> None:
+    files = {
+        f"{prefix}-{kind}-idx{len(shape)}-ubyte": _idx(shape, length)
+        for prefix in ("train", "t10k")
+        for kind, shape, length in (("images", (3, 2, 4), 24), ("labels", (3,), 3))
+    }
+    tiny = IdxSet("Tiny", False, {name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+    raw = tmp_path / "Tiny" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
+    data = tiny.load(Source(tmp_path))
+    assert data.train.images.flatten().tolist() == list(range(24))
+    assert data.test.labels.tolist() == [0, 1, 2]
+    for name, content in files.items():
+        (raw / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(LabError, match=rf"{name} is damaged: its checksum is not Tiny's"):
+            tiny.load(Source(tmp_path))
+        (raw / name).write_bytes(content)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"there is no folder .*MNIST/raw; pass --data-root .* or --download"):
+        DATASETS["mnist"].load(Source(tmp_path))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "train-images-idx3-ubyte").touch()
+    with pytest.raises(LabError, match=r"train-labels-idx1-ubyte does not exist; pass --data-root"):
+        DATASETS["fashion_mnist"].load(Source(tmp_path))
+
+
+def test_nothing_is_downloaded_unasked_and_failure_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def offline(root: str, download: bool) -> None:
+        asked.append((root, download))
+        raise RuntimeError("Error downloading train-images:\nTried mirror, got:\nno route to host\n")
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", offline)
+    with pytest.raises(LabError):
+        DATASETS["mnist"].load(Source(tmp_path))
+    assert not asked
+    with pytest.raises(LabError, match=r"could not download MNIST to .*no route to host.*when offline, copy"):
+        DATASETS["mnist"].load(Source(tmp_path, download=True))
+    assert asked == [(str(tmp_path), True)]
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+def test_the_real_files_are_read_as_torchvision_reads_them(real_data: Path, name: str, folder: str) -> None:
+    data = DATASETS[name].load(Source(real_data))
+    for part, train in ((data.train, True), (data.test, False)):
+        theirs = getattr(torchvision.datasets, folder)(str(real_data), train=train)
+        assert torch.equal(part.images[:, 0], theirs.data)
+        assert torch.equal(part.labels, theirs.targets)
+    assert data.flips == (name == "fashion_mnist")
+
+
+@pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_damage_to_a_real_file_is_found(real_data: Path, tmp_path: Path, file: str, damage: str) -> None:
+    root = tmp_path / "data"
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for path in (real_data / "MNIST" / "raw").iterdir():
+        (raw / path.name).symlink_to(path)
+    content = bytearray((raw / file).read_bytes())
+    (raw / file).unlink()
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 1
+    (raw / file).write_bytes(content)
+    with pytest.raises(LabError, match=rf"{file} is (truncated|damaged)"):
+        DATASETS["mnist"].load(Source(root))
+    shutil.rmtree(root)

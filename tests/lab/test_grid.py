@@ -1,0 +1,248 @@
+"""Many trials over processes that may be killed at any moment: nothing is lost, nothing is repeated wrongly."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from small import RECIPE, trial
+
+from bevel_lab import grid, ledger
+from bevel_lab.datasets import Source
+from bevel_lab.experiment import Experiment
+from bevel_lab.grid import Failure, Job, Setup
+from bevel_lab.ledger import LEDGER, Ledger
+from bevel_lab.progress import watching
+from bevel_lab.record import Record
+from bevel_lab.train import run
+from bevel_lab.trial import Trial
+
+ARMS = ["relu", "prelu"]
+SLOW: dict[str, Any] = RECIPE | {"epochs": 60, "train_limit": 500}
+"""Trials of a second or two, so that a kill finds them half done."""
+
+
+class Watch:
+    """Notes what happens; ``on_epoch`` may interfere."""
+
+    def __init__(self, on_epoch: Callable[[Trial, int], None] = lambda trial, done: None) -> None:
+        self.on_epoch = on_epoch
+        self.epochs: list[tuple[str, int]] = []
+        self.records: list[Record] = []
+        self.failures: list[Failure] = []
+        self.notes: list[str] = []
+
+    def epoch(self, trial: Trial, label: str, done: int) -> None:
+        self.epochs.append((trial.id, done))
+        self.on_epoch(trial, done)
+
+    def record(self, record: Record) -> None:
+        self.records.append(record)
+
+    def failure(self, failure: Failure) -> None:
+        self.failures.append(failure)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def _setup(out: Path) -> Setup:
+    return Setup(Source(), "cpu", out / "checkpoints", state_every=0)
+
+
+def _jobs(recipe: dict[str, Any], seeds: int) -> list[Job]:
+    return Experiment.resolve(ARMS, "relu", seeds, recipe).trials()
+
+
+def _undisturbed(jobs: list[Job]) -> dict[str, Any]:
+    return {one.id: run(one, label=label).result for one, label in jobs}
+
+
+def _results(out: Path) -> dict[str, Any]:
+    return {key: record.result for key, record in ledger.parse(out / LEDGER)[0].items()}
+
+
+# ---------------------------------------------------------------------------------------------------- worker processes
+
+
+def test_workers_give_what_one_process_gives_and_say_what_they_cannot_do(tmp_path: Path) -> None:
+    good, watch = _jobs(RECIPE, 2), Watch()
+    wrong: list[Job] = [(trial(dataset="mnist"), "no data"), (trial(task="none"), "no task")]
+    with Ledger(tmp_path) as book:
+        book.append(run(good[0][0]))
+        failures = grid.run([*good[:2], *wrong, *good[2:]], book, _setup(tmp_path), 2, watch)
+    assert _results(tmp_path) == _undisturbed(good)
+    assert {r.trial.id for r in watch.records} == {t.id for t, _ in good[1:]}, "what was done is not done again"
+    for one, _ in good[1:]:
+        assert [done for key, done in watch.epochs if key == one.id] == [1, 2, 3]
+    assert failures == watch.failures
+    reasons = {f.label: f.reason for f in failures}
+    assert "there is no folder data/MNIST/raw" in reasons["no data"]
+    assert "unknown task 'none'" in reasons["no task"]
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert not multiprocessing.active_children()
+
+
+def test_a_killed_worker_is_named_its_trial_goes_on_and_a_second_death_is_reported(tmp_path: Path) -> None:
+    once, twice = trial("prelu", epochs=12), trial(epochs=400)
+    killed: list[int] = []
+
+    def kill(one: Trial, done: int) -> None:
+        if one == twice or (done == 3 and not killed):
+            (worker,) = multiprocessing.active_children()
+            killed.append(worker.pid or 0)
+            os.kill(killed[-1], signal.SIGKILL)
+
+    watch = Watch(kill)
+    with Ledger(tmp_path) as book:
+        failures = grid.run([(once, "prelu"), (twice, "fatal")], book, _setup(tmp_path), 1, watch)
+    first, second = watch.notes
+    assert f"process {killed[0]}" in first
+    assert "prelu, seed 0, was killed by SIGKILL (out of memory?); the trial is tried once more" in first
+    assert "fatal, seed 0, was killed" in second
+    reached = [done for key, done in watch.epochs if key == once.id]
+    assert reached == list(range(1, 13)), "it went on from its checkpoint"
+    assert _results(tmp_path) == {once.id: run(once).result}
+    assert [f.trial for f in failures] == [twice]
+    assert f"process {killed[-1]}" in failures[0].reason
+    assert failures[0].reason.endswith("was killed by SIGKILL (out of memory?), for the second time")
+
+
+def test_leftovers_are_tidied(tmp_path: Path) -> None:
+    jobs, setup = _jobs(RECIPE, 1), _setup(tmp_path)
+    setup.states.mkdir()
+    done, half = setup.state(jobs[0][0]), setup.state(jobs[1][0])
+    for path in (done, half, half.with_name(f"{half.name}.99.part")):
+        path.touch()
+    with Ledger(tmp_path) as book:
+        book.append(run(jobs[0][0]))
+        grid.run(jobs[:1], book, setup, 1, Watch())
+    assert list(setup.states.iterdir()) == [half]
+
+
+# ----------------------------------------------------------------------------------------------------- the whole thing
+
+
+def test_a_worker_in_the_middle_of_an_epoch_dies_with_its_driver() -> None:
+    program = Path(__file__).with_name("stuck.py")
+    driver = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    worker = psutil.Process(int(driver.stdout.readline()))
+    assert driver.stdout.readline() == "stuck\n"
+    driver.kill()
+    driver.communicate()
+    assert not _alive([worker])
+
+
+def _compare(out: Path) -> subprocess.Popen[str]:
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in SLOW.items()]
+    command = [sys.executable, "-m", "bevel_lab", "compare", "--activations", *ARMS, "gelu", "--seeds", "1", *flags]
+    return subprocess.Popen(
+        [*command, "--workers", "2", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _lost(out: Path, driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Wait until there is something to lose, then for a moment that nobody chose; returns the driver's family."""
+    before = set(_checkpoints(out))
+    end = time.monotonic() + 120
+    while not set(_checkpoints(out)) - before and driver.poll() is None:
+        assert time.monotonic() < end, "no checkpoint in two minutes"
+        time.sleep(0.02)
+    time.sleep(random.Random(time.time_ns()).uniform(0, 1))
+    return psutil.Process(driver.pid).children(recursive=True) if driver.poll() is None else []
+
+
+def _checkpoints(out: Path) -> list[Path]:
+    return list((out / "checkpoints").glob("*.pt"))
+
+
+def _alive(family: list[psutil.Process]) -> list[psutil.Process]:
+    psutil.wait_procs(family, timeout=20)
+    return [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.slow
+def test_stopped_anywhere_and_started_again_ends_in_the_same_bits(tmp_path: Path) -> None:
+    """First by Ctrl-C, then by SIGKILL; no worker outlives its driver; the end is as if nothing had happened."""
+    driver = _compare(tmp_path)
+    family = _lost(tmp_path, driver)
+    os.killpg(driver.pid, signal.SIGINT)  # a terminal sends it to all of them
+    _, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert err.splitlines()[-1].endswith("of 3 trials are done; the same command goes on.")
+    assert "Traceback" not in err
+    assert not _alive(family)
+
+    driver = _compare(tmp_path)
+    family = _lost(tmp_path, driver)
+    driver.kill()
+    driver.communicate()
+    assert not _alive(family)
+
+    driver = _compare(tmp_path)
+    out, err = driver.communicate(timeout=240)
+    assert driver.returncode == 0, err
+    jobs = Experiment.resolve([*ARMS, "gelu"], "relu", 1, SLOW).trials()
+    assert _results(tmp_path) == _undisturbed(jobs)
+    assert not _checkpoints(tmp_path)
+    assert (tmp_path / "report.html").exists()
+    assert all(label in out for _, label in jobs)
+
+
+def test_a_folder_of_another_experiment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bevel_lab.cli import main
+
+    Experiment.resolve(ARMS, "relu", 2, SLOW).settle(tmp_path)
+    assert main(["compare", "--activations", *ARMS, "--epochs", "7", "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "holds another experiment (batch_size is 25 there and 32 here; epochs is 60 there and 7 here" in err
+
+
+# ------------------------------------------------------------------------------------------------------------ progress
+
+
+def test_plain_lines_count_trials_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = _jobs(RECIPE, 2)
+    records = [run(one, label=label) for one, label in jobs[:1]]
+    with watching(jobs, done=3) as watcher:
+        watcher.epoch(*jobs[0], 1)
+        time.sleep(1.1)
+        watcher.record(records[0])
+        watcher.failure(Failure(*jobs[1], "it broke", ""))
+        watcher.note("[a note]")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("[4/7] relu, seed 0: accuracy 0.")
+    assert lines[0].endswith("s left")
+    assert lines[1].startswith("[5/7] prelu, seed 0, FAILED: it broke")
+    assert lines[2] == "[a note]"
+
+
+def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    jobs = _jobs(RECIPE, 1)
+    record = run(jobs[0][0], label="relu")
+    with watching(jobs, done=0) as watcher:
+        watcher.epoch(jobs[0][0], "a [label]", 2)
+        watcher.progress.refresh()  # type: ignore[attr-defined]
+        watcher.record(record)
+        watcher.failure(Failure(*jobs[1], "it [broke]", ""))
+    err = capsys.readouterr().err
+    for part in ("0/2 trials", "2/2 trials", "a [label], seed 0", "2/3 epochs", "6/6 epochs", "FAILED: it [broke]"):
+        assert part in err

@@ -1,0 +1,217 @@
+"""The ledger survives what can happen to a file, and says so; a folder keeps to one experiment."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+from small import RECIPE, trial
+
+from bevel.errors import InvalidValue
+from bevel_lab import experiment, ledger
+from bevel_lab.errors import LabError
+from bevel_lab.experiment import Experiment
+from bevel_lab.ledger import LEDGER, TORN, Ledger
+from bevel_lab.record import Record
+from bevel_lab.train import run
+
+
+@pytest.fixture(scope="module")
+def three() -> list[Record]:
+    return [run(trial(epochs=1, seed=seed)) for seed in range(3)]
+
+
+def _filled(folder: Path, records: list[Record]) -> Path:
+    with Ledger(folder) as book:
+        for record in records:
+            book.append(record)
+    return folder / LEDGER
+
+
+def test_what_is_appended_is_there_when_opened_again(tmp_path: Path, three: list[Record]) -> None:
+    path = _filled(tmp_path / "deep" / "er", three)
+    assert path.read_bytes().count(b"\n") == 3
+    with Ledger(path.parent) as book:
+        assert list(book.records.values()) == three
+        assert book.repaired == ""
+
+
+def test_an_append_is_one_write_and_a_flush(
+    tmp_path: Path, three: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger(tmp_path) as book:
+        calls: list[str] = []
+        real = book._file
+
+        class Spy:
+            def write(self, data: bytes) -> int:
+                calls.append("write")
+                assert real.write(data) == len(data)
+                return len(data)
+
+            fileno, close = real.fileno, real.close
+
+        monkeypatch.setattr(book, "_file", Spy())
+        monkeypatch.setattr("bevel_lab.ledger.os.fsync", lambda handle: calls.append("fsync"))
+        book.append(three[0])
+        assert calls == ["write", "fsync"]
+
+
+def test_a_torn_last_line_is_set_aside_wherever_it_was_torn(tmp_path: Path, three: list[Record]) -> None:
+    whole = _filled(tmp_path, three).read_bytes()
+    end = whole.rindex(b"\n", 0, -1) + 1
+    for cut in (end + 1, end + 2, (end + len(whole)) // 2, len(whole) - 2, len(whole) - 1):
+        (tmp_path / LEDGER).write_bytes(whole[:cut])
+        (tmp_path / TORN).unlink(missing_ok=True)
+        with Ledger(tmp_path) as book:
+            assert "unfinished line" in book.repaired
+            assert list(book.records.values()) == three[:2]
+            book.append(three[2])
+        assert (tmp_path / LEDGER).read_bytes() == whole
+        assert (tmp_path / TORN).read_bytes() == whole[end:cut] + b"\n"
+        with Ledger(tmp_path) as book:
+            assert book.repaired == ""
+            assert list(book.records.values()) == three
+
+
+def test_reading_does_not_repair(tmp_path: Path, three: list[Record]) -> None:
+    path = _filled(tmp_path, three)
+    path.write_bytes(path.read_bytes()[:-7])
+    torn = path.read_bytes()
+    records, rest = ledger.parse(path)
+    assert len(records) == 2
+    assert rest
+    assert path.read_bytes() == torn
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda line: line[: len(line) // 2], "line 2, is damaged"),
+        (lambda line: b"", "line 2, is damaged"),
+        (lambda line: b"\xff" + line, "line 2, is damaged"),
+        (lambda line: line.replace(b'"seed":1', b'"seed":8'), "line 2, is damaged (its id is"),
+        (lambda line: line.replace(b'"format":1', b'"format":99'), "line 2, is damaged (its format is not 1"),
+        (lambda line: line.replace(b'"metric"', b'"metrix"'), "line 2, is damaged (a field is missing"),
+    ],
+)  # fmt: skip
+def test_a_damaged_line_is_named_and_nothing_is_written(
+    tmp_path: Path, three: list[Record], damage: object, words: str
+) -> None:
+    path = _filled(tmp_path, three)
+    lines = path.read_bytes().split(b"\n")
+    lines[1] = damage(lines[1])  # type: ignore[operator]
+    path.write_bytes(b"\n".join(lines))
+    before = path.read_bytes()
+    for _ in range(2):  # the lock is given back after a failure
+        with pytest.raises(LabError) as caught:
+            Ledger(tmp_path)
+        assert words in str(caught.value)
+        assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_a_trial_is_recorded_once(tmp_path: Path, three: list[Record]) -> None:
+    path = _filled(tmp_path, three[:2])
+    with Ledger(tmp_path) as book, pytest.raises(LabError, match="recorded once"):
+        book.append(three[0])
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(LabError, match=r"line 3, repeats line 1's trial"):
+        Ledger(tmp_path)
+
+
+def _hold(folder: Path, ready: object, release: object) -> None:
+    with Ledger(folder):
+        ready.set()  # type: ignore[attr-defined]
+        release.wait()  # type: ignore[attr-defined]
+
+
+def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_free(tmp_path: Path) -> None:
+    with Ledger(tmp_path), pytest.raises(LabError, match=rf"process {os.getpid()}\) is writing to .*another --out"):
+        Ledger(tmp_path)
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, ready, release))
+    process.start()
+    assert ready.wait(60)
+    with pytest.raises(LabError, match=f"process {process.pid}"):
+        Ledger(tmp_path)
+    process.kill()
+    process.join()
+    with Ledger(tmp_path) as book:
+        assert not book.records
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LabError, match=r"cannot write to .*file.*choose another --out"):
+        Ledger(tmp_path / "file" / "sub")
+
+
+# ----------------------------------------------------------------------------------------------------- experiments
+
+
+def _experiment(activations: list[str], seeds: int = 2, reference: str = "relu", **recipe: object) -> Experiment:
+    return Experiment.resolve(activations, reference, seeds, RECIPE | recipe)
+
+
+def test_trials_go_seed_by_seed_with_the_reference_first() -> None:
+    found = _experiment(["gelu", "sau:n=5", "relu"]).trials()
+    assert [(t.seed, label) for t, label in found] == [
+        (0, "relu"), (0, "gelu"), (0, "sau:n=5"), (1, "relu"), (1, "gelu"), (1, "sau:n=5"),
+    ]  # fmt: skip
+    assert {t.task for t, _ in found} == {"classification"}
+    assert len({t.id for t, _ in found}) == 6
+
+
+def test_the_reference_is_added_and_recognised_by_what_it_is() -> None:
+    assert [a.label for a in _experiment(["gelu"]).arms] == ["relu", "gelu"]
+    same = _experiment(["leaky_relu", "gelu"], reference="leaky_relu:negative_slope=0.01")
+    assert [a.label for a in same.arms] == ["leaky_relu", "gelu"]
+    assert same.reference == "leaky_relu"
+
+
+def test_one_activation_under_two_names_is_refused() -> None:
+    with pytest.raises(InvalidValue, match=r"'gelu' and 'gelu:approximate=none' are the same activation"):
+        _experiment(["gelu", "gelu:approximate=none"])
+
+
+def test_a_folder_grows_by_arms_and_seeds_and_keeps_its_recipe(tmp_path: Path) -> None:
+    first = _experiment(["gelu"], 2)
+    assert first.settle(tmp_path) == first == experiment.read(tmp_path)
+    grown = _experiment(["prelu", "gelu:approximate=none"], 3).settle(tmp_path)
+    assert [a.label for a in grown.arms] == ["relu", "gelu", "prelu"]
+    assert grown.seeds == 3
+    assert _experiment(["gelu"], 1).settle(tmp_path) == grown == experiment.read(tmp_path)
+    part = _experiment(["gelu:approximate=none"], 1).part(grown)
+    assert [(t.seed, label) for t, label in part.trials()] == [(0, "relu"), (0, "gelu")]
+    with pytest.raises(LabError, match=r"another experiment \(epochs is 3 there and 4 here; lr is 0.05 there"):
+        _experiment(["gelu"], epochs=4, lr=0.1).settle(tmp_path)
+    with pytest.raises(LabError, match="reference is 'relu' there"):
+        _experiment(["gelu"], reference="gelu").settle(tmp_path)
+    with pytest.raises(LabError, match="device is 'cpu' there and 'cuda' here"):
+        dataclasses.replace(first, device="cuda").settle(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 2, "arms": []}', "no json"])
+def test_an_unreadable_experiment_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / experiment.FILE).write_text(text)
+    with pytest.raises(LabError, match=r"experiment\.json cannot be read .*move it away"):
+        experiment.read(tmp_path)
+
+
+def test_the_command_makes_the_same_experiment(tmp_path: Path) -> None:
+    import shlex
+
+    from bevel_lab.cli import compare
+
+    found = _experiment(["mollified:f=leaky_relu(0.1),kernel=box,n=2", "sau:n=5,alpha=0.2"], augment=False, lr=0.25)
+    words = shlex.split(found.command(tmp_path))
+    assert words[:2] == ["bevel", "compare"]
+    options = compare._options(compare.parser().read(words[2:]))
+    recipe = {k: options[k] for k in compare.RECIPE if k in options}
+    again = Experiment.resolve(compare.specs(options["activations"]), options["reference"], options["seeds"], recipe)
+    assert again == found
+    assert json.loads(json.dumps(found.recipe)) == found.recipe

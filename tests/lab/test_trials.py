@@ -1,0 +1,385 @@
+"""One trial: fair across arms, repeatable to the last bit, resumable, and honest about what it measured."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import trial
+from torch import nn
+
+from bevel.errors import InvalidValue, UnknownName
+from bevel_lab import checkpoint, train
+from bevel_lab.datasets import DATASETS, Source, load
+from bevel_lab.images import LabelledImages, Part
+from bevel_lab.measure import PeakMemory, SavedBytes
+from bevel_lab.record import Record
+from bevel_lab.tasks.classification import Classification
+from bevel_lab.train import run
+from bevel_lab.trial import Trial
+
+ARMS = ("relu", "prelu", "sau:n=5", "swish", "pau")
+
+
+def _running(spec: str, **settings: Any) -> train._Running:
+    return train._Running(trial(spec, **settings), Source(), torch.device("cpu"))
+
+
+class _Stop(Exception):
+    """Stands for a crash."""
+
+
+# ---------------------------------------------------------------------------------------------------------- fairness
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn", "resnet20"])
+def test_all_arms_of_a_seed_start_from_the_same_weights(model: str) -> None:
+    def weights(spec: str, seed: int) -> dict[str, torch.Tensor]:
+        running = _running(spec, model=model, seed=seed)
+        own = {id(p) for p in running.activation_parameters}
+        return {name: p for name, p in running.model.named_parameters() if id(p) not in own}
+
+    first = weights("relu", 3)
+    for spec in ARMS[1:]:
+        others = weights(spec, 3)
+        assert list(others) == list(first)
+        for name in first:
+            assert torch.equal(first[name], others[name]), name
+    other_seed = weights("relu", 4)
+    assert all(not torch.equal(first[n], other_seed[n]) for n in first if first[n].ndim > 1)
+
+
+def test_all_arms_of_a_seed_see_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[torch.Tensor]] = []
+    original = Classification.batch
+
+    def spy(self: Classification, index: torch.Tensor, generator: torch.Generator) -> Any:
+        batch = original(self, index, generator)
+        seen[-1] += [index, *batch]
+        return batch
+
+    monkeypatch.setattr(Classification, "batch", spy)
+    for spec, seed in [*((spec, 0) for spec in ARMS), ("relu", 1)]:
+        seen.append([])
+        run(trial(spec, epochs=2, seed=seed))
+    *same, other = seen
+    assert len(same[0]) == 2 * 8 * 3
+    for arm in same[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(same[0], arm, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(same[0], other, strict=True))
+
+
+def test_an_epoch_is_every_sample_once_in_nearly_equal_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders: list[torch.Tensor] = []
+    original = Classification.batch
+    monkeypatch.setattr(
+        Classification, "batch", lambda self, index, g: (orders.append(index), original(self, index, g))[1]
+    )
+    run(trial(train_limit=101, batch_size=25, epochs=2))
+    assert [len(index) for index in orders] == [21, 20, 20, 20, 20] * 2
+    first, second = torch.cat(orders[:5]), torch.cat(orders[5:])
+    assert first.sort().values.tolist() == second.sort().values.tolist() == list(range(101))
+    assert not torch.equal(first, second)
+
+
+def test_the_split_is_one_for_all_seeds_and_stratified() -> None:
+    tasks = [_running(spec, seed=seed, train_limit=0).task for spec, seed in itertools.product(("relu", "sau"), (0, 7))]
+    first = tasks[0]
+    assert isinstance(first, Classification)
+    for task in tasks[1:]:
+        assert isinstance(task, Classification)
+        assert torch.equal(task.train_index, first.train_index)
+        assert torch.equal(task.validation_part.images, first.validation_part.images)
+    assert (len(first.train_index), len(first.validation_part)) == (1150, 287)
+    held = torch.ones(1437, dtype=torch.bool)
+    held[first.train_index] = False
+    assert torch.equal(first.data.train.images[held], first.validation_part.images)
+    counts = torch.bincount(first.validation_part.labels)
+    assert ((counts - torch.bincount(first.data.train.labels) * 287 / 1437).abs() < 1).all()
+
+
+def test_only_weights_decay_and_activations_have_their_own_rate() -> None:
+    running = _running("prelu", model="cnn", weight_decay=0.25, activation_lr=0.5)
+    names = {id(p): name for name, p in running.model.named_parameters()}
+    decays = {names[id(p)]: g["weight_decay"] for g in running.optimiser.param_groups for p in g["params"]}
+    scales = {names[id(p)]: g["scale"] for g in running.optimiser.param_groups for p in g["params"]}
+    sites = {f"{site}.weight" for site in running.sites}
+    assert decays.keys() == set(names.values())
+    for name, parameter in running.model.named_parameters():
+        assert decays[name] == (0.25 if parameter.ndim > 1 else 0.0), name
+        assert scales[name] == (0.5 if name in sites else 1.0), name
+
+
+def test_the_learning_rate_rises_then_falls_along_a_cosine() -> None:
+    rates = [train._schedule(step, 100, 0.1) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[10:] == pytest.approx([0.5 * (1 + math.cos(math.pi * i / 90)) for i in range(90)])
+    assert train._schedule(0, 5, 0.0) == 1.0
+    assert train._schedule(4, 5, 1.0) == 1.0
+
+
+class _Counted(LabelledImages):
+    """Counts how often its test part is read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "test":
+            counts = object.__getattribute__(self, "__dict__").setdefault("counts", [0])
+            counts[0] += 1
+        return super().__getattribute__(name)
+
+
+def test_the_test_part_is_read_once_after_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = load("digits", Source())
+    data = _Counted(plain.train, plain.test, plain.classes, plain.flips)
+    monkeypatch.setattr(train, "load", lambda name, source: data)
+    before = data.counts[0]  # building the value checks it
+    reads: list[int] = []
+    run(trial(), on_epoch=lambda done, epoch: reads.append(data.counts[0] - before))
+    assert reads == [0, 0, 0]
+    assert data.counts[0] - before == 1
+
+
+def test_training_never_depends_on_the_test_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = load("digits", Source())
+    black = Part(torch.zeros_like(plain.test.images), plain.test.labels)
+    a = run(trial())
+    monkeypatch.setattr(train, "load", lambda name, source: dataclasses.replace(plain, test=black))
+    b = run(trial())
+    assert [e.validation for e in a.epochs] == [e.validation for e in b.epochs]
+    assert a.test != b.test
+
+
+# ------------------------------------------------------------------------------------------------ the same every time
+
+
+@pytest.mark.parametrize("spec", ["prelu", "smooth_frelu"])
+@pytest.mark.parametrize("stop", [1, 2])
+def test_an_interrupted_trial_ends_as_an_undisturbed_one(spec: str, stop: int, tmp_path: Path) -> None:
+    one = trial(spec, model="cnn", train_limit=100)
+    state = tmp_path / "state.pt"
+
+    def crash(done: int, epoch: object) -> None:
+        if done == stop:
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        run(one, state=state, state_every=0, on_epoch=crash)
+    reached: list[int] = []
+    resumed = run(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
+    assert reached == list(range(stop + 1, 4)), "it went on, it did not start again"
+    assert resumed.result == run(one).result
+    assert resumed.samples == 300
+
+
+def test_results_differ_where_they_should() -> None:
+    results = [run(t).result for t in (trial(), trial(seed=1), trial("gelu"), trial(augment=False))]
+    for a, b in itertools.combinations(results, 2):
+        assert a["epochs"] != b["epochs"]
+
+
+def test_the_global_state_of_torch_is_left_alone() -> None:
+    torch.manual_seed(5)
+    rng, threads = torch.get_rng_state(), torch.get_num_threads()
+    first = run(trial("pau", threads=2, train_limit=20, epochs=1))
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+    torch.manual_seed(6)
+    assert run(trial("pau", threads=2, train_limit=20, epochs=1)).result == first.result
+
+
+def _damaged(good: bytes) -> Iterator[tuple[str, bytes]]:
+    yield "empty", b""
+    yield "cut", good[: len(good) // 2]
+    yield "one bit", good[:-200] + bytes([good[-200] ^ 1]) + good[-199:]
+    yield "something else", b"not a checkpoint at all" * 100
+
+
+def test_a_damaged_checkpoint_is_named_and_the_trial_starts_again(tmp_path: Path) -> None:
+    one, state = trial("prelu"), tmp_path / "state.pt"
+    whole = run(one, state=state, state_every=0).result
+    for what, content in _damaged(state.read_bytes()):
+        state.write_bytes(content)
+        notes: list[str] = []
+        assert run(one, state=state, on_note=notes.append).result == whole, what
+        assert len(notes) == 1
+        assert f"checkpoint {state} is damaged; trial {one.id} starts again." == notes[0]
+
+
+def test_a_checkpoint_of_another_trial_or_model_is_not_used(tmp_path: Path) -> None:
+    one, state, notes = trial("prelu"), tmp_path / "state.pt", []
+    run(trial("prelu", seed=9), state=state, state_every=0)
+    assert run(one, state=state, on_note=notes.append).result == run(one).result
+    assert "is of trial" in notes[0]
+    state.unlink()
+    run(one, state=state, state_every=0)
+    content = checkpoint.load(state)
+    assert content is not None
+    del content["model"]["1.weight"]
+    checkpoint.save(state, content)
+    assert run(one, state=state, on_note=notes.append).result == run(one).result
+    assert "another version" in notes[1]
+
+
+def test_a_checkpoint_is_replaced_not_rewritten(tmp_path: Path) -> None:
+    state = tmp_path / "state.pt"
+    checkpoint.save(state, {"a": 1})
+    old = state.read_bytes()
+    with state.open("rb") as held:
+        checkpoint.save(state, {"a": 2})
+        assert held.read() == old, "whoever is reading, or dies while writing, has the old file whole"
+    assert checkpoint.load(state) == {"a": 2}
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "state.pt"
+    checkpoint.save(state, {"a": torch.ones(2)})
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bevel_lab.checkpoint.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(state, {"a": torch.zeros(2)})
+    found = checkpoint.load(state)
+    assert found is not None
+    assert found["a"].tolist() == [1, 1]
+    assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
+
+
+# --------------------------------------------------------------------------------------------------------- the record
+
+
+def test_a_short_training_learns_and_the_record_is_whole() -> None:
+    record = run(trial("sau:n=5", train_limit=0, epochs=5), label="my sau")
+    assert record.test["accuracy"] > 0.8, "chance is 0.1"
+    assert record.epochs[-1].train["loss"] < record.epochs[0].train["loss"]
+    assert all(set(e.train) == set(e.validation) == {"loss", "accuracy"} for e in record.epochs)
+    assert (record.label, record.metric, record.samples) == ("my sau", "accuracy", 5 * 1150)
+    assert "erf" in record.formula
+    assert "ECCV" in record.citations[0]
+    assert record.activation_parameters == 2 * 128
+    assert record.parameters == 64 * 128 + 128 + 128 * 128 + 128 + 1280 + 10 + 256
+    assert 0 < record.train_seconds <= record.seconds
+    assert record.versions["torch"] == torch.__version__
+    assert Record.from_json(record.to_json()) == record
+
+
+def test_sites_are_drawn_before_and_after() -> None:
+    record = run(trial("smooth_frelu:negative=0.2", epochs=2))
+    assert [site.name for site in record.sites] == ["2", "4"]
+    for site in record.sites:
+        assert site.channels == 128
+        assert set(site.after) == {"positive", "negative", "n"}
+        assert site.before["n"] == pytest.approx([5.0] * 128)
+        assert site.before["negative"] == pytest.approx([0.2] * 128)
+        assert site.after["negative"] != site.before["negative"]
+        assert len(site.x) == len(site.curve_before) == len(site.curve_after) == 61
+        assert (site.x[0], site.x[30], site.x[60]) == (-4, 0, 4)
+        assert site.curve_before[0] == pytest.approx(-0.8)
+        assert site.curve_after != site.curve_before
+        rows = zip(site.curve_low, site.curve_after, site.curve_high, strict=True)
+        assert all(low <= mean <= high for low, mean, high in rows)
+        assert site.curve_low[0] < site.curve_high[0]
+
+
+def test_a_shared_activation_has_one_channel_and_torchs_own_none_to_learn() -> None:
+    assert run(trial("gelu", epochs=1)).sites[0].after == {}
+    shared = run(trial("sau:num_parameters=1", epochs=1)).sites[0]
+    assert (shared.channels, len(shared.after["alpha"])) == (1, 1)
+
+
+def test_divergence_is_recorded_as_it_is() -> None:
+    record = run(trial("prelu", lr=1e30))
+    assert len(record.epochs) == 3
+    assert math.isnan(record.epochs[-1].train["loss"])
+    assert math.isnan(record.test["loss"])
+    assert 0 <= record.test["accuracy"] < 0.2
+    assert "NaN" not in record.to_json()
+    back = Record.from_json(record.to_json())
+    assert math.isnan(back.test["loss"])
+    assert all(math.isnan(v) for v in back.sites[0].after["weight"])
+    assert back.result == record.result == run(trial("prelu", lr=1e30)).result
+
+
+def test_bytes_saved_for_backward_are_counted_once() -> None:
+    model = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5, bias=False))
+    saved, x = SavedBytes(), torch.randn(8, 10)
+    with saved.watch(model):
+        loss = model(x).square().sum()
+    # the input, relu's result (which the second linear map shares), and what square keeps; no weights
+    assert saved.total == 4 * (8 * 10 + 8 * 20 + 8 * 5)
+    loss.backward()
+
+
+def test_smooth_activations_record_what_they_save() -> None:
+    images, hidden, logits = 25 * 64, 25 * 128, 25 * 10
+    relu, gelu = (run(trial(spec, epochs=1)).saved_bytes for spec in ("relu", "gelu"))
+    assert gelu - relu == 4 * 2 * hidden, "relu's result serves the next layer too; gelu keeps its input as well"
+    assert relu >= 4 * (images + 2 * hidden + logits)
+
+
+def test_peak_memory_sees_an_allocation() -> None:
+    memory = PeakMemory(torch.device("cpu"))
+    torch.ones(20_000_000)
+    assert 75e6 < memory.read() < 120e6
+
+
+# ---------------------------------------------------------------------------------------------------------- the trial
+
+
+def test_equal_trials_have_equal_ids_and_every_field_counts() -> None:
+    base = trial()
+    assert dataclasses.replace(base, lr=1).id == dataclasses.replace(base, lr=1.0).id
+    other: dict[str, Any] = {
+        "activation": "gelu", "model": "cnn", "dataset": "mnist", "task": "other", "seed": 5, "epochs": 7,
+        "batch_size": 8, "lr": 0.3, "momentum": 0.1, "weight_decay": 0.1, "warmup": 0.3, "activation_lr": 2.0,
+        "augment": False, "validation": 0.3, "train_limit": 77, "threads": 2,
+    }  # fmt: skip
+    assert set(other) == {f.name for f in dataclasses.fields(Trial)}
+    assert len({base.id, *(dataclasses.replace(base, **{k: v}).id for k, v in other.items())}) == len(other) + 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("epochs", 0, "epochs is a whole number at least 1; got 0."),
+        ("epochs", 2.5, "epochs is a whole number at least 1; got 2.5."),
+        ("epochs", True, "epochs is a whole number at least 1; got True."),
+        ("batch_size", 1, "batch norm needs two samples"),
+        ("lr", 0.0, "lr is a finite number above 0"),
+        ("lr", math.nan, "lr is a finite number above 0; got nan."),
+        ("momentum", 1.0, "from 0 up to but not including 1"),
+        ("warmup", 1.5, "a fraction from 0 to 1"),
+        ("validation", 1.0, "a fraction between 0 and 1"),
+        ("train_limit", -1, "0 (all) or at least 2"),
+        ("augment", 1, "augment is true or false; got 1."),
+        ("model", 3, "model is text; got 3."),
+    ],
+)
+def test_bad_settings_are_refused(field: str, value: object, words: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        trial(**{field: value})
+    assert words in str(caught.value)
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    tiny = dataclasses.replace(load("digits", Source()))
+    small = LabelledImages(*(Part(p.images[:, :, :3, :3], p.labels) for p in (tiny.train, tiny.test)), 10, False)
+    with pytest.raises(InvalidValue, match=r"'cnn' takes images of at least 4 pixels a side; 'digits' has 3×3"):
+        Classification(trial(model="cnn"), small, torch.device("cpu"))
+    with pytest.raises(InvalidValue, match="takes labelled images"):
+        Classification(trial(), "text", torch.device("cpu"))
+    with pytest.raises(UnknownName, match="unknown data set 'digit'; did you mean 'digits'"):
+        run(trial(dataset="digit"))
+    for name in ("gpu", "cuda:9", "cuda:x"):
+        with pytest.raises(InvalidValue, match="cpu"):
+            train.as_device(name)
+
+
+def test_the_shelf_of_data_sets_says_its_task() -> None:
+    assert all(entry.task == "classification" for entry in DATASETS.values())

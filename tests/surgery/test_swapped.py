@@ -1,0 +1,297 @@
+"""What a swapped model can still do: everything it could before, and be restored."""
+
+import copy
+import io
+import pickle
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+from surgery_models import Net, RunsIn, X
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.utils.checkpoint import checkpoint
+
+import bevel
+from bevel import InvalidValue
+from bevel.surgery import find, swap
+
+
+def everything(model: nn.Module) -> list[object]:
+    return [
+        (name, type(m), [(k, id(v)) for k, v in m.__dict__.items() if k[0] != "_"], list(m._modules))
+        for name, m in model.named_modules()
+    ]
+
+
+def test_restore_gives_the_same_model(net: Net) -> None:
+    before, looks, output = copy.deepcopy(net.state_dict()), everything(net), net(X)
+    result = swap(net, "sau", X)
+    assert everything(net) != looks
+    assert result.restore() is net
+    assert everything(net) == looks
+    assert list(net.state_dict()) == list(before)
+    assert torch.equal(net(X), output)
+    result.restore()
+    assert everything(net) == looks
+
+
+def test_restore_refuses_to_undo_what_others_changed(net: Net) -> None:
+    first = swap(net, "frelu", X)
+    second = swap(net, "sau", X, what="frelu", preserve=False)
+    with pytest.raises(InvalidValue, match="Undo the later change first"):
+        first.restore()
+    second.restore()
+    first.restore()
+    assert isinstance(net.act, nn.ReLU)
+
+
+def test_the_rest_of_the_model_stays(net: Net) -> None:
+    keys = list(net.state_dict())
+    pointers = [p.data_ptr() for p in net.parameters()]
+    swap(net, "sau", X)
+    assert type(net) is Net
+    assert [k for k in net.state_dict() if "act" not in k and "bevel" not in k] == keys
+    assert [p.data_ptr() for n, p in net.named_parameters() if "act" not in n and "bevel" not in n] == pointers
+    assert not any(m.training for m in net.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_dtypes(net: Net, dtype: torch.dtype) -> None:
+    net.to(dtype)
+    x = X.to(dtype)
+    before = net(x)
+    result = swap(net, "frelu", x)
+    assert torch.equal(net(x), before)
+    assert net(x).dtype == dtype
+    expected = torch.float64 if dtype == torch.float64 else torch.float32
+    assert {p.dtype for m in result.activations.values() for p in m.parameters()} == {expected}
+    result.restore()
+    swap(net, "prelu", x)
+    torch.testing.assert_close(net(x), before)
+
+
+def test_copies_and_pickles(net: Net) -> None:
+    before = net(X)
+    swap(net, "sau:n=50", X)
+    expected = net(X)
+    assert not torch.equal(expected, before)
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), _saved(net)):
+        assert torch.equal(other(X), expected)
+        with torch.no_grad():
+            for p in net.parameters():
+                p.add_(1)
+        assert torch.equal(other(X), expected)  # its own parameters, not ours
+        with torch.no_grad():
+            for p in net.parameters():
+                p.sub_(1)
+        net.load_state_dict(other.state_dict())
+
+
+def _saved(model: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    loaded: nn.Module = torch.load(file, weights_only=False)
+    return loaded
+
+
+def test_hooks_stay(net: Net) -> None:
+    seen = []
+    on_model = net.register_forward_hook(lambda *_: seen.append("model"))
+    on_act = net.act.register_forward_hook(lambda *_: seen.append("act"))
+    result = swap(net, "frelu", X)
+    seen.clear()
+    net(X)
+    assert seen == ["act", "act", "model"]
+    on_act.remove()
+    on_model.remove()
+    net(X)
+    assert len(seen) == 3
+    result.restore()
+
+
+@pytest.mark.parametrize("to", ["sau", "frelu", "swish", "relu6"])
+def test_compile_has_one_graph_and_compiles_once(net: Net, to: str) -> None:
+    swap(net, to, X, preserve=False)
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(net, backend=counter, fullgraph=True)
+    for _ in range(3):
+        torch.testing.assert_close(compiled(X), net(X), atol=1e-5, rtol=1e-5)
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.filterwarnings("ignore:While compiling, we found certain side effects:UserWarning")  # the step counters
+def test_export(net: Net, strict: bool) -> None:
+    swap(net, "sau", X)
+    exported = torch.export.export(net, (X,), strict=strict)
+    torch.testing.assert_close(exported.module()(X), net(X), atol=1e-6, rtol=1e-6)
+
+
+def test_checkpointed_blocks(net: Net) -> None:
+    swap(net, "frelu", X)
+    net(X).sum().backward()
+    expected = {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
+    net.zero_grad()
+    checkpoint(net, X, use_reentrant=False).sum().backward()
+    assert expected
+    for name, p in net.named_parameters():
+        if name in expected:
+            assert torch.equal(p.grad, expected[name])  # type: ignore[arg-type]
+
+
+def test_threads_do_not_disturb_one_another(net: Net) -> None:
+    swap(net, "sau:n=5", X)
+    expected, wrong = net(X), []
+
+    def work() -> None:
+        wrong.extend(1 for _ in range(20) if not torch.allclose(net(X), expected))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_an_exception_does_not_put_the_calls_out_of_step(net: Net) -> None:
+    before = net(X)
+    swap(net, "frelu", X)
+    with pytest.raises(RuntimeError):
+        net(X[:, :, :4, :4])  # too small for the second convolution: one call of act has run
+    assert torch.equal(net(X), before)
+
+
+def test_a_shared_activation_called_past_its_block_says_so(net: Net) -> None:
+    swap(net, "frelu", X)
+    with pytest.raises(InvalidValue, match=r"called from outside that forward\. Call the block"):
+        net.act(X)
+
+
+def deep(self: RunsIn, x: Tensor) -> Tensor:
+    for _ in range(self.steps):  # type: ignore[arg-type]
+        x = F.relu(self.cell(x))
+    return x
+
+
+def test_a_loop_over_one_layer_may_run_longer_than_it_was_seen_to() -> None:
+    model = RunsIn(deep, cell=nn.Linear(4, 4))
+    model.steps = 3  # type: ignore[assignment]
+    x = torch.randn(2, 4)
+    swap(model, "frelu", x)
+    model.steps = 9  # type: ignore[assignment]
+    assert model(x).shape == (2, 4)
+
+
+def widths(self: RunsIn, x: Tensor) -> Tensor:
+    for layer in list(self.layers) + list(self.more):  # type: ignore[arg-type]
+        x = F.relu(layer(x))
+    return x
+
+
+def test_a_loop_over_widths_that_runs_longer_says_so() -> None:
+    model = RunsIn(widths, layers=nn.ModuleList([nn.Linear(4, 8), nn.Linear(8, 2)]), more=nn.ModuleList())
+    x = torch.randn(2, 4)
+    result = swap(model, "frelu", x)
+    assert [m.num_parameters for m in result.activations.values()] == [8, 2]
+    model.more.append(nn.Linear(2, 2))
+    with pytest.raises(InvalidValue, match="relu ran 3 times in one forward but 2 times when it was swapped"):
+        model(x)
+
+
+def test_the_count_of_a_scope_is_its_own() -> None:
+    inner = RunsIn(lambda s, x: F.relu(s.fc(x)), fc=nn.Linear(4, 6))
+    model = RunsIn(
+        lambda s, x: F.relu(s.out(s.act(F.relu(s.inner(F.relu(s.fc(x))))))),
+        fc=nn.Linear(3, 4), inner=inner, act=nn.ReLU(), out=nn.Linear(6, 2),
+    )  # fmt: skip
+    x = torch.randn(5, 3)
+    before = model(x)
+    # What stays in between, and what takes over, calls F.relu itself: neither may be counted by the scope around it.
+    for options in ({"to": "frelu"}, {"to": "frelu", "where": "bevel_sites*"}, {"to": "relu"}):
+        result = swap(model, options["to"], x, where=options.get("where"))
+        assert torch.equal(model(x), before)
+        outer = [m for name, m in result.activations.items() if name.startswith("bevel_sites")]
+        assert len(outer) == 3
+        result.restore()
+
+
+def test_two_swaps_one_after_the_other(net: Net) -> None:
+    model = RunsIn(lambda s, x: F.gelu(s.two(F.relu(s.one(x)))), one=nn.Linear(3, 4), two=nn.Linear(4, 5))
+    x = torch.randn(2, 3)
+    before = model(x)
+    first = swap(model, "frelu", x)
+    second = swap(model, "gelu", x, what="gelu")
+    assert torch.equal(model(x), before)
+    assert [type(m).__name__ for m in model.bevel_sites.values()] == ["FReLU", "GELU"]
+    assert find(model, x).counts(units=False) == {"frelu": 1, "gelu": 1}
+    second.restore()
+    first.restore()
+    assert torch.equal(model(x), before)
+
+
+def in_place(self: RunsIn, x: Tensor) -> Tensor:
+    y = self.conv(x)
+    F.relu_(y) if self.by_function else self.act(y)
+    return y * 2 + y
+
+
+@pytest.mark.parametrize("by_function", [True, False])
+def test_a_call_in_place_whose_result_is_dropped_still_writes(by_function: bool) -> None:
+    model = RunsIn(in_place, conv=nn.Conv2d(3, 4, 3), act=nn.ReLU(inplace=True))
+    model.by_function = by_function  # type: ignore[assignment]
+    before = model(X)
+    swap(model, "frelu", X)
+    after = model(X)
+    assert torch.equal(after, before)
+    after.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_the_encoders_fused_path_is_left() -> None:
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2).eval()
+    x, mask = torch.randn(2, 5, 16), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    with torch.no_grad():
+        before = encoder(x)
+        result = swap(encoder, "sau:n=1", x, src_key_padding_mask=mask, preserve=False)
+        assert not torch.allclose(encoder(x), before, atol=1e-3)
+        assert encoder(x, src_key_padding_mask=mask).shape == x.shape
+    result.restore()
+    assert encoder.use_nested_tensor
+    assert encoder.layers[0].activation_relu_or_gelu == 1
+    with torch.no_grad():
+        assert torch.equal(encoder(x), before)
+
+
+def test_each_mode_has_its_own_order() -> None:
+    def forward(self: RunsIn, x: Tensor) -> Tensor:
+        if self.training:
+            x = x + F.relu(self.aux(x))
+        return F.relu(self.out(x))
+
+    model = RunsIn(forward, aux=nn.Linear(3, 3), out=nn.Linear(3, 7)).eval()
+    x = torch.randn(4, 3)
+    result = swap(model, "frelu", x)
+    assert sorted(m.num_parameters for m in result.activations.values()) == [3, 7]
+    assert model(x).shape == model.train()(x).shape == (4, 7)
+
+
+def test_the_signature_of_forward_stays(net: Net) -> None:
+    import inspect
+
+    before = inspect.signature(net.forward)
+    swap(net, "sau", X)
+    assert inspect.signature(net.forward) == before
+    assert net.forward.__name__ == "forward"
+
+
+def test_result_prints_old_and_new(net: Net) -> None:
+    text = str(swap(net, "sau", X, where="act.0"))
+    assert "not in where=" in text
+    assert text.splitlines()[1].split()[:8] == ["act.0", "module", "relu", "norm", "6", "1", "1", "shared"]
+    assert bevel.surgery.Result is not None

@@ -1,0 +1,191 @@
+"""Backend ``cpu``: accuracy, determinism, instruction sets, compiled graphs, and life without the library."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import bevel
+from bevel import KERNELS, kinked, smooth
+from bevel.functional import sau
+from bevel.ops import _cpu, _library, using
+
+pytestmark = pytest.mark.skipif(_cpu.unavailable() is not None, reason=f"backend cpu: {_cpu.unavailable()}")
+
+SMOOTH = [k for k in KERNELS if k != "cauchy"]
+
+
+def _worst(got: Tensor, want: Tensor) -> float:
+    return float(((got.detach().double() - want).abs() / want.abs().clamp(min=1)).max())
+
+
+@pytest.mark.parametrize("n", [1.0, 20000.0])
+def test_float32_beside_torchs_gelu(n: float) -> None:
+    """Values and slopes are within twice the error of torch's own gelu in float32 (relative to max(1, |value|))."""
+    x = torch.cat([torch.linspace(-12, 12, 20001), torch.linspace(-3, 3, 20001) / n])
+    gelu = torch.nn.functional.gelu
+
+    def errors(f: Callable[[Tensor], Tensor]) -> tuple[float, float]:
+        single, double = x.clone().requires_grad_(), x.double().requires_grad_()
+        y, want = f(single), f(double)
+        (d,), (want_d,) = torch.autograd.grad(y.sum(), single), torch.autograd.grad(want.sum(), double)
+        return _worst(y, want.detach()), _worst(d, want_d)
+
+    theirs = errors(gelu)
+    ours = errors(lambda x: sau(x, 0.15, n, backend="cpu" if x.dtype == torch.float32 else "reference"))
+    assert ours[0] <= 2 * theirs[0]
+    assert ours[1] <= 2 * theirs[1]
+
+
+@pytest.mark.parametrize("kernel", SMOOTH)
+def test_tails_keep_relative_accuracy(kernel: str) -> None:
+    """ReLU * kernel in float32: relative error at most 2e-6 wherever the exact value is above 1e-30."""
+    reach = 1.0 if KERNELS[kernel].compact else 12.0
+    x = torch.linspace(-reach, 4.0, 40001).requires_grad_()
+    want = KERNELS[kernel].ramp(x.detach().double())
+    y = smooth(x, kinked.relu(), kernel, 1.0, "cpu")
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    for got, exact in ((y, want), (slope, KERNELS[kernel].cdf(x.detach().double()))):
+        large = exact > (1e-8 if kernel == "bump" else 1e-30)  # a table is accurate to 5e-15 absolutely, no better
+        error = ((got.detach().double() - exact).abs() / exact)[large].max()
+        assert float(error) <= 2e-6, (kernel, float(error))
+
+
+def test_parameter_gradients_of_a_large_tensor_keep_their_digits() -> None:
+    """Eight million terms in float32 would drift by 1e-4 in one running sum; blocks in float64 do not."""
+    x = torch.randn(1 << 23, generator=torch.Generator().manual_seed(0))
+    alpha = torch.tensor([0.15], requires_grad=True)
+    (got,) = torch.autograd.grad(sau(x, alpha, 1.0, backend="cpu"), alpha, torch.ones_like(x))
+    exact = torch.tensor([0.15], dtype=torch.float64, requires_grad=True)
+    (want,) = torch.autograd.grad(sau(x.double(), exact, 1.0, backend="reference").sum(), exact)
+    assert float((got.double() - want).abs() / want.abs()) < 1e-6
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gradients_are_deterministic(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        x = torch.randn(16, 64, 32, 32, generator=torch.Generator().manual_seed(0))
+        module = bevel.SmoothFReLU(64)
+        runs = [torch.autograd.grad(module(x).sum(), list(module.parameters())) for _ in range(3)]
+    finally:
+        torch.set_num_threads(before)
+    for run in runs[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
+
+
+def test_it_shares_torchs_threads() -> None:
+    assert "torch" in _cpu.describe()["openmp"] or "libgomp" in _cpu.describe()["openmp"]
+    with open("/proc/self/maps") as maps:
+        runtimes = {line.split()[-1] for line in maps if "libgomp" in line or "libomp" in line or "libiomp" in line}
+    assert len([r for r in runtimes if "scikit_learn" not in r]) == 1
+
+
+LAWS = """
+import json, sys, pytest
+sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-k", "cpu and not isa", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ["avx2", "sse2"])
+def test_every_isa_agrees(isa: str) -> None:
+    """The oracle rows and the reference comparison again, on a lower instruction set."""
+    environment = os.environ | {"BEVEL_ISA": isa}
+    code = "from bevel.ops import _cpu; print(_cpu.describe()['isa'])"
+    chosen = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    if chosen.stdout.strip() != isa:
+        pytest.skip(f"this processor runs {chosen.stdout.strip()}, not {isa}")
+    done = subprocess.run(
+        [sys.executable, "-c", LAWS, "tests/test_oracle.py", "tests/test_smooth.py", "tests/test_cpu.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+MODULES = {
+    "sau": lambda: bevel.SAU(8),
+    "sau centred": lambda: bevel.SAU(n=3.0, form="centred", learn_n=True),
+    "frelu": lambda: bevel.FReLU(8),
+    "smooth_frelu": lambda: bevel.SmoothFReLU(8),
+    "tabulated": lambda: bevel.SmoothFReLU(8, kernel="bump"),
+    "three knots": lambda: bevel.Mollified("hardtanh", "triweight", 2.0, learn="knots+n", num_parameters=8),
+    "no parameters": lambda: bevel.nn.Squareplus(),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_compiled_graphs_call_it_or_trace_the_formulas(name: str) -> None:
+    module = MODULES[name]()
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    x = torch.randn(4, 8, 6, 6, requires_grad=True)
+    g = torch.randn_like(x)
+    inputs = [x, *module.parameters()]
+    y, want = compiled(x), module(x)
+    torch.testing.assert_close(y, want, rtol=1e-6, atol=1e-6)
+    for a, b in zip(torch.autograd.grad(y, inputs, g), torch.autograd.grad(want, inputs, g), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    torch.compiler.reset()
+
+
+# opcheck itself looks at the .grad of tensors that are not leaves
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("name", ["sau", "sau centred", "smooth_frelu", "no parameters"])
+def test_opcheck(name: str) -> None:
+    module = MODULES[name]()
+    x = torch.randn(4, 8, 6, 6, requires_grad=True)
+    torch.library.opcheck(
+        torch.ops.bevel.smooth.default, (x, list(module.parameters()), *_library.spell(module.family), 1)
+    )
+
+
+def test_the_operator_spells_the_whole_family() -> None:
+    for make in MODULES.values():
+        family = make().family
+        if family.kernel.native not in (0, 12):
+            assert _library._family(_library.spell(family)) == family
+
+
+def test_without_the_library_all_but_cpu_works() -> None:
+    code = (
+        "import bevel, torch; print(bevel.backends()['cpu']); "
+        "m = bevel.SAU(); m(torch.ones(3)).sum().backward(); print(m.alpha.grad is not None)\n"
+        "try: bevel.functional.sau(torch.ones(3), backend='cpu')\n"
+        "except bevel.BackendUnavailable as e: print(e)"
+    )
+    environment = os.environ | {"BEVEL_NATIVE": "/nonexistent/library.so"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    reason, works, refusal = done.stdout.splitlines()
+    assert "not built at installation" in reason
+    assert works == "True"
+    assert refusal.startswith("backend 'cpu' cannot be used here: ")
+
+
+def test_what_it_cannot_take_is_said_when_asked_by_name() -> None:
+    class Mine(type(KERNELS["box"])):  # type: ignore[misc]
+        native = -1
+
+    with pytest.raises(bevel.BackendUnavailable, match="no native code"):
+        smooth(torch.ones(3), kinked.relu(), Mine(), 1.0, "cpu")
+    with pytest.raises(bevel.BackendUnavailable, match="not on the CPU"):
+        smooth(torch.ones(3, device="meta"), kinked.relu(), "box", 1.0, "cpu")
+    many = bevel.PiecewiseLinear(knots=[float(i) for i in range(9)], jumps=[1.0] * 9)
+    with pytest.raises(bevel.BackendUnavailable, match="at most 8 knots; got 9"):
+        smooth(torch.ones(3), many, "box", 1.0, "cpu")
+    assert smooth(torch.ones(3), many, "box", 1.0).shape == (3,)  # auto falls back
+
+
+def test_using_a_backend_by_name_in_a_block() -> None:
+    x = torch.randn(5, requires_grad=True)
+    with using("reference"):
+        assert "Smooth" not in type(bevel.SAU()(x).grad_fn).__name__
+    assert "Smooth" in type(bevel.SAU()(x).grad_fn).__name__
+    with pytest.raises(bevel.UnknownName), using("refrence"):
+        pass

@@ -1,0 +1,67 @@
+"""What the README and the docs tell a reader to type, typed."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.S | re.M)
+
+
+def commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks(README, "sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("bevel ")]
+
+
+SHORTER = {"bevel compare": "--seeds 2 --epochs 1"}  # the same command, less of it
+
+
+def test_the_python_of_the_readme_runs() -> None:
+    (code,) = blocks(README, "python")
+    assert len([line for line in code.splitlines() if line.strip() and not line.startswith(("import", "assert"))]) == 5
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
+    assert len(commands()) >= 5
+    for command in commands():
+        words = shlex.split(command)
+        if words[:2] == ["bevel", "bench"]:
+            continue  # below
+        extra = shlex.split(SHORTER.get(" ".join(words[:2]), ""))
+        command_line = [sys.executable, "-m", "bevel_lab", *words[1:], *extra]
+        done = subprocess.run(command_line, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, (command, done.stderr)
+    assert (tmp_path / "runs" / "first" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_bench_of_the_readme_runs(tmp_path: Path) -> None:
+    (command,) = [c for c in commands() if c.startswith("bevel bench")]
+    out = ["--no-compile", "--out", str(tmp_path / "rows.csv"), "--page", str(tmp_path / "p.md")]
+    words = [*shlex.split(command)[1:], *out]
+    done = subprocess.run([sys.executable, "-m", "bevel_lab", *words], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "| sau | relu | 1.05 |" in (tmp_path / "p.md").read_text()
+    assert (tmp_path / "img" / "performance.png").stat().st_size > 5000
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`?make ([a-z-]+)", README)):
+        assert re.search(rf"^{target}:", makefile, flags=re.M), target
+
+
+@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -1,0 +1,101 @@
+"""Build programs for a GPU that need not be there, and print what its assembler says of each, as JSON.
+
+Run as a program of its own: here Triton is a compiler, in the tests an interpreter.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from bevel import KERNELS
+from bevel.family import Family, parameter
+from bevel.functional import frelu_family, sau_family
+from bevel.kernel import SHARP
+from bevel.ops.triton import layout
+from bevel.ops.triton.forms import ACCURACY
+from bevel.ops.triton.launch import compiled
+from bevel.ops.triton.program import Program, add_up_text, job
+
+NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
+TOOL = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+
+
+def _signature(program: Program, tiling: layout.Tiling, dtype: torch.dtype) -> tuple[dict[str, str], Any, Any]:
+    """Types, constants and divisibilities, as a launch with aligned tensors would give them."""
+    numbers = dict(zip(layout.ARGUMENTS[tiling.kind], tiling.numbers, strict=True))
+    types, constants, attributes = {}, {}, {}
+    wide = [["tt.divisibility", 16]]
+    for i, name in enumerate(program.arguments()):
+        if name in ("x_", "y_", "g_", "dx_", "partial", "table"):
+            own = dtype if name.endswith("_") else torch.float64 if dtype == torch.float64 else torch.float32
+            types[name] = f"*{NAMES[own]}"
+            attributes[(i,)] = wide
+        elif name not in numbers:
+            types[name] = "fp32" if name.startswith("k") else "*fp32"
+        elif numbers[name] == 1:
+            types[name], constants[(i,)] = "constexpr", 1
+        else:
+            types[name] = "i32" if numbers[name] < 2**31 else "i64"
+            if numbers[name] % 16 == 0:
+                attributes[(i,)] = wide
+    return types, constants, attributes
+
+
+def _report(function: Any, types: dict[str, str], constants: Any, attributes: Any, warps: int) -> dict[str, Any]:
+    source = ASTSource(function, types, constants, attributes)
+    options = {"num_warps": warps, "num_stages": 1, "enable_fp_fusion": True}
+    binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["cubin"]
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        usage, sass = (
+            subprocess.run([str(TOOL), flag, file.name], capture_output=True, text=True, check=True).stdout
+            for flag in ("-res-usage", "-sass")
+        )
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    assert found, usage
+    accesses = re.findall(r"\b((?:LDG|STG)[A-Z0-9.]*)", sass)
+    return {"registers": int(found[1]), "stack": int(found[2]), "accesses": accesses}
+
+
+def program(family: Family, shape: tuple[int, int, int], dtype: torch.dtype, count: int, back: bool) -> dict[str, Any]:
+    tuning = layout.Tuning()
+    tiling = layout.tiling(*shape, 132, tuning)
+    needs = (True,) * (1 + count) if back else ()
+    made = Program(family, job(tiling, ACCURACY[dtype], (shape[1] > 1,) * count, needs, tuning.ahead))
+    return _report(compiled(made.text()), *_signature(made, tiling, dtype), tuning.warps)
+
+
+def main() -> None:
+    flat, nchw, last, large = (1, 1, 1 << 26), (128, 64, 3136), (128 * 3136, 64, 1), (1, 1, 3 << 30)
+    sau = sau_family(parameter(0), 20000.0, "published")
+    smooth = frelu_family(parameter(0), parameter(1), KERNELS["gaussian"], parameter(2), log_n=True)
+    frelu = frelu_family(parameter(0), parameter(1), SHARP, 1.0)
+    bump = frelu_family(1.0, parameter(0), KERNELS["bump"], 3.0)
+    rows: dict[str, dict[str, Any]] = {
+        "sau flat bf16 forward": program(sau, flat, torch.bfloat16, 1, False),
+        "sau flat bf16 backward": program(sau, flat, torch.bfloat16, 1, True),
+        "sau large fp32 backward": program(sau, large, torch.float32, 1, True),
+        "frelu nchw fp32 backward": program(frelu, nchw, torch.float32, 2, True),
+        "frelu last bf16 backward": program(frelu, last, torch.bfloat16, 2, True),
+        "smooth_frelu nchw fp64 backward": program(smooth, nchw, torch.float64, 3, True),
+        "bump nchw bf16 forward": program(bump, nchw, torch.bfloat16, 1, False),
+    }
+    types = {"out0": "*fp32", "out1": "*fp32", "partial": "*fp32", "rows": "i32", "channels": "i32"}
+    blocks = {(5,): 64, (6,): 16}
+    types |= {"ROWS": "constexpr", "COLUMNS": "constexpr"}
+    rows["add_up"] = _report(compiled(add_up_text(2)), types, blocks, {}, 4)
+    json.dump(rows, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The programs themselves: how tensors are cut, what a GPU's compiler makes of them, and what only a GPU can show."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import bevel
+from bevel.functional import frelu_family, sau, sau_family
+from bevel.ops import _triton, evaluate
+from bevel.ops.triton import layout
+from bevel.ops.triton.layout import Tuning
+from bevel.ops.triton.program import Program, job
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+on_cuda = pytest.mark.skipif("not config.getoption('--device').startswith('cuda')", reason="needs a GPU")
+
+
+def _run(arguments: list[str], **variables: str) -> str:
+    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {"PYTHONPATH": path, **variables}
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_gpus_compiler_takes_them() -> None:
+    """Built for sm_90 without a GPU: nothing is spilled, and tensors are read and written 16 bytes at a time."""
+    rows = json.loads(_run([str(HERE / "compile_for.py")]))
+    assert len(rows) == 8
+    for name, row in rows.items():
+        assert row["stack"] == 0, name
+        if name == "add_up":
+            continue
+        tensors = 3 if "backward" in name else 2
+        wide = [a for a in row["accesses"] if a.endswith(".128")]
+        assert len(wide) >= tensors, (name, row["accesses"])
+        assert not any(a.endswith((".U16", ".S16", ".U8")) for a in row["accesses"]), (name, row["accesses"])
+    # 32 programs of one warp fill a multiprocessor's 65536 registers at 64 each; forward keeps below it
+    assert rows["sau flat bf16 forward"]["registers"] <= 64
+    assert rows["sau flat bf16 backward"]["registers"] <= 96
+
+
+def test_importing_the_backend_does_not_import_triton() -> None:
+    code = (
+        "import sys; import bevel.ops.triton.launch, bevel.ops.triton.program\n"
+        "from bevel.ops import _triton; _triton.unavailable(); import ast, pathlib\n"
+        "files = [*pathlib.Path(_triton.__file__).parent.glob('triton/*.py'), pathlib.Path(_triton.__file__)]\n"
+        "names = {a.name for f in files for n in ast.walk(ast.parse(f.read_text())) if isinstance(n, ast.Import)"
+        " for a in n.names}\n"
+        "assert len(files) > 5 and 'triton' not in names, names\n"
+    )
+    _run(["-c", code])
+
+
+def test_a_kernels_triton_text_is_in_its_own_file() -> None:
+    for name, kernel in bevel.KERNELS.items():
+        assert ("triton" in vars(type(kernel))) == (name != "bump"), name
+
+
+@pytest.mark.parametrize(
+    ("tensor", "dim", "view"),
+    [
+        (torch.empty(2, 3, 4, 5), 1, (2, 3, 20)),
+        (torch.empty(2, 3, 4, 5).to(memory_format=torch.channels_last), 1, (40, 3, 1)),
+        (torch.empty(2, 7, 3), 2, (14, 3, 1)),
+        (torch.empty(4, 5, 3, 2).permute(3, 2, 0, 1), 1, (20, 3, 2)),
+        (torch.empty(3, 1, 5), 0, (1, 3, 5)),
+        (torch.empty(2, 3, 8)[..., ::2], 1, None),
+        (torch.empty(1, 3).expand(4, 3), 1, None),
+    ],
+    ids=str,
+)
+def test_views(tensor: Tensor, dim: int, view: tuple[int, int, int] | None) -> None:
+    assert layout.view(tensor.shape, tensor.stride(), dim, True) == view
+    shared = layout.view(tensor.shape, tensor.stride(), dim, False)
+    assert shared == (None if view is None else (1, 1, tensor.numel()))
+
+
+@pytest.mark.parametrize("view", [(1, 1, 1), (1, 1, 10**10), (2, 3, 49), (1, 64, 10**6), (8, 64, 10**6), (4096, 7, 1)])
+def test_tilings_cover_every_element_once(view: tuple[int, int, int]) -> None:
+    outer, channels, inner = view
+    cut = layout.tiling(*view, 132, Tuning())
+    numbers = dict(zip(layout.ARGUMENTS[cut.kind], cut.numbers, strict=True))
+    trips, stride, blocks = numbers["trips"], numbers["stride"], cut.programs // cut.partials
+    assert cut.programs == cut.partials * blocks
+    assert 1 <= stride <= trips
+    assert cut.rows * cut.columns <= Tuning().tile
+    assert cut.divisor in (1, 2, 4, 8, 16)
+    along = {"flat": inner * outer, "inner": inner, "outer": outer, "columns": outer}[cut.kind]
+    step = {"flat": cut.columns, "inner": cut.columns, "outer": 1, "columns": cut.rows}[cut.kind]
+    assert (trips - 1) * step < along <= trips * step
+    # a walk has at least as many trips as its tile has neighbours, so partial sums stay few
+    assert cut.partials * channels <= max(132 * 32, channels * outer * inner // 16 + channels)
+
+
+def test_equal_families_share_their_programs() -> None:
+    """``bevel.smooth`` makes a family a call, and an annealed n a new number: neither compiles anything."""
+    texts = set()
+    for n in (2.0, 3.0):
+        family = sau_family(0.15, n, "published")
+        cut = layout.tiling(1, 1, 1000, 132, Tuning())
+        texts.add(Program(family, job(cut, "single", (), (True,), 1)).text())
+    assert len(texts) == 1
+
+
+def test_it_is_refused_where_it_cannot_run() -> None:
+    found = json.loads(_run(["-c", "import bevel, json; print(json.dumps(bevel.backends()))"], CUDA_VISIBLE_DEVICES=""))
+    assert "no CUDA device" in found["triton"]
+
+
+@pytest.mark.slow
+def test_the_gpu_bench_rehearses(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    rows = tmp_path / "rows.csv"
+    arguments = ["-m", "bevel_lab.bench_gpu", "--dry-run", "--out", str(rows), "--page", str(tmp_path / "page.md")]
+    _run(arguments, OMP_NUM_THREADS="1")
+    with rows.open() as stream:
+        found = list(csv.DictReader(stream))
+    assert {"kernel", "eager", "small", "training", "sweep"} == {r["section"] for r in found}
+    assert all(float(r["median"]) > 0 and float(r["low"]) <= float(r["high"]) for r in found)
+    assert "rehearsal" in (tmp_path / "page.md").read_text()
+
+
+def test_the_page_is_written_from_the_rows() -> None:
+    from bevel_lab.gpu_page import NOTHING, page
+
+    committed = (ROOT / "docs" / "performance-gpu.md").read_text()
+    if not (ROOT / "docs" / "performance-gpu.csv").exists():
+        assert committed == page([])
+        assert NOTHING in committed
+
+
+# ------------------------------------------------------------------------------------------------------- GPU only
+
+
+def _frelu(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return evaluate(x, FAMILY, (a, b), 1, "triton")
+
+
+FAMILY = frelu_family(bevel.family.parameter(0), bevel.family.parameter(1), bevel.kernel.SHARP, 1.0)
+
+
+@on_cuda
+def test_auto_takes_it_and_compile_does_not(device: torch.device) -> None:
+    x = torch.randn(100, device=device)
+    _triton._plans.clear()
+    want = bevel.SAU().to(device)(x)
+    assert len(_triton._plans) == 1
+    got = torch.compile(bevel.SAU().to(device))(x)
+    torch.testing.assert_close(got, want)
+    assert len(_triton._plans) == 1
+
+
+@on_cuda
+def test_a_graph_captures_it(device: torch.device) -> None:
+    x = torch.randn(4, 8, 100, device=device, requires_grad=True)
+    a, b = (torch.rand(8, device=device, requires_grad=True) for _ in range(2))
+
+    def step() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(_frelu(x, a, b).sum(), (x, a, b))
+
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    with torch.no_grad():
+        x.copy_(torch.randn_like(x))
+        a.add_(1)
+    graph.replay()
+    torch.cuda.synchronize()
+    for got, want in zip(captured, step(), strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=0)
+
+
+@on_cuda
+def test_it_follows_the_stream(device: torch.device) -> None:
+    x = torch.zeros(1 << 22, device=device)
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(50_000_000)
+        x.fill_(2.0)
+        y = sau(x, 0.15, 3.0, backend="triton")  # on another stream it would read zeros
+    side.synchronize()
+    torch.testing.assert_close(y, torch.full_like(y, float(sau(x[:1], 0.15, 3.0, backend="reference"))))
+
+
+@on_cuda
+def test_the_second_gpu(device: torch.device) -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU")
+    x = torch.randn(1000, device="cuda:1")
+    torch.testing.assert_close(sau(x, backend="triton"), sau(x, backend="reference"))
+    assert torch.cuda.current_device() == 0
+
+
+@on_cuda
+@pytest.mark.parametrize("make", [lambda n: (n,), lambda n: (3, n // 3)], ids=["flat", "per channel"])
+def test_beyond_two_to_the_31(make: Callable[[int], tuple[int, ...]], device: torch.device) -> None:
+    if torch.cuda.mem_get_info()[0] < 40 << 30:
+        pytest.skip("needs 40 GB")
+    shape = make((1 << 31) + 1024 + 2)
+    x = torch.randn(shape, device=device, dtype=torch.bfloat16)
+    slopes = [torch.tensor([2.0, 0.5, 1.0][: shape[0] if len(shape) > 1 else 1], device=device) for _ in range(2)]
+    y = evaluate(x, FAMILY, slopes, 0, "triton")
+    end = x.flatten()[-4096:].float()
+    torch.testing.assert_close(y.flatten()[-4096:].float(), end * float(slopes[0][-1]), rtol=1e-2, atol=0)
+    dx, da, _db = _triton.backward(FAMILY, 0, x, x, slopes, (True, True, True))
+    assert dx is not None
+    assert da is not None
+    positive = torch.relu(x.float()).square().sum(dtype=torch.float64)
+    torch.testing.assert_close(da.double().sum(), positive, rtol=1e-4, atol=0)

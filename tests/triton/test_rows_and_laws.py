@@ -1,0 +1,122 @@
+"""Backend ``triton`` keeps the oracle's rows, the laws, and the digits of the tails."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import bevel
+from bevel import KERNELS, kinked, smooth
+from bevel.functional import sau
+from bevel.ops import using
+from bevel.testing import check_activation
+
+ORACLE = Path(__file__).parents[1] / "oracle"
+SAU = json.loads((ORACLE / "sau.json").read_text())
+SMOOTHING = json.loads((ORACLE / "smoothing.json").read_text())
+NAMES = {"abs": "absolute", "softshrink": "soft_shrink"}
+MOMENTS = [k for k in KERNELS if k != "cauchy"]
+SPECS = ["sau:n=3,learn_n=true", "frelu"]
+MORE = [
+    "smooth_frelu:kernel=bump,n=1.5",
+    "sau",
+    "sau:n=3,form=exact,learn_n=true",
+    "sau:n=3,form=centred,learn_n=true",
+    *(f"smooth_frelu:kernel={k},n=1.5" for k in MOMENTS if k != "bump"),
+    "mollified:f=hardtanh,kernel=triweight,n=2,learn=n+left+offset+knots+jumps+steps",
+    "mollified:f=soft_shrink(0.3),kernel=student,n=2,learn=knots",
+    "mollified:f=step,kernel=cauchy,n=2,learn=n+steps",
+    "squareplus",
+    "smelu",
+]
+
+
+def _column(rows: list[dict[str, Any]], key: str) -> Tensor:
+    return torch.tensor([float(r[key]) for r in rows], dtype=torch.float64)
+
+
+def _relative(got: Tensor, want: Tensor) -> float:
+    return float(((got.detach().cpu().double() - want).abs() / want.abs().clamp(min=1)).max())
+
+
+@pytest.mark.parametrize("form", ["published", "exact", "centred"])
+def test_sau_rows(form: str, device: torch.device) -> None:
+    rows = [r for r in SAU if r["form"] == form]
+    x, alpha, n = (_column(rows, k).to(device).requires_grad_() for k in ("x", "alpha", "n"))
+    y = sau(x, alpha, n, form, dim=0, backend="triton")
+    dx, dalpha, dn = torch.autograd.grad(y.sum(), (x, alpha, n))
+    for got, key in ((y, "value"), (dx, "dx"), (dalpha, "dalpha"), (dn, "dn")):
+        assert _relative(got, _column(rows, key)) <= 1e-13, key
+
+
+@pytest.mark.parametrize("kernel", MOMENTS)
+def test_smoothing_rows(kernel: str, device: torch.device) -> None:
+    """Rows of one function are evaluated together, n as one coefficient a row."""
+    rows = [r for r in SMOOTHING if r["kernel"] == kernel]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(f"{row['function']}{sorted(row['args'].items())}", []).append(row)
+    for group in groups.values():
+        f = kinked.FUNCTIONS[NAMES.get(group[0]["function"], group[0]["function"])](**group[0]["args"])
+        x = _column(group, "x").to(device).requires_grad_()
+        y = smooth(x, f, kernel, _column(group, "n").to(device), "triton", dim=0)
+        (slope,) = torch.autograd.grad(y.sum(), x)
+        assert _relative(y, _column(group, "value")) <= 1e-13
+        assert _relative(slope, _column(group, "slope")) <= 1e-13
+
+
+@pytest.mark.parametrize("kernel", [k for k in MOMENTS if k != "bump"])
+def test_tails_keep_their_digits(kernel: str, device: torch.device) -> None:
+    """float32: value and slope of ReLU * kernel, and of a shifted step, are good to 2e-6 where they exceed 1e-30."""
+    u = torch.cat([torch.linspace(-13, 13, 1201), torch.linspace(-1, 1, 801), -torch.logspace(-3, 2, 301)])
+    for n in (1.0, 7.3):
+        f = kinked.relu()
+        x = (u / n).to(device).requires_grad_()
+        y = smooth(x, f, kernel, n, "triton")
+        (slope,) = torch.autograd.grad(y.sum(), x)
+        exact = x.detach().cpu().double().requires_grad_()
+        want = smooth(exact, f, kernel, float(torch.tensor(n)), "reference")
+        (want_slope,) = torch.autograd.grad(want.sum(), exact)
+        for got, true in ((y, want), (slope, want_slope)):
+            true = true.detach()
+            error = ((got.detach().cpu().double() - true).abs() / true.abs())[true.abs() > 1e-30]
+            assert float(error.max()) <= 2e-6
+    x = torch.linspace(-11, 12, 1201, device=device)
+    got = smooth(x, kinked.PiecewiseLinear(knots=[0.37], steps=[1.0]), kernel, 1.0, "triton").cpu().double()
+    knot = float(torch.tensor(0.37))
+    true = smooth(x.cpu().double(), kinked.PiecewiseLinear(knots=[knot], steps=[1.0]), kernel, 1.0, "reference")
+    assert float(((got - true).abs() / true)[true > 1e-30].max()) <= 2e-6
+
+
+@pytest.mark.parametrize("kernel", MOMENTS)
+def test_float32_beside_the_textbook_formula(kernel: str, device: torch.device) -> None:
+    """ReLU * kernel as u·cdf(u) + tail(u) in float32, against float64, is what ours may be twice as far from."""
+    u = torch.cat([torch.linspace(-6, 6, 2001), torch.linspace(-1, 1, 2001)])
+    k = KERNELS[kernel]
+    want = k.ramp(u.double())
+    theirs = _relative(u * k.cdf(u) + k.tail(u), want)
+    ours = _relative(smooth(u.to(device), kinked.relu(), kernel, 1.0, "triton"), want)
+    assert ours <= 2 * theirs
+
+
+def _laws(spec: str, num_parameters: int, device: torch.device) -> None:
+    module = bevel.create(spec, num_parameters=num_parameters)
+    with using("triton"):
+        laws = check_activation(module) if device.type == "cpu" else check_activation(module, device=device)
+    assert "one saved tensor" in laws
+    assert "gradgradcheck" in laws
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_laws(spec: str, device: torch.device) -> None:
+    _laws(spec, 1, device)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_parameters", [1, 3])
+@pytest.mark.parametrize("spec", [*SPECS, *MORE])
+def test_all_laws(spec: str, num_parameters: int, device: torch.device) -> None:
+    _laws(spec, num_parameters, device)
