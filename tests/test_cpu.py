@@ -50,7 +50,7 @@ def test_tails_keep_relative_accuracy(kernel: str) -> None:
     y = smooth(x, kinked.relu(), kernel, 1.0, "cpu")
     (slope,) = torch.autograd.grad(y.sum(), x)
     for got, exact in ((y, want), (slope, KERNELS[kernel].cdf(x.detach().double()))):
-        large = exact > (1e-8 if kernel == "bump" else 1e-30)  # a table is accurate to 5e-15 absolutely, no better
+        large = exact > (1e-5 if kernel == "bump" else 1e-30)  # a table is accurate absolutely, to 3e-11
         error = ((got.detach().double() - exact).abs() / exact)[large].max()
         assert float(error) <= 2e-6, (kernel, float(error))
 

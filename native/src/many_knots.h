@@ -62,7 +62,7 @@ template <class F, bool Across> void forward_many(const Task& task, const Strip<
             knot.scale(x, d, zone, u, rest);
             Forms<F> f;
             forms<F>(task, u, rest, f);
-            V part = read(k + LAG) * (task.gate ? F::abs(u + rest) * f.survival : f.excess);
+            V part = read(k + LAG) * (task.gate ? F::abs(u) * f.survival : f.excess);
             part = F::fma(read(k + STEP), F::select(right, -f.survival, f.survival), part);
             const V weight = F::fma(read(k + C1_W), F::keep(zone, x), read(k + C0_W));
             deviation = deviation + F::keep(zone, F::fma(weight, f.moment, part));
@@ -104,7 +104,6 @@ template <class F, bool Across> void backward_many(const Task& task, const Strip
             knot.scale(x, d, zone, u, rest);
             Forms<F> f;
             forms<F>(task, u, rest, f);
-            u = u + rest;
             const V jump = read(k + JUMP), xz = F::keep(zone, x), gz = F::keep(zone, g);
             const V below = F::select(right, -f.survival, f.survival);
             const V weight = F::fma(read(k + C1), xz, read(k + C0));

@@ -78,8 +78,7 @@ void forward_one(const Task& task, const Strip<typename F::T> strip) {
         if (moments) weight = tilted ? P::fma(c.c1, P::keep(zone, x), c.c0) : c.c0;
         if constexpr (Survival) {
             const V s = kernel.survival();
-            // A gate vanishes at its knot: there what rounding took from u counts.
-            result = c.lag * (P::abs(c.knot.simple ? u : u + rest) * s);
+            result = c.lag * (P::abs(u) * s);
             if (steps) result = result + c.step * P::select(c.knot.right(x), -s, s);
             if (moments) result = P::fma(weight, kernel.moment(), result);
         } else {
@@ -184,7 +183,6 @@ void backward_one(const Task& task, const Strip<typename F::T> strip) {
         V u, rest;
         c.knot.scale(x, d, zone, u, rest);
         const Kernel<P> kernel(u, rest, task);
-        if (!c.knot.simple) u = u + rest;  // with a knot that is not a float, rest may exceed a rounding error near it
         const V s = kernel.survival(), below = P::select(right, -s, s), moment = kernel.moment();
         const V gz = P::keep(zone, g), xz = P::keep(zone, x);
         V result = c.jump * below;

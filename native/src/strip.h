@@ -90,6 +90,9 @@ template <class P> struct Knot {
             lost = ((x - (d - back)) - (knot + back)) - knot_rest;
         }
         rest = P::keep(zone, P::fma(lost, n, P::fma(d, n_rest, P::product_error(d, n, exact))));
+        const V sum = u + rest;  // near a knot that is not a float, rest is more than a rounding error: carry it over
+        rest = rest - (sum - u);
+        u = sum;
     }
 };
 

@@ -25,6 +25,11 @@ inline Forms forms(int kernel, Real v) {
             f.density = std::exp(-v * v / 2) / std::sqrt(2 * PI);
             f.survival = std::erfc(v / std::sqrt(2.0L)) / 2;
             f.excess = f.density - v * f.survival;
+            if (v > 2) {  // that difference cancels; Laplace's continued fraction does not
+                Real q = 0;
+                for (int k = 400; k >= 1; --k) q = k / (v + q);
+                f.excess = f.density * q / (v + q);
+            }
             break;
         case BEVEL_LOGISTIC:
             f.survival = 1 / (1 + std::exp(v));
@@ -49,11 +54,16 @@ inline Forms forms(int kernel, Real v) {
             f.survival = z * z * z * z * (16 + v * (29 + v * (20 + 5 * v))) / 32;
             f.excess = z * z * z * z * z * (35 + v * (47 + v * (25 + 5 * v))) / 256;
             break;
-        case BEVEL_COSINE:
-            f.density = (1 + std::cos(PI * v)) / 2;
-            f.survival = z / 2 - std::sin(PI * v) / (2 * PI);
-            f.excess = z * z / 4 - (1 + std::cos(PI * v)) / (2 * PI * PI);
+        case BEVEL_COSINE: {  // in powers of the distance from the edge, where the closed forms cancel
+            f.density = std::sin(PI * z / 2) * std::sin(PI * z / 2);
+            Real term = z / 2;  // (-1)^k (πz)^(2k) z / (2 (2k+1)!)
+            for (int k = 1; k < 20; ++k) {
+                term *= -PI * PI * z * z / ((2 * k) * (2 * k + 1));
+                f.survival -= term;
+                f.excess -= term * z / (2 * k + 2);
+            }
             break;
+        }
         case BEVEL_CAUCHY: return {1 / (PI * (1 + v * v)), std::atan2(1.0L, v) / PI, 0, 0};
         default: break;
     }
@@ -116,6 +126,14 @@ inline Point at(int kernel, bool gate, int knots, const std::vector<Real>& slot,
         partial(2 + 3 * knots + i, w * f.moment);
         partial(2 + 4 * knots + i, x * w * f.moment);
         const int s = 2 + 5 * knots;
+        if (kernel == BEVEL_TABULATED && v < 1) {  // a table is as good as its largest entry, not as the one looked up
+            const Real more = std::fabs(jump) + std::fabs(extra), top = 2;
+            p.size += top * (w * more + std::fabs(step));
+            p.slope_size += top * (more + std::fabs(c1) * w + std::fabs(step) * n);
+            for (int group = 0; group < 5; ++group) p.by_slot_size[2 + group * knots + i] += top * (group == 2 ? 1 : w * (1 + std::fabs(x)));
+            p.by_slot_size[2 + i] += top * (more + std::fabs(step) * n);
+            p.by_slot_size[s] += top * w * w * (more + std::fabs(step) * n);
+        }
         partial(s, -w * w * jump * (gate ? -u * u * f.density : f.moment));
         partial(s, w * w * step * u * f.density * n);
         partial(s, -w * w * extra * f.moment);

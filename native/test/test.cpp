@@ -149,11 +149,11 @@ struct Plan {
         for (auto& s : storage) pointer.push_back(s.data());
         for (auto& g : gradient) gradient_pointer.push_back(g.data());
     }
-    std::vector<Real> slots(int64_t channel) const {
-        std::vector<Real> s(constant.begin(), constant.end());
+    std::vector<Real> slots(int64_t channel) const {  // in double, as the interface says
+        std::vector<double> s = constant;
         for (const bevel_term& t : terms) s[t.slot] += t.factor * value[t.param][length[t.param] == 1 ? 0 : channel];
         if (plan.log_n) s.back() = std::exp(s.back());
-        return s;
+        return std::vector<Real>(s.begin(), s.end());
     }
 };
 
@@ -240,7 +240,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
                 const Real at = read(c.dtype, x.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
                 const reference::Point f = reference::at(p.plan.kernel, p.plan.gate, p.plan.knots, slots, at);
                 const Real value = read(c.dtype, y.at(o, k, i)), slope = read(c.dtype, dx.at(o, k, i));
-                if (!(std::fabs(value - f.value) <= 8 * working * f.size + 2 * stored * std::fabs(f.value) + tiny))
+                if (!(std::fabs(value - f.value) <= 12 * working * f.size + 2 * stored * std::fabs(f.value) + tiny))
                     fail(name + ": value at x = " + std::to_string(double(at)) + " is " + std::to_string(double(value)) +
                          " instead of " + std::to_string(double(f.value)));
                 const Real exact_dx = by * f.slope;
@@ -366,9 +366,7 @@ void test_tails() {
                 bevel_forward(&plan, &layout, 1, nullptr, x.data(), y.data());
                 for (int i = 0; i < count; ++i) {
                     const Real v = (Real(knot) - Real(x[i])) * n, e = reference::forms(kernel, v).excess / n;
-                    // The reference cancels too, in long double: beyond 8 it is no judge of the Gaussian.
-                    if (v < 0 || e < 1e-30L || (kernel == BEVEL_GAUSSIAN && v > 8) || (kernel == BEVEL_COSINE && v > 0.9L)) continue;
-                    if (std::fabs(y[i] - e) > 2e-6L * e)
+                    if (v >= 0 && e > 1e-30L && std::fabs(y[i] - e) > 2e-6L * e)
                         fail("tail of kernel " + std::to_string(kernel) + " at v = " + std::to_string(double(v)) + ", off by " +
                              std::to_string(double(y[i] / e - 1)));
                 }

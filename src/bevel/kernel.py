@@ -51,6 +51,7 @@ class Kernel(abc.ABC):
         has_moment: whether the first absolute moment is finite; without one a ramp cannot be smoothed.
         relu_name: the established name of ReLU convolved with this kernel, or "".
         native: its number in ``native/include/bevel_native.h``, or -1 where there is no native code.
+        triton: its three forms as Triton statements (see ``bevel.ops.triton``), or "" where there are none.
     """
 
     name: str = ""
@@ -60,6 +61,7 @@ class Kernel(abc.ABC):
     has_moment: bool = True
     relu_name: str = ""
     native: int = -1
+    triton: str = ""
 
     @abc.abstractmethod
     def density(self, v: Tensor) -> Tensor:

@@ -137,13 +137,14 @@ def check_mollified(f: PiecewiseLinear, kernel: Kernel, n: float) -> list[str]:
 # -------------------------------------------------------------------------------------------------- activations
 
 
-def check_activation(module: nn.Module) -> list[str]:
+def check_activation(module: nn.Module, device: str | torch.device = "cpu") -> list[str]:
     """Check an activation module: dtypes and layouts kept, odd inputs, gradients, memory, and copies.
 
     The laws: float64, float32, bfloat16 and float16 in, the same out, finite at moderate inputs; channels_last and
     permuted strides kept; empty and 0-d inputs (0-d with shared parameters); NaN kept; for the engine's family ±inf
     gives a limit and, where it is a plain convolution, :func:`check_mollified`; gradcheck and gradgradcheck by the
     input and every parameter; one full-size tensor saved for backward; state_dict, pickle and deepcopy round trips.
+    ``device`` is where the module is.
     """
     channels = int(getattr(module, "num_parameters", 1))
     channels = channels if channels > 1 else 3
@@ -151,6 +152,7 @@ def check_activation(module: nn.Module) -> list[str]:
     shape = [2, 3, 4, 5]
     shape[dim] = channels
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = x.to(device)
     x = torch.where(x.abs() < 0.05, x + 0.1, x)  # finite differences must not straddle a kink at zero
     laws = [*_check_dtypes(module, x), *_check_layouts(module, x), *_check_odd(module, x, dim)]
     laws += [_check_saved(module, x.float()), *_check_gradients(module, x), *_check_copies(module, x.float())]

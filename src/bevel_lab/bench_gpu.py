@@ -219,13 +219,17 @@ def _swap(model: nn.Module, factory: Callable[[], nn.Module]) -> None:
             _swap(child, factory)
 
 
-def check(bench: Bench) -> None:
-    """The backend's own tests on this device; raises if one fails."""
+def check(bench: Bench) -> bool:
+    """Whether the backend's own tests pass on this device."""
     root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "pytest", str(root / "tests" / "triton"), "-q", "-x", "-m", "not slow"]
-    subprocess.run(
-        [*command, "--device", bench.device.type, "-p", "no:cacheprovider"], check=True, cwd=root, timeout=300
-    )
+    command = [sys.executable, "-m", "pytest", str(root / "tests" / "triton"), "-q", "-m", "not slow"]
+    try:
+        done = subprocess.run(
+            [*command, "--device", bench.device.type, "-p", "no:cacheprovider"], check=False, cwd=root, timeout=240
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
 
 
 def about(bench: Bench) -> dict[str, str]:
@@ -243,7 +247,7 @@ SECTIONS: dict[str, Callable[[Bench, gpu_page.Sink], None]] = {f.__name__: f for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; 0 when every section ran."""
+    """Run it; 0 when the tests passed, if asked for, and every section ran."""
     parser = argparse.ArgumentParser(prog="bench-gpu", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, help="CSV to write")
     parser.add_argument("--page", type=Path, help="Markdown page to write from the rows")
@@ -260,8 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("bench-gpu: no CUDA device is available; --dry-run rehearses on the CPU", file=sys.stderr)
         return 2
     bench = Bench(torch.device("cpu" if options.dry_run else "cuda"), options.dry_run)
-    if options.check:
-        check(bench)
+    passed = check(bench) if options.check else True
     sink = gpu_page.Sink(about(bench))
     for name in options.only:
         begin = time.perf_counter()
@@ -274,7 +277,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(gpu_page.table(sink.rows))
     if options.page:
         options.page.write_text(gpu_page.page(sink.rows), encoding="utf-8")
-    return 0
+    if not passed:
+        print("bench-gpu: tests/triton FAILED on this device; the rows above are of a backend that is not right")
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

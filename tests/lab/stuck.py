@@ -5,9 +5,10 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from small import trial
+
 from bevel_lab import grid
 from bevel_lab.datasets import Source
-from small import trial
 
 
 def _stuck(*_: object, **__: object) -> None:

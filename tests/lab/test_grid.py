@@ -140,8 +140,12 @@ def test_a_worker_in_the_middle_of_an_epoch_dies_with_its_driver() -> None:
     worker = psutil.Process(int(driver.stdout.readline()))
     assert driver.stdout.readline() == "stuck\n"
     driver.kill()
-    driver.communicate()
-    assert not _alive([worker])
+    driver.wait()
+    left = _alive([worker])
+    for orphan in left:
+        orphan.kill()
+    driver.stdout.close()
+    assert not left
 
 
 def _compare(out: Path) -> subprocess.Popen[str]:

@@ -135,8 +135,14 @@ def test_layouts_and_dtypes(layout: str, dtype: torch.dtype, device: torch.devic
     family = frelu_family(parameter(0), parameter(1), bevel.KERNELS["gaussian"], parameter(2))
     values = [torch.tensor(v) for v in ([0.1, 0.5, -0.3], [1.0, 0.7, 2.0], [2.0])]
     g = torch.randn(x.shape).to(dtype)
-    on_device = torch.empty_strided(x.shape, x.stride(), dtype=dtype, device=device) if layout != "expanded" else None
-    given = (x.to(device) if on_device is None else on_device.copy_(x)).requires_grad_()
+    # The same strides and offset on the device, so that an unaligned view stays one there.
+    store = torch.empty(x.untyped_storage().nbytes() // x.element_size(), dtype=dtype, device=device)
+    given = store.as_strided(x.shape, x.stride(), x.storage_offset())
+    if layout == "expanded":
+        given[:1, :, :1, :1].copy_(x[:1, :, :1, :1])
+    else:
+        given.copy_(x)
+    given.requires_grad_()
     own = [v.to(device).requires_grad_() for v in values]
     y = evaluate(given, family, own, dim, "triton")
     got = torch.autograd.grad(y, (given, *own), g.to(device))
