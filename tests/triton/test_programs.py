@@ -78,7 +78,7 @@ def test_a_kernels_triton_text_is_in_its_own_file() -> None:
         (torch.empty(2, 3, 8)[..., ::2], 1, None),
         (torch.empty(1, 3).expand(4, 3), 1, None),
     ],
-    ids=str,
+    ids=["nchw", "channels_last", "btc", "permuted", "channels_first", "strided", "expanded"],
 )
 def test_views(tensor: Tensor, dim: int, view: tuple[int, int, int] | None) -> None:
     assert layout.view(tensor.shape, tensor.stride(), dim, True) == view
