@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt 2>/dev/null)
 DATA   ?= ../shared/data
 
-.PHONY: install demo test test-fast lint format bench bench-gpu wheel clean
+.PHONY: install demo test test-fast lint format bench bench-gpu test-native wheel clean
 
 install: $(STAMP)  ## create .venv with bevel and everything development needs, pinned
 
@@ -40,6 +40,9 @@ bench: install  ## measure on this machine (fifteen minutes) and write docs/perf
 
 bench-gpu:  ## on a machine with a GPU, torch and Triton: check, measure (ten minutes), write docs/performance-gpu.md
 	PYTHONPATH=src python3 -m bevel_lab.bench_gpu --check --out docs/performance-gpu.csv --page docs/performance-gpu.md
+
+test-native: install  ## the native library's own test: sanitizers, and NEON under qemu-aarch64
+	$(PYTHON) -m pytest -q tests/test_native.py
 
 wheel: install  ## build the wheel into dist/
 	$(PYTHON) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
