@@ -27,7 +27,7 @@ inline Forms forms(int kernel, Real v) {
             f.excess = f.density - v * f.survival;
             if (v > 2) {  // that difference cancels; Laplace's continued fraction does not
                 Real q = 0;
-                for (int k = 400; k >= 1; --k) q = k / (v + q);
+                for (int k = 120; k >= 1; --k) q = k / (v + q);
                 f.excess = f.density * q / (v + q);
             }
             break;

@@ -14,7 +14,7 @@ _FILLING: Any = torch.utils.deterministic  # its one setting is a property of th
 
 
 @contextlib.contextmanager
-def fixed(threads: int) -> Iterator[None]:
+def fixed(threads: int, device: torch.device) -> Iterator[None]:
     """Deterministic algorithms, a fixed number of threads, and global generators that are nobody else's.
 
     Threads, because the order of a sum depends on how many share it.
@@ -24,7 +24,7 @@ def fixed(threads: int) -> Iterator[None]:
     was_threads = torch.get_num_threads()
     was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     was_benchmark, was_filling = torch.backends.cudnn.benchmark, _FILLING.fill_uninitialized_memory
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False

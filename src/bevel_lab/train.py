@@ -58,8 +58,9 @@ def run(
     Raises:
         bevel.errors.BevelError: for unknown names, parts that do not fit together, or missing data.
     """
-    with fixed(trial.threads):
-        running = _start(trial, source or Source(), as_device(device), state, on_note)
+    place = as_device(device)
+    with fixed(trial.threads, place):
+        running = _start(trial, source or Source(), place, state, on_note)
         written = time.monotonic()
         while len(running.epochs) < trial.epochs:
             running.advance()
@@ -72,8 +73,9 @@ def run(
 
 def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu") -> None:
     """Do what precedes the first epoch; raises what :func:`run` would raise, without training."""
-    with fixed(trial.threads):
-        _Running(trial, source or Source(), as_device(device))
+    place = as_device(device)
+    with fixed(trial.threads, place):
+        _Running(trial, source or Source(), place)
 
 
 def as_device(name: str) -> torch.device:
