@@ -19,7 +19,7 @@ pytestmark = [
 ONLY_THIS = """
 # An editable install puts its source first; take its finder out, and find bevel beside this file.
 import sys
-sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in type(f).__module__ and "skbuild" not in repr(f).lower()]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__]
 sys.path[:] = [p for p in sys.path if not p.endswith("src")]
 """
 

@@ -384,6 +384,7 @@ void test_errors(const Table& table) {
     Plan p = random_plan(BEVEL_GAUSSIAN, RAMP, 1, 4, true, true, table);
     bevel_layout layout{BEVEL_F32, 0, 1, 4, 1, {}, {}, {}, {}};
     const auto code = [&] { return bevel_forward(&p.plan, &layout, 1, p.pointer.data(), nullptr, nullptr); };
+    p.constant[3] = 1;  // certainly a ramp
     p.plan.abi = 0;
     expect(code() == BEVEL_BAD_ABI, "another ABI is refused");
     p.plan.abi = BEVEL_ABI, p.plan.knots = 9;
