@@ -13,6 +13,9 @@ import pytest
 NATIVE = Path(__file__).parent.parent / "native"
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif(
+        "BEVEL_NATIVE_TEST" not in os.environ, reason="compiles for many minutes: `make test-native` runs it"
+    ),
     pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake"),
 ]
 
