@@ -28,8 +28,9 @@ lint: install  ## ruff and mypy --strict
 test: lint  ## all checks
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal -q
 
-test-fast: install  ## the checks for daily work, under three minutes
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal -q -m "not slow"
+test-fast: install  ## the core's checks for daily work, under three minutes
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal -q -m "not slow" tests/laws tests/test_*.py \
+	  --deselect tests/test_readme.py::test_the_commands_of_the_readme_run
 
 format: install
 	$(VENV)/bin/ruff check --fix src tests
