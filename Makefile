@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml requirements/dev.in requirements/dev.txt $(NATIVE)
 	touch $(STAMP)
 
 demo: install  ## train eight activations on real digits, ten paired seeds each, and write a report
-	$(VENV)/bin/bevel compare --dataset digits --seeds 10 --out runs/demo \
+	$(VENV)/bin/bevel compare --dataset digits --epochs 10 --seeds 10 --out runs/demo \
 	  --activations relu leaky_relu prelu gelu swish sau frelu smooth_frelu
 
 lint: install  ## ruff and mypy --strict
