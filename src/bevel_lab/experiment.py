@@ -73,7 +73,7 @@ class Experiment:
         if type(seeds) is not int or seeds < 1:
             raise InvalidValue(f"seeds is a whole number, at least 1; got {seeds!r}.")
         trial = Trial(activation=base, **recipe)
-        task, model = DATASETS[trial.dataset].task, MODELS[trial.model]
+        task, model = DATASETS.item(trial.dataset).task, MODELS.item(trial.model)
         if model.task != task:
             raise InvalidValue(f"data set {trial.dataset!r} is for {task}, model {trial.model!r} for {model.task}.")
         trial = dataclasses.replace(trial, task=task)

@@ -6,9 +6,16 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+OPTIMISERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("cosine", "inverse_sqrt", "constant")
+PRECISIONS = ("float32", "bfloat16")
+ALTERNATE = re.compile(r"|(step|epoch)(:[1-9]\d*:[1-9]\d*)?")
+SHARPNESS = re.compile(r"|[^:]+:[^:]+(:(geometric|linear|cosine))?")
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda v: v >= 0, "at least 0"),
@@ -22,7 +29,22 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "validation": (lambda v: 0 < v < 1, "a fraction between 0 and 1"),
     "train_limit": (lambda v: v == 0 or v >= 2, "0 (all) or at least 2"),
     "threads": (lambda v: v >= 1, "at least 1"),
+    "optimiser": (lambda v: v in OPTIMISERS, f"one of {', '.join(OPTIMISERS)}"),
+    "schedule": (lambda v: v in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+    "precision": (lambda v: v in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+    "label_smoothing": (lambda v: 0 <= v < 1, "from 0 up to but not including 1"),
+    "mixup": (lambda v: v >= 0, "at least 0 (0: none)"),
+    "cutmix": (lambda v: v >= 0, "at least 0 (0: none)"),
+    "randaugment": (lambda v: v >= 0, "at least 0 (0: none)"),
+    "alternate": (lambda v: bool(ALTERNATE.fullmatch(v)), "empty, 'step', 'epoch', or such as 'epoch:2:1'"),
+    "sharpness": (lambda v: bool(SHARPNESS.fullmatch(v)), "empty, or such as '1:1000' and '1:1000:linear'"),
+    "processes": (lambda v: v >= 1, "at least 1"),
 }
+
+
+def _neutral(default: Any) -> Any:
+    """A field that says nothing, and is not hashed, while it has its default."""
+    return dataclasses.field(default=default, metadata={"neutral": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +67,22 @@ class Trial:
         validation: the fraction of the training part held out for validation.
         train_limit: use only that many training samples (0: all).
         threads: torch threads.
+        optimiser, schedule: ``sgd`` (with ``momentum``), ``adam`` or ``adamw``; what follows the warm-up.
+        label_smoothing: share of the target that is spread evenly over the classes.
+        mixup, cutmix: the concentration of the Beta law that mixes pairs of training images; 0: not done.
+        randaugment: number of random operations on each training image (torchvision's RandAugment); 0: none.
+        alternate: how weights and activation parameters take turns (``bevel.Alternating``): ``"step"`` or
+            ``"epoch"``, with ``":W:A"`` for W turns of the weights and A of the activations; ``""``: they do not.
+        sharpness: how n moves over training (``bevel.SharpnessSchedule``): ``"START:END"``, with ``":linear"`` or
+            ``":cosine"`` instead of geometric; ``""``: it does not.
+        precision: ``bfloat16`` runs forward passes under autocast.
+        channels_last, compile: memory format of images and weights; whether the model goes through torch.compile.
+        processes: processes that share every batch (data parallel).
+        tuning: whether this run only helps to choose a recipe: it is judged on the validation part, and the test
+            part is not read.
+
+    The fields from ``optimiser`` on are hashed only where they differ from their defaults, so that a field added
+    later changes no id.
 
     Raises:
         bevel.errors.InvalidValue: where a number is outside its range or of the wrong type.
@@ -66,6 +104,19 @@ class Trial:
     validation: float = 0.2
     train_limit: int = 0
     threads: int = 1
+    optimiser: str = _neutral("sgd")
+    schedule: str = _neutral("cosine")
+    label_smoothing: float = _neutral(0.0)
+    mixup: float = _neutral(0.0)
+    cutmix: float = _neutral(0.0)
+    randaugment: int = _neutral(0)
+    alternate: str = _neutral("")
+    sharpness: str = _neutral("")
+    precision: str = _neutral("float32")
+    channels_last: bool = _neutral(False)
+    compile: bool = _neutral(False)
+    processes: int = _neutral(1)
+    tuning: bool = _neutral(False)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -89,7 +140,9 @@ class Trial:
     @property
     def id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the resolved content."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        silent = {f.name for f in dataclasses.fields(self) if f.metadata and getattr(self, f.name) == f.default}
+        content = {name: value for name, value in self.to_dict().items() if name not in silent}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

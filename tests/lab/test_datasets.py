@@ -26,7 +26,7 @@ def test_digits_are_all_of_scikit_learns_digits_in_two_parts() -> None:
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    data = DATASETS["digits"].load(Source())
+    data = DATASETS.item("digits").load(Source())
     assert data.train.images.shape == (1437, 1, 8, 8)
     assert data.test.images.shape == (360, 1, 8, 8)
     ours = torch.cat([data.train.images, data.test.images]).flatten(1).double() * 16 / 255
@@ -38,7 +38,7 @@ def test_digits_are_all_of_scikit_learns_digits_in_two_parts() -> None:
 
 
 def test_digits_test_part_never_changes() -> None:
-    a, b = DATASETS["digits"].load(Source()), DATASETS["digits"].load(Source())
+    a, b = DATASETS.item("digits").load(Source()), DATASETS.item("digits").load(Source())
     assert torch.equal(a.test.images, b.test.images)
     assert a.test.labels[:12].tolist() == [1, 8, 1, 5, 9, 6, 5, 0, 7, 8, 2, 3]
 
@@ -164,7 +164,7 @@ def test_a_flipped_byte_is_found_by_checksum(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabError, match=r"there is no folder .*MNIST/raw; pass --data-root .* or --download"):
-        DATASETS["mnist"].load(Source(tmp_path))
+        DATASETS.item("mnist").load(Source(tmp_path))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     raw.mkdir(parents=True)
     (raw / "train-images-idx3-ubyte").touch()
     with pytest.raises(LabError, match=r"train-labels-idx1-ubyte does not exist; pass --data-root"):
-        DATASETS["fashion_mnist"].load(Source(tmp_path))
+        DATASETS.item("fashion_mnist").load(Source(tmp_path))
 
 
 def test_nothing_is_downloaded_unasked_and_failure_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,16 +184,16 @@ def test_nothing_is_downloaded_unasked_and_failure_is_one_line(tmp_path: Path, m
 
     monkeypatch.setattr(torchvision.datasets, "MNIST", offline)
     with pytest.raises(LabError):
-        DATASETS["mnist"].load(Source(tmp_path))
+        DATASETS.item("mnist").load(Source(tmp_path))
     assert not asked
     with pytest.raises(LabError, match=r"could not download MNIST to .*no route to host.*when offline, copy"):
-        DATASETS["mnist"].load(Source(tmp_path, download=True))
+        DATASETS.item("mnist").load(Source(tmp_path, download=True))
     assert asked == [(str(tmp_path), True)]
 
 
 @pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
 def test_the_real_files_are_read_as_torchvision_reads_them(real_data: Path, name: str, folder: str) -> None:
-    data = DATASETS[name].load(Source(real_data))
+    data = DATASETS.item(name).load(Source(real_data))
     for part, train in ((data.train, True), (data.test, False)):
         theirs = getattr(torchvision.datasets, folder)(str(real_data), train=train)
         assert torch.equal(part.images[:, 0], theirs.data)
@@ -217,5 +217,5 @@ def test_damage_to_a_real_file_is_found(real_data: Path, tmp_path: Path, file: s
         content[len(content) // 2] ^= 1
     (raw / file).write_bytes(content)
     with pytest.raises(LabError, match=rf"{file} is (truncated|damaged)"):
-        DATASETS["mnist"].load(Source(root))
+        DATASETS.item("mnist").load(Source(root))
     shutil.rmtree(root)

@@ -4,19 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from bevel_lab.models import MODELS
+from bevel_lab.models import MODELS, Model
 from bevel_lab.sites import Factory
 from bevel_lab.streams import generator
 from bevel_lab.tasks import he
 
-CLASSIFIERS = [name for name, model in MODELS.items() if model.task == "classification"]
+CLASSIFIERS = [name for name, model in MODELS.items() if isinstance(model, Model) and model.task == "classification"]
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize(("channels", "size"), [(1, (8, 8)), (1, (28, 28)), (3, (32, 40))])
 def test_each_activation_is_asked_for_and_used_once(name: str, channels: int, size: tuple[int, int]) -> None:
     factory = Factory("prelu")
-    model = MODELS[name].build(factory, channels, size, 7)
+    model = MODELS.item(name).build(factory, channels, size, 7)
     sites = factory.sites(model)
     used: list[str] = []
     for site, call in sites.items():
@@ -29,19 +29,19 @@ def test_each_activation_is_asked_for_and_used_once(name: str, channels: int, si
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_smallest_images_fit(name: str) -> None:
-    side = MODELS[name].smallest
-    assert MODELS[name].build(Factory("relu"), 1, (side, side), 3)(torch.randn(2, 1, side, side)).shape == (2, 3)
+    side = MODELS.item(name).smallest
+    assert MODELS.item(name).build(Factory("relu"), 1, (side, side), 3)(torch.randn(2, 1, side, side)).shape == (2, 3)
 
 
 def test_resnet20_is_the_papers() -> None:
-    model = MODELS["resnet20"].build(Factory("relu"), 3, (32, 32), 10)
+    model = MODELS.item("resnet20").build(Factory("relu"), 3, (32, 32), 10)
     assert sum(p.numel() for p in model.parameters()) == 269_722  # as counted by others, e.g. Idelbayev's table
     assert sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 19
 
 
 def test_he_leaves_activations_alone_and_sets_the_spread() -> None:
     factory = Factory("prelu:init=0.15")
-    model = MODELS["mlp"].build(factory, 3, (32, 32), 10)
+    model = MODELS.item("mlp").build(factory, 3, (32, 32), 10)
     he(model, [call.module for call in factory.sites(model).values()], generator(0, "initialisation"))
     first = model[1]
     assert first.weight.std().item() == pytest.approx((2 / 3072) ** 0.5, rel=0.01)

@@ -43,6 +43,7 @@ def _rows(shelf: str) -> dict[str, str]:
         return {name: kernel.formula for name, kernel in bevel.KERNELS.items()}
     from bevel_lab.datasets import DATASETS
     from bevel_lab.models import MODELS
+    from bevel_lab.shelf import Open
 
     found = DATASETS if shelf == "datasets" else MODELS
-    return {name: entry.summary for name, entry in found.items()}
+    return {entry.usage if isinstance(entry, Open) else name: entry.summary for name, entry in found.items()}

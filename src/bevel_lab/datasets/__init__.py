@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bevel.catalog import Catalog
+from bevel_lab.shelf import Shelf
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class DataSet:
     task: str = "classification"
 
 
-DATASETS: Catalog[DataSet] = Catalog("bevel_lab.datasets", "data set")
+DATASETS: Shelf[DataSet] = Shelf("bevel_lab.datasets", "data set")
 
 
 @lru_cache(maxsize=1)
 def load(name: str, source: Source) -> Any:
     """The data set ``name``, kept in memory until another one is asked for (a worker runs many trials on one)."""
-    return DATASETS[name].load(source)
+    return DATASETS.item(name).load(source)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from bevel.catalog import Catalog
+from bevel_lab.shelf import Shelf
 
 
 class Activation(Protocol):
@@ -37,4 +37,4 @@ class Model:
     smallest: int = 1
 
 
-MODELS: Catalog[Model] = Catalog("bevel_lab.models", "model")
+MODELS: Shelf[Model] = Shelf("bevel_lab.models", "model")

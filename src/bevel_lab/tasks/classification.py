@@ -27,7 +27,7 @@ class Classification(Task):
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
         if not isinstance(data, LabelledImages):
             raise InvalidValue(f"classification takes labelled images; data set {trial.dataset!r} is of another task.")
-        self.model = MODELS[trial.model]
+        self.model = MODELS.item(trial.model)
         if self.model.task != "classification":
             raise InvalidValue(f"model {trial.model!r} is for {self.model.task}; choose one for classification.")
         if min(data.size) < self.model.smallest:
