@@ -9,17 +9,20 @@ import pytest
 import torch
 from small import trial
 
-from bevel_lab import train
+from bevel_lab import running
 from bevel_lab.datasets import Source, load
 from bevel_lab.images import LabelledImages, Part
+from bevel_lab.optimisers import rate
+from bevel_lab.running import Running
 from bevel_lab.tasks.classification import Classification
+from bevel_lab.team import Team
 from bevel_lab.train import run
 
 ARMS = ("relu", "prelu", "sau:n=5", "swish", "pau")
 
 
-def _running(spec: str, **settings: Any) -> train._Running:
-    return train._Running(trial(spec, **settings), Source(), torch.device("cpu"))
+def _running(spec: str, **settings: Any) -> Running:
+    return Running(trial(spec, **settings), Source(), torch.device("cpu"), Team())
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn", "resnet20"])
@@ -101,11 +104,11 @@ def test_only_weights_decay_and_activations_have_their_own_rate() -> None:
 
 
 def test_the_learning_rate_rises_then_falls_along_a_cosine() -> None:
-    rates = [train._schedule(step, 100, 0.1) for step in range(100)]
+    rates = [rate(trial(warmup=0.1), step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10:] == pytest.approx([0.5 * (1 + math.cos(math.pi * i / 90)) for i in range(90)])
-    assert train._schedule(0, 5, 0.0) == 1.0
-    assert train._schedule(4, 5, 1.0) == 1.0
+    assert rate(trial(warmup=0.0), 0, 5) == 1.0
+    assert rate(trial(warmup=1.0), 4, 5) == 1.0
 
 
 class _Counted(LabelledImages):
@@ -121,7 +124,7 @@ class _Counted(LabelledImages):
 def test_the_test_part_is_read_once_after_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = load("digits", Source())
     data = _Counted(plain.train, plain.test, plain.classes, plain.flips)
-    monkeypatch.setattr(train, "load", lambda name, source: data)
+    monkeypatch.setattr(running, "load", lambda name, source: data)
     before = data.counts[0]  # building the value checks it
     reads: list[int] = []
     run(trial(), on_epoch=lambda done, epoch: reads.append(data.counts[0] - before))
@@ -133,7 +136,7 @@ def test_training_never_depends_on_the_test_part(monkeypatch: pytest.MonkeyPatch
     plain = load("digits", Source())
     black = Part(torch.zeros_like(plain.test.images), plain.test.labels)
     a = run(trial())
-    monkeypatch.setattr(train, "load", lambda name, source: dataclasses.replace(plain, test=black))
+    monkeypatch.setattr(running, "load", lambda name, source: dataclasses.replace(plain, test=black))
     b = run(trial())
     assert [e.validation for e in a.epochs] == [e.validation for e in b.epochs]
     assert a.test != b.test

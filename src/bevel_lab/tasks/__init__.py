@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from bevel.catalog import Catalog
 from bevel_lab.models import Activation
@@ -56,6 +57,10 @@ class Task(abc.ABC):
 
         ``generator`` lives on the device; equal states give equal augmentation.
         """
+
+    def part(self, batch: Any, start: int, end: int) -> Any:
+        """Samples ``start`` to ``end`` of a batch; the default cuts every tensor of it along its first axis."""
+        return tree_map(lambda part: part[start:end] if isinstance(part, Tensor) else part, batch)
 
     @abc.abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
