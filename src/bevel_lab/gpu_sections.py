@@ -26,9 +26,10 @@ def _where(shape: Sequence[int], layout: str) -> str:
     return f"{'x'.join(map(str, shape))} {layout}"
 
 
-def _rates(bench: Bench, sink: Sink, section: str, chosen: list[Case], where: str, dtype: torch.dtype) -> None:
+def _rates(
+    bench: Bench, sink: Sink, section: str, chosen: list[Case], turns: int, where: str, dtype: torch.dtype
+) -> None:
     """Rows whose ratio is to the bytes per second of the first case, a copy."""
-    turns = bench.turns(chosen[0].moved // 2)
     with torch.no_grad():
         done = list(measure(bench, chosen, turns, graph=True))
     copy = done[0][0].moved / statistics.median(done[0][1])
@@ -44,7 +45,7 @@ def kernels(bench: Bench, sink: Sink) -> None:
             for layout in ("nchw", "channels_last"):
                 shape = shape_of(size, dtype, bench.dry)
                 x, g = (buffers(shape, dtype, bench.device, bench.turns(size), layout) for _ in range(2))
-                _rates(bench, sink, "kernel", kernel_cases(x, g), _where(shape, layout), dtype)
+                _rates(bench, sink, "kernel", kernel_cases(x, g), len(x), _where(shape, layout), dtype)
                 del x, g
 
 
@@ -188,7 +189,7 @@ def sweep(bench: Bench, sink: Sink) -> None:
             try:
                 chosen = [c for c in kernel_cases(x, g) if c.name in ("copy", "sau forward", "sau backward")]
                 where = f"tile {tile}, ahead {ahead}, {per} a processor"
-                _rates(bench, sink, "sweep", chosen, where, dtype)
+                _rates(bench, sink, "sweep", chosen, len(x), where, dtype)
             finally:
                 _triton.tune(Tuning())
 

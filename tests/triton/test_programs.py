@@ -185,6 +185,15 @@ def test_a_suite_without_an_answer_has_not_failed(monkeypatch: pytest.MonkeyPatc
     assert gpu_check.check(device).startswith("passed: rows of the oracle, laws (not finished")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_command_line_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    from bevel_lab.cli import main
+
+    for flags, said in (([], "needs a CUDA device"), (["--quick"], "--quick is for the CPU's bench")):
+        assert main(["bench", "--device", "cuda", *flags]) != 0
+        assert said in capsys.readouterr().err
+
+
 def test_its_resnet_is_the_usual_one() -> None:
     from bevel_lab.gpu_resnet import resnet50
 
