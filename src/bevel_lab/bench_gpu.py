@@ -8,13 +8,14 @@ its times mean nothing.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -40,11 +41,11 @@ def about(bench: Bench) -> dict[str, str]:
     return {"gpu": torch.cuda.get_device_name(bench.device), "driver": driver[0] if driver else "unknown", **found}
 
 
-def _attempt(what: str, call: object, notes: list[str]) -> str:
+def _attempt(what: str, call: Callable[[], object], notes: list[str]) -> str:
     """What ``call`` returns, or the reason that it stopped, which goes on the page."""
     begin = time.perf_counter()
     try:
-        result = call() if callable(call) else None
+        result = call()
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         notes.append(f"{what} stopped: {type(error).__name__}: {first}")
@@ -66,7 +67,7 @@ def run(bench: Bench, names: Sequence[str], checked: bool, out: Path | None, pag
         sink.notes += [f"check {verdict}"] if verdict else []
     for name in names:
         with bevel.ops.using("triton" if bench.dry else "auto"):
-            _attempt(name, lambda name=name: SECTIONS[name](bench, sink), sink.notes)
+            _attempt(name, functools.partial(SECTIONS[name], bench, sink), sink.notes)
         if not bench.dry:
             torch.cuda.empty_cache()
         if out:  # after every section: a run that is cut short leaves what it has
