@@ -129,6 +129,30 @@ def test_layouts_and_dtypes(layout: str, backend: str, dtype: torch.dtype) -> No
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=scale)
 
 
+@pytest.mark.parametrize("kind", ["strided", "expanded"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_parameters_need_not_be_dense(backend: str, kind: str) -> None:
+    """Every other element of a longer tensor, and one element for all channels."""
+    store = torch.tensor([0.15, 9.0, 0.3, 9.0, -0.2, 9.0], dtype=torch.float64, requires_grad=True)
+    x = torch.linspace(-2, 2, 12, dtype=torch.float64).view(2, 3, 2).requires_grad_()
+
+    def run(backend: str) -> tuple[Tensor, ...]:
+        alpha, n = (store[::2], store[1::2]) if kind == "strided" else (store[:1].expand(3), store[1:2].expand(3))
+        y = sau(x, alpha, n, backend=backend)
+        return y, *torch.autograd.grad(y, (x, store), torch.cos(x.detach()))
+
+    for got, want in zip(run(backend), run("reference"), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference", *BACKENDS])
+def test_a_parameter_on_another_device_is_refused(backend: str) -> None:
+    family = frelu_family(parameter(0), parameter(1), bevel.KERNELS["gaussian"], 3.0)
+    given = torch.ones(1, device="meta"), torch.ones(1)
+    with pytest.raises(InvalidValue, match=r"x's device, cpu; got one on meta\. Move"):
+        evaluate(torch.ones(4), family, given, 0, backend)
+
+
 @pytest.mark.parametrize("backend", ["reference", *BACKENDS])
 def test_ends_and_nan(backend: str) -> None:
     inf, nan = float("inf"), float("nan")

@@ -37,7 +37,8 @@ class TabulatedKernel(Kernel):
         self.name = name
         self.formula = formula
         self.support = support
-        self.table = _build(lambda v: pdf(v * support) * support, name)
+        with torch.device("cpu"):  # not where the caller happens to build a model; on "meta" there is nothing to read
+            self.table = _build(lambda v: pdf(v * support) * support, name)
 
     def _evaluate(self, row: int, v: Tensor) -> Tensor:
         table = self.table[row].to(device=v.device, dtype=v.dtype)

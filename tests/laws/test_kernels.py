@@ -5,6 +5,7 @@ import torch
 
 from bevel import KERNELS, InvalidValue, kinked, mollify, tabulated
 from bevel.kernel import Kernel
+from bevel.tabulated import TabulatedKernel
 from bevel.testing import check_kernel, check_mollified
 
 
@@ -45,6 +46,14 @@ GAPS = {  # tail(0) from the table of design.md, five digits
 def test_gaps_are_the_published_ones() -> None:
     assert {k: KERNELS[k].gap for k in GAPS} == pytest.approx(GAPS, abs=5e-6)
     assert set(KERNELS) == set(GAPS) | {"cauchy"}
+
+
+def test_a_table_is_made_on_the_cpu_wherever_models_are() -> None:
+    """The shelf is filled on first use, which may be within somebody's ``with torch.device("meta")``."""
+    with torch.device("meta"):
+        kernel = TabulatedKernel(lambda v: 0.75 * (1 - v * v), name="within")
+    assert kernel.table.device.type == "cpu"
+    assert kernel.gap == pytest.approx(3 / 16, abs=1e-12)
 
 
 class _Lopsided(Kernel):

@@ -55,10 +55,11 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int =
     Args:
         x: as in :func:`smooth`.
         family: well-formed coefficients as expressions of the parameters.
-        parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``.
+        parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``, on x's device.
         dim, backend: as in :func:`smooth`.
     """
     check_dtype(x)
+    _check_device(x, parameters)
     axis = _channel_axis(x, parameters, dim)
     if backend == "auto" and exporting():
         return _portable.value(family, x, parameters, axis)
@@ -87,6 +88,13 @@ def check_dtype(x: Tensor) -> None:
     """Refuse what is not one of the four floating types, complex numbers among them."""
     if x.dtype not in DTYPES:
         raise InvalidValue(f"x must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert it first.")
+
+
+def _check_device(x: Tensor, parameters: Sequence[Tensor]) -> None:
+    """A backend hands out addresses: one of another device's memory would be read as if it were of this one."""
+    for p in parameters:
+        if p.device != x.device:
+            raise InvalidValue(f"parameters must be on x's device, {x.device}; got one on {p.device}. Move either.")
 
 
 def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
