@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bevel.deploy._feeders import Feed, feeds, output_axis, scale
-from bevel.deploy._model import call, evaluation, largest_change, replace, table, tensors, working_copy
+from bevel.deploy._model import evaluation, largest_change, replace, table, tensors, working_copy
 from bevel.errors import BevelError, InvalidValue
 from bevel.nn import Activation, FReLU, SmoothFReLU
 
@@ -39,18 +39,19 @@ class Folded:
         return f"{table(cells)}\nlargest change of the example's output: {self.change:.1e}"
 
 
-def fold(model: nn.Module, *example: Any, inplace: bool = False) -> Folded:
+def fold(model: nn.Module, *example: Any, inplace: bool = False, **kwargs: Any) -> Folded:
     """Fold what activations multiply by into the layers before them; exact to rounding.
 
     ``FReLU`` with every positive slope ``a > 0`` is ``PReLU_{b/a}(a·x)``: a goes into the convolution, linear or
     normalising layer before it, and a ReLU, LeakyReLU or PReLU remains. ``SmoothFReLU`` with slopes a, b and
-    sharpness n is the one with ``a/n``, ``b/n`` and sharpness 1 at ``n·x``: n goes into the layer. A layer takes part
-    if, in the example's forward in evaluation mode, it runs once, feeds that activation and nothing else, and neither
-    shares its weight nor carries hooks or parametrizations.
+    sharpness n is the one with ``a/n``, ``b/n`` and sharpness 1 at ``n·x``: n goes into the layer. So it does for
+    whatever is a SmoothFReLU under another name (one smoothed corner at 0, nothing added): SAU's exact form, a
+    mollified ReLU, SmeLU, Squareplus. A layer takes part if, in the example's forward in evaluation mode, it runs
+    once, feeds that activation and nothing else, and neither shares its weight nor carries hooks or parametrizations.
 
     Args:
         model: any bare model; it is copied unless ``inplace``.
-        example: its positional arguments, one batch of any size.
+        *example, **kwargs: what the model takes, one batch of any size.
         inplace: change the given model.
 
     Returns:
@@ -60,16 +61,16 @@ def fold(model: nn.Module, *example: Any, inplace: bool = False) -> Folded:
         InvalidValue: without an example, or for a model wrapped in DDP or FSDP.
         BevelError: if the output changed by more than rounding; a copy leaves the given model as it was.
     """
-    if not example:
+    if not example and not kwargs:
         raise InvalidValue("fold runs the model once; give it an example: bevel.fold(model, x).")
     model = working_copy(model, inplace)
     activations = {name: m for name, m in model.named_modules() if isinstance(m, Activation)}
     with evaluation(model):
-        before = call(model, example)
-    found = feeds(model, example, activations)
+        before = model(*example, **kwargs)
+    found = feeds(model, example, kwargs, activations)
     rows = tuple(_fold_one(model, name, m, found[name]) for name, m in activations.items())
     with evaluation(model):
-        after = call(model, example)
+        after = model(*example, **kwargs)
     return Folded(model, rows, _checked(before, after))
 
 

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree
 
 from bevel.errors import InvalidValue
+from bevel.surgery._route import RoutedForward, move_hooks, shield
 
 
 def working_copy(model: nn.Module, inplace: bool) -> nn.Module:
@@ -70,8 +71,15 @@ def largest_change(before: Any, after: Any) -> float:
 
 
 def replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put ``new`` wherever ``old`` is registered, in the same mode."""
+    """Put ``new`` wherever ``old`` is registered, in the same mode, with its hooks.
+
+    In a model with replaced functions it is shielded: the ``F.relu`` that an ``nn.ReLU`` calls is none of a scope's own.
+    """
     new.train(old.training)
+    move_hooks(old, new)
+    forwards = (m.__dict__.get("forward") for m in model.modules())
+    if any(isinstance(f, RoutedForward) and f.functions for f in forwards):
+        new.__dict__["forward"] = shield(new)
     for parent in model.modules():
         for name, child in parent.named_children():
             if child is old:

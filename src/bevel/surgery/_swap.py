@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.surgery._names import GATES, SPELLINGS, UNITS
 from bevel.surgery._preserve import CannotKeep, Maker, placed
-from bevel.surgery._route import HOLDER, LEAVE, PerCall, Plan, RoutedForward, WriteBack, place
+from bevel.surgery._route import HOLDER, LEAVE, PerCall, Plan, RoutedForward, WriteBack, move_hooks, place, shield
 from bevel.surgery._sites import Site, Sites
 from bevel.surgery._survey import Group, Survey
 from bevel.surgery._trace import Call
@@ -197,9 +197,7 @@ def _replace_module(
             new.original = old
         for scope, plan in group.plans.items():
             shared.setdefault(scope, []).append((new, _pruned(plan, chosen)))
-    for key, hooks in old.__dict__.items():
-        if key.endswith("_hooks") or "_hooks_" in key:  # the same dictionaries, so that handles still remove
-            new.__dict__[key] = hooks
+    move_hooks(old, new)
     edits.set(modules[parent]._modules, name, new)
 
 
@@ -257,7 +255,7 @@ def _shield(
                 shielded = modules[group.scope]
                 needed = group.scope not in routes and group.function in around
             if needed and not isinstance(shielded.__dict__.get("forward"), RoutedForward):
-                edits.set(shielded.__dict__, "forward", RoutedForward(shielded, {}))
+                edits.set(shielded.__dict__, "forward", shield(shielded))
 
 
 def _leave_fused_path(model: nn.Module, survey: Survey, made: Mapping[int, nn.Module], edits: Edits) -> None:
