@@ -31,7 +31,7 @@ class Net(nn.Module):
 
 
 class Silent(nn.Module):
-    """One function and one module: a plan of one activation takes any number of calls, so miscounting shows no error."""
+    """One function and one module: a plan of one activation takes any number of calls, so a miscount is no error."""
 
     def __init__(self) -> None:
         super().__init__()

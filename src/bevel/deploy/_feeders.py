@@ -181,6 +181,7 @@ def output_axis(layer: nn.Module, x: Tensor) -> int:
 def scale(layer: nn.Module, factor: Tensor) -> None:
     """Multiply the layer's output by ``factor`` (float64, one value or one per channel), with one rounding."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
+    factor = factor.to(weight.device)
     if isinstance(layer, _TRANSPOSED) and factor.numel() > 1:
         along = factor.reshape(layer.groups, 1, -1, *[1] * len(layer.kernel_size))
         grouped = weight.double().reshape(layer.groups, -1, *weight.shape[1:])
