@@ -1,8 +1,8 @@
-"""The function under export: few standard operators (``Mul``, ``Add``, ``Erf``, ``Exp``, ``Relu``, ``Min``, …).
+"""The function under export: few standard operators (``Mul``, ``Add``, ``Erf``, ``Exp``, ``Relu``, ``Clip``, …).
 
-One kink smoothed by a Gaussian needs ten of them, an unsmoothed one five (three under ``torch.export``); everything else takes the composed
-formulas, whose kernels are portable too. With one knot nothing cancels, so the plain form loses no accuracy that the
-result could show. What it drops is the guard at x = ±inf, where a flat end gives NaN.
+One kink smoothed by a Gaussian needs ten of them, an unsmoothed one three in ``torch.export`` and five in ONNX;
+everything else takes the composed formulas, whose kernels are portable too. With one knot nothing cancels, so the plain
+form loses no accuracy that the result could show. What it drops is the guard at x = ±inf, where a flat end gives NaN.
 """
 
 from __future__ import annotations

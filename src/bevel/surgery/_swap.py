@@ -106,7 +106,8 @@ class Result:
 def select(site: Site, where: Where, what: tuple[str, ...] | None, maker: Maker) -> str:
     """Why a site is to be left alone; "" if it is to be swapped."""
     if what is None and not site.unit:
-        kind = "a gate or read-out" if site.function in GATES else "a function of the model's own"
+        own = "a function of a weight" if site.function in UNITS else "a function of the model's own"
+        kind = "a gate or read-out" if site.function in GATES else own
         return f"{kind}: name it in what= to swap it"
     if what is not None and site.function not in what:
         return "not in what="
