@@ -203,7 +203,7 @@ weights leave nearly equal: there any rounding reorders them.) "cannot keep" mea
 PReLU: `preserve=False` swaps those, and every row was also swapped so, to FReLU and to SAU, run forward and backward in
 train mode (*trained*: on how many sites), and restored to the bit.
 
-| architecture | units | gates | FReLU sites | deviation | trained | SAU sites | bound | deviation | trained | restored |
+| architecture | units | gates | FReLU | deviation | trained | SAU | bound | deviation | trained | restored |
 |---|---|---|---|---|---|---|---|---|---|---|
 """
 
