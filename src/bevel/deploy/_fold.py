@@ -183,7 +183,9 @@ def _corner(activation: LearnableModule) -> _Corner | str:
         )
     if not one_corner(terms):
         return f"only one corner at 0 takes a factor on x; {old} has other corners, steps or an offset"
-    left, jump, sharpness = torch.broadcast_tensors(*map(as_tensor, (terms.left, terms.jumps[0], n)))
+    left, jump, sharpness = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
+        *map(as_tensor, (terms.left, terms.jumps[0], n))
+    )
     return _Corner(left + jump, left, sharpness, activation.family.kernel, activation.dim)
 
 

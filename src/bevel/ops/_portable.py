@@ -56,7 +56,7 @@ class _At:
 
     def kinked(self) -> Tensor:
         # What runtimes fuse, and exact; not for torch.export, whose gradient at 0 it would make 0, not the left slope.
-        if torch.onnx.is_in_onnx_export() and _is_zero(self.knot) and _is_zero(self.step):
+        if torch.onnx.is_in_onnx_export() and _is_zero(self.knot) and self.step == 0:
             y = self.number(self.left, self.jump) * torch.relu(self.x) + self.number(self.left) * self.x.clamp(max=0.0)
             return y if _is_zero(self.offset) else y + self.offset
         right = self.x > self.knot
