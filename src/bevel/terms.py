@@ -131,16 +131,21 @@ class Formulas:
         self.n = along(n, x, dim)
         self.w = 1 / self.n
         self.knots = [_Knot(self, i) for i in range(len(terms.knots))]
-        self._flat_slope: Tensor | float = self.terms.left
-        for knot in self.knots:
-            self._flat_slope = self._flat_slope + knot.right * knot.jump
+
+    @lazy
+    def line_slope(self) -> Tensor | float:
+        """The slope of the kinked line at x, its left branch at a knot."""
+        total: Tensor | float = self.terms.left
+        for k in self.knots:
+            total = total + (k.right * k.jump if isinstance(k.jump, float) else k.where_right(k.jump))
+        return total
 
     def value(self) -> Tensor:
         """The function."""
         intercept: Coefficient = self.terms.offset
         for k in self.knots:
             intercept = intercept + k.right * (k.step - k.jump * k.knot)
-        slope = self._flat_slope
+        slope = self.line_slope
         x = self.x
         if isinstance(slope, Tensor) or slope == 0:  # a flat end at ±inf is its level, not 0·inf
             x = torch.where(torch.isinf(x) & torch.as_tensor(slope == 0, device=x.device), 0.0, x)
@@ -152,7 +157,7 @@ class Formulas:
 
     def slope(self) -> Tensor:
         """Derivative in x."""
-        total = self._flat_slope + torch.zeros_like(self.x)
+        total = self.line_slope + torch.zeros_like(self.x)
         for k in self.knots:
             for part in k.slopes():
                 total = total + part
@@ -169,9 +174,13 @@ class Formulas:
         return total
 
     def partial(self, slot: int) -> Tensor:
-        """Elementwise derivative by the coefficient at one place of :meth:`Terms.flat`."""
+        """Elementwise derivative by the coefficient at one place of :meth:`Terms.flat`, the line's slope held.
+
+        What is left out, x for ``left`` and ``[x > knot]·x`` for a jump, is to be added by whoever knows which of them
+        go together: x − x is NaN at x = ∞, and far out it swallows what decays.
+        """
         if slot < 2:
-            return self.x if slot == 0 else torch.ones_like(self.x)
+            return torch.zeros_like(self.x) if slot == 0 else torch.ones_like(self.x)
         group, i = divmod(slot - 2, len(self.knots))
         return self.knots[i].partial(GROUPS[group])
 
@@ -194,9 +203,10 @@ class _Knot:
         self.mask = mask
         self.right = mask.to(x.dtype)
         self.distance = x - self.knot
-        u = self.distance * at.n
+        most = torch.finfo(x.dtype).max
+        u = self.distance.clamp(-most, most) * at.n  # finite: the clamp's derivative below, 0, times ∞ would be NaN
         # The sign comes from the mask, not from |u|: autograd then sees one branch, also at u = 0.
-        reach = min(at.kernel.reach, torch.finfo(x.dtype).max)
+        reach = min(at.kernel.reach, most)
         self.v = torch.where(mask, u, -u).clamp(max=reach)
         self.u = torch.where(mask, self.v, -self.v)
         self._near = self.v < reach
@@ -221,6 +231,10 @@ class _Knot:
     def below(self) -> Tensor:
         """cdf(u) − [x > knot]: survival with the sign of the near side."""
         return torch.where(self.mask, -self.survival, self.survival)
+
+    def where_right(self, value: Tensor) -> Tensor:
+        """``value`` right of the knot, else 0, whose derivative is 0 there even where 0·∞ would stand for it."""
+        return torch.where(self.mask, value, 0.0)
 
     def _within_reach(self, value: Tensor) -> Tensor:
         """``value``, and 0 where the kernel's forms have vanished: ±inf times them would be NaN."""
@@ -264,8 +278,7 @@ class _Knot:
             total = -self.right * self.jump - sum(self.slopes(), start=torch.zeros_like(self.v))
             return total if is_zero(self.c1) else total + self.c1 * (w * self.moment)
         if group == "jumps":
-            deviation = -self.lag if self.at.terms.gate else w * self.excess
-            return torch.where(self.mask, self.distance, torch.zeros_like(self.v)) + deviation
+            return (-self.lag if self.at.terms.gate else w * self.excess) - self.right * self.knot
         if group == "steps":
             return self.right + self.below
         moment = w * self.moment
