@@ -34,8 +34,11 @@ D = TypeVar("D")
 GROUPS = ("knots", "jumps", "steps", "c0", "c1")
 
 
+_LARGEST, _SMALLEST = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
+
+
 def as_coefficient(value: object, name: str) -> Coefficient:
-    """Check one coefficient: a finite number, or a 1-D floating tensor of at least one element."""
+    """Check one coefficient: a number finite in float32, or a 1-D floating tensor of at least one element."""
     if isinstance(value, Tensor):
         if value.dim() != 1 or value.numel() == 0 or not value.is_floating_point():
             raise InvalidValue(
@@ -45,18 +48,39 @@ def as_coefficient(value: object, name: str) -> Coefficient:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidValue(f"{name} must be a number or a 1-D tensor; got {value!r}.")
-    if not math.isfinite(value):
-        raise InvalidValue(f"{name} must be finite; got {value!r}.")
+    if not -_LARGEST <= value <= _LARGEST:
+        within = ", also in float32, which ends at 3.4e38" if math.isfinite(value) else ""
+        raise InvalidValue(f"{name} must be finite{within}; got {value!r}.")
     return float(value)
 
 
+def as_number(value: object, name: str) -> float:
+    """Check a number that may not differ between channels; a tensor of one element is its number."""
+    if isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point():
+        value = value.item()
+    if isinstance(value, Tensor):
+        raise InvalidValue(
+            f"{name} must be one number; got a tensor of shape {tuple(value.shape)}. To start channels differently, "
+            "copy into the module's parameter."
+        )
+    return float(as_coefficient(value, name))
+
+
 def as_sharpness(n: object) -> Coefficient:
-    """Check a sharpness: a finite number > 0, or a 1-D floating tensor (whose values are the caller's to keep > 0)."""
-    if not isinstance(n, Tensor) and (
-        isinstance(n, bool) or not isinstance(n, int | float) or not (math.isfinite(n) and n > 0)
-    ):
+    """Check a sharpness: a number > 0 that has an inverse in float32, or a 1-D floating tensor (whose values are the
+    caller's to keep > 0)."""
+    if isinstance(n, Tensor):
+        return as_coefficient(n, "n")
+    if isinstance(n, bool) or not isinstance(n, int | float) or not (math.isfinite(n) and n > 0):
         raise InvalidValue(f"the sharpness n must be finite and > 0; got {n!r}. The smoothing width is 1/n.")
-    return as_coefficient(n, "n")
+    if not _SMALLEST <= n <= 1 / _SMALLEST:
+        raise InvalidValue(f"the sharpness n and the width 1/n must fit float32, so 1.2e-38 <= n <= 8.5e37; got {n!r}.")
+    return float(n)
+
+
+def as_one_sharpness(n: object) -> float:
+    """Check a sharpness that may not differ between channels."""
+    return float(as_sharpness(as_number(n, "n") if isinstance(n, Tensor) else n))
 
 
 def is_zero(c: object) -> bool:
@@ -111,6 +135,16 @@ def along(c: Coefficient, x: Tensor, dim: int) -> Coefficient:
     shape = [1] * x.dim()
     shape[dim] = c.numel()
     return c.to(x.dtype).reshape(shape)
+
+
+def at_channel(terms: Terms[Coefficient], n: Coefficient, channel: int) -> tuple[Terms[Coefficient], float]:
+    """One channel's coefficients and sharpness as numbers; tensors of one value are every channel's."""
+
+    def number(c: Coefficient) -> float:
+        return float(c.detach()[channel if c.numel() > 1 else 0]) if isinstance(c, Tensor) else c
+
+    values: list[Coefficient] = [number(c) for c in terms.flat()]
+    return terms.with_flat(values), number(n)
 
 
 class Formulas:
