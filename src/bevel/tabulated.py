@@ -75,7 +75,7 @@ def tabulated(pdf: Callable[[Tensor], Tensor], support: float, name: str = "tabu
 
     Raises:
         InvalidValue: if the density is negative, not even, not finite, has no mass, or is too rough for 4096 panels
-            of degree 12 to reach 1e-13 of its maximum.
+            of degree 8 to reach 1e-13 of its maximum.
     """
     if not (math.isfinite(support) and support > 0):
         raise InvalidValue(

@@ -71,6 +71,11 @@ class _Lopsided(Kernel):
         return (1 - v) ** 2 / 4
 
 
+def test_names_will_do() -> None:
+    assert "unit mass" in check_kernel("gaussian")
+    assert "the proven bound" in check_mollified("relu6", "box", 2.0)
+
+
 def test_a_wrong_kernel_breaks_a_law() -> None:
     with pytest.raises(AssertionError, match="unit mass"):
         check_kernel(_Lopsided())
