@@ -53,10 +53,9 @@ def write(found: Experiment, records: dict[str, Record], folder: Path, title: st
     present = [records[key] for key in wanted if key in records]
     if len(present) < len(wanted):
         print(f"{len(wanted) - len(present)} of {len(wanted)} trials have no result yet.", file=sys.stderr)
-    titled = {"title": title} if title else {}
     try:
         table = report.verdict_table(present, found.reference)
-        page = report.write(present, folder, found.reference, command=found.command(folder), **titled)
+        page = report.write(present, folder, found.reference, title or report.TITLE, found.command(folder))
     except report.ReportError as error:
         raise LabError(str(error)) from error
     print(table.rstrip())
