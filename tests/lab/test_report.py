@@ -196,7 +196,7 @@ def test_activations_that_share_a_label_are_told_apart() -> None:
 # -- the files
 
 
-def test_four_files_that_depend_on_nothing_but_the_records(eight: list[Record], written: Path, tmp_path: Path) -> None:
+def test_the_files_that_depend_on_nothing_but_the_records(eight: list[Record], written: Path, tmp_path: Path) -> None:
     assert written.name == "report.html"
     shuffled = [eight[i] for i in np.random.default_rng(0).permutation(len(eight))]
     again = write(shuffled, tmp_path, "relu", title="Eight <activations>")

@@ -25,7 +25,7 @@ def critical_difference(
         arms = len(labels)
         for arm, row in place.items():
             ax.plot([1, ranks.mean[arm]], [row, row], color=styles[arm].color, lw=1, alpha=0.45)
-            ax.plot([ranks.mean[arm]], [row], "o", color=styles[arm].color, mec=PAPER, mew=1, ms=8.5)
+            ax.plot([ranks.mean[arm]], [row], "o", color=styles[arm].color, mec=PAPER, mew=1, ms=8.5, clip_on=False)
         for i, group in enumerate(ranks.groups):
             rows = [place[arm] for arm in group]
             x = arms + (0.35 + i) * 10 * (arms - 1) / (WIDE - left - right)

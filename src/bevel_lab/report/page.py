@@ -48,9 +48,9 @@ def render(
         compared=sorted(
             {(arm.name, arm.first.trial.activation, arm.first.formula) for cell in cells for arm in cell.arms}
         ),
-        protocol=_protocol(records),
-        method=_method(cells) + (across_words.method(together) if together else []),
-        provenance=_provenance(records),
+        protocol=protocol(records),
+        method=method(cells) + (across_words.method(together) if together else []),
+        provenance=provenance(records),
         ids=sorted({record.trial.id for record in records}),
         citations=list(dict.fromkeys(source for record in records for source in record.citations)),
         command=command,
@@ -68,7 +68,14 @@ def _across(together: Across) -> dict[str, Any]:
         "notes": across_words.notes(together),
         "rows": [
             {
-                "texts": across_words.row(standing, together.metric),
+                "texts": (texts := across_words.row(standing, together.metric)),
+                "numbers": (
+                    (texts[2], texts[3]),
+                    (texts[4], ""),
+                    (texts[5], ""),
+                    (texts[6], texts[7]),
+                    (texts[8], texts[9]),
+                ),
                 "variable": standing.style.variable,
                 "reference": standing.comparison is None,
                 "tone": _TONES.get(standing.comparison.verdict, "quiet") if standing.comparison else "quiet",
@@ -137,7 +144,7 @@ def _speed(cell: Cell, bare: float | None) -> str:
     return f" {cell.reference.name} trains on {rate:,.0f} samples a second{share}."
 
 
-def _protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
+def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
     """What every trial shares, and where trials differ."""
     fields = {key: _setting_of(records, key) for key in recipe(records[0])}
     held = _values([f"{100 * record.trial.validation:g} %" for record in records])
@@ -170,7 +177,7 @@ def _setting_of(records: Sequence[Record], key: str) -> str:
     return " and ".join(f"{value} ({', '.join(dict.fromkeys(sorted(who)))})" for value, who in sorted(holders.items()))
 
 
-def _method(cells: Sequence[Cell]) -> list[str]:
+def method(cells: Sequence[Cell]) -> list[str]:
     arms = sorted({len(cell.others) for cell in cells})
     family = words.count(arms[0], "arm") if len(arms) == 1 else f"{arms[0]} to {arms[-1]} arms"
     scope = " of a model on a data set" if len(cells) > 1 else ""
@@ -187,7 +194,7 @@ def _method(cells: Sequence[Cell]) -> list[str]:
     ]
 
 
-def _provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
+def provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
     packages = sorted({name for record in records for name in record.versions})
     versions = [f"{name} {_values([r.versions[name] for r in records if name in r.versions])}" for name in packages]
     dates = sorted({record.started[:10] for record in records})

@@ -110,6 +110,16 @@ def export(axes: Axes, *, name: str, title: str, description: str) -> str:
     return head + _clean(body) + "</svg>"
 
 
+def standalone(svg: str) -> str:
+    """An exported figure as a file of its own: with a size, a font and paper under it."""
+    width, height = re.findall(r'viewBox="0 0 (\d+) (\d+)"', svg)[0]
+    head, rest = svg.split(">", 1)
+    font = "font-family: system-ui, 'DejaVu Sans', sans-serif"
+    head = re.sub(r' style="[^"]*"', f' width="{width}" height="{height}" style="{font}"', head)
+    paper = f'<rect width="100%" height="100%" fill="{PAPER}"/>'
+    return f"{head}>\n{paper}{rest}"
+
+
 def _clean(body: str) -> str:
     """Drop what a page has no use for, and let it theme the rest."""
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', body))

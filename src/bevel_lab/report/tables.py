@@ -42,9 +42,9 @@ def blocks(cells: Sequence[Cell], together: Across | None, notes: Sequence[str] 
     made = [cell_block(cell) for cell in cells]
     if together is not None:
         made += across_blocks(together)
-    known = published.rows(cells)
+    known = published_block(cells)
     if known:
-        made.append(Block(published.LABEL.capitalize(), published.COLUMNS, known, len(published.COLUMNS)))
+        made.append(known)
     if notes:
         made[0] = replace(made[0], notes=[*made[0].notes, *notes])
     return made
@@ -63,6 +63,12 @@ def across_blocks(together: Across) -> list[Block]:
         Block(title, across_words.COLUMNS, rows, 2, across_words.answer(together), across_words.notes(together)),
         Block(f"Difference to {together.reference.name} in each cell", head, matrix, 1),
     ]
+
+
+def published_block(cells: Sequence[Cell]) -> Block | None:
+    """Published numbers of these cells, where there are any."""
+    rows = published.rows(cells)
+    return Block(published.LABEL.capitalize(), published.COLUMNS, rows, len(published.COLUMNS)) if rows else None
 
 
 def plain(tables: Sequence[Block]) -> str:

@@ -26,10 +26,11 @@ class View:
     small: bool = False  # small multiples rather than wide panels
 
 
-def views(cell: Cell, prefix: str) -> list[View]:
-    """All figures of a cell that its records allow; ``prefix`` makes their ids unique in the page."""
-    makers = (_scores, _training, _shapes, _parameters, _cost)
-    made = [maker(cell, f"{prefix}-{maker.__name__.strip('_')}") for maker in makers]
+def views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View]:
+    """All figures of a cell that its records allow; ``prefix`` makes their ids unique in the page. ``wanted`` names
+    some of scores, training, shapes, parameters and cost; nothing stands for all."""
+    makers = {"scores": _scores, "training": _training, "shapes": _shapes, "parameters": _parameters, "cost": _cost}
+    made = [makers[name](cell, f"{prefix}-{name}") for name in wanted or makers]
     return [view for view in made if view.panels]
 
 
