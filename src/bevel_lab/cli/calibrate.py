@@ -27,7 +27,7 @@ def parser() -> Parser:
         nargs="+",
         default=[],
         metavar="DIR|FILE",
-        help="as for `bevel report`, for the A/A test",
+        help="of real runs, for the A/A test",
     )
     add("--splits", type=whole, default=1000, metavar="N", help="random splits of the A/A test (default: 1000)")
     add("--seed", type=whole, default=0, metavar="N", help="of all random numbers (default: 0)")

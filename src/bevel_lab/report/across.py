@@ -150,11 +150,6 @@ def _ranks(arms: Sequence[Sequence[Arm]]) -> Ranks | None:
 
 
 def _family(cells: Sequence[Cell]) -> dict[tuple[str, str], tuple[float, Verdict]]:
-    found = [(cell, arm, c) for cell in cells for arm, c in cell.others]
-    if not found:
-        return {}
-    adjusted = stats.holm(np.array([c.p for *_, c in found]))
-    low, high, pairs = (np.array([getattr(c, key) for *_, c in found]) for key in ("low", "high", "pairs"))
-    verdicts = stats.judge(adjusted, low, high, pairs)
-    keys = [(cell.title, arm.name) for cell, arm, _ in found]
-    return {key: (float(p), verdict) for key, p, verdict in zip(keys, adjusted, verdicts, strict=True)}
+    keys = [(cell.title, arm.name) for cell in cells for arm, _ in cell.others]
+    family = stats.as_family([c for cell in cells for _, c in cell.others])
+    return {key: (c.adjusted, c.verdict) for key, c in zip(keys, family, strict=True)}

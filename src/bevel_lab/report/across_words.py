@@ -93,8 +93,8 @@ def method(across: Across) -> list[str]:
     return [
         "Across cells: a seed's difference is averaged over the cells, each counted alike, and these means are judged "
         "as in a cell, with Holm over the arms; the verdict is about these cells and no others.",
-        f"A cell's verdict is adjusted over the arms of that cell. {STANDS} marks those that stand when all arms of "
-        f"all cells are one family.",
+        f"A cell's verdict is adjusted over the arms of that cell, so that the more cells there are, the likelier one "
+        f"of them errs; {STANDS} marks those that stand when all arms of all cells are one family.",
         "IQM: the mean of the middle half of the paired differences of all cells. Pairs won: the share of seeds on "
         "which the arm beats the reference, averaged over cells. Both have percentile intervals from a bootstrap of "
         "the seeds within each cell.",

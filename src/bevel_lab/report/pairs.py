@@ -38,7 +38,8 @@ class Pair:
         where = self.cells[0][0] if len(self.cells) == 1 else f"the average of {len(self.cells)} cells"
         numbers = (
             f"mean paired difference {words.change(c.difference, m)}{m.points}, 95 % interval "
-            f"{words.span(c.low, c.high, m)}, p {_p(c.p)}, {words.p_value(c.adjusted)} after Holm, {c.pairs} paired seeds"
+            f"{words.span(c.low, c.high, m)}, p {_p(c.p)}, {words.p_value(c.adjusted)} after Holm, "
+            f"{c.pairs} paired seeds"
         )
         if c.verdict is Verdict.NO_EVIDENCE:
             return f"There is no evidence that {self.arm} differs from {self.other} on {where} ({numbers})."
@@ -61,7 +62,7 @@ def pairs(cells: Sequence[Cell], asked: Sequence[tuple[str, str]]) -> list[Pair]
     made = [_pair(cells, *names) for names in asked]
     if not made:
         return []
-    whole = _together([pair.whole for pair in made])
+    whole = stats.as_family([pair.whole for pair in made])
     return [replace(pair, whole=c) for pair, c in zip(made, whole, strict=True)]
 
 
@@ -76,7 +77,7 @@ def _pair(cells: Sequence[Cell], name: str, other: str) -> Pair:
         raise ReportError(f"no model and data set has both {name!r} and {other!r}; there are {known}.")
     if len({cell.metric for cell, *_ in both}) > 1:
         raise ReportError(f"{name} and {other} are judged by different metrics in different cells.")
-    single = _together([_compare(arm.scores, base.scores) for _, arm, base in both])
+    single = stats.as_family([_compare(arm.scores, base.scores) for _, arm, base in both])
     whole = _compare(pooled([arm for _, arm, _ in both]), pooled([base for *_, base in both]))
     titles = [cell.title for cell, *_ in both]
     return Pair(name, other, both[0][0].metric, whole, tuple(zip(titles, single, strict=True)))
@@ -84,18 +85,6 @@ def _pair(cells: Sequence[Cell], name: str, other: str) -> Pair:
 
 def _compare(scores: dict[int, float], base: dict[int, float]) -> Comparison:
     return stats.compare({"base": base, "arm": scores}, "base", np.random.default_rng(SEED))["arm"]
-
-
-def _together(found: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons as one family: Holm, and the verdicts that follow."""
-    adjusted = stats.holm(np.array([c.p for c in found]))
-    low, high, pairs = (np.array([getattr(c, key) for c in found]) for key in ("low", "high", "pairs"))
-    verdicts = stats.judge(adjusted, low, high, pairs)
-    needed = stats.pairs_needed(len(found))
-    return [
-        replace(c, adjusted=float(p), verdict=verdict, needed=needed)
-        for c, p, verdict in zip(found, adjusted, verdicts, strict=True)
-    ]
 
 
 def _row(where: str, c: Comparison, metric: Metric) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bevel_lab.record import Record
-from bevel_lab.report import stats
+from bevel_lab.report import stats, words
 from bevel_lab.report.calibration import called
 from bevel_lab.report.cells import ReportError
 from bevel_lab.report.stats import Comparison, Floats
@@ -28,36 +28,33 @@ class Same:
 
     Attributes:
         first: by label, every second run against the ones between, as an experiment with these two arms; the pairs
-            of all cells stand side by side.
+            of all cells stand side by side, and Holm covers the activations.
         splits: random splits of each activation's runs.
         single: share of (split, activation) with a verdict of better or worse.
-        family: share of splits with such a verdict on any activation after Holm over them all (NaN: too few pairs).
-        needed: pairs that ``family`` needs.
+        family: share of splits with such a verdict on any activation after Holm over them all.
     """
 
     first: dict[str, Comparison]
     splits: int
     single: float
     family: float
-    needed: int
 
 
 def same(records: Sequence[Record], splits: int, rng: np.random.Generator) -> Same:
     """Split every activation's runs, cell by cell, into halves, and judge one against the other.
 
     Raises:
-        ReportError: where an activation has too few runs for a verdict: six pairs, twelve runs in all.
+        ReportError: where an activation has too few runs for a verdict (of one activation: six pairs, twelve runs).
     """
     found = _scores(records)
     names = list(found)
-    first = {name: _even_odd(scores) for name, scores in found.items()}
-    least = min(c.pairs for c in first.values())
-    if least < stats.pairs_needed(1):
-        name = min(first, key=lambda key: first[key].pairs)
-        raise ReportError(
-            f"an A/A test needs {stats.pairs_needed(1)} pairs of runs of one activation, two runs a pair; {name} has "
-            f"{first[name].pairs}."
-        )
+    first = stats.as_family([_even_odd(scores) for scores in found.values()])
+    for name, c in zip(names, first, strict=True):
+        if c.pairs < c.needed:
+            raise ReportError(
+                f"an A/A test of {words.count(len(names), 'activation')} needs {c.needed} pairs of runs of each, two "
+                f"runs a pair; {name} has {c.pairs}."
+            )
     rows = [_split(found[name], splits, rng) for name in names]
     p = np.stack([stats.sign_flip(row, rng) for row in rows], axis=-1)
     bounds = [stats.bca(row, rng, 1_999) for row in rows]
@@ -65,13 +62,11 @@ def same(records: Sequence[Record], splits: int, rng: np.random.Generator) -> Sa
     pairs = np.array([row.shape[-1] for row in rows])
     alone = [stats.judge(p[:, i : i + 1], low[:, i : i + 1], high[:, i : i + 1], n) for i, n in enumerate(pairs)]
     family = stats.judge(stats.holm(p), low, high, pairs)
-    needed = stats.pairs_needed(len(names))
     return Same(
-        first=first,
+        first=dict(zip(names, first, strict=True)),
         splits=splits,
         single=float(called(np.concatenate(alone, axis=1)).mean()),
-        family=float(called(family).any(axis=1).mean()) if least >= needed else math.nan,
-        needed=needed,
+        family=float(called(family).any(axis=1).mean()),
     )
 
 

@@ -140,7 +140,7 @@ def recipe_notes(cell: Cell) -> list[str]:
 
 def setting(value: Any) -> str:
     """A field's value; an empty text is an option that is off."""
-    return "off" if value in ("", False) else "on" if value is True else str(value)
+    return "off" if value == "" or value is False else "on" if value is True else str(value)
 
 
 def _called(cell: Cell, word: Verdict, found: Sequence[tuple[Arm, Comparison]]) -> str:
