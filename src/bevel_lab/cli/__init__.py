@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        rows = "\n".join(f"  {name:9}{line}" for name, (_, line) in COMMANDS.items())
+        rows = "\n".join(f"  {name:11}{line}" for name, (_, line) in COMMANDS.items())
         print(_HELP.format(commands=rows))
         return 0
     name, *rest = arguments

@@ -21,7 +21,7 @@ def critical_difference(
     place = {arm: row for row, arm in enumerate(order)}
     left = 12 + CHARACTER * max(len(short(label)) for label in labels)
     right = 16 + 10 * len(ranks.groups)
-    with canvas(WIDE, 88 + 26 * len(labels), left=left, right=right, top=26, bottom=38) as ax:
+    with canvas(WIDE, 96 + 26 * len(labels), left=left, right=right, top=26, bottom=38) as ax:
         arms = len(labels)
         for arm, row in place.items():
             ax.plot([1, ranks.mean[arm]], [row, row], color=styles[arm].color, lw=1, alpha=0.45)
@@ -34,9 +34,9 @@ def critical_difference(
         if ranks.possible:
             ends = [1, 1 + ranks.critical]
             ax.plot(ends, [-1, -1], color=MUTED, lw=1.4, marker="|", ms=7)
-            ax.annotate(f"critical difference {ranks.critical:.2f}", (ends[1], -1), (6, 0), va="center", color=MUTED,
-                        textcoords="offset pixels", annotation_clip=False)  # fmt: skip
-        ax.set(xlim=(1, arms), ylim=(arms - 0.4, -1.6), xlabel="average rank (1: the highest score)")
+            text = f"critical difference {ranks.critical:.2f}"
+            ax.annotate(text, (1, -1), (0, 5), color=MUTED, textcoords="offset pixels", annotation_clip=False)
+        ax.set(xlim=(1, arms), ylim=(arms - 0.4, -1.9), xlabel="average rank (1: the highest score)")
         ax.xaxis.set_major_locator(MaxNLocator(min(arms, 8), integer=True))
         ax.set_yticks(range(arms), [short(labels[arm]) for arm in order], color=INK, size=11.5)
         ax.tick_params(axis="y", length=0, pad=8)
