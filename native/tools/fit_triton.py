@@ -25,16 +25,10 @@ def rows(ctype: str) -> list[fit.Fit]:
     end = (top - a) / (top + a)
     ratio = f"t = (v-a)/(v+a), a = {int(a)}"
     gauss = [
-        (
-            "gauss_survival",
-            lambda t: fit.mills(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1),
-            f"survival·exp(v²/2)·(v/a + 1), {ratio}",
-        ),
-        (
-            "gauss_excess",
-            lambda t: fit.mills_excess(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1) ** 2,
-            f"excess·exp(v²/2)·(v/a + 1)², {ratio}",
-        ),
+        ("gauss_survival", lambda t: fit.mills(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1),
+         f"survival·exp(v²/2)·(v/a + 1), {ratio}"),
+        ("gauss_excess", lambda t: fit.mills_excess(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1) ** 2,
+         f"excess·exp(v²/2)·(v/a + 1)², {ratio}"),
     ]
     low = mpf(0) if ctype == "float" else mpf(-1)  # in double the variable is centred: t = 2s - 1
 
