@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from records import ARMS, records
 
 from bevel_lab.record import Record
-from bevel_lab.report import ReportError, page, svg, verdict_table, words, write
+from bevel_lab.report import ReportError, across_words, page, svg, verdict_table, words, write
 from bevel_lab.report.cells import Cell, cells
 from bevel_lab.report.figures import apart, short
 from bevel_lab.report.views import View, views
@@ -40,7 +40,7 @@ def eight() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def troubled() -> list[Record]:
-    """Two cells; diverged runs, runs without a score, labels that are markup, too few seeds."""
+    """Two cells that share only the reference; diverged runs, runs without a score, labels that are markup."""
     first = records(effects={"swish": 0.008}, diverged={("frelu", 3), ("frelu", 7)}, scoreless={("sau", 2)})
     return first + records(AWKWARD, dataset="mnist", model="lenet", seeds=4, draw=1)
 
@@ -53,6 +53,14 @@ def written(eight: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def written_troubled(troubled: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(troubled, tmp_path_factory.mktemp("troubled"), "relu")
+
+
+@pytest.fixture(scope="module")
+def written_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three cells with the same three arms, and published numbers for one of them."""
+    places = (("digits", "cnn"), ("mnist", "lenet"), ("cifar100", "resnet18"))
+    found = [r for d, m in places for r in records(["relu", "gelu", "sau"], dataset=d, model=m, epochs=3)]
+    return write(found, tmp_path_factory.mktemp("three"), "relu", notes=["A note."])
 
 
 @pytest.fixture(scope="module")
@@ -196,11 +204,11 @@ def test_activations_that_share_a_label_are_told_apart() -> None:
 # -- the files
 
 
-def test_four_files_that_depend_on_nothing_but_the_records(eight: list[Record], written: Path, tmp_path: Path) -> None:
+def test_the_files_that_depend_on_nothing_but_the_records(eight: list[Record], written: Path, tmp_path: Path) -> None:
     assert written.name == "report.html"
     shuffled = [eight[i] for i in np.random.default_rng(0).permutation(len(eight))]
     again = write(shuffled, tmp_path, "relu", title="Eight <activations>")
-    for name in ("report.html", "table.md", "table.tex", "results.csv"):
+    for name in ("report.html", "table.md", "table.tex", "results.csv", "verdicts.csv"):
         assert (again.parent / name).read_bytes() == (written.parent / name).read_bytes(), name
 
 
@@ -252,8 +260,8 @@ def test_the_page_starts_with_the_answer_and_holds_every_part(eight: list[Record
 
 def test_the_command_is_shown_when_it_is_known() -> None:
     few = cells(records(["relu"], seeds=1), "relu")
-    assert "bevel compare relu &lt;x&gt;" in page.render(few, "t", "bevel compare relu <x>")
-    assert "from bevel_lab.train import run" in page.render(few, "t")
+    assert "bevel compare relu &lt;x&gt;" in page.render(few, None, "t", "bevel compare relu <x>")
+    assert "from bevel_lab.train import run" in page.render(few, None, "t")
 
 
 def test_the_page_needs_nothing_from_anywhere(written_troubled: Path) -> None:
@@ -275,7 +283,9 @@ def test_a_label_is_never_markup(written_troubled: Path) -> None:
     assert "<script" not in markdown
     assert r"a\|b\_{c}\\d%\#\~" in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {len(words.COLUMNS) + 1}
+    # the cells' tables, the one over cells, and the difference in each of two cells
+    widths = {len(words.COLUMNS) + 1, len(across_words.COLUMNS) + 1, 2 + 2}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == widths
     latex = (written_troubled.parent / "table.tex").read_text(encoding="utf-8")
     assert r"a\textbar{}b\_\{c\}\textbackslash{}d\%\#\textasciitilde{}" in latex
     assert r"\$x\textasciicircum{}\{2\$" in latex
@@ -319,7 +329,7 @@ def test_settings_that_differ_between_arms_are_said() -> None:
         dataclasses.replace(r, trial=dataclasses.replace(r.trial, lr=0.1)) if r.label == "gelu" else r
         for r in records(["relu", "gelu"], seeds=2)
     ]
-    assert "lr 0.05 (relu) and 0.1 (gelu)" in text_of(page.render(cells(tuned, "relu"), "t"))
+    assert "lr 0.05 (relu) and 0.1 (gelu)" in text_of(page.render(cells(tuned, "relu"), None, "t"))
 
 
 def test_time_is_compared_on_one_device_only() -> None:
@@ -493,13 +503,14 @@ return [...document.querySelectorAll('use')].map(use => use.href.baseVal.slice(1
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-@pytest.mark.parametrize("which", ["written", "written_troubled"])
+@pytest.mark.parametrize("which", ["written", "written_troubled", "written_three"])
 def test_a_browser_draws_every_figure_and_asks_for_nothing(
     browser: Any, which: str, width: int, request: pytest.FixtureRequest
 ) -> None:
     path: Path = request.getfixturevalue(which)
-    # learnt parameters: eight panels; the second cell has no arm with parameters, and six arms
-    expected = {"written": 2 + 2 + 8 + 8 + 2, "written_troubled": 22 + 2 + 2 + 6 + 0 + 2}[which]
+    # learnt parameters: eight panels; the second cell has no arm with parameters, and six arms; over cells five more
+    three = 3 * (2 + 2 + 3 + 1 + 2) + 2 + 1 + 2
+    expected = {"written": 2 + 2 + 8 + 8 + 2, "written_troubled": 22 + 2 + 2 + 6 + 0 + 2, "written_three": three}[which]
     for log in ("browser", "performance"):
         browser.get_log(log)
     _open(browser, path, width)

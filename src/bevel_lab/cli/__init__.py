@@ -23,6 +23,7 @@ COMMANDS = {
     "inspect": ("inspect", "every activation of a model, and what a swap would make of it"),
     "bench": ("bench", "time the activations on this machine"),
     "report": ("report", "write the report of a folder that compare filled"),
+    "calibrate": ("calibrate", "how often the verdicts of a report are right"),
 }
 """Command → (module in this package, one line)."""
 
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        rows = "\n".join(f"  {name:9}{line}" for name, (_, line) in COMMANDS.items())
+        rows = "\n".join(f"  {name:11}{line}" for name, (_, line) in COMMANDS.items())
         print(_HELP.format(commands=rows))
         return 0
     name, *rest = arguments

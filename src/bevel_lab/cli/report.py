@@ -1,9 +1,12 @@
-"""``bevel report``: judge what a folder holds, whenever one likes; trials that are still missing are no obstacle."""
+"""``bevel report``: judge what folders and record files hold; trials that are still missing are no obstacle."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,30 +16,63 @@ if TYPE_CHECKING:
     from bevel_lab.experiment import Experiment
     from bevel_lab.record import Record
 
+REFERENCE = "relu"
+"""Of record files, which do not say whom the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a folder or a file holds; ``reference`` and ``command`` are "" where it does not say."""
+
+    records: list[Record]
+    reference: str = ""
+    command: str = ""
+
 
 def parser() -> Parser:
     made = Parser(
         "report",
-        "Write report.html, table.md, table.tex and results.csv into a folder that `bevel compare` filled.",
-        "bevel report runs/demo\nbevel report runs/demo --title 'Digits, ten seeds'",
+        "Judge the records of folders that bevel filled, or of compact record files: write report.html, table.md, "
+        "table.tex, results.csv and verdicts.csv, a Markdown page with pictures, or the records as a compact file.",
+        "bevel report runs/demo\nbevel report runs/mnist runs/cifar --out runs/both --title 'Two data sets'\n"
+        "bevel report runs/mnist --compact evidence/mnist.jsonl\n"
+        "bevel report evidence/*.jsonl --page docs/evidence.md --pair sau prelu:init=0.15",
     )
-    made.add_argument("folder", type=Path, metavar="DIR", help="the --out of `bevel compare`")
-    made.add_argument("--title", help="title of the page")
+    add = made.add_argument
+    add("sources", type=Path, nargs="+", metavar="DIR|FILE", help="a folder that bevel filled, or a .jsonl file")
+    add("--out", type=Path, metavar="DIR", help="where the report goes; a single folder's own is there by default")
+    add("--compact", type=Path, metavar="FILE", help="write the records there, small enough to commit")
+    add("--page", type=Path, metavar="MD", help="write the report there as Markdown, its pictures in img/ beside it")
+    add("--pair", nargs=2, action="append", default=[], metavar=("A", "B"), help="answer on the page whether A differs "
+        "from B; may be repeated")  # fmt: skip
+    add("--notes", type=Path, metavar="FILE", help="text on the protocol, a paragraph a line, for the head of a report")
+    add(
+        "--reference", metavar="LABEL", help=f"compare with this arm (default: the folder's own, {REFERENCE} for files)"
+    )
+    add("--title", help="title of the report")
     return made
 
 
 def run(arguments: Namespace) -> int:
-    from bevel_lab import experiment, ledger
-    from bevel_lab.errors import LabError
+    from bevel_lab.report import compact
 
-    folder: Path = arguments.folder
-    found = experiment.read(folder)
-    if found is None:
-        raise LabError(f"{folder} holds no experiment; give the folder that was --out of `bevel compare`.")
-    records, torn = ledger.parse(folder / ledger.LEDGER)
-    if torn:
-        print(f"the last line of {folder / ledger.LEDGER} is unfinished and was left out.", file=sys.stderr)
-    write(found, records, folder, arguments.title)
+    sources = [source(path) for path in arguments.sources]
+    records = [record for one in sources for record in one.records]
+    if arguments.compact:
+        compact.write(records, arguments.compact)
+        print(f"records: {arguments.compact}")
+    if arguments.page:
+        _page(sources, arguments)
+        print(f"page: {arguments.page}")
+    single = arguments.sources[0] if len(sources) == 1 and arguments.sources[0].is_dir() else None
+    out = arguments.out or (None if arguments.compact or arguments.page else single)
+    if out:
+        command = "\n".join(one.command for one in sources if one.command)
+        _judge(records, out, _reference(sources, arguments.reference), arguments.title, command, _notes(arguments))
+    elif not (arguments.compact or arguments.page):
+        from bevel.errors import InvalidValue
+
+        raise InvalidValue("several folders, or files, need --out DIR, --page MD or --compact FILE to say what to do.")
     return 0
 
 
@@ -46,18 +82,88 @@ def write(found: Experiment, records: dict[str, Record], folder: Path, title: st
     Raises:
         LabError: where the records cannot be compared.
     """
+    _judge(_present(found, records), folder, found.reference, title, found.command(folder), [])
+
+
+def _judge(
+    records: list[Record], out: Path, reference: str, title: str | None, command: str, notes: Sequence[str]
+) -> None:
     from bevel_lab import report
     from bevel_lab.errors import LabError
 
-    wanted = [trial.id for trial, _ in found.trials()]
-    present = [records[key] for key in wanted if key in records]
-    if len(present) < len(wanted):
-        print(f"{len(wanted) - len(present)} of {len(wanted)} trials have no result yet.", file=sys.stderr)
-    titled = {"title": title} if title else {}
     try:
-        table = report.verdict_table(present, found.reference)
-        page = report.write(present, folder, found.reference, command=found.command(folder), **titled)
+        table = report.verdict_table(records, reference)
+        page = report.write(records, out, reference, title or report.TITLE, command, notes)
     except report.ReportError as error:
         raise LabError(str(error)) from error
     print(table.rstrip())
     print(f"\nreport: {page}")
+
+
+def _page(sources: Sequence[Source], arguments: Namespace) -> None:
+    from bevel_lab import report
+    from bevel_lab.errors import LabError
+    from bevel_lab.report import evidence
+
+    words = ["bevel", "report", *map(str, arguments.sources), "--page", str(arguments.page)]
+    words += [word for pair in arguments.pair for word in ("--pair", *pair)]
+    for flag in ("notes", "reference", "title"):
+        value = getattr(arguments, flag)
+        words += [f"--{flag}", str(value)] if value else []
+    try:
+        evidence.write(
+            [record for one in sources for record in one.records],
+            arguments.page,
+            _reference(sources, arguments.reference),
+            title=arguments.title or report.TITLE,
+            command=shlex.join(words),
+            notes=arguments.notes.read_text(encoding="utf-8") if arguments.notes else "",
+            asked=[(first, second) for first, second in arguments.pair],
+        )
+    except report.ReportError as error:
+        raise LabError(str(error)) from error
+
+
+def source(path: Path) -> Source:
+    """Read a folder that bevel filled, or a file of records. Raises ``LabError`` where it is neither."""
+    from bevel_lab import experiment, ledger
+    from bevel_lab.errors import LabError
+
+    if path.is_file():
+        records, torn = ledger.parse(path)
+        _say_torn(path, torn)
+        return Source(list(records.values()))
+    found = experiment.read(path)
+    if found is None:
+        raise LabError(f"{path} holds no experiment; give a folder that was --out of bevel, or a file of records.")
+    records, torn = ledger.parse(path / ledger.LEDGER)
+    _say_torn(path / ledger.LEDGER, torn)
+    return Source(_present(found, records), found.reference, found.command(path))
+
+
+def _say_torn(path: Path, torn: bytes) -> None:
+    if torn:
+        print(f"the last line of {path} is unfinished and was left out.", file=sys.stderr)
+
+
+def _present(found: Experiment, records: dict[str, Record]) -> list[Record]:
+    """The experiment's records that are there; says on standard error how many are not."""
+    wanted = [trial.id for trial, _ in found.trials()]
+    present = [records[key] for key in wanted if key in records]
+    if len(present) < len(wanted):
+        print(f"{len(wanted) - len(present)} of {len(wanted)} trials have no result yet.", file=sys.stderr)
+    return present
+
+
+def _reference(sources: Sequence[Source], asked: str | None) -> str:
+    from bevel_lab.errors import LabError
+
+    known = sorted({one.reference for one in sources if one.reference})
+    if not asked and len(known) > 1:
+        raise LabError(f"the folders have different references ({', '.join(known)}); choose one with --reference.")
+    return asked or (known[0] if known else REFERENCE)
+
+
+def _notes(arguments: Namespace) -> list[str]:
+    text = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
+    return [line.strip() for line in text.splitlines() if line.strip()]

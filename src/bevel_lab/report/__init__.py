@@ -5,24 +5,30 @@ Neither torch nor bevel is imported, so that a report can be made wherever the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bevel_lab.record import Record
 from bevel_lab.report import page, tables
+from bevel_lab.report.across import across
 from bevel_lab.report.cells import ReportError, cells
 
-__all__ = ["ReportError", "verdict_table", "write"]
+__all__ = ["TITLE", "ReportError", "verdict_table", "write"]
+
+TITLE = "Activations compared"
 
 
 def write(
     records: Sequence[Record],
     out: Path,
     reference: str,
-    title: str = "Activations compared",
+    title: str = TITLE,
     command: str = "",
+    notes: Sequence[str] = (),
+    bare: Mapping[tuple[str, str], float] | None = None,
 ) -> Path:
-    """Judge the records and write ``report.html``, ``table.md``, ``table.tex`` and ``results.csv`` into ``out``.
+    """Judge the records and write ``report.html``, ``table.md``, ``table.tex``, ``results.csv`` (a row a trial) and
+    ``verdicts.csv`` (a row a comparison) into ``out``.
 
     Args:
         records: of any number of data sets and models; each pair of them is a section of its own.
@@ -30,6 +36,9 @@ def write(
         reference: label of the activation that the others are compared with.
         title: of the page.
         command: the shell command that makes these records again, for the page's last section.
+        notes: sentences on the protocol, such as how the arms were tuned and with what budget.
+        bare: seconds that a bare training loop takes for a sample of (data set, model) with the reference, to print
+            the throughput as a share of it.
 
     Returns:
         The path of ``report.html``.
@@ -38,11 +47,14 @@ def write(
         ReportError: where the records cannot be compared, or the reference is not among them.
     """
     judged = cells(records, reference)
+    together = across(judged)
+    made = tables.blocks(judged, together, notes)
     texts = {
-        "table.md": tables.markdown(judged),
-        "table.tex": tables.latex(judged),
+        "table.md": tables.markdown(made),
+        "table.tex": tables.latex(made),
         "results.csv": tables.results(judged),
-        "report.html": page.render(judged, title, command),
+        "verdicts.csv": tables.verdicts(judged, together),
+        "report.html": page.render(judged, together, title, command, notes, bare or {}),
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
@@ -52,4 +64,5 @@ def write(
 
 def verdict_table(records: Sequence[Record], reference: str) -> str:
     """The verdicts as aligned plain text for a terminal. Raises as ``write`` does."""
-    return tables.plain(cells(records, reference))
+    judged = cells(records, reference)
+    return tables.plain(tables.blocks(judged, across(judged)))

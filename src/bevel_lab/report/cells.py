@@ -13,7 +13,7 @@ from bevel_lab.record import Record
 from bevel_lab.report.stats import Comparison, Floats, Summary, compare, summary
 from bevel_lab.report.svg import Style
 
-_SEED = 20  # of the resampling: the same records give the same report
+SEED = 20  # of the resampling: the same records give the same report
 
 
 class ReportError(ValueError):
@@ -134,15 +134,25 @@ def recipe(record: Record) -> dict[str, Any]:
     return {k: v for k, v in record.trial.to_dict().items() if k not in ("activation", "seed")}
 
 
+def differing(cell: Cell) -> dict[str, dict[str, Any]]:
+    """Fields of the recipe that are not the same for all arms of the cell, and each arm's value: {field: {arm: value}}.
+
+    The seeds of one arm never differ, so an arm's first run speaks for it."""
+    recipes = {arm.name: recipe(arm.first) for arm in cell.arms}
+    by_field = {key: {name: fields[key] for name, fields in recipes.items()} for key in next(iter(recipes.values()))}
+    return {key: values for key, values in by_field.items() if len(set(values.values())) > 1}
+
+
 def _names(records: Sequence[Record]) -> dict[tuple[str, str], str]:
-    """(activation, label) → arm. A label that stands for two activations gives way to the full spec."""
+    """(activation, label) → arm. A label that stands for two activations gives way to the full spec, and keeps the
+    fields after its ``@``."""
     meanings: dict[str, set[str]] = {}
     for record in records:
         meanings.setdefault(record.label, set()).add(record.trial.activation)
     return {
         (record.trial.activation, record.label): record.label
         if len(meanings[record.label]) == 1
-        else record.trial.activation
+        else record.trial.activation + "".join(record.label.partition("@")[1:])
         for record in records
     }
 
@@ -179,7 +189,7 @@ def _cell(cell: tuple[str, str], arms: dict[str, dict[int, Record]], styles: dic
         raise ReportError(f"{model} on {dataset}: runs are judged by different metrics ({', '.join(sorted(metrics))}).")
     key = metrics.pop()
     scores = {name: {seed: r.test[key] for seed, r in runs.items()} for name, runs in arms.items()}
-    comparisons = compare(scores, reference, np.random.default_rng(_SEED))
+    comparisons = compare(scores, reference, np.random.default_rng(SEED))
     made = [
         Arm(
             name=name,

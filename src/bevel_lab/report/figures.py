@@ -15,7 +15,7 @@ from bevel_lab.report.svg import INK, LINE, MUTED, PAPER, Style, canvas, export
 
 WIDE = 460  # pixels, of a panel beside another one; the page scales it by 0.78 (phone) to 1.15
 SMALL = 220  # of a small multiple
-_CHARACTER = 7.0  # an upper estimate of a character's width at the figures' font size
+CHARACTER = 7.0  # an upper estimate of a character's width at the figures' font size
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,16 @@ def short(label: str, limit: int = 22) -> str:
     return f"{label[: limit - tail - 1]}…{label[-tail:]}"
 
 
-def strips(rows: Sequence[Strip], *, name: str, title: str, xlabel: str, description: str, zero: bool = False) -> str:
-    """One row an arm; crosses that fall outside the others' range stand at the edge with an arrow."""
-    left = 12 + _CHARACTER * max(len(short(row.label)) for row in rows)
+def strips(
+    rows: Sequence[Strip], *, name: str, title: str, xlabel: str, description: str, line: float | None = None
+) -> str:
+    """One row an arm; crosses that fall outside the others' range stand at the edge with an arrow. A vertical line
+    marks ``line``, which is always in the picture."""
+    left = 12 + CHARACTER * max(len(short(row.label)) for row in rows)
     with canvas(WIDE, 62 + 26 * len(rows), left=left, right=16, top=26, bottom=38) as ax:
-        low, high = _strip_limits(rows, zero)
-        if zero:
-            ax.axvline(0, color=MUTED, lw=1)
+        low, high = _strip_limits(rows, line)
+        if line is not None:
+            ax.axvline(line, color=MUTED, lw=1)
         for y, row in enumerate(rows):
             _strip(ax, y, row, (low, high))
         ax.set(xlim=(low, high), ylim=(len(rows) - 0.4, -0.6), xlabel=xlabel)
@@ -102,14 +105,14 @@ def strips(rows: Sequence[Strip], *, name: str, title: str, xlabel: str, descrip
         ax.tick_params(axis="y", length=0, pad=8)
         ax.spines.left.set_visible(False)
         ax.grid(axis="x")
-        return _finish(ax, name, title, description)
+        return finish(ax, name, title, description)
 
 
 def curves(
     lines: Sequence[Line], *, name: str, title: str, description: str, log: bool = False, floor: float | None = None
 ) -> str:
     """Curves over epochs, each named at its right end. ``floor`` cuts off what lies below."""
-    right = 24 + _CHARACTER * max(len(short(line.label)) for line in lines)
+    right = 24 + CHARACTER * max(len(short(line.label)) for line in lines)
     with canvas(WIDE, 310, left=40, right=right, top=28, bottom=40) as ax:
         for line in lines:
             epochs = np.arange(1, len(line.middle) + 1)
@@ -125,7 +128,7 @@ def curves(
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
         _end_labels(ax, lines)
-        return _finish(ax, name, title, description)
+        return finish(ax, name, title, description)
 
 
 def shape(panel: Shape, *, name: str, limits: tuple[float, float], description: str) -> str:
@@ -141,7 +144,7 @@ def shape(panel: Shape, *, name: str, limits: tuple[float, float], description: 
         ax.set(xlim=(panel.x[0], panel.x[-1]), ylim=limits)
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        return _finish(ax, name, short(panel.label, 30), description)
+        return finish(ax, name, short(panel.label, 30), description)
 
 
 def parameter(panel: Spread, *, name: str, symbol: str, description: str) -> str:
@@ -165,11 +168,14 @@ def parameter(panel: Spread, *, name: str, symbol: str, description: str) -> str
         ax.set_xlim(0.4, len(panel.sites) + 0.6)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.grid(axis="y")
-        return _finish(ax, name, f"{short(panel.label)} · {short(symbol, 14)}", description)
+        return finish(ax, name, f"{short(panel.label)} · {short(symbol, 14)}", description)
 
 
-def scatter(points: Sequence[Point], *, name: str, title: str, xlabel: str, description: str) -> str:
-    """Arms in the plane, named beside their point; a line marks x = 1, where an arm costs what the reference does."""
+def scatter(
+    points: Sequence[Point], *, name: str, title: str, xlabel: str, description: str, front: Sequence[int] = ()
+) -> str:
+    """Arms in the plane, named beside their point; a line marks x = 1, where an arm costs what the reference does.
+    ``front`` lists the points that a dotted line joins, from the left."""
     with canvas(WIDE, 310, left=40, right=16, top=28, bottom=40) as ax:
         ax.axvline(1, color=MUTED, lw=0.8)
         for p in points:
@@ -177,19 +183,20 @@ def scatter(points: Sequence[Point], *, name: str, title: str, xlabel: str, desc
             ax.plot([p.x, p.x], [p.y_low, p.y_high], color=p.style.color, lw=1, alpha=0.55)
         for p in points:
             ax.plot([p.x], [p.y], "o", color=p.style.color, mec=PAPER, mew=0.8, ms=8)
+        ax.plot([points[i].x for i in front], [points[i].y for i in front], color=MUTED, lw=1, ls=(0, (1, 2)), zorder=1)
         ax.margins(0.12, 0.08)
         ax.set_xlabel(xlabel)
         ax.grid()
         _point_labels(ax, points)
-        return _finish(ax, name, title, description)
+        return finish(ax, name, title, description)
 
 
-def _strip_limits(rows: Sequence[Strip], zero: bool) -> tuple[float, float]:
+def _strip_limits(rows: Sequence[Strip], line: float | None) -> tuple[float, float]:
     """The range of all rows but their odd dots, so that one collapsed run does not flatten the picture."""
     inside = [v for row in rows for v, odd in zip(row.values, row.odd, strict=True) if not odd]
     inside += [b for row in rows if not any(row.odd) for b in (row.low, row.high)]
-    if zero:
-        inside.append(0.0)
+    if line is not None:
+        inside.append(line)
     inside = [v for v in inside if math.isfinite(v)] or [0.0, 1.0]
     pad = 0.05 * (max(inside) - min(inside)) or 0.5
     return min(inside) - pad, max(inside) + pad
@@ -211,7 +218,7 @@ def _strip(ax: Axes, y: int, row: Strip, limits: tuple[float, float]) -> None:
     ax.plot([row.mean], [y - 0.1], "o", color=color, mec=PAPER, mew=1, ms=8.5)
 
 
-def _finish(ax: Axes, name: str, title: str, description: str) -> str:
+def finish(ax: Axes, name: str, title: str, description: str) -> str:
     """The title, at the figure's left edge rather than the axes', and out."""
     left = ax.get_window_extent().x0
     offset = (-left, 12)
@@ -269,7 +276,7 @@ def _point_labels(ax: Axes, points: Sequence[Point]) -> None:
     box = ax.get_window_extent()
     for p in sorted(points, key=lambda p: -p.y):
         x, y = at[p.label]
-        places = [q for q in _places(x, y, _CHARACTER * len(short(p.label))) if box.y0 < q[1] and q[3] < box.y1 + 6]
+        places = [q for q in _places(x, y, CHARACTER * len(short(p.label))) if box.y0 < q[1] and q[3] < box.y1 + 6]
         inside = [q for q in places if box.x0 < q[0] and q[2] < box.x1 + 14] or places
         place = min(inside, key=lambda q: sum(_overlap(q, t) for t in taken))
         taken.append(place)

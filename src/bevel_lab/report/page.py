@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from bevel_lab.record import Record
-from bevel_lab.report import words
+from bevel_lab.report import across_views, across_words, published, words
+from bevel_lab.report.across import Across
 from bevel_lab.report.cells import Arm, Cell, recipe
 from bevel_lab.report.stats import LEVEL, Verdict
 from bevel_lab.report.svg import DARK, LIGHT
@@ -18,7 +19,14 @@ from bevel_lab.report.views import throughput, views
 _TONES = {Verdict.BETTER: "better", Verdict.WORSE: "worse"}
 
 
-def render(cells: Sequence[Cell], title: str, command: str = "") -> str:
+def render(
+    cells: Sequence[Cell],
+    together: Across | None,
+    title: str,
+    command: str = "",
+    notes: Sequence[str] = (),
+    bare: Mapping[tuple[str, str], float] | None = None,
+) -> str:
     """The page as text. Everything from the records is escaped; only the figures' SVG, which is ours, is not."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -32,13 +40,17 @@ def render(cells: Sequence[Cell], title: str, command: str = "") -> str:
         title=title,
         light=LIGHT,
         dark=DARK,
-        cells=[_section(cell, f"c{i}") for i, cell in enumerate(cells)],
+        cells=[_section(cell, f"c{i}", (bare or {}).get((cell.dataset, cell.model))) for i, cell in enumerate(cells)],
+        across=_across(together) if together else None,
+        published=[dict(zip(published.COLUMNS, row, strict=True)) for row in published.rows(cells)],
+        published_label=published.LABEL,
+        notes=notes,
         compared=sorted(
             {(arm.name, arm.first.trial.activation, arm.first.formula) for cell in cells for arm in cell.arms}
         ),
-        protocol=_protocol(records),
-        method=_method(cells),
-        provenance=_provenance(records),
+        protocol=protocol(records),
+        method=method(cells) + (across_words.method(together) if together else []),
+        provenance=provenance(records),
         ids=sorted({record.trial.id for record in records}),
         citations=list(dict.fromkeys(source for record in records for source in record.citations)),
         command=command,
@@ -46,14 +58,46 @@ def render(cells: Sequence[Cell], title: str, command: str = "") -> str:
     )
 
 
-def _section(cell: Cell, prefix: str) -> dict[str, Any]:
+def _across(together: Across) -> dict[str, Any]:
+    head, *matrix = across_words.matrix(together)
+    styles = {arm.name: arm.style.variable for cell in together.cells for arm in cell.arms}
+    return {
+        "title": f"Across {len(together.cells)} cells",
+        "reference": together.reference.name,
+        "answer": across_words.answer(together),
+        "notes": across_words.notes(together),
+        "rows": [
+            {
+                "texts": (texts := across_words.row(standing, together.metric)),
+                "numbers": (
+                    (texts[2], texts[3]),
+                    (texts[4], ""),
+                    (texts[5], ""),
+                    (texts[6], texts[7]),
+                    (texts[8], texts[9]),
+                ),
+                "variable": standing.style.variable,
+                "reference": standing.comparison is None,
+                "tone": _TONES.get(standing.comparison.verdict, "quiet") if standing.comparison else "quiet",
+            }
+            for standing in together.standings
+        ],
+        "head": head,
+        "matrix": [(styles[line[0]], line) for line in matrix],
+        "views": across_views.views(together, "all"),
+    }
+
+
+def _section(cell: Cell, prefix: str, bare: float | None) -> dict[str, Any]:
     return {
         "title": cell.title,
         "reference": cell.reference.name,
         "metric": cell.metric,
         "answer": words.answer(cell),
         "caveats": words.caveats(cell),
-        "setting": _setting(cell),
+        "setting": _setting(cell, bare),
+        "unlike": words.UNLIKE,
+        "recipes": words.recipes(cell),
         "rows": [_row(cell, arm) for arm in cell.arms],
         "views": views(cell, prefix),
     }
@@ -79,18 +123,28 @@ def _remark(arm: Arm) -> str:
     return ", ".join(few + lost)
 
 
-def _setting(cell: Cell) -> str:
+def _setting(cell: Cell, bare: float | None) -> str:
     """One line on what stands behind the table."""
     counts = sorted({len(arm.runs) for arm in cell.arms})
     seeds = words.count(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     epochs = _values([record.trial.epochs for record in cell.records])
     return (
         f"{words.count(len(cell.arms), 'activation')}, {seeds} each, paired; {cell.model} on {cell.dataset}, "
-        f"{epochs} {'epoch' if epochs == '1' else 'epochs'}. Positive differences favour the activation."
+        f"{epochs} {'epoch' if epochs == '1' else 'epochs'}.{_speed(cell, bare)} "
+        f"Positive differences favour the activation."
     )
 
 
-def _protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
+def _speed(cell: Cell, bare: float | None) -> str:
+    """The reference's throughput, and its share of a bare training loop's where that was measured."""
+    rate = throughput(list(cell.reference.runs.values()))
+    if not rate > 0:
+        return ""
+    share = f", {100 * rate * bare:.0f} % of a bare training loop" if bare else ""
+    return f" {cell.reference.name} trains on {rate:,.0f} samples a second{share}."
+
+
+def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
     """What every trial shares, and where trials differ."""
     fields = {key: _setting_of(records, key) for key in recipe(records[0])}
     held = _values([f"{100 * record.trial.validation:g} %" for record in records])
@@ -115,7 +169,7 @@ def _setting_of(records: Sequence[Record], key: str) -> str:
     holders: dict[str, list[str]] = {}
     by_cell: dict[tuple[str, str], set[str]] = {}
     for record in records:
-        value = str(recipe(record)[key])
+        value = words.setting(recipe(record)[key])
         holders.setdefault(value, []).append(record.label)
         by_cell.setdefault(record.trial.cell, set()).add(value)
     if all(len(values) == 1 for values in by_cell.values()):
@@ -123,7 +177,7 @@ def _setting_of(records: Sequence[Record], key: str) -> str:
     return " and ".join(f"{value} ({', '.join(dict.fromkeys(sorted(who)))})" for value, who in sorted(holders.items()))
 
 
-def _method(cells: Sequence[Cell]) -> list[str]:
+def method(cells: Sequence[Cell]) -> list[str]:
     arms = sorted({len(cell.others) for cell in cells})
     family = words.count(arms[0], "arm") if len(arms) == 1 else f"{arms[0]} to {arms[-1]} arms"
     scope = " of a model on a data set" if len(cells) > 1 else ""
@@ -140,7 +194,7 @@ def _method(cells: Sequence[Cell]) -> list[str]:
     ]
 
 
-def _provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
+def provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
     packages = sorted({name for record in records for name in record.versions})
     versions = [f"{name} {_values([r.versions[name] for r in records if name in r.versions])}" for name in packages]
     dates = sorted({record.started[:10] for record in records})

@@ -8,8 +8,8 @@ takes a ``numpy.random.Generator``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -224,6 +224,17 @@ def compare(
         )
         for i, (arm, d) in enumerate(paired.items())
     }
+
+
+def as_family(found: Sequence[Comparison]) -> list[Comparison]:
+    """The same comparisons as one family of their own: Holm over them, and the verdicts that follow."""
+    if not found:
+        return []
+    adjusted = holm(np.array([c.p for c in found]))
+    low, high, pairs = (np.array([getattr(c, key) for c in found]) for key in ("low", "high", "pairs"))
+    verdicts, needed = judge(adjusted, low, high, pairs), pairs_needed(len(found))
+    both = zip(found, adjusted, verdicts, strict=True)
+    return [replace(c, adjusted=float(p), verdict=verdict, needed=needed) for c, p, verdict in both]
 
 
 def _paired(scores: Mapping[int, float], base: Mapping[int, float]) -> Floats:

@@ -32,6 +32,8 @@ DARK = ("#e6e8ed", "#6a9cba", "#e76086", "#a0ef9c", "#9c5dbe", "#fdcf28", "#5486
 _VARIABLES = THEME | {color: f"--arm-{i}" for i, color in enumerate(LIGHT)}
 _DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)))
 
+_PAD = 14  # pixels of paper around a figure that stands alone
+
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: selectable, searchable, in the reader's own font
     "text.parse_math": False,  # a label is not a formula
@@ -108,6 +110,18 @@ def export(axes: Axes, *, name: str, title: str, description: str) -> str:
         f'<title id="{name}-title">{escape(title)}</title>\n<desc id="{name}-desc">{escape(description)}</desc>\n'
     )
     return head + _clean(body) + "</svg>"
+
+
+def standalone(svg: str) -> str:
+    """An exported figure as a file of its own: with a size, a font and paper under it."""
+    width, height = (int(size) + 2 * _PAD for size in re.findall(r'viewBox="0 0 (\d+) (\d+)"', svg)[0])
+    box = f"{-_PAD} {-_PAD} {width} {height}"
+    head, rest = svg.split(">", 1)
+    font = "font-family: system-ui, 'DejaVu Sans', sans-serif"
+    sized = f'viewBox="{box}" width="{width}" height="{height}" style="{font}"'
+    head = re.sub(r'viewBox="[^"]*" style="[^"]*"', sized, head)
+    paper = f'<rect x="{-_PAD}" y="{-_PAD}" width="{width}" height="{height}" fill="{PAPER}"/>'
+    return f"{head}>\n{paper}{rest}"
 
 
 def _clean(body: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from bevel_lab.record import Epoch, Record, Site
 from bevel_lab.report import figures
+from bevel_lab.report.aggregate import pareto
 from bevel_lab.report.cells import Arm, Cell
 from bevel_lab.report.stats import Floats
 
@@ -25,10 +26,11 @@ class View:
     small: bool = False  # small multiples rather than wide panels
 
 
-def views(cell: Cell, prefix: str) -> list[View]:
-    """All figures of a cell that its records allow; ``prefix`` makes their ids unique in the page."""
-    makers = (_scores, _training, _shapes, _parameters, _cost)
-    made = [maker(cell, f"{prefix}-{maker.__name__.strip('_')}") for maker in makers]
+def views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View]:
+    """All figures of a cell that its records allow; ``prefix`` makes their ids unique in the page. ``wanted`` names
+    some of scores, training, shapes, parameters and cost; nothing stands for all."""
+    makers = {"scores": _scores, "training": _training, "shapes": _shapes, "parameters": _parameters, "cost": _cost}
+    made = [makers[name](cell, f"{prefix}-{name}") for name in wanted or makers]
     return [view for view in made if view.panels]
 
 
@@ -60,7 +62,7 @@ def _scores(cell: Cell, name: str) -> View:
                 title=f"Difference to {figures.short(ref)} on the same seed: mean and 95 % interval",
                 xlabel=f"difference{' (points)' if metric.share else ''}",
                 description=f"Paired differences to {ref} with their mean and 95 % interval.",
-                zero=True,
+                line=0.0,
             )
         )
     caption = (
@@ -114,7 +116,9 @@ def _training(cell: Cell, name: str) -> View:
 def _lines(cell: Cell, read: Callable[[Epoch], float]) -> Iterator[figures.Line]:
     """Mean ± sd over the seeds that have a number in that epoch; arms without any are left out."""
     for arm in cell.arms:
-        runs = [[read(epoch) for epoch in run.epochs] for run in arm.runs.values()]
+        # a compact record keeps its last epoch only, which is no curve
+        whole = [run for run in arm.runs.values() if len(run.epochs) > 1 or run.trial.epochs == 1]
+        runs = [[read(epoch) for epoch in run.epochs] for run in whole]
         table = np.array(list(zip_longest(*runs, fillvalue=math.nan)), dtype=np.float64).T
         known = np.isfinite(table)
         if not known.any():
@@ -257,13 +261,15 @@ def _cost(cell: Cell, name: str) -> View:
             title=f"Test {metric.axis} by {what}",
             xlabel=f"{what}, × {ref}",
             description=f"Test {metric.name} of every arm beside its {what} as a multiple of {ref}.",
+            front=pareto([p.x for p in found], [p.y for p in found]),
         )
         for kind, what, found in wanted
         if found
     ]
     caption = (
         f"Up is better and left is cheaper, with {ref} on the vertical line; bars are ± 1 sd of the {metric.name} and "
-        f"the quartiles over seeds of the time for a training sample."
+        f"the quartiles over seeds of the time for a training sample, and the dotted line joins the arms that no other "
+        f"beats in both."
     )
     return View(f"Cost beside {metric.name}", caption, tuple(panels))
 

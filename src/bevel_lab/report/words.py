@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from bevel_lab.report.cells import Arm, Cell, Metric
+from bevel_lab.report.cells import Arm, Cell, Metric, differing
 from bevel_lab.report.stats import Comparison, Verdict
 
 COLUMNS = ("activation", "verdict", "score", "difference", "interval", "wins", "p", "Holm p", "detectable", "time",
            "memory")  # fmt: skip
 NONE = "–"
+UNLIKE = "The arms were not trained alike: a difference is one of activation and settings together."
 
 
 def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
@@ -28,6 +30,11 @@ def score(value: float, metric: Metric) -> str:
 
 def change(value: float, metric: Metric) -> str:
     return number(value * metric.scale, 2 if metric.share else 4, sign=True)
+
+
+def span(low: float, high: float, metric: Metric) -> str:
+    """An interval of differences."""
+    return f"{change(low, metric)} to {change(high, metric)}" if math.isfinite(low) else NONE
 
 
 def p_value(p: float) -> str:
@@ -59,14 +66,13 @@ def row(arm: Arm, metric: Metric) -> tuple[str, ...]:
     if comparison is None:
         return (arm.name, verdict(None), mean, *[""] * 6, *cost)
     c = comparison
-    interval = f"{change(c.low, metric)} to {change(c.high, metric)}" if math.isfinite(c.low) else NONE
     wins = f"{number(100 * c.improvement, 0)} %" if c.pairs else NONE
     return (
         arm.name,
         verdict(c),
         mean,
         change(c.difference, metric),
-        interval,
+        span(c.low, c.high, metric),
         wins,
         p_value(c.p) if c.pairs else NONE,
         p_value(c.adjusted) if c.pairs else NONE,
@@ -114,6 +120,27 @@ def caveats(cell: Cell) -> list[str]:
             notes.append(f"{arm.name} is compared on the {count(c.pairs, 'seed')} for which both it and "
                          f"{cell.reference.name} have a score; {c.unpaired} could not be paired.")  # fmt: skip
     return notes
+
+
+def recipes(cell: Cell) -> list[tuple[str, str]]:
+    """(arms, their settings) where the arms of the cell were not trained alike: the fields that differ, for all."""
+    fields = differing(cell)
+    found: dict[str, list[str]] = {}
+    for arm in cell.arms if fields else ():
+        text = ", ".join(f"{key} {setting(values[arm.name])}" for key, values in fields.items())
+        found.setdefault(text, []).append(arm.name)
+    return [(listing(names), text) for text, names in found.items()]
+
+
+def recipe_notes(cell: Cell) -> list[str]:
+    """The same as sentences, with what it means for the verdicts."""
+    own = recipes(cell)
+    return [UNLIKE, *(f"{name}: {text}." for name, text in own)] if own else []
+
+
+def setting(value: Any) -> str:
+    """A field's value; an empty text is an option that is off."""
+    return "off" if value == "" or value is False else "on" if value is True else str(value)
 
 
 def _called(cell: Cell, word: Verdict, found: Sequence[tuple[Arm, Comparison]]) -> str:

@@ -1,0 +1,71 @@
+"""``bevel calibrate``: how often the judge of ``bevel report`` is right."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from bevel_lab.cli._parser import Parser, whole
+
+
+def parser() -> Parser:
+    made = Parser(
+        "calibrate",
+        "Judge simulated experiments whose truth is known, and say how often a verdict is false and how often a true "
+        "difference is found (three minutes). With --records also an A/A test: real runs of one activation, split in "
+        "two, must give no evidence. Exit code 1 if a promise falls short.",
+        "bevel calibrate\nbevel calibrate --experiments 200\n"
+        "bevel calibrate --records evidence/*.jsonl --page docs/calibration.md",
+    )
+    add = made.add_argument
+    add("--experiments", type=whole, default=2000, metavar="N", help="simulated experiments a row (default: 2000)")
+    add(
+        "--records",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR|FILE",
+        help="of real runs, for the A/A test",
+    )
+    add("--splits", type=whole, default=1000, metavar="N", help="random splits of the A/A test (default: 1000)")
+    add("--seed", type=whole, default=0, metavar="N", help="of all random numbers (default: 0)")
+    add("--page", type=Path, metavar="MD", help="write the tables there as Markdown")
+    return made
+
+
+def run(arguments: Namespace) -> int:
+    from bevel.errors import InvalidValue
+    from bevel_lab.cli.report import source
+    from bevel_lab.errors import LabError
+    from bevel_lab.report import ReportError, calibration_page
+
+    for name, least in (("experiments", 1), ("splits", 1), ("seed", 0)):
+        if getattr(arguments, name) < least:
+            raise InvalidValue(f"{name} is a whole number, at least {least}; got {getattr(arguments, name)}.")
+    found = []
+    records = [record for path in arguments.records for record in source(path).records]
+    if arguments.records:  # first: wrong input shows before the minutes of simulation
+        try:
+            found.append(calibration_page.measure_same(records, arguments.splits, arguments.seed))
+        except ReportError as error:
+            raise LabError(str(error)) from error
+    found.insert(0, calibration_page.measure(arguments.experiments, arguments.seed, _say))
+    print(calibration_page.text(found), end="")
+    if arguments.page:
+        text = calibration_page.page(found, _command(arguments))
+        arguments.page.parent.mkdir(parents=True, exist_ok=True)
+        arguments.page.write_text(text, encoding="utf-8", newline="\n")
+    return 0 if all(target.holds for results in found for target in results.targets) else 1
+
+
+def _command(arguments: Namespace) -> str:
+    words = ["bevel", "calibrate", "--experiments", str(arguments.experiments), "--seed", str(arguments.seed)]
+    if arguments.records:
+        words += ["--records", *map(str, arguments.records), "--splits", str(arguments.splits)]
+    return shlex.join([*words, "--page", str(arguments.page)])
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,113 @@
+"""The report as a Markdown page that can be committed: answers, tables, and pictures in files beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bevel_lab.record import Record
+from bevel_lab.report import across_views, across_words, pairs, svg, tables, views
+from bevel_lab.report.across import Across, across
+from bevel_lab.report.cells import Cell, cells
+from bevel_lab.report.page import method, protocol, provenance
+from bevel_lab.report.views import View
+
+CELL_FIGURES = ("scores", "cost")
+"""Of a cell's figures, those that a compact record has the numbers for."""
+
+
+def write(
+    records: Sequence[Record],
+    page: Path,
+    reference: str,
+    *,
+    title: str,
+    command: str,
+    notes: str = "",
+    asked: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Judge the records and write ``page``, with its figures as SVG files in ``img/`` beside it.
+
+    Args:
+        records, reference, title: as for ``bevel_lab.report.write``.
+        command: what wrote the page, for its first line.
+        notes: Markdown, put under the answers as it is.
+        asked: pairs of arms; each is answered in a sentence at the top of the page and has a table below.
+
+    Raises:
+        ReportError: where the records cannot be compared, or no cell has both arms of a pair.
+    """
+    judged = cells(records, reference)
+    together, found = across(judged), pairs.pairs(judged, asked)
+    pictures = _Pictures(page)
+    text = "\n".join(_lines(judged, together, found, pictures, (title, command, notes)))
+    pictures.folder.mkdir(parents=True, exist_ok=True)
+    for name, drawing in pictures.made.items():
+        (pictures.folder / name).write_text(drawing, encoding="utf-8", newline="\n")
+    page.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+class _Pictures:
+    """SVG files of a page, named after it."""
+
+    def __init__(self, page: Path) -> None:
+        self.folder, self.stem = page.parent / "img", page.stem
+        self.made: dict[str, str] = {}
+
+    def lines(self, view: View, place: str) -> Iterator[str]:
+        """The view as Markdown; its panels are kept to be written."""
+        for i, panel in enumerate(view.panels):
+            name = f"{self.stem}-{_slug(place)}-{_slug(view.title)}-{i}.svg"
+            self.made[name] = svg.standalone(panel)
+            yield f"![{tables.escaped(view.title)}](img/{name})"
+        yield ""
+        yield tables.escaped(view.caption)
+        yield ""
+
+
+def _slug(text: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _lines(
+    judged: Sequence[Cell],
+    together: Across | None,
+    found: Sequence[pairs.Pair],
+    pictures: _Pictures,
+    texts: tuple[str, str, str],
+) -> Iterator[str]:
+    title, command, notes = texts
+    records = [record for cell in judged for record in cell.records]
+    yield f"# {tables.escaped(title)}\n"
+    yield f"Written by `{command}`.\n"
+    if found:
+        yield "## Answers\n"
+        yield from (f"- {tables.escaped(pair.answer)}" for pair in found)
+        yield ""
+    if notes:
+        yield notes.strip() + "\n"
+    if together:
+        first, second = tables.across_blocks(together)
+        yield tables.markdown([first], 2)
+        yield tables.markdown([second])
+        for view in across_views.views(together, "all"):
+            yield from pictures.lines(view, "all cells")
+    if found:
+        yield "## The pairs\n"
+        yield tables.markdown([pair.block for pair in found])
+    for i, cell in enumerate(judged):
+        yield tables.markdown([tables.cell_block(cell)], 2)
+        for view in views.views(cell, f"c{i}", CELL_FIGURES):
+            yield from pictures.lines(view, cell.title)
+    known = tables.published_block(judged)
+    if known:
+        yield tables.markdown([known], 2)
+    sections = (("How it was done", protocol(records)), ("Where it comes from", provenance(records)))
+    for heading, rows in sections:
+        yield f"## {heading}\n"
+        yield from (f"- {tables.escaped(term)}: {tables.escaped(text)}" for term, text in rows)
+        yield ""
+    yield "## How it was judged\n"
+    sentences = method(judged) + (across_words.method(together) if together else [])
+    yield from (f"- {tables.escaped(sentence)}" for sentence in sentences)

@@ -1,0 +1,131 @@
+"""``bevel calibrate``: the simulated reports of several cells, and the A/A test on records."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from records import records
+
+from bevel_lab.cli import main
+from bevel_lab.report import ReportError, compact
+from bevel_lab.report.calibration import calibrate, calibrate_cells
+from bevel_lab.report.same import same
+from bevel_lab.report.stats import LEVEL, Verdict
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def _at_most(level: float, n: int) -> float:
+    return level + 3 * math.sqrt(level * (1 - level) / n)
+
+
+def test_without_a_difference_each_family_errs_in_five_per_cent() -> None:
+    found = calibrate_cells(experiments=500, cells=4, arms=10, pairs=12, effect=0.0, rng=rng(1))
+    assert found.cell.false <= _at_most(LEVEL, 2_000)
+    assert found.report.false <= _at_most(LEVEL, 500)
+    assert found.average.false <= _at_most(LEVEL, 500)
+    # four cells, each with its own family: some cell errs more often than one does, and less than four times as often
+    assert found.cell.false < found.anywhere <= 4 * found.cell.false
+    assert math.isnan(found.average.found)
+
+
+def test_a_difference_in_every_cell_is_found_on_average() -> None:
+    found = calibrate_cells(experiments=200, cells=4, arms=5, pairs=10, effect=1.0, rng=rng(2))
+    alone = calibrate(experiments=200, arms=5, pairs=10, effect=1.0, rng=rng(3)).found
+    assert found.cell.found == pytest.approx(alone, abs=0.12)
+    assert found.average.found >= 0.9 > 0.7 > found.cell.found
+    assert found.report.found < found.cell.found
+    worse = calibrate_cells(experiments=50, cells=2, arms=2, pairs=10, effect=-3.0, rng=rng(2))
+    assert worse.average.found == 1.0
+
+
+def test_heavy_noise_is_heavy_and_does_not_mislead_the_judge() -> None:
+    found = calibrate(experiments=1_000, arms=10, pairs=10, effect=0.0, rng=rng(4), noise="heavy")
+    assert found.false <= _at_most(LEVEL, 1_000)
+    assert found != calibrate(experiments=1_000, arms=10, pairs=10, effect=0.0, rng=rng(4))
+
+
+# -- A/A
+
+
+def test_one_activation_under_two_names_gives_no_evidence() -> None:
+    made = records(["relu", "gelu", "sau"], seeds=24, epochs=1, effects={"gelu": 0.02})
+    found = same(made, 400, rng(5))
+    assert {name: c.pairs for name, c in found.first.items()} == {"gelu": 12, "relu": 12, "sau": 12}
+    assert {c.verdict for c in found.first.values()} == {Verdict.NO_EVIDENCE}
+    # 400 splits of the same 24 runs are not 400 experiments: the bound is wider than for these
+    assert found.single <= 0.08
+    assert found.family <= 0.09
+    assert found == same(made, 400, rng(5))
+    assert found.single != same(made, 400, rng(6)).single
+
+
+def test_halves_that_differ_would_be_found() -> None:
+    made = [
+        dataclasses.replace(r, test=r.test | {"accuracy": 0.9 + 0.05 * (r.trial.seed % 2) + 1e-4 * r.trial.seed})
+        for r in records(["relu"], seeds=16, epochs=1)
+    ]
+    assert same(made, 10, rng()).first["relu"].verdict is Verdict.WORSE
+
+
+def test_cells_add_their_pairs_and_too_few_are_named() -> None:
+    made = [r for d in ("digits", "mnist") for r in records(["relu", "gelu"], seeds=9, epochs=1, dataset=d)]
+    assert {c.pairs for c in same(made, 10, rng()).first.values()} == {8}
+    few = [r for r in made if r.label != "gelu" or r.trial.seed < 7]
+    with pytest.raises(
+        ReportError, match=r"of 2 activations needs 7 pairs of runs of each, two runs a pair; gelu has 6"
+    ):
+        same(few, 10, rng())
+    assert same([r for r in few if r.label == "gelu"], 10, rng()).first["gelu"].pairs == 6
+    with pytest.raises(ReportError, match="there are none"):
+        same([], 10, rng())
+
+
+# -- the command
+
+
+def test_the_command_prints_and_writes_the_same_numbers_every_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compact.write(records(["relu", "gelu"], seeds=16, epochs=1), tmp_path / "aa.jsonl")
+    argv = [
+        "calibrate",
+        "--experiments",
+        "12",
+        "--splits",
+        "40",
+        "--seed",
+        "3",
+        "--records",
+        str(tmp_path / "aa.jsonl"),
+    ]
+    pages = []
+    for _ in range(2):
+        assert main([*argv, "--page", str(tmp_path / "docs" / "c.md")]) in (0, 1)  # twelve experiments promise little
+        pages.append((tmp_path / "docs" / "c.md").read_text(encoding="utf-8"))
+        out, err = capsys.readouterr()
+    assert pages[0] == pages[1]
+    assert err.splitlines()[0].startswith("[1/")
+    for part in ("## No difference", "## One true difference", "## Several cells", "## The same activation under two"):
+        assert part in pages[0]
+    for part in ("No difference", "of 2 activations", "Over 40 random splits"):
+        assert part in out
+        assert part in pages[0]
+    assert "| relu | no evidence | 8 |" in pages[0]
+
+
+def test_wrong_input_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compact.write(records(["relu"], seeds=4, epochs=1), tmp_path / "few.jsonl")
+    for argv, part in (
+        (["--experiments", "0"], "experiments is a whole number, at least 1; got 0"),
+        (["--records", str(tmp_path / "few.jsonl")], "needs 6 pairs"),
+        (["--records", str(tmp_path / "none")], "holds no experiment"),
+    ):
+        assert main(["calibrate", *argv]) == 2
+        assert part in capsys.readouterr().err

@@ -1,0 +1,157 @@
+"""Records as data and the page written from them: nothing that a verdict needs is lost, and the pictures are there."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from records import records
+
+from bevel_lab import ledger
+from bevel_lab.cli import main
+from bevel_lab.record import Record
+from bevel_lab.report import compact, evidence, tables, verdict_table, views, write
+from bevel_lab.report.across import across
+from bevel_lab.report.cells import cells
+from bevel_lab.report.pairs import pairs
+
+PAIRS = [("sau", "prelu"), ("frelu@alternate=epoch", "frelu")]
+Written = tuple[Path, Path, list[Record]]
+
+
+@pytest.fixture(scope="module")
+def many() -> list[Record]:
+    found = []
+    for i, (dataset, model) in enumerate((("digits", "cnn"), ("fashion_mnist", "lenet"))):
+        found += records(["relu", "sau", "prelu", "frelu"], dataset=dataset, model=model, draw=i, epochs=4,
+                         diverged={("prelu", 3)}, scoreless={("sau", 2)})  # fmt: skip
+        turns = records(["frelu"], dataset=dataset, model=model, draw=9 + i, epochs=4)
+        found += [
+            dataclasses.replace(r, label="frelu@alternate=epoch", trial=dataclasses.replace(r.trial, alternate="epoch"))
+            for r in turns
+        ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def written(many: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """(page, file of records, the records read back) of the command line."""
+    folder = tmp_path_factory.mktemp("evidence")
+    file, page = folder / "data" / "all.jsonl", folder / "docs" / "evidence.md"
+    compact.write(many, file)
+    page.parent.mkdir()
+    (folder / "notes.md").write_text("Two epochs *only*.\n")
+    asked = [word for pair in PAIRS for word in ("--pair", *pair)]
+    argv = ["report", str(file), "--page", str(page), "--title", "What was seen", "--notes", str(folder / "notes.md")]
+    assert main([*argv, *asked]) == 0
+    return page, file, list(ledger.parse(file)[0].values())
+
+
+def test_compact_records_give_the_same_verdicts(many: list[Record], written: Written) -> None:
+    _, file, read = written
+    assert len(read) == len(many)
+    assert verdict_table(read, "relu") == verdict_table(many, "relu")
+    whole = sum(len(record.to_json()) for record in many)
+    assert file.stat().st_size < 0.1 * whole
+    ours, theirs = ({r.trial.id: r for r in some} for some in (many, read))
+    for key, record in theirs.items():
+        kept = dataclasses.replace(ours[key], epochs=ours[key].epochs[-1:], sites=[])
+        assert record.to_json() == kept.to_json()
+    assert [r.label for r in read].count("frelu@alternate=epoch") == 20
+
+
+def test_the_file_does_not_depend_on_the_order_of_the_runs(many: list[Record], tmp_path: Path) -> None:
+    compact.write(many, tmp_path / "a")
+    compact.write(many[::-1], tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_one_epoch_of_many_is_no_curve(many: list[Record], written: Written) -> None:
+    *_, read = written
+    titles = [[view.title for view in views.views(cells(some, "relu")[0], "c")] for some in (many, read)]
+    assert "Training" in titles[0]
+    assert titles[1] == ["Test accuracy", "Cost beside accuracy"]
+
+
+def test_the_page_answers_and_shows_what_was_found(many: list[Record], written: Written) -> None:
+    page, file, _ = written
+    text = page.read_text(encoding="utf-8")
+    judged = cells(many, "relu")
+    together = across(judged)
+    assert together is not None
+    for pair in pairs(judged, PAIRS):
+        assert f"- {tables.escaped(pair.answer)}\n" in text
+        assert f"### {tables.escaped(pair.block.title)}\n" in text
+    for block in (*map(tables.cell_block, judged), *tables.across_blocks(together)):
+        assert tables.markdown_table(block) in text
+    assert text.startswith(f"# What was seen\n\nWritten by `bevel report {file} --page {page} --pair sau prelu ")
+    for part in (
+        "Two epochs *only*.",
+        "- commit: 0123456789abcdef",
+        "torch 2.11.0",
+        "- seeds: 0–9",
+        "## How it was ju",
+    ):
+        assert part in text
+
+
+def test_the_pictures_are_files_that_stand_alone(written: Written) -> None:
+    page, *_ = written
+    named = re.findall(r"!\[[^\]]*\]\((img/[^)]+)\)", page.read_text(encoding="utf-8"))
+    assert len(named) == len(set(named)) == 5 + 2 * 4
+    assert {path.name for path in (page.parent / "img").iterdir()} == {Path(name).name for name in named}
+    for name in named:
+        root = ElementTree.parse(page.parent / name).getroot()
+        assert float(root.attrib["width"]) > 100
+        assert "font-family" in root.attrib["style"]
+        assert root.find("{http://www.w3.org/2000/svg}rect") is not None
+
+
+def test_the_same_records_write_the_same_page(many: list[Record], tmp_path: Path) -> None:
+    texts = []
+    for order in (1, -1):
+        evidence.write(many[::order], tmp_path / "page.md", "relu", title="t", command="c", asked=PAIRS)
+        texts.append([(p.name, p.read_bytes()) for p in sorted(tmp_path.rglob("*.*"))])
+    assert texts[0] == texts[1]
+
+
+def test_a_folder_and_files_go_into_one_report(
+    many: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for dataset in ("digits", "fashion_mnist"):
+        compact.write([r for r in many if r.trial.dataset == dataset], tmp_path / f"{dataset}.jsonl")
+    files = [str(tmp_path / "digits.jsonl"), str(tmp_path / "fashion_mnist.jsonl")]
+    assert main(["report", *files, "--out", str(tmp_path / "out"), "--title", "Both"]) == 0
+    assert "Across 2 cells" in capsys.readouterr().out
+    expected = write([r for f in files for r in ledger.parse(Path(f))[0].values()], tmp_path / "again", "relu", "Both")
+    assert (tmp_path / "out" / "report.html").read_bytes() == expected.read_bytes()
+    for argv, part in (
+        (files, "need --out DIR, --page MD or --compact FILE"),
+        ([*files, "--page", str(tmp_path / "p.md"), "--pair", "sau", "nobody"], "has both 'sau' and 'nobody'"),
+        ([*files, "--out", str(tmp_path / "no"), "--reference", "rleu"], "no arm is called 'rleu'"),
+        ([files[0], files[0], "--out", str(tmp_path / "no")], "there are two records"),
+    ):
+        assert main(["report", *argv]) == 2
+        assert part in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+    assert not (tmp_path / "p.md").exists()
+
+
+def test_a_damaged_file_of_records_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (record,) = records(["relu"], seeds=1)
+    line = compact.compact(record).to_json()
+    (tmp_path / "x.jsonl").write_text(f"{line}\n{line.replace('cnn', 'mlp')}\n")
+    assert main(["report", str(tmp_path / "x.jsonl"), "--out", str(tmp_path / "out")]) == 2
+    assert "x.jsonl, line 2, is damaged" in capsys.readouterr().err
+
+
+def test_a_diverged_run_is_still_seen_as_one(written: Written) -> None:
+    *_, read = written
+    lost = [r for r in read if (r.label, r.trial.seed) == ("prelu", 3)]
+    assert len(lost) == 2
+    assert all(math.isnan(r.epochs[0].train["loss"]) for r in lost)
+    assert {arm.name: len(arm.diverged) for arm in cells(read, "relu")[0].arms}["prelu"] == 1
