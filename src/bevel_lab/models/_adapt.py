@@ -88,7 +88,7 @@ def opened(summary: str, make: Make) -> Model:
                 _take(model, in_channels)
             found = shape_of(model, images)
         except Exception as error:  # whatever a library raises
-            raise InvalidValue(f"{summary} cannot take {_written(images[1:])} images: {_said(error)}.") from None
+            raise InvalidValue(f"{summary} cannot take {_written(images[1:])} images: {_said(error)}.") from error
         if found != (2, classes):
             raise InvalidValue(
                 f"a classifier gives 2×{classes} logits for 2 images; {summary} gives {_written(found)}."
