@@ -65,8 +65,8 @@ CIFAR = {
     "mobilenet_v1": 3_217_226,  # kuangliu
     "senet18": 11_264_074,  # 11.26 M: ResNet-18 and, a block of C channels, C²/8 + C + C/16 for the two layers
     "shufflenet_v2_x1_0": 1_263_854,  # kuangliu
-    "wide_resnet28_10": 36_479_194,  # 36.5 M in Zagoruyko and Komodakis 2016, table 4
-    "wide_resnet16_4": 2_748_890,  # 2.7 M there, table 3: WRN-16-4
+    "wide_resnet28_10": 36_479_194,  # 36.5 M in Zagoruyko and Komodakis 2016
+    "wide_resnet16_4": 2_748_890,  # 2.7 M as usually given
 }
 
 

@@ -8,6 +8,6 @@ ENTRIES = {
         "inception_v3",
         smallest=24,
         aux_logits=False,
-        init_weights=False,  # the lab draws its own, and scipy's truncated normal takes half a minute
+        init_weights=False,  # the lab draws its own
     )
 }
