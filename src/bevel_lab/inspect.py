@@ -15,6 +15,9 @@ from torch import nn
 
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.surgery import Sites, find, swap
+from bevel_lab.models import MODELS
+from bevel_lab.models._adapt import near
+from bevel_lab.sites import Factory
 
 
 def inspect(
@@ -23,21 +26,33 @@ def inspect(
     """The activation sites of a model, and, given ``to``, what a swap would make of them.
 
     Args:
-        model: ``torchvision:NAME``, ``timm:NAME`` (random weights), or ``FILE.py:callable``; the callable returns a
-            module, or a module and a tuple of inputs.
+        model: a name of ``bevel list models``, as it is trained with ReLU on images of the shape;
+            ``torchvision:NAME``, ``timm:NAME`` as the library builds it (random weights); or ``FILE.py:callable``; the
+            callable returns a module, or a module and a tuple of inputs.
         to: spec string of the new activation.
-        shape: of the input, e.g. ``1x3x224x224``; default: the model's own, else 1x3x224x224.
+        shape: of the input, e.g. ``1x3x224x224``; default: the model's own, else 1x3x224x224, for the lab's 1x3x32x32.
         preserve, what: as in :func:`bevel.surgery.swap`.
 
     Raises:
         InvalidValue, UnknownName: for a name, file or shape that cannot be used.
     """
-    built, example = load(model)
-    if shape is not None:
-        example = (torch.zeros(1).expand(parse_shape(shape)),)
+    if ":" in model:
+        built, example = load(model)
+        if shape is not None:
+            example = (torch.zeros(1).expand(parse_shape(shape)),)
+    else:
+        built, example = _shelved(model, parse_shape(shape or "1x3x32x32"))
     if to is None:
         return find(built, *example)
     return swap(built, to, *example, preserve=preserve, what=what).sites
+
+
+def _shelved(name: str, images: tuple[int, ...]) -> tuple[nn.Module, tuple[Any, ...]]:
+    """One of the lab's own models for images of a shape and ten classes."""
+    if len(images) != 4:
+        raise InvalidValue(f"the shape of a batch of images is written as 1x3x32x32; got {'x'.join(map(str, images))}.")
+    model: nn.Module = MODELS.item(name).build(Factory("relu"), images[1], images[2:], 10)
+    return model.eval(), (torch.zeros(1).expand(images),)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
@@ -72,7 +87,7 @@ def _optional(library: str) -> Any:
 def _torchvision(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
     models = _optional("torchvision").models
     if name not in models.list_models():
-        raise UnknownName(f"torchvision has no model {name!r}; {_near(name, models.list_models())}")
+        raise UnknownName(f"torchvision has no model {name!r}; {near(name, models.list_models())}")
     accepted = signatures.signature(models.get_model_builder(name)).parameters
     options = {"weights_backbone": None} if "weights_backbone" in accepted else {}
     model: nn.Module = models.get_model(name, weights=None, **options).eval()
@@ -85,15 +100,9 @@ def _torchvision(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
 def _timm(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
     timm = _optional("timm")
     if not timm.is_model(name):
-        raise UnknownName(f"timm has no model {name!r}; {_near(name, timm.list_models())}")
+        raise UnknownName(f"timm has no model {name!r}; {near(name, timm.list_models())}")
     model: nn.Module = timm.create_model(name, pretrained=False).eval()
     return model, (torch.zeros(1).expand(1, *model.pretrained_cfg["input_size"]),)  # type: ignore[index]
-
-
-def _near(name: str, known: list[str]) -> str:
-    """The nearest names; the whole list would fill the screen."""
-    text = did_you_mean(name, known)
-    return text if text.startswith("did") else f"there are {len(known)}"
 
 
 def _from_file(path: Path, name: str) -> tuple[nn.Module, tuple[Any, ...]]:

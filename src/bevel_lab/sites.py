@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import bevel
 from bevel.errors import InvalidValue
+from bevel.surgery._route import WriteBack
 from bevel_lab.record import Site
 
 GRID = torch.arange(-30, 31) / 7.5
@@ -40,6 +42,33 @@ class Factory:
         module = bevel.create(self.spec, num_parameters=channels, dim=dim)
         self.calls.append(Call(module, channels, getattr(module, "dim", dim)))
         return module
+
+    def swap(self, model: nn.Module, *example: Any) -> nn.Module:
+        """Put the trial's activation, in place, at every call site where a finished model has a unit of its own.
+
+        Gates (the sigmoid of squeeze and excitation, attention's softmax) stay.
+
+        Args:
+            model: a network as its library builds it.
+            *example: what it takes; only shapes and devices matter.
+
+        Returns:
+            The model.
+
+        Raises:
+            InvalidValue: if it has no unit, or one that the activation cannot serve.
+        """
+        result = bevel.swap(model, self.spec, *example, preserve=False)
+        for site in result.sites:
+            if site.unit and not site.new:
+                raise InvalidValue(
+                    f"{self.spec!r} cannot take the place of {site.old} at {site.name!r}: {site.reason}."
+                )
+            if site.new:
+                module = result.activations[site.name]
+                inner = module.activation if isinstance(module, WriteBack) else module
+                self.calls.append(Call(inner, site.channels or 1, 1 if site.axis is None else site.axis))
+        return model
 
     def sites(self, model: nn.Module) -> dict[str, Call]:
         """The calls by qualified module name, in their order.

@@ -13,7 +13,9 @@ def parser() -> Parser:
         "List every activation call of a model: where it is, what feeds it, its channels and their axis.",
         "bevel inspect timm:resnet50 --to sau\nbevel inspect net.py:make --shape 8x16",
     )
-    made.add_argument("model", metavar="MODEL", help="torchvision:NAME, timm:NAME or FILE.py:callable")
+    made.add_argument(
+        "model", metavar="MODEL", help="a name of bevel list models, torchvision:NAME, timm:NAME or FILE.py:callable"
+    )
     made.add_argument("--to", metavar="SPEC", help="the activation to swap in; shows what each site would become")
     made.add_argument("--what", nargs="+", metavar="FUNCTION", help="which functions (default: all but gates)")
     made.add_argument("--shape", metavar="NxCxHxW", help="shape of the input (default: the model's own)")

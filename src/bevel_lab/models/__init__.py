@@ -12,10 +12,13 @@ from bevel_lab.shelf import Shelf
 
 
 class Activation(Protocol):
-    """What a builder is given: call it once per call site, in the order of the forward pass."""
+    """What a builder is given: call it once per call site, in the order of the forward pass, or hand it a network."""
 
     def __call__(self, channels: int, dim: int = 1) -> nn.Module:
         """An activation for inputs with ``channels`` entries along ``dim``."""
+
+    def swap(self, model: nn.Module, *example: Any) -> nn.Module:
+        """Put activations, in place, where a finished network has its own; ``example`` is what it takes."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,15 @@ class Model:
             wants B×classes logits of B×in_channels×height×width images.
         task: name of the task it is for.
         smallest: least height and width of its images, in pixels.
+        own_init: keep the initial weights that ``build`` drew from the global generator. By default tasks draw them by
+            He's rule, which suits convolutions and batch norms but not, e.g., a transformer.
     """
 
     summary: str
     build: Callable[..., Any]
     task: str = "classification"
     smallest: int = 1
+    own_init: bool = False
 
 
 MODELS: Shelf[Model] = Shelf("bevel_lab.models", "model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -46,6 +47,10 @@ class Classification(Task):
     def build(self, activation: Activation) -> nn.Module:
         model: nn.Module = self.model.build(activation, self.data.channels, self.data.size, self.data.classes)
         return model
+
+    def initialise(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
+        if not self.model.own_init:
+            super().initialise(model, sites, generator)
 
     def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         chosen = self.train_index[index.to(self.device)]
