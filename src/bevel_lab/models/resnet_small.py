@@ -1,4 +1,4 @@
-"""ResNet-20 for small images (He et al. 2016, section 4.2): 3 stages of 3 blocks, 16, 32 and 64 channels.
+"""ResNets for small images (He et al. 2016, section 4.2): 3 stages of blocks with 16, 32 and 64 channels.
 
 Shortcuts are the paper's option A: where the shape changes, every second pixel with zeros for the new channels, so that
 all parameters outside the activations are those of the convolutions, batch norms and the last layer.
@@ -6,13 +6,14 @@ all parameters outside the activations are those of the convolutions, batch norm
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel_lab.models import Activation, Model
 
 STAGES = (16, 32, 64)
-BLOCKS = 3
 
 
 class _Block(nn.Module):
@@ -39,7 +40,9 @@ class _Block(nn.Module):
         return out
 
 
-def _build(activation: Activation, in_channels: int, image_size: tuple[int, int], classes: int) -> nn.Module:
+def _build(
+    blocks: int, activation: Activation, in_channels: int, image_size: tuple[int, int], classes: int
+) -> nn.Module:
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, STAGES[0], 3, padding=1, bias=False),
         nn.BatchNorm2d(STAGES[0]),
@@ -47,10 +50,13 @@ def _build(activation: Activation, in_channels: int, image_size: tuple[int, int]
     ]
     channels = STAGES[0]
     for width in STAGES:
-        for _ in range(BLOCKS):
+        for _ in range(blocks):
             layers.append(_Block(activation, channels, width))
             channels = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
 
 
-ENTRIES = {"resnet20": Model("ResNet-20 as for CIFAR: 19 convolutions, 0.27 M parameters", _build, smallest=8)}
+ENTRIES = {
+    "resnet8": Model("ResNet-8: one block a stage, 7 convolutions, 0.08 M parameters", partial(_build, 1), smallest=8),
+    "resnet20": Model("ResNet-20 as for CIFAR: 19 convolutions, 0.27 M parameters", partial(_build, 3), smallest=8),
+}
