@@ -172,12 +172,10 @@ class _Running:
     def _train(self) -> dict[str, float]:
         seed, epoch = self.trial.seed, len(self.epochs)
         order = torch.randperm(self.task.samples, generator=generator(seed, "order", epoch))
-        augmentation = generator(seed, "augmentation", epoch, self.device)
+        parts = order.tensor_split(self.steps)  # equal parts: no last batch of one sample, and every sample is seen
         sums: dict[str, Tensor] = {}
         self.model.train()
-        # equal parts: no last batch of one sample, and every sample is seen
-        for k, index in enumerate(order.tensor_split(self.steps)):
-            batch = self.task.batch(index, augmentation)
+        for k, (index, batch) in enumerate(zip(parts, self.task.batches(parts, seed, epoch), strict=True)):
             for name, value in self._step(epoch * self.steps + k, batch).items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value * len(index)
         return {name: float(total) / self.task.samples for name, total in sums.items()}
@@ -220,6 +218,7 @@ class _Running:
             seconds=sum(epoch.seconds for epoch in self.epochs),
             train_seconds=self.train_seconds,
             samples=self.task.samples * len(self.epochs),
+            data=dict(self.task.facts),
             peak_memory=max(self.peak, self.memory.read()),
             saved_bytes=self.saved_bytes,
             device=provenance.device_name(self.device),
