@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -41,14 +42,14 @@ def test_all_arms_of_a_seed_start_from_the_same_weights(model: str) -> None:
 
 def test_all_arms_of_a_seed_see_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[torch.Tensor]] = []
-    original = Classification.batch
+    original = Classification.batches
 
-    def spy(self: Classification, index: torch.Tensor, generator: torch.Generator) -> Any:
-        batch = original(self, index, generator)
-        seen[-1] += [index, *batch]
-        return batch
+    def spy(self: Classification, order: Sequence[torch.Tensor], *where: Any) -> Iterator[Any]:
+        for index, batch in zip(order, original(self, order, *where), strict=True):
+            seen[-1] += [index, *batch]
+            yield batch
 
-    monkeypatch.setattr(Classification, "batch", spy)
+    monkeypatch.setattr(Classification, "batches", spy)
     for spec, seed in [*((spec, 0) for spec in ARMS), ("relu", 1)]:
         seen.append([])
         run(trial(spec, epochs=2, seed=seed))
@@ -61,9 +62,9 @@ def test_all_arms_of_a_seed_see_the_same_batches(monkeypatch: pytest.MonkeyPatch
 
 def test_an_epoch_is_every_sample_once_in_nearly_equal_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     orders: list[torch.Tensor] = []
-    original = Classification.batch
+    original = Classification.batches
     monkeypatch.setattr(
-        Classification, "batch", lambda self, index, g: (orders.append(index), original(self, index, g))[1]
+        Classification, "batches", lambda self, order, *where: (orders.extend(order), original(self, order, *where))[1]
     )
     run(trial(train_limit=101, batch_size=25, epochs=2))
     assert [len(index) for index in orders] == [21, 20, 20, 20, 20] * 2
