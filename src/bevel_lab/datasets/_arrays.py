@@ -36,6 +36,8 @@ class _Array:
         content = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote text
         if len(content) != math.prod(shape):
             raise ValueError(f"its array has {len(content)} bytes, not {'×'.join(map(str, shape))}")
+        if not content:
+            raise ValueError("its array is empty")
         flat = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         return flat.view(*shape[::-1]).permute(*range(len(shape))[::-1]) if fortran else flat.view(*shape)
 
@@ -69,7 +71,7 @@ class _Reader(pickle.Unpickler):
         try:
             return _NAMES[module, name]
         except KeyError:
-            raise ValueError(f"it asks for {module}.{name}, which no array needs") from None
+            raise ValueError(f"it asks for {module}.{name}, which is not admitted") from None
 
 
 def read(path: Path, array: str, labels: str) -> tuple[Tensor, list[int]]:
