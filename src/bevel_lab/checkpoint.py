@@ -17,17 +17,38 @@ from bevel_lab.errors import LabError
 _MAGIC = b"bevel checkpoint 1\n"
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Replace ``path`` by ``state`` (tensors and plain data) atomically; a crash leaves the old file or the new one."""
+def encode(state: dict[str, Any]) -> bytes:
+    """A checkpoint file's content: ``state`` (tensors and plain data) behind its digest."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
+    return _MAGIC + hashlib.sha256(payload).digest() + payload
+
+
+def decode(data: bytes, name: object) -> dict[str, Any]:
+    """The state in a checkpoint file's content.
+
+    Raises:
+        LabError: if it is damaged or of another format; calls it ``name``.
+    """
+    digest, payload = data[len(_MAGIC) :][:32], data[len(_MAGIC) + 32 :]
+    if not data.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
+        raise LabError(f"checkpoint {name} is damaged")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise LabError(f"checkpoint {name} cannot be read by this torch") from error
+    return state
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data`` atomically; a crash leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # the process id keeps a dying run's half-written file apart from its successor's
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -36,24 +57,17 @@ def save(path: Path, state: dict[str, Any]) -> None:
     sync_folder(path.parent)
 
 
-def load(path: Path) -> dict[str, Any] | None:
-    """The state saved under ``path``, or None where there is none.
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Replace ``path`` by ``state``, see :func:`write`."""
+    write(path, encode(state))
 
-    Raises:
-        LabError: if the file is damaged or of another format; names it.
-    """
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The state saved under ``path``, or None where there is none; raises as :func:`decode`."""
     try:
-        data = path.read_bytes()
+        return decode(path.read_bytes(), path)
     except FileNotFoundError:
         return None
-    digest, payload = data[len(_MAGIC) :][:32], data[len(_MAGIC) + 32 :]
-    if not data.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
-        raise LabError(f"checkpoint {path} is damaged")
-    try:
-        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise LabError(f"checkpoint {path} cannot be read by this torch") from error
-    return state
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,30 +6,25 @@ import dataclasses
 import json
 import os
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import bevel
 from bevel.errors import InvalidValue
+from bevel_lab import protocols
+from bevel_lab.arms import RECIPE, Arm, arm
 from bevel_lab.checkpoint import sync_folder
 from bevel_lab.datasets import DATASETS
 from bevel_lab.errors import LabError
 from bevel_lab.models import MODELS
 from bevel_lab.trial import Trial
+from bevel_lab.tuning import Job, Tuning
 
 FILE = "experiment.json"
-FORMAT = 1
-RECIPE = tuple(f.name for f in dataclasses.fields(Trial) if f.name not in ("activation", "seed", "task"))
-"""The fields of a trial that an experiment sets; the task follows from the data set."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """An activation as the user typed it, and with every argument written out."""
-
-    label: str
-    activation: str
+FORMAT = 2
+Cell = tuple[str, str]
+"""(data set, model)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,63 +35,108 @@ class Experiment:
         arms: the activations, the reference among them.
         reference: label of the arm that the others are compared with.
         seeds: every arm runs with seeds 0 … seeds − 1.
-        recipe: the fields of every trial but activation and seed.
+        cells: every (data set, model) that they are compared on.
+        recipe: the fields of every trial but activation, seed, data set, model and task.
         device: torch device of all trials.
+        protocol: name of the protocol that the recipe started from, or "".
+        tuning: how every arm is tuned first, or None.
+        tuned: the recipe fields that tuning chose, by :func:`place`; filled in when it has ended.
     """
 
     arms: tuple[Arm, ...]
     reference: str
     seeds: int
+    cells: tuple[Cell, ...]
     recipe: dict[str, Any]
     device: str = "cpu"
+    protocol: str = ""
+    tuning: Tuning | None = None
+    tuned: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
     def resolve(
-        cls, activations: list[str], reference: str, seeds: int, recipe: dict[str, Any], device: str = "cpu"
+        cls,
+        activations: Sequence[str],
+        reference: str,
+        seeds: int,
+        recipe: Mapping[str, Any],
+        *,
+        device: str = "cpu",
+        protocol: str = "",
+        tuning: Tuning | None = None,
     ) -> Experiment:
         """Check everything that can be checked without data, and fill in the defaults.
 
+        Args:
+            activations: arms as typed, see :mod:`bevel_lab.arms`.
+            reference: one more, or one of them.
+            seeds: number of paired seeds.
+            recipe: fields of a trial; ``dataset`` and ``model`` may be lists.
+            device, protocol, tuning: as the attributes.
+
         Raises:
-            BevelError: for unknown names, bad values, or an activation given twice.
+            BevelError: for unknown names, bad values, or an arm given twice.
         """
-        arms = [Arm(label, bevel.canonical(label)) for label in activations]
-        base = bevel.canonical(reference)
-        if base not in [arm.activation for arm in arms]:
-            arms.insert(0, Arm(reference, base))
-        first: dict[str, str] = {}
-        for arm in arms:
-            if arm.activation in first:
-                raise InvalidValue(
-                    f"{first[arm.activation]!r} and {arm.label!r} are the same activation; name each once."
-                )
-            first[arm.activation] = arm.label
+        arms = _arms(activations, reference)
         if type(seeds) is not int or seeds < 1:
             raise InvalidValue(f"seeds is a whole number, at least 1; got {seeds!r}.")
-        trial = Trial(activation=base, **recipe)
-        task, model = DATASETS.item(trial.dataset).task, MODELS.item(trial.model)
-        if model.task != task:
-            raise InvalidValue(f"data set {trial.dataset!r} is for {task}, model {trial.model!r} for {model.task}.")
-        trial = dataclasses.replace(trial, task=task)
-        filled = {k: v for k, v in trial.to_dict().items() if k not in ("activation", "seed")}
-        return cls(arms=tuple(arms), reference=first[base], seeds=seeds, recipe=filled, device=device)
+        shared = {name: value for name, value in recipe.items() if name not in ("dataset", "model")}
+        defaults = {f.name: f.default for f in dataclasses.fields(Trial)}
+        named = {key: _listed(key, recipe.get(key, defaults[key])) for key in ("dataset", "model")}
+        cells = tuple((dataset, model) for dataset in named["dataset"] for model in named["model"])
+        base = arm(reference)
+        taken = {name for one in arms for name in one.changes} & set(tuning.space if tuning else ())
+        if taken:
+            raise InvalidValue(
+                f"tuning chooses {', '.join(sorted(taken))}; an arm that sets it itself cannot be tuned."
+            )
+        for one in arms:
+            for dataset, model in cells:
+                one.trial(dataset=dataset, model=model, task=_task(dataset, model), **shared)
+        whole = Trial(activation=base.activation, **shared).to_dict()
+        filled = {name: whole[name] for name in (*RECIPE, "processes")}
+        label = next(one.label for one in arms if one.key == base.key)
+        return cls(
+            arms=tuple(arms), reference=label, seeds=seeds, cells=cells, recipe=filled, device=device,
+            protocol=protocol, tuning=tuning,
+        )  # fmt: skip
 
-    def trials(self) -> list[tuple[Trial, str]]:
-        """Every (trial, label), seed by seed, the reference first: an unfinished experiment has whole pairs."""
-        arms = sorted(self.arms, key=lambda arm: arm.label != self.reference)
+    def trials(self) -> list[Job]:
+        """Every (trial, label), seed by seed, the reference first: an unfinished experiment has whole pairs.
+
+        Of an experiment with tuning, only the arms whose recipe has been chosen.
+        """
         return [
-            (Trial(activation=arm.activation, seed=seed, **self.recipe), arm.label)
+            (self._trial(one, cell, seed=seed, **self.tuned.get(place(cell, one.label), {})), one.label)
             for seed in range(self.seeds)
-            for arm in arms
+            for cell in self.cells
+            for one in sorted(self.arms, key=lambda one: one.label != self.reference)
+            if self.tuning is None or place(cell, one.label) in self.tuned
         ]
+
+    def bases(self) -> list[Job]:
+        """A trial of every arm in every cell, with its label: what tuning starts from."""
+        return [(self._trial(one, cell), one.label) for cell in self.cells for one in self.arms]
+
+    def _trial(self, one: Arm, cell: Cell, **settings: Any) -> Trial:
+        dataset, model = cell
+        return one.trial(**(self.recipe | settings), dataset=dataset, model=model, task=_task(dataset, model))
 
     def command(self, out: Path) -> str:
         """The shell command that runs this experiment."""
-        words = ["bevel", "compare", "--activations", *(arm.label for arm in self.arms)]
+        words = ["bevel", "compare", "--activations", *(one.label for one in self.arms)]
         words += ["--reference", self.reference, "--seeds", str(self.seeds)]
+        if self.protocol:
+            words += ["--protocol", self.protocol, "--no-controls"]
         defaults = {f.name: f.default for f in dataclasses.fields(Trial)}
+        for name, values in zip(("dataset", "model"), zip(*self.cells, strict=True), strict=True):
+            unique = list(dict.fromkeys(values))
+            if unique != [defaults[name]]:
+                words += [f"--{name}", *unique]
+        start = defaults | (protocols.protocol(self.protocol).recipe if self.protocol else {})
         for name in RECIPE:
             value, flag = self.recipe[name], name.replace("_", "-")
-            if value == defaults[name]:
+            if value == start[name]:
                 continue
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
@@ -109,7 +149,7 @@ class Experiment:
     def settle(self, folder: Path) -> Experiment:
         """Make this the experiment of ``folder``; call it while holding the folder's ledger.
 
-        A folder keeps one recipe and one reference; arms and seeds may be added to it by running it again.
+        A folder keeps one recipe and one reference; arms, cells and seeds may be added to it by running it again.
 
         Returns:
             The folder's experiment: what was there and what is new.
@@ -127,18 +167,58 @@ class Experiment:
             ]
             if differ:
                 raise LabError(f"{folder} holds another experiment ({'; '.join(differ)}); choose another --out.")
-            known = {arm.activation for arm in stored.arms}
-            arms = (*stored.arms, *(arm for arm in self.arms if arm.activation not in known))
-            merged = dataclasses.replace(stored, arms=arms, seeds=max(stored.seeds, self.seeds))
+            known = {one.key for one in stored.arms}
+            arms = (*stored.arms, *(one for one in self.arms if one.key not in known))
+            cells = tuple(dict.fromkeys((*stored.cells, *self.cells)))
+            seeds = max(stored.seeds, self.seeds)
+            merged = dataclasses.replace(stored, arms=arms, cells=cells, seeds=seeds)
         if merged != stored:
             _write(folder / FILE, merged)
         return merged
 
     def part(self, of: Experiment) -> Experiment:
-        """The arms and seeds of this experiment with the labels of ``of``, which it was settled into."""
-        wanted = {arm.activation for arm in self.arms}
-        arms = tuple(arm for arm in of.arms if arm.activation in wanted)
-        return dataclasses.replace(self, arms=arms, reference=of.reference)
+        """The arms, cells and seeds of this experiment with the labels of ``of``, which it was settled into."""
+        wanted = {one.key for one in self.arms}
+        arms = tuple(one for one in of.arms if one.key in wanted)
+        return dataclasses.replace(self, arms=arms, reference=of.reference, tuned=of.tuned)
+
+    def with_tuned(self, folder: Path, tuned: Mapping[str, dict[str, float]]) -> Experiment:
+        """This experiment with what tuning chose, also in its folder."""
+        done = dataclasses.replace(self, tuned={**self.tuned, **tuned})
+        _write(folder / FILE, done)
+        return done
+
+
+def place(cell: Cell, label: str) -> str:
+    """The key of an arm in a cell, a text so that JSON can hold it."""
+    return json.dumps([*cell, label], ensure_ascii=False)
+
+
+def _arms(activations: Sequence[str], reference: str) -> list[Arm]:
+    arms = [arm(text) for text in activations]
+    base = arm(reference)
+    if base.key not in [one.key for one in arms]:
+        arms.insert(0, base)
+    first: dict[tuple[Any, ...], str] = {}
+    for one in arms:
+        if one.key in first:
+            raise InvalidValue(f"{first[one.key]!r} and {one.label!r} are the same activation; name each once.")
+        first[one.key] = one.label
+    return arms
+
+
+def _listed(key: str, given: Any) -> list[Any]:
+    found = [given] if isinstance(given, str) else given
+    if not isinstance(found, list | tuple) or not found or not all(isinstance(name, str) for name in found):
+        raise InvalidValue(f"{key} is text; got {given!r}.")
+    return list(dict.fromkeys(found))
+
+
+def _task(dataset: str, model: str) -> str:
+    task, wants = DATASETS.item(dataset).task, MODELS.item(model).task
+    if wants != task:
+        raise InvalidValue(f"data set {dataset!r} is for {task}, model {model!r} for {wants}.")
+    return task
 
 
 def read(folder: Path) -> Experiment | None:
@@ -152,7 +232,9 @@ def read(folder: Path) -> Experiment | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.pop("format") != FORMAT:
             raise ValueError("written by another version of bevel")
-        data["arms"] = tuple(Arm(**arm) for arm in data["arms"])
+        data["arms"] = tuple(Arm(**one) for one in data["arms"])
+        data["cells"] = tuple((dataset, model) for dataset, model in data["cells"])
+        data["tuning"] = Tuning(**data["tuning"]) if data["tuning"] else None
         return Experiment(**data)
     except FileNotFoundError:
         return None
@@ -162,8 +244,12 @@ def read(folder: Path) -> Experiment | None:
 
 def _pairs(stored: Experiment, new: Experiment) -> list[tuple[str, Any, Any]]:
     """(what, there, here) for everything that must agree."""
-    base = [next(a.activation for a in e.arms if a.label == e.reference) for e in (stored, new)]
-    fixed: list[tuple[str, Any, Any]] = [("reference", base[0], base[1]), ("device", stored.device, new.device)]
+    base = [next(one.key for one in e.arms if one.label == e.reference) for e in (stored, new)]
+    fixed: list[tuple[str, Any, Any]] = [
+        ("reference", base[0][0], base[1][0]),
+        ("device", stored.device, new.device),
+        ("tuning", str(stored.tuning), str(new.tuning)),
+    ]
     keys = sorted(stored.recipe.keys() | new.recipe.keys())
     return [*fixed, *((key, stored.recipe.get(key), new.recipe.get(key)) for key in keys)]
 

@@ -105,6 +105,18 @@ def parse(path: Path) -> tuple[dict[str, Record], bytes]:
     return records, torn
 
 
+def holder(folder: Path) -> str:
+    """The process that has the folder's ledger open, or "" where none has."""
+    try:
+        with (folder / LOCK).open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back with the file, at once
+    except BlockingIOError:
+        return (folder / LOCK).read_text(encoding="utf-8").strip() or "unknown"
+    except OSError:
+        return ""
+    return ""
+
+
 def _lock(folder: Path) -> IO[str]:
     """Take the folder's lock; it is given back when the file is closed or the process dies, however it dies."""
     file = (folder / LOCK).open("a+", encoding="utf-8")

@@ -105,11 +105,11 @@ class _Lines:
         self.epoch(trial, "", trial.epochs)
         self.done += 1
         left = (time.monotonic() - self.began) * (self.epochs - self.run) / max(1, self.run)
-        self.note(f"[{self.done}/{self.all}] {text}" + (f"; about {_duration(left)} left" if left >= 1 else ""))
+        self.note(f"[{self.done}/{self.all}] {text}" + (f"; about {duration(left)} left" if left >= 1 else ""))
 
     def record(self, record: Record) -> None:
         value = record.test[record.metric]
-        text = f"{record.label}, seed {record.trial.seed}: {record.metric} {value:.4f} in {_duration(record.seconds)}"
+        text = f"{record.label}, seed {record.trial.seed}: {record.metric} {value:.4f} in {duration(record.seconds)}"
         self._end(record.trial, text)
 
     def failure(self, failure: Failure) -> None:
@@ -129,7 +129,8 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

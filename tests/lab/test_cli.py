@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bevel
-from bevel_lab.cli import COMMANDS, _plot, compare, main
+from bevel_lab.cli import COMMANDS, _plot, _settings, compare, main
 from bevel_lab.cli.show import bound
 from bevel_lab.ledger import LEDGER, Ledger
 from bevel_lab.trial import Trial
@@ -99,7 +99,7 @@ def test_a_wrong_file_is_one_line_too(
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "experiment.toml"
     path.write_text("activations = ['relu', 'gelu']\nepochs = 5\nlr = 1\naugment = false\nout = 'here'\n")
-    options = compare._options(compare.parser().read([str(path), "--epochs", "7", "--augment"]))
+    options = _settings.options(compare.parser().read([str(path), "--epochs", "7", "--augment"]))
     assert options["activations"] == ["relu", "gelu"]
     assert (options["epochs"], options["lr"], options["augment"], options["out"]) == (7, 1, True, "here")
     assert (options["seeds"], options["reference"], options["download"]) == (10, "relu", False)
@@ -107,10 +107,11 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
 
 
 def test_every_setting_of_a_trial_is_a_flag() -> None:
-    fields = {f.name for f in dataclasses.fields(Trial)} - {"activation", "seed", "task"}
-    assert set(compare.RECIPE) == fields
+    set_by_the_lab = {"activation", "seed", "task", "tuning", "processes"}
+    fields = {f.name for f in dataclasses.fields(Trial)} - set_by_the_lab
+    assert set(_settings.RECIPE) == fields
     text = compare.parser().format_help()
-    for name in [*fields, *compare.OTHERS]:
+    for name in [*fields, *_settings.OTHERS.keys() - {"tune"}]:
         assert "--" + name.replace("_", "-") in text
 
 
@@ -125,7 +126,7 @@ def test_every_setting_of_a_trial_is_a_flag() -> None:
     ],
 )
 def test_specs_are_told_apart_at_commas(texts: list[str], found: list[str]) -> None:
-    assert compare.specs(texts) == found
+    assert _settings.specs(texts) == found
 
 
 @pytest.mark.parametrize("command", COMMANDS)

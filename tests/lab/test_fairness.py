@@ -10,17 +10,20 @@ import pytest
 import torch
 from small import trial
 
-from bevel_lab import train
+from bevel_lab import running
 from bevel_lab.datasets import Source, load
 from bevel_lab.images import LabelledImages, Part
+from bevel_lab.optimisers import rate
+from bevel_lab.running import Running
 from bevel_lab.tasks.classification import Classification
+from bevel_lab.team import Team
 from bevel_lab.train import run
 
 ARMS = ("relu", "prelu", "sau:n=5", "swish", "pau")
 
 
-def _running(spec: str, **settings: Any) -> train._Running:
-    return train._Running(trial(spec, **settings), Source(), torch.device("cpu"))
+def _running(spec: str, **settings: Any) -> Running:
+    return Running(trial(spec, **settings), Source(), torch.device("cpu"), Team())
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn", "resnet20"])
@@ -79,13 +82,14 @@ def test_the_split_is_one_for_all_seeds_and_stratified() -> None:
     assert isinstance(first, Classification)
     for task in tasks[1:]:
         assert isinstance(task, Classification)
-        assert torch.equal(task.train_index, first.train_index)
-        assert torch.equal(task.validation_part.images, first.validation_part.images)
-    assert (len(first.train_index), len(first.validation_part)) == (1150, 287)
+        assert torch.equal(task.feed.index, first.feed.index)
+        assert torch.equal(task.feed.held_out.images, first.feed.held_out.images)
+    kept, held_out = first.feed.index, first.feed.held_out
+    assert (len(kept), len(held_out)) == (1150, 287)
     held = torch.ones(1437, dtype=torch.bool)
-    held[first.train_index] = False
-    assert torch.equal(first.data.train.images[held], first.validation_part.images)
-    counts = torch.bincount(first.validation_part.labels)
+    held[kept] = False
+    assert torch.equal(first.data.train.images[held], held_out.images)
+    counts = torch.bincount(held_out.labels)
     assert ((counts - torch.bincount(first.data.train.labels) * 287 / 1437).abs() < 1).all()
 
 
@@ -102,11 +106,11 @@ def test_only_weights_decay_and_activations_have_their_own_rate() -> None:
 
 
 def test_the_learning_rate_rises_then_falls_along_a_cosine() -> None:
-    rates = [train._schedule(step, 100, 0.1) for step in range(100)]
+    rates = [rate(trial(warmup=0.1), step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10:] == pytest.approx([0.5 * (1 + math.cos(math.pi * i / 90)) for i in range(90)])
-    assert train._schedule(0, 5, 0.0) == 1.0
-    assert train._schedule(4, 5, 1.0) == 1.0
+    assert rate(trial(warmup=0.0), 0, 5) == 1.0
+    assert rate(trial(warmup=1.0), 4, 5) == 1.0
 
 
 class _Counted(LabelledImages):
@@ -122,7 +126,7 @@ class _Counted(LabelledImages):
 def test_the_test_part_is_read_once_after_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = load("digits", Source())
     data = _Counted(plain.train, plain.test, plain.classes, plain.flips)
-    monkeypatch.setattr(train, "load", lambda name, source: data)
+    monkeypatch.setattr(running, "load", lambda name, source: data)
     before = data.counts[0]  # building the value checks it
     reads: list[int] = []
     run(trial(), on_epoch=lambda done, epoch: reads.append(data.counts[0] - before))
@@ -134,7 +138,7 @@ def test_training_never_depends_on_the_test_part(monkeypatch: pytest.MonkeyPatch
     plain = load("digits", Source())
     black = Part(torch.zeros_like(plain.test.images), plain.test.labels)
     a = run(trial())
-    monkeypatch.setattr(train, "load", lambda name, source: dataclasses.replace(plain, test=black))
+    monkeypatch.setattr(running, "load", lambda name, source: dataclasses.replace(plain, test=black))
     b = run(trial())
     assert [e.validation for e in a.epochs] == [e.validation for e in b.epochs]
     assert a.test != b.test

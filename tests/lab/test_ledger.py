@@ -4,13 +4,16 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from small import RECIPE, trial
 
-from bevel.errors import InvalidValue
-from bevel_lab import experiment, ledger
+from bevel.errors import InvalidValue, UnknownName
+from bevel_lab import experiment, ledger, protocols
+from bevel_lab.cli import _settings, compare
 from bevel_lab.errors import LabError
 from bevel_lab.experiment import Experiment
 from bevel_lab.ledger import LEDGER, TORN, Ledger
@@ -173,6 +176,44 @@ def test_the_reference_is_added_and_recognised_by_what_it_is() -> None:
     assert same.reference == "leaky_relu"
 
 
+def test_an_arm_has_fields_of_its_own() -> None:
+    found = _experiment(["frelu", "frelu@alternate=epoch,lr=0.5,augment=false"], seeds=1)
+    plain, own = (trial for trial, label in found.trials() if label != "relu")
+    assert (plain.alternate, plain.lr, plain.augment) == ("", 0.05, True)
+    assert (own.alternate, own.lr, own.augment) == ("epoch", 0.5, False)
+    assert own.activation == plain.activation
+
+
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ("frelu@", "after @ come fields of the recipe, such as frelu@alternate=epoch; got 'frelu@'."),
+        ("frelu@alternate", "'alternate' is not of the form field=value"),
+        ("frelu@alternat=epoch", "unknown field 'alternat'; did you mean 'alternate'"),
+        ("frelu@seed=1", "unknown field 'seed'"),
+        ("frelu@epochs=1.5", "epochs is a whole number; got '1.5'"),
+        ("frelu@augment=1", "augment is true or false; got '1'"),
+        ("frelu@alternate=batch", "such as 'epoch:2:1'; got 'batch'"),
+    ],
+)
+def test_a_wrong_arm_is_explained(arm: str, words: str) -> None:
+    with pytest.raises((InvalidValue, UnknownName), match=re.escape(words)):
+        _experiment([arm])
+
+
+def test_several_models_and_data_sets_make_cells(tmp_path: Path) -> None:
+    found = _experiment(["gelu"], 2, model=["mlp", "cnn"])
+    assert found.cells == (("digits", "mlp"), ("digits", "cnn"))
+    assert [(t.seed, t.model, label) for t, label in found.trials()[:5]] == [
+        (0, "mlp", "relu"), (0, "mlp", "gelu"), (0, "cnn", "relu"), (0, "cnn", "gelu"), (1, "mlp", "relu"),
+    ]  # fmt: skip
+    assert found.settle(tmp_path) == found
+    grown = _experiment(["gelu"], 1, model="lenet").settle(tmp_path)
+    assert [model for _, model in grown.cells] == ["mlp", "cnn", "lenet"]
+    with pytest.raises(InvalidValue, match="model is text; got 3"):
+        _experiment(["gelu"], model=3)
+
+
 def test_one_activation_under_two_names_is_refused() -> None:
     with pytest.raises(InvalidValue, match=r"'gelu' and 'gelu:approximate=none' are the same activation"):
         _experiment(["gelu", "gelu:approximate=none"])
@@ -202,16 +243,19 @@ def test_an_unreadable_experiment_is_named(tmp_path: Path, text: str) -> None:
         experiment.read(tmp_path)
 
 
-def test_the_command_makes_the_same_experiment(tmp_path: Path) -> None:
-    import shlex
-
-    from bevel_lab.cli import compare
-
-    found = _experiment(["mollified:f=leaky_relu(0.1),kernel=box,n=2", "sau:n=5,alpha=0.2"], augment=False, lr=0.25)
+@pytest.mark.parametrize(
+    "found",
+    [
+        _experiment(["mollified:f=leaky_relu(0.1),kernel=box,n=2", "sau:n=5,alpha=0.2"], augment=False, lr=0.25),
+        _experiment(["frelu@alternate=epoch,lr=0.5", "frelu"], model=["mlp", "cnn"], alternate="step:2:1"),
+        Experiment.resolve(["gelu"], "relu", 2, protocols.protocol("fair").recipe, protocol="fair",
+                           tuning=protocols.protocol("fair").tune),
+    ],
+)  # fmt: skip
+def test_the_command_makes_the_same_experiment(tmp_path: Path, found: Experiment) -> None:
     words = shlex.split(found.command(tmp_path))
     assert words[:2] == ["bevel", "compare"]
-    options = compare._options(compare.parser().read(words[2:]))
-    recipe = {k: options[k] for k in compare.RECIPE if k in options}
-    again = Experiment.resolve(compare.specs(options["activations"]), options["reference"], options["seeds"], recipe)
-    assert again == found
+    assert _settings.resolve(_settings.options(compare.parser().read(words[2:])), 1) == found
     assert json.loads(json.dumps(found.recipe)) == found.recipe
+    found.settle(tmp_path)
+    assert experiment.read(tmp_path) == found

@@ -18,6 +18,8 @@ COMMANDS = {
     "show": ("show", "one activation: formula, bound, derivative, a plot"),
     "check": ("check", "run the laws on an activation or a kernel"),
     "compare": ("compare", "train activations against one another and judge the difference"),
+    "run": ("run", "run the experiment of a file: activations × models × data sets × seeds"),
+    "status": ("status", "how far experiments are"),
     "inspect": ("inspect", "every activation of a model, and what a swap would make of it"),
     "bench": ("bench", "time the activations on this machine"),
     "report": ("report", "write the report of a folder that compare filled"),
@@ -90,3 +92,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _refuse(message: str) -> int:
     print("bevel: " + " ".join(message.split()), file=sys.stderr)
     return 2
+
+
+if __name__ == "__main__":  # torchrun wants a module
+    sys.exit(main())

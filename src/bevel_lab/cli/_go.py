@@ -1,0 +1,149 @@
+"""Run an experiment: on this machine, on a Ray cluster, or as one of several processes under torchrun."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bevel.errors import InvalidValue
+from bevel_lab import grid, together
+from bevel_lab.cli import _settings
+from bevel_lab.datasets import Source
+from bevel_lab.experiment import Experiment, place
+from bevel_lab.ledger import Ledger
+from bevel_lab.progress import watching
+from bevel_lab.record import Record
+from bevel_lab.team import Team, Together, launched
+from bevel_lab.tuning import Job, search
+
+
+@dataclass
+class _Way:
+    """How jobs are run; :meth:`__call__` tells whether it was interrupted."""
+
+    setup: grid.Setup
+    workers: int
+    ray: str
+    team: Team | None
+
+    def __call__(self, jobs: Sequence[Job], ledger: Ledger) -> list[grid.Failure] | None:
+        missing = [job for job in jobs if job[0].id not in ledger.records]
+        done = len(jobs) - len(missing)
+        if done and missing:
+            print(f"{done} of {len(jobs)} trials are done already.", file=sys.stderr)
+        try:
+            with watching(missing, done) as watcher:
+                if self.ray:
+                    from bevel_lab import cluster
+
+                    return cluster.run(missing, ledger, self.setup, self.ray, watcher)
+                if self.team:
+                    return together.run(missing, ledger, self.setup, self.team, watcher)
+                return grid.run(missing, ledger, self.setup, self.workers, watcher)
+        except KeyboardInterrupt:
+            done = sum(trial.id in ledger.records for trial, _ in jobs)
+            print(f"interrupted: {done} of {len(jobs)} trials are done; the same command goes on.", file=sys.stderr)
+            return None
+
+
+def go(options: dict[str, Any]) -> int:
+    """Run what ``options`` (see ``_settings``) ask for, and write the report; returns the exit code."""
+    from bevel_lab.train import as_device
+
+    processes = launched()
+    team = Together(as_device(options["device"].partition(":")[0])) if processes > 1 else None
+    if team and options["ray"]:
+        raise InvalidValue("--ray and torchrun are two ways to run an experiment; choose one.")
+    asked = _settings.resolve(options, processes)
+    source = Source(Path(options["data_root"]), options["download"])
+    if team is None:
+        rehearse_all(asked, source)
+    device = team.device(asked.device) if team else asked.device
+    out = Path(options["out"] or f"runs/{'-'.join(asked.cells[0])}")
+    setup = grid.Setup(dataclasses.replace(source, download=False), device, out / "checkpoints")
+    way = _Way(setup, workers(options["workers"], asked), options["ray"], team)
+    if team and team.rank:
+        return together.follow(setup, team)
+    with Ledger(out) as ledger:
+        found = asked.settle(out)
+        if ledger.repaired:
+            print(ledger.repaired, file=sys.stderr)
+        code, found = _run(asked.part(found), found, ledger, way, out)
+        if team:
+            together.dismiss(team)
+    if code != 130 and any(trial.id in ledger.records for trial, _ in found.trials()):
+        from bevel_lab.cli.report import write
+
+        write(found, ledger.records, out, options["title"])
+    return code
+
+
+def rehearse_all(asked: Experiment, source: Source) -> None:
+    """Every arm in the first cell, the reference in the others: wrong input shows before it costs time."""
+    from bevel_lab.train import rehearse
+
+    for trial, label in asked.bases():
+        if trial.cell == asked.cells[0] or label == asked.reference:
+            rehearse(trial, source=source, device=asked.device)
+
+
+def _run(asked: Experiment, found: Experiment, ledger: Ledger, way: _Way, out: Path) -> tuple[int, Experiment]:
+    """Tune where that was asked for, then run what is missing; the exit code, and the folder's experiment."""
+    if asked.tuning:
+        todo = [job for job in asked.bases() if place(job[0].cell, job[1]) not in found.tuned]
+        chosen = _tune(asked, todo, way, out) if todo else {}
+        if chosen is None:
+            return 130, found
+        found = found.with_tuned(out, chosen)
+        if len(chosen) < len(todo):
+            return 1, found
+    failures = way(dataclasses.replace(asked, tuned=found.tuned).trials(), ledger)
+    if failures is None:
+        return 130, found
+    return (_account(failures, out) if failures else 0), found
+
+
+def _tune(asked: Experiment, arms: list[Job], way: _Way, out: Path) -> dict[str, dict[str, float]] | None:
+    """What was chosen by arm and cell (empty where trials failed); None if interrupted."""
+    print(f"tuning: {asked.tuning}, for {len(arms)} arms.", file=sys.stderr)
+    interrupted = False
+    with Ledger(out / "tuning") as ledger:
+
+        def attempt(jobs: list[Job]) -> bool:
+            nonlocal interrupted
+            failures = way(jobs, ledger)
+            interrupted = failures is None
+            if failures:
+                _account(failures, out)
+            return failures == []
+
+        assert asked.tuning is not None
+        records: Mapping[str, Record] = ledger.records
+        best = search(asked.tuning, arms, records, attempt)
+    return None if interrupted else {place(trial.cell, label): point for (trial, label), point in best.items()}
+
+
+def _account(failures: list[grid.Failure], out: Path) -> int:
+    """Keep the failures' details, and say where."""
+    path = out / "failures.txt"
+    blocks = [f"{f.label}, seed {f.trial.seed} (trial {f.trial.id})\n{f.reason}\n{f.details}" for f in failures]
+    path.write_text("\n".join(blocks), encoding="utf-8")
+    print(f"{len(failures)} trials failed, see {path}; the same command tries them again.", file=sys.stderr)
+    return 1
+
+
+def workers(asked: int | None, experiment: Experiment) -> int:
+    """Worker processes: as asked for, else as many as the cores carry, or one for a GPU."""
+    if asked is not None:
+        if asked < 1:
+            raise InvalidValue(f"workers is a whole number, at least 1; got {asked}.")
+        return asked
+    if experiment.device != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(experiment.recipe["threads"]))

@@ -1,0 +1,99 @@
+"""The processes that train one model: alone, or several that share every batch (data parallel).
+
+Whatever the number, a step sees the same batch: every process makes the whole of it, with the same augmentation, and
+keeps its part. So the curve of several processes is that of one, to rounding, unless the model looks at a batch as a
+whole: batch norm's statistics are then those of each process's part.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from bevel.errors import InvalidValue
+
+
+class Team:
+    """One process on its own; the base of what several do together.
+
+    Attributes:
+        rank, size: number of this process, and of all.
+    """
+
+    rank = 0
+    size = 1
+
+    def setup(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
+        """What to call and what to step instead of ``model`` and ``optimiser``."""
+        return model, optimiser
+
+    def backward(self, loss: Tensor) -> None:
+        torch.autograd.backward(loss)
+
+    def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sums over all processes."""
+        return sums
+
+    def from_first(self, value: Any) -> Any:
+        """What process 0 has."""
+        return value
+
+    def device(self, name: str) -> str:
+        """This process's device where all were asked to use ``name``."""
+        return name
+
+    def part(self, count: int) -> tuple[int, int]:
+        """First and last (exclusive) of this process's ``count`` samples."""
+        if count < self.size:
+            raise InvalidValue(f"every process needs a sample of each batch; {count} samples for {self.size}.")
+        small, more = divmod(count, self.size)
+        start = self.rank * small + min(self.rank, more)
+        return start, start + small + (self.rank < more)
+
+
+class Together(Team):
+    """A process of several, under torchrun; Lightning Fabric does the work.
+
+    Args:
+        device: ``cpu`` (gloo) or ``cuda`` (NCCL, one GPU a process).
+
+    Raises:
+        InvalidValue: where Lightning is missing.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        try:
+            from lightning.fabric import Fabric
+        except ImportError as error:
+            raise InvalidValue(f"several processes need Lightning ({error}); pip install 'bevel[cluster]'.") from error
+        size, nodes = int(os.environ["WORLD_SIZE"]), int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+        kind = "cuda" if device.type == "cuda" else "cpu"
+        self.fabric = Fabric(accelerator=kind, devices=size // nodes, num_nodes=nodes, strategy="ddp")
+        self.fabric.launch()
+        self.rank, self.size = self.fabric.global_rank, self.fabric.world_size
+
+    def setup(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
+        made: tuple[nn.Module, Optimizer] = self.fabric.setup(model, optimiser, move_to_device=False)
+        return made
+
+    def backward(self, loss: Tensor) -> None:
+        self.fabric.backward(loss)
+
+    def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        summed: dict[str, Tensor] = self.fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+        return summed
+
+    def from_first(self, value: Any) -> Any:
+        return self.fabric.broadcast(value)
+
+    def device(self, name: str) -> str:
+        return name if name == "cpu" else f"cuda:{self.fabric.local_rank}"
+
+
+def launched() -> int:
+    """Processes that torchrun has started, this one among them; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
