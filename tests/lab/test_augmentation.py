@@ -128,7 +128,7 @@ OPTIONS = {"mixup": 0.3, "cutmix": 1.0, "randaugment": 2, "label_smoothing": 0.1
 
 
 def _batches(task: Classification, seed: int = 0, epoch: int = 0, rank: int = 0, of: int = 1) -> list[torch.Tensor]:
-    order = torch.randperm(task.samples, generator=_generator(epoch)).tensor_split(4)
+    order = torch.randperm(task.samples, generator=_generator()).tensor_split(4)  # of every seed and epoch
 
     def share(count: int) -> tuple[int, int]:
         return rank * count // of, (rank + 1) * count // of
@@ -158,8 +158,17 @@ def _task(data: object, **options: object) -> Classification:
     return Classification(trial(**({"train_limit": 40, "model": "cnn"} | options)), data, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["plain", "all options"])
-@pytest.mark.parametrize("kind", ["held", "streamed"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("held", {}),
+        ("held", OPTIONS),
+        ("held", {"augment": False, "randaugment": 2}),
+        ("held", {"augment": False, "mixup": 0.3}),
+        ("streamed", {}),
+        ("streamed", OPTIONS),
+    ],
+)
 def test_batches_follow_from_seed_and_epoch_and_can_be_cut(kind: str, options: dict, files: StreamedImages) -> None:
     data = load("digits", Source()) if kind == "held" else files
     task = _task(data, **options)
@@ -171,7 +180,7 @@ def test_batches_follow_from_seed_and_epoch_and_can_be_cut(kind: str, options: d
     left, right = (_batches(task, 3, 1, rank, 2) for rank in range(2))
     assert all(torch.equal(w, torch.cat(halves)) for w, *halves in zip(whole, left, right, strict=True))
     assert whole[0].dtype == torch.float32
-    assert whole[1].dtype == (torch.float32 if options else torch.int64)
+    assert whole[1].dtype == (torch.float32 if "mixup" in options else torch.int64)
 
 
 def test_streamed_batches_do_not_depend_on_the_number_of_readers(files: StreamedImages) -> None:
