@@ -129,6 +129,30 @@ def test_layouts_and_dtypes(layout: str, backend: str, dtype: torch.dtype) -> No
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=scale)
 
 
+@pytest.mark.parametrize("kind", ["strided", "expanded"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_parameters_need_not_be_dense(backend: str, kind: str) -> None:
+    """Every other element of a longer tensor, and one element for all channels."""
+    store = torch.tensor([0.15, 9.0, 0.3, 9.0, -0.2, 9.0], dtype=torch.float64, requires_grad=True)
+    x = torch.linspace(-2, 2, 12, dtype=torch.float64).view(2, 3, 2).requires_grad_()
+
+    def run(backend: str) -> tuple[Tensor, ...]:
+        alpha, n = (store[::2], store[1::2]) if kind == "strided" else (store[:1].expand(3), store[1:2].expand(3))
+        y = sau(x, alpha, n, backend=backend)
+        return y, *torch.autograd.grad(y, (x, store), torch.cos(x.detach()))
+
+    for got, want in zip(run(backend), run("reference"), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference", *BACKENDS])
+def test_a_parameter_on_another_device_is_refused(backend: str) -> None:
+    family = frelu_family(parameter(0), parameter(1), bevel.KERNELS["gaussian"], 3.0)
+    given = torch.ones(1, device="meta"), torch.ones(1)
+    with pytest.raises(InvalidValue, match=r"x's device, cpu; got one on meta\. Move"):
+        evaluate(torch.ones(4), family, given, 0, backend)
+
+
 @pytest.mark.parametrize("backend", ["reference", *BACKENDS])
 def test_ends_and_nan(backend: str) -> None:
     inf, nan = float("inf"), float("nan")
@@ -234,6 +258,23 @@ BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: PiecewiseLinear(left="1"), "must be a number"),  # type: ignore[arg-type]
     (lambda: kinked.soft_shrink(-1.0), "lam must be > 0; got -1.0"),
     (lambda: kinked.hardtanh(1.0, 0.0), "strictly increasing"),
+    (lambda: kinked.soft_shrink("a"), "lam must be a number"),  # type: ignore[arg-type]
+    (lambda: kinked.frelu(torch.ones(2), torch.ones(3)), r"as many channels as one another; got \[2, 3\]"),
+    (lambda: sau(torch.zeros(1), n=1e39), r"must fit float32, so 1.2e-38 <= n <= 8.5e37; got 1e\+39"),
+    (lambda: sau(torch.zeros(1), n=1e-300), "must fit float32"),
+    (lambda: sau(torch.zeros(1), alpha=1e39), r"also in float32, which ends at 3.4e38; got 1e\+39"),
+    (lambda: bevel.create("squareplus", 1).__class__(b=1e-300), "must fit float32"),
+    (lambda: sau([1.0]), "x must be a tensor; got a list"),  # type: ignore[arg-type]
+    (lambda: bevel.nn.Swish()([1.0]), "x must be a tensor; got a list"),
+    (lambda: smooth(torch.zeros(1), 3), "a PiecewiseLinear or the name of one, as 'relu6'; got 3"),  # type: ignore[arg-type]
+    (lambda: bevel.mollify(3), "a PiecewiseLinear or the name"),  # type: ignore[arg-type]
+    (lambda: bevel.nn.Mollified(3), "a PiecewiseLinear or the name"),  # type: ignore[arg-type]
+    (lambda: bevel.sharpness_for("relu", tolerance="a"), "tolerance must be a number"),  # type: ignore[arg-type]
+    (lambda: bevel.SAU(2, alpha=torch.ones(2)), r"alpha must be one number; got a tensor of shape \(2,\)"),  # type: ignore[arg-type]
+    (lambda: bevel.SAU(2, n=torch.ones(2)), "n must be one number"),  # type: ignore[arg-type]
+    (lambda: bevel.nn.Swish(beta=float("nan")), "initial value must be finite; got nan"),
+    (lambda: bevel.mollify("relu", "gaussian", torch.tensor([-1.0])), r"n must be finite and > 0 in every .*\[-1.0\]"),
+    (lambda: bevel.mollify(PiecewiseLinear(torch.tensor([float("nan")]))), "left must be finite in every channel"),
 ]
 
 
@@ -296,5 +337,11 @@ def test_mollify_reports_its_bound_and_its_inverse() -> None:
         bevel.sharpness_for(kinked.step())
     with pytest.raises(InvalidValue, match="tolerance must be finite and > 0"):
         bevel.sharpness_for(kinked.relu(), tolerance=0.0)
+    n = torch.tensor([2.0, 4.0])
+    two = bevel.mollify("relu", n=n)
+    assert two.max_error == pytest.approx(tight.max_error * 2)
+    n[1] = -1.0
+    with pytest.raises(InvalidValue, match="n must be finite and > 0 in every channel"):
+        _ = two.max_error
     with pytest.raises(InvalidValue, match="float32 or float64"):
         tight(torch.zeros(1, dtype=torch.float16))

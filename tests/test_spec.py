@@ -72,6 +72,13 @@ def test_canonical_forgets_how_it_was_typed() -> None:
         ("mollified:kernel=gausian", "did you mean 'gaussian'"),
         ("mollified:learn=slopes", "got 'slopes'"),
         ("relu:a=1", "it takes none"),
+        ("gelu:approximate=foo", "'gelu:approximate=foo' cannot be made .*give it other arguments"),
+        ("hardtanh:min_val=2,max_val=1", "cannot be made"),
+        ("celu:alpha=0", "alpha cannot be 0"),
+        ("softplus:beta=0", r"is not finite on \[-2, 2\]"),
+        ("sau:alpha=1e39", "which ends at 3.4e38"),
+        ("sau:n=1e-300", "must fit float32"),
+        ("swish:beta=1e39", "which ends at 3.4e38"),
         ("squareplus:b=-1", "b must be finite and > 0; got -1.0"),
     ],
 )
@@ -79,6 +86,26 @@ def test_messages(spec: str, message: str) -> None:
     with pytest.raises(bevel.BevelError, match=message) as caught:
         bevel.canonical(spec)
     assert "\n" not in str(caught.value)
+
+
+def test_torchs_own_are_made_where_they_are_asked_for() -> None:
+    with torch.device("meta"):
+        assert bevel.create("prelu:init=0.1", num_parameters=3).weight.device.type == "meta"
+        assert isinstance(bevel.create("elu:alpha=2"), nn.ELU)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("sau:n=5,form=exact", ["alpha=0.15", "n=5", "form='exact'", "learn_n=False"]),
+        ("frelu", ["positive=1", "negative=0.01"]),
+        ("smooth_frelu:kernel=box", ["kernel='box'", "n=5", "learn_n=True"]),
+        ("mollified:f=relu6,n=2,learn=n+jumps", ["f='relu6'", "kernel='gaussian'", "n=2", "learn='n+jumps'"]),
+    ],
+)
+def test_the_repr_shows_what_was_asked_for(spec: str, words: list[str]) -> None:
+    text = repr(bevel.create(spec, num_parameters=3))
+    assert [w for w in ["num_parameters=3", *words, "dim=1"] if w not in text] == []
 
 
 def test_kernels_stay_the_one_object() -> None:

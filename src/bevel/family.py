@@ -8,7 +8,7 @@ operations on tiny tensors around the one that matters, which would cost more th
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from bevel.kernel import Kernel
-from bevel.terms import Coefficient, Formulas, Terms
+from bevel.portable import lazy
+from bevel.terms import Coefficient, Formulas, Terms, along
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +107,66 @@ class Family:
         n = self.n.value(parameters) if isinstance(self.n, Affine) else self.n
         return self.terms.with_flat(values), (torch.exp(n) if self.log_n and isinstance(n, Tensor) else n)
 
-    def formulas(self, x: Tensor, parameters: Sequence[Tensor], dim: int) -> Formulas:
+    def formulas(self, x: Tensor, parameters: Sequence[Tensor], dim: int) -> FamilyFormulas:
         """The composed formulas in the dtype of arithmetic: float64 for float64, else float32."""
         inner = x if x.dtype == torch.float64 else x.to(torch.float32)
-        terms, n = self.coefficients([p.to(inner.dtype) for p in parameters])
-        return Formulas(inner, terms, self.kernel, n, dim)
+        return FamilyFormulas(self, inner, [p.to(inner.dtype) for p in parameters], dim)
 
-    def partial(self, at: Formulas, index: int) -> Tensor:
-        """Elementwise derivative by one parameter."""
-        total = torch.zeros_like(at.x)
-        for slot, expression in enumerate(self.terms.flat()):
-            weight = _weight(expression, index)
-            if weight:
-                total = total + weight * at.partial(slot)
-        weight = _weight(self.n, index)
-        if weight:
-            total = total + (weight * at.n if self.log_n else weight) * at.partial_n()
+
+class FamilyFormulas(Formulas):
+    """The formulas at given parameters, where the line's slope is summed as an expression of them.
+
+    Right of SAU's knot the slope is ``α + (1 − α)`` and does not depend on α. As a sum of two numbers it would: by
+    x − x, which is NaN at x = ∞ and at x = 8 hides the −8e-17 that is the truth.
+    """
+
+    def __init__(self, family: Family, x: Tensor, parameters: Sequence[Tensor], dim: int) -> None:
+        terms, n = family.coefficients(parameters)
+        super().__init__(x, terms, family.kernel, n, dim)
+        self._family = family
+        self._parameters = parameters
+
+    @lazy
+    def line_slope(self) -> Tensor | float:
+        total = self._line(_constant)
+        for index, value in enumerate(self._parameters):
+            weight = self._line(functools.partial(_weight, index=index))
+            total = total + _where_it_counts(weight, along(value, self.x, self.dim))
         return total
+
+    def _line(self, part: Callable[[Slot], float]) -> Tensor | float:
+        """One part of the slope's expression at x: its constant, or the weight of a parameter."""
+        terms = self._family.terms
+        total: Tensor | float = part(terms.left)
+        for knot, jump in zip(self.knots, terms.jumps, strict=True):
+            if part(jump):
+                total = total + part(jump) * knot.right
+        return total
+
+    def by_parameter(self, index: int) -> Tensor:
+        """Elementwise derivative by one parameter."""
+        family = self._family
+        total = _where_it_counts(self._line(functools.partial(_weight, index=index)), self.x) + torch.zeros_like(self.x)
+        for slot, expression in enumerate(family.terms.flat()):
+            weight = _weight(expression, index)
+            if weight and slot:
+                total = total + weight * self.partial(slot)
+        weight = _weight(family.n, index)
+        if weight:
+            total = total + (weight * self.n if family.log_n else weight) * self.partial_n()
+        return total
+
+
+def _where_it_counts(weight: Tensor | float, value: Coefficient) -> Tensor | float:
+    """``weight·value``, and 0, with derivatives 0, where the weight is 0 and the value or its derivative infinite."""
+    if isinstance(weight, Tensor):
+        return torch.where(weight != 0, weight * value, 0.0)
+    return weight * value if weight else 0.0
 
 
 def _weight(slot: Slot, index: int) -> float:
     return dict(slot.weights).get(index, 0.0) if isinstance(slot, Affine) else 0.0
+
+
+def _constant(slot: Slot) -> float:
+    return slot.constant if isinstance(slot, Affine) else slot

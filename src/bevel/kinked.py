@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.kernel import SHARP
-from bevel.terms import Coefficient, Formulas, Terms, as_coefficient, is_zero
+from bevel.terms import Coefficient, Formulas, Terms, as_coefficient, as_number, is_zero
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -99,6 +99,9 @@ def leaky_relu(alpha: Coefficient = 0.01) -> PiecewiseLinear:
 def frelu(positive: Coefficient = 1.0, negative: Coefficient = 0.01) -> PiecewiseLinear:
     """positive·x for x > 0, negative·x otherwise (fully parametric ReLU; not Funnel or Flexible ReLU)."""
     positive, negative = as_coefficient(positive, "positive"), as_coefficient(negative, "negative")
+    counts = {c.numel() for c in (positive, negative) if isinstance(c, Tensor)} - {1}
+    if len(counts) > 1:
+        raise InvalidValue(f"positive and negative need as many channels as one another; got {sorted(counts)}.")
     return PiecewiseLinear(left=negative, knots=(0.0,), jumps=(positive - negative,))
 
 
@@ -124,6 +127,7 @@ def hard_sigmoid() -> PiecewiseLinear:
 
 def soft_shrink(lam: float = 0.5) -> PiecewiseLinear:
     """x moved towards zero by lam > 0, and zero within lam of it."""
+    lam = as_number(lam, "lam")
     if not lam > 0:
         raise InvalidValue(f"lam must be > 0; got {lam!r}.")
     return PiecewiseLinear(left=1.0, offset=lam, knots=(-lam, lam), jumps=(-1.0, 1.0))
@@ -138,6 +142,15 @@ FUNCTIONS: dict[str, Callable[..., PiecewiseLinear]] = {
     f.__name__: f for f in (relu, leaky_relu, frelu, hardtanh, relu6, absolute, hard_sigmoid, soft_shrink, step)
 }
 """The named kinked functions, as spec strings name them."""
+
+
+def as_function(f: object) -> PiecewiseLinear:
+    """A kinked function from its name, as :func:`named` takes it, or itself."""
+    if isinstance(f, str):
+        return named(f)
+    if not isinstance(f, PiecewiseLinear):
+        raise InvalidValue(f"a kinked function is a PiecewiseLinear or the name of one, as 'relu6'; got {f!r}.")
+    return f
 
 
 def named(name: str) -> PiecewiseLinear:
@@ -173,4 +186,4 @@ def named(name: str) -> PiecewiseLinear:
     return FUNCTIONS[head](*positional, **keywords)
 
 
-__all__ = [*FUNCTIONS, "FUNCTIONS", "Coefficient", "PiecewiseLinear", "named"]
+__all__ = [*FUNCTIONS, "FUNCTIONS", "Coefficient", "PiecewiseLinear", "as_function", "named"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel, as_kernel
-from bevel.kinked import PiecewiseLinear
-from bevel.terms import Coefficient, Formulas, as_sharpness, is_zero
+from bevel.kinked import PiecewiseLinear, as_function
+from bevel.terms import Coefficient, Formulas, Terms, as_number, as_sharpness, is_zero
 
 
 def _size(c: Coefficient) -> float:
@@ -18,7 +19,36 @@ def _size(c: Coefficient) -> float:
 
 
 def _drift(f: PiecewiseLinear) -> float:
-    return sum(_size(j) for j in f.jumps)
+    return sum(map(_size, f.jumps))
+
+
+def proven_bound(terms: Terms[Coefficient], kernel: Kernel, n: Coefficient) -> float | None:
+    """A bound on the distance to the kinked function over all x: ``w·gap·Σ(|jumpᵢ| + |c0ᵢ|) + ½·Σ|stepᵢ|``.
+
+    Each part is largest at its knot. Per-channel coefficients give the worst channel's; None for a gate or a ``c1``,
+    which have no such bound here.
+    """
+    if terms.gate or not all(map(is_zero, terms.c1)):
+        return None
+    ramps = sum(map(_size, (*terms.jumps, *terms.c0)))
+    least = float(n.detach().min()) if isinstance(n, Tensor) else n
+    return (ramps * kernel.gap / least if ramps else 0.0) + 0.5 * sum(map(_size, terms.steps))
+
+
+def _traced() -> bool:
+    """Whether tensors have no values to look at: in a compiled graph or under a transform of torch.func."""
+    private: Any = torch._C
+    return torch.compiler.is_compiling() or bool(private._are_functorch_transforms_active())
+
+
+def _check_values(f: PiecewiseLinear, n: Coefficient) -> None:
+    """Refuse tensors with values that numbers may not have; on the CPU only, elsewhere looking would wait."""
+    for name, c in (*zip(f.terms.names(), f.terms.flat(), strict=True), ("n", n)):
+        if not isinstance(c, Tensor) or c.device.type != "cpu":
+            continue
+        if not bool(c.isfinite().all()) or (name == "n" and not bool((c > 0).all())):
+            rule = "finite and > 0" if name == "n" else "finite"
+            raise InvalidValue(f"{name} must be {rule} in every channel; got {c.tolist()}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,38 +83,43 @@ class Smooth:
 
         Attained at the knot of a function with one kink or one step. Per-channel coefficients give the worst channel's.
         """
-        n = float(self.n.detach().min()) if isinstance(self.n, Tensor) else self.n
-        ramps = _drift(self.f)
-        gap = self.kernel.gap if ramps else 0.0
-        return ramps * gap / n + 0.5 * sum(_size(s) for s in self.f.steps)
+        _check_values(self.f, self.n)
+        bound = proven_bound(self.f.terms, self.kernel, self.n)
+        assert bound is not None, "a plain convolution has one"
+        return bound
 
 
-def mollify(f: PiecewiseLinear, kernel: str | Kernel = "gaussian", n: Coefficient = 1.0, *, dim: int = 1) -> Smooth:
+def mollify(
+    f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", n: Coefficient = 1.0, *, dim: int = 1
+) -> Smooth:
     """Convolve ``f`` with the approximate identity ``n·pdf(n·x)``.
 
     Args:
-        f: a kinked function, e.g. ``bevel.kinked.relu()``.
+        f: a kinked function, e.g. ``bevel.kinked.relu()``, or its name.
         kernel: a kernel or its name in ``bevel.KERNELS``.
         n: sharpness, finite and > 0 (the smoothing width is 1/n); a 1-D tensor for one per channel along ``dim``.
 
     Raises:
-        InvalidValue: for a bad ``n``, or a kernel without a first moment where ``f`` has a change of slope.
+        InvalidValue: for a bad ``n`` or coefficient (also within tensors, if on the CPU), or a kernel without a first
+            moment where ``f`` has a change of slope.
     """
-    kernel = as_kernel(kernel)
+    f, kernel, n = as_function(f), as_kernel(kernel), as_sharpness(n)
     f.terms.check(kernel)
-    return Smooth(f, kernel, as_sharpness(n), dim)
+    if not _traced():
+        _check_values(f, n)
+    return Smooth(f, kernel, n, dim)
 
 
-def sharpness_for(f: PiecewiseLinear, kernel: str | Kernel = "gaussian", tolerance: float = 1e-3) -> float:
+def sharpness_for(f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", tolerance: float = 1e-3) -> float:
     """The smallest sharpness n at which ``|f * phi_n − f| <= tolerance`` is proven: ``gap·Σ|jumpᵢ| / tolerance``.
 
     Raises:
         InvalidValue: if ``tolerance`` is not a finite number > 0, or ``f`` has steps: a smoothed step stays half its
             height away from the step at any n.
     """
-    kernel = as_kernel(kernel)
+    f, kernel, tolerance = as_function(f), as_kernel(kernel), as_number(tolerance, "tolerance")
     f.terms.check(kernel)
-    if not 0 < tolerance < float("inf"):
+    if not tolerance > 0:
         raise InvalidValue(f"tolerance must be finite and > 0; got {tolerance!r}.")
     if any(not is_zero(s) for s in f.steps):
         raise InvalidValue("a function with steps has no n for a uniform tolerance: half of each step always remains.")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
@@ -39,11 +40,30 @@ def create(spec: str | Factory, num_parameters: int = 1, dim: int = 1) -> nn.Mod
         raise InvalidValue(f"an activation is a spec string, a class or a function; got {spec!r}.")
     accepted = accepted_arguments(factory)
     later = {k: v for k, v in (("num_parameters", num_parameters), ("dim", dim)) if k in accepted}
+    if isinstance(spec, str) and arguments and not factory.__module__.startswith("bevel."):
+        return _checked(spec, lambda: factory(**(later | arguments)), arguments.get("num_parameters", num_parameters))
     module = factory(**(later | arguments))
     if not isinstance(module, nn.Module):
         raise InvalidValue(
             f"an activation factory returns a torch.nn.Module; {spec!r} returned {type(module).__name__}."
         )
+    return module
+
+
+def _checked(spec: str, make: Callable[[], nn.Module], num_parameters: int) -> nn.Module:
+    """A module that is not bevel's own, tried on five points: torch's look at some arguments only when called."""
+    try:
+        module = make()
+        if any(p.device.type != "cpu" for p in module.parameters()):
+            return module
+        with torch.no_grad():
+            x = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0], device="cpu")[:, None].expand(-1, num_parameters)
+            fine = bool(module(x).isfinite().all())
+    except (AssertionError, ValueError, TypeError, RuntimeError) as error:
+        why = " ".join(str(error).split()) or "an assertion of its own fails"
+        raise InvalidValue(f"{spec!r} cannot be made ({why}); give it other arguments.") from error
+    if not fine:
+        raise InvalidValue(f"{spec!r} is not finite on [-2, 2]; give it other arguments.")
     return module
 
 

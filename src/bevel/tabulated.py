@@ -37,7 +37,8 @@ class TabulatedKernel(Kernel):
         self.name = name
         self.formula = formula
         self.support = support
-        self.table = _build(lambda v: pdf(v * support) * support, name)
+        with torch.device("cpu"):  # not where the caller happens to build a model; on "meta" there is nothing to read
+            self.table = _build(lambda v: pdf(v * support) * support, name)
 
     def _evaluate(self, row: int, v: Tensor) -> Tensor:
         table = self.table[row].to(device=v.device, dtype=v.dtype)
@@ -74,7 +75,7 @@ def tabulated(pdf: Callable[[Tensor], Tensor], support: float, name: str = "tabu
 
     Raises:
         InvalidValue: if the density is negative, not even, not finite, has no mass, or is too rough for 4096 panels
-            of degree 12 to reach 1e-13 of its maximum.
+            of degree 8 to reach 1e-13 of its maximum.
     """
     if not (math.isfinite(support) and support > 0):
         raise InvalidValue(

@@ -34,8 +34,11 @@ D = TypeVar("D")
 GROUPS = ("knots", "jumps", "steps", "c0", "c1")
 
 
+_LARGEST, _SMALLEST = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
+
+
 def as_coefficient(value: object, name: str) -> Coefficient:
-    """Check one coefficient: a finite number, or a 1-D floating tensor of at least one element."""
+    """Check one coefficient: a number finite in float32, or a 1-D floating tensor of at least one element."""
     if isinstance(value, Tensor):
         if value.dim() != 1 or value.numel() == 0 or not value.is_floating_point():
             raise InvalidValue(
@@ -45,18 +48,39 @@ def as_coefficient(value: object, name: str) -> Coefficient:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidValue(f"{name} must be a number or a 1-D tensor; got {value!r}.")
-    if not math.isfinite(value):
-        raise InvalidValue(f"{name} must be finite; got {value!r}.")
+    if not -_LARGEST <= value <= _LARGEST:
+        within = ", also in float32, which ends at 3.4e38" if math.isfinite(value) else ""
+        raise InvalidValue(f"{name} must be finite{within}; got {value!r}.")
     return float(value)
 
 
+def as_number(value: object, name: str) -> float:
+    """Check a number that may not differ between channels; a tensor of one element is its number."""
+    if isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point():
+        value = value.item()
+    if isinstance(value, Tensor):
+        raise InvalidValue(
+            f"{name} must be one number; got a tensor of shape {tuple(value.shape)}. To start channels differently, "
+            "copy into the module's parameter."
+        )
+    return float(as_coefficient(value, name))
+
+
 def as_sharpness(n: object) -> Coefficient:
-    """Check a sharpness: a finite number > 0, or a 1-D floating tensor (whose values are the caller's to keep > 0)."""
-    if not isinstance(n, Tensor) and (
-        isinstance(n, bool) or not isinstance(n, int | float) or not (math.isfinite(n) and n > 0)
-    ):
+    """Check a sharpness: a number > 0 that has an inverse in float32, or a 1-D floating tensor (whose values are the
+    caller's to keep > 0)."""
+    if isinstance(n, Tensor):
+        return as_coefficient(n, "n")
+    if isinstance(n, bool) or not isinstance(n, int | float) or not (math.isfinite(n) and n > 0):
         raise InvalidValue(f"the sharpness n must be finite and > 0; got {n!r}. The smoothing width is 1/n.")
-    return as_coefficient(n, "n")
+    if not _SMALLEST <= n <= 1 / _SMALLEST:
+        raise InvalidValue(f"the sharpness n and the width 1/n must fit float32, so 1.2e-38 <= n <= 8.5e37; got {n!r}.")
+    return float(n)
+
+
+def as_one_sharpness(n: object) -> float:
+    """Check a sharpness that may not differ between channels."""
+    return float(as_sharpness(as_number(n, "n") if isinstance(n, Tensor) else n))
 
 
 def is_zero(c: object) -> bool:
@@ -113,6 +137,16 @@ def along(c: Coefficient, x: Tensor, dim: int) -> Coefficient:
     return c.to(x.dtype).reshape(shape)
 
 
+def at_channel(terms: Terms[Coefficient], n: Coefficient, channel: int) -> tuple[Terms[Coefficient], float]:
+    """One channel's coefficients and sharpness as numbers; tensors of one value are every channel's."""
+
+    def number(c: Coefficient) -> float:
+        return float(c.detach()[channel if c.numel() > 1 else 0]) if isinstance(c, Tensor) else c
+
+    values: list[Coefficient] = [number(c) for c in terms.flat()]
+    return terms.with_flat(values), number(n)
+
+
 class Formulas:
     """The composed formulas at ``x``: plain differentiable torch operations, hence the oracle of every backend.
 
@@ -131,16 +165,21 @@ class Formulas:
         self.n = along(n, x, dim)
         self.w = 1 / self.n
         self.knots = [_Knot(self, i) for i in range(len(terms.knots))]
-        self._flat_slope: Tensor | float = self.terms.left
-        for knot in self.knots:
-            self._flat_slope = self._flat_slope + knot.right * knot.jump
+
+    @lazy
+    def line_slope(self) -> Tensor | float:
+        """The slope of the kinked line at x, its left branch at a knot."""
+        total: Tensor | float = self.terms.left
+        for k in self.knots:
+            total = total + (k.right * k.jump if isinstance(k.jump, float) else k.where_right(k.jump))
+        return total
 
     def value(self) -> Tensor:
         """The function."""
         intercept: Coefficient = self.terms.offset
         for k in self.knots:
             intercept = intercept + k.right * (k.step - k.jump * k.knot)
-        slope = self._flat_slope
+        slope = self.line_slope
         x = self.x
         if isinstance(slope, Tensor) or slope == 0:  # a flat end at ±inf is its level, not 0·inf
             x = torch.where(torch.isinf(x) & torch.as_tensor(slope == 0, device=x.device), 0.0, x)
@@ -152,7 +191,7 @@ class Formulas:
 
     def slope(self) -> Tensor:
         """Derivative in x."""
-        total = self._flat_slope + torch.zeros_like(self.x)
+        total = self.line_slope + torch.zeros_like(self.x)
         for k in self.knots:
             for part in k.slopes():
                 total = total + part
@@ -169,9 +208,13 @@ class Formulas:
         return total
 
     def partial(self, slot: int) -> Tensor:
-        """Elementwise derivative by the coefficient at one place of :meth:`Terms.flat`."""
+        """Elementwise derivative by the coefficient at one place of :meth:`Terms.flat`, the line's slope held.
+
+        What is left out, x for ``left`` and ``[x > knot]·x`` for a jump, is to be added by whoever knows which of them
+        go together: x − x is NaN at x = ∞, and far out it swallows what decays.
+        """
         if slot < 2:
-            return self.x if slot == 0 else torch.ones_like(self.x)
+            return torch.zeros_like(self.x) if slot == 0 else torch.ones_like(self.x)
         group, i = divmod(slot - 2, len(self.knots))
         return self.knots[i].partial(GROUPS[group])
 
@@ -194,9 +237,10 @@ class _Knot:
         self.mask = mask
         self.right = mask.to(x.dtype)
         self.distance = x - self.knot
-        u = self.distance * at.n
+        most = torch.finfo(x.dtype).max
+        u = self.distance.clamp(-most, most) * at.n  # finite: the clamp's derivative below, 0, times ∞ would be NaN
         # The sign comes from the mask, not from |u|: autograd then sees one branch, also at u = 0.
-        reach = min(at.kernel.reach, torch.finfo(x.dtype).max)
+        reach = min(at.kernel.reach, most)
         self.v = torch.where(mask, u, -u).clamp(max=reach)
         self.u = torch.where(mask, self.v, -self.v)
         self._near = self.v < reach
@@ -221,6 +265,10 @@ class _Knot:
     def below(self) -> Tensor:
         """cdf(u) − [x > knot]: survival with the sign of the near side."""
         return torch.where(self.mask, -self.survival, self.survival)
+
+    def where_right(self, value: Tensor) -> Tensor:
+        """``value`` right of the knot, else 0, whose derivative is 0 there even where 0·∞ would stand for it."""
+        return torch.where(self.mask, value, 0.0)
 
     def _within_reach(self, value: Tensor) -> Tensor:
         """``value``, and 0 where the kernel's forms have vanished: ±inf times them would be NaN."""
@@ -264,8 +312,7 @@ class _Knot:
             total = -self.right * self.jump - sum(self.slopes(), start=torch.zeros_like(self.v))
             return total if is_zero(self.c1) else total + self.c1 * (w * self.moment)
         if group == "jumps":
-            deviation = -self.lag if self.at.terms.gate else w * self.excess
-            return torch.where(self.mask, self.distance, torch.zeros_like(self.v)) + deviation
+            return (-self.lag if self.at.terms.gate else w * self.excess) - self.right * self.knot
         if group == "steps":
             return self.right + self.below
         moment = w * self.moment

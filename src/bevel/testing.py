@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bevel.kernel import Kernel, derivative
-from bevel.kinked import PiecewiseLinear
-from bevel.mollify import mollify
-from bevel.nn import Activation
-from bevel.terms import is_zero
+from bevel.kernel import Kernel, as_kernel, derivative
+from bevel.kinked import PiecewiseLinear, as_function
+from bevel.mollify import mollify, proven_bound
+from bevel.nn import Activation, LearnableModule
+from bevel.terms import Coefficient, Terms, at_channel, is_zero
 
 _QUADRATURE = 1e-12  # composite Gauss-Legendre reaches 1e-14 for densities smooth on the half line
 
@@ -58,12 +58,13 @@ def _beyond(integrand: Callable[[Tensor], Tensor], v: Tensor, end: float) -> Ten
     return (integrand(s) * ds * w).sum(1)
 
 
-def check_kernel(kernel: Kernel) -> list[str]:
+def check_kernel(kernel: str | Kernel) -> list[str]:
     """Check an approximate identity: its three forms against quadrature of its density, limits and derivatives.
 
     The laws: a non-negative density; unit mass; evenness; survival and cdf, excess, moment and gap against
     quadrature; ``excess' = -survival`` and ``survival' = -density``; zero at its reach; NaN kept; float32 kept.
     """
+    kernel = as_kernel(kernel)
     end = 1.0 if kernel.compact else float("inf")
     v = torch.linspace(0, 1, 41, dtype=torch.float64) * (0.999 if kernel.compact else 8.0)
     density = kernel.density(v)
@@ -109,12 +110,18 @@ def _derivative(law: str, of: Callable[[Tensor], Tensor], minus: Callable[[Tenso
 # -------------------------------------------------------------------------------------------- mollified functions
 
 
-def check_mollified(f: PiecewiseLinear, kernel: Kernel, n: float) -> list[str]:
+def _around(f: PiecewiseLinear, n: float) -> tuple[list[float], Tensor]:
+    """The knots (or 0, if there are none) and points that reach four widths and one unit beyond them."""
+    knots = [float(k) for k in f.knots] or [0.0]
+    return knots, torch.linspace(min(knots) - 4 / n - 1, max(knots) + 4 / n + 1, 801, dtype=torch.float64)
+
+
+def check_mollified(f: PiecewiseLinear | str, kernel: str | Kernel, n: float) -> list[str]:
     """Check ``f * phi_n`` (coefficients as numbers): the proven bound; monotone where f is; equal to f outside a
     compact kernel's support; slope and curvature the derivatives of value and slope."""
+    f, kernel = as_function(f), as_kernel(kernel)
     smooth = mollify(f, kernel, n)
-    knots = [float(k) for k in f.knots] or [0.0]
-    x = torch.linspace(min(knots) - 4 / n - 1, max(knots) + 4 / n + 1, 801, dtype=torch.float64)
+    knots, x = _around(f, n)
     value, sharp = smooth(x), f(x)
     scale = 1e-14 * (1 + float(sharp.abs().max()))
     worst = float((value - sharp).abs().max())
@@ -140,30 +147,51 @@ def check_mollified(f: PiecewiseLinear, kernel: Kernel, n: float) -> list[str]:
 def check_activation(module: nn.Module, device: str | torch.device = "cpu") -> list[str]:
     """Check an activation module: dtypes and layouts kept, odd inputs, gradients, memory, and copies.
 
-    The laws: float64, float32, bfloat16 and float16 in, the same out, finite at moderate inputs; channels_last and
-    permuted strides kept; empty and 0-d inputs (0-d with shared parameters); NaN kept; for the engine's family ±inf
-    gives a limit and, where it is a plain convolution, :func:`check_mollified`; gradcheck and gradgradcheck by the
-    input and every parameter; one full-size tensor saved for backward; state_dict, pickle and deepcopy round trips.
-    ``device`` is where the module is.
+    The laws: float64, float32, bfloat16 and float16 in, the same out, finite at moderate inputs and at zero;
+    channels_last and permuted strides kept, by bevel's own in the gradient too; empty and 0-d inputs (0-d with shared
+    parameters); NaN kept; for the engine's family ±inf gives a limit, every channel keeps the proven bound and, where
+    it is a plain convolution, :func:`check_mollified` (:func:`not_applicable` says which of these have no say);
+    gradcheck and gradgradcheck by the input and every parameter; one full-size tensor saved for backward; state_dict,
+    pickle and deepcopy round trips. ``device`` is where the module is. The module itself stays as it is.
     """
     channels = int(getattr(module, "num_parameters", 1))
     channels = channels if channels > 1 else 3
-    dim = int(getattr(module, "dim", 1)) if getattr(module, "num_parameters", 1) > 1 else 1
     shape = [2, 3, 4, 5]
+    dim = int(getattr(module, "dim", 1)) % len(shape) if getattr(module, "num_parameters", 1) > 1 else 1
     shape[dim] = channels
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = x.to(device)
     x = torch.where(x.abs() < 0.05, x + 0.1, x)  # finite differences must not straddle a kink at zero
-    laws = [*_check_dtypes(module, x), *_check_layouts(module, x), *_check_odd(module, x, dim)]
-    laws += [_check_saved(module, x.float()), *_check_gradients(module, x), *_check_copies(module, x.float())]
+    laws = [*_check_dtypes(module, x, dim), *_check_layouts(module, x), *_check_odd(module, x, dim)]
+    laws += [_check_saved(module, x.float()), *_check_gradients(module, x, dim), *_check_copies(module, x.float())]
     return laws
 
 
-def _check_dtypes(module: nn.Module, x: Tensor) -> list[str]:
+def not_applicable(module: nn.Module) -> dict[str, str]:
+    """Laws of :func:`check_activation` that this module is not held to, each with the reason."""
+    bound, monotone = "the proven bound", "monotone where f is"
+    if not isinstance(module, Activation):
+        return dict.fromkeys((bound, monotone), "it is not one of the engine's smoothings of a kinked function")
+    terms, n = module.coefficients()
+    if proven_bound(terms, module.family.kernel, n) is None:
+        return dict.fromkeys((bound, monotone), "a gated unit is no convolution, and no bound is known here")
+    if not _plain(terms):
+        return {monotone: "the tail that is added to the convolution rises and falls"}
+    return {}
+
+
+def _plain(terms: Terms[Coefficient]) -> bool:
+    """Whether it is a convolution and nothing else."""
+    return not terms.gate and all(map(is_zero, (*terms.c0, *terms.c1)))
+
+
+def _check_dtypes(module: nn.Module, x: Tensor, dim: int) -> list[str]:
     laws = []
+    x = x.clone()
+    x.select(0 if dim else 1, 0).zero_()  # the knot of most, in every channel
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
         # A module of torch's own wants its parameters in the input's dtype; ours take any.
-        own = copy.deepcopy(module).to(dtype) if not isinstance(module, Activation) else module
+        own = copy.deepcopy(module).to(dtype) if not isinstance(module, LearnableModule) else module
         given = x.to(dtype).requires_grad_()
         y = own(given)
         (slope,) = torch.autograd.grad(y.sum(), given)
@@ -182,6 +210,11 @@ def _check_layouts(module: nn.Module, x: Tensor) -> list[str]:
         _close("channels_last values", last, want, 1e-6),
         _expect("channels_last is kept", last.is_contiguous(memory_format=torch.channels_last), str(last.stride())),
     ]
+    if isinstance(module, LearnableModule):
+        given = x.to(memory_format=torch.channels_last).requires_grad_()
+        (slope,) = torch.autograd.grad(module(given).sum(), given)
+        kept = slope.is_contiguous(memory_format=torch.channels_last)
+        laws.append(_expect("channels_last is kept in the gradient", kept, str(slope.stride())))
     strided = module(torch.stack((x, x), dim=-1)[..., 0])
     return [*laws, _close("strided values", strided, want, 1e-6)]
 
@@ -202,20 +235,32 @@ def _check_odd(module: nn.Module, x: Tensor, dim: int) -> list[str]:
             near = module(torch.full_like(x, 1e9 if end > 0 else -1e9)).detach()
             good = torch.where(near.abs() > 1e6, at_end == near.sign() * float("inf"), (at_end - near).abs() < 1e-6)
             laws.append(_expect(f"limit at {end}", good.all(), f"got {float(at_end.flatten()[0])}"))
-        laws += _check_convolution(module)
+        laws += _check_smoothing(module, x.device, dim)
     return laws
 
 
-def _check_convolution(module: Activation) -> list[str]:
+def _check_smoothing(module: Activation, device: torch.device, dim: int) -> list[str]:
+    """Every channel's distance to its kinked function, and the laws of a convolution where it is one."""
     terms, n = module.coefficients()
     kernel = module.family.kernel
-    if terms.gate or not all(is_zero(c) for c in (*terms.c0, *terms.c1)):
-        return []
-    first = [float(c.detach().flatten()[0]) if isinstance(c, Tensor) else c for c in terms.flat()]
-    fixed = terms.with_flat(first)
-    sharpness = float(n.detach().flatten()[0]) if isinstance(n, Tensor) else n
-    f = PiecewiseLinear(fixed.left, fixed.offset, fixed.knots, fixed.jumps, fixed.steps)
-    return check_mollified(f, kernel, sharpness) if kernel.reach > 0 else []
+    laws: dict[str, None] = {}  # each once, in order
+    for channel in range(module.num_parameters):
+        fixed, sharpness = at_channel(terms, n, channel)
+        bound = proven_bound(fixed, kernel, sharpness)
+        if bound is None:
+            return []
+        f = PiecewiseLinear(fixed.left, fixed.offset, fixed.knots, fixed.jumps, fixed.steps)
+        knots, wide = _around(f, sharpness)
+        near = torch.linspace(-4 / sharpness, 4 / sharpness, 81, dtype=torch.float64)
+        points = torch.cat([wide, *(near + k for k in knots)])
+        channels = points.to(device).expand(module.num_parameters, 1, 1, -1).movedim(0, dim)
+        sharp, value = f(points), module(channels).detach().select(dim, channel).flatten().cpu()
+        worst = float((value - sharp).abs().max())
+        within = worst <= bound + 1e-14 * (1 + float(sharp.abs().max()))
+        laws[_expect("the proven bound", within, f"{worst} exceeds {bound} in channel {channel}")] = None
+        if _plain(terms):
+            laws |= dict.fromkeys(check_mollified(f, kernel, sharpness))
+    return list(laws)
 
 
 def _check_saved(module: nn.Module, x: Tensor) -> str:
@@ -231,10 +276,11 @@ def _check_saved(module: nn.Module, x: Tensor) -> str:
     return _expect("one saved tensor", len(large) <= 1, f"{len(large)} tensors of the input's size are kept")
 
 
-def _check_gradients(module: nn.Module, x: Tensor) -> list[str]:
+def _check_gradients(module: nn.Module, x: Tensor, dim: int) -> list[str]:
     module = copy.deepcopy(module).double()
     names = [name for name, _ in module.named_parameters()]
-    x = x.flatten(2)[:, :, :4] if getattr(module, "dim", 1) < 2 else x  # few points: the check is quadratic
+    for axis in set(range(x.dim())) - {dim}:
+        x = x.narrow(axis, 0, 2)  # few points: the check is quadratic
     inputs = [x.clone().requires_grad_(), *(p.detach().clone().requires_grad_() for p in module.parameters())]
 
     def f(x: Tensor, *parameters: Tensor) -> Any:
@@ -247,7 +293,7 @@ def _check_gradients(module: nn.Module, x: Tensor) -> list[str]:
 
 
 def _check_copies(module: nn.Module, x: Tensor) -> list[str]:
-    module = module.float()
+    module = copy.deepcopy(module).float()
     want = module(x)
     twin = copy.deepcopy(module)
     stream = io.BytesIO()

@@ -53,10 +53,10 @@ class Row:
         units, gates: sites found by function.
         ambiguous: units whose channel axis cannot be told.
         kept: per target the swap that keeps the function; None where no site's function can be kept.
-        trained: sites swapped for the forward and backward in train mode, and whether every coefficient of a site that
-            ran got a finite gradient.
+        trained: per target the sites swapped, function kept or not, for a forward and backward in train mode, and
+            whether every coefficient of a site that ran got a finite gradient.
         restored: whether after the last restore the state and the output were bit for bit as before.
-        seconds: for all of it.
+        seconds: CPU time of all of it.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Row:
     gates: dict[str, int]
     ambiguous: int
     kept: dict[str, Swapped | None]
-    trained: tuple[int, bool]
+    trained: dict[str, tuple[int, bool]]
     restored: bool
     seconds: float
 
@@ -76,7 +76,7 @@ def tensors(output: Any) -> list[Tensor]:
 
 def measure(architecture: Architecture) -> Row:
     """Swap, compare, train a step and restore, on one architecture."""
-    start = time.perf_counter()
+    start = time.process_time()
     model = architecture.model()
     inputs = architecture.inputs()
     traced = (architecture.traced or architecture.inputs)()
@@ -92,16 +92,19 @@ def measure(architecture: Architecture) -> Row:
         kept[to] = _kept(result, inputs, before)
         result.restore()
         restored &= _same_state(model, state)
-    result = swap(model, "sau", *traced[0], preserve=False, **traced[1])
-    trained = _train(result, architecture)
-    result.restore()
-    model.eval().load_state_dict(state)  # the step in train mode moved the statistics of batch norms
+    trained: dict[str, tuple[int, bool]] = {}
+    for to in TARGETS:
+        result = swap(model, to, *traced[0], preserve=False, **traced[1])
+        trained[to] = _train(result, architecture)
+        result.restore()
+        model.eval().load_state_dict(state)  # the step in train mode moved the statistics of batch norms
+        restored &= _same_state(model, state)
     after = _output(model, inputs)
     restored &= _same_state(model, state) and all(map(torch.equal, tensors(before), tensors(after)))
     units = result.sites.counts()
     gates = {k: v - units.get(k, 0) for k, v in result.sites.counts(units=False).items() if v > units.get(k, 0)}
     ambiguous = sum(s.unit and s.axis is None for s in result.sites)
-    return Row(architecture.name, units, gates, ambiguous, kept, trained, restored, time.perf_counter() - start)
+    return Row(architecture.name, units, gates, ambiguous, kept, trained, restored, time.process_time() - start)
 
 
 def _output(model: nn.Module, inputs: Inputs) -> Any:
@@ -197,11 +200,11 @@ then `bevel.swap(model, "frelu")` and `bevel.swap(model, "sau")` with the functi
 bound on a site's own error, checked at every site on what it really received; *deviation* is the largest change of the
 model's output over its largest value, which layers amplify. (A detector ranks its boxes by scores that untrained
 weights leave nearly equal: there any rounding reorders them.) "cannot keep" means that no unit is a ReLU, Leaky ReLU or
-PReLU: `preserve=False` swaps those, and every row was also swapped so, run forward and backward in train mode, and
-restored to the bit.
+PReLU: `preserve=False` swaps those, and every row was also swapped so, to FReLU and to SAU, run forward and backward in
+train mode (*trained*: on how many sites), and restored to the bit.
 
-| architecture | units | gates | FReLU sites | deviation | SAU sites | bound | deviation | trained | restored |
-|---|---|---|---|---|---|---|---|---|---|
+| architecture | units | gates | FReLU | deviation | trained | SAU | bound | deviation | trained | restored |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -216,21 +219,29 @@ def page(found: Sequence[Row]) -> str:
             _counted(row.gates),
             str(frelu.count) if frelu else "cannot keep",
             f"{frelu.deviation:.1e}" if frelu else "",
+            _steps(row, "frelu"),
             str(sau.count) if sau else "cannot keep",
             f"{sau.bound:.1e}" if sau else "",
             f"{sau.deviation:.1e}" if sau else "",
-            str(row.trained[0]) if row.trained[1] else "FAILED",
+            _steps(row, "sau"),
             "yes" if row.restored else "NO",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     total = sum(sum(row.units.values()) for row in found)
-    summary = f"{len(found)} architectures, {total} units."
+    seconds = sum(row.seconds for row in found)
+    summary = f"{len(found)} architectures, {total} units, {seconds:.0f} CPU seconds in all."
     return _HEAD.format(torch=torch.__version__) + "\n".join(lines) + f"\n\n{summary}\n"
+
+
+def _steps(row: Row, to: str) -> str:
+    count, learnt = row.trained[to]
+    return str(count) if learnt else "FAILED"
 
 
 def right(row: Row) -> bool:
     """Whether everything that is promised of an architecture held."""
-    return row.restored and row.trained[1] and all(k is None or k.excess <= 0 for k in row.kept.values())
+    learnt = all(good for _, good in row.trained.values())
+    return row.restored and learnt and all(k is None or k.excess <= 0 for k in row.kept.values())
 
 
 def _counted(counts: dict[str, int]) -> str:
@@ -250,9 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")  # the libraries' own remarks on untrained weights
         found = rows(arguments.names, progress=True)
     arguments.out.write_text(page(found), encoding="utf-8")
-    wrong = [
-        r.name for r in found if not (r.restored and r.trained[1]) or any(k and k.excess > 0 for k in r.kept.values())
-    ]
+    wrong = [row.name for row in found if not right(row)]
     for name in wrong:
         print(f"{name}: not as it should be, see {arguments.out}", file=sys.stderr)
     return 1 if wrong else 0

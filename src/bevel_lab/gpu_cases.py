@@ -1,17 +1,20 @@
-"""What ``make bench-gpu`` times: bevel's programs, torch's own activations, the formula as people write it."""
+"""What ``make bench-gpu`` times: the cases of the CPU's bench as calls on a GPU, and the Triton programs alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import bevel
 from bevel.ops import _triton
+from bevel_lab.bench import cases
+
+KINDS = ("forward", "forward + backward")
+LAYOUTS = {"nchw": 1, "channels_last": 1, "btc": -1}  # and the axis of the channels
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,6 @@ class Case:
     moved: int = 0
 
 
-class SauFormula(nn.Module):
-    """SAU as it is usually written."""
-
-    def __init__(self, n: float) -> None:
-        super().__init__()
-        self.alpha = nn.Parameter(torch.tensor([0.15]))
-        self.n = n
-
-    def forward(self, x: Tensor) -> Tensor:
-        e = torch.exp(-((self.n * x) ** 2) / 2)
-        line = (1 + self.alpha) / 2 * x + (1 - self.alpha) / 2 * x * torch.erf(self.n * x * 2**-0.5)
-        y: Tensor = (2 / torch.pi) ** 0.5 / (2 * self.n) * e + line
-        return y
-
-
 def shape_of(size: int, dtype: torch.dtype, dry: bool) -> tuple[int, int, int, int]:
     """An NCHW shape of about so many bytes with 64 channels of 56 x 56 (4 x 4 in a rehearsal)."""
     channels, side = (4, 4) if dry else (64, 56)
@@ -51,24 +39,62 @@ def shape_of(size: int, dtype: torch.dtype, dry: bool) -> tuple[int, int, int, i
     return max(1, elements // (channels * side * side)), channels, side, side
 
 
+def buffers(
+    shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device, turns: int, layout: str
+) -> list[Tensor]:
+    """Normal numbers, as many tensors as there are turns; ``btc`` is (batch, pixels, channels)."""
+    batch, channels, height, width = shape
+    if layout == "btc":
+        return [torch.randn(batch, height * width, channels, device=device, dtype=dtype) for _ in range(turns)]
+    memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    made = [torch.empty(shape, device=device, dtype=dtype, memory_format=memory) for _ in range(turns)]
+    return [t.normal_() for t in made]
+
+
+def on(device: torch.device, found: Iterable[cases.Case]) -> list[cases.Case]:
+    """The bench's cases with their modules moved there."""
+    moved = []
+    for case in found:
+        if isinstance(case.call, nn.Module):
+            module = case.call.to(device)
+            case = cases.Case(case.name, module, tuple(module.parameters()))
+        moved.append(case)
+    return moved
+
+
+def basic(channels: int, dim: int, dtype: torch.dtype) -> list[cases.Case]:
+    """A copy, torch's own activations, and bevel's."""
+    return [cases.copy(), *cases.torchs_own(channels, dim, dtype), *cases.ours(channels, dim, dtype)]
+
+
+def calls(found: Sequence[cases.Case], x: list[Tensor], g: list[Tensor], kind: str) -> list[Case]:
+    """Calls as a training step makes them; x asks for gradients, and so do all parameters."""
+    made = []
+    for case in on(x[0].device, found):
+
+        def forward(i: int, case: cases.Case = case) -> object:
+            return case.call(x[i])
+
+        def both(i: int, case: cases.Case = case) -> object:
+            y = case.call(x[i])
+            return g[i].clone() if case.name == "copy" else torch.autograd.grad(y, [x[i], *case.parameters], g[i])
+
+        made.append(Case(f"{case.name} {kind}", forward if kind == "forward" else both))
+    return made
+
+
 def kernel_cases(x: list[Tensor], g: list[Tensor]) -> list[Case]:
     """One pass each: copy, torch's relu, and the backend's programs with all parameter gradients."""
     size = x[0].numel() * x[0].element_size()
     y = [torch.empty_like(t) for t in x]
-    channels = x[0].shape[1]
-    cases = [
+    made = [
         Case("copy", lambda i: y[i].copy_(x[i]), 2 * size),
         Case("relu forward", lambda i: torch.relu(x[i]), 2 * size),
     ]
-    modules: dict[str, bevel.nn.Activation] = {
-        "SAU": bevel.SAU(),
-        "SAU(n=1)": bevel.SAU(n=1.0),
-        "FReLU": bevel.FReLU(),
-        "FReLU(C)": bevel.FReLU(channels),
-        "SmoothFReLU(C)": bevel.SmoothFReLU(channels),
-    }
-    for name, module in modules.items():
-        family, own = module.family, [p.detach() for p in module.to(x[0].device).values()]
+    shared = cases.Case("frelu", bevel.FReLU(), ())
+    for case in on(x[0].device, [*cases.ours(x[0].shape[1], 1, x[0].dtype), shared]):
+        module: Any = case.call
+        family, own = module.family, [p.detach() for p in module.values()]
         needs = (True,) * (1 + len(own))
 
         def forward(i: int, family: Any = family, own: Any = own) -> object:
@@ -77,38 +103,45 @@ def kernel_cases(x: list[Tensor], g: list[Tensor]) -> list[Case]:
         def backward(i: int, family: Any = family, own: Any = own, needs: Any = needs) -> object:
             return _triton.backward(family, 1, g[i], x[i], own, needs)
 
-        cases += [Case(f"{name} forward", forward, 2 * size), Case(f"{name} backward", backward, 3 * size)]
-    return cases
+        made += [Case(f"{case.name} forward", forward, 2 * size), Case(f"{case.name} backward", backward, 3 * size)]
+    return made
 
 
-def call_cases(x: list[Tensor], g: list[Tensor], dry: bool, *, formulas: bool) -> list[Case]:
-    """Forward and backward as a training step calls them."""
-    channels, dtype, device = x[0].shape[1], x[0].dtype, x[0].device
-    modules: dict[str, nn.Module] = {"relu": nn.ReLU(), "gelu": nn.GELU(), "prelu(C)": nn.PReLU(channels).to(dtype)}
-    modules |= {"SAU": bevel.SAU(), "FReLU(C)": bevel.FReLU(channels), "SmoothFReLU(C)": bevel.SmoothFReLU(channels)}
-    if formulas:
-        modules["SAU formula"] = SauFormula(20000.0)
-        if not dry:
-            compiled = SauFormula(20000.0)
-            compiled.compile()
-            modules["SAU formula, torch.compile"] = compiled
-    cases = []
-    for name, module in modules.items():
-        own = list(module.to(device).parameters())
+class _AddSauMul(nn.Module):
+    """SAU between an addition and a product of its own size, as between a shortcut and a gate."""
 
-        def both(i: int, module: nn.Module = module, own: list[nn.Parameter] = own) -> object:
-            return torch.autograd.grad(module(x[i]), [x[i], *own], g[i])
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = bevel.SAU()
 
-        cases.append(Case(f"{name} forward + backward", both))
-    return cases
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(x + 0.5 * x) * x
+        return y
 
 
-def small_cases(x: Tensor, g: Tensor) -> list[Case]:
-    sau = bevel.SAU().to(x.device)
-    (alpha,) = sau.parameters()
-    return [
-        Case("gelu forward", lambda i: F.gelu(x)),
-        Case("SAU forward", lambda i: sau(x)),
-        Case("gelu forward + backward", lambda i: torch.autograd.grad(F.gelu(x), x, g)),
-        Case("SAU forward + backward", lambda i: torch.autograd.grad(sau(x), [x, alpha], g)),
-    ]
+class _BiasFrelu(nn.Module):
+    """FReLU per channel behind a bias per channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.act = bevel.FReLU(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(x + self.bias)
+        return y
+
+
+def neighbours(channels: int, dtype: torch.dtype, dry: bool) -> dict[str, list[cases.Case]]:
+    """An activation and its neighbours: eager, where it is a program of ours, and compiled, where all is one.
+
+    A rehearsal traces the graph and leaves it at that.
+    """
+    found = {}
+    made: dict[str, nn.Module] = {"add, sau, mul": _AddSauMul(), "bias, frelu(C)": _BiasFrelu(channels)}
+    for name, module in made.items():
+        if isinstance(module, _BiasFrelu):
+            module.bias.data = module.bias.data.to(dtype)
+        compiled = torch.compile(module, dynamic=False, fullgraph=True, backend="eager" if dry else "inductor")
+        found[name] = [cases.Case("eager", module, ()), cases.Case("compiled", compiled, ())]
+    return found

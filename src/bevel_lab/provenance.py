@@ -11,17 +11,24 @@ import numpy
 import torch
 
 import bevel
+from bevel.ops import _cpu
 
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """Versions of what takes part in a result, by package."""
+    """Versions of what takes part in a result, by package, and the backend that computes bevel's functions on a CPU."""
     return {
+        "backend": _backend(),
         "bevel": bevel.__version__,
         "numpy": numpy.__version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
     }
+
+
+def _backend() -> str:
+    """``cpu (avx512)``, the native library and its instruction set, or ``analytic``, plain torch."""
+    return "analytic" if _cpu.unavailable() is not None else f"cpu ({_cpu.describe()['isa']})"
 
 
 @lru_cache(maxsize=1)
@@ -50,11 +57,11 @@ def device_name(device: torch.device) -> str:
     """What the trial ran on, as a person would say it: ``cpu (x86_64)`` or the GPU's name."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({_cpu()})"
+    return f"{device} ({_processor()})"
 
 
 @lru_cache(maxsize=1)
-def _cpu() -> str:
+def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,10 +1,11 @@
-"""Run by test_distributed: trains the zoo on two gloo processes, writes what it found as JSON.
+"""Run by test_distributed: trains the zoo and a swapped model on two gloo processes, writes what it found as JSON.
 
 Usage: distributed_worker.py FOLDER
 """
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,8 +24,12 @@ from torch.nn.parallel import DistributedDataParallel
 from bevel.training import Alternating, parameter_groups
 
 sys.path.insert(0, str(Path(__file__).parent))
-from zoo import inputs, zoo
+from zoo import inputs, swapped, zoo
 
+MODELS: dict[str, Callable[[], tuple[nn.Module, dict[str, nn.Module]]]] = {
+    "zoo": lambda: (model := zoo(), dict(model.activations)),
+    "swapped": lambda: ((result := swapped()).model, result.activations),
+}
 STEPS = 5  # ends inside the activations phase, so that a phase that was not saved would show
 RANKS = 2
 
@@ -56,35 +61,55 @@ def largest_difference(got: dict[str, Tensor], want: dict[str, Tensor]) -> float
 def run(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
-    single = zoo()
-    train(single, optimizer_for(single), None)
-    want = single.state_dict()
+    found: dict[str, object] = {}
+    for name, make in MODELS.items():
+        single, _ = make()
+        train(single, optimizer_for(single), None)
+        want = single.state_dict()
 
-    wrapped = DistributedDataParallel(zoo())
-    train(wrapped, optimizer_for(wrapped), rank)
-    found: dict[str, object] = {"ddp": largest_difference(wrapped.module.state_dict(), want)}
+        wrapped = DistributedDataParallel(make()[0])
+        train(wrapped, optimizer_for(wrapped), rank)
+        found[f"ddp {name}"] = largest_difference(wrapped.module.state_dict(), want)
 
-    sharded = zoo()
-    for activation in sharded.activations.values():
-        if any(True for _ in activation.parameters()):
-            fully_shard(activation)
-    fully_shard(sharded)
-    optimizer = optimizer_for(sharded)
-    train(sharded, optimizer, rank)
-    whole = StateDictOptions(full_state_dict=True, cpu_offload=False)
-    found["fsdp2"] = largest_difference(get_model_state_dict(sharded, options=whole), want)
+        sharded, activations = make()
+        for activation in activations.values():
+            if any(True for _ in activation.parameters()):
+                fully_shard(activation)
+        fully_shard(sharded)
+        optimizer = optimizer_for(sharded)
+        train(sharded, optimizer, rank)
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=False)
+        found[f"fsdp2 {name}"] = largest_difference(get_model_state_dict(sharded, options=whole), want)
+        found |= checkpoints(name, sharded, optimizer)
+    found["fsdp2 bfloat16"] = bfloat16_runs()
+    if rank == 0:
+        Path(folder, "found.json").write_text(json.dumps(found))
+    dist.destroy_process_group()
 
+
+def checkpoints(name: str, sharded: nn.Module, optimizer: Alternating) -> dict[str, object]:
+    """What a saved and loaded optimizer still has."""
     saved = get_optimizer_state_dict(sharded, optimizer)
     fresh = optimizer_for(sharded)
     set_optimizer_state_dict(sharded, fresh, saved)
     again = fresh.state_dict()
     old = optimizer.state_dict()
-    found["same_keys"] = list(again["state"]) == list(old["state"])
-    found["phase"] = [fresh.phase, optimizer.phase]
-    found["count"] = [g.get("alternating_count") for g in again["param_groups"]]
-    if rank == 0:
-        Path(folder, "found.json").write_text(json.dumps(found))
-    dist.destroy_process_group()
+    return {
+        f"same keys {name}": list(again["state"]) == list(old["state"]),
+        f"phase {name}": [fresh.phase, optimizer.phase],
+        f"count {name}": [g.get("alternating_count") for g in again["param_groups"]],
+    }
+
+
+def bfloat16_runs() -> bool:
+    """A swapped bfloat16 model has float32 slopes, and FSDP2 wants one dtype a group: the activations first."""
+    result = swapped(torch.bfloat16)
+    for activation in result.activations.values():
+        fully_shard(activation)
+    model = fully_shard(result.model)
+    model(inputs(4, 4).bfloat16()).float().square().mean().backward()
+    dtypes = {p.grad.dtype for p in model.parameters()}
+    return dtypes == {torch.bfloat16, torch.float32}
 
 
 if __name__ == "__main__":

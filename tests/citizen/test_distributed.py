@@ -1,4 +1,4 @@
-"""Two gloo processes: DDP and FSDP2 train the zoo under Alternating as one process does."""
+"""Two gloo processes: DDP and FSDP2 train the zoo, and a swapped model, under Alternating as one process does."""
 
 import json
 import subprocess
@@ -15,8 +15,10 @@ def test_ddp_and_fsdp2_equal_one_process_and_keep_the_phase(tmp_path: Path) -> N
     done = subprocess.run([sys.executable, str(worker), str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["ddp"] < 1e-5
-    assert found["fsdp2"] < 1e-5
-    assert found["same_keys"], "an optimizer checkpoint lost a parameter's state"
-    assert found["phase"] == ["activations", "activations"]
-    assert found["count"] == [5, None]
+    for model in ("zoo", "swapped"):
+        assert found[f"ddp {model}"] < 1e-5
+        assert found[f"fsdp2 {model}"] < 1e-5
+        assert found[f"same keys {model}"], "an optimizer checkpoint lost a parameter's state"
+        assert found[f"phase {model}"] == ["activations", "activations"]
+        assert found[f"count {model}"] == [5, None]
+    assert found["fsdp2 bfloat16"]

@@ -131,7 +131,10 @@ def test_saus_and_frelus_operators() -> None:
     assert bevel.SAU().family.n == 20000.0
     assert len(_operators(sau)) <= 10
     assert set(_operators(sau)) == {"Mul", "Add", "Neg", "Erf", "Exp"}
-    assert _operators(_onnx(bevel.FReLU(CHANNELS), x)) == ["Greater", "Where", "Mul"]
+    assert _operators(_onnx(bevel.FReLU(CHANNELS), x)) == ["Relu", "Mul", "Clip", "Mul", "Add"]
+    zero = torch.zeros(1, CHANNELS, requires_grad=True)  # at the corner: the left slope, as everywhere in bevel
+    (slope,) = torch.autograd.grad(torch.export.export(bevel.FReLU(), (zero,)).module()(zero).sum(), zero)
+    torch.testing.assert_close(slope, torch.full_like(zero, 0.01))
 
 
 @pytest.mark.parametrize(

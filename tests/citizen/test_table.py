@@ -201,12 +201,37 @@ LAYOUTS: dict[str, Callable[[], Tensor]] = {
 }
 
 
+def _spread(module: nn.Module) -> nn.Module:
+    """Parameters that differ by channel."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.linspace(0.0, 0.2, CHANNELS))
+    return module
+
+
+FAMILIES: dict[str, Callable[[], nn.Module]] = {
+    "a sharpness and two slopes": lambda: perturbed("smooth_frelu"),
+    "an extra moment": lambda: _spread(bevel.SAU(CHANNELS, n=3.0)),
+    "a gate and a moment times x": lambda: _spread(bevel.SAU(CHANNELS, n=3.0, form="centred", learn_n=True)),
+    "six learnt knots": lambda: _spread(
+        bevel.Mollified(
+            bevel.PiecewiseLinear(0.1, 0.2, [-2.0, -1.0, 0.0, 0.5, 1.0, 2.0], [0.3, -0.2, 0.5, 0.1, -0.4, 0.2]),
+            "biweight", n=2.0, learn="offset+knots+jumps+n", num_parameters=CHANNELS,
+        )
+    ),
+    "no parameter": lambda: bevel.Mollified("relu6", "box", n=2.0),
+}  # fmt: skip
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # opcheck's own
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_opcheck_of_the_operator_that_compiled_graphs_call(layout: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "layout"),
+    [("a sharpness and two slopes", layout) for layout in LAYOUTS] + [(f, "contiguous") for f in list(FAMILIES)[1:]],
+)
+def test_opcheck_of_the_operator_that_compiled_graphs_call(family: str, layout: str) -> None:
     if bevel.backends().get("cpu", "absent") is not None:
         pytest.skip("the native library is not built here; nothing else registers an operator")
-    module = perturbed("smooth_frelu")
+    module = FAMILIES[family]()
     x = LAYOUTS[layout]()
     rest = (*_library.spell(module.family), 1)
     parameters = [p.detach() for p in module.values()]

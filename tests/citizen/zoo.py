@@ -3,9 +3,11 @@
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import bevel
+import bevel.surgery
 
 OWNED = [name for name in bevel.ACTIVATIONS if bevel.ACTIVATIONS[name].owned]
 SMOOTH = [name for name in OWNED if name != "frelu"]
@@ -31,6 +33,27 @@ def zoo(names: list[str] = OWNED) -> Zoo:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Zoo(names)
+
+
+class Swapped(nn.Module):
+    """What a swap leaves behind in full: a module at two widths (one per call), a function and a method (routed)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.three = nn.Linear(CHANNELS, 6), nn.Linear(6, CHANNELS), nn.Linear(CHANNELS, 6)
+        self.act = nn.ReLU()
+        self.out = nn.Linear(6, CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.two(self.act(self.one(x))))
+        return x + self.out(F.relu(self.three(x))).relu()
+
+
+def swapped(dtype: torch.dtype = torch.float32) -> bevel.surgery.Result:
+    """It with SmoothFReLU; the same weights every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return bevel.swap(Swapped().to(dtype), "smooth_frelu", inputs(2, CHANNELS).to(dtype), preserve=False)
 
 
 def perturbed(name: str) -> nn.Module:

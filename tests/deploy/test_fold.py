@@ -92,6 +92,47 @@ def test_a_sharpness_goes_into_the_layer() -> None:
         torch.testing.assert_close(result.model(x), model(x), rtol=1e-13, atol=1e-13)
 
 
+SMOOTH_CORNERS: dict[str, Callable[[], nn.Module]] = {
+    "sau": lambda: bevel.SAU(6, alpha=0.2, n=7.0, form="exact"),
+    "sau with a learnt n": lambda: bevel.SAU(6, alpha=0.2, n=7.0, form="exact", learn_n=True),
+    "sau as swapped for relu": lambda: bevel.SAU(alpha=0.0, n=7.0),
+    "sau without parameters": lambda: bevel.SAU(alpha=0.2, n=20000.0, form="exact", learn_alpha=False),
+    "mollified": lambda: bevel.Mollified("leaky_relu(0.2)", "logistic", n=7.0),
+    "mollified and learnt": lambda: bevel.Mollified("relu", "bump", n=7.0, learn="left+jumps+n", num_parameters=6),
+    "smelu": lambda: bevel.nn.SmeLU(),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH_CORNERS)
+def test_what_is_a_smooth_frelu_by_another_name_folds_like_it(name: str) -> None:
+    torch.manual_seed(0)
+    activation = SMOOTH_CORNERS[name]()
+    with torch.no_grad():
+        for p in activation.parameters():
+            p.add_(torch.linspace(0.0, 0.3, p.numel()))  # one shared value stays
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), activation).double()
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    result = fold(model, x)
+    assert (result.rows[0].new, result.rows[0].into) == ("SmoothFReLU", "0")
+    assert result.model[1].family.n == 1
+    torch.testing.assert_close(result.model(x), model(x), rtol=1e-12, atol=1e-12)
+
+
+def test_an_example_may_be_keywords() -> None:
+    class Keywords(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act = nn.Linear(4, 3), bevel.FReLU(3, positive=2.0)
+
+        def forward(self, x: Tensor, *, scale: float = 1.0) -> dict[str, Tensor]:
+            return {"y": scale * self.act(self.layer(x))}
+
+    model, x = Keywords(), torch.randn(8, 4)
+    for result in (fold(model, x=x, scale=3.0), fold(model, x, scale=3.0)):
+        assert result.rows[0].new == "LeakyReLU"
+        torch.testing.assert_close(result.model(x)["y"], model(x)["y"])
+
+
 def test_inplace_and_modes() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), bevel.FReLU(3, positive=2.0))
     model[0].eval()
@@ -178,7 +219,13 @@ def test_more_reasons() -> None:
     assert "a PReLU has its channels along axis 1" in _reason(tokens, torch.randn(2, 3, 4))
     across = nn.Sequential(nn.Linear(4, 4), bevel.FReLU(3, positive=2.0, dim=1))
     assert "along axis 1, the layer's channels along 2" in _reason(across, torch.randn(2, 3, 4))
-    assert "bevel.harden may replace it" in _reason(nn.Sequential(linear, bevel.SAU(4)), x)
+    for soft, reason in (
+        (bevel.SAU(4), "SAU is 1/n times itself at sharpness 1"),
+        (bevel.SAU(4, form="centred"), "centred form"),
+        (bevel.create("mollified:f=relu6"), "only one corner at 0 takes a factor on x"),
+        (bevel.create("swish"), "Swish is outside FReLU's family"),
+    ):
+        assert reason in _reason(nn.Sequential(linear, soft), x)
 
 
 def test_two_activations_on_one_layer() -> None:
@@ -231,4 +278,4 @@ def test_the_table_reads() -> None:
     lines = str(result).splitlines()
     assert lines[0].split() == ["activation", "was", "is", "into", "reason"]
     assert lines[1].split() == ["1", "FReLU", "LeakyReLU", "0", "-"]
-    assert lines[2].startswith("3           SAU    SAU        -     SAU has no factor")
+    assert lines[2].startswith("3           SAU    SAU        -     SAU is 1/n times")

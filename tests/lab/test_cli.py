@@ -36,7 +36,17 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         (["show", "relu", "--pgn", "x"], ["unknown flag '--pgn'", "'--png'"]),
         (["show", "relu", "--png"], ["--png needs a value"]),
         (["show", "relu", "--png", "/nonexistent/x.png"], ["cannot write /nonexistent/x.png", "choose another --png"]),
-        (["check", "gausian"], ["unknown activation 'gausian'"]),
+        (["show", "gelu:approximate=foo"], ["'gelu:approximate=foo' cannot be made", "other arguments"]),
+        (["show", "hardtanh:min_val=2,max_val=1"], ["cannot be made"]),
+        (["show", "celu:alpha=0"], ["alpha cannot be 0"]),
+        (["show", "softplus:beta=0"], ["not finite on [-2, 2]"]),
+        (["show", "sau:n=1e-300"], ["must fit float32", "1e-300"]),
+        (["show", "sau:alpha=1e39"], ["float32, which ends at 3.4e38; got 1e+39"]),
+        (["show", "eis2:beta=0,gamma=0"], ["eis2:beta=0,gamma=0 is not finite everywhere on [-4, 4]"]),
+        (["check", "celu:alpha=0"], ["alpha cannot be 0"]),
+        (["check", "sau:n=1e300"], ["must fit float32"]),
+        (["check", "gausian"], ["unknown activation or kernel 'gausian'; did you mean 'gaussian'?"]),
+        (["compare", "--activations", "relu,hardtanh:min_val=2,max_val=1"], ["cannot be made"]),
         (["compare"], ["--activations SPEC"]),
         (["compare", "--activations"], ["--activations needs at least one value"]),
         (["compare", "--activations", "relu", "--epoch", "3"], ["unknown flag '--epoch'", "'--epochs'"]),
@@ -184,6 +194,7 @@ def test_check_runs_the_laws(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert code == 0
     assert "gradcheck" in out
     assert "laws hold." in out
+    assert "  n/a    monotone where f is: " in out
     assert "unit mass" in _run(capsys, "check", "box")[1]
 
     def broken(module: object) -> list[str]:
@@ -209,6 +220,10 @@ def test_the_plot_draws_the_curve() -> None:
     assert {x for x, _ in dots} == set(range(10))
     assert all(abs((19 - y) - 19 / 9 * x) < 2.7 for x, y in dots), "within a step of the diagonal"
     assert {(0, 19), (9, 0)} <= set(dots)
+    far = _plot.plot(x, [1e38] * 101, "", width=4, height=3)
+    assert far[1].startswith("1.5e+38 ")
+    small = _plot.plot(x, [1e-12 * v for v in x], "line", width=5, height=5)
+    assert [line.split(" ")[-1] for line in small[1:-1]] == [line.split(" ")[-1] for line in lines[1:-1]]
     flat = _plot.plot(x, [2.0] * 101, "", width=4, height=3)
     assert flat[1].startswith("3 ")
     assert flat[3].startswith("1 ")

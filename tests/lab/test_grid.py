@@ -28,8 +28,8 @@ from bevel_lab.train import run
 from bevel_lab.trial import Trial
 
 ARMS = ["relu", "prelu"]
-SLOW: dict[str, Any] = RECIPE | {"epochs": 60, "train_limit": 500}
-"""Trials of a second or two, so that a kill finds them half done."""
+SLOW: dict[str, Any] = RECIPE | {"epochs": 150, "train_limit": 200}
+"""Trials of several seconds, so that a kill finds them half done."""
 
 
 class Watch:
@@ -180,9 +180,21 @@ def _alive(family: list[psutil.Process]) -> list[psutil.Process]:
     return [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.slow
-def test_stopped_anywhere_and_started_again_ends_in_the_same_bits(tmp_path: Path) -> None:
-    """First by Ctrl-C, then by SIGKILL; no worker outlives its driver; the end is as if nothing had happened."""
+def _finish(out: Path) -> str:
+    """Let the command run to its end; what it printed."""
+    said, err = _compare(out).communicate(timeout=300)
+    assert "Traceback" not in err
+    assert not _checkpoints(out)
+    assert (out / "report.html").exists()
+    return said
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, Any]:
+    return _undisturbed(Experiment.resolve([*ARMS, "gelu"], "relu", 1, SLOW).trials())
+
+
+def test_ctrl_c_ends_all_at_once_and_the_same_command_goes_on(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     driver = _compare(tmp_path)
     family = _lost(tmp_path, driver)
     os.killpg(driver.pid, signal.SIGINT)  # a terminal sends it to all of them
@@ -191,21 +203,52 @@ def test_stopped_anywhere_and_started_again_ends_in_the_same_bits(tmp_path: Path
     assert err.splitlines()[-1].endswith("of 3 trials are done; the same command goes on.")
     assert "Traceback" not in err
     assert not _alive(family)
+    said = _finish(tmp_path)
+    assert all(label in said for label in [*ARMS, "gelu"])
+    assert _results(tmp_path) == undisturbed
 
-    driver = _compare(tmp_path)
-    family = _lost(tmp_path, driver)
-    driver.kill()
-    driver.communicate()
-    assert not _alive(family)
 
-    driver = _compare(tmp_path)
-    out, err = driver.communicate(timeout=240)
-    assert driver.returncode == 0, err
-    jobs = Experiment.resolve([*ARMS, "gelu"], "relu", 1, SLOW).trials()
-    assert _results(tmp_path) == _undisturbed(jobs)
-    assert not _checkpoints(tmp_path)
-    assert (tmp_path / "report.html").exists()
-    assert all(label in out for _, label in jobs)
+@pytest.mark.slow
+def test_killed_at_thirty_random_moments_it_ends_in_the_same_bits(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    """Half of the kills fall anywhere after the start, half while trials run; the driver alone, or everyone."""
+    chance = random.Random(2021)
+    for number in range(30):
+        driver = _compare(tmp_path)
+        if number % 2:
+            _lost(tmp_path, driver)
+        else:
+            time.sleep(chance.uniform(0, 5))
+        family = psutil.Process(driver.pid).children(recursive=True) if driver.poll() is None else []
+        if chance.random() < 0.5:
+            os.killpg(driver.pid, signal.SIGKILL)
+        else:
+            driver.kill()  # its workers must go by themselves
+        driver.communicate()
+        assert not _alive(family)
+    _finish(tmp_path)
+    lines = (tmp_path / LEDGER).read_bytes().splitlines()
+    assert len(lines) == len(undisturbed), "every record once"
+    assert _results(tmp_path) == undisturbed
+
+
+def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    """The disk is a limit on the size of files, which cuts a write short as a full disk does."""
+    with Ledger(tmp_path) as book:
+        (first, label), *_ = Experiment.resolve([*ARMS, "gelu"], "relu", 1, SLOW).trials()
+        book.append(run(first, label=label))
+    room = (tmp_path / LEDGER).stat().st_size + 500
+    script = (
+        "import resource, sys; from bevel_lab import ledger, record; from pathlib import Path\n"
+        "book = ledger.Ledger(Path(sys.argv[1])); (one,) = book.records.values()\n"
+        "import dataclasses; two = dataclasses.replace(one, trial=dataclasses.replace(one.trial, seed=9))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); book.append(two)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "could not write a whole line to" in done.stderr
+    assert "make room on the disk and start again" in done.stderr
+    assert (tmp_path / LEDGER).stat().st_size == room, "part of a line"
+    _finish(tmp_path)
+    assert _results(tmp_path) == undisturbed
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,7 +258,7 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path, capsys: pytes
     assert main(["compare", "--activations", *ARMS, "--epochs", "7", "--out", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "holds another experiment (batch_size is 25 there and 32 here; epochs is 60 there and 7 here" in err
+    assert "holds another experiment (batch_size is 25 there and 32 here; epochs is 150 there and 7 here" in err
 
 
 # ------------------------------------------------------------------------------------------------------------ progress

@@ -7,7 +7,7 @@ from torch import nn
 import bevel
 from bevel import ACTIVATIONS
 from bevel.ops import using
-from bevel.testing import check_activation
+from bevel.testing import check_activation, not_applicable
 
 OWNED = [name for name in ACTIVATIONS if ACTIVATIONS[name].owned]
 ENGINE = [name for name in OWNED if isinstance(bevel.create(name), bevel.nn.Activation)]
@@ -44,6 +44,65 @@ def test_engine_laws_on_every_backend(spec: str, backend: str) -> None:
                 check_activation(module)
         else:
             assert "one saved tensor" in check_activation(module)
+
+
+@pytest.mark.parametrize("dim", [-1, 0, 2, 3])
+@pytest.mark.parametrize("spec", ["sau:n=3", "frelu", "swish"])
+def test_laws_along_any_axis(spec: str, dim: int) -> None:
+    assert "gradgradcheck" in check_activation(bevel.create(spec, num_parameters=5, dim=dim))
+
+
+@pytest.mark.parametrize(
+    ("spec", "laws", "left_out"),
+    [
+        ("sau", {"the proven bound"}, {"monotone where f is"}),
+        ("sau:form=exact", {"the proven bound", "monotone where f is"}, set()),
+        ("sau:form=centred", set(), {"the proven bound", "monotone where f is"}),
+        ("frelu", {"the proven bound", "monotone where f is"}, set()),
+        ("swish", set(), {"the proven bound", "monotone where f is"}),
+    ],
+)
+def test_bound_and_monotonicity_hold_or_are_named(spec: str, laws: set[str], left_out: set[str]) -> None:
+    module = bevel.create(spec)
+    found = check_activation(module)
+    assert laws == {"the proven bound", "monotone where f is"} & set(found)
+    assert left_out == set(not_applicable(module))
+
+
+def test_every_channel_is_held_to_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = bevel.SAU(3, n=3.0)
+    with torch.no_grad():
+        module.alpha.copy_(torch.tensor([0.1, 0.2, 0.9]))
+    forward = bevel.SAU.forward
+
+    def shifted(self: bevel.SAU, x: torch.Tensor) -> torch.Tensor:
+        if x.requires_grad:  # the laws of layouts come first, and are not what is broken here
+            return forward(self, x)
+        third = torch.tensor([0.0, 0.0, 0.2], dtype=x.dtype).reshape(3, 1, 1)
+        return forward(self, x) + third / (1 + x.square())
+
+    monkeypatch.setattr(bevel.SAU, "forward", shifted)
+    with pytest.raises(AssertionError, match=r"the proven bound: .* in channel 2"):
+        check_activation(module)
+
+
+def test_the_module_stays_as_it_is() -> None:
+    module = bevel.SAU(n=3.0).double()
+    check_activation(module)
+    assert module.alpha.dtype == torch.float64
+    assert module.alpha.grad is None
+
+
+class _Pole(nn.Module):
+    """Finite everywhere but at zero."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 1 / x
+
+
+def test_zero_is_among_the_inputs() -> None:
+    with pytest.raises(AssertionError, match="stays finite"):
+        check_activation(_Pole())
 
 
 def test_a_wrong_activation_breaks_a_law() -> None:

@@ -5,6 +5,7 @@ import torch
 
 from bevel import KERNELS, InvalidValue, kinked, mollify, tabulated
 from bevel.kernel import Kernel
+from bevel.tabulated import TabulatedKernel
 from bevel.testing import check_kernel, check_mollified
 
 
@@ -47,6 +48,14 @@ def test_gaps_are_the_published_ones() -> None:
     assert set(KERNELS) == set(GAPS) | {"cauchy"}
 
 
+def test_a_table_is_made_on_the_cpu_wherever_models_are() -> None:
+    """The shelf is filled on first use, which may be within somebody's ``with torch.device("meta")``."""
+    with torch.device("meta"):
+        kernel = TabulatedKernel(lambda v: 0.75 * (1 - v * v), name="within")
+    assert kernel.table.device.type == "cpu"
+    assert kernel.gap == pytest.approx(3 / 16, abs=1e-12)
+
+
 class _Lopsided(Kernel):
     """A density of mass 1.02: everything else of the box is kept."""
 
@@ -60,6 +69,11 @@ class _Lopsided(Kernel):
 
     def excess(self, v: torch.Tensor) -> torch.Tensor:
         return (1 - v) ** 2 / 4
+
+
+def test_names_will_do() -> None:
+    assert "unit mass" in check_kernel("gaussian")
+    assert "the proven bound" in check_mollified("relu6", "box", 2.0)
 
 
 def test_a_wrong_kernel_breaks_a_law() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bevel import InvalidValue
 from bevel.surgery import Site, Sites, find
+from bevel.surgery._names import UNITS
 
 
 class Block(nn.Module):
@@ -47,6 +48,14 @@ SPELLED = {
     "F.hardswish": (lambda s, x: F.hardswish(s.conv(x)), "function", "hardswish"),
     "F.relu6": (lambda s, x: F.relu6(s.conv(x)), "function", "relu6"),
     "F.elu_": (lambda s, x: F.elu_(s.conv(x)), "function", "elu"),
+    "F.threshold": (lambda s, x: F.threshold(s.conv(x), 0.0, 0.0), "function", "threshold"),
+    "torch.threshold": (lambda s, x: torch.threshold(s.conv(x), 0.0, 0.0), "function", "threshold"),
+    "F.hardshrink": (lambda s, x: F.hardshrink(s.conv(x)), "function", "hardshrink"),
+    "Tensor.hardshrink": (lambda s, x: s.conv(x).hardshrink(), "method", "hardshrink"),
+    "F.softshrink": (lambda s, x: F.softshrink(s.conv(x)), "function", "softshrink"),
+    "F.tanhshrink": (lambda s, x: F.tanhshrink(s.conv(x)), "function", "tanhshrink"),
+    "torch.special.expit": (lambda s, x: torch.special.expit(s.conv(x)), "function", "sigmoid"),
+    "torch.special.softmax": (lambda s, x: torch.special.softmax(s.conv(x), 1), "function", "softmax"),
 }
 
 
@@ -57,6 +66,7 @@ def test_a_function_or_method_call_is_found(written: str) -> None:
     assert (site.kind, site.function, site.feeder, site.channels, site.axis) == (kind, function, "conv", 5, 1)
     assert site.calls == 1
     assert not site.shared
+    assert site.unit == (function in UNITS)
 
 
 class NewGELU(nn.Module):

@@ -68,7 +68,7 @@ def test_the_page_of_compatibility_is_written(tmp_path: Path, capsys: pytest.Cap
     pytest.importorskip("transformers")
     out = tmp_path / "page.md"
     assert compatibility.main(["--out", str(out), "transformers:t5"]) == 0
-    assert "| transformers:t5 | 4 relu | none | 4 | 0.0e+00 | 4 | 2.0e-05 |" in out.read_text()
+    assert "| transformers:t5 | 4 relu | none | 4 | 0.0e+00 | 4 | 4 | 2.0e-05 |" in out.read_text()
     assert "transformers:t5" in capsys.readouterr().err
 
 

@@ -37,6 +37,35 @@ def test_restore_gives_the_same_model(net: Net) -> None:
     assert everything(net) == looks
 
 
+def test_a_threshold_at_zero_is_kept_as_the_relu_it_is() -> None:
+    model = RunsIn(lambda s, x: F.threshold(s.conv(x), 0.0, 0.0), conv=nn.Conv2d(3, 5, 3))
+    before = model(X)
+    assert swap(model, "frelu", X).sites[0].bound == 0
+    assert torch.equal(model(X), before)
+
+
+def test_restored_activations_catch_up_with_the_model() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.PReLU(4), nn.Linear(4, 4), nn.RReLU()).eval()
+    x = torch.randn(2, 3)
+    result = swap(model, "sau", x, preserve=False)
+    model.double().train()
+    result.restore()
+    assert {t.dtype for t in model.state_dict().values()} == {torch.float64}
+    assert all(m.training for m in model.modules())
+    model(x.double())
+
+
+def test_restored_activations_keep_a_mode_and_dtype_of_their_own() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.PReLU(4), nn.RReLU().eval())
+    result = swap(model, "sau", torch.randn(2, 3), preserve=False, where="2")
+    assert [m.training for m in model] == [True, True, False]
+    result.restore()
+    assert [m.training for m in model] == [True, True, False]
+    prelu = nn.Sequential(nn.Linear(3, 4).bfloat16(), nn.PReLU(4).bfloat16())
+    swap(prelu, "sau", torch.randn(2, 3).bfloat16()).restore()
+    assert prelu[1].weight.dtype == torch.bfloat16
+
+
 def test_restore_refuses_to_undo_what_others_changed(net: Net) -> None:
     first = swap(net, "frelu", X)
     second = swap(net, "sau", X, what="frelu", preserve=False)

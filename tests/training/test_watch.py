@@ -150,11 +150,37 @@ def test_plots(tmp_path: Path) -> None:
     with watch(model) as record:
         model(torch.randn(50, 3))
     whole = record.figure()
-    assert len(whole.axes) == 7  # two a site, and the curve of the one that has a single one
+    assert len(whole.axes) == 8  # two a site, the curve of the one that has a single one, and the layers
     assert "saturated" in whole.axes[0].get_title()
     whole.savefig(tmp_path / "watch.png")
     assert (tmp_path / "watch.png").stat().st_size > 1000
     watch(model).figure()  # before the first batch
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_slopes_can_be_read_beside_a_sharpness(spread: bool) -> None:
+    """Limits, not counts: an n of 20000 on the slopes' axis makes a flat line of them."""
+    model = nn.Sequential(nn.Linear(3, 4), bevel.SAU(4, learn_n=True), nn.Linear(4, 5), bevel.FReLU(5))
+    with torch.no_grad():
+        model[1].alpha.copy_(torch.tensor([-0.2, 0.1, 0.2, 0.3]))
+        if spread:
+            model[1].log_n.sub_(torch.arange(4.0))
+        model[3].negative.copy_(torch.linspace(-0.5, 0.5, 5))
+    whole = watch(model).figure()
+    by_label = {axes.get_xlabel() or axes.get_ylabel() or axes.get_title(): axes for axes in whole.axes[::-1]}
+    channels, layers = by_label["channel"], whole.axes[4 if not spread else 5]
+    assert channels.get_ylim()[0] > -0.5
+    assert channels.get_ylim()[1] < 1.2
+    assert (channels.get_title() == "n = 20000") != spread
+    if spread:
+        sharpness = by_label["n"]
+        assert sharpness.get_yscale() == "log"
+        assert sharpness.lines[0].get_ydata() == pytest.approx([2e4 / math.e**i for i in range(4)], rel=1e-4)
+    assert layers.get_title().startswith("layer by layer")
+    assert [t.get_text() for t in layers.get_xticklabels()] == ["1", "3"]
+    left = next(line for line in layers.lines if line.get_label() == "left")
+    assert left.get_ydata() == pytest.approx([0.1, 0.0], abs=1e-6)
+    assert -0.7 < layers.get_ylim()[0] < -0.5 < 1.0 < layers.get_ylim()[1] < 1.2
 
 
 @warnings_of_tensorboard

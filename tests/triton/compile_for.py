@@ -53,7 +53,8 @@ def _signature(program: Program, tiling: layout.Tiling, dtype: torch.dtype) -> t
 def _report(function: Any, types: dict[str, str], constants: Any, attributes: Any, warps: int) -> dict[str, Any]:
     source = ASTSource(function, types, constants, attributes)
     options = {"num_warps": warps, "num_stages": 1, "enable_fp_fusion": True}
-    binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["cubin"]
+    built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm
+    binary = built["cubin"]
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)
         file.flush()
@@ -64,7 +65,8 @@ def _report(function: Any, types: dict[str, str], constants: Any, attributes: An
     found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
     assert found, usage
     accesses = re.findall(r"\b((?:LDG|STG)[A-Z0-9.]*)", sass)
-    return {"registers": int(found[1]), "stack": int(found[2]), "accesses": accesses}
+    narrow = re.findall(r"arith\.muli .*: (?:i32|tensor<\w+xi32>)", built["ttir"])
+    return {"registers": int(found[1]), "stack": int(found[2]), "accesses": accesses, "narrow": len(narrow)}
 
 
 def program(family: Family, shape: tuple[int, int, int], dtype: torch.dtype, count: int, back: bool) -> dict[str, Any]:
@@ -77,6 +79,7 @@ def program(family: Family, shape: tuple[int, int, int], dtype: torch.dtype, cou
 
 def main() -> None:
     flat, nchw, last, large = (1, 1, 1 << 26), (128, 64, 3136), (128 * 3136, 64, 1), (1, 1, 3 << 30)
+    long_rows, many_channels = (1, 2, (1 << 31) + 16), (1, (1 << 31) + 16, 1)  # each axis alone exceeds an int32
     sau = sau_family(parameter(0), 20000.0, "published")
     smooth = frelu_family(parameter(0), parameter(1), KERNELS["gaussian"], parameter(2), log_n=True)
     frelu = frelu_family(parameter(0), parameter(1), SHARP, 1.0)
@@ -87,6 +90,8 @@ def main() -> None:
         "sau large fp32 backward": program(sau, large, torch.float32, 1, True),
         "frelu nchw fp32 backward": program(frelu, nchw, torch.float32, 2, True),
         "frelu last bf16 backward": program(frelu, last, torch.bfloat16, 2, True),
+        "frelu long rows bf16 backward": program(frelu, long_rows, torch.bfloat16, 2, True),
+        "frelu many channels bf16 backward": program(frelu, many_channels, torch.bfloat16, 2, True),
         "smooth_frelu nchw fp64 backward": program(smooth, nchw, torch.float64, 3, True),
         "bump nchw bf16 forward": program(bump, nchw, torch.bfloat16, 1, False),
     }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import bevel
 from bevel import PiecewiseLinear, kinked, smooth
-from bevel.errors import BackendUnavailable
+from bevel.errors import BackendUnavailable, InvalidValue
 from bevel.family import Family, parameter
 from bevel.functional import frelu_family, sau
 from bevel.kernel import SHARP, Kernel
@@ -158,6 +158,27 @@ def test_layouts_and_dtypes(layout: str, dtype: torch.dtype, device: torch.devic
     torch.testing.assert_close(got[0].double().cpu(), want[0], rtol=unit, atol=unit)
     for ours, other in zip(got[1:], want[1:], strict=True):  # parameters are float32 with float32 sums
         torch.testing.assert_close(ours.double().cpu(), other, rtol=1e-5, atol=1e-5 * (1 + float(other.abs().max())))
+
+
+@pytest.mark.parametrize("kind", ["strided", "expanded"])
+def test_parameters_need_not_be_dense(kind: str, device: torch.device) -> None:
+    """Every other element of a longer tensor, and one element for all channels."""
+    store = torch.tensor([0.15, 9.0, 0.3, 9.0, -0.2, 9.0], dtype=torch.float64)
+    x = torch.linspace(-2, 2, 12, dtype=torch.float64).view(2, 3, 2)
+
+    def call(given: list[Tensor], backend: str) -> Tensor:
+        x, store = given
+        alpha, n = (store[::2], store[1::2]) if kind == "strided" else (store[:1].expand(3), store[1:2].expand(3))
+        return sau(x, alpha, n, backend=backend)
+
+    got, want = _both(call, [x, store], torch.cos(x), device)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_parameter_on_another_device_is_refused(device: torch.device) -> None:
+    with pytest.raises(InvalidValue, match="got one on meta"):
+        sau(torch.ones(4, device=device), torch.ones(1, device="meta"), 3.0, backend="triton")
 
 
 @pytest.mark.parametrize(

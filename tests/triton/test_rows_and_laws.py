@@ -1,25 +1,14 @@
 """Backend ``triton`` keeps the oracle's rows, the laws, and the digits of the tails."""
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 
-import bevel
 from bevel import KERNELS, kinked, smooth
-from bevel.functional import sau
-from bevel.ops import using
-from bevel.testing import check_activation
+from bevel_lab import gpu_check
 
-ORACLE = Path(__file__).parents[1] / "oracle"
-SAU = json.loads((ORACLE / "sau.json").read_text())
-SMOOTHING = json.loads((ORACLE / "smoothing.json").read_text())
-NAMES = {"abs": "absolute", "softshrink": "soft_shrink"}
-MOMENTS = [k for k in KERNELS if k != "cauchy"]
-SPECS = ["sau:n=3,learn_n=true", "frelu"]
+MOMENTS = gpu_check.KERNELS
+SPECS = gpu_check.SPECS
 MORE = [
     "smooth_frelu:kernel=bump,n=1.5",
     "sau",
@@ -34,38 +23,18 @@ MORE = [
 ]
 
 
-def _column(rows: list[dict[str, Any]], key: str) -> Tensor:
-    return torch.tensor([float(r[key]) for r in rows], dtype=torch.float64)
-
-
 def _relative(got: Tensor, want: Tensor) -> float:
     return float(((got.detach().cpu().double() - want).abs() / want.abs().clamp(min=1)).max())
 
 
-@pytest.mark.parametrize("form", ["published", "exact", "centred"])
+@pytest.mark.parametrize("form", gpu_check.FORMS)
 def test_sau_rows(form: str, device: torch.device) -> None:
-    rows = [r for r in SAU if r["form"] == form]
-    x, alpha, n = (_column(rows, k).to(device).requires_grad_() for k in ("x", "alpha", "n"))
-    y = sau(x, alpha, n, form, dim=0, backend="triton")
-    dx, dalpha, dn = torch.autograd.grad(y.sum(), (x, alpha, n))
-    for got, key in ((y, "value"), (dx, "dx"), (dalpha, "dalpha"), (dn, "dn")):
-        assert _relative(got, _column(rows, key)) <= 1e-13, key
+    gpu_check.sau_rows(form, device)
 
 
 @pytest.mark.parametrize("kernel", MOMENTS)
 def test_smoothing_rows(kernel: str, device: torch.device) -> None:
-    """Rows of one function are evaluated together, n as one coefficient a row."""
-    rows = [r for r in SMOOTHING if r["kernel"] == kernel]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(f"{row['function']}{sorted(row['args'].items())}", []).append(row)
-    for group in groups.values():
-        f = kinked.FUNCTIONS[NAMES.get(group[0]["function"], group[0]["function"])](**group[0]["args"])
-        x = _column(group, "x").to(device).requires_grad_()
-        y = smooth(x, f, kernel, _column(group, "n").to(device), "triton", dim=0)
-        (slope,) = torch.autograd.grad(y.sum(), x)
-        assert _relative(y, _column(group, "value")) <= 1e-13
-        assert _relative(slope, _column(group, "slope")) <= 1e-13
+    gpu_check.smoothing_rows(kernel, device)
 
 
 @pytest.mark.parametrize("kernel", [k for k in MOMENTS if k != "bump"])
@@ -103,9 +72,7 @@ def test_float32_beside_the_textbook_formula(kernel: str, device: torch.device) 
 
 
 def _laws(spec: str, num_parameters: int, device: torch.device) -> None:
-    module = bevel.create(spec, num_parameters=num_parameters)
-    with using("triton"):
-        laws = check_activation(module.to(device), device=device)
+    laws = gpu_check.laws(spec, num_parameters, device)
     assert "one saved tensor" in laws
     assert "gradgradcheck" in laws
 

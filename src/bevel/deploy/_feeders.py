@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bevel.deploy._model import call, evaluation, tensors
+from bevel.deploy._model import evaluation, tensors
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -71,7 +71,9 @@ def _storage(t: Tensor) -> int:
     return t.untyped_storage()._cdata if t.layout is torch.strided else id(t)
 
 
-def feeds(model: nn.Module, example: tuple[Any, ...], activations: Mapping[str, nn.Module]) -> dict[str, Feed]:
+def feeds(
+    model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any], activations: Mapping[str, nn.Module]
+) -> dict[str, Feed]:
     """One run in evaluation mode: for each activation, the layer that feeds it and only it, or the reason against."""
     names: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, LAYERS)}
     hooked = {m for m in (*names, *activations.values()) if m._forward_hooks or m._forward_pre_hooks}
@@ -101,7 +103,7 @@ def feeds(model: nn.Module, example: tuple[Any, ...], activations: Mapping[str, 
         for m in {*names, *activations.values()}:
             handles += [m.register_forward_pre_hook(before), m.register_forward_hook(after)]
         with evaluation(model), recorder:
-            result = call(model, example)
+            result = model(*example, **kwargs)
     finally:
         for handle in handles:
             handle.remove()
@@ -179,6 +181,7 @@ def output_axis(layer: nn.Module, x: Tensor) -> int:
 def scale(layer: nn.Module, factor: Tensor) -> None:
     """Multiply the layer's output by ``factor`` (float64, one value or one per channel), with one rounding."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
+    factor = factor.to(weight.device)
     if isinstance(layer, _TRANSPOSED) and factor.numel() > 1:
         along = factor.reshape(layer.groups, 1, -1, *[1] * len(layer.kernel_size))
         grouped = weight.double().reshape(layer.groups, -1, *weight.shape[1:])

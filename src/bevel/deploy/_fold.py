@@ -1,4 +1,4 @@
-"""Fold FReLU's positive slope, and SmoothFReLU's sharpness, into the layer before."""
+"""Fold FReLU's positive slope, and the sharpness of what is a SmoothFReLU, into the layer before."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from bevel.deploy._feeders import Feed, feeds, output_axis, scale
-from bevel.deploy._model import call, evaluation, largest_change, replace, table, tensors, working_copy
+from bevel.deploy._model import (
+    as_tensor,
+    coefficients,
+    evaluation,
+    largest_change,
+    one_corner,
+    replace,
+    table,
+    tensors,
+    working_copy,
+)
 from bevel.errors import BevelError, InvalidValue
-from bevel.nn import Activation, FReLU, SmoothFReLU
+from bevel.kernel import SHARP, Kernel
+from bevel.nn import Activation, SmoothFReLU
+from bevel.nn._base import LearnableModule
 
 
 @dataclass(frozen=True)
@@ -39,18 +51,19 @@ class Folded:
         return f"{table(cells)}\nlargest change of the example's output: {self.change:.1e}"
 
 
-def fold(model: nn.Module, *example: Any, inplace: bool = False) -> Folded:
+def fold(model: nn.Module, *example: Any, inplace: bool = False, **kwargs: Any) -> Folded:
     """Fold what activations multiply by into the layers before them; exact to rounding.
 
     ``FReLU`` with every positive slope ``a > 0`` is ``PReLU_{b/a}(a·x)``: a goes into the convolution, linear or
     normalising layer before it, and a ReLU, LeakyReLU or PReLU remains. ``SmoothFReLU`` with slopes a, b and
-    sharpness n is the one with ``a/n``, ``b/n`` and sharpness 1 at ``n·x``: n goes into the layer. A layer takes part
-    if, in the example's forward in evaluation mode, it runs once, feeds that activation and nothing else, and neither
-    shares its weight nor carries hooks or parametrizations.
+    sharpness n is the one with ``a/n``, ``b/n`` and sharpness 1 at ``n·x``: n goes into the layer. So it does for
+    whatever is a SmoothFReLU under another name (one smoothed corner at 0, nothing added): SAU's exact form, a
+    mollified ReLU, SmeLU, Squareplus. A layer takes part if, in the example's forward in evaluation mode, it runs
+    once, feeds that activation and nothing else, and neither shares its weight nor carries hooks or parametrizations.
 
     Args:
         model: any bare model; it is copied unless ``inplace``.
-        example: its positional arguments, one batch of any size.
+        *example, **kwargs: what the model takes, one batch of any size.
         inplace: change the given model.
 
     Returns:
@@ -60,16 +73,16 @@ def fold(model: nn.Module, *example: Any, inplace: bool = False) -> Folded:
         InvalidValue: without an example, or for a model wrapped in DDP or FSDP.
         BevelError: if the output changed by more than rounding; a copy leaves the given model as it was.
     """
-    if not example:
+    if not example and not kwargs:
         raise InvalidValue("fold runs the model once; give it an example: bevel.fold(model, x).")
     model = working_copy(model, inplace)
-    activations = {name: m for name, m in model.named_modules() if isinstance(m, Activation)}
+    activations = {name: m for name, m in model.named_modules() if isinstance(m, LearnableModule)}
     with evaluation(model):
-        before = call(model, example)
-    found = feeds(model, example, activations)
+        before = model(*example, **kwargs)
+    found = feeds(model, example, kwargs, activations)
     rows = tuple(_fold_one(model, name, m, found[name]) for name, m in activations.items())
     with evaluation(model):
-        after = call(model, example)
+        after = model(*example, **kwargs)
     return Folded(model, rows, _checked(before, after))
 
 
@@ -87,64 +100,93 @@ def _checked(before: Any, after: Any) -> float:
     return change
 
 
-def _fold_one(model: nn.Module, name: str, activation: Activation, feed: Feed) -> FoldRow:
+def _fold_one(model: nn.Module, name: str, activation: LearnableModule, feed: Feed) -> FoldRow:
     old = type(activation).__name__
 
     def kept(reason: str) -> FoldRow:
         return FoldRow(name, old, None, "", reason)
 
-    if not isinstance(activation, FReLU | SmoothFReLU):
-        return kept(f"{old} has no factor that could go into the layer before it; bevel.harden may replace it")
+    corner = _corner(activation)
+    if isinstance(corner, str):
+        return kept(corner)
     if feed.x is None:
         return kept(feed.reason)
-    factor = _factor(activation)
+    factor = corner.factor()
     if isinstance(factor, str):
         return kept(factor)
-    new: nn.Module | str = _remaining(activation, factor, feed.x)
+    new = corner.remaining(factor, feed.x)
     if isinstance(new, str):
         return kept(new)
     if bool((factor == 1).all()):  # nothing to put anywhere
-        if isinstance(activation, SmoothFReLU):
+        if corner.kernel is not SHARP:
             return kept("its sharpness is 1 already")
         replace(model, activation, new)
         return FoldRow(name, old, type(new).__name__, "", "")
     if feed.layer is None:
         return kept(feed.reason)
     axis = output_axis(feed.layer, feed.x)
-    if factor.numel() > 1 and activation.dim % feed.x.dim() != axis:
-        return kept(f"its slopes lie along axis {activation.dim % feed.x.dim()}, the layer's channels along {axis}")
+    if factor.numel() > 1 and corner.dim % feed.x.dim() != axis:
+        return kept(f"its slopes lie along axis {corner.dim % feed.x.dim()}, the layer's channels along {axis}")
     scale(feed.layer, factor)
     replace(model, activation, new)
     return FoldRow(name, old, type(new).__name__, feed.name, "")
 
 
-def _factor(activation: FReLU | SmoothFReLU) -> Tensor | str:
-    """What x is to be multiplied by, float64, one value or one per channel; or why there is none."""
-    if isinstance(activation, FReLU):
-        a = activation.positive.detach().double()
-        if bool((a > 0).all()):
-            return a
-        bad = int((~(a > 0)).nonzero()[0])
-        return f"its positive slope must be > 0 to move before the sign; channel {bad} has {float(a[bad]):.4g}"
-    _, n = activation.family.coefficients([p.detach().double() for p in activation.values()])
-    return n if isinstance(n, Tensor) else torch.tensor([n], dtype=torch.float64)
+@dataclass(frozen=True)
+class _Corner:
+    """``(a·x for x > 0, b·x otherwise) * phi_n``: float64, one value or one per channel along ``dim``."""
+
+    a: Tensor
+    b: Tensor
+    n: Tensor
+    kernel: Kernel
+    dim: int
+
+    def factor(self) -> Tensor | str:
+        """What x is to be multiplied by; or why there is nothing."""
+        if self.kernel is not SHARP:
+            return self.n
+        if bool((self.a > 0).all()):
+            return self.a
+        bad = int((~(self.a > 0)).nonzero()[0])
+        return f"its positive slope must be > 0 to move before the sign; channel {bad} has {float(self.a[bad]):.4g}"
+
+    def remaining(self, factor: Tensor, x: Tensor) -> nn.Module | str:
+        """The activation of ``factor·x`` that equals this one of x; or why there is none."""
+        a, b = self.a / factor, self.b / factor
+        if self.kernel is not SHARP:
+            soft = SmoothFReLU(a.numel(), 1, 0, self.kernel, 1, False, self.dim)
+            soft.to(x.device, torch.float64 if x.dtype == torch.float64 else torch.float32)
+            with torch.no_grad():
+                soft.positive.copy_(a)
+                soft.negative.copy_(b)
+            return soft
+        if bool((b == b[0]).all()):
+            return nn.LeakyReLU(float(b[0])) if float(b[0]) else nn.ReLU()
+        if x.dim() < 2 or self.dim % x.dim() != 1:
+            return f"its negative slopes differ along axis {self.dim}, and a PReLU has its channels along axis 1"
+        return prelu(b, x.device, x.dtype)
 
 
-def _remaining(activation: FReLU | SmoothFReLU, factor: Tensor, x: Tensor) -> nn.Module | str:
-    """The activation of ``factor·x`` that equals the given one of x."""
-    a, b = (p.detach().double() / factor.to(p.device) for p in (activation.positive, activation.negative))
-    if isinstance(activation, SmoothFReLU):
-        soft = SmoothFReLU(activation.num_parameters, 1, 0, activation.family.kernel, 1, False, activation.dim)
-        soft.to(activation.positive.device, activation.positive.dtype)
-        with torch.no_grad():
-            soft.positive.copy_(a)
-            soft.negative.copy_(b)
-        return soft
-    if bool((b == b[0]).all()):
-        return nn.LeakyReLU(float(b[0])) if float(b[0]) else nn.ReLU()
-    if x.dim() < 2 or activation.dim % x.dim() != 1:
-        return f"its negative slopes differ along axis {activation.dim}, and a PReLU has its channels along axis 1"
-    return prelu(b, x.device, x.dtype)
+def _corner(activation: LearnableModule) -> _Corner | str:
+    """An activation as one smoothed or sharp corner at 0; or why it is none."""
+    old = type(activation).__name__
+    if not isinstance(activation, Activation):
+        return f"{old} is outside FReLU's family: no factor of it is known that could move"
+    terms, n = coefficients(activation)
+    if any(bool(as_tensor(c).any()) for c in terms.c1):
+        return f"{old}'s centred form is at no factor on x the one of another sharpness; bevel.harden may replace it"
+    if terms.gate or any(bool(as_tensor(c).any()) for c in terms.c0):
+        return (
+            f"{old} is 1/n times itself at sharpness 1 of n·x, and has no slope on the right to take the 1/n; "
+            "bevel.harden may replace it"
+        )
+    if not one_corner(terms):
+        return f"only one corner at 0 takes a factor on x; {old} has other corners, steps or an offset"
+    left, jump, sharpness = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
+        *map(as_tensor, (terms.left, terms.jumps[0], n))
+    )
+    return _Corner(left + jump, left, sharpness, activation.family.kernel, activation.dim)
 
 
 def prelu(slopes: Tensor, device: torch.device, dtype: torch.dtype) -> nn.PReLU:

@@ -11,13 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from bevel.deploy._fold import prelu
-from bevel.deploy._model import call, evaluation, largest_change, replace, table, working_copy
+from bevel.deploy._model import (
+    as_tensor,
+    call,
+    coefficients,
+    evaluation,
+    largest_change,
+    one_corner,
+    replace,
+    table,
+    working_copy,
+)
 from bevel.errors import InvalidValue
 from bevel.family import Affine, Family, Slot
 from bevel.kernel import KERNELS, SHARP
 from bevel.nn import Activation, FReLU
 from bevel.nn._base import FormulaActivation
-from bevel.terms import Coefficient, Terms, is_zero
+from bevel.terms import Coefficient, is_zero
 
 _BELL = math.exp(-0.5) / math.sqrt(2 * math.pi)  # largest v·φ(v), at v = 1
 
@@ -112,10 +122,10 @@ def error_bound(module: Activation) -> float | None:
     unit stays within ``w·gap·|jump|`` of its corner since ``v·survival(v) ≤ moment(v) ≤ gap``.
     """
     family = module.family
-    terms, n = family.coefficients([p.detach().double() for p in module.values()])
+    terms, n = coefficients(module)
     total = torch.zeros(1, dtype=torch.float64)
     ramps = [_size(j) + _size(c) for j, c in zip(terms.jumps, terms.c0, strict=True)]
-    width = 1 / _tensor(n)
+    width = 1 / as_tensor(n)
     if any(bool(r.any()) for r in ramps):
         total = total + width * family.kernel.gap * sum(ramps)
     for knot, c1 in zip(terms.knots, terms.c1, strict=True):
@@ -129,12 +139,8 @@ def error_bound(module: Activation) -> float | None:
     return float(total.max())
 
 
-def _tensor(c: Coefficient) -> Tensor:
-    return c.cpu() if isinstance(c, Tensor) else torch.tensor([c], dtype=torch.float64)
-
-
 def _size(c: Coefficient) -> Tensor:
-    return _tensor(c).abs()
+    return as_tensor(c).abs()
 
 
 class Kinked(Activation):
@@ -161,20 +167,15 @@ class Kinked(Activation):
 
 def kinked(module: Activation) -> nn.Module:
     """The plainest module that computes the activation's kinked function at its present parameters."""
-    terms, _ = module.family.coefficients([p.detach().double() for p in module.values()])
-    if _one_corner(terms):
-        left = _tensor(terms.left)
-        return _slopes(module, left + _tensor(terms.jumps[0]), left)
+    terms, _ = coefficients(module)
+    if one_corner(terms):
+        left = as_tensor(terms.left)
+        return _slopes(module, left + as_tensor(terms.jumps[0]), left)
     low, high = (terms.knots[0], terms.knots[-1]) if terms.knots else (None, None)
     clip = is_zero(terms.left) and terms.jumps == (1.0, -1.0) and terms.offset == low and not any(terms.steps)
     if clip and isinstance(low, float) and isinstance(high, float):
         return nn.ReLU6() if (low, high) == (0.0, 6.0) else nn.Hardtanh(low, high)
     return Kinked(module)
-
-
-def _one_corner(terms: Terms[Coefficient]) -> bool:
-    """One change of slope, at 0, and nothing else."""
-    return len(terms.knots) == 1 and is_zero(terms.knots[0]) and is_zero(terms.offset) and is_zero(terms.steps[0])
 
 
 def _slopes(module: Activation, right: Tensor, left: Tensor) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What fold and harden both need: a copy to work on, a forward in evaluation mode, replacing a module, a table."""
+"""What fold and harden both need: a copy to work on, a forward in evaluation mode, replacing a module, and so on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree
 
 from bevel.errors import InvalidValue
+from bevel.nn import Activation
+from bevel.surgery._route import RoutedForward, move_hooks, shield
+from bevel.terms import Coefficient, Terms, is_zero
 
 
 def working_copy(model: nn.Module, inplace: bool) -> nn.Module:
@@ -70,12 +73,34 @@ def largest_change(before: Any, after: Any) -> float:
 
 
 def replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put ``new`` wherever ``old`` is registered, in the same mode."""
+    """Put ``new`` wherever ``old`` is registered, in the same mode, with its hooks.
+
+    In a model with replaced functions it is shielded: the ``F.relu`` that an ``nn.ReLU`` calls is no scope's own.
+    """
     new.train(old.training)
+    move_hooks(old, new)
+    forwards = (m.__dict__.get("forward") for m in model.modules())
+    if any(isinstance(f, RoutedForward) and f.functions for f in forwards):
+        new.__dict__["forward"] = shield(new)
     for parent in model.modules():
         for name, child in parent.named_children():
             if child is old:
                 setattr(parent, name, new)
+
+
+def coefficients(module: Activation) -> tuple[Terms[Coefficient], Coefficient]:
+    """The engine's terms and the sharpness at the present parameters, in float64 and without gradients."""
+    return module.family.coefficients([p.detach().double() for p in module.values()])
+
+
+def as_tensor(c: Coefficient) -> Tensor:
+    """A coefficient as a 1-D float64 tensor on the CPU."""
+    return c.cpu() if isinstance(c, Tensor) else torch.tensor([c], dtype=torch.float64)
+
+
+def one_corner(terms: Terms[Coefficient]) -> bool:
+    """Whether there is one change of slope, at 0, and no step or offset."""
+    return len(terms.knots) == 1 and all(map(is_zero, (terms.knots[0], terms.offset, terms.steps[0])))
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

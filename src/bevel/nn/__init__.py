@@ -1,7 +1,7 @@
 """Activation modules. ``bevel.ACTIVATIONS`` holds them all by name; a new one is a new file in this folder."""
 
 from bevel.catalog import Catalog
-from bevel.nn._base import Activation, Entry, FormulaActivation
+from bevel.nn._base import Activation, Entry, FormulaActivation, LearnableModule
 from bevel.nn.erfact import ErfAct, Pserf
 from bevel.nn.frelu import FReLU
 from bevel.nn.mollified import Mollified
@@ -28,6 +28,7 @@ __all__ = [
     "ErfAct",
     "FReLU",
     "FormulaActivation",
+    "LearnableModule",
     "Mollified",
     "Pserf",
     "SmeLU",

@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from bevel.errors import InvalidValue
 from bevel.family import Family, Slot, parameter
 from bevel.ops import check_dtype, evaluate, needs_composed
-from bevel.terms import Coefficient, Terms
+from bevel.terms import Coefficient, Terms, as_number, as_one_sharpness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +53,15 @@ class LearnableModule(nn.Module):
             raise InvalidValue(f"dim must be an integer, the channel axis; got {dim!r}.")
         self.num_parameters = num_parameters
         self.dim = dim
+        self.given: dict[str, object] = {}  # further arguments of the constructor, for the repr
 
-    def learnable(self, value: float) -> nn.Parameter:
-        """A parameter of this module's length, filled with ``value``."""
-        return nn.Parameter(torch.full((self.num_parameters,), float(value), dtype=torch.float32))
+    def learnable(self, value: float, name: str = "a parameter's initial value") -> nn.Parameter:
+        """A parameter of this module's length, filled with ``value``; ``name`` is for the message of a bad one."""
+        return nn.Parameter(torch.full((self.num_parameters,), as_number(value, name), dtype=torch.float32))
 
     def extra_repr(self) -> str:
-        return f"num_parameters={self.num_parameters}, dim={self.dim}"
+        given = {"num_parameters": self.num_parameters, **self.given, "dim": self.dim}
+        return ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v!r}" for k, v in given.items())
 
 
 class Activation(LearnableModule):
@@ -94,13 +96,14 @@ class Slots:
     def add(self, name: str, value: float, learn: bool = True) -> Slot:
         """A coefficient: a new parameter called ``name``, or just the number."""
         if not learn:
-            return value
-        setattr(self._module, name, self._module.learnable(value))
+            return as_number(value, name)
+        setattr(self._module, name, self._module.learnable(value, name))
         self._module.arguments = (*self._module.arguments, name)
         return parameter(len(self._module.arguments) - 1)
 
     def add_sharpness(self, n: float, learn: bool) -> Slot:
         """The sharpness: a new parameter ``log_n`` (give the family ``log_n=True``), or just the number."""
+        n = as_one_sharpness(n)
         return self.add("log_n", math.log(n)) if learn else n
 
 
@@ -160,4 +163,6 @@ class _Recompute(torch.autograd.Function):
         grads: list[Tensor | None] = [None] * len(inputs)
         for i, d in zip(wanted, found, strict=True):
             grads[i] = d
+        if 0 in wanted and not again and found[0].stride() != inputs[0].stride():  # channels_last can get lost
+            grads[0] = torch.empty_like(inputs[0]).copy_(found[0])
         return (None, None, *grads)

@@ -7,7 +7,6 @@ from torch import nn
 from bevel.functional import frelu_family
 from bevel.kernel import SHARP
 from bevel.nn._base import Activation, Entry, Slots
-from bevel.terms import as_coefficient
 
 CITATION = (
     "Varshney, Singh: Optimizing nonlinear activation function for convolutional neural networks. "
@@ -41,9 +40,10 @@ class FReLU(Activation):
         inplace: bool = False,
     ) -> None:
         super().__init__(num_parameters, dim)
+        self.given = {"positive": positive, "negative": negative}
         slots = Slots(self)
-        a = slots.add("positive", float(as_coefficient(positive, "positive")))
-        b = slots.add("negative", float(as_coefficient(negative, "negative")))
+        a = slots.add("positive", positive)
+        b = slots.add("negative", negative)
         self.family = frelu_family(a, b, SHARP, 1.0)
 
 

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor
 
-from bevel import kinked
 from bevel.errors import InvalidValue, did_you_mean
 from bevel.family import Family
 from bevel.kernel import Kernel, as_kernel
-from bevel.kinked import PiecewiseLinear
+from bevel.kinked import PiecewiseLinear, as_function
 from bevel.nn._base import Activation, Entry, Slots
-from bevel.terms import as_sharpness
 
 GROUPS = ("left", "offset", "knots", "jumps", "steps", "n")
 
@@ -44,15 +42,16 @@ class Mollified(Activation):
         inplace: bool = False,
     ) -> None:
         super().__init__(num_parameters, dim)
-        self.f = kinked.named(f) if isinstance(f, str) else f
+        self.f, kernel = as_function(f), as_kernel(kernel)
         chosen = [g for g in learn.split("+") if g] if isinstance(learn, str) else list(learn)
         for group in chosen:
             if group not in GROUPS:
                 raise InvalidValue(f"learn names groups of coefficients; got {group!r}; {did_you_mean(group, GROUPS)}")
+        self.given = {"f": f, "kernel": kernel.name, "n": n, "learn": "+".join(chosen)}
         slots = Slots(self)
         terms = self.f.terms.with_flat([slots.add(*c) for c in self._coefficients(chosen)])
-        sharpness = slots.add_sharpness(float(as_sharpness(n)), "n" in chosen)
-        self.family = Family(terms, as_kernel(kernel), sharpness, log_n="n" in chosen)
+        sharpness = slots.add_sharpness(n, "n" in chosen)
+        self.family = Family(terms, kernel, sharpness, log_n="n" in chosen)
         terms.check(self.family.kernel)
 
     def _coefficients(self, chosen: Sequence[str]) -> Iterator[tuple[str, float, bool]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bevel.functional import as_form, sau_family
 from bevel.nn._base import Activation, Entry, Slots
-from bevel.terms import as_coefficient, as_sharpness
 
 CITATION = (
     "Biswas, Kumar, Banerjee, Pandey: SAU: Smooth Activation Function Using Convolution with Approximate Identities. "
@@ -41,13 +40,11 @@ class SAU(Activation):
     ) -> None:
         super().__init__(num_parameters, dim)
         self.form = as_form(form)
+        self.given = {"alpha": alpha, "n": n, "form": form, "learn_alpha": learn_alpha, "learn_n": learn_n}
         slots = Slots(self)
-        a = slots.add("alpha", float(as_coefficient(alpha, "alpha")), learn_alpha)
-        sharpness = slots.add_sharpness(float(as_sharpness(n)), learn_n)
+        a = slots.add("alpha", alpha, learn_alpha)
+        sharpness = slots.add_sharpness(n, learn_n)
         self.family = sau_family(a, sharpness, self.form, log_n=learn_n)
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, form={self.form!r}"
 
 
 ENTRIES = {

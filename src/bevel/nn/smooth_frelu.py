@@ -9,7 +9,6 @@ from bevel.kernel import Kernel, as_kernel
 from bevel.nn import frelu as _frelu
 from bevel.nn import sau as _sau
 from bevel.nn._base import Activation, Entry, Slots
-from bevel.terms import as_coefficient, as_sharpness
 
 
 class SmoothFReLU(Activation):
@@ -42,11 +41,13 @@ class SmoothFReLU(Activation):
         inplace: bool = False,
     ) -> None:
         super().__init__(num_parameters, dim)
+        kernel = as_kernel(kernel)
+        self.given = {"positive": positive, "negative": negative, "kernel": kernel.name, "n": n, "learn_n": learn_n}
         slots = Slots(self)
-        a = slots.add("positive", float(as_coefficient(positive, "positive")))
-        b = slots.add("negative", float(as_coefficient(negative, "negative")))
-        sharpness = slots.add_sharpness(float(as_sharpness(n)), learn_n)
-        self.family = frelu_family(a, b, as_kernel(kernel), sharpness, log_n=learn_n)
+        a = slots.add("positive", positive)
+        b = slots.add("negative", negative)
+        sharpness = slots.add_sharpness(n, learn_n)
+        self.family = frelu_family(a, b, kernel, sharpness, log_n=learn_n)
         self.family.terms.check(self.family.kernel)
 
 

@@ -9,6 +9,7 @@ from bevel.family import Family
 from bevel.functional import frelu_family
 from bevel.kernel import KERNELS
 from bevel.nn._base import Activation, Entry
+from bevel.terms import as_one_sharpness
 
 
 def _positive(value: float, name: str) -> float:
@@ -18,7 +19,7 @@ def _positive(value: float, name: str) -> float:
 
 
 def _relu_family(kernel: str, n: float) -> Family:
-    return frelu_family(1.0, 0.0, KERNELS[kernel], n)
+    return frelu_family(1.0, 0.0, KERNELS[kernel], as_one_sharpness(n))
 
 
 class Squareplus(Activation):

@@ -34,7 +34,7 @@ def backward(
     g = g.to(at.x.dtype)
     out: list[Tensor | None] = [(g * at.slope()).to(x.dtype) if needs[0] else None]
     for index, parameter in enumerate(parameters):
-        out.append(_reduce(g * family.partial(at, index), parameter, dim) if needs[1 + index] else None)
+        out.append(_reduce(g * at.by_parameter(index), parameter, dim) if needs[1 + index] else None)
     return out
 
 
@@ -56,5 +56,5 @@ def tangent(
         total = total + at.slope() * tangents[0].to(at.x.dtype)
     for index, t in enumerate(tangents[1:]):
         if t is not None:
-            total = total + family.partial(at, index) * along(t, at.x, dim)
+            total = total + at.by_parameter(index) * along(t, at.x, dim)
     return total.to(x.dtype)

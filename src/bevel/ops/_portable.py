@@ -1,8 +1,8 @@
-"""The function under export: few standard operators (``Mul``, ``Add``, ``Erf``, ``Exp``, ``Where``, …).
+"""The function under export: few standard operators (``Mul``, ``Add``, ``Erf``, ``Exp``, ``Relu``, ``Clip``, …).
 
-One kink smoothed by a Gaussian needs ten of them, an unsmoothed one three; everything else takes the composed
-formulas, whose kernels are portable too. With one knot nothing cancels, so the plain form loses no accuracy that the
-result could show. What it drops is the guard at x = ±inf, where a flat end gives NaN.
+One kink smoothed by a Gaussian needs ten of them, an unsmoothed one three in ``torch.export`` and five in ONNX;
+everything else takes the composed formulas, whose kernels are portable too. With one knot nothing cancels, so the plain
+form loses no accuracy that the result could show. What it drops is the guard at x = ±inf, where a flat end gives NaN.
 """
 
 from __future__ import annotations
@@ -55,6 +55,10 @@ class _At:
         return step if _is_zero(self.knot) else step - jump * self.knot
 
     def kinked(self) -> Tensor:
+        # What runtimes fuse, and exact; not for torch.export, whose gradient at 0 it would make 0, not the left slope.
+        if torch.onnx.is_in_onnx_export() and _is_zero(self.knot) and self.step == 0:
+            y = self.number(self.left, self.jump) * torch.relu(self.x) + self.number(self.left) * self.x.clamp(max=0.0)
+            return y if _is_zero(self.offset) else y + self.offset
         right = self.x > self.knot
         y = self.x * _where(right, self.number(self.left, self.jump), self.number(self.left), self.x)
         rise = self.rise(self.number(self.jump))

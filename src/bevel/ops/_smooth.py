@@ -11,7 +11,7 @@ from torch import Tensor
 from bevel.errors import InvalidValue
 from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
-from bevel.kinked import PiecewiseLinear
+from bevel.kinked import PiecewiseLinear, as_function
 from bevel.ops import _analytic, _portable
 from bevel.ops._backends import Backend, choose
 from bevel.portable import exporting
@@ -22,7 +22,7 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 def smooth(
     x: Tensor,
-    f: PiecewiseLinear,
+    f: PiecewiseLinear | str,
     kernel: str | Kernel = "gaussian",
     n: Coefficient = 1.0,
     backend: str = "auto",
@@ -33,7 +33,7 @@ def smooth(
     Args:
         x: any shape and strides; float64, float32, bfloat16 or float16. Arithmetic is float64 for float64, else
             float32; the result has x's dtype.
-        f: a kinked function.
+        f: a kinked function or its name.
         kernel: a kernel or its name in ``bevel.KERNELS``.
         n: sharpness, finite and > 0; the smoothing width is 1/n.
         backend: ``auto``, or a name in ``bevel.backends()``, which then works or says why not.
@@ -43,7 +43,7 @@ def smooth(
         InvalidValue: for a bad dtype, sharpness, kernel or channel count.
         BackendUnavailable: if a backend asked for by name cannot be used.
     """
-    kernel = as_kernel(kernel)
+    f, kernel = as_function(f), as_kernel(kernel)
     f.terms.check(kernel)
     (sharpness, *slots), tensors = lift((as_sharpness(n), *f.terms.flat()))
     return evaluate(x, Family(f.terms.with_flat(slots), kernel, sharpness), tensors, dim, backend)
@@ -55,10 +55,11 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int =
     Args:
         x: as in :func:`smooth`.
         family: well-formed coefficients as expressions of the parameters.
-        parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``.
+        parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``, on x's device.
         dim, backend: as in :func:`smooth`.
     """
     check_dtype(x)
+    _check_device(x, parameters)
     axis = _channel_axis(x, parameters, dim)
     if backend == "auto" and exporting():
         return _portable.value(family, x, parameters, axis)
@@ -84,9 +85,18 @@ def _needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
 
 
 def check_dtype(x: Tensor) -> None:
-    """Refuse what is not one of the four floating types, complex numbers among them."""
+    """Refuse what is not a tensor of one of the four floating types, complex numbers among them."""
+    if not isinstance(x, Tensor):
+        raise InvalidValue(f"x must be a tensor; got a {type(x).__name__}. Use torch.as_tensor(x).")
     if x.dtype not in DTYPES:
         raise InvalidValue(f"x must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert it first.")
+
+
+def _check_device(x: Tensor, parameters: Sequence[Tensor]) -> None:
+    """A backend hands out addresses: one of another device's memory would be read as if it were of this one."""
+    for p in parameters:
+        if p.device != x.device:
+            raise InvalidValue(f"parameters must be on x's device, {x.device}; got one on {p.device}. Move either.")
 
 
 def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:

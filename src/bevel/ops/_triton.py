@@ -65,6 +65,7 @@ def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -
     if x.numel() == 0:
         return torch.empty_like(x)
     with _on(x):
+        parameters = _dense(parameters)
         x, plan = _planned(family, dim, x, parameters)
         return plan.forward(x, parameters)
 
@@ -77,10 +78,16 @@ def backward(
         zeros = [torch.zeros_like(p) if need else None for p, need in wanted]
         return [torch.empty_like(x) if needs[0] else None, *zeros]
     with _on(x):
+        parameters = _dense(parameters)
         x, plan = _planned(family, dim, x, parameters)
         if g.stride() != x.stride() or g.dtype != x.dtype:
             g = torch.empty_like(x).copy_(g)
         return plan.backward(g, x, parameters, tuple(needs))
+
+
+def _dense(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Programs read parameters one element after the other."""
+    return [p if p.is_contiguous() else p.contiguous() for p in parameters]
 
 
 class _Here:

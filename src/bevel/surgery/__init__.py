@@ -74,8 +74,8 @@ def swap(
     """
     maker = Maker(to, preserve)
     found = survey(model, example, kwargs)
-    made = decide(found, maker, where, checked_what(what, found), model.training)
-    edits = Edits()
+    made = decide(found, maker, where, checked_what(what, found))
+    edits = Edits(model)
     try:
         put_in(model, found, made, edits)
     except BaseException:

@@ -24,6 +24,7 @@ UNITS = (
     "mish",
     "softplus",
     "hardswish",
+    "threshold",
 )
 """What a network's layers are separated by: swapped unless ``what`` says otherwise."""
 
@@ -36,8 +37,14 @@ GATES = (
     "softsign",
     "softmax",
     "log_softmax",
+    "hardshrink",
+    "softshrink",
+    "tanhshrink",
 )
-"""Bounded functions, which scale, select or read out: listed by ``find``, left alone unless ``what`` names them."""
+"""What scales, selects, reads out or shrinks: listed by ``find``, left alone unless ``what`` names them."""
+
+_ALIASES = {"expit": "sigmoid", "softmax": "softmax", "log_softmax": "log_softmax"}
+"""Names of ``torch.special`` for functions that have another elsewhere."""
 
 Kind = Literal["module", "function", "method"]
 
@@ -66,6 +73,8 @@ def _spellings() -> dict[Callable[..., Any], Spelling]:
                 if function is not None:
                     kind: Kind = "method" if holder is torch.Tensor else "function"
                     found.setdefault(function, Spelling(name, kind, f"{written}.{name}{suffix}"))
+    for alias, name in _ALIASES.items():
+        found.setdefault(getattr(torch.special, alias), Spelling(name, "function", f"torch.special.{alias}"))
     return found
 
 

@@ -176,7 +176,7 @@ def _least(c: Coefficient) -> float:
     return float(c.detach().min()) if isinstance(c, Tensor) else c
 
 
-def placed(module: nn.Module, like_device: torch.device, like_dtype: torch.dtype, training: bool) -> nn.Module:
+def placed(module: nn.Module, like_device: torch.device, like_dtype: torch.dtype) -> nn.Module:
     """Onto the site's device. bevel computes in float32 from float32 parameters, whatever the input, unless float64."""
     keep = isinstance(module, LearnableModule) and like_dtype != torch.float64
-    return module.to(device=like_device, dtype=None if keep else like_dtype).train(training)
+    return module.to(device=like_device, dtype=None if keep else like_dtype)

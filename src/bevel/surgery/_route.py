@@ -238,3 +238,15 @@ class RoutedForward:
     @property
     def __name__(self) -> str:
         return "forward"
+
+
+def shield(module: nn.Module) -> RoutedForward:
+    """A forward for ``module.__dict__`` that keeps what the module calls from being counted by the scopes around it."""
+    return RoutedForward(module, {})
+
+
+def move_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Give ``new`` the hooks of ``old``: the same dictionaries, so that handles still remove."""
+    for key, hooks in old.__dict__.items():
+        if key.endswith("_hooks") or "_hooks_" in key:
+            new.__dict__[key] = hooks

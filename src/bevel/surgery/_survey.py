@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from bevel.errors import InvalidValue
+from bevel.surgery._axes import WEIGHT
 from bevel.surgery._probe import Source, recognise
 from bevel.surgery._route import HOLDER, Plan, place
 from bevel.surgery._sites import Site, Sites
@@ -283,5 +284,5 @@ def _site(
         calls=sum(id(c) in members for c in now.calls),
         shared=homes(group.path) > 1 or (bool(group.path) and len(group.spots) > 1),
         mode=mode,
-        unit=call.source.unit,
+        unit=call.source.unit and call.label != WEIGHT,  # softplus may keep a weight positive
     )

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.surgery._names import GATES, SPELLINGS, UNITS
 from bevel.surgery._preserve import CannotKeep, Maker, placed
-from bevel.surgery._route import HOLDER, LEAVE, PerCall, Plan, RoutedForward, WriteBack, place
+from bevel.surgery._route import HOLDER, LEAVE, PerCall, Plan, RoutedForward, WriteBack, move_hooks, place, shield
 from bevel.surgery._sites import Site, Sites
 from bevel.surgery._survey import Group, Survey
 from bevel.surgery._trace import Call
@@ -24,10 +24,23 @@ Where = str | Iterable[str] | Callable[[Site], bool] | None
 _ABSENT: Any = object()
 
 
-class Edits:
-    """Changes of dictionaries, in order, and the way back."""
+def _kept_in(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
+    """Device and dtype of a module's first floating tensor."""
+    tensors = (t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
+    first = next(tensors, None)
+    return None if first is None else (first.device, first.dtype)
 
-    def __init__(self) -> None:
+
+class Edits:
+    """Changes of dictionaries, in order, and the way back.
+
+    Args:
+        model: the model they belong to; what it goes through in the meantime, what was taken out catches up with.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._place = _kept_in(model)
         self._done: list[tuple[dict[str, Any], str, Any, Any]] = []
 
     def set(self, where: dict[str, Any], key: str, value: Any) -> None:
@@ -47,11 +60,16 @@ class Edits:
                     f"the model was changed at {key!r} since this swap. Undo the later change first (a later swap by "
                     "its own restore()), or reload the model."
                 )
-        for where, key, before, _ in reversed(self._done):
+        place = _kept_in(self._model)
+        for where, key, before, after in reversed(self._done):
             if before is _ABSENT:
                 del where[key]
-            else:
-                where[key] = before
+                continue
+            where[key] = before
+            if isinstance(before, nn.Module) and isinstance(after, nn.Module):
+                before.train(after.training)
+                if place is not None and place != self._place:  # else its own dtype, whatever it was, is right
+                    before.to(*place)
         self._done.clear()
 
 
@@ -71,7 +89,9 @@ class Result:
     _edits: Edits = field(repr=False)
 
     def restore(self) -> nn.Module:
-        """Put the old activations back: the same objects in the same places. Trained weights stay as they are now.
+        """Put the old activations back: the same objects in the same places, in the model's present mode.
+
+        Trained weights stay as they are now; if the model was moved or cast since, the old activations are too.
 
         Raises:
             InvalidValue: if the model's activations were changed since.
@@ -86,7 +106,8 @@ class Result:
 def select(site: Site, where: Where, what: tuple[str, ...] | None, maker: Maker) -> str:
     """Why a site is to be left alone; "" if it is to be swapped."""
     if what is None and not site.unit:
-        kind = "a gate or read-out" if site.function in GATES else "a function of the model's own"
+        own = "a function of a weight" if site.function in UNITS else "a function of the model's own"
+        kind = "a gate or read-out" if site.function in GATES else own
         return f"{kind}: name it in what= to swap it"
     if what is not None and site.function not in what:
         return "not in what="
@@ -117,9 +138,7 @@ def checked_what(what: str | Iterable[str] | None, survey: Survey) -> tuple[str,
     return names
 
 
-def decide(
-    survey: Survey, maker: Maker, where: Where, what: tuple[str, ...] | None, training: bool
-) -> dict[int, nn.Module]:
+def decide(survey: Survey, maker: Maker, where: Where, what: tuple[str, ...] | None) -> dict[int, nn.Module]:
     """Make the activations: by the id of their spot. Every spot's site gets its ``new`` or its reason.
 
     Raises:
@@ -141,8 +160,8 @@ def decide(
                     raise InvalidValue(f"{site.name}: {reason}.") from None
                 refused.append(reason)
             else:
-                module = placed(result.module, call.device, call.dtype, training)
-                made[id(spot)] = WriteBack(module).train(training) if call.reused else module
+                module = placed(result.module, call.device, call.dtype)
+                made[id(spot)] = WriteBack(module) if call.reused else module
                 new, bound, reason = maker.name, result.bound, result.remark
         spot.site = replace(site, old=site.written, new=new, bound=bound, reason=reason)
     if refused and not made:
@@ -192,14 +211,12 @@ def _replace_module(
         new = first
     else:
         new = PerCall(chosen)
-        new.train(modules[parent].training)
-        if None in chosen:
-            new.original = old
         for scope, plan in group.plans.items():
             shared.setdefault(scope, []).append((new, _pruned(plan, chosen)))
-    for key, hooks in old.__dict__.items():
-        if key.endswith("_hooks") or "_hooks_" in key:  # the same dictionaries, so that handles still remove
-            new.__dict__[key] = hooks
+    new.train(old.training)
+    if isinstance(new, PerCall) and None in chosen:
+        new.original = old
+    move_hooks(old, new)
     edits.set(modules[parent]._modules, name, new)
 
 
@@ -210,7 +227,7 @@ def _hold_functions(scope: nn.Module, group: Group, chosen: Sequence[nn.Module |
         edits.set(scope._modules, HOLDER, holder)
     for index, activation in enumerate(chosen):
         if activation is not None:
-            edits.set(holder._modules, place(group.function, index), activation)
+            edits.set(holder._modules, place(group.function, index), activation.train(scope.training))
 
 
 class _Heard(TorchFunctionMode):
@@ -257,7 +274,7 @@ def _shield(
                 shielded = modules[group.scope]
                 needed = group.scope not in routes and group.function in around
             if needed and not isinstance(shielded.__dict__.get("forward"), RoutedForward):
-                edits.set(shielded.__dict__, "forward", RoutedForward(shielded, {}))
+                edits.set(shielded.__dict__, "forward", shield(shielded))
 
 
 def _leave_fused_path(model: nn.Module, survey: Survey, made: Mapping[int, nn.Module], edits: Edits) -> None:

@@ -57,7 +57,8 @@ class Alternating(Optimizer):
         weights_steps, activation_steps: length of the two phases, in the unit of ``by``; the weights go first.
         by: ``step`` (calls of :meth:`step`) or ``epoch``.
         steps_per_epoch: with ``by="epoch"``, how an epoch's end is known: the number of ``step`` calls in one, or
-            ``"manual"`` if you call :meth:`end_epoch` after each.
+            ``"manual"`` if you call :meth:`end_epoch` after each. No default: whoever forgot the call would train the
+            weights only, in silence.
 
     Raises:
         InvalidValue: for overlapping or empty sets, phases that are no integers >= 1, or an epoch without a signal.

@@ -11,12 +11,19 @@ from torch import nn
 
 
 def figure(sites: Mapping[str, nn.Module], record: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """A row per site: pre-activations with the curve over them, and learnt numbers channel by channel."""
-    whole = Figure(figsize=(10, 2.2 * len(sites)), layout="constrained")
-    axes = whole.subplots(len(sites), 2, squeeze=False)
-    for (left, right), (name, module) in zip(axes, sites.items(), strict=True):
-        _histogram(left, name, module, record[name])
-        _slopes(right, record[name]["slopes"])
+    """A row per site: pre-activations with the curve over them, and learnt numbers channel by channel.
+
+    Below them, where there are several sites with slopes, these layer by layer.
+    """
+    layers = {name: site["slopes"] for name, site in record.items() if _drawn(site["slopes"])}
+    extra = len(layers) > 1
+    whole = Figure(figsize=(10, 2.2 * (len(sites) + extra)), layout="constrained")
+    grid = whole.add_gridspec(len(sites) + extra, 2)
+    for row, (name, module) in enumerate(sites.items()):
+        _histogram(whole.add_subplot(grid[row, 0]), name, module, record[name])
+        _channels(whole.add_subplot(grid[row, 1]), record[name]["slopes"])
+    if extra:
+        _layers(whole.add_subplot(grid[len(sites), :]), layers)
     return whole
 
 
@@ -41,9 +48,42 @@ def _histogram(axes: Any, name: str, module: nn.Module, site: Mapping[str, Any])
         axes.twinx().plot(x.tolist(), y.tolist(), color="C0", linewidth=1)
 
 
-def _slopes(axes: Any, slopes: Mapping[str, list[float]]) -> None:
-    for quantity, values in slopes.items():
+def _drawn(slopes: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """What shares the slopes' axis: all but the sharpness, which is thousands of times larger."""
+    return {quantity: values for quantity, values in slopes.items() if quantity != "n"}
+
+
+def _channels(axes: Any, slopes: Mapping[str, list[float]]) -> None:
+    if not slopes:
+        axes.set_axis_off()
+        return
+    for quantity, values in _drawn(slopes).items():
         axes.plot(range(len(values)), values, marker=".", linewidth=0.5, label=quantity)
     axes.set_xlabel("channel", fontsize=7)
-    if slopes:
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if _drawn(slopes):
         axes.legend(fontsize=7)
+    n = slopes.get("n", [])
+    if len(set(n)) == 1:
+        axes.set_title(f"n = {n[0]:.5g}", fontsize=8)
+    elif n:
+        sharpness = axes.twinx()
+        sharpness.plot(range(len(n)), n, marker="+", linewidth=0.5, color="0.5")
+        sharpness.set_yscale("log")
+        sharpness.yaxis.set_major_formatter("{x:g}")
+        sharpness.yaxis.set_minor_formatter("{x:g}")
+        sharpness.set_ylabel("n", fontsize=7)
+
+
+def _layers(axes: Any, layers: Mapping[str, Mapping[str, list[float]]]) -> None:
+    """Mean and range over the channels of each quantity, site by site; side by side, since they may coincide."""
+    quantities = list(dict.fromkeys(q for slopes in layers.values() for q in _drawn(slopes)))
+    for i, quantity in enumerate(quantities):
+        found = [(x, torch.tensor(s[quantity])) for x, s in enumerate(layers.values()) if quantity in s]
+        places = [x + 0.12 * (i - (len(quantities) - 1) / 2) for x, _ in found]
+        low, mean, high = ([float(f(v)) for _, v in found] for f in (torch.min, torch.mean, torch.max))
+        axes.vlines(places, low, high, color=f"C{i}", linewidth=3, alpha=0.3)
+        axes.plot(places, mean, marker="o", markersize=3, linewidth=0.5, color=f"C{i}", label=quantity)
+    axes.set_xticks(range(len(layers)), list(layers), fontsize=6, rotation=30 if len(layers) > 6 else 0)
+    axes.set_title("layer by layer: mean, and range over channels", fontsize=8)
+    axes.legend(fontsize=7)

@@ -135,6 +135,7 @@ class Watch:
     def figure(self) -> Figure:
         """A row per site: histogram of pre-activations under the curve, and the learnt slopes channel by channel.
 
+        The last row has the slopes layer by layer, mean and range over the channels, if several sites have some.
         Needs matplotlib; save it with ``figure.savefig("watch.png")``.
         """
         from bevel.watch._plots import figure

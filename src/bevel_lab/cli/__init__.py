@@ -92,7 +92,3 @@ def _dispatch(arguments: list[str]) -> int:
 def _refuse(message: str) -> int:
     print("bevel: " + " ".join(message.split()), file=sys.stderr)
     return 2
-
-
-if __name__ == "__main__":  # torchrun wants a module
-    sys.exit(main())

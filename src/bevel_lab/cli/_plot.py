@@ -14,8 +14,10 @@ def plot(x: Sequence[float], y: Sequence[float], title: str, width: int = 30, he
         x: increasing; y: as many numbers, all finite.
     """
     low, high = min(y), max(y)
-    if high - low < 1e-9:
-        low, high = low - 1, high + 1
+    largest = max(abs(low), abs(high))
+    if high - low <= 1e-9 * largest:
+        room = max(1.0, largest / 2)
+        low, high = low - room, high + room
     cells = [[0] * width for _ in range(height)]
     across, down = 2 * width - 1, 4 * height - 1
 

@@ -22,9 +22,14 @@ def parser() -> Parser:
 def run(arguments: Namespace) -> int:
     import bevel
     from bevel import testing
+    from bevel.errors import did_you_mean
 
     spec = arguments.spec
-    kernel = spec in bevel.KERNELS and spec.partition(":")[0] not in bevel.ACTIVATIONS
+    name = spec.strip().partition(":")[0]
+    if name not in bevel.ACTIVATIONS and spec not in bevel.KERNELS:
+        near = did_you_mean(name, [*bevel.ACTIVATIONS, *bevel.KERNELS])
+        raise bevel.UnknownName(f"unknown activation or kernel {name!r}; {near}")
+    kernel = name not in bevel.ACTIVATIONS
     try:
         laws = testing.check_kernel(bevel.KERNELS[spec]) if kernel else testing.check_activation(bevel.create(spec))
     except (AssertionError, RuntimeError) as error:  # the latter is torch's, from a derivative that does not exist
@@ -32,5 +37,7 @@ def run(arguments: Namespace) -> int:
         return 1
     for law in laws:
         print(f"  holds  {law}")
+    for law, why in {} if kernel else testing.not_applicable(bevel.create(spec)).items():
+        print(f"  n/a    {law}: {why}")
     print(f"{spec}: {len(laws)} laws hold.")
     return 0

@@ -17,7 +17,7 @@ def parser() -> Parser:
         "bevel run experiments/sau-fashion-mnist.toml --data-root data --dry-run\n"
         "bevel run experiments/sau-fashion-mnist.toml --data-root data --out runs/sau\n"
         "bevel run experiments/sau-cifar100.toml --ray auto --device cuda\n"
-        "torchrun --nproc-per-node 2 -m bevel_lab.cli run experiments/sau-imagenet.toml --device cuda",
+        "torchrun --nproc-per-node 2 -m bevel_lab run experiments/sau-imagenet.toml --device cuda",
     )
     made.add_argument("file", type=Path, metavar="FILE.toml", help="the experiment")
     made.add_argument("--dry-run", action="store_true", help="print the grid, and what it would cost, from a few steps")

@@ -29,12 +29,15 @@ def parser() -> Parser:
 def run(arguments: Namespace) -> int:
     import bevel
     from bevel_lab.cli._plot import beside, plot
+    from bevel_lab.errors import LabError
     from bevel_lab.sites import learnt
 
     spec = arguments.spec
     module = bevel.create(spec)
     entry = bevel.ACTIVATIONS[spec.strip().partition(":")[0]]
     x, value, slope = _curves(module)
+    if not bool((value.isfinite() & slope.isfinite()).all()):
+        raise LabError(f"{spec} is not finite everywhere on [-{REACH:g}, {REACH:g}]; give it other arguments.")
     numbers = ", ".join(f"{name} = {values[0]:g}" for name, values in learnt(module).items())
     print(f"{spec}: {entry.summary}")
     _say("formula", entry.formula)
@@ -85,26 +88,21 @@ def bound(module: nn.Module) -> str:
     """How far the activation is from the kinked function it smooths, in words."""
     import bevel
     from bevel.kernel import SHARP
+    from bevel.mollify import proven_bound
+    from bevel.terms import at_channel
 
     if not isinstance(module, bevel.nn.Activation):
         return "none is known: it is not one of bevel's smoothings of a kinked function"
     kernel = module.family.kernel
     if kernel is SHARP:
         return "0: it is a kinked function itself"
-    terms, n = module.coefficients()
-    first = terms.with_flat([_first(c) for c in terms.flat()])
-    width = 1 / _first(n)
-    f = bevel.PiecewiseLinear(first.left, first.offset, first.knots, first.jumps, first.steps)
-    measured = _distance(module, f, width)
-    if first.gate or any(first.c1):
+    terms, n = at_channel(*module.coefficients(), 0)
+    f = bevel.PiecewiseLinear(terms.left, terms.offset, terms.knots, terms.jumps, terms.steps)
+    measured = _distance(module, f, 1 / n)
+    proven = proven_bound(terms, kernel, n)
+    if proven is None:
         return f"at most {measured:.4g} from its kinked function (measured)"
-    # the tail term is largest at its knot, where it is the kernel's gap
-    proven = bevel.mollify(f, kernel, 1 / width).max_error + sum(abs(c) for c in first.c0) * width * kernel.gap
     return f"at most {proven:.4g} from its kinked function (proven; {measured:.4g} measured)"
-
-
-def _first(c: Any) -> float:
-    return float(c.detach().flatten()[0]) if hasattr(c, "detach") else float(c)
 
 
 def _distance(module: nn.Module, f: Any, width: float) -> float:

@@ -47,13 +47,14 @@ def job(tiling: Tiling, accuracy: str, per_channel: tuple[bool, ...], needs: tup
     return Job(accuracy, tiling.kind, tiling.rows, tiling.columns, tiling.divisor, per_channel, needs, ahead)
 
 
+# Numbers that may exceed an int32 become int64; lanes stay int32: more than one row means that it is a short one.
 _HEAD = {
     "flat": """
         start = pid
         lanes = tl.arange(0, {columns})[None, :]
     """,
     "inner": """
-        inner = inner_q * {divisor}
+        inner = tl.cast(inner_q, tl.int64) * {divisor}
         channel = pid % channels
         turn = pid // channels
         start = turn // fixed
@@ -74,12 +75,12 @@ _HEAD = {
         keep = (channel < channels) & (first + across < inner)
     """,
     "columns": """
-        channels = channels_q * {divisor}
+        channels = tl.cast(channels_q, tl.int64) * {divisor}
         block = (pid % blocks) * {columns}
         start = pid // blocks
         down = tl.arange(0, {rows})[:, None]
         across = tl.arange(0, {columns})[None, :]
-        lanes = down * channels + across
+        lanes = down * (channels_q * {divisor}) + across
         channel = block + across
         keep = channel < channels
     """,
