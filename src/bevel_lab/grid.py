@@ -107,7 +107,7 @@ class _Worker:
     def __init__(self, setup: Setup) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=serve, args=(theirs, setup), daemon=True)
+        self.process: SpawnProcess = context.Process(target=serve, args=(theirs, setup))
         self.ready = False
         self.job: Job | None = None
         with _ignored_interrupt():  # inherited: Ctrl-C reaches the driver only, which then stops its workers

@@ -61,6 +61,7 @@ class Record:
         sites: the activations before and after training.
         seconds: training wall time over all sessions of the trial, without data loading; train_seconds excludes
             validation.
+        data: what exactly the data set was: numbers of images, a digest of its content, a note; empty in older records.
         samples: training samples seen, so that ``samples / train_seconds`` is the throughput.
         peak_memory: peak memory in bytes: growth of the process's peak resident set on the CPU, torch's peak
             allocation on a GPU.
@@ -87,6 +88,7 @@ class Record:
     versions: dict[str, str]
     commit: str
     started: str
+    data: dict[str, int | str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of strict JSON (no NaN: a diverged loss is written as null)."""

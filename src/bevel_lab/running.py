@@ -89,10 +89,11 @@ class Running:
 
     def _identity(self) -> dict[str, str]:
         """What must agree for the last bits to agree."""
-        return {"trial": self.trial.id, "device": provenance.device_name(self.device), **provenance.versions()}
+        found = {"trial": self.trial.id, "data": str(self.task.facts.get("digest", ""))}
+        return found | {"device": provenance.device_name(self.device)} | provenance.versions()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``; raises ``LabError`` if it is of another trial, device, torch or model."""
+        """Go on from ``state``; raises ``LabError`` if it is of another trial, data, device, torch or model."""
         for key, wanted in self._identity().items():
             if state.get(key) != wanted:
                 raise LabError(f"the checkpoint is of {key} {state.get(key)}, not {wanted}")
@@ -119,26 +120,23 @@ class Running:
     def _train(self) -> dict[str, float]:
         seed, epoch = self.trial.seed, len(self.epochs)
         order = torch.randperm(self.task.samples, generator=generator(seed, "order", epoch))
-        augmentation = generator(seed, "augmentation", epoch, self.device)
+        parts = order.tensor_split(self.steps)  # equal parts: no last batch of one sample, and every sample is seen
+        batches = self.task.batches(parts, seed, epoch, self.team.part)
         sums: dict[str, Tensor] = {}
         self.called.train()
-        # equal parts: no last batch of one sample, and every sample is seen
-        for k, index in enumerate(order.tensor_split(self.steps)):
-            batch = self.task.batch(index, augmentation)
+        for k, (index, batch) in enumerate(zip(parts, batches, strict=True)):
             for name, value in self.step(epoch * self.steps + k, batch, len(index)).items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
         return {name: float(total) / self.task.samples for name, total in self.team.total(sums).items()}
 
     def step(self, step: int, batch: Any, samples: int) -> dict[str, Tensor]:
-        """One update from a batch of ``samples``; returns this process's sums of the loss and the metrics."""
+        """One update from this process's share of a batch of ``samples``; returns its sums of loss and metrics."""
         factor = self.trial.lr * rate(self.trial, step, self.steps * self.trial.epochs)
         for group in self.optimiser.param_groups:
             group["lr"] = factor * group["scale"]
         # dropout and noisy activations draw from the global generator: paired across arms, step by step
         seed_modules(self.device, derive(self.trial.seed, "noise", step * self.team.size + self.team.rank))
         first, end = self.team.part(samples)
-        if self.team.size > 1:
-            batch = self.task.part(batch, first, end)
         saved = SavedBytes()
         with saved.watch(self.model) if step == 0 else contextlib.nullcontext(), self._precision():
             loss, metrics = self.task.loss(self.called, batch)
@@ -179,6 +177,7 @@ class Running:
             seconds=sum(epoch.seconds for epoch in self.epochs),
             train_seconds=self.train_seconds,
             samples=self.task.samples * len(self.epochs),
+            data=dict(self.task.facts),
             peak_memory=max(self.peak, self.memory.read()),
             saved_bytes=self.saved_bytes,
             device=provenance.device_name(self.device),

@@ -18,7 +18,6 @@ from bevel_lab.determinism import fixed
 from bevel_lab.errors import LabError
 from bevel_lab.record import Epoch, Record
 from bevel_lab.running import Running
-from bevel_lab.streams import generator
 from bevel_lab.team import Team
 from bevel_lab.trial import Trial
 
@@ -122,15 +121,14 @@ def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", st
     place = as_device(device)
     with fixed(trial.threads, place):
         running = Running(trial, source or Source(), place, ALONE)
-        augmentation = generator(trial.seed, "augmentation", 0, place)
         index = torch.arange(min(trial.batch_size, running.task.samples))
         running.called.train()
         began = 0.0
-        for k in range(steps + 1):
-            if k == 1:
+        for k, batch in enumerate(running.task.batches([index] * (steps + 1), trial.seed, 0)):
+            running.step(k, batch, len(index))
+            if k == 0:
                 _synchronise(place)
                 began = time.perf_counter()
-            running.step(k, running.task.batch(index, augmentation), len(index))
         _synchronise(place)
         step = (time.perf_counter() - began) / steps
         held = running.task.samples * trial.validation / (1 - trial.validation) / len(index)
@@ -147,8 +145,9 @@ def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu")
     with fixed(trial.threads, place):
         running = Running(trial, source or Source(), place, ALONE)
         running.called.train()
+        batch = next(running.task.batches([torch.arange(2)], trial.seed, 0))
         try:
-            running.step(0, running.task.batch(torch.arange(2), generator(trial.seed, "augmentation", 0, place)), 2)
+            running.step(0, batch, 2)
         except RuntimeError as error:
             raise InvalidValue(
                 f"{trial.activation!r} cannot be trained in {trial.model!r} on {trial.dataset!r}: "

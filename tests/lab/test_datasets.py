@@ -15,7 +15,7 @@ from bevel.errors import InvalidValue
 from bevel_lab.datasets import DATASETS, Source
 from bevel_lab.datasets._idx import IdxSet, parse
 from bevel_lab.errors import LabError
-from bevel_lab.images import LabelledImages, Part, augment, normaliser, stratified
+from bevel_lab.images import LabelledImages, Part, stratified
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -62,49 +62,6 @@ def test_stratified_depends_on_the_generator_and_refuses_empty_parts() -> None:
     for count in (0, 100):
         with pytest.raises(InvalidValue, match=r"has 1 … 99 of them"):
             stratified(labels, count, _generator())
-
-
-def _shifted(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
-    """The slow twin: pixel by pixel, zeros from outside."""
-    _, height, width = image.shape
-    out = torch.zeros_like(image)
-    for i in range(max(0, -down), min(height, height - down)):
-        for j in range(max(0, -right), min(width, width - right)):
-            out[:, i, j] = image[:, i + down, j + right]
-    return out
-
-
-@pytest.mark.parametrize("flips", [False, True])
-def test_augmentation_shifts_and_flips_each_image_by_itself(flips: bool) -> None:
-    images = torch.randint(1, 255, (1, 2, 16, 17), dtype=torch.uint8, generator=_generator()).expand(300, -1, -1, -1)
-    got = augment(images, flips, _generator(3))
-    moves = {(down, right): _shifted(images[0], down, right) for down in range(-2, 3) for right in range(-2, 3)}
-    seen = set()
-    for after in got:
-        found = [
-            (down, right, mirrored)
-            for mirrored in (False, True)
-            for (down, right), moved in moves.items()
-            if torch.equal(moved, after.flip(-1) if mirrored else after)
-        ]
-        assert len(found) == 1
-        seen.add(found[0])
-    assert {(down, right) for down, right, _ in seen} == set(moves)
-    assert {m for _, _, m in seen} == ({False, True} if flips else {False})
-    assert torch.equal(got, augment(images, flips, _generator(3)))
-
-
-def test_images_are_normalised_by_the_training_part() -> None:
-    images = torch.randint(0, 255, (50, 3, 4, 5), dtype=torch.uint8, generator=_generator())
-    labels = torch.zeros(50, dtype=torch.int64)
-    test = Part(torch.zeros(2, 3, 4, 5, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
-    data = LabelledImages(Part(images, labels), test, classes=1, flips=False)
-    scaled = images.double() / 255
-    np.testing.assert_allclose(data.mean, scaled.mean((0, 2, 3)), rtol=1e-12)
-    np.testing.assert_allclose(data.std, scaled.std((0, 2, 3), correction=0), rtol=1e-12)
-    flat = normaliser(data, "cpu")(images)
-    np.testing.assert_allclose(flat.mean((0, 2, 3)), np.zeros(3), atol=1e-5)
-    np.testing.assert_allclose(flat.std((0, 2, 3), correction=0), np.ones(3), rtol=1e-5)
 
 
 def test_bad_values_are_refused() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -44,14 +45,14 @@ def test_all_arms_of_a_seed_start_from_the_same_weights(model: str) -> None:
 
 def test_all_arms_of_a_seed_see_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[torch.Tensor]] = []
-    original = Classification.batch
+    original = Classification.batches
 
-    def spy(self: Classification, index: torch.Tensor, generator: torch.Generator) -> Any:
-        batch = original(self, index, generator)
-        seen[-1] += [index, *batch]
-        return batch
+    def spy(self: Classification, order: Sequence[torch.Tensor], *where: Any) -> Iterator[Any]:
+        for index, batch in zip(order, original(self, order, *where), strict=True):
+            seen[-1] += [index, *batch]
+            yield batch
 
-    monkeypatch.setattr(Classification, "batch", spy)
+    monkeypatch.setattr(Classification, "batches", spy)
     for spec, seed in [*((spec, 0) for spec in ARMS), ("relu", 1)]:
         seen.append([])
         run(trial(spec, epochs=2, seed=seed))
@@ -64,9 +65,9 @@ def test_all_arms_of_a_seed_see_the_same_batches(monkeypatch: pytest.MonkeyPatch
 
 def test_an_epoch_is_every_sample_once_in_nearly_equal_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     orders: list[torch.Tensor] = []
-    original = Classification.batch
+    original = Classification.batches
     monkeypatch.setattr(
-        Classification, "batch", lambda self, index, g: (orders.append(index), original(self, index, g))[1]
+        Classification, "batches", lambda self, order, *where: (orders.extend(order), original(self, order, *where))[1]
     )
     run(trial(train_limit=101, batch_size=25, epochs=2))
     assert [len(index) for index in orders] == [21, 20, 20, 20, 20] * 2
@@ -81,13 +82,14 @@ def test_the_split_is_one_for_all_seeds_and_stratified() -> None:
     assert isinstance(first, Classification)
     for task in tasks[1:]:
         assert isinstance(task, Classification)
-        assert torch.equal(task.train_index, first.train_index)
-        assert torch.equal(task.validation_part.images, first.validation_part.images)
-    assert (len(first.train_index), len(first.validation_part)) == (1150, 287)
+        assert torch.equal(task.feed.index, first.feed.index)
+        assert torch.equal(task.feed.held_out.images, first.feed.held_out.images)
+    kept, held_out = first.feed.index, first.feed.held_out
+    assert (len(kept), len(held_out)) == (1150, 287)
     held = torch.ones(1437, dtype=torch.bool)
-    held[first.train_index] = False
-    assert torch.equal(first.data.train.images[held], first.validation_part.images)
-    counts = torch.bincount(first.validation_part.labels)
+    held[kept] = False
+    assert torch.equal(first.data.train.images[held], held_out.images)
+    counts = torch.bincount(held_out.labels)
     assert ((counts - torch.bincount(first.data.train.labels) * 287 / 1437).abs() < 1).all()
 
 

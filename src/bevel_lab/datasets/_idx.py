@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bevel_lab.datasets import Source
+from bevel_lab.datasets._files import downloading
 from bevel_lab.errors import LabError
 from bevel_lab.images import LabelledImages, Part
 
@@ -61,15 +60,8 @@ class IdxSet:
     def _download(self, root: Path) -> None:
         import torchvision.datasets
 
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):  # torchvision prints every mirror that fails
-                getattr(torchvision.datasets, self.folder)(str(root), download=True)
-        except (RuntimeError, OSError) as error:
-            last = str(error).strip().splitlines()[-1]
-            raise LabError(
-                f"could not download {self.folder} to {root} ({last}); when offline, copy its idx files to "
-                f"{root / self.folder / 'raw'}."
-            ) from error
+        with downloading(self.folder, root, f"copy its idx files to {root / self.folder / 'raw'}"):
+            getattr(torchvision.datasets, self.folder)(str(root), download=True)
 
 
 def parse(data: bytes, dimensions: int, path: Path) -> Tensor:

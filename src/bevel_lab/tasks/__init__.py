@@ -7,16 +7,24 @@ the report see opaque batches, one scalar to minimise, and numbers by name.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from bevel.catalog import Catalog
 from bevel_lab.models import Activation
 from bevel_lab.trial import Trial
+
+Share = Callable[[int], tuple[int, int]]
+"""Number of a batch's samples → first and last (exclusive) of those that this process trains on."""
+
+
+def whole(count: int) -> tuple[int, int]:
+    """The share of a process on its own."""
+    return 0, count
 
 
 class Task(abc.ABC):
@@ -35,10 +43,12 @@ class Task(abc.ABC):
     Attributes:
         metric: key of the headline number in what :meth:`test` returns; larger is better.
         samples: number of training samples, after the validation part is split off.
+        facts: what exactly the data is (numbers, digest, notes), for the record; may be empty.
     """
 
     metric: ClassVar[str]
     samples: int
+    facts: Mapping[str, int | str] = MappingProxyType({})
 
     @abc.abstractmethod
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None: ...
@@ -52,15 +62,17 @@ class Task(abc.ABC):
         he(model, sites, generator)
 
     @abc.abstractmethod
-    def batch(self, index: Tensor, generator: torch.Generator) -> Any:
-        """The training samples ``index`` (int64, CPU, 0 … samples − 1) on the device, augmented if the trial says so.
+    def batches(self, order: Sequence[Tensor], seed: int, epoch: int, share: Share = whole) -> Iterator[Any]:
+        """An epoch's training batches on the device, augmented if the trial says so.
 
-        ``generator`` lives on the device; equal states give equal augmentation.
+        Equal seeds and epochs give equal batches, whatever the arm, however the run was interrupted, and into however
+        many shares a batch is cut: augmentation is drawn for whole batches, or for every sample by itself.
+
+        Args:
+            order: the samples of every whole batch (int64, CPU, 0 … samples − 1).
+            seed, epoch: what the draws of augmentation follow from.
+            share: which part of every batch to give; by default all of it.
         """
-
-    def part(self, batch: Any, start: int, end: int) -> Any:
-        """Samples ``start`` to ``end`` of a batch; the default cuts every tensor of it along its first axis."""
-        return tree_map(lambda part: part[start:end] if isinstance(part, Tensor) else part, batch)
 
     @abc.abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:

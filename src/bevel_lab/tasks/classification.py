@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,23 +10,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab.images import LabelledImages, Part, augment, normaliser, stratified
+from bevel_lab.images import LabelledImages, StreamedImages, stratified
+from bevel_lab.images.feed import Rows, feed
+from bevel_lab.images.mixing import Mixer
 from bevel_lab.models import MODELS, Activation
-from bevel_lab.streams import SHARED, generator
-from bevel_lab.tasks import Task
+from bevel_lab.streams import SHARED, derive, generator
+from bevel_lab.tasks import Share, Task, whole
 from bevel_lab.trial import Trial
-
-EVALUATE = 1000
-"""Images evaluated at once; part of the result's last bits, therefore fixed."""
 
 
 class Classification(Task):
-    """Images into classes. ``data`` is a :class:`LabelledImages`; a batch is (float32 images, int64 labels)."""
+    """Images into classes.
+
+    ``data`` is a :class:`LabelledImages` or :class:`StreamedImages`. A batch is float32 B×C×H×W and its targets: int64
+    B, or float32 B×classes where images are mixed.
+    """
 
     metric = "accuracy"
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
-        if not isinstance(data, LabelledImages):
+        if not isinstance(data, LabelledImages | StreamedImages):
             raise InvalidValue(f"classification takes labelled images; data set {trial.dataset!r} is of another task.")
         self.model = MODELS.item(trial.model)
         if self.model.task != "classification":
@@ -36,13 +39,17 @@ class Classification(Task):
                 f"model {trial.model!r} takes images of at least {self.model.smallest} pixels a side; "
                 f"{trial.dataset!r} has {data.size[0]}×{data.size[1]}."
             )
-        self.data, self.device, self.augment = data, device, trial.augment
-        self.normalise = normaliser(data, device)
-        training, validation = _split(trial, data)
+        if trial.randaugment and data.channels not in (1, 3):
+            raise InvalidValue(
+                f"randaugment is for grey or RGB images; {trial.dataset!r} has {data.channels} channels."
+            )
+        self.data, self.device, self.trial = data, device, trial
+        training, validation = _split(trial, data.train.labels)
         self.samples = len(training)
-        self.train_index = training.to(device)
-        self.train_part = data.train.to(device)
-        self.validation_part = Part(data.train.images[validation], data.train.labels[validation]).to(device)
+        self.facts = data.facts
+        self.feed = feed(data, training, validation, trial.augment, device)
+        self.mixer = Mixer(trial.mixup, trial.cutmix, data.classes)
+        self.ready = _ready(data, trial.channels_last, device)
 
     def build(self, activation: Activation) -> nn.Module:
         model: nn.Module = self.model.build(activation, self.data.channels, self.data.size, self.data.classes)
@@ -52,38 +59,67 @@ class Classification(Task):
         if not self.model.own_init:
             super().initialise(model, sites, generator)
 
-    def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        chosen = self.train_index[index.to(self.device)]
-        images = self.train_part.images[chosen]
-        if self.augment:
-            images = augment(images, self.data.flips, generator)
-        return self.normalise(images), self.train_part.labels[chosen]
+    def batches(
+        self, order: Sequence[Tensor], seed: int, epoch: int, share: Share = whole
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        chosen = [(samples, self._rows(len(samples), share)) for samples in order]
+        operations = generator(seed, "randaugment", epoch)
+        mixing = derive(seed, "mixing", epoch)
+        for step, (images, labels) in enumerate(self.feed.training(chosen, seed, epoch)):
+            if self.trial.randaugment:
+                images = self._operated(images, len(order[step]), chosen[step][1], operations)
+            images = self.ready(images)
+            yield self.mixer(images, labels, derive(mixing, "batch", step)) if self.mixer else (images, labels)
+
+    def _operated(self, images: Tensor, count: int, rows: Rows, generator: torch.Generator) -> Tensor:
+        from bevel_lab.images.randaugment import draw, rand_augment  # imports torchvision, which takes seconds
+
+        return rand_augment(images, draw(self.trial.randaugment, count, generator)[..., rows])
+
+    def _rows(self, count: int, share: Share) -> Rows:
+        """The rows of a batch that ``share`` needs: its own, and the one before them to mix the first with."""
+        first, end = share(count)
+        return torch.arange(first - 1, end) % count if self.mixer else slice(first, end)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        images, labels = batch
+        images, targets = batch
         logits = model(images)
-        return F.cross_entropy(logits, labels), {"accuracy": (logits.detach().argmax(1) == labels).float().mean()}
+        guess = logits.detach().argmax(1)
+        # of mixed images the share of the class that was guessed
+        right = (guess == targets).float() if targets.ndim == 1 else targets.gather(1, guess[:, None])
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.trial.label_smoothing)
+        return loss, {"accuracy": right.mean()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        return self._evaluate(model, self.validation_part)
+        return self._evaluate(model, self.feed.validation())
 
     def test(self, model: nn.Module) -> dict[str, float]:
-        return self._evaluate(model, self.data.test.to(self.device))
+        return self._evaluate(model, self.feed.test())
 
-    def _evaluate(self, model: nn.Module, part: Part) -> dict[str, float]:
+    def _evaluate(self, model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
         loss = torch.zeros((), dtype=torch.float64)
-        correct = 0
-        for start in range(0, len(part), EVALUATE):
-            labels = part.labels[start : start + EVALUATE]
-            logits = model(self.normalise(part.images[start : start + EVALUATE]))
+        correct = total = 0
+        for images, labels in batches:
+            logits = model(self.ready(images))
             loss += F.cross_entropy(logits, labels, reduction="sum").double().cpu()
             correct += int((logits.argmax(1) == labels).sum())
-        return {"loss": float(loss) / len(part), "accuracy": correct / len(part)}
+            total += len(labels)
+        return {"loss": float(loss) / total, "accuracy": correct / total}
 
 
-def _split(trial: Trial, data: LabelledImages) -> tuple[Tensor, Tensor]:
+def _ready(
+    data: LabelledImages | StreamedImages, channels_last: bool, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """uint8 B×C×H×W on ``device`` → float32 in the trial's memory format, zero mean and unit variance over training."""
+    mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
+    scale, shift = 1 / (255 * std), -mean / std
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return lambda images: images.to(torch.float32, memory_format=layout).mul_(scale).add_(shift)
+
+
+def _split(trial: Trial, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Indices of the training and validation samples, the same for every trial of a data set and these settings."""
-    labels = data.train.labels.cpu()
+    labels = labels.cpu()
     held = round(len(labels) * trial.validation)
     validation, training = stratified(labels, held, generator(SHARED, "split"))
     if trial.train_limit and trial.train_limit < len(training):

@@ -1,12 +1,11 @@
-"""Labelled images as tensors: the value a classification data set is, its split, and its augmentation."""
+"""Labelled images held in memory: small ones, as uint8, whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bevel.errors import InvalidValue
@@ -43,15 +42,19 @@ class LabelledImages:
         train, test: the two parts; the validation part is split off ``train`` by the task.
         classes: number of classes; labels are 0 … classes − 1.
         flips: whether a mirrored image keeps its label.
+        note: what a reader of the results must know of the data beside its name, or empty.
         mean, std: per channel, of ``train`` scaled to [0, 1].
+        facts: what exactly the data is: numbers of images, a digest of all pixels and labels, the note.
     """
 
     train: Part
     test: Part
     classes: int
     flips: bool
+    note: str = ""
     mean: tuple[float, ...] = field(init=False)
     std: tuple[float, ...] = field(init=False)
+    facts: dict[str, int | str] = field(init=False)
 
     def __post_init__(self) -> None:
         for name, part in (("training", self.train), ("test", self.test)):
@@ -63,6 +66,9 @@ class LabelledImages:
         mean, std = _moments(self.train.images)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "std", std)
+        object.__setattr__(
+            self, "facts", facts(len(self.train), len(self.test), _digest(self.train, self.test), self.note)
+        )
 
     @property
     def channels(self) -> int:
@@ -72,6 +78,22 @@ class LabelledImages:
     def size(self) -> tuple[int, int]:
         """(height, width)."""
         return self.train.images.shape[2], self.train.images.shape[3]
+
+
+def facts(train: int, test: int, digest: str, note: str) -> dict[str, int | str]:
+    """What a record says of its data; two data sets of one name with different files differ in ``digest``."""
+    found: dict[str, int | str] = {"train": train, "test": test, "digest": digest}
+    return found | {"note": note} if note else found
+
+
+def _digest(*parts: Part) -> str:
+    """Sixteen hex digits of the SHA-256 of shapes, pixels and labels."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(repr(tuple(part.images.shape)).encode())
+        total.update(part.images.cpu().contiguous().numpy().data)
+        total.update(part.labels.cpu().contiguous().numpy().data)
+    return total.hexdigest()[:16]
 
 
 def _moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -85,55 +107,3 @@ def _moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         means.append(mean)
         stds.append(max(float(share @ (values - mean) ** 2) ** 0.5, 1 / 255))
     return tuple(means), tuple(stds)
-
-
-def stratified(labels: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw ``count`` samples with every class in its share; returns sorted indices (drawn, rest).
-
-    Shares are rounded by the largest remainder (the lower class first), so that ``count`` is met exactly. Identical
-    for equal labels and generator state.
-    """
-    total = len(labels)
-    if not 0 < count < total:
-        raise InvalidValue(f"a part drawn from {total} samples has 1 … {total - 1} of them; {count} were asked for.")
-    sizes = torch.bincount(labels)
-    # integers, because a share of 0.2·n computed in floats may fall on either side of a tie
-    quota = sizes * count // total
-    remainder = sizes * count - quota * total
-    order = sorted(range(len(sizes)), key=lambda c: (-int(remainder[c]), c))
-    for c in order[: count - int(quota.sum())]:
-        quota[c] += 1
-    drawn = []
-    for c in range(len(sizes)):
-        members = (labels == c).nonzero().flatten()
-        drawn.append(members[torch.randperm(len(members), generator=generator)[: int(quota[c])]])
-    taken = torch.zeros(total, dtype=torch.bool)
-    taken[torch.cat(drawn)] = True
-    return taken.nonzero().flatten(), (~taken).nonzero().flatten()
-
-
-def normaliser(data: LabelledImages, device: str | torch.device) -> Callable[[Tensor], Tensor]:
-    """uint8 B×C×H×W on ``device`` → float32, zero mean and unit variance over the training part."""
-    mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
-    scale, shift = 1 / (255 * std), -mean / std
-    return lambda images: images.float().mul_(scale).add_(shift)
-
-
-def augment(images: Tensor, flips: bool, generator: torch.Generator) -> Tensor:
-    """Shift every image by up to an eighth of its side (zeros enter), and mirror half of them where ``flips``.
-
-    Args:
-        images: uint8, B×C×H×W; not changed.
-        generator: on the images' device; a call draws the same amount whatever the images are.
-    """
-    batch, _, height, width = images.shape
-    reach = max(1, min(height, width) // 8)
-    draw = torch.rand(3, batch, 1, generator=generator, device=images.device)
-    rows = torch.arange(height, device=images.device) + (draw[0] * (2 * reach + 1)).long()
-    columns = torch.arange(width, device=images.device) + (draw[1] * (2 * reach + 1)).long()
-    if flips:
-        columns = torch.where(draw[2] < 0.5, columns.flip(1), columns)
-    padded = F.pad(images, (reach, reach, reach, reach)).movedim(1, -1)
-    sample = torch.arange(batch, device=images.device).view(-1, 1, 1)
-    # one gather: B×H×W×C, back to a contiguous B×C×H×W
-    return padded[sample, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()

@@ -1,0 +1,34 @@
+"""Lists pictures in folders, one folder a class, by torchvision's ``ImageFolder``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from bevel_lab.errors import LabError
+from bevel_lab.images import Files
+
+
+def files_of(folder: Path, classes: list[str] | None = None) -> tuple[Files, list[str]]:
+    """The image files below ``folder`` and the names of the classes, in order.
+
+    Args:
+        folder: ``CLASS/*.png`` and whatever else torchvision reads, at any depth below a class.
+        classes: the names that must be there; any by default.
+
+    Raises:
+        LabError: where there is none, a class has no picture, or the classes are others.
+    """
+    from torchvision.datasets import ImageFolder
+
+    try:
+        found = ImageFolder(str(folder), loader=lambda path: path)
+    except OSError as error:
+        raise LabError(f"{folder} is no folder with one folder of pictures a class ({error}).") from error
+    if classes is not None and found.classes != classes:
+        odd = sorted({*classes} ^ {*found.classes})[0]
+        where = "only there" if odd in found.classes else "not there"
+        raise LabError(f"{folder} must have the classes of the training part; {odd!r} is {where}.")
+    names = [str(Path(path).relative_to(folder)) for path, _ in found.samples]
+    return Files(folder, names, torch.tensor(found.targets)), found.classes

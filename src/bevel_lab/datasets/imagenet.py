@@ -1,0 +1,70 @@
+"""ImageNet (ILSVRC 2012) in torchvision's layout: ``imagenet/{train,val}/WNID/*.JPEG`` and ``imagenet/meta.bin``.
+
+torchvision unpacks the three archives into it, verified by their checksums, where they lie in the folder instead.
+Without the archives or ``meta.bin``, ``folder:PATH`` reads the same pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets._listing import files_of
+from bevel_lab.errors import LabError
+from bevel_lab.images import StreamedImages
+
+
+@dataclass(frozen=True)
+class ImageNet:
+    """Numbers of classes and images that must be there: nothing else tells a part from the whole."""
+
+    classes: int
+    train: int
+    test: int
+
+    def load(self, source: Source) -> StreamedImages:
+        """List the files; raises ``LabError`` naming what is missing, empty, or of no known class."""
+        root = source.root / "imagenet"
+        if not root.is_dir():
+            raise LabError(
+                f"there is no folder {root}; ImageNet cannot be downloaded without an account: put its archives there."
+            )
+        known = self._known(root)
+        train, names = files_of(root / "train")
+        test, others = files_of(root / "val", names)
+        for name in sorted({*names, *others} - known):
+            raise LabError(f"{root / 'train' / name} is of no class in {root / 'meta.bin'}; delete it.")
+        found = ImageNet(len(names), len(train), len(test))
+        if found != self:
+            raise LabError(
+                f"{root} has {found.classes} classes, {found.train} training and {found.test} validation images, not "
+                f"{self.classes}, {self.train} and {self.test}; complete it, or name the part folder:{root}."
+            )
+        return StreamedImages(train, test, classes=self.classes)
+
+    def _known(self, root: Path) -> set[str]:
+        """The class names, from ``meta.bin``; torchvision unpacks what is missing."""
+        from torchvision.datasets import imagenet
+
+        try:
+            if not (root / "meta.bin").is_file():
+                imagenet.parse_devkit_archive(str(root))
+            if not (root / "train").is_dir():
+                imagenet.parse_train_archive(str(root))
+            if not (root / "val").is_dir():
+                imagenet.parse_val_archive(str(root))
+            return set(imagenet.load_meta_file(str(root))[0])
+        except Exception as error:  # what torch.load raises for a damaged file is not said
+            last = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise LabError(
+                f"{root} is not in torchvision's layout ({last}); without its archives, read it as folder:{root}."
+            ) from error
+
+
+ENTRIES = {
+    "imagenet": DataSet(
+        "1,281,167 + 50,000 photographs at 224×224, 1,000 classes, from files; the original archives",
+        ImageNet(1000, 1_281_167, 50_000).load,
+    )
+}

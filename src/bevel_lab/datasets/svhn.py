@@ -1,0 +1,58 @@
+"""Street View House Numbers (Netzer et al. 2011): 99,289 cropped digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets._files import check, downloading
+from bevel_lab.errors import LabError
+from bevel_lab.images import LabelledImages, Part
+
+
+def _load(source: Source) -> LabelledImages:
+    import torchvision.datasets
+
+    parts: list[Part] = []
+    for name in ("train", "test"):
+        url, file, md5 = torchvision.datasets.SVHN.split_list[name]
+        path = source.root / file
+        if source.download and not path.is_file():
+            from torchvision.datasets.utils import download_url
+
+            with downloading("SVHN", source.root, f"copy {file} into it"):
+                download_url(url, str(source.root), file, md5)
+        check(path, md5, f"pass --data-root with the folder that holds {file}, or --download to fetch it")
+        parts.append(parse(path))
+    return LabelledImages(parts[0], parts[1], classes=10, flips=False)
+
+
+def parse(path: Path) -> Part:
+    """Decode a MATLAB file of SVHN's 32×32 format: ``X`` is 32×32×3×N, ``y`` is N×1 with 10 for the digit 0.
+
+    Raises:
+        LabError: where it is no such file; names it.
+    """
+    import scipy.io
+
+    try:
+        content = scipy.io.loadmat(path, variable_names=("X", "y"))
+        pixels, labels = content["X"], content["y"].reshape(-1)
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise LabError(f"{path} is no MATLAB file of SVHN ({reason}); fetch it again.") from error
+    if pixels.dtype != "uint8" or pixels.shape[:3] != (32, 32, 3) or pixels.shape[3:] != labels.shape:
+        raise LabError(
+            f"{path} has {pixels.dtype} pixels {'×'.join(map(str, pixels.shape))} and {len(labels)} labels; SVHN has "
+            "uint8 32×32×3×N and N. Fetch it again."
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 1 or high > 10:
+        raise LabError(f"{path} has labels {low} … {high}; SVHN's are 1 … 10. Fetch it again.")
+    images = torch.from_numpy(pixels).permute(3, 2, 0, 1).contiguous()
+    return Part(images, torch.from_numpy(labels.astype("int64")) % 10)
+
+
+ENTRIES = {"svhn": DataSet("73,257 + 26,032 house numbers, 32×32, 10 classes", _load)}

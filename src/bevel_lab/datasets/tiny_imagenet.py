@@ -1,0 +1,128 @@
+"""Tiny ImageNet (Stanford CS231n): 200 classes of ImageNet at 64×64; and parts of it, at any size.
+
+The layout is its own: ``wnids.txt``, ``train/WNID/images/*.JPEG``, ``val/images/*.JPEG`` with ``val_annotations.txt``.
+Copies with one folder a class (``train/WNID/*.JPEG``, ``val/WNID/*.JPEG``) are read as well. The test part is ``val``:
+the labels of the real test part were never published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets._files import downloading, pictures
+from bevel_lab.errors import LabError
+from bevel_lab.images import LabelledImages, Part
+
+URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+AGAIN = "unpack tiny-imagenet-200.zip again"
+
+
+@dataclass(frozen=True)
+class TinyImageNet:
+    """Folder and contents.
+
+    Attributes:
+        folder: its name; with a ``*`` the one that matches.
+        counts: images in the training and the validation part of a class; None: any.
+        size: (height, width); None: any that all images share.
+    """
+
+    folder: str
+    counts: tuple[int, int] | None
+    size: tuple[int, int] | None
+
+    def load(self, source: Source) -> LabelledImages:
+        """Read it whole; raises ``LabError`` naming what is missing, damaged, or of no known class."""
+        root = self._root(source)
+        classes = _lines(root / "wnids.txt")
+        train, test = _training(root, classes), _validation(root, classes)
+        for part, labels, each in zip(("train", "val"), (train[1], test[1]), self.counts or (0, 0), strict=True):
+            _counted(root / part, labels, classes, each)
+        size = self.size or pictures(train[0][:1]).shape[2:]
+        seen, unseen = (Part(pictures(paths, (size[0], size[1])), labels) for paths, labels in (train, test))
+        note = "" if self.counts else f"what {root.name} holds, not verified to be the original"
+        return LabelledImages(seen, unseen, classes=len(classes), flips=True, note=note)
+
+    def _root(self, source: Source) -> Path:
+        found = sorted(path for path in source.root.glob(self.folder) if path.is_dir())
+        if not found and source.download and self.counts:
+            from torchvision.datasets.utils import download_and_extract_archive
+
+            with downloading("Tiny ImageNet", source.root, "unpack tiny-imagenet-200.zip into it"):
+                download_and_extract_archive(URL, str(source.root), md5=MD5)
+            return source.root / self.folder
+        if len(found) != 1:
+            what = f"{len(found)} folders {self.folder}" if found else f"no folder {self.folder}"
+            raise LabError(
+                f"{source.root} has {what}; pass --data-root with the folder that holds one"
+                + (", or --download to fetch it." if self.counts else ".")
+            )
+        return found[0]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"{path} cannot be read ({error}); {AGAIN}.") from error
+    return sorted(line for line in lines if line)
+
+
+def _counted(folder: Path, labels: Tensor, classes: list[str], each: int) -> None:
+    """Raise where a class has not ``each`` images; 0: at least one."""
+    for wnid, found in zip(classes, torch.bincount(labels, minlength=len(classes)).tolist(), strict=True):
+        if not found or (each and found != each):
+            raise LabError(
+                f"{folder} has {found} images of {wnid}, not {each or 'any'}; {AGAIN}, or for a part of it ask for "
+                "tiny_imagenet_subset."
+            )
+
+
+def _folders(folder: Path, classes: list[str]) -> dict[str, Path]:
+    """The folder of every class; raises where one is missing or has an unknown name."""
+    there = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    for wnid in sorted(there - set(classes)):
+        raise LabError(f"{folder / wnid} is of no class in wnids.txt; {AGAIN}, or delete it.")
+    for wnid in sorted(set(classes) - there):
+        raise LabError(f"{folder / wnid} does not exist; {AGAIN}.")
+    inner = {wnid: folder / wnid / "images" for wnid in classes}
+    return {wnid: path if path.is_dir() else path.parent for wnid, path in inner.items()}
+
+
+def _training(root: Path, classes: list[str], part: str = "train") -> tuple[list[Path], Tensor]:
+    paths, labels = [], []
+    for label, (_, folder) in enumerate(_folders(root / part, classes).items()):
+        found = sorted(folder.glob("*.JPEG"))
+        paths += found
+        labels += [label] * len(found)
+    return paths, torch.tensor(labels, dtype=torch.int64)
+
+
+def _validation(root: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
+    notes = root / "val" / "val_annotations.txt"
+    if not notes.is_file():
+        return _training(root, classes, "val")
+    number = {wnid: label for label, wnid in enumerate(classes)}
+    paths, labels = [], []
+    for line in _lines(notes):
+        name, wnid = [*line.split("\t"), ""][:2]
+        if wnid not in number:
+            raise LabError(f"{notes} gives {name!r} the class {wnid!r}, which wnids.txt has not; {AGAIN}.")
+        paths.append(root / "val" / "images" / name)
+        labels.append(number[wnid])
+    return paths, torch.tensor(labels, dtype=torch.int64)
+
+
+WHOLE = TinyImageNet("tiny-imagenet-200", (500, 50), (64, 64))
+SUBSET = TinyImageNet("tiny-imagenet-*", None, None)
+
+ENTRIES = {
+    "tiny_imagenet": DataSet("100,000 + 10,000 photographs, 64×64, 200 classes; the whole original", WHOLE.load),
+    "tiny_imagenet_subset": DataSet("Tiny ImageNet, as much of it as is there, of one size", SUBSET.load),
+}

@@ -1,0 +1,158 @@
+"""Labelled images that stay files: too large for memory, read by worker processes as they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bevel.errors import InvalidValue
+from bevel_lab.errors import LabError
+from bevel_lab.images.held import facts
+
+SIDE = 224
+"""Height and width of what the model sees: RandomResizedCrop to it, or the centre after the short side is 256."""
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Image files of one part, below ``root``, and their labels: int64, N."""
+
+    root: Path
+    names: Sequence[str]
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.labels.dtype != torch.int64 or self.labels.shape != (len(self.names),) or not self.names:
+            raise InvalidValue(
+                f"labels are int64, one a file, at least one; got {self.labels.dtype} {tuple(self.labels.shape)} for "
+                f"{len(self.names)} files."
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def digest(self) -> str:
+        """Of names, sizes and labels; raises ``LabError`` naming a file that is gone or empty."""
+        total = hashlib.sha256()
+        for name, label in zip(self.names, self.labels.tolist(), strict=True):
+            try:
+                size = (self.root / name).stat().st_size
+            except OSError as error:
+                raise LabError(f"{self.root / name} cannot be read ({error.strerror}); put it back.") from error
+            if not size:
+                raise LabError(f"{self.root / name} is empty; fetch it again, or delete it.")
+            total.update(f"{name}\0{size}\0{label}\n".encode())
+        return total.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedImages:
+    """An image classification data set on disk; the model sees 3×224×224.
+
+    Attributes:
+        train, test: the two parts; the validation part is split off ``train`` by the task.
+        classes: number of classes; labels are 0 … classes − 1.
+        flips: whether a mirrored image keeps its label.
+        note: what a reader of the results must know of the data beside its name, or empty.
+        mean, std: per channel of pixels in [0, 1]: ImageNet's, as everywhere.
+        facts: as of ``LabelledImages``, but the digest is of names, sizes and labels: pixels are not read for it.
+    """
+
+    train: Files
+    test: Files
+    classes: int
+    flips: bool = True
+    note: str = ""
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    facts: dict[str, int | str] = field(init=False)
+    channels: int = field(init=False, default=3)
+    size: tuple[int, int] = field(init=False, default=(SIDE, SIDE))
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256((self.train.digest() + self.test.digest()).encode()).hexdigest()[:16]
+        object.__setattr__(self, "facts", facts(len(self.train), len(self.test), digest, self.note))
+
+
+def reader(augment: bool, flips: bool) -> Callable[[Any, int], Tensor]:
+    """(Pillow image, seed) → uint8 3×224×224, by torchvision's transforms; the seed is all that the draws depend on."""
+    from torchvision.transforms import v2
+
+    if augment:
+        steps = [v2.RandomResizedCrop(SIDE), v2.RandomHorizontalFlip(0.5 if flips else 0.0)]
+    else:
+        steps = [v2.Resize(256), v2.CenterCrop(SIDE)]
+    transform = v2.Compose([*steps, v2.PILToTensor()])
+
+    def read(image: Any, seed: int) -> Tensor:
+        # torchvision draws from the global generator, which is lent to it here
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            pixels: Tensor = transform(image)
+            return pixels
+
+    return read
+
+
+class _Reading(Dataset[Any]):
+    """Keys are (number of the file, seed); a file that cannot be read gives a sentence instead of pixels."""
+
+    def __init__(self, files: Files, read: Callable[[Any, int], Tensor]) -> None:
+        self.files, self.read = files, read
+
+    def __getitem__(self, key: tuple[int, int]) -> Tensor | str:
+        number, seed = key
+        try:
+            return self.read(decode(self.files.root / self.files.names[number]), seed)
+        except LabError as error:
+            return str(error)  # an exception would arrive wrapped in a worker's traceback
+
+
+def decode(path: Path) -> Any:
+    """The Pillow image in RGB; raises ``LabError`` naming a file that is no whole image."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise LabError(
+            f"{path} is no whole image ({type(error).__name__}: {error}); fetch it again, or delete it."
+        ) from error
+
+
+def _together(items: list[Tensor | str]) -> Tensor | str:
+    wrong = [item for item in items if isinstance(item, str)]
+    return wrong[0] if wrong else torch.stack([item for item in items if isinstance(item, Tensor)])
+
+
+def stream(
+    files: Files, keys: Iterable[list[tuple[int, int]]], read: Callable[[Any, int], Tensor], pin: bool
+) -> Iterator[Tensor]:
+    """Batches of images, uint8 B×3×224×224, read by as many processes as torch has threads.
+
+    How many there are changes nothing in the result. A process that may have no children (a daemon) reads by itself.
+
+    Raises:
+        LabError: naming the first file that cannot be read, before its batch is given.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _Reading(files, read),
+        batch_sampler=keys,
+        num_workers=0 if multiprocessing.current_process().daemon else torch.get_num_threads(),
+        collate_fn=_together,
+        pin_memory=pin,
+        generator=torch.Generator(),  # or the loader takes a number from the global one
+    )
+    for images in loader:
+        if isinstance(images, str):
+            raise LabError(images)
+        yield images
