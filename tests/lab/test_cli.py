@@ -57,7 +57,7 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         ([*COMPARE, "--lr", "nan"], ["lr is a finite number above 0"]),
         ([*COMPARE, "--seeds", "0"], ["seeds is a whole number, at least 1"]),
         ([*COMPARE, "--workers", "0"], ["workers is a whole number, at least 1"]),
-        ([*COMPARE, "--model", "resnet"], ["unknown model 'resnet'", "'resnet20'"]),
+        ([*COMPARE, "--model", "resnet"], ["unknown model 'resnet'", "did you mean 'resnet8'"]),
         ([*COMPARE, "--dataset", "minst"], ["unknown data set 'minst'", "'mnist'"]),
         ([*COMPARE, "--reference", "reul"], ["unknown activation 'reul'", "'relu'"]),
         ([*COMPARE, "--device", "gpu"], ["device is 'cpu', 'cuda'"]),
