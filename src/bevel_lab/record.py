@@ -46,6 +46,21 @@ class Site:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One test sample, the truth, and what the trained model makes of it; each is text, or an image.
+
+    Attributes:
+        title: which sample it is.
+        given, truth, guess: text, or a PNG file as a ``data:image/png;base64,`` URI; ``given`` may be "".
+    """
+
+    title: str
+    given: str
+    truth: str
+    guess: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """The outcome of one trial.
 
@@ -62,6 +77,7 @@ class Record:
         seconds: training wall time over all sessions of the trial, without data loading; train_seconds excludes
             validation.
         data: what exactly the data set was: numbers of images, a digest of its content, a note; empty in older records.
+        pictures: a few test samples as the model sees them; of seed 0 only, and only where the task draws any.
         samples: training samples seen, so that ``samples / train_seconds`` is the throughput.
         peak_memory: peak memory in bytes: growth of the process's peak resident set on the CPU, torch's peak
             allocation on a GPU.
@@ -89,6 +105,7 @@ class Record:
     commit: str
     started: str
     data: dict[str, int | str] = dataclasses.field(default_factory=dict)
+    pictures: list[Picture] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> str:
         """One line of strict JSON (no NaN: a diverged loss is written as null)."""
@@ -106,6 +123,7 @@ class Record:
             data["trial"] = Trial(**data["trial"])
             data["epochs"] = [Epoch(**e) for e in data["epochs"]]
             data["sites"] = [Site(**s) for s in data["sites"]]
+            data["pictures"] = [Picture(**p) for p in data.get("pictures", [])]
             record = cls(**data)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"a field is missing, unknown or of the wrong type: {error}") from error

@@ -20,7 +20,7 @@ from bevel_lab.determinism import seed_modules
 from bevel_lab.errors import LabError
 from bevel_lab.measure import PeakMemory, SavedBytes
 from bevel_lab.optimisers import optimiser, rate, sharpness
-from bevel_lab.record import Epoch, Record
+from bevel_lab.record import Epoch, Picture, Record
 from bevel_lab.sites import Call, Factory, Snapshot, account
 from bevel_lab.streams import derive, generator
 from bevel_lab.tasks import TASKS, Task
@@ -59,11 +59,14 @@ class Running:
     def _build(self) -> None:
         trial = self.trial
         seed_modules(self.device, derive(trial.seed, "construction"))
-        factory = Factory(trial.activation)
+        factory = Factory(trial.activation, trial.weights)
         self.model = self.task.build(factory)
+        factory.load(self.model)
+        self.loaded = {"weights": factory.loaded} if trial.weights else {}
         self.sites: dict[str, Call] = factory.sites(self.model)
         own = [call.module for call in self.sites.values()]
-        self.task.initialise(self.model, own, generator(trial.seed, "initialisation"))
+        if not trial.weights:
+            self.task.initialise(self.model, own, generator(trial.seed, "initialisation"))
         self.model.to(self.device)
         if trial.channels_last:
             self.model.to(memory_format=torch.channels_last)
@@ -159,6 +162,13 @@ class Running:
         with torch.no_grad(), self._precision():
             return measure(self.called)
 
+    def _pictures(self) -> list[Picture]:
+        if self.trial.seed or self.trial.tuning:
+            return []
+        self.called.eval()
+        with torch.no_grad(), self._precision():
+            return self.task.pictures(self.called)
+
     def record(self, label: str) -> Record:
         """Read the test part (unless this run only helps to choose a recipe), and write everything down."""
         entry = bevel.ACTIVATIONS[self.trial.activation.partition(":")[0]]
@@ -177,7 +187,8 @@ class Running:
             seconds=sum(epoch.seconds for epoch in self.epochs),
             train_seconds=self.train_seconds,
             samples=self.task.samples * len(self.epochs),
-            data=dict(self.task.facts),
+            data={**self.task.facts, **self.loaded},
+            pictures=self._pictures(),
             peak_memory=max(self.peak, self.memory.read()),
             saved_bytes=self.saved_bytes,
             device=provenance.device_name(self.device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 import bevel
 from bevel.errors import InvalidValue
 from bevel.surgery._route import WriteBack
+from bevel_lab import weights
 from bevel_lab.record import Site
 
 GRID = torch.arange(-30, 31) / 7.5
@@ -32,10 +34,14 @@ class Factory:
 
     Attributes:
         spec: spec string, as ``bevel.create`` reads it.
+        weights: a file of pretrained weights for the network, or "".
+        loaded: what came of them, once they are in the network.
         calls: what was made, in the order of the calls.
     """
 
     spec: str
+    weights: str = ""
+    loaded: str = ""
     calls: list[Call] = field(default_factory=list)
 
     def __call__(self, channels: int, dim: int = 1) -> nn.Module:
@@ -46,7 +52,8 @@ class Factory:
     def swap(self, model: nn.Module, *example: Any) -> nn.Module:
         """Put the trial's activation, in place, at every call site where a finished model has a unit of its own.
 
-        Gates (the sigmoid of squeeze and excitation, attention's softmax) stay.
+        Gates (the sigmoid of squeeze and excitation, attention's softmax) stay. Pretrained weights, if there are any,
+        are loaded first, and the network's function is kept where the activation can.
 
         Args:
             model: a network as its library builds it.
@@ -58,7 +65,8 @@ class Factory:
         Raises:
             InvalidValue: if it has no unit, or one that the activation cannot serve.
         """
-        result = bevel.swap(model, self.spec, *example, preserve=False)
+        self.load(model)
+        result = self._swapped(model, *example)
         for site in result.sites:
             if site.unit and not site.new:
                 raise InvalidValue(
@@ -69,6 +77,27 @@ class Factory:
                 inner = module.activation if isinstance(module, WriteBack) else module
                 self.calls.append(Call(inner, site.channels or 1, 1 if site.axis is None else site.axis))
         return model
+
+    def _swapped(self, model: nn.Module, *example: Any) -> bevel.surgery.Result:
+        if self.weights:
+            name = self.spec.partition(":")[0]
+            # what nobody set is set by what is replaced: frelu starts as relu, not with the slope 0.01
+            spec = name if bevel.canonical(name) == self.spec else self.spec
+            try:
+                kept = bevel.swap(model, spec, *example)
+            except InvalidValue:
+                pass
+            else:
+                if not any(site.unit and not site.new for site in kept.sites):
+                    return kept
+                kept.restore()
+            self.loaded += f"; {self.spec} cannot keep the function of what it replaces"
+        return bevel.swap(model, self.spec, *example, preserve=False)
+
+    def load(self, model: nn.Module) -> None:
+        """Put the pretrained weights, if there are any, into ``model``, once."""
+        if self.weights and not self.loaded:
+            self.loaded = weights.load(model, Path(self.weights))
 
     def sites(self, model: nn.Module) -> dict[str, Call]:
         """The calls by qualified module name, in their order.

@@ -80,6 +80,8 @@ class Trial:
         processes: processes that share every batch (data parallel).
         tuning: whether this run only helps to choose a recipe: it is judged on the validation part, and the test
             part is not read.
+        weights: path of a local file of pretrained weights (see ``bevel_lab.weights``); activations are then put in so
+            that the network's function is kept where they can. ``""``: initial weights are drawn.
 
     The fields from ``optimiser`` on are hashed only where they differ from their defaults, so that a field added
     later changes no id.
@@ -117,6 +119,7 @@ class Trial:
     compile: bool = _neutral(False)
     processes: int = _neutral(1)
     tuning: bool = _neutral(False)
+    weights: str = _neutral("")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

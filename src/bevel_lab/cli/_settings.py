@@ -41,6 +41,7 @@ RECIPE = {
     "precision": "float32 or bfloat16 (autocast)",
     "channels_last": "memory format of images and weights",
     "compile": "send the model through torch.compile",
+    "weights": "a local file of pretrained weights to start from",
 }
 """Field of a trial → help."""
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bevel.catalog import Catalog
 from bevel_lab.models import Activation
+from bevel_lab.record import Picture
 from bevel_lab.trial import Trial
 
 Share = Callable[[int], tuple[int, int]]
@@ -85,6 +86,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def test(self, model: nn.Module) -> dict[str, float]:
         """Metrics on the test part; called once, after the last epoch, and nothing else reads that part."""
+
+    def pictures(self, model: nn.Module) -> list[Picture]:
+        """A few test samples, the same for every arm, with the truth and what ``model`` makes of them."""
+        return []
 
 
 def he(model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:

@@ -1,0 +1,62 @@
+"""Weights from a local file: where fine-tuning starts."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bevel_lab.errors import LabError
+
+
+def load(model: nn.Module, path: Path) -> str:
+    """Copy what ``path`` holds into ``model``, by name; a head of another shape keeps its initial values.
+
+    Args:
+        model: changed in place.
+        path: a state dict saved by ``torch.save``, or a dict with one under ``"state_dict"`` or ``"model"``; read with
+            ``weights_only=True``.
+
+    Returns:
+        A sentence on what was loaded and what was not.
+
+    Raises:
+        LabError: if there is no such file, it holds no state dict, or less than half of the model's numbers are in it.
+    """
+    state = _read(path)
+    own = model.state_dict()
+    fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    new = [name for name in own if name not in fits]
+    total = sum(value.numel() for value in own.values())
+    covered = sum(value.numel() for value in fits.values())
+    if covered * 2 < total:
+        raise LabError(
+            f"{path} fits {covered:,} of the model's {total:,} numbers (the first that does not is {new[0]!r}); give "
+            "the weights of this very network."
+        )
+    model.load_state_dict(fits, strict=False)
+    rest = f"; initial values stay for {', '.join(new[:4])}{' …' if len(new) > 4 else ''}" if new else ""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return f"{covered:,} of {total:,} numbers from {path.name} (SHA-256 {digest}…){rest}"
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise LabError(
+            f"there is no weight file {path}; nothing is downloaded here: fetch it where there is a network, and give "
+            "its path."
+        ) from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        raise LabError(f"{path} is not a file of weights alone ({str(error).splitlines()[0]}).") from error
+    for key in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise LabError(f"{path} holds no state dict (names and tensors).")
+    return found
