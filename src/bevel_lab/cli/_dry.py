@@ -22,7 +22,7 @@ def estimate(options: dict[str, Any]) -> int:
     from bevel_lab.train import probe
 
     asked = _settings.resolve(options, launched())
-    source = Source(Path(options["data_root"]), options["download"])
+    source = Source(Path(options["data_root"]), options["download"], options["skip_bad"])
     share = workers(options["workers"], asked)
     table = Table("data set", "model", "activation", "trials", "a step", "a trial", "memory", title=_title(options))
     runs = asked.seeds + (asked.tuning.trials if asked.tuning else 0)

@@ -60,7 +60,7 @@ def go(options: dict[str, Any]) -> int:
     if team and options["ray"]:
         raise InvalidValue("--ray and torchrun are two ways to run an experiment; choose one.")
     asked = _settings.resolve(options, processes)
-    source = Source(Path(options["data_root"]), options["download"])
+    source = Source(Path(options["data_root"]), options["download"], options["skip_bad"])
     if team is None:
         rehearse_all(asked, source)
     device = team.device(asked.device) if team else asked.device

@@ -57,6 +57,7 @@ OTHERS: dict[str, Any] = {
     "ray": "",
     "data_root": "data",
     "download": False,
+    "skip_bad": False,
     "title": None,
     "tune": None,
 }
@@ -67,6 +68,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "seeds": (int, "a whole number"),
     "workers": (int, "a whole number"),
     "download": (bool, "true or false"),
+    "skip_bad": (bool, "true or false"),
     "controls": (bool, "true or false"),
     "tune": (dict, "a table"),
 }
@@ -93,6 +95,9 @@ def add(made: Parser) -> None:
     place.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster: its address, or auto")
     place.add_argument("--data-root", metavar="DIR", help="folder of data sets that are files (default data)")
     place.add_argument("--download", action="store_const", const=True, help="fetch a data set that is not there")
+    place.add_argument(
+        "--skip-bad", action="store_const", const=True, help="leave bad samples out, counted and named in the record"
+    )
     place.add_argument("--title", help="title of the report")
 
 

@@ -13,10 +13,14 @@ from bevel_lab.shelf import Shelf
 
 @dataclass(frozen=True)
 class Source:
-    """Where data sets that are files lie, and whether missing ones may be downloaded."""
+    """Where data sets that are files lie, whether missing ones may be downloaded, and whether bad samples are left out.
+
+    Left-out samples are counted and named in the record; without ``skip_bad`` the first one is an error.
+    """
 
     root: Path = Path("data")
     download: bool = False
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
