@@ -1,0 +1,102 @@
+"""What data sets with boxes share: objects as an annotation gives them, checked and made into samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bevel_lab.datasets._bad import Bad
+from bevel_lab.errors import LabError
+from bevel_lab.images.boxed import Boxed
+from bevel_lab.images.streamed import decode
+
+SLACK = 0.5
+"""By how many pixels a box may leave its image and is clipped: the originals are rounded."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object of an annotation: where it is written (file and line, or entry), class name, edges, whether ignored."""
+
+    where: str
+    name: str
+    box: tuple[float, float, float, float]
+    ignored: bool
+
+
+def sample(
+    path: Path, things: Sequence[Thing], labels: Mapping[str, int], bad: Bad, size: tuple[int, int] | None = None
+) -> Boxed | None:
+    """The image ``path`` with its boxes; None where the image itself is bad and left out.
+
+    Args:
+        path: the image file; its header is read, and all of it where bad ones are to be left out.
+        things: its objects; bad ones go to ``bad``.
+        labels: class names and their labels.
+        size: (height, width) that the annotation claims.
+    """
+    try:
+        found = measured(path, whole=bad.skip)
+    except LabError as error:
+        bad.note(str(error).removesuffix("; fetch it again, or delete it."), "fetch it again")
+        return None
+    if size is not None and size != found:
+        bad.note(f"{path} has {_by(found)} pixels where its annotation says {_by(size)}", "correct one of them")
+        return None
+    good = [thing for thing in things if _good(thing, found, labels, bad)]
+    high, wide = found
+    boxes = torch.tensor([thing.box for thing in good], dtype=torch.float32).reshape(-1, 4)
+    return Boxed(
+        path,
+        found,
+        torch.minimum(boxes.clamp(min=0), torch.tensor([wide, high, wide, high])),
+        torch.tensor([labels[thing.name] for thing in good], dtype=torch.int64),
+        torch.tensor([thing.ignored for thing in good], dtype=torch.bool),
+    )
+
+
+def measured(path: Path, whole: bool) -> tuple[int, int]:
+    """(height, width) of an image, from its header; raises ``LabError`` naming what is no image, or not ``whole``."""
+    from PIL import Image
+
+    if whole:
+        width, height = decode(path).size
+        return height, width
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise LabError(
+            f"{path} is no whole image ({type(error).__name__}: {error}); fetch it again, or delete it."
+        ) from error
+
+
+def _good(thing: Thing, size: tuple[int, int], labels: Mapping[str, int], bad: Bad) -> bool:
+    left, top, right, bottom = thing.box
+    box = f"{thing.where}: the box {left:g}, {top:g}, {right:g}, {bottom:g} of a {thing.name!r}"
+    if thing.name not in labels:
+        bad.note(f"{thing.where}: there is no class {thing.name!r}", f"the classes are {_listed(list(labels))}")
+    elif not all(map(math.isfinite, thing.box)):
+        bad.note(f"{box} is no box", "give finite numbers")
+    elif right <= left or bottom <= top:
+        bad.note(f"{box} has no area", "its right and bottom edges lie beyond its left and top ones")
+    elif left < -SLACK or top < -SLACK or right > size[1] + SLACK or bottom > size[0] + SLACK:
+        bad.note(f"{box} leaves its image of {_by(size)} pixels", "correct it")
+    else:
+        # what clipping leaves of a sliver at the edge may be nothing
+        if min(right, size[1]) > max(left, 0) and min(bottom, size[0]) > max(top, 0):
+            return True
+        bad.note(f"{box} lies on the edge of its image of {_by(size)} pixels", "correct it")
+    return False
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[1]}×{size[0]}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:25]) + (" …" if len(names) > 25 else "")

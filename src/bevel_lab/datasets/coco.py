@@ -1,0 +1,128 @@
+"""COCO (Lin et al. 2014), instances: ``{train,val}2017/*.jpg`` and ``annotations/instances_{train,val}2017.json``.
+
+Crowds are neither learnt nor counted as objects; what is detected on them is no error, by COCO's own rule.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets._bad import Bad
+from bevel_lab.datasets._boxes import Thing, sample
+from bevel_lab.errors import LabError
+from bevel_lab.images.boxed import Boxed, BoxedImages
+from bevel_lab.shelf import Open
+
+PARTS = ("train2017", "val2017")
+_KEYS = ("images", "annotations", "categories")
+
+
+@dataclass(frozen=True)
+class _File:
+    """An annotation file, read: its path, and the lists under its three keys."""
+
+    path: Path
+    images: list[Any]
+    annotations: list[Any]
+    categories: list[Any]
+
+    @classmethod
+    def read(cls, path: Path) -> _File:
+        """Raises ``LabError`` naming the file, and the line where it is no JSON."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise LabError(f"{path}:{error.lineno} is no JSON ({error.msg}); fetch it again.") from error
+        except (OSError, UnicodeDecodeError, RecursionError) as error:
+            raise LabError(f"{path} cannot be read ({error}); fetch it again.") from error
+        lists = [content.get(key) for key in _KEYS] if isinstance(content, dict) else []
+        found = [value for value in lists if isinstance(value, list) and value]
+        if len(found) != len(_KEYS):
+            raise LabError(f"{path} is no file of COCO's instances; it has lists of {', '.join(_KEYS)}.")
+        return cls(path, *found)
+
+    def classes(self) -> dict[int, str]:
+        """Names by category number, in the order of the numbers."""
+        try:
+            found = {int(entry["id"]): str(entry["name"]) for entry in self.categories}
+        except (KeyError, TypeError, ValueError) as error:
+            raise LabError(f"{self.path}: categories have an id and a name each; one has not ({error!r}).") from error
+        return dict(sorted(found.items()))
+
+    def things(self, classes: dict[int, str], bad: Bad) -> dict[int, list[Thing]]:
+        """The objects by the number of their image; an image without any has an empty list."""
+        found: dict[int, list[Thing]] = {}
+        for index, entry in enumerate(self.images):
+            if not isinstance(entry, dict) or type(entry.get("id")) is not int:
+                raise LabError(f"{self.path}: images[{index}] has no id, a whole number; give it one.")
+            found[entry["id"]] = []
+        for index, entry in enumerate(self.annotations):
+            where = f"{self.path}: annotations[{index}]"
+            try:
+                left, top, width, height = map(float, entry["bbox"])
+                image, category, crowd = entry["image_id"], entry["category_id"], bool(entry.get("iscrowd", 0))
+            except (KeyError, TypeError, ValueError) as error:
+                bad.note(f"{where} is no annotation ({error!r})", "give bbox, image_id and category_id")
+                continue
+            if image not in found:
+                bad.note(f"{where} is of image {image!r}, which is not among the images", "add it")
+                continue
+            # a category that nobody named is told by its number
+            name = classes.get(category, f"category {category}")
+            found[image].append(Thing(where, name, (left, top, left + width, top + height), crowd))
+        return found
+
+
+def _load(folder: Path, counts: tuple[int, int] | None, source: Source) -> BoxedImages:
+    """Read both parts of ``folder``; raises ``LabError`` naming what is missing, or wrong by file and entry."""
+    if not folder.is_dir():
+        raise LabError(f"there is no folder {folder}; it holds train2017, val2017 and annotations.")
+    bad = Bad(source.skip_bad, folder)
+    files = [_File.read(folder / "annotations" / f"instances_{part}.json") for part in PARTS]
+    found = len(files[0].images), len(files[1].images)
+    if counts and found != counts:
+        raise LabError(
+            f"{folder} lists {found[0]} training and {found[1]} validation images, not {counts[0]} and {counts[1]}; "
+            f"complete it, or name what is there folder_coco:{folder}."
+        )
+    classes = files[0].classes()
+    labels = {name: number for number, name in enumerate(classes.values(), 1)}
+    parts: list[list[Boxed]] = []
+    for part, file in zip(PARTS, files, strict=True):
+        things = file.things(classes, bad)
+        made = (_one(folder / part, file, i, things, labels, bad) for i in range(len(file.images)))
+        parts.append([one for one in made if one is not None])
+    return BoxedImages(parts[0], parts[1], tuple(classes.values()), "tested on val2017", bad.close())
+
+
+def _one(
+    folder: Path, file: _File, index: int, things: dict[int, list[Thing]], labels: dict[str, int], bad: Bad
+) -> Boxed | None:
+    entry = file.images[index]
+    name = entry.get("file_name")
+    # a name with a folder in it could point anywhere
+    if not isinstance(name, str) or name != Path(name).name:
+        bad.note(f"{file.path}: images[{index}] has no file_name", "give the name of its file")
+        return None
+    size = entry.get("height"), entry.get("width")
+    return sample(folder / name, things[entry["id"]], labels, bad, size if None not in size else None)
+
+
+def _named(name: str, counts: tuple[int, int] | None, summary: str) -> DataSet:
+    return DataSet(summary, lambda source: _load(source.root / name, counts, source), task="detection")
+
+
+def _of(argument: str) -> DataSet:
+    return DataSet(f"the images and boxes in {argument}", partial(_load, Path(argument), None), task="detection")
+
+
+ENTRIES = {
+    "coco": _named("coco", (118_287, 5_000), "118,287 + 5,000 photographs with boxes of 80 classes, from files"),
+    "coco_sample": _named("coco_sample", None, "any part of COCO in its own layout, from files"),
+    "folder_coco": Open[DataSet]("your own images and boxes in COCO's layout", "folder_coco:PATH", _of),
+}

@@ -1,0 +1,182 @@
+"""PASCAL VOC (Everingham et al. 2010) and whatever has its layout.
+
+``JPEGImages/NAME.jpg``, ``Annotations/NAME.xml`` and ``ImageSets/Main/PART.txt``, a name a line. Coordinates are taken
+as edges, as torchvision does; objects marked difficult are neither learnt nor counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bevel_lab.datasets import DataSet, Source, _xml
+from bevel_lab.datasets._bad import Bad
+from bevel_lab.datasets._boxes import Thing, sample
+from bevel_lab.datasets._files import downloading
+from bevel_lab.errors import LabError
+from bevel_lab.images.boxed import Boxed, BoxedImages
+from bevel_lab.shelf import Open
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+Entry = tuple[Path, list[Thing], "tuple[int, int] | None"]
+"""An image, its objects, and the (height, width) that its annotation claims."""
+
+
+@dataclass(frozen=True)
+class Voc:
+    """A data set below ``VOCdevkit``.
+
+    Attributes:
+        train, test: (year, part) of the lists of names that make the parts.
+        counts: numbers of images that must be listed: nothing else tells a part from the whole.
+        classes: names of the labels.
+        download: whether torchvision has it.
+    """
+
+    train: tuple[tuple[str, str], ...]
+    test: tuple[tuple[str, str], ...]
+    counts: tuple[int, int]
+    classes: tuple[str, ...] = CLASSES
+    download: bool = True
+
+    def load(self, source: Source) -> BoxedImages:
+        """Read the annotations; raises ``LabError`` naming what is missing, or wrong by file and line."""
+        root = source.root / "VOCdevkit"
+        if source.download and self.download:
+            self._fetch(source.root)
+        names = [
+            [(root / f"VOC{year}", name) for year, part in parts for name in listed(root / f"VOC{year}", part)]
+            for parts in (self.train, self.test)
+        ]
+        if (counts := (len(names[0]), len(names[1]))) != self.counts:
+            raise LabError(
+                f"{root} lists {counts[0]} training and {counts[1]} test images, not {self.counts[0]} and "
+                f"{self.counts[1]}; complete it, or name what is there folder_voc:PATH."
+            )
+        bad = Bad(source.skip_bad, root)
+        return _assembled([_entries(part, bad) for part in names], self.classes, bad)
+
+    def _fetch(self, root: Path) -> None:
+        from torchvision.datasets import VOCDetection
+
+        for year, part in (*self.train, *self.test):
+            if not (root / "VOCdevkit" / f"VOC{year}" / "ImageSets" / "Main" / f"{part}.txt").is_file():
+                with downloading(f"VOC {year}", root, "unpack its archives there, which makes VOCdevkit"):
+                    VOCDetection(str(root), year=year, image_set=part, download=True)
+
+
+def listed(folder: Path, part: str) -> list[str]:
+    """The names in ``ImageSets/Main/PART.txt``; raises ``LabError`` where there are none."""
+    path = folder / "ImageSets" / "Main" / f"{part}.txt"
+    try:
+        names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"{path} cannot be read ({error}); it has the names of the images, one a line.") from error
+    if not names:
+        raise LabError(f"{path} names no image; it has one a line.")
+    return names
+
+
+def _entries(names: Sequence[tuple[Path, str]], bad: Bad) -> list[Entry]:
+    found = []
+    for folder, name in names:
+        path = folder / "Annotations" / f"{name}.xml"
+        try:
+            root = _xml.read(path)
+        except LabError as error:
+            bad.note(str(error), "fetch it again")
+            continue
+        things = [thing for thing in (_thing(path, element, bad) for element in root.all("object")) if thing]
+        found.append((_image(folder, name), things, _size(root)))
+    return found
+
+
+def _image(folder: Path, name: str) -> Path:
+    paths = [folder / "JPEGImages" / f"{name}{suffix}" for suffix in SUFFIXES]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _size(root: _xml.Element) -> tuple[int, int] | None:
+    texts = [found.text if (found := root.first(f"size/{key}")) else "" for key in ("height", "width")]
+    return (int(texts[0]), int(texts[1])) if all(text.strip().isdecimal() for text in texts) else None
+
+
+def _thing(path: Path, element: _xml.Element, bad: Bad) -> Thing | None:
+    def number(key: str) -> float:
+        found = element.first(f"bndbox/{key}")
+        return float(found.text) if found else float("")
+
+    name, difficult = element.first("name"), element.first("difficult")
+    where = f"{path}:{element.line}"
+    try:
+        box = number("xmin"), number("ymin"), number("xmax"), number("ymax")
+    except ValueError:
+        bad.note(f"{where}: the object has no bndbox of four numbers", "give xmin, ymin, xmax and ymax")
+        return None
+    if name is None or not name.text.strip():
+        bad.note(f"{where}: the object has no name", "give its class")
+        return None
+    return Thing(where, name.text.strip(), box, difficult is not None and difficult.text.strip() == "1")
+
+
+def _assembled(parts: Sequence[list[Entry]], classes: tuple[str, ...], bad: Bad, note: str = "") -> BoxedImages:
+    labels = {name: number for number, name in enumerate(classes, 1)}
+    made: list[list[Boxed]] = []
+    for part in parts:
+        found = [sample(path, things, labels, bad, size) for path, things, size in part]
+        made.append([one for one in found if one is not None])
+    return BoxedImages(made[0], made[1], classes, note, bad.close())
+
+
+def _own(path: Path, source: Source) -> BoxedImages:
+    """A user's folder: its training part says which classes there are."""
+    if not path.is_dir():
+        raise LabError(f"there is no folder {path}; folder_voc: takes a path from where bevel is started.")
+    chosen = [_part(path, ("trainval", "train")), _part(path, ("test", "val"))]
+    if chosen == ["trainval", "val"]:
+        raise LabError(f"{path} has trainval but no test part; name its images in ImageSets/Main/test.txt.")
+    bad = Bad(source.skip_bad, path)
+    parts = [_entries([(path, name) for name in listed(path, part)], bad) for part in chosen]
+    classes = sorted({thing.name for _, things, _ in parts[0] for thing in things})
+    return _assembled(parts, tuple(classes), bad, f"trained on {chosen[0]}, tested on {chosen[1]} of {path.name}")
+
+
+def _part(path: Path, names: tuple[str, str]) -> str:
+    first, second = names
+    return first if (path / "ImageSets" / "Main" / f"{first}.txt").is_file() else second
+
+
+def _of(argument: str) -> DataSet:
+    return DataSet(f"the images and boxes in {argument}", partial(_own, Path(argument)), task="detection")
+
+
+def _entry(summary: str, data: Voc) -> DataSet:
+    return DataSet(summary, data.load, task="detection")
+
+
+_2007, _TEST = ("2007", "trainval"), ("2007", "test")
+ENTRIES = {
+    "voc2007": _entry(
+        "5,011 + 4,952 photographs with boxes of 20 classes, from files", Voc((_2007,), (_TEST,), (5011, 4952))
+    ),
+    "voc2012": _entry(
+        "5,717 + 5,823 photographs with boxes of 20 classes, from files; tested on its validation part",
+        Voc((("2012", "train"),), (("2012", "val"),), (5717, 5823)),
+    ),
+    "voc0712": _entry(
+        "both years' 16,551 photographs with boxes of 20 classes + 4,952 of 2007, from files",
+        Voc((_2007, ("2012", "trainval")), (_TEST,), (16551, 4952)),
+    ),
+    "bccd": _entry(
+        "292 + 72 microscope images of blood with boxes of 3 kinds of cells, in VOC's layout, from files",
+        Voc((_2007,), (_TEST,), (292, 72), ("RBC", "WBC", "Platelets"), download=False),
+    ),
+    "folder_voc": Open[DataSet]("your own images and boxes in VOC's layout", "folder_voc:PATH", _of),
+}

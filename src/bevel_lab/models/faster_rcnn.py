@@ -1,0 +1,23 @@
+"""Faster R-CNN (Ren et al. 2015), torchvision's; its batch norms learn, since nothing is frozen here."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bevel_lab.models._detector import detector
+
+
+def _make(classes: int) -> nn.Module:
+    from torchvision.models.detection import fasterrcnn_resnet50_fpn
+
+    made: nn.Module = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=classes)
+    return made
+
+
+ENTRIES = {
+    "fasterrcnn_resnet50_fpn": detector(
+        "Faster R-CNN with ResNet-50 and feature pyramid, images of 800 to 1,333 pixels",
+        _make,
+        full=("backbone", "rpn.head", "roi_heads.box_predictor"),
+    )
+}
