@@ -16,6 +16,10 @@ from bevel_lab.errors import LabError
 def load(model: nn.Module, path: Path) -> str:
     """Copy what ``path`` holds into ``model``, by name; a head of another shape keeps its initial values.
 
+    The file may be of a part of the network, such as the classifier whose layers a detector is built on: its names are
+    looked for in every submodule. A submodule that calls some of them otherwise says so in an attribute
+    ``pretrained_names``, beginnings of the file's names and of its own.
+
     Args:
         model: changed in place.
         path: a state dict saved by ``torch.save``, or a dict with one under ``"state_dict"`` or ``"model"``; read with
@@ -25,15 +29,15 @@ def load(model: nn.Module, path: Path) -> str:
         A sentence on what was loaded and what was not.
 
     Raises:
-        LabError: if there is no such file, it holds no state dict, or less than half of the model's numbers are in it.
+        LabError: if there is no such file, it holds no state dict, or less than half of the model's numbers, or of the
+            submodule's, are in it.
     """
-    state = _read(path)
     own = model.state_dict()
-    fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    fits, place = _fitting(_read(path), model, own)
     new = [name for name in own if name not in fits]
-    total = sum(value.numel() for value in own.values())
-    covered = sum(value.numel() for value in fits.values())
-    if covered * 2 < total:
+    total = _numbers(own)
+    covered = _numbers(fits)
+    if covered * 2 < _numbers({name: value for name, value in own.items() if name.startswith(place)}):
         raise LabError(
             f"{path} fits {covered:,} of the model's {total:,} numbers (the first that does not is {new[0]!r}); give "
             "the weights of this very network."
@@ -42,6 +46,27 @@ def load(model: nn.Module, path: Path) -> str:
     rest = f"; initial values stay for {', '.join(new[:4])}{' …' if len(new) > 4 else ''}" if new else ""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return f"{covered:,} of {total:,} numbers from {path.name} (SHA-256 {digest}…){rest}"
+
+
+def _fitting(state: dict[str, Tensor], model: nn.Module, own: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """What of ``state`` fits into the (sub)module that most of it fits into, and what that one's names begin with."""
+    best: tuple[dict[str, Tensor], str] = {}, ""
+    for place, module in model.named_modules():
+        start = f"{place}." if place else ""
+        other: dict[str, str] = vars(module).get("pretrained_names", {})
+        named = {start + _renamed(name, other): value for name, value in state.items()}
+        fits = {name: value for name, value in named.items() if name in own and own[name].shape == value.shape}
+        if _numbers(fits) > _numbers(best[0]):
+            best = fits, start
+    return best
+
+
+def _renamed(name: str, other: dict[str, str]) -> str:
+    return next((new + name.removeprefix(old) for old, new in other.items() if name.startswith(old)), name)
+
+
+def _numbers(state: dict[str, Tensor]) -> int:
+    return sum(value.numel() for value in state.values())
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -54,7 +54,14 @@ def detector(
         network = make(classes + 1)
         for name in full:
             network.get_submodule(name).register_forward_hook(_in_full)
-        return activation.swap(network, *example())
+        transform: Any = network.get_submodule("transform")
+        largest = transform.max_size
+        if not side:
+            transform.max_size = 64  # the example is run for real, and its call sites are the same at any size
+        try:
+            return activation.swap(network, *example())
+        finally:
+            transform.max_size = largest
 
     return Detector(summary, build, task="detection", own_init=True, side=side, augmentation=augmentation)
 

@@ -47,7 +47,9 @@ def _small(classes: int) -> nn.Module:
 
     # sides as parts of the image's: 13 to 24 pixels on the map of 20×20, up to 96 on that of 5×5
     anchors = DefaultBoxGenerator([[2]] * _OUT, scales=[0.08, 0.18, 0.36, 0.6])
-    made: nn.Module = SSD(_Backbone(), anchors, (SMALL_SIDE, SMALL_SIDE), classes)
+    size = (SMALL_SIDE, SMALL_SIDE)
+    # pycocotools takes as long for 200 detections an image as the network for finding them
+    made: nn.Module = SSD(_Backbone(), anchors, size, classes, detections_per_img=100)
     return made
 
 
@@ -55,6 +57,8 @@ def _ssd300(classes: int) -> nn.Module:
     from torchvision.models.detection import ssd300_vgg16
 
     made: nn.Module = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes)
+    # conv5 of VGG-16 as its classifier calls it, which is where training usually starts
+    made.backbone.pretrained_names = {f"features.{24 + k}.": f"extra.0.{1 + k}." for k in (0, 2, 4)}  # type: ignore[union-attr]
     return made
 
 

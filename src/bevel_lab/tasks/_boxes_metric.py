@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bevel_lab.errors import LabError
 from bevel_lab.tasks._boxes_feed import Item
+
+
+def library() -> Any:
+    """torchmetrics' class; raises ``LabError`` where it or pycocotools are missing."""
+    try:
+        import pycocotools  # type: ignore[import-untyped] # noqa: F401
+        from torchmetrics.detection import MeanAveragePrecision
+    except ImportError as error:
+        raise LabError(f"detection is measured by libraries ({error}); pip install 'bevel[tasks]'.") from error
+    return MeanAveragePrecision
 
 
 def mean_average_precision(pairs: Iterable[tuple[dict[str, Tensor], Item]]) -> dict[str, float]:
@@ -23,14 +34,12 @@ def mean_average_precision(pairs: Iterable[tuple[dict[str, Tensor], Item]]) -> d
     Raises:
         LabError: where torchmetrics or pycocotools are missing.
     """
-    try:
-        import pycocotools  # type: ignore[import-untyped] # noqa: F401
-        from torchmetrics.detection import MeanAveragePrecision
-    except ImportError as error:
-        raise LabError(f"detection is measured by libraries ({error}); pip install 'bevel[tasks]'.") from error
+    import numpy as np
 
+    # pycocotools' own thresholds: torchmetrics' are rounded to float32, which decides ties otherwise
+    exact = {"iou_thresholds": np.linspace(0.5, 0.95, 10).tolist(), "rec_thresholds": np.linspace(0, 1, 101).tolist()}
     # every process of several measures the whole part by itself
-    metric = MeanAveragePrecision(backend="pycocotools", sync_on_compute=False)
+    metric = library()(backend="pycocotools", sync_on_compute=False, **exact)
     metric.warn_on_many_detections = False
     for found, item in pairs:
         guess = {name: value.cpu() for name, value in found.items()}

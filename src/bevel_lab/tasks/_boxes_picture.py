@@ -31,15 +31,16 @@ def drawn(image: Tensor, boxes: Tensor, labels: Tensor, size: tuple[int, int]) -
         size: (height, width) that the image had before it was brought to its own.
     """
     from PIL import Image
-    from torchvision.transforms.v2.functional import resize, to_pil_image
+    from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
     from torchvision.utils import draw_bounding_boxes
 
     shape = [round(WIDE * size[0] / size[1]), WIDE]
-    small = resize(image, shape, antialias=True)
+    few = to_pil_image(resize(image, shape, antialias=True)).quantize(COLOURS, dither=Image.Dither.NONE)
+    small = pil_to_tensor(few.convert("RGB"))  # first, so that the colours of the boxes stay
     scale = torch.tensor([WIDE / image.shape[-1], shape[0] / image.shape[-2]] * 2)
     if len(boxes):
         colours = [list(NAMED.values())[(label - 1) % len(NAMED)] for label in labels.tolist()]
         small = draw_bounding_boxes(small, boxes.float() * scale, colors=colours, width=1)
     buffer = io.BytesIO()
-    to_pil_image(small).quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    to_pil_image(small).quantize(COLOURS + len(NAMED)).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

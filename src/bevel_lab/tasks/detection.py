@@ -16,7 +16,7 @@ from bevel_lab.record import Picture
 from bevel_lab.streams import SHARED, derive, generator
 from bevel_lab.tasks import Share, Task, whole
 from bevel_lab.tasks._boxes_feed import Feed, Item
-from bevel_lab.tasks._boxes_metric import mean_average_precision
+from bevel_lab.tasks._boxes_metric import library, mean_average_precision
 from bevel_lab.tasks._boxes_picture import drawn, legend
 from bevel_lab.trial import Trial
 
@@ -34,7 +34,7 @@ class Detection(Task):
 
     metric = "map_50"
     AT_ONCE = 16
-    SURE = 0.5
+    SURE = 0.3
     """The least score of what is drawn."""
     DRAWN = 3
 
@@ -47,6 +47,7 @@ class Detection(Task):
         for name in OFF:
             if getattr(trial, name):
                 raise InvalidValue(f"{name} is for classification; got {getattr(trial, name)!r}. Leave it at 0.")
+        library()
         self.model, self.data, self.device = model, data, device
         training, held = _split(trial, len(data.train))
         self.samples = len(training)

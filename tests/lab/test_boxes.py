@@ -1,0 +1,267 @@
+"""Data sets with boxes: read as their originals' tools read them, and everything that is wrong with one is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import xml.etree.ElementTree as ET
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boxes
+import pytest
+import torch
+import torchvision
+from conftest import SHARED
+
+from bevel.errors import InvalidValue
+from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.errors import LabError
+from bevel_lab.images.boxed import Boxed, BoxedImages
+
+
+def _load(name: str, skip: bool = False, root: Path = Path("data")) -> BoxedImages:
+    data: BoxedImages = DATASETS.item(name).load(Source(root, skip_bad=skip))
+    return data
+
+
+def test_voc_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
+    folder = boxes.voc(tmp_path / "VOCdevkit" / "VOC2007", {"train": 3, "val": 3, "trainval": 9, "test": 2})
+    data = _load(f"folder_voc:{folder}")
+    assert (data.classes, len(data.train), len(data.test)) == (("one", "two", "zero"), 9, 2)
+    theirs = torchvision.datasets.VOCDetection(str(tmp_path), "2007", "trainval")
+    for sample, (_, target) in zip(data.train, theirs, strict=True):
+        for index, thing in enumerate(target["annotation"]["object"]):
+            edges = [float(thing["bndbox"][key]) for key in ("xmin", "ymin", "xmax", "ymax")]
+            assert sample.boxes[index].tolist() == edges
+            assert data.classes[int(sample.labels[index]) - 1] == thing["name"]
+            assert bool(sample.ignored[index]) == (thing["difficult"] == "1")
+    assert data.train[0].ignored.tolist() == [False, True]
+    assert data.facts["boxes"] == 22
+    assert data.facts["note"] == "trained on trainval, tested on test of VOC2007"
+
+
+def test_coco_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
+    folder = boxes.coco(tmp_path / "coco_sample")
+    data = _load("coco_sample", root=tmp_path)
+    assert data.classes == ("one", "two", "zero"), "in the order of their numbers"
+    theirs = torchvision.datasets.CocoDetection(
+        str(folder / "train2017"), str(folder / "annotations" / "instances_train2017.json")
+    )
+    for sample, (_, things) in zip(data.train, theirs, strict=True):
+        widths = torch.tensor([thing["bbox"] for thing in things], dtype=torch.float32)
+        widths[:, 2:] += widths[:, :2]
+        assert torch.equal(sample.boxes, widths)
+        assert [(3, 5, 8)[label - 1] for label in sample.labels.tolist()] == [t["category_id"] for t in things]
+        assert sample.ignored.tolist() == [bool(thing["iscrowd"]) for thing in things]
+    assert _load(f"folder_coco:{folder}").facts == data.facts
+
+
+def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
+    first = _load(f"folder_voc:{boxes.voc(tmp_path / 'a')}")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert _load(f"folder_voc:{tmp_path / 'b'}").facts["digest"] == first.facts["digest"]
+    path = tmp_path / "b" / "Annotations" / "test_1.xml"
+    path.write_text(path.read_text().replace("<difficult>0", "<difficult>1", 1))
+    assert _load(f"folder_voc:{tmp_path / 'b'}").facts["digest"] != first.facts["digest"]
+
+
+def _replaced(old: str, new: str, name: str = "trainval_2") -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        path = folder / "Annotations" / f"{name}.xml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    return damage
+
+
+def _box(**edges: int) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        tree = ET.parse(folder / "Annotations" / "trainval_2.xml")
+        for key, value in edges.items():
+            node = tree.find(f"object/bndbox/{key}")
+            assert node is not None
+            node.text = str(value)
+        tree.write(folder / "Annotations" / "trainval_2.xml")
+
+    return damage
+
+
+def _cut(folder: Path) -> None:
+    path = folder / "JPEGImages" / "trainval_2.jpg"
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+ENTITY = '<!DOCTYPE annotation [<!ENTITY a SYSTEM "file:///etc/passwd">]>\n<annotation>'
+
+BAD_BOXES = [
+    (_box(xmin=30, xmax=30), r"trainval_2.xml:3: the box 30, .* has no area; its right and bottom"),
+    (_box(ymin=40, ymax=10), r"trainval_2.xml:3: the box .* has no area"),
+    (_box(xmax=81), r"trainval_2.xml:3: the box .* leaves its image of 80×64 pixels"),
+    (_box(ymin=-2), r"trainval_2.xml:3: the box .* leaves its image of 80×64 pixels"),
+    (_replaced("<xmin>", "<xmin>x"), r"trainval_2.xml:3: the object has no bndbox of four numbers"),
+    (_replaced("<xmin>", "<xmin>nan</xmin><xmin>"), r"trainval_2.xml:3: the box nan, .* is no box"),
+    (_replaced("<name>", "<title></title><naam>"), r"is no XML \(mismatched tag\)"),
+]
+BAD_IMAGES = [
+    (_replaced("</bndbox>", ""), r"trainval_2.xml:6 is no XML \(mismatched tag\)"),
+    (_replaced("<annotation>", ENTITY), r"trainval_2.xml:1 declares a document type"),
+    (_replaced("<width>80", "<width>81"), r"trainval_2.jpg has 80×64 pixels where its annotation says 81×64"),
+    (lambda f: (f / "Annotations" / "trainval_2.xml").unlink(), r"trainval_2.xml cannot be read"),
+    (lambda f: (f / "JPEGImages" / "trainval_2.jpg").unlink(), r"trainval_2.jpg is no whole image \(FileNotFound"),
+    (lambda f: (f / "JPEGImages" / "trainval_2.jpg").write_text("<html>"), r"trainval_2.jpg is no whole image"),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), [*BAD_BOXES, *BAD_IMAGES])
+def test_what_is_wrong_with_a_voc_folder_is_named(tmp_path: Path, damage: Callable[[Path], Any], words: str) -> None:
+    folder = boxes.voc(tmp_path / "own")
+    damage(folder)
+    with pytest.raises(LabError, match=rf"{words}.*, or leave it out with --skip-bad\."):
+        _load(f"folder_voc:{folder}")
+
+
+@pytest.mark.parametrize(("damage", "words"), [*BAD_BOXES[:-1], *BAD_IMAGES, (_cut, "trainval_2.jpg is no whole")])
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path, damage: Callable[[Path], Any], words: str) -> None:
+    folder = boxes.voc(tmp_path / "own")
+    whole = _load(f"folder_voc:{folder}")
+    damage(folder)
+    _replaced("<xmax>", "<xmax>99", "trainval_7")(folder)
+    with pytest.warns(UserWarning, match=r"left out as bad: .* \(the first of 2\)"):
+        data = _load(f"folder_voc:{folder}", skip=True)
+    assert str(data.facts["skipped"]).startswith("2: ")
+    assert "Annotations/trainval_7.xml:3: the box" in str(data.facts["skipped"])
+    assert str(tmp_path) not in str(data.facts["skipped"]), "the same on every machine"
+    boxed = (damage, words) in BAD_BOXES
+    assert len(data.train) == len(whole.train) - (not boxed)
+    assert data.facts["boxes"] == int(whole.facts["boxes"]) - (2 if boxed else 3)
+
+
+def test_a_class_that_training_does_not_know_is_named(tmp_path: Path) -> None:
+    folder = boxes.voc(tmp_path / "own")
+    _replaced("<name>", "<name>twenty-", "test_1")(folder)
+    with pytest.raises(LabError, match=r"test_1.xml:3: there is no class 'twenty-.*'; the classes are one, two, zero"):
+        _load(f"folder_voc:{folder}")
+
+
+def test_a_truncated_image_is_named_when_it_is_read(tmp_path: Path) -> None:
+    from bevel_lab.tasks._boxes_feed import Feed
+
+    folder = boxes.voc(tmp_path / "own")
+    _cut(folder)
+    data = _load(f"folder_voc:{folder}")
+    with pytest.raises(LabError, match=r"trainval_2.jpg is no whole image"):
+        list(Feed(data.train, 0, "").batches([[(0, 0), (2, 0)]]))
+
+
+def test_lists_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
+    folder = boxes.voc(tmp_path / "own")
+    (folder / "ImageSets" / "Main" / "test.txt").write_text("\n")
+    with pytest.raises(LabError, match=r"test.txt names no image; it has one a line"):
+        _load(f"folder_voc:{folder}")
+    (folder / "ImageSets" / "Main" / "test.txt").unlink()
+    with pytest.raises(LabError, match=r"has trainval but no test part"):
+        _load(f"folder_voc:{folder}")
+    (folder / "ImageSets" / "Main" / "trainval.txt").unlink()
+    with pytest.raises(LabError, match=r"train.txt cannot be read"):
+        _load(f"folder_voc:{folder}")
+    with pytest.raises(LabError, match=r"there is no folder .*; folder_voc: takes a path"):
+        _load(f"folder_voc:{tmp_path / 'none'}")
+    boxes.voc(tmp_path / "VOCdevkit" / "VOC2007")
+    with pytest.raises(LabError, match=r"lists 9 training and 3 test images, not 5011 and 4952"):
+        _load("voc2007", root=tmp_path)
+
+
+def _json(change: Callable[[Any], object]) -> Callable[[Path], object]:
+    def damage(path: Path) -> None:
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return damage
+
+
+COCO = [
+    (_json(lambda c: c["annotations"][3].update(category_id=99)), r"annotations\[3\]: there is no class 'category 99'"),
+    (_json(lambda c: c["annotations"][3].update(image_id=99)), r"annotations\[3\] is of image 99, which is not among"),
+    (_json(lambda c: c["annotations"][3].update(bbox=[1, 2, 3])), r"annotations\[3\] is no annotation"),
+    (_json(lambda c: c["annotations"][3].update(bbox=[1, 2, 0, 4])), r"annotations\[3\]: the box .* has no area"),
+    (
+        _json(lambda c: c["annotations"][3].update(bbox=[70, 2, 12, 4])),
+        r"annotations\[3\]: the box .* leaves its image",
+    ),
+    (_json(lambda c: c["images"][2].update(file_name="../x.jpg")), r"images\[2\] has no file_name"),
+    (_json(lambda c: c["images"][2].update(file_name="x.jpg")), r"train2017/x.jpg is no whole image"),
+    (_json(lambda c: c["images"][2].update(height=65)), r"000000000002.jpg has 80×64 pixels .* says 80×65"),
+]
+NOT_COCO = [
+    (lambda path: path.write_text('{"images":\n[1,,]'), r"instances_train2017.json:2 is no JSON"),
+    (_json(lambda c: c.pop("categories")), r"is no file of COCO's instances; it has lists of images"),
+    (_json(lambda c: c["images"][2].pop("id")), r"images\[2\] has no id"),
+    (_json(lambda c: c["categories"][1].pop("name")), r"categories have an id and a name each"),
+    (lambda path: path.unlink(), r"instances_train2017.json cannot be read"),
+    (lambda path: path.write_text("[]"), r"is no file of COCO's instances"),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), [*COCO, *NOT_COCO])
+def test_what_is_wrong_with_a_coco_folder_is_named(tmp_path: Path, damage: Callable[[Path], Any], words: str) -> None:
+    folder = boxes.coco(tmp_path / "own")
+    damage(folder / "annotations" / "instances_train2017.json")
+    with pytest.raises(LabError, match=words):
+        _load(f"folder_coco:{folder}")
+    if (damage, words) in COCO:
+        with pytest.warns(UserWarning, match=words):
+            data = _load(f"folder_coco:{folder}", skip=True)
+        assert str(data.facts["skipped"]).startswith("1: ")
+
+
+def test_coco_is_the_whole_of_it(tmp_path: Path) -> None:
+    boxes.coco(tmp_path / "coco")
+    with pytest.raises(
+        LabError, match=r"lists 8 training and 4 validation images, not 118287 and 5000; .* folder_coco"
+    ):
+        _load("coco", root=tmp_path)
+    with pytest.raises(LabError, match=r"there is no folder .*coco_sample; it holds train2017"):
+        _load("coco_sample", root=tmp_path)
+
+
+def test_boxes_that_nobody_checked_are_refused() -> None:
+    none = torch.zeros(1, dtype=torch.bool)
+    with pytest.raises(InvalidValue, match="boxes lie inside their image; some of x do not"):
+        Boxed(Path("x"), (10, 10), torch.tensor([[0.0, 0, 11, 5]]), torch.ones(1, dtype=torch.int64), none)
+    with pytest.raises(InvalidValue, match="boxes are float32"):
+        Boxed(Path("x"), (10, 10), torch.tensor([[0, 0, 9, 5]]), torch.ones(1, dtype=torch.int64), none)
+    empty = Boxed(Path("x"), (10, 10), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), none[:0])
+    with pytest.raises(InvalidValue, match="the training part of a detection data set needs at least one box"):
+        BoxedImages([empty], [empty], ("a",))
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the real samples."""
+    root = tmp_path_factory.mktemp("samples")
+    for name in ("bccd_voc", "coco_sample"):
+        if not (SHARED / name).is_dir():
+            pytest.skip(f"the real data is not here: {SHARED / name} does not exist")
+        zipfile.ZipFile(SHARED / name / f"{name}.zip").extractall(root)
+    return root
+
+
+def test_two_real_boxes_without_an_area_are_left_out(samples: Path) -> None:
+    with pytest.raises(LabError, match=r"BloodImage_00338.xml:158: the box 504, 337, 504, 337 of a 'RBC' has no area"):
+        _load("bccd", root=samples)
+    with pytest.warns(UserWarning, match="the first of 2"):
+        data = _load("bccd", skip=True, root=samples)
+    assert (len(data.train), len(data.test), data.facts["boxes"]) == (292, 72, 4886)
+    counts = torch.bincount(torch.cat([s.labels for s in (*data.train, *data.test)])).tolist()
+    assert dict(zip(data.classes, counts[1:], strict=True)) == {"RBC": 4153, "WBC": 372, "Platelets": 361}
+
+
+def test_the_real_sample_of_coco(samples: Path) -> None:
+    data = _load("coco_sample", root=samples)
+    assert (len(data.train), len(data.test), data.facts["boxes"], len(data.classes)) == (50, 50, 788, 80)
+    assert data.classes[:2] == ("person", "bicycle")
+    assert "skipped" not in data.facts
