@@ -320,24 +320,39 @@ def test_what_does_not_fit_is_refused(digits: str) -> None:
     rehearse(_trial(digits))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("spec", ["frelu", "sau"])
-def test_real_cells_are_found_and_deploying_changes_nothing(spec: str, samples: Path) -> None:  # noqa: F811
-    settings = {"epochs": 5, "lr": 0.03, "batch_size": 8, "train_limit": 96}
-    one = trial(spec, task="detection", model="ssd_small", dataset="bccd", **settings)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of the two boxes without an area
-        running = Running(one, Source(samples, skip_bad=True), CPU, Team())
+def _trained(one: Trial, source: Source) -> Running:
+    running = Running(one, source, CPU, Team())
     while len(running.epochs) < one.epochs:
         running.advance()
+    return running
+
+
+@pytest.mark.slow
+def test_real_cells_are_found_and_folding_changes_nothing(samples: Path) -> None:  # noqa: F811
+    settings = {"epochs": 5, "lr": 0.03, "batch_size": 8, "train_limit": 96}
+    one = trial("frelu", task="detection", model="ssd_small", dataset="bccd", **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the two boxes without an area
+        running = _trained(one, Source(samples, skip_bad=True))
     assert running.epochs[-1].train["loss"] < 0.7 * running.epochs[0].train["loss"]
     before = running.evaluate(running.task.test)
     assert before["map_50"] > 0.1, "boxes by chance have less than 0.01"
-    backbone = running.model.backbone
-    images = torch.rand(2, 3, 160, 160)
-    if spec == "frelu":
-        rows = bevel.fold(backbone, images, inplace=True).rows
-    else:
-        rows = bevel.harden(backbone, images, inplace=True).rows
-    assert all(row.new for row in rows)
+    folded = bevel.fold(running.model.backbone, torch.rand(2, 3, 160, 160), inplace=True)
+    assert all(row.new for row in folded.rows)
     assert running.evaluate(running.task.test) == pytest.approx(before, abs=0.01)
+
+
+@pytest.mark.slow
+def test_hardening_changes_nothing(digits: str) -> None:
+    running = _trained(_trial(digits, "sau", epochs=16, batch_size=4, augment=False), Source())
+    task = running.task
+    assert isinstance(task, Detection)
+
+    def learnt(model: nn.Module) -> dict[str, float]:
+        return mean_average_precision(task.detected(model, task.training))
+
+    before = running.evaluate(learnt)
+    assert before["map_50"] > 0.1
+    hardened = bevel.harden(running.model.backbone, 1e-3, inplace=True)
+    assert all(row.new for row in hardened.rows)
+    assert running.evaluate(learnt) == pytest.approx(before, abs=0.01)

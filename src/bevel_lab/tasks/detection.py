@@ -79,15 +79,15 @@ class Detection(Task):
         return torch.stack(list(losses.values())).sum(), {name: value.detach() for name, value in losses.items()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        return mean_average_precision(self._detected(model, self.held))
+        return mean_average_precision(self.detected(model, self.held))
 
     def test(self, model: nn.Module) -> dict[str, float]:
-        return mean_average_precision(self._detected(model, Feed(self.data.test, self.model.side, "")))
+        return mean_average_precision(self.detected(model, Feed(self.data.test, self.model.side, "")))
 
     def pictures(self, model: nn.Module) -> list[Picture]:
         count = len(self.data.test)
         chosen = [self.data.test[count * k // self.DRAWN] for k in range(min(self.DRAWN, count))]
-        pairs = self._detected(model, Feed(chosen, self.model.side, ""))
+        pairs = self.detected(model, Feed(chosen, self.model.side, ""))
         return [self._picture(sample, *pair) for sample, pair in zip(chosen, pairs, strict=True)]
 
     def _picture(self, sample: Boxed, found: dict[str, Tensor], item: Item) -> Picture:
@@ -103,7 +103,8 @@ class Detection(Task):
     def _images(self, items: Sequence[Item]) -> list[Tensor]:
         return [item.image.to(self.device).float() / 255 for item in items]
 
-    def _detected(self, model: nn.Module, feed: Feed) -> Iterator[tuple[dict[str, Tensor], Item]]:
+    def detected(self, model: nn.Module, feed: Feed) -> Iterator[tuple[dict[str, Tensor], Item]]:
+        """What ``model`` finds on the images of ``feed`` (``boxes``, ``labels``, ``scores``), and what there is."""
         numbers = range(len(feed.samples))
         keys = ([(i, 0) for i in numbers[k : k + self.AT_ONCE]] for k in numbers[:: self.AT_ONCE])
         for items in feed.batches(keys):
