@@ -107,6 +107,10 @@ BAD_BOXES = [
 ]
 BAD_IMAGES = [
     (_replaced("</bndbox>", ""), r"trainval_2.xml:6 is no XML \(mismatched tag\)"),
+    (
+        _replaced("<annotation>", "<?xml version='1.0' encoding='klingon'?>\n<annotation>"),
+        r"trainval_2.xml:1 is no XML",
+    ),
     (_replaced("<annotation>", ENTITY), r"trainval_2.xml:1 declares a document type"),
     (_replaced("<width>80", "<width>81"), r"trainval_2.jpg has 80×64 pixels where its annotation says 81×64"),
     (lambda f: (f / "Annotations" / "trainval_2.xml").unlink(), r"trainval_2.xml cannot be read"),
@@ -216,6 +220,20 @@ def test_what_is_wrong_with_a_coco_folder_is_named(tmp_path: Path, damage: Calla
         with pytest.warns(UserWarning, match=words):
             data = _load(f"folder_coco:{folder}", skip=True)
         assert str(data.facts["skipped"]).startswith("1: ")
+
+
+def test_both_parts_of_coco_may_number_their_classes_otherwise(tmp_path: Path) -> None:
+    folder = boxes.coco(tmp_path / "own")
+    before = _load(f"folder_coco:{folder}")
+
+    def renumber(content: Any) -> None:
+        for entry in content["categories"]:
+            entry["id"] += 10
+        for entry in content["annotations"]:
+            entry["category_id"] += 10
+
+    _json(renumber)(folder / "annotations" / "instances_val2017.json")
+    assert _load(f"folder_coco:{folder}").facts == before.facts
 
 
 def test_coco_is_the_whole_of_it(tmp_path: Path) -> None:

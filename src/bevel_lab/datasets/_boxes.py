@@ -12,7 +12,7 @@ import torch
 from bevel_lab.datasets._bad import Bad
 from bevel_lab.errors import LabError
 from bevel_lab.images.boxed import Boxed
-from bevel_lab.images.streamed import decode
+from bevel_lab.images.streamed import opened
 
 SLACK = 0.5
 """By how many pixels a box may leave its image and is clipped: the originals are rounded."""
@@ -61,18 +61,10 @@ def sample(
 
 def measured(path: Path, whole: bool) -> tuple[int, int]:
     """(height, width) of an image, from its header; raises ``LabError`` naming what is no image, or not ``whole``."""
-    from PIL import Image
-
-    if whole:
-        width, height = decode(path).size
-        return height, width
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise LabError(
-            f"{path} is no whole image ({type(error).__name__}: {error}); fetch it again, or delete it."
-        ) from error
+    with opened(path) as image:
+        if whole:
+            image.load()
+        return image.height, image.width
 
 
 def _good(thing: Thing, size: tuple[int, int], labels: Mapping[str, int], bad: Bad) -> bool:

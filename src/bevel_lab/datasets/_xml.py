@@ -62,4 +62,6 @@ def read(path: Path) -> Element:
         parser.Parse(content, True)
     except expat.ExpatError as error:
         raise LabError(f"{path}:{error.lineno} is no XML ({expat.ErrorString(error.code)})") from error
+    except (LookupError, ValueError) as error:  # of encodings
+        raise LabError(f"{path}:1 is no XML that can be read ({error})") from error
     return root.inside[0]

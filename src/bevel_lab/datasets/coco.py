@@ -54,9 +54,9 @@ class _File:
             raise LabError(f"{self.path}: categories have an id and a name each; one has not ({error!r}).") from error
         return dict(sorted(found.items()))
 
-    def things(self, classes: dict[int, str], bad: Bad) -> dict[int, list[Thing]]:
+    def things(self, bad: Bad) -> dict[int, list[Thing]]:
         """The objects by the number of their image; an image without any has an empty list."""
-        found: dict[int, list[Thing]] = {}
+        classes, found = self.classes(), dict[int, list[Thing]]()
         for index, entry in enumerate(self.images):
             if not isinstance(entry, dict) or type(entry.get("id")) is not int:
                 raise LabError(f"{self.path}: images[{index}] has no id, a whole number; give it one.")
@@ -65,12 +65,12 @@ class _File:
             where = f"{self.path}: annotations[{index}]"
             try:
                 left, top, width, height = map(float, entry["bbox"])
-                image, category, crowd = entry["image_id"], entry["category_id"], bool(entry.get("iscrowd", 0))
+                image, category, crowd = int(entry["image_id"]), int(entry["category_id"]), bool(entry.get("iscrowd"))
             except (KeyError, TypeError, ValueError) as error:
                 bad.note(f"{where} is no annotation ({error!r})", "give bbox, image_id and category_id")
                 continue
             if image not in found:
-                bad.note(f"{where} is of image {image!r}, which is not among the images", "add it")
+                bad.note(f"{where} is of image {image}, which is not among the images", "add it")
                 continue
             # a category that nobody named is told by its number
             name = classes.get(category, f"category {category}")
@@ -94,7 +94,7 @@ def _load(folder: Path, counts: tuple[int, int] | None, source: Source) -> Boxed
     labels = {name: number for number, name in enumerate(classes.values(), 1)}
     parts: list[list[Boxed]] = []
     for part, file in zip(PARTS, files, strict=True):
-        things = file.things(classes, bad)
+        things = file.things(bad)
         made = (_one(folder / part, file, i, things, labels, bad) for i in range(len(file.images)))
         parts.append([one for one in made if one is not None])
     return BoxedImages(parts[0], parts[1], tuple(classes.values()), "tested on val2017", bad.close())

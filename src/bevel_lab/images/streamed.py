@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -118,11 +119,18 @@ class _Reading(Dataset[Any]):
 
 def decode(path: Path) -> Any:
     """The Pillow image in RGB; raises ``LabError`` naming a file that is no whole image."""
+    with opened(path) as image:
+        return image.convert("RGB")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The Pillow image read up to its header; raises as :func:`decode`, also for what is done with it."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise LabError(
             f"{path} is no whole image ({type(error).__name__}: {error}); fetch it again, or delete it."
