@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import records as synthetic
 
 from bevel.errors import InvalidValue, UnknownName
 from bevel_lab import ledger, protocols, tuning
@@ -261,6 +264,24 @@ def test_what_is_done_is_not_done_again(
     other = written(tmp_path, FAIR.replace("trials = 2", "trials = 3"))
     assert main(["run", str(other), "--out", str(folder)]) == 2
     assert "holds another experiment (tuning is '2 trials an arm" in capsys.readouterr().err
+
+
+def test_a_run_without_a_score_is_never_the_choice_even_where_scores_are_negative() -> None:
+    """Scores below 0 as R² has them; a missing score must not pass for a 0."""
+    (base,) = synthetic.records(["relu"], seeds=1, epochs=1)
+    scores, found = [math.nan, -0.5, -0.25, math.nan], dict[str, Record]()
+    asked: list[Trial] = []
+
+    def attempt(jobs: list[tuning.Job]) -> bool:
+        for trial, _ in jobs:
+            asked.append(trial)
+            found[trial.id] = dataclasses.replace(base, trial=trial, metric="r2", test={"r2": scores[len(asked) - 1]})
+        return True
+
+    budget = tuning.Tuning.read({"trials": 4, "space": {"lr": {"low": 0.01, "high": 0.1}}})
+    (point,) = tuning.search(budget, [(base.trial, "relu")], found, attempt).values()
+    assert point == {"lr": asked[2].lr}
+    assert len(asked) == 4
 
 
 @pytest.mark.parametrize(
