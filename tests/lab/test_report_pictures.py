@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from looking import open_page
 from PIL import Image
 from records import records
 
@@ -159,9 +160,7 @@ return [...document.querySelectorAll('table.pictures')].map(table => ({
 def test_a_browser_shows_the_samples(browser: Any, written: Path, width: int) -> None:
     for log in ("browser", "performance"):
         browser.get_log(log)
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    browser.get(written.as_uri())
+    open_page(browser, written, width)
     photos, texts = browser.execute_script(SEEN)
     assert sorted({natural for _, natural, _ in photos["images"]}) == [8, 320, 400]
     assert {(natural, shown) for _, natural, shown in photos["images"]} == {(320, 224), (400, 400), (8, 96)}
