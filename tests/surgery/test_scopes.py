@@ -139,3 +139,27 @@ def test_two_swaps_one_after_the_other() -> None:
     second.restore()
     first.restore()
     assert torch.equal(model(x), before)
+
+
+def test_two_swaps_of_one_function_do_not_share() -> None:
+    """What the second swap adds lies beside what the first did, under a name of its own."""
+    model = RunsIn(
+        lambda s, x: F.relu(s.three(F.relu(s.two(F.relu(s.one(x)))))),
+        one=nn.Linear(3, 4), two=nn.Linear(4, 4), three=nn.Linear(4, 5),
+    )  # fmt: skip
+    x = torch.randn(2, 3)
+    before = model(x)
+    first = swap(model, "frelu", x, where="bevel_sites.relu_1")
+    held = dict(model.bevel_sites.named_children())
+    names = [site.name for site in find(model, x)]
+    assert len(set(names)) == 3
+    second = swap(model, "frelu", x, what="relu")
+    assert torch.equal(model(x), before)
+    assert len(model.bevel_sites) == 3
+    assert all(model.bevel_sites[name] is m for name, m in held.items())
+    assert [m.num_parameters for m in second.activations.values()] == [4, 5]
+    second.restore()
+    assert dict(model.bevel_sites.named_children()) == held
+    assert torch.equal(model(x), before)
+    first.restore()
+    assert torch.equal(model(x), before)

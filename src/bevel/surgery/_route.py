@@ -165,6 +165,14 @@ def place(name: str, index: int) -> str:
     return name if index == 0 else f"{name}_{index}"
 
 
+def free(scope: nn.Module, name: str) -> int:
+    """The first index past those that earlier swaps took in the scope's ``bevel_sites``."""
+    held = scope._modules.get(HOLDER)
+    tails = [key.removeprefix(name) for key in held._modules if key.startswith(name)] if held is not None else []
+    taken = [int(tail[1:] or 0) for tail in tails if not tail or (tail[0] == "_" and tail[1:].isdecimal())]
+    return max(taken, default=-1) + 1
+
+
 def _modes() -> list[Any]:
     """This thread's function modes, the innermost last."""
     private: Any = torch._C
