@@ -73,10 +73,8 @@ template <class F> struct Gaussian {
         const V far = (e * r) * (r * polynomial<F>(F::fnma(r, F::set(2 * C::excess_a), F::set(1)), C::gauss_excess));
         if constexpr (sizeof(T) == sizeof(float)) {
             // The quotient's seven roundings cost 7e-7 where excess is largest. Up to v = 1 use excess + v/2, which is even
-            // in v: its Taylor series in v² (3e-9 off at 1), one rounding of v/2 away from 3e-8 absolutely.
-            constexpr T phi = T(0.39894228040143267794);
-            static constexpr T even[] = {phi, phi / 2, -phi / 24, phi / 240, -phi / 2688, phi / 34560, -phi / 506880, phi / 8386560};
-            const V near = F::fnma(v, F::set(T(0.5)), polynomial<F>(square, even));
+            // in v, one rounding of v/2 away from 3e-8 absolutely.
+            const V near = F::fnma(v, F::set(T(0.5)), polynomial<F>(square, C::gauss_near));
             return F::select(F::nearer(v, F::set(T(1))), near, far);
         } else {
             return far;

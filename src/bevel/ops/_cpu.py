@@ -22,9 +22,8 @@ from bevel.errors import BevelError
 from bevel.family import Affine, Family, Slot
 from bevel.tabulated import TabulatedKernel
 
-ABI = 1
+ABI = 2
 MAX_KNOTS = 8
-TABLE_SINGLE = 32 * 9  # floats that bevel_table_single writes
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _LIBRARY = "libbevel_native.so"
 
@@ -140,7 +139,7 @@ def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, .
     kept: list[object] = [plan, constant, term, dtype, length]
     if isinstance(family.kernel, TabulatedKernel):
         table = family.kernel.table.contiguous()
-        single = torch.empty(TABLE_SINGLE, dtype=torch.float32)
+        single = torch.empty(_library().bevel_table_floats(), dtype=torch.float32)
         plan.panels, plan.table = table.shape[1], table.data_ptr()
         if _library().bevel_table_single(plan.table, plan.panels, single.data_ptr()):
             plan.table_single = single.data_ptr()
