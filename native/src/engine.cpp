@@ -13,11 +13,18 @@ template <template <class> class Kernel, bool Across> Loop<float> loop_with(cons
     return task.steps ? forward_many<F32, Across> : forward_one<F32, Kernel, false, Across>;
 }
 
+// The same for the kernels most in use: they have plain loops as well.
+template <template <class> class Kernel, bool Across> Loop<float> loop_of(const Task& task, bool back) {
+    if (back) return plain_backward(task) ? backward_one<F32, Kernel, Across, true> : backward_one<F32, Kernel, Across>;
+    return plain_forward(task) ? forward_one<F32, Kernel, false, Across, true> : loop_with<Kernel, Across>(task, back);
+}
+
 // One knot has loops of its own in single precision; the rest shares one.
 template <bool Across> Loop<float> choose(const Task& task, bool back, float) {
     switch (task.knots == 1 ? task.kernel : -1) {
-        case BEVEL_SHARP: return back ? backward_one<F32, Sharp, Across> : forward_one<F32, Sharp, false, Across>;
-        case BEVEL_GAUSSIAN: return loop_with<Gaussian, Across>(task, back);
+        case BEVEL_SHARP: return loop_of<Sharp, Across>(task, back);
+        case BEVEL_GAUSSIAN:
+            return task.bulk ? loop_of<GaussianBulk, Across>(task, back) : loop_of<Gaussian, Across>(task, back);
         case BEVEL_LOGISTIC: return loop_with<Logistic, Across>(task, back);
         case BEVEL_LAPLACE: return loop_with<Laplace, Across>(task, back);
         case BEVEL_STUDENT: return loop_with<Student, Across>(task, back);
@@ -42,8 +49,10 @@ constexpr int64_t PIECE = 8192;  // elements of a run in one tile
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// Elements that have to be converted must fit into a buffer.
 int64_t tile_rows(const Task& task) {
-    return smaller(TILE / smaller((task.channels + 15) / 16 * 16, COLUMNS), STRIP);
+    const int64_t most = task.dtype == BEVEL_F32 || task.dtype == BEVEL_F64 ? 8 * TILE : TILE;
+    return smaller(most / smaller((task.channels + 15) / 16 * 16, COLUMNS), STRIP);
 }
 
 int64_t tiles(const Task& task) {

@@ -13,9 +13,19 @@ namespace bevel::BEVEL_ISA {
 
 template <class F, int N> BEVEL_INLINE typename F::V polynomial(typename F::V t, const typename F::T (&c)[N]) {
     typename F::V total = F::set(c[N - 1]);
+#pragma GCC unroll 32  // left to itself the compiler keeps the loop
     for (int k = N - 2; k >= 0; --k) total = F::fma(total, t, F::set(c[k]));
     return total;
 }
+
+// The coefficients of a polynomial in factor·t.
+template <class T, int N> struct Scaled {
+    T c[N];
+    constexpr Scaled(const T (&from)[N], double factor) : c() {
+        double power = 1;
+        for (int k = 0; k < N; ++k, power *= factor) c[k] = static_cast<T>(from[k] * power);
+    }
+};
 
 template <class T> struct Limits;
 template <> struct Limits<float> {
@@ -40,16 +50,11 @@ template <class F> struct HalfLine {
 template <class F, int S> BEVEL_INLINE typename F::V exp_minus(typename F::V h, typename F::V rest) {
     using T = typename F::T;
     using L = Limits<T>;
-    constexpr auto& c = Coefficients<T>::exp;
+    static constexpr Scaled polynomial_of_r(Coefficients<T>::exp, 1.0 / S);  // exact
     const auto k = F::nearest(h * F::set(T(-1.4426950408889634 / S)));
     auto r = F::fma(k, F::set(S * L::ln2_high), h);
     r = F::fma(k, F::set(S * L::ln2_low), r) + rest;
-    constexpr int N = sizeof(c) / sizeof(T);
-    T power = 1;  // of 1/S: exact, and folded into the coefficients
-    for (int i = 0; i < N - 1; ++i) power /= S;
-    auto total = F::set(c[N - 1] * power);
-    for (int i = N - 2; i >= 0; --i) total = F::fma(total, r, F::set(c[i] * (power *= S)));
-    return F::scale(total, k);
+    return F::scale(polynomial<F>(r, polynomial_of_r.c), k);
 }
 
 template <class F> struct Gaussian {
@@ -70,18 +75,34 @@ template <class F> struct Gaussian {
     }
     BEVEL_INLINE V excess() const {
         const V r = F::reciprocal(v + F::set(C::excess_a));
-        const V far = (e * r) * (r * polynomial<F>(F::fnma(r, F::set(2 * C::excess_a), F::set(1)), C::gauss_excess));
-        if constexpr (sizeof(T) == sizeof(float)) {
-            // The quotient's seven roundings cost 7e-7 where excess is largest. Up to v = 1 use excess + v/2, which is even
-            // in v, one rounding of v/2 away from 3e-8 absolutely.
-            const V near = F::fnma(v, F::set(T(0.5)), polynomial<F>(square, C::gauss_near));
-            return F::select(F::nearer(v, F::set(T(1))), near, far);
-        } else {
-            return far;
-        }
+        return (e * r) * (r * polynomial<F>(F::fnma(r, F::set(2 * C::excess_a), F::set(1)), C::gauss_excess));
     }
     BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(lag, excess(), weight * density()); }
     BEVEL_INLINE V excess_given(V s) const { return F::fnma(v, s, density()); }
+    BEVEL_INLINE V moment() const { return density(); }
+};
+
+// The Gaussian where its tails drown in the line they are added to: float accuracy beside the peaks of the forms, not beside
+// their values far out. That takes two thirds of the operations.
+template <class F> struct GaussianBulk {
+    using T = typename F::T;
+    using V = typename F::V;
+    using C = Coefficients<float>;
+    static constexpr T peak = T(0.39894228040143267794);
+    V v, e, ratio;  // exp(-v²/2) and survival over it
+
+    BEVEL_INLINE GaussianBulk(V u, V, const Task&) : v(F::abs(u)) {
+        const V h = (u * u) * F::set(T(-0.72134752044448170368)), k = F::nearest(h);  // e = 2^h
+        static constexpr Scaled exp2(C::exp, -0.69314718055994530942);
+        e = F::scale(polynomial<F>(h - k, exp2.c), k);
+        const V r = F::reciprocal(v + F::set(C::bulk_a));
+        ratio = r * polynomial<F>(r, C::gauss_bulk);
+    }
+    BEVEL_INLINE V density() const { return e * F::set(peak); }
+    BEVEL_INLINE V survival() const { return e * ratio; }
+    BEVEL_INLINE V excess() const { return e * F::fnma(v, ratio, F::set(peak)); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return e * F::fnma(lag * v, ratio, (lag + weight) * F::set(peak)); }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
     BEVEL_INLINE V moment() const { return density(); }
 };
 

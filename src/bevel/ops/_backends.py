@@ -84,7 +84,9 @@ def backends() -> dict[str, str | None]:
 def choose(name: str, family: Family, x: Tensor) -> Backend | None:
     """The backend to call, None for the reference. Only ``auto`` may fall back; a named one works or says why not."""
     if name == "auto":
-        name = "auto" if needs_composed() else _preferred.get()
+        if needs_composed():
+            return None
+        name = _preferred.get()
     if name == "reference":
         return None
     if name != "auto":
@@ -93,8 +95,6 @@ def choose(name: str, family: Family, x: Tensor) -> Backend | None:
         if reason is not None:
             raise BackendUnavailable(f"backend {name!r} cannot take this input: {reason}")
         return backend
-    if needs_composed():
-        return None
     for candidate in AUTO.get(x.device.type, AUTO_ELSEWHERE):
         try:
             backend = load(candidate)

@@ -13,7 +13,7 @@ from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear
 from bevel.ops import _analytic, _portable
-from bevel.ops._backends import Backend, choose
+from bevel.ops._backends import Backend, choose, needs_composed
 from bevel.portable import exporting
 from bevel.terms import Coefficient, as_sharpness
 
@@ -60,13 +60,14 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int =
     """
     check_dtype(x)
     axis = _channel_axis(x, parameters, dim)
-    if backend == "auto" and exporting():
-        return _portable.value(family, x, parameters, axis)
-    if backend == "auto" and torch.compiler.is_compiling():
-        from bevel.ops import _library  # only here: it brings torch's compiler along, most of a second
+    if backend == "auto" and needs_composed():
+        if exporting():
+            return _portable.value(family, x, parameters, axis)
+        if torch.compiler.is_compiling():
+            from bevel.ops import _library  # only here: it brings torch's compiler along, most of a second
 
-        if _library.takes(family, x):
-            return _library.smooth(family, axis, x, parameters)
+            if _library.takes(family, x):
+                return _library.smooth(family, axis, x, parameters)
     chosen = choose(backend, family, x)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)
