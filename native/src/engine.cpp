@@ -106,6 +106,7 @@ template <class F, class Io> struct Runner {
     double* const sums;
     const Loop<T> loop;
     const Tensor& result;
+    int64_t o = 0, c = 0, piece = 0;  // along: where the next tile is
     alignas(64) T partial[bevel::sums(BEVEL_MAX_KNOTS) * COLUMNS];
     alignas(64) T x[TILE], g[TILE], out[TILE];
 
@@ -155,11 +156,14 @@ template <class F, class Io> struct Runner {
         }
     }
 
-    // A piece of a run.
-    void along(int64_t tile) {
-        const int64_t pieces = ceil_div(task.inner, PIECE);
-        const int64_t run = tile / pieces, first = tile % pieces * PIECE, last = smaller(first + PIECE, task.inner);
-        const int64_t o = run / task.channels, c = run % task.channels;
+    void go_to(int64_t tile) {
+        const int64_t pieces = ceil_div(task.inner, PIECE), run = tile / pieces;
+        o = run / task.channels, c = run % task.channels, piece = tile % pieces;
+    }
+
+    // A piece of a run; then on to the next.
+    void along() {
+        const int64_t first = piece * PIECE, last = smaller(first + PIECE, task.inner);
         const bool dense = task.x.stride[2] == 1 && (!back || task.g.stride[2] == 1) &&
                            (!writes || result.stride[2] == 1);
         constexpr int64_t most = smaller(STRIP * F::W, TILE);
@@ -169,20 +173,24 @@ template <class F, class Io> struct Runner {
             const int64_t size = smaller(most, last - i);
             set_length(s, size);
             if (direct && dense)
-                contiguous(s, o, c, i);
+                contiguous(s, i);
             else
-                buffered(s, o, c, i, size, dense);
+                buffered(s, i, size, dense);
         }
+        if (last < task.inner)
+            ++piece;
+        else if (piece = 0, ++c == task.channels)
+            c = 0, ++o;
     }
 
-    void contiguous(Strip<T>& s, int64_t o, int64_t c, int64_t i) {
+    void contiguous(Strip<T>& s, int64_t i) {
         s.x = element<T>(task.x, o, c, i);
         if (back) s.g = element<T>(task.g, o, c, i);
         if (writes) s.out = element<T>(result, o, c, i);
         loop(task, s);
     }
 
-    void buffered(Strip<T>& s, int64_t o, int64_t c, int64_t i, int64_t size, bool dense) {
+    void buffered(Strip<T>& s, int64_t i, int64_t size, bool dense) {
         E part[TILE];
         const auto fetch = [&](const Tensor& t, T* to) {
             if (dense) return Io::widen(element<E>(t, o, c, i), to, size);
@@ -207,11 +215,12 @@ template <class F, class Io> struct Runner {
 
 template <class F, class Io> void run_as(const Task& task, int64_t begin, int64_t end, double* sums) {
     Runner<F, Io> runner(task, sums);
+    if (!task.across) runner.go_to(begin);
     for (int64_t tile = begin; tile < end; ++tile) {
         if (task.across)
             runner.across(tile);
         else
-            runner.along(tile);
+            runner.along();
     }
 }
 

@@ -1,5 +1,6 @@
 #include "plan.h"
 
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
 #include <limits>
@@ -342,7 +343,8 @@ void Call::gradients(const double* part, int parts, void* const* dparam) const {
             dn -= ch.w * ch.w * ((ramp + ch.c0[i]) * moment + ch.c1[i] * x_moment - sum(at + U_SHIFT));
         }
         slots[n_slot(k)] = plan_.log_n ? ch.n * dn : dn;
-        double own[BEVEL_MAX_PARAMS] = {};
+        double own[BEVEL_MAX_PARAMS];
+        std::fill_n(own, plan_.params, 0.0);
         for (int t = 0; t < plan_.terms; ++t) own[plan_.term[t].param] += plan_.term[t].factor * slots[plan_.term[t].slot];
         for (int p = 0; p < plan_.params; ++p) {
             shared[p] += own[p];

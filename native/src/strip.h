@@ -48,7 +48,7 @@ template <class F, bool Across> struct Reader {
 };
 
 // The sum of all lanes goes to one channel.
-template <class F> [[gnu::noinline]] void add_total(double* to, typename F::V a) { *to += total<F>(a); }
+template <class F> BEVEL_INLINE void add_total(double* to, typename F::V a) { *to += total<F>(a); }
 
 // The sums of `size` columns move from lanes of T to double.
 template <class F> [[gnu::noinline]] void add_columns(double* to, typename F::T* partial, int64_t size) {
