@@ -9,7 +9,7 @@ namespace bevel {
 
 #if defined(MADV_HUGEPAGE)
 namespace {
-constexpr int64_t LARGE = 8 << 20;  // less is often memory used before, which has its pages
+constexpr int64_t LARGE = 4 << 20;  // two pages: less seldom has a whole one in it
 }
 
 void advise(void* begin, int64_t bytes) {

@@ -110,7 +110,7 @@ def describe() -> dict[str, str]:
 
 
 def refuses(family: Family, x: Tensor) -> str | None:
-    if x.device.type != "cpu":
+    if not x.is_cpu:
         return f"x is on {x.device}, not on the CPU"
     if type(x) is not Tensor and type(x) is not torch.nn.Parameter:
         return f"x is a {type(x).__name__}, whose memory is not its own"
