@@ -4,7 +4,7 @@
 // which costs less than the memory it goes through; only otherwise do they go through the kernel.
 #pragma once
 
-#include "kernels.h"
+#include "compact.h"
 #include "strip.h"
 
 namespace bevel::BEVEL_ISA {
