@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import bevel
 from bevel.ops import _cpu
-from bevel_lab.bench import cases
+from bevel_lab.bench import cases, loop
 from bevel_lab.bench.cases import Case
 from bevel_lab.bench.rows import Row
 from bevel_lab.bench.timing import Sample, forward_backward, interleave
@@ -135,6 +135,15 @@ class Bench:
         samples = {name: columns[0] for name, columns in found.items()}
         self._add("step", "step", samples, batch * 3 * 32 * 32, "float32", "nchw", threads)
 
+    def loops(self) -> None:
+        """A training step of the lab beside a bare loop's, data and augmentation included; the layout is the model."""
+        torch.set_num_threads(1)
+        for model in loop.MODELS:
+            self.report(f"the lab's training step beside a bare loop's, {model}")
+            found = interleave(loop.epochs(model, threads=1), 21)
+            samples = {name: columns[0] for name, columns in found.items()}
+            self._add("loop", "step", samples, loop.BATCH * 8 * 8, "float32", model, 1)
+
     def imports(self) -> None:
         """``import bevel`` after ``import torch``, as a ratio to ``import torch`` alone."""
         self.report("import time")
@@ -188,6 +197,7 @@ def run(quick: bool, compiled: bool, report: Report) -> list[Row]:
         bench.memory()
         bench.imports()
         if not quick:
+            bench.loops()
             for threads in _threads():
                 bench.step(threads)
     finally:
