@@ -68,6 +68,8 @@ def _from_folder(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
 
 
 def _from_file(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
+    if path.is_file() and not path.stat().st_size:
+        raise LabError(f"{path} is empty; fetch it again, or delete it.")
     found, expected = _decoded(path)
     if len(found) < WHOLE * expected:
         raise LabError(

@@ -1,8 +1,8 @@
 """The temporal shift module (Lin, Gan, Han 2019): a network of pictures that reads time at no cost.
 
 Run on every frame of a clip, and the logits averaged, such a network is TSN (Wang et al. 2016), which cannot tell a
-clip from its reverse. TSM moves an eighth of the channels one frame ahead and an eighth one back where a residual branch
-begins, so that its convolution sees three frames while the shortcut keeps the present one.
+clip from its reverse. TSM moves an eighth of the channels one frame ahead and an eighth one back where a residual
+branch begins, so that its convolution sees three frames while the shortcut keeps the present one.
 """
 
 from __future__ import annotations
