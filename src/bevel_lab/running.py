@@ -69,7 +69,9 @@ class Running:
             self.task.initialise(self.model, own, generator(trial.seed, "initialisation"))
         self.model.to(self.device)
         if trial.channels_last:
-            self.model.to(memory_format=torch.channels_last)
+            for tensor in (*self.model.parameters(), *self.model.buffers()):
+                if tensor.ndim == 4:  # the format is of pictures; a convolution in space and time keeps its own
+                    tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
         self.sharpness = sharpness(trial, self.model, self.steps * trial.epochs)
         self.activation_parameters = [p for module in own for p in module.parameters()]
         made = optimiser(trial, self.model, self.activation_parameters, self.steps)

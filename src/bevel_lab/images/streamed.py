@@ -45,13 +45,18 @@ class Files:
         total = hashlib.sha256()
         for name, label in zip(self.names, self.labels.tolist(), strict=True):
             try:
-                size = (self.root / name).stat().st_size
+                size = _bytes(self.root / name)
             except OSError as error:
                 raise LabError(f"{self.root / name} cannot be read ({error.strerror}); put it back.") from error
             if not size:
                 raise LabError(f"{self.root / name} is empty; fetch it again, or delete it.")
             total.update(f"{name}\0{size}\0{label}\n".encode())
         return total.hexdigest()
+
+
+def _bytes(path: Path) -> int:
+    """Of a file, or of the files in a folder (a clip may be a folder of frames)."""
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,13 +111,13 @@ def reader(augment: bool, flips: bool) -> Callable[[Any, int], Tensor]:
 class _Reading(Dataset[Any]):
     """Keys are (number of the file, seed); a file that cannot be read gives a sentence instead of pixels."""
 
-    def __init__(self, files: Files, read: Callable[[Any, int], Tensor]) -> None:
-        self.files, self.read = files, read
+    def __init__(self, files: Files, read: Callable[[Any, int], Tensor], opened: Callable[[Path], Any]) -> None:
+        self.files, self.read, self.opened = files, read, opened
 
     def __getitem__(self, key: tuple[int, int]) -> Tensor | str:
         number, seed = key
         try:
-            return self.read(decode(self.files.root / self.files.names[number]), seed)
+            return self.read(self.opened(self.files.root / self.files.names[number]), seed)
         except LabError as error:
             return str(error)  # an exception would arrive wrapped in a worker's traceback
 
@@ -143,17 +148,19 @@ def _together(items: list[Tensor | str]) -> Tensor | str:
 
 
 def stream(
-    files: Files, keys: Iterable[list[tuple[int, int]]], read: Callable[[Any, int], Tensor], pin: bool
-) -> Iterator[Tensor]:
+    files: Files, keys: Iterable[list[tuple[int, int]]], read: Callable[[Any, int], Tensor], pin: bool,
+    opened: Callable[[Path], Any] = decode,
+) -> Iterator[Tensor]:  # fmt: skip
     """Batches of images, uint8 B×3×224×224, read by as many processes as torch has threads.
 
-    How many there are changes nothing in the result. A process that may have no children (a daemon) reads by itself.
+    ``read`` is given what ``opened`` makes of a file's path. How many processes there are changes nothing in the
+    result. A process that may have no children (a daemon) reads by itself.
 
     Raises:
         LabError: naming the first file that cannot be read, before its batch is given.
     """
     loader: DataLoader[Any] = DataLoader(
-        _Reading(files, read),
+        _Reading(files, read, opened),
         batch_sampler=keys,
         num_workers=0 if multiprocessing.current_process().daemon else torch.get_num_threads(),
         collate_fn=_together,

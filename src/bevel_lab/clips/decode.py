@@ -1,0 +1,164 @@
+"""From a clip on disk, a file or a folder of frames, to a few of its frames: PyAV, segments, one crop for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bevel_lab.errors import LabError
+from bevel_lab.images.streamed import SIDE, decode
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+FILES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+SHORT = 256
+"""Shorter side in pixels that a large clip is brought to before it is cropped."""
+HELD = 64
+"""Largest side of clips that keep their size."""
+WHOLE = 0.9
+"""A file with less than this share of the frames that its header promises is truncated; DivX counts one too many."""
+
+
+def segments(count: int, frames: int, drawn: bool) -> list[int]:
+    """One frame of each of ``frames`` equal parts of a clip (Wang et al. 2016), in order.
+
+    Args:
+        count: frames of the clip, at least ``frames``.
+        frames: parts.
+        drawn: whether a part's frame is drawn, from torch's global generator, or is the one in its middle.
+    """
+    edges = [k * count // frames for k in range(frames + 1)]
+    spans = [after - before for before, after in pairwise(edges)]
+    inner = [int(torch.randint(span, ())) if drawn else (span - 1) // 2 for span in spans]
+    return [edge + place for edge, place in zip(edges, inner, strict=False)]
+
+
+def frames_of(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
+    """The frames that ``choose`` picks of a clip's number of them: uint8 T×3×H×W.
+
+    Raises:
+        LabError: naming a clip that is missing, truncated, no video or without a frame.
+    """
+    return _from_folder(path, choose) if path.is_dir() else _from_file(path, choose)
+
+
+def _from_folder(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
+    from torchvision.transforms.v2.functional import pil_to_tensor
+
+    names = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
+    if not names:
+        raise LabError(f"{path} holds no frames ({', '.join(PICTURES)}); fill it, or delete it.")
+    chosen = [names[k] for k in choose(len(names))]
+    pictures = [pil_to_tensor(decode(name)) for name in chosen]
+    for name, picture in zip(chosen, pictures, strict=True):
+        if picture.shape != pictures[0].shape:
+            raise LabError(
+                f"{name} has {_size(picture)} pixels where {chosen[0].name} has {_size(pictures[0])}; the frames of a "
+                "clip have one size."
+            )
+    return torch.stack(pictures)
+
+
+def _from_file(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
+    if path.is_file() and not path.stat().st_size:
+        raise LabError(f"{path} is empty; fetch it again, or delete it.")
+    found, expected = _decoded(path)
+    if len(found) < WHOLE * expected:
+        raise LabError(
+            f"{path} is truncated: its header promises {expected:.0f} frames, {len(found)} can be read; fetch it "
+            "again, or delete it."
+        )
+    if not found:
+        raise LabError(f"{path} has no frame; fetch it again, or delete it.")
+    chosen = [torch.from_numpy(found[k].to_ndarray(format="rgb24")) for k in choose(len(found))]
+    return torch.stack(chosen).permute(0, 3, 1, 2).contiguous()
+
+
+def _decoded(path: Path) -> tuple[list[VideoFrame], float]:
+    """All frames, the shorter side at most ``SHORT``, and how many the header promises (0: it does not say)."""
+    try:
+        import av
+    except ImportError as error:
+        raise LabError(f"clips are decoded by PyAV ({error}); pip install 'bevel[tasks]'.") from error
+    frames: list[VideoFrame] = []
+    try:
+        with av.open(path, metadata_errors="replace") as container:  # old clips have names that are no UTF-8
+            if not container.streams.video:
+                raise LabError(f"{path} has no video in it; fetch it again, or delete it.")
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # there are processes enough
+            frames += [_smaller(frame) for frame in container.decode(stream)]
+            seconds = (container.duration or 0) / av.time_base
+            return frames, stream.frames or seconds * float(stream.average_rate or 0)
+    except (OSError, ValueError) as error:  # PyAV's errors are kinds of these
+        reason = getattr(error, "strerror", None) or error
+        raise LabError(f"{path} cannot be decoded ({reason}); fetch it again, or delete it.") from error
+
+
+def _smaller(frame: VideoFrame) -> VideoFrame:
+    """All frames of a clip are held for a moment; large ones would fill the memory."""
+    short = min(frame.width, frame.height)
+    if short <= SHORT:
+        return frame
+    return frame.reformat(round(frame.width * SHORT / short), round(frame.height * SHORT / short))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """(path, seed) → uint8 T×3×H×W.
+
+    Attributes:
+        frames: T.
+        size: (H, W). Clips of at most ``HELD`` pixels a side must have it; larger ones are scaled and cropped to it.
+        drawn: whether frames and crop are drawn, from ``seed`` and nothing else, or are those in the middle.
+    """
+
+    frames: int
+    size: tuple[int, int]
+    drawn: bool = False
+
+    def __call__(self, path: Path, seed: int = 0) -> Tensor:
+        from torchvision.transforms import v2
+
+        def choose(count: int) -> list[int]:
+            if count < self.frames:
+                raise LabError(
+                    f"{path} has {count} frames, fewer than the {self.frames} that a clip is read by; delete it."
+                )
+            return segments(count, self.frames, self.drawn)
+
+        small = max(self.size) <= HELD
+        if self.drawn:
+            crop = v2.RandomCrop(self.size, max(1, min(self.size) // 8)) if small else v2.RandomResizedCrop(self.size)
+        else:
+            crop = v2.Identity() if small else v2.Compose([v2.Resize(SHORT), v2.CenterCrop(self.size)])
+        # torchvision draws from the global generator, which is lent to it here
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            clip = frames_of(path, choose)
+            if small and clip.shape[2:] != self.size:
+                height, width = self.size
+                raise LabError(
+                    f"{path} has {_size(clip)} pixels where the data set's clips have {height}×{width}; resize it, or "
+                    "delete it."
+                )
+            cropped: Tensor = crop(clip)
+            return cropped
+
+
+def size_for(path: Path) -> tuple[int, int]:
+    """(H, W) of what is read of a data set with this clip: its own where it is small, else 224×224."""
+    height, width = frames_of(path, lambda count: [0]).shape[2:]
+    return (height, width) if max(height, width) <= HELD else (SIDE, SIDE)
+
+
+def _size(picture: Tensor) -> str:
+    return f"{picture.shape[-2]}×{picture.shape[-1]}"

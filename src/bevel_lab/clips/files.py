@@ -1,0 +1,121 @@
+"""Clips that stay files: decoded by worker processes as they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bevel_lab.clips import Clips, Part
+from bevel_lab.clips.decode import Reader, size_for
+from bevel_lab.errors import LabError
+from bevel_lab.images import Files
+from bevel_lab.images.held import facts
+from bevel_lab.images.streamed import stream
+from bevel_lab.streams import derive
+
+FRAMES = 8
+"""Frames of a clip that the model sees, as TSM's authors have it."""
+
+
+@dataclass
+class Bad:
+    """What to do about bad clips: raise at the first one, or leave them out and count them."""
+
+    skip: bool
+    sentences: list[str] = field(default_factory=list)
+
+    def found(self, sentence: str) -> None:
+        """A clip that is left out for this reason; raises ``LabError`` where none may be."""
+        if not self.skip:
+            raise LabError(sentence)
+        self.sentences.append(sentence)
+
+    def sum(self) -> dict[str, int | str]:
+        """For the record: how many were left out, and the first few; a warning says so too."""
+        if not self.sentences:
+            return {}
+        more = " …" if len(self.sentences) > 3 else ""
+        text = f"{len(self.sentences)} left out: {' '.join(self.sentences[:3])}{more}"
+        warnings.warn(text, stacklevel=2)
+        return {"skipped": text}
+
+
+class ClipFiles(Clips):
+    """Clips below a folder, as files or as folders of frames.
+
+    Without ``bad.skip`` a clip is first looked at when it is needed, and a broken one stops the trial there. With it,
+    all are decoded once beforehand, and those that cannot be are left out.
+
+    Args:
+        root: the folder.
+        listed: (path below ``root``, class) of every clip of a part.
+        classes: names of the classes.
+        bad: what is done about bad clips, and what was left out already.
+        note: what a reader of the results must know of the data beside its name, or empty.
+
+    Raises:
+        LabError: naming a clip that is missing or empty, or the first one if it cannot be decoded.
+    """
+
+    at_once, channels, frames = 16, 3, FRAMES
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def __init__(
+        self, root: Path, listed: Mapping[Part, Sequence[tuple[str, int]]], classes: Sequence[str], bad: Bad,
+        note: str = "",
+    ) -> None:  # fmt: skip
+        self.classes = classes
+        self.size = _size(root, listed["train"], bad.skip)
+        self._files = {part: _files(root, clips, Reader(FRAMES, self.size), bad) for part, clips in listed.items()}
+        self.labels = {part: files.labels for part, files in self._files.items()}
+        train, test = self._files["train"], self._files["test"]
+        digest = hashlib.sha256((train.digest() + test.digest()).encode()).hexdigest()[:16]
+        self.facts = facts(len(train), len(test), digest, note) | bad.sum()
+
+    def clips(
+        self, part: Part, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
+    ) -> Iterator[Tensor]:
+        base = derive(draw[0], "clips", draw[1]) if draw else 0
+        keys = ([(i, derive(base, "sample", i)) for i in numbers.tolist()] for numbers in batches)
+        read = Reader(FRAMES, self.size, drawn=draw is not None)
+        for clips in stream(self._files[part], keys, read, device.type == "cuda", opened=Path):
+            yield clips.to(device, non_blocking=True)
+
+
+def _size(root: Path, clips: Sequence[tuple[str, int]], skip: bool) -> tuple[int, int]:
+    """Of what is read, from the first clip; of those that can be decoded where bad ones are left out."""
+    for name, _ in clips:
+        try:
+            return size_for(root / name)
+        except LabError:
+            if not skip:
+                raise
+    raise LabError(f"no training clip below {root} can be decoded; fetch them again.")
+
+
+def _files(root: Path, clips: Sequence[tuple[str, int]], read: Reader, bad: Bad) -> Files:
+    if bad.skip:
+        with ThreadPoolExecutor() as pool:  # decoding lets go of Python's lock
+            reasons = list(pool.map(lambda clip: _reason(root / clip[0], read), clips))
+        for reason in filter(None, reasons):
+            bad.found(reason)
+        clips = [clip for clip, reason in zip(clips, reasons, strict=True) if not reason]
+    if not clips:
+        raise LabError(f"a part of the data below {root} has no good clip left; {' '.join(bad.sentences[:1])}")
+    return Files(root, [name for name, _ in clips], torch.tensor([label for _, label in clips]))
+
+
+def _reason(path: Path, read: Reader) -> str:
+    """Why a clip cannot be read; "" if it can."""
+    try:
+        read(path)
+    except LabError as error:
+        return str(error)
+    return ""

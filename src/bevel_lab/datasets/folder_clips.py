@@ -1,0 +1,63 @@
+"""A user's own clips: ``PATH/{train,test}/CLASS/CLIP`` (or ``val``), a clip being a video file or a folder of frames.
+
+Eight frames are read of each. If the first clip has at most 64 pixels a side all must have its size; larger ones are
+scaled and cropped to 224×224. Nothing is mirrored: a movement to the left may be another class than one to the right.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from bevel_lab.clips import Clips
+from bevel_lab.clips.decode import FILES
+from bevel_lab.clips.files import Bad, ClipFiles
+from bevel_lab.datasets import DataSet, Source
+from bevel_lab.errors import LabError
+from bevel_lab.shelf import Open
+
+
+def _load(path: Path, source: Source) -> Clips:
+    if not path.is_dir():
+        raise LabError(f"there is no folder {path}; folder_clips: takes a path from where bevel is started.")
+    if not (path / "train").is_dir():
+        raise LabError(f"{path} has no folder train; put clips into train/CLASS and test/CLASS.")
+    test = next((name for name in ("test", "val") if (path / name).is_dir()), None)
+    if test is None:
+        raise LabError(f"{path} has train but neither test nor val; add one.")
+    bad = Bad(source.skip_bad)
+    classes = [folder.name for folder in _inside(path / "train") if folder.is_dir()]
+    train, unseen = _listed(path, "train", classes, bad), _listed(path, test, classes, bad)
+    return ClipFiles(path, {"train": train, "test": unseen}, classes, bad)
+
+
+def _listed(root: Path, part: str, classes: list[str], bad: Bad) -> list[tuple[str, int]]:
+    """(path below ``root``, class) of every clip of a part, in order."""
+    found: list[tuple[str, int]] = []
+    for folder in _inside(root / part):
+        if not folder.is_dir():
+            bad.found(f"{folder} lies beside the folders of the classes; move it away.")
+            continue
+        if folder.name not in classes:
+            raise LabError(f"{folder} is of no class of the training part ({', '.join(classes)}); move it away.")
+        for clip in _inside(folder):
+            if clip.is_dir() or clip.suffix.lower() in FILES:
+                found.append((str(clip.relative_to(root)), classes.index(folder.name)))
+            else:
+                bad.found(f"{clip} is neither a clip ({', '.join(FILES)}) nor a folder of frames; move it away.")
+    missing = sorted(set(range(len(classes))) - {label for _, label in found})
+    if missing or not found:
+        raise LabError(f"{root / part / classes[missing[0]] if missing else root / part} has no clip; add some.")
+    return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is not hidden, in order."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _of(argument: str) -> DataSet:
+    return DataSet(f"the clips in {argument}", partial(_load, Path(argument)), "video")
+
+
+ENTRIES = {"folder_clips": Open[DataSet]("your own clips, PATH/{train,test}/CLASS/clip.mp4", "folder_clips:PATH", _of)}

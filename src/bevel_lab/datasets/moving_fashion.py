@@ -1,0 +1,20 @@
+"""Fashion-MNIST's pictures in motion: which way? Only the order of the frames tells, see ``bevel_lab.clips.moving``."""
+
+from __future__ import annotations
+
+from bevel_lab.clips import Clips
+from bevel_lab.clips.moving import MovingImages
+from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets.fashion_mnist import FASHION_MNIST
+
+
+def _load(source: Source) -> Clips:
+    """Raises ``LabError`` as ``fashion_mnist`` does."""
+    return MovingImages(FASHION_MNIST.load(source), frames=8, side=40, tests=2000)
+
+
+ENTRIES = {
+    "moving_fashion": DataSet(
+        "60,000 + 2,000 clips of 8 frames: Fashion-MNIST's pictures drift one of 4 ways, 40×40, grey", _load, "video"
+    )
+}

@@ -1,0 +1,112 @@
+"""Something-Something v2 (Goyal et al. 2017) as published: 174 things done with something, told by the order of frames.
+
+Below the data root: the clips ``20bn-something-something-v2/ID.webm``, and ``something-something-v2-labels.json``,
+``-train.json`` and ``-validation.json``. The labels of its test part are not public, so the validation part is the test
+part here, as in the papers; the lab's own validation part is split off the training part.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bevel_lab.clips import Clips
+from bevel_lab.clips.files import Bad, ClipFiles
+from bevel_lab.datasets import DataSet, Source
+from bevel_lab.errors import LabError
+
+CLIPS = "20bn-something-something-v2"
+
+
+@dataclass(frozen=True)
+class SomethingSomething:
+    """Numbers of classes, training and validation clips that its lists must have; None: any, and the record says so."""
+
+    counts: tuple[int, int, int] | None
+
+    def load(self, source: Source) -> Clips:
+        """List the clips; raises ``LabError`` naming the file, and in it the entry, that is missing or bad."""
+        root = source.root
+        classes = _classes(_path(root, "labels"))
+        bad = Bad(source.skip_bad)
+        lists = [_path(root, name) for name in ("train", "validation")]
+        entries = [_read(path, list) for path in lists]
+        counts = (len(classes), len(entries[0]), len(entries[1]))
+        if self.counts and counts != self.counts:
+            raise LabError(
+                f"the lists in {root} have {_words(counts)}, not {_words(self.counts)}; complete them, or ask for "
+                "something_something_v2_subset."
+            )
+        train, test = (_listed(path, found, classes, bad) for path, found in zip(lists, entries, strict=True))
+        note = "" if self.counts else "not verified to be the original: whatever clips its lists name"
+        return ClipFiles(root / CLIPS, {"train": train, "test": test}, list(classes), bad, note)
+
+
+def _path(root: Path, name: str) -> Path:
+    return root / f"something-something-v2-{name}.json"
+
+
+def _words(counts: tuple[int, int, int]) -> str:
+    return f"{counts[0]} classes, {counts[1]} training and {counts[2]} validation clips"
+
+
+def _read(path: Path, kind: type) -> Any:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LabError(
+            f"{path} does not exist; pass --data-root with the folder that holds it and {CLIPS}; the data set is free "
+            "of charge, but not without an account."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise LabError(f"{path}, line {error.lineno}: no JSON ({error.msg}); unpack it again.") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise LabError(f"{path} cannot be read ({error}); unpack it again.") from error
+    if not isinstance(found, kind) or not found:
+        raise LabError(f"{path} holds no JSON {kind.__name__} with something in it; unpack it again.")
+    return found
+
+
+def _classes(path: Path) -> dict[str, int]:
+    """Number of every class by its template, in order."""
+    found = _read(path, dict)
+    wanted = {str(number) for number in range(len(found))}
+    if set(map(str, found.values())) != wanted:
+        raise LabError(f"{path} numbers its {len(found)} labels otherwise than 0 … {len(found) - 1}; unpack it again.")
+    return {name: int(number) for name, number in sorted(found.items(), key=lambda item: int(item[1]))}
+
+
+def _listed(path: Path, entries: list[Any], classes: dict[str, int], bad: Bad) -> list[tuple[str, int]]:
+    """(file, class) of every entry of a list."""
+    found = []
+    for number, entry in enumerate(entries, 1):
+        where = f"{path}, entry {number}"
+        if not isinstance(entry, dict) or not re.fullmatch(r"\w+", str(entry.get("id", ""))):
+            bad.found(f"{where}: has no id of letters and digits; correct it.")
+            continue
+        template = str(entry.get("template", "")).replace("[", "").replace("]", "")
+        clip = f"{entry['id']}.webm"
+        if template not in classes:
+            bad.found(
+                f"{where} (clip {clip}): unknown label {template!r}; it must be in {_path(path.parent, 'labels')}."
+            )
+        elif not (path.parent / CLIPS / clip).is_file():
+            bad.found(f"{where}: {path.parent / CLIPS / clip} does not exist; unpack the clips again.")
+        else:
+            found.append((clip, classes[template]))
+    return found
+
+
+ENTRIES = {
+    "something_something_v2": DataSet(
+        "168,913 + 24,777 clips of things done, 174 classes, 8 frames at 224×224, from files; the whole set",
+        SomethingSomething((174, 168_913, 24_777)).load,
+        "video",
+    ),
+    "something_something_v2_subset": DataSet(
+        "whatever clips its lists name, in the layout of the original", SomethingSomething(None).load, "video"
+    ),
+}

@@ -1,0 +1,638 @@
+"""Action recognition: time must be read, clips are decoded as they are, and what is wrong with one is named."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED
+from torch import Tensor, nn
+
+import bevel
+from bevel.errors import InvalidValue
+from bevel_lab.clips import Clips
+from bevel_lab.clips.decode import Reader, frames_of, segments
+from bevel_lab.clips.moving import DIRECTIONS, MovingImages, places, render
+from bevel_lab.clips.strip import strip
+from bevel_lab.datasets import DATASETS, Source, load
+from bevel_lab.datasets.something_something import CLIPS, SomethingSomething
+from bevel_lab.errors import LabError
+from bevel_lab.models import MODELS
+from bevel_lab.models._tsm import shift
+from bevel_lab.running import Running
+from bevel_lab.sites import Factory
+from bevel_lab.tasks.video import right
+from bevel_lab.team import Team
+from bevel_lab.train import run
+from bevel_lab.trial import Trial
+
+av = pytest.importorskip("av", reason="pip install 'bevel[tasks]'")
+SMALL: dict[str, Any] = {"task": "video", "model": "tsm_tiny", "epochs": 2, "batch_size": 8, "validation": 0.25}
+
+
+def _trial(spec: str = "relu", **settings: Any) -> Trial:
+    return Trial(activation=bevel.canonical(spec), **(SMALL | settings))
+
+
+# ---------------------------------------------------------------------------------------------------- moving pictures
+
+
+def test_the_set_of_frames_tells_nothing_of_the_direction() -> None:
+    """Every walk of one direction has, in each other direction, one walk through the same places."""
+    frames = 5
+    permutations = torch.cartesian_prod(*[torch.arange(frames)] * frames)
+    permutations = permutations[permutations.sort(1).values.eq(torch.arange(frames)).all(1)]
+    draws = torch.cat([torch.tensor([0.4, 0.7, 0.9]).expand(len(permutations), 3), permutations / frames], 1)
+    seen = []
+    for direction in range(len(DIRECTIONS)):
+        where = places(torch.full((len(draws),), direction), draws, 40)
+        seen.append(sorted(sorted(map(tuple, walk)) for walk in where.tolist()))
+        assert len({tuple(map(tuple, walk)) for walk in where.tolist()}) == 120
+    assert all(sets == seen[0] for sets in seen[1:])
+
+
+def test_a_picture_drifts_by_equal_steps_one_way_and_shakes_across() -> None:
+    labels = torch.arange(400) % 4
+    where = places(labels, torch.rand(400, 11, generator=torch.Generator().manual_seed(1)), 40)
+    moves = (where.diff(dim=1) + 20) % 40 - 20
+    for label, name in enumerate(DIRECTIONS):
+        axis, sign = {"right": (1, 1), "left": (1, -1), "down": (0, 1), "up": (0, -1)}[name]
+        steady = moves[labels == label, :, axis] * sign
+        assert (steady == steady[:, :1]).all()
+        assert set(steady[:, 0].tolist()) == {2, 3}
+        across = where[labels == label, :, 1 - axis]
+        assert all(len(set(row)) == 8 for row in across.tolist())
+
+
+def test_pictures_are_moved_not_changed() -> None:
+    picture = torch.randint(1, 256, (2, 1, 5, 5), generator=torch.Generator().manual_seed(0)).byte()
+    clips = render(picture, torch.tensor([[[0, 0], [2, 1]], [[7, 6], [0, 0]]]), 8)
+    assert clips.shape == (2, 2, 1, 8, 8)
+    assert torch.equal(clips[0, 1, 0, 2:7, 1:6], picture[0, 0])
+    assert torch.equal(clips[1, 0].roll((-7, -6), (1, 2)), clips[1, 1]), "what leaves on one side enters on the other"
+    assert (clips > 0).sum().item() == 4 * 25
+
+
+@pytest.fixture(scope="session")
+def fashion(real_data: Path) -> Source:
+    return Source(real_data)
+
+
+@pytest.fixture
+def moving(fashion: Source) -> Clips:
+    data: Clips = load("moving_fashion", fashion)
+    return data
+
+
+def test_clips_are_addressed_by_seed_epoch_and_sample(moving: Clips) -> None:
+    cpu, numbers = torch.device("cpu"), torch.tensor([5, 70, 59_999])
+    together = next(moving.clips("train", [numbers], cpu, (3, 1)))
+    alone = torch.cat(list(moving.clips("train", list(numbers.split(1)), cpu, (3, 1))))
+    assert together.shape == (3, 8, 1, 40, 40)
+    assert torch.equal(together, alone)
+    for other in ((3, 2), (4, 1), None):
+        assert not torch.equal(together, next(moving.clips("train", [numbers], cpu, other)))
+    assert torch.bincount(moving.labels["train"]).tolist() == [15_000] * 4
+
+
+def test_frames_have_the_stated_moments_in_every_class(moving: Clips) -> None:
+    numbers = torch.arange(4000)
+    clips = next(moving.clips("train", [numbers], torch.device("cpu"), (0, 0))).float() / 255
+    for label in range(4):
+        some = clips[moving.labels["train"][numbers] == label]
+        assert some.mean().item() == pytest.approx(moving.mean[0], rel=0.02)
+        assert some.std().item() == pytest.approx(moving.std[0], rel=0.02)
+        first = some[:, 0, 0].mean(0)
+        assert (first - moving.mean[0]).abs().max() < 0.05, "uniform on the torus: no frame shows where it came from"
+
+
+def _shuffled(clips: Tensor) -> Tensor:
+    order = torch.rand(clips.shape[:2], generator=torch.Generator().manual_seed(0)).argsort(1)
+    return clips.gather(1, order[..., None, None, None].expand_as(clips))
+
+
+@pytest.fixture
+def few(fashion: Source, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Puts moving pictures with so many test clips in the place of any data set."""
+    images = DATASETS.item("fashion_mnist").load(fashion)
+
+    def put(tests: int) -> None:
+        data = MovingImages(images, frames=8, side=40, tests=tests)
+        monkeypatch.setattr("bevel_lab.running.load", lambda name, source: data)
+
+    return put
+
+
+@pytest.mark.slow
+def test_time_is_read_and_only_by_a_model_that_can(few: Callable[[int], None]) -> None:
+    """With shifts the direction is learnt; without them, or with frames in no order, it is a guess among four."""
+    few(1000)
+    short = {"dataset": "moving_fashion", "validation": 0.005, "train_limit": 800, "batch_size": 16}
+    chance = 0.25 + 4 * (0.25 * 0.75 / 1000) ** 0.5  # four standard errors of 1,000 guesses: 0.305
+    running = Running(_trial("frelu", **short), Source(), torch.device("cpu"), Team())
+    while len(running.epochs) < 2:
+        running.advance()
+    assert running.epochs[1].train["loss"] < 0.7 * running.epochs[0].train["loss"]
+    assert running.evaluate(running.task.test)["top1"] > 0.6
+    blind = run(_trial("frelu", **short | {"model": "tsn_tiny"}))
+    assert blind.test["top1"] < chance
+    forward = running.model.forward
+    running.model.forward = lambda clips: forward(_shuffled(clips))
+    assert running.evaluate(running.task.test)["top1"] < chance
+
+
+# -------------------------------------------------------------------------------------------------------------- models
+
+
+def test_channels_are_shifted_ahead_and_back_and_zeros_enter() -> None:
+    x = torch.arange(1.0, 97).view(2 * 3, 16, 1, 1)
+    out, x = shift(x, 3).view(2, 3, 16), x.view(2, 3, 16)
+    assert torch.equal(out[:, :2, :2], x[:, 1:, :2])
+    assert not out[:, 2, :2].any()
+    assert torch.equal(out[:, 1:, 2:4], x[:, :2, 2:4])
+    assert not out[:, 0, 2:4].any()
+    assert torch.equal(out[..., 4:], x[..., 4:])
+
+
+@pytest.mark.parametrize(
+    ("name", "units"),
+    [("tsm_tiny", 7), ("tsn_tiny", 7), ("tsm_resnet18", 17), ("tsm_resnet50", 49), ("r2plus1d_18", 34)],
+)
+def test_every_unit_is_swapped_and_frames_in_another_order_matter(name: str, units: int) -> None:
+    factory = Factory("prelu")
+    torch.manual_seed(0)
+    model = MODELS.item(name).build(factory, 1, 4, (16, 20), 7).eval()
+    sites = factory.sites(model)
+    assert len(sites) == units
+    assert not any(isinstance(m, nn.ReLU) for m in model.modules())
+    assert all(call.module.weight.numel() == call.channels for call in sites.values())
+    clips = torch.randn(2, 4, 1, 16, 20)
+    with torch.no_grad():
+        there, back = model(clips), model(clips.flip(1))
+    assert there.shape == (2, 7)
+    assert torch.allclose(there, back, atol=1e-5) == (name == "tsn_tiny")
+
+
+def test_without_shift_a_clip_is_the_mean_of_its_frames(tmp_path: Path) -> None:
+    """TSN of torchvision's ResNet-18 with torchvision's own weight file, and no key to be mapped."""
+    import torchvision
+
+    picture = torchvision.models.resnet18(num_classes=5).eval()
+    torch.save(picture.state_dict(), tmp_path / "resnet18.pth")
+    clips = torch.randn(1, 3, 3, 128, 128)
+    with torch.no_grad():
+        wanted = picture(clips[0]).mean(0)
+        for name, same in (("tsn_resnet18", True), ("tsm_resnet18", False)):
+            model = MODELS.item(name).build(Factory("relu", str(tmp_path / "resnet18.pth")), 3, 3, (128, 128), 5).eval()
+            assert torch.allclose(model(clips)[0], wanted, atol=1e-4) == same
+
+
+def test_r2plus1d_takes_torchvisions_weights(tmp_path: Path) -> None:
+    from torchvision.models.video import r2plus1d_18
+
+    theirs = r2plus1d_18(num_classes=5).eval()
+    torch.save(theirs.state_dict(), tmp_path / "r2plus1d.pth")
+    ours = MODELS.item("r2plus1d_18").build(Factory("relu", str(tmp_path / "r2plus1d.pth")), 3, 4, (72, 72), 5).eval()
+    clips = torch.randn(1, 4, 3, 72, 72)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(clips), theirs(clips.transpose(1, 2)))
+
+
+# -------------------------------------------------------------------------------------------------------------- metric
+
+
+def test_top_1_and_top_5_are_torchmetrics() -> None:
+    accuracy = pytest.importorskip("torchmetrics.functional.classification").multiclass_accuracy
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(200, 9, generator=generator), torch.randint(9, (200,), generator=generator)
+    for k, name in ((1, "top1"), (5, "top5")):
+        theirs = accuracy(logits, labels, num_classes=9, average="micro", top_k=k)
+        assert right(logits, labels)[name] / 200 == pytest.approx(float(theirs))
+    assert right(torch.arange(9.0).expand(3, 9), torch.tensor([8, 4, 3])) == {"top1": 1, "top5": 2}
+    assert "top5" not in right(logits[:, :5], labels % 5), "it would be 1"
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+
+
+def _write(path: Path, frames: list[np.ndarray], codec: str = "libvpx-vp9") -> None:
+    """A clip of uint8 H×W×3 frames, 12 a second as in Something-Something."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=12)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine real clips and 5,296 real finger tracks."""
+    packed = SHARED / "video_action_sample" / "video_action_sample.zip"
+    if not packed.is_file():
+        pytest.skip(f"the real data is not here: {packed} does not exist")
+    root = tmp_path_factory.mktemp("samples")
+    shutil.unpack_archive(packed, root)
+    return root
+
+
+def _tracks(samples: Path) -> dict[str, list[np.ndarray]]:
+    """The finger tracks by gesture: places of 16 frames on 32×32 pixels."""
+    path = samples / "gesture_tracks"
+    names = (path / "labels.csv").read_text(encoding="utf-8-sig").split("\n")
+    found: dict[str, list[np.ndarray]] = {}
+    with (path / "point_history.csv").open() as file:
+        for label, *numbers in csv.reader(file):
+            track = np.array(numbers, float).reshape(16, 2) * 60 + 16
+            found.setdefault(names[int(label)].replace(" ", "_"), []).append(track.clip(2, 29).round().astype(int))
+    return found
+
+
+def _dots(track: np.ndarray) -> list[np.ndarray]:
+    frames = []
+    for x, y in track:
+        frame = np.zeros((32, 32, 3), np.uint8)
+        frame[y - 2 : y + 3, x - 2 : x + 3] = 255
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture(scope="session")
+def gestures(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two gestures that differ in their direction only, in the layout of ``folder_clips``: 12 + 4 clips a class."""
+    root, tracks = tmp_path_factory.mktemp("gestures"), _tracks(samples)
+    for name in ("Clockwise", "Counter_Clockwise"):
+        for i, track in enumerate(tracks[name][:: len(tracks[name]) // 16][:16]):
+            _write(root / ("train" if i < 12 else "test") / name / f"{i}.webm", _dots(track))
+    return root
+
+
+def test_one_frame_of_every_segment_is_taken() -> None:
+    assert segments(8, 8, False) == list(range(8))
+    assert segments(40, 8, False) == [2, 7, 12, 17, 22, 27, 32, 37]
+    torch.manual_seed(0)
+    for count in (8, 9, 31, 100):
+        drawn = [segments(count, 8, True) for _ in range(50)]
+        assert all(k * count // 8 <= place < (k + 1) * count // 8 for one in drawn for k, place in enumerate(one))
+        assert len({place for one in drawn for place in one}) == count or count == 100
+
+
+def test_a_clip_is_read_as_it_was_written(samples: Path, gestures: Path) -> None:
+    track = _tracks(samples)["Clockwise"]
+    frames = _dots(track[0])
+    path = gestures / "train" / "Clockwise" / "0.webm"
+    found = frames_of(path, lambda count: range(count))
+    assert found.shape == (16, 3, 32, 32)
+    wanted = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+    assert ((found > 127) == (wanted > 127)).float().mean() > 0.98, "the codec is lossy, the dot is where it was"
+    middle = Reader(8, (32, 32))(path)
+    assert torch.equal(middle, found[[0, 2, 4, 6, 8, 10, 12, 14]])
+    drawn = Reader(8, (32, 32), drawn=True)
+    assert torch.equal(drawn(path, 5), drawn(path, 5))
+    assert not torch.equal(drawn(path, 5), drawn(path, 6))
+
+
+def test_a_folder_of_frames_is_a_clip(gestures: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for part in ("train", "test"):
+        for name in ("Clockwise", "Counter_Clockwise"):
+            clip = next((gestures / part / name).iterdir())
+            for i, frame in enumerate(frames_of(clip, lambda count: range(count))):
+                path = tmp_path / part / name / "clip" / f"{i:03}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(frame.permute(1, 2, 0).numpy()).save(path)
+            assert torch.equal(Reader(8, (32, 32))(tmp_path / part / name / "clip"), Reader(8, (32, 32))(clip))
+    data = DATASETS.item(f"folder_clips:{tmp_path}").load(Source())
+    assert data.size == (32, 32)
+    assert data.facts["train"] == 2
+
+
+def _crash(done: int, epoch: object) -> None:
+    if done == 1:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["gestures", "moving"])
+def test_an_interrupted_training_ends_as_an_undisturbed_one(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if kind == "gestures":
+        settings, source = {"dataset": f"folder_clips:{request.getfixturevalue('gestures')}"}, Source()
+    else:
+        settings, source = {"dataset": "moving_fashion", "train_limit": 32, "validation": 0.001}, Source()
+        request.getfixturevalue("few")(20)
+    one, state = _trial("smooth_frelu", **settings), tmp_path / "state.pt"
+    with pytest.raises(KeyboardInterrupt):
+        run(one, source=source, state=state, state_every=0, on_epoch=_crash)
+    reached: list[int] = []
+    resumed = run(one, source=source, state=state, on_epoch=lambda done, epoch: reached.append(done))
+    assert reached == [2], "it went on, it did not start again"
+    assert resumed.result == run(one, source=source).result
+    assert len(resumed.pictures) == 4
+    assert {p.truth for p in resumed.pictures} <= {*DIRECTIONS, "Clockwise", "Counter_Clockwise"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"precision": "bfloat16", "channels_last": True, "optimiser": "adamw", "schedule": "constant"},
+        {"alternate": "step", "augment": False, "label_smoothing": 0.1},
+        {"sharpness": "1:100", "schedule": "inverse_sqrt"},
+    ],
+)
+def test_the_trainers_options_work_on_clips(settings: dict[str, Any], gestures: Path) -> None:
+    record = run(_trial("smooth_frelu", dataset=f"folder_clips:{gestures}", **settings))
+    assert record.metric == "top1"
+    assert 0 <= record.test["top1"] <= 1
+    assert np.isfinite(record.epochs[-1].train["loss"])
+
+
+def test_r2plus1d_is_trained_whatever_the_memory_format_of_pictures(gestures: Path) -> None:
+    one = _trial("frelu", dataset=f"folder_clips:{gestures}", model="r2plus1d_18", channels_last=True)
+    running = Running(one, Source(), torch.device("cpu"), Team())
+    before = running.model.stem[0].weight.clone()
+    running.step(0, next(running.task.batches([torch.arange(2)], 0, 0)), 2)
+    assert not torch.equal(running.model.stem[0].weight, before)
+
+
+@pytest.mark.parametrize("spec", ["frelu", "sau", "smooth_frelu:n=50"])
+def test_folded_and_hardened_a_trained_model_has_the_same_metric(spec: str, gestures: Path) -> None:
+    running = Running(_trial(spec, dataset=f"folder_clips:{gestures}"), Source(), torch.device("cpu"), Team())
+    running.advance()
+    task, model = running.task, running.model.eval()
+    clips, _ = next(task.batches([torch.arange(8)], 0, 0))
+    whole = running.evaluate(task.test)
+    hard = bevel.harden(model, 0.02, batch=clips)
+    folded = bevel.fold(hard.model, clips)
+    assert all(row.new for row in hard.rows)
+    assert len(hard.rows) == (0 if spec == "frelu" else 7)
+    assert any(row.into for row in folded.rows) == (spec != "sau"), "SAU hardens to Leaky ReLU, which has no factor"
+    with torch.no_grad():
+        found = task.test(folded.model.eval())
+    assert found["top1"] == whole["top1"]
+    assert found["loss"] == pytest.approx(whole["loss"], rel=0.01)
+
+
+def test_shares_make_up_the_batch(gestures: Path) -> None:
+    running = Running(_trial(dataset=f"folder_clips:{gestures}"), Source(), torch.device("cpu"), Team())
+    order = [torch.arange(7), torch.arange(7, 12)]
+    whole = list(running.task.batches(order, 2, 1))
+    parts = [
+        list(running.task.batches(order, 2, 1, share))
+        for share in (lambda count: (0, count // 2), lambda count: (count // 2, count))
+    ]
+    for batch, *shares in zip(whole, *parts, strict=True):
+        for i in (0, 1):
+            assert torch.equal(batch[i], torch.cat([share[i] for share in shares]))
+
+
+def test_what_is_not_for_clips_is_refused(gestures: Path) -> None:
+    data = f"folder_clips:{gestures}"
+    for settings, words in (
+        ({"mixup": 0.2}, "mixup is for pictures and not for clips; got 0.2"),
+        ({"randaugment": 2}, "randaugment is for pictures"),
+        ({"model": "cnn"}, "model 'cnn' is for classification; choose one for video"),
+    ):
+        with pytest.raises(InvalidValue, match=words):
+            Running(_trial(dataset=data, **settings), Source(), torch.device("cpu"), Team())
+    with pytest.raises(InvalidValue, match="video takes labelled clips"):
+        Running(_trial(dataset="digits"), Source(), torch.device("cpu"), Team())
+
+
+def test_a_strip_shows_every_frame() -> None:
+    from PIL import Image
+
+    clip = torch.randint(256, (8, 3, 224, 224), generator=torch.Generator().manual_seed(0)).byte()
+    uri = strip(clip)
+    assert len(uri) < 35_000, "noise is the worst of all pictures"
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
+    assert picture.size == (8 * 49 - 1, 48)
+    grey = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 4, 5)
+    picture = Image.open(io.BytesIO(base64.b64decode(strip(grey).partition(",")[2])))
+    assert np.asarray(picture)[0].tolist() == [0] * 5 + [255] + [1] * 5 + [255] + [2] * 5
+
+
+# ----------------------------------------------------------------------------------------------------------- bad clips
+
+
+@pytest.fixture
+def damaged(gestures: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "damaged"
+    shutil.copytree(gestures, root)
+    return root
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _short(path: Path) -> None:
+    _write(path, [np.zeros((32, 32, 3), np.uint8)] * 5)
+
+
+def _large(path: Path) -> None:
+    _write(path, [np.zeros((48, 32, 3), np.uint8)] * 10)
+
+
+def _sound(path: Path) -> None:
+    """A file with sound and no video."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libopus", rate=48000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 48000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _headed(path: Path) -> None:
+    """Only the head of the file, so that there is no frame at all."""
+    path.write_bytes(path.read_bytes()[:500])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_cut, r"7.webm is truncated: its header promises 16 frames, \d+ can be read"),
+        (_headed, r"7.webm is truncated: its header promises 16 frames, 0 can be read"),
+        (_short, r"7.webm has 5 frames, fewer than the 8 that a clip is read by; delete it"),
+        (_large, r"7.webm has 48×32 pixels where the data set's clips have 32×32"),
+        (_sound, r"7.webm has no video in it"),
+        (lambda path: path.write_text("<html>not found"), r"7.webm cannot be decoded \(Invalid data"),
+        (lambda path: path.write_bytes(b""), r"7.webm is empty"),
+        (lambda path: (path.unlink(), path.mkdir()), r"7.webm (is empty|holds no frames)"),
+        (lambda path: path.rename(path.with_suffix(".txt")), r"7.txt is neither a clip"),
+    ],
+)
+def test_a_bad_clip_is_named_or_left_out_and_counted(
+    damaged: Path, damage: Callable[[Path], object], words: str
+) -> None:
+    damage(damaged / "train" / "Clockwise" / "7.webm")
+    one = _trial(dataset=f"folder_clips:{damaged}", epochs=1, augment=False)
+    with pytest.raises(LabError, match=words):
+        run(one)
+    with pytest.warns(UserWarning, match=f"1 left out: .*{words}"):
+        record = run(one, source=Source(skip_bad=True))
+    assert record.data["train"] == 23
+    assert str(record.data["skipped"]).startswith("1 left out: ")
+
+
+def test_what_is_wrong_with_a_folder_of_clips_is_named(damaged: Path) -> None:
+    def wrong(words: str) -> None:
+        with pytest.raises(LabError, match=words):
+            DATASETS.item(f"folder_clips:{damaged}").load(Source())
+
+    (damaged / "test" / "Wave").mkdir()
+    wrong(r"test/Wave is of no class of the training part \(Clockwise, Counter_Clockwise\)")
+    (damaged / "test" / "Wave").rename(damaged / "train" / "Wave")
+    wrong(r"train/Wave has no clip; add some")
+    (damaged / "train" / "Wave").rmdir()
+    shutil.rmtree(damaged / "test")
+    wrong(r"has train but neither test nor val")
+    shutil.rmtree(damaged / "train")
+    wrong(r"has no folder train")
+    with pytest.raises(LabError, match="there is no folder nowhere; folder_clips: takes a path from where"):
+        DATASETS.item("folder_clips:nowhere").load(Source())
+
+
+# ------------------------------------------------------------------------------------------------- Something-Something
+
+TEMPLATES = {"Turning something clockwise": "1", "Turning something counter clockwise": "0"}
+
+
+@pytest.fixture
+def something(gestures: Path, tmp_path: Path) -> Path:
+    """Real gestures in the layout of Something-Something v2."""
+    (tmp_path / CLIPS).mkdir()
+    lists: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
+    for number, path in enumerate(sorted(gestures.rglob("*.webm")), 100):
+        shutil.copy(path, tmp_path / CLIPS / f"{number}.webm")
+        kind = path.parent.name.replace("_", " ").lower()
+        entry = {"id": str(number), "label": f"turning a dot {kind}", "template": f"Turning [something] {kind}"}
+        lists["train" if path.parent.parent.name == "train" else "validation"].append(
+            entry | {"placeholders": ["a dot"]}
+        )
+    for name, content in {**lists, "labels": TEMPLATES, "test": [{"id": "9"}]}.items():
+        (tmp_path / f"something-something-v2-{name}.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_something_something_is_read_from_its_own_layout(something: Path) -> None:
+    data = SomethingSomething((2, 24, 8)).load(Source(something))
+    assert list(data.classes) == ["Turning something counter clockwise", "Turning something clockwise"]
+    assert torch.bincount(data.labels["train"]).tolist() == [12, 12]
+    assert "note" not in data.facts
+    subset = DATASETS.item("something_something_v2_subset").load(Source(something))
+    assert "not verified to be the original" in subset.facts["note"]
+    with pytest.raises(
+        LabError, match=r"2 classes, 24 training and 8 validation clips, not 174 classes, 168913 .* 24777"
+    ):
+        DATASETS.item("something_something_v2").load(Source(something))
+
+
+def _edited(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+    def edit(root: Path) -> None:
+        path = root / f"something-something-v2-{name}.json"
+        path.write_text(change(path.read_text()))
+
+    return edit
+
+
+def _entry(number: int, **fields: Any) -> Callable[[str], str]:
+    def change(text: str) -> str:
+        entries = json.loads(text)
+        entries[number - 1] |= fields
+        return json.dumps(entries)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "words", "fatal"),
+    [
+        (
+            lambda root: (root / CLIPS / "105.webm").unlink(),
+            r"v2-\w+.json, entry \d+: .*/105.webm does not exist",
+            False,
+        ),
+        (
+            _edited("train", _entry(3, template="Waving [something]")),
+            r"train.json, entry 3 \(clip \d+.webm\): unknown label 'Waving something'; it must be in .*labels.json",
+            False,
+        ),
+        (_edited("train", _entry(2, id="../1")), r"train.json, entry 2: has no id of letters and digits", False),
+        (_edited("train", lambda text: text.replace("}, ", "},\n")[:-9]), r"train.json, line 24: no JSON", True),
+        (_edited("validation", lambda text: "[]"), r"validation.json holds no JSON list", True),
+        (_edited("labels", lambda text: '{"a": "1"}'), r"labels.json numbers its 1 labels otherwise than 0 … 0", True),
+        (
+            lambda root: (root / "something-something-v2-labels.json").unlink(),
+            r"labels.json does not exist; pass --data-root",
+            True,
+        ),
+    ],
+)
+def test_what_is_wrong_with_something_something_is_named(
+    something: Path, damage: Callable[[Path], object], words: str, fatal: bool
+) -> None:
+    damage(something)
+    entry = DATASETS.item("something_something_v2_subset")
+    with pytest.raises(LabError, match=words):
+        entry.load(Source(something))
+    if fatal:
+        with pytest.raises(LabError, match=words):
+            entry.load(Source(something, skip_bad=True))
+    else:
+        with pytest.warns(UserWarning, match=words):
+            data = entry.load(Source(something, skip_bad=True))
+        assert data.facts["train"] + data.facts["test"] == 31
+        assert "1 left out" in data.facts["skipped"]
+
+
+# ---------------------------------------------------------------------------------------------------------- real clips
+
+
+@pytest.fixture
+def films(samples: Path, tmp_path: Path) -> Path:
+    """The nine real clips: of three known actions, and of none."""
+    path = samples / "video_sample"
+    with (path / "clips.csv").open() as file:
+        for row in csv.DictReader(file):
+            for part in ("train", "test"):
+                folder = tmp_path / part / (row["label"] or "unknown")
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / row["file"]).symlink_to(path / row["file"])
+    return tmp_path
+
+
+def test_real_clips_have_the_frames_that_their_list_says(samples: Path, films: Path) -> None:
+    with (samples / "video_sample" / "clips.csv").open() as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    counts: list[int] = []
+    for path in sorted((films / "train").rglob("*.*")):
+        first = frames_of(path, lambda count: counts.append(count) or [0])
+        row = rows[path.name]
+        assert counts[-1] == int(row["frames"])
+        assert abs(first.shape[3] / first.shape[2] - int(row["width"]) / int(row["height"])) < 0.02
+    assert len(counts) == 9
+
+
+def test_real_clips_are_trained_on(films: Path) -> None:
+    one = _trial("sau", dataset=f"folder_clips:{films}", validation=0.5)
+    running = Running(one, Source(), torch.device("cpu"), Team())
+    clips, labels = next(running.task.batches([torch.arange(2)], 0, 0))
+    assert clips.shape == (2, 8, 3, 224, 224)
+    running.step(0, (clips, labels), 2)
+    pictures = running.evaluate(running.task.pictures)
+    assert {picture.truth for picture in pictures} <= {"wave", "cartwheel", "SoccerJuggling", "unknown"}
+    assert all(1_000 < len(picture.given) < 25_000 for picture in pictures)
