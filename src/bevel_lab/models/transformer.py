@@ -33,7 +33,7 @@ class Size:
 SIZES = {
     "base": Size(512, 2048, 8, 6, 0.1),
     "small": Size(256, 1024, 4, 3, 0.1),
-    "tiny": Size(128, 256, 4, 2, 0.1),
+    "tiny": Size(64, 256, 4, 2, 0.1),
 }
 
 

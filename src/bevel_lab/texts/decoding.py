@@ -78,7 +78,7 @@ def beam(model: nn.Module, source: Tensor, longest: Tensor, size: int = 4, penal
         ended = token == END
 
         length = _length(torch.tensor(step), penalty)
-        finished, which = (candidates / length).masked_fill(~ended, -torch.inf).max(1)
+        finished, which = (candidates / length)[:, :size].masked_fill(~ended[:, :size], -torch.inf).max(1)
         better = finished > best[rows]
         texts = prefix[torch.arange(len(rows), device=device), parent.gather(1, which[:, None])[:, 0], 1:]
         for row, text in zip(rows[better].tolist(), texts[better].tolist(), strict=True):
