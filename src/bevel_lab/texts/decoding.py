@@ -71,7 +71,7 @@ def beam(model: nn.Module, source: Tensor, longest: Tensor, size: int = 4, penal
         step += 1
         each = rows.repeat_interleave(size)
         following = _following(model, source[each], prefix.flatten(0, 1), memory[each], longest[each] == step)
-        total = scores[:, :, None] + following.unflatten(0, (-1, size))
+        total = scores[:, :, None] + following.view(len(rows), size, -1)
         # a hypothesis has one END, so that among twice as many candidates as it keeps a beam finds enough to go on
         candidates, place = total.flatten(1).topk(2 * size)
         parent, token = place // total.shape[2], place % total.shape[2]
@@ -96,7 +96,8 @@ def beam(model: nn.Module, source: Tensor, longest: Tensor, size: int = 4, penal
 
 def _length(count: Tensor, penalty: float) -> Tensor:
     """What sums of ``count`` log-probabilities are divided by."""
-    return ((5 + count) / 6) ** penalty
+    divisor: Tensor = ((5 + count) / 6) ** penalty
+    return divisor
 
 
 def _chosen(prefix: Tensor, parents: Tensor) -> Tensor:
