@@ -40,6 +40,7 @@ PAIRS = [
     (f"The {colour} {animal} {deed}.", f"Der {COLOURS[colour]} {ANIMALS[animal]} {DEEDS[deed]}.")
     for colour, animal, deed in itertools.product(COLOURS, ANIMALS, DEEDS)
 ]
+PAIRS[::3] = [(f"{english} It is glad of it.", f"{german} Darüber ist er froh.") for english, german in PAIRS[::3]]
 RECIPE: dict[str, Any] = {
     "model": "transformer_tiny_prenorm", "task": "translation", "epochs": 2, "batch_size": 10, "lr": 2e-3,
     "optimiser": "adam", "schedule": "inverse_sqrt", "label_smoothing": 0.1, "weight_decay": 0.0,
@@ -409,7 +410,10 @@ def test_the_loss_is_the_mean_over_subwords_with_smoothed_labels(corpus: Path) -
 def test_shares_of_a_batch_average_to_the_whole(corpus: Path) -> None:
     running = _running(corpus)
     task, model = running.task, running.model.eval()
-    order = [torch.tensor([3, 50, 7, 99, 20])]
+    assert isinstance(task, Translation)
+    lengths = task.pairs.train.target.lengths
+    order = [torch.cat((lengths.argsort()[:3], lengths.argsort()[-2:]))]
+    assert lengths.max() > 1.5 * lengths.min(), "shares of unlike length"
 
     def loss(*share: int) -> float:
         batch = next(task.batches(order, 0, 0, lambda count: (share[0], share[1])))

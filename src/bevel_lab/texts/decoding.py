@@ -107,7 +107,7 @@ def _chosen(prefix: Tensor, parents: Tensor) -> Tensor:
 
 def _following(model: nn.Module, source: Tensor, prefix: Tensor, memory: Tensor, last: Tensor) -> Tensor:
     """Log-probabilities of the next subword, float32 B×V; where ``last``, only END is left."""
-    found = model(source, prefix, memory).float().log_softmax(1).nan_to_num(nan=LOWEST, neginf=LOWEST)
+    found: Tensor = model(source, prefix, memory).float().log_softmax(1).nan_to_num(nan=LOWEST, neginf=LOWEST)
     found[:, [PAD, BEGIN]] = -torch.inf
     others = torch.arange(found.shape[1], device=found.device) != END
     return found.masked_fill(last[:, None] & others, -torch.inf)
