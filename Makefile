@@ -43,7 +43,7 @@ bench-gpu:  ## on a machine with a GPU, torch and Triton: check, measure (ten mi
 	PYTHONPATH=src python3 -m bevel_lab.bench_gpu --check --out docs/performance-gpu.csv --page docs/performance-gpu.md
 
 test-native: install  ## the native library's own test: sanitizers, and NEON under qemu-aarch64
-	BEVEL_NATIVE_TEST=1 $(PYTHON) -m pytest -q tests/test_native.py
+	$(PYTHON) -m pytest -q tests/test_native.py
 
 wheel: install  ## build the wheel into dist/
 	$(PYTHON) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .

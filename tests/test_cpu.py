@@ -55,6 +55,23 @@ def test_tails_keep_relative_accuracy(kernel: str) -> None:
         assert float(error) <= 2e-6, (kernel, float(error))
 
 
+@pytest.mark.parametrize("alpha", [0.15, 0.01], ids=["steep", "flat"])  # where tails drown in the line, and where not
+@pytest.mark.parametrize("form", ["published", "exact", "centred"])
+def test_sau_float32_value_slope_and_gradient(form: str, alpha: float) -> None:
+    """All within 5e-7 of max(1, |exact|), at every x by itself: as many slopes as elements."""
+    x = torch.linspace(-9, 9, 20001) / 3.3
+    g = torch.ones_like(x)
+    alphas = torch.full_like(x, alpha)
+
+    def all_three(dtype: torch.dtype, backend: str) -> list[Tensor]:
+        inputs = x.to(dtype).requires_grad_(), alphas.to(dtype).requires_grad_()
+        y = sau(*inputs, 3.3, form, dim=0, backend=backend)
+        return [y.detach().double(), *(d.double() for d in torch.autograd.grad(y, inputs, g.to(dtype)))]
+
+    for got, want in zip(all_three(torch.float32, "cpu"), all_three(torch.float64, "reference"), strict=True):
+        assert _worst(got, want) <= 5e-7
+
+
 def test_parameter_gradients_of_a_large_tensor_keep_their_digits() -> None:
     """Eight million terms in float32 would drift by 1e-4 in one running sum; blocks in float64 do not."""
     x = torch.randn(1 << 23, generator=torch.Generator().manual_seed(0))

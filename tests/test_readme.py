@@ -21,7 +21,7 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("bevel ")]
 
 
-SHORTER = {"bevel compare": "--seeds 2 --epochs 1"}  # the same command, less of it
+SHORTER = {"bevel compare": "--seeds 2 --epochs 1", "bevel run": "--seeds 2 --epochs 1"}  # the same command, less of it
 
 
 def test_the_python_of_the_readme_runs() -> None:
@@ -33,6 +33,7 @@ def test_the_python_of_the_readme_runs() -> None:
 
 def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     assert len(commands()) >= 5
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     for command in commands():
         words = shlex.split(command)
         if words[:2] == ["bevel", "bench"]:
@@ -42,6 +43,7 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
         done = subprocess.run(command_line, cwd=tmp_path, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, (command, done.stderr)
     assert (tmp_path / "runs" / "first" / "report.html").is_file()
+    assert (tmp_path / "runs" / "digits" / "report.html").is_file()
 
 
 @pytest.mark.slow

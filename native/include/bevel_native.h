@@ -33,7 +33,7 @@
 extern "C" {
 #endif
 
-#define BEVEL_ABI 1       /* changes whenever a struct or a meaning below does */
+#define BEVEL_ABI 2       /* changes whenever a struct or a meaning below does */
 #define BEVEL_MAX_KNOTS 8 /* slots: at most 3 + 5*8 = 43 */
 #define BEVEL_MAX_PARAMS 43
 
@@ -117,6 +117,7 @@ BEVEL_API int bevel_backward(const bevel_plan *plan, const bevel_layout *layout,
  * condenses it to BEVEL_TABLE_SINGLE floats that fit into vector registers. Returns 1 if that reaches float accuracy;
  * 0 if the density is too rough for it: then pass NULL as table_single, and the large table is used. */
 #define BEVEL_TABLE_SINGLE (32 * 9)
+BEVEL_API int32_t bevel_table_floats(void); /* BEVEL_TABLE_SINGLE of the library */
 BEVEL_API int bevel_table_single(const double *table, int32_t panels, float *out);
 
 #ifdef __cplusplus

@@ -5,6 +5,7 @@
 #include <memory>
 #include <new>
 
+#include "pages.h"
 #include "plan.h"
 #include "threads.h"
 
@@ -96,6 +97,7 @@ int bevel_forward(const bevel_plan* plan, const bevel_layout* layout, int32_t th
     if (const int code = check(*plan, *layout)) return code;
     Call call(*plan, *layout, param, false, false, false);
     if (call.elements() == 0) return BEVEL_OK;
+    if (y != x) advise(y, call.bytes());
     call.bind(x, y, nullptr, nullptr);
     Job job{call, engine().tiles(call.task()), parts_for(call.elements(), threads), nullptr};
     parallel(job.parts, work, &job);
@@ -115,6 +117,7 @@ int bevel_backward(const bevel_plan* plan, const bevel_layout* layout, int32_t t
     std::unique_ptr<double[]> sums;
     if (want_sums) sums.reset(new double[static_cast<size_t>(call.sum_count() * parts)]());
     if (call.elements() != 0) {
+        if (dx != nullptr && dx != g) advise(dx, call.bytes());
         call.bind(x, nullptr, g, dx);
         Job job{call, engine().tiles(call.task()), parts, sums.get()};
         parallel(parts, work, &job);

@@ -13,11 +13,18 @@ template <template <class> class Kernel, bool Across> Loop<float> loop_with(cons
     return task.steps ? forward_many<F32, Across> : forward_one<F32, Kernel, false, Across>;
 }
 
+// The same for the kernels most in use: they have plain loops as well.
+template <template <class> class Kernel, bool Across> Loop<float> loop_of(const Task& task, bool back) {
+    if (back) return plain_backward(task) ? backward_one<F32, Kernel, Across, true> : backward_one<F32, Kernel, Across>;
+    return plain_forward(task) ? forward_one<F32, Kernel, false, Across, true> : loop_with<Kernel, Across>(task, back);
+}
+
 // One knot has loops of its own in single precision; the rest shares one.
 template <bool Across> Loop<float> choose(const Task& task, bool back, float) {
     switch (task.knots == 1 ? task.kernel : -1) {
-        case BEVEL_SHARP: return back ? backward_one<F32, Sharp, Across> : forward_one<F32, Sharp, false, Across>;
-        case BEVEL_GAUSSIAN: return loop_with<Gaussian, Across>(task, back);
+        case BEVEL_SHARP: return loop_of<Sharp, Across>(task, back);
+        case BEVEL_GAUSSIAN:
+            return task.bulk ? loop_of<GaussianBulk, Across>(task, back) : loop_of<Gaussian, Across>(task, back);
         case BEVEL_LOGISTIC: return loop_with<Logistic, Across>(task, back);
         case BEVEL_LAPLACE: return loop_with<Laplace, Across>(task, back);
         case BEVEL_STUDENT: return loop_with<Student, Across>(task, back);
@@ -42,8 +49,10 @@ constexpr int64_t PIECE = 8192;  // elements of a run in one tile
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// Elements that have to be converted must fit into a buffer.
 int64_t tile_rows(const Task& task) {
-    return smaller(TILE / smaller((task.channels + 15) / 16 * 16, COLUMNS), STRIP);
+    const int64_t most = task.dtype == BEVEL_F32 || task.dtype == BEVEL_F64 ? 8 * TILE : TILE;
+    return smaller(most / smaller((task.channels + 15) / 16 * 16, COLUMNS), STRIP);
 }
 
 int64_t tiles(const Task& task) {
@@ -97,6 +106,7 @@ template <class F, class Io> struct Runner {
     double* const sums;
     const Loop<T> loop;
     const Tensor& result;
+    int64_t o = 0, c = 0, piece = 0;  // along: where the next tile is
     alignas(64) T partial[bevel::sums(BEVEL_MAX_KNOTS) * COLUMNS];
     alignas(64) T x[TILE], g[TILE], out[TILE];
 
@@ -146,11 +156,14 @@ template <class F, class Io> struct Runner {
         }
     }
 
-    // A piece of a run.
-    void along(int64_t tile) {
-        const int64_t pieces = ceil_div(task.inner, PIECE);
-        const int64_t run = tile / pieces, first = tile % pieces * PIECE, last = smaller(first + PIECE, task.inner);
-        const int64_t o = run / task.channels, c = run % task.channels;
+    void go_to(int64_t tile) {
+        const int64_t pieces = ceil_div(task.inner, PIECE), run = tile / pieces;
+        o = run / task.channels, c = run % task.channels, piece = tile % pieces;
+    }
+
+    // A piece of a run; then on to the next.
+    void along() {
+        const int64_t first = piece * PIECE, last = smaller(first + PIECE, task.inner);
         const bool dense = task.x.stride[2] == 1 && (!back || task.g.stride[2] == 1) &&
                            (!writes || result.stride[2] == 1);
         constexpr int64_t most = smaller(STRIP * F::W, TILE);
@@ -160,20 +173,24 @@ template <class F, class Io> struct Runner {
             const int64_t size = smaller(most, last - i);
             set_length(s, size);
             if (direct && dense)
-                contiguous(s, o, c, i);
+                contiguous(s, i);
             else
-                buffered(s, o, c, i, size, dense);
+                buffered(s, i, size, dense);
         }
+        if (last < task.inner)
+            ++piece;
+        else if (piece = 0, ++c == task.channels)
+            c = 0, ++o;
     }
 
-    void contiguous(Strip<T>& s, int64_t o, int64_t c, int64_t i) {
+    void contiguous(Strip<T>& s, int64_t i) {
         s.x = element<T>(task.x, o, c, i);
         if (back) s.g = element<T>(task.g, o, c, i);
         if (writes) s.out = element<T>(result, o, c, i);
         loop(task, s);
     }
 
-    void buffered(Strip<T>& s, int64_t o, int64_t c, int64_t i, int64_t size, bool dense) {
+    void buffered(Strip<T>& s, int64_t i, int64_t size, bool dense) {
         E part[TILE];
         const auto fetch = [&](const Tensor& t, T* to) {
             if (dense) return Io::widen(element<E>(t, o, c, i), to, size);
@@ -198,11 +215,12 @@ template <class F, class Io> struct Runner {
 
 template <class F, class Io> void run_as(const Task& task, int64_t begin, int64_t end, double* sums) {
     Runner<F, Io> runner(task, sums);
+    if (!task.across) runner.go_to(begin);
     for (int64_t tile = begin; tile < end; ++tile) {
         if (task.across)
             runner.across(tile);
         else
-            runner.along(tile);
+            runner.along();
     }
 }
 

@@ -13,9 +13,19 @@ namespace bevel::BEVEL_ISA {
 
 template <class F, int N> BEVEL_INLINE typename F::V polynomial(typename F::V t, const typename F::T (&c)[N]) {
     typename F::V total = F::set(c[N - 1]);
+#pragma GCC unroll 32  // left to itself the compiler keeps the loop
     for (int k = N - 2; k >= 0; --k) total = F::fma(total, t, F::set(c[k]));
     return total;
 }
+
+// The coefficients of a polynomial in factor·t.
+template <class T, int N> struct Scaled {
+    T c[N];
+    constexpr Scaled(const T (&from)[N], double factor) : c() {
+        double power = 1;
+        for (int k = 0; k < N; ++k, power *= factor) c[k] = static_cast<T>(from[k] * power);
+    }
+};
 
 template <class T> struct Limits;
 template <> struct Limits<float> {
@@ -40,16 +50,11 @@ template <class F> struct HalfLine {
 template <class F, int S> BEVEL_INLINE typename F::V exp_minus(typename F::V h, typename F::V rest) {
     using T = typename F::T;
     using L = Limits<T>;
-    constexpr auto& c = Coefficients<T>::exp;
+    static constexpr Scaled polynomial_of_r(Coefficients<T>::exp, 1.0 / S);  // exact
     const auto k = F::nearest(h * F::set(T(-1.4426950408889634 / S)));
     auto r = F::fma(k, F::set(S * L::ln2_high), h);
     r = F::fma(k, F::set(S * L::ln2_low), r) + rest;
-    constexpr int N = sizeof(c) / sizeof(T);
-    T power = 1;  // of 1/S: exact, and folded into the coefficients
-    for (int i = 0; i < N - 1; ++i) power /= S;
-    auto total = F::set(c[N - 1] * power);
-    for (int i = N - 2; i >= 0; --i) total = F::fma(total, r, F::set(c[i] * (power *= S)));
-    return F::scale(total, k);
+    return F::scale(polynomial<F>(r, polynomial_of_r.c), k);
 }
 
 template <class F> struct Gaussian {
@@ -73,10 +78,8 @@ template <class F> struct Gaussian {
         const V far = (e * r) * (r * polynomial<F>(F::fnma(r, F::set(2 * C::excess_a), F::set(1)), C::gauss_excess));
         if constexpr (sizeof(T) == sizeof(float)) {
             // The quotient's seven roundings cost 7e-7 where excess is largest. Up to v = 1 use excess + v/2, which is even
-            // in v: its Taylor series in v² (3e-9 off at 1), one rounding of v/2 away from 3e-8 absolutely.
-            constexpr T phi = T(0.39894228040143267794);
-            static constexpr T even[] = {phi, phi / 2, -phi / 24, phi / 240, -phi / 2688, phi / 34560, -phi / 506880, phi / 8386560};
-            const V near = F::fnma(v, F::set(T(0.5)), polynomial<F>(square, even));
+            // in v, one rounding of v/2 away from 3e-8 absolutely.
+            const V near = F::fnma(v, F::set(T(0.5)), polynomial<F>(square, C::gauss_near));
             return F::select(F::nearer(v, F::set(T(1))), near, far);
         } else {
             return far;
@@ -84,6 +87,30 @@ template <class F> struct Gaussian {
     }
     BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(lag, excess(), weight * density()); }
     BEVEL_INLINE V excess_given(V s) const { return F::fnma(v, s, density()); }
+    BEVEL_INLINE V moment() const { return density(); }
+};
+
+// The Gaussian where its tails drown in the line they are added to: float accuracy beside the peaks of the forms, not beside
+// their values far out. That takes two thirds of the operations.
+template <class F> struct GaussianBulk {
+    using T = typename F::T;
+    using V = typename F::V;
+    using C = Coefficients<float>;
+    static constexpr T peak = T(0.39894228040143267794);
+    V v, e, ratio;  // exp(-v²/2) and survival over it
+
+    BEVEL_INLINE GaussianBulk(V u, V, const Task&) : v(F::abs(u)) {
+        const V h = (u * u) * F::set(T(-0.72134752044448170368)), k = F::nearest(h);  // e = 2^h
+        static constexpr Scaled exp2(C::exp, -0.69314718055994530942);
+        e = F::scale(polynomial<F>(h - k, exp2.c), k);
+        const V r = F::reciprocal(v + F::set(C::bulk_a));
+        ratio = r * polynomial<F>(r, C::gauss_bulk);
+    }
+    BEVEL_INLINE V density() const { return e * F::set(peak); }
+    BEVEL_INLINE V survival() const { return e * ratio; }
+    BEVEL_INLINE V excess() const { return e * F::fnma(v, ratio, F::set(peak)); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return e * F::fnma(lag * v, ratio, (lag + weight) * F::set(peak)); }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
     BEVEL_INLINE V moment() const { return density(); }
 };
 
@@ -157,151 +184,6 @@ template <class F> struct Cauchy {  // steps only
     BEVEL_INLINE V excess_given(V) const { return F::set(0); }
     BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return F::set(0); }
-};
-
-// Compact kernels are powers of z = 1 - v, which the rest makes exact near the edge.
-template <class F> struct Compact : HalfLine<F> {
-    using typename HalfLine<F>::T;
-    using typename HalfLine<F>::V;
-    V z;
-
-    BEVEL_INLINE Compact(V u, V rest_) : HalfLine<F>(u, rest_), z(F::max((F::set(1) - this->v) - this->rest, F::set(0))) {}
-    BEVEL_INLINE V inner() const { return z * (F::set(1) + this->v); }  // 1 - v²
-};
-
-template <class F> struct Box : Compact<F> {
-    using typename Compact<F>::T;
-    using typename Compact<F>::V;
-    BEVEL_INLINE Box(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
-    BEVEL_INLINE V density() const { return F::keep(F::greater(this->z, F::set(0)), F::set(T(0.5))); }
-    BEVEL_INLINE V survival() const { return this->z * F::set(T(0.5)); }
-    BEVEL_INLINE V excess() const { return this->z * this->z * F::set(T(0.25)); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
-    BEVEL_INLINE V moment() const { return this->inner() * F::set(T(0.25)); }
-};
-
-template <class F> struct Triangle : Compact<F> {
-    using typename Compact<F>::T;
-    using typename Compact<F>::V;
-    BEVEL_INLINE Triangle(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
-    BEVEL_INLINE V density() const { return this->z; }
-    BEVEL_INLINE V survival() const { return this->z * this->z * F::set(T(0.5)); }
-    BEVEL_INLINE V excess() const { return this->z * this->z * this->z * F::set(T(1.0 / 6)); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
-    BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
-};
-
-template <class F> struct Epanechnikov : Compact<F> {
-    using typename Compact<F>::T;
-    using typename Compact<F>::V;
-    BEVEL_INLINE Epanechnikov(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
-    BEVEL_INLINE V density() const { return this->inner() * F::set(T(0.75)); }
-    BEVEL_INLINE V survival() const { return this->z * this->z * F::fma(this->v, F::set(T(0.25)), F::set(T(0.5))); }
-    BEVEL_INLINE V excess() const {
-        return this->z * this->z * this->z * F::fma(this->v, F::set(T(0.0625)), F::set(T(0.1875)));
-    }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
-    BEVEL_INLINE V moment() const { return this->inner() * this->inner() * F::set(T(0.1875)); }
-};
-
-template <class F> struct Biweight : Compact<F> {
-    using typename Compact<F>::T;
-    using typename Compact<F>::V;
-    static constexpr T s[] = {T(0.5), T(0.5625), T(0.1875)}, x[] = {T(0.15625), T(0.125), T(0.03125)};
-    BEVEL_INLINE Biweight(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
-    BEVEL_INLINE V z2() const { return this->z * this->z; }
-    BEVEL_INLINE V density() const { return this->inner() * this->inner() * F::set(T(0.9375)); }
-    BEVEL_INLINE V survival() const { return z2() * this->z * polynomial<F>(this->v, s); }
-    BEVEL_INLINE V excess() const { return z2() * z2() * polynomial<F>(this->v, x); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
-    BEVEL_INLINE V moment() const { return this->inner() * this->inner() * this->inner() * F::set(T(0.15625)); }
-};
-
-template <class F> struct Triweight : Compact<F> {
-    using typename Compact<F>::T;
-    using typename Compact<F>::V;
-    static constexpr T s[] = {T(0.5), T(0.90625), T(0.625), T(0.15625)};
-    static constexpr T x[] = {T(35 / 256.0), T(47 / 256.0), T(25 / 256.0), T(5 / 256.0)};
-    BEVEL_INLINE Triweight(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
-    BEVEL_INLINE V z2() const { return this->z * this->z; }
-    BEVEL_INLINE V y2() const { return this->inner() * this->inner(); }
-    BEVEL_INLINE V density() const { return y2() * this->inner() * F::set(T(1.09375)); }
-    BEVEL_INLINE V survival() const { return z2() * z2() * polynomial<F>(this->v, s); }
-    BEVEL_INLINE V excess() const { return z2() * z2() * this->z * polynomial<F>(this->v, x); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
-    BEVEL_INLINE V moment() const { return y2() * y2() * F::set(T(35 / 256.0)); }
-};
-
-template <class F> struct Cosine : Compact<F> {
-    using typename Compact<F>::T;
-    using typename Compact<F>::V;
-    using C = Coefficients<T>;
-    BEVEL_INLINE Cosine(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
-    BEVEL_INLINE V z2() const { return this->z * this->z; }
-    BEVEL_INLINE V density() const { return z2() * polynomial<F>(z2(), C::cosine_density); }
-    BEVEL_INLINE V survival() const { return z2() * this->z * polynomial<F>(z2(), C::cosine_survival); }
-    BEVEL_INLINE V excess() const { return z2() * z2() * polynomial<F>(z2(), C::cosine_excess); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
-    BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
-};
-
-template <class T> [[gnu::noinline]] T table_value(const Task& task, int form, T v) {
-    constexpr int COLUMNS = 11;
-    const double scaled = static_cast<double>(v) * task.panels;
-    const int cell = scaled < task.panels ? static_cast<int>(scaled) : task.panels - 1;
-    const double t = 2 * (scaled - cell) - 1;
-    const double* c = task.table + COLUMNS * (static_cast<int64_t>(form) * task.panels + cell);
-    double total = c[COLUMNS - 1];
-    for (int k = COLUMNS - 2; k >= 0; --k) total = total * t + c[k];
-    return static_cast<T>(total);
-}
-
-// Polynomials on panels. In float, excess alone is stored, 32 panels wide, so that a coefficient is one permutation
-// of registers; survival and density are its derivatives. Otherwise lanes look into the large table one by one.
-template <class F> struct Tabulated : Compact<F> {
-    using typename Compact<F>::T;
-    using typename Compact<F>::V;
-    static constexpr int SINGLE = 9, PANELS = 32;
-    const Task& task;
-    V index, t;
-
-    BEVEL_INLINE Tabulated(V u, V rest_, const Task& task_) : Compact<F>(u, rest_), task(task_) {
-        const V scaled = F::min(this->v, F::set(1)) * F::set(T(PANELS));
-        index = F::min(F::nearest(F::max(scaled - F::set(T(0.5)), F::set(0))), F::set(T(PANELS - 1)));
-        t = F::fma(scaled - index, F::set(2), F::set(-1));
-    }
-    bool single() const { return sizeof(T) == 4 && task.table_single != nullptr; }
-    BEVEL_INLINE V inside(V a) const { return F::keep(F::greater(this->z, F::set(0)), a); }
-
-    // The derivative of order D of the float table, with respect to v.
-    template <int D> BEVEL_INLINE V derivative() const {
-        if constexpr (sizeof(T) == 4) {
-            V total = F::set(0);
-#pragma GCC unroll 9
-            for (int k = SINGLE - 1; k >= D; --k) {
-                const T factor = D == 0 ? 1 : D == 1 ? T(-2 * PANELS * k) : T(4 * PANELS * PANELS * k * (k - 1));
-                const V c = F::lookup32(task.table_single + PANELS * k, index);
-                total = F::fma(total, t, D == 0 ? c : c * F::set(factor));
-            }
-            return inside(total);
-        }
-        return F::set(0);
-    }
-    BEVEL_INLINE V looked_up(int form) const {
-        return inside(F::each_lane(this->v, [this, form](T at) { return table_value<T>(task, form, at); }));
-    }
-    BEVEL_INLINE V density() const { return single() ? derivative<2>() : looked_up(0); }
-    BEVEL_INLINE V survival() const { return single() ? derivative<1>() : looked_up(1); }
-    BEVEL_INLINE V excess() const { return single() ? derivative<0>() : looked_up(2); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
-    BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
 };
 
 }  // namespace bevel::BEVEL_ISA

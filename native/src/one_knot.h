@@ -4,7 +4,7 @@
 // which costs less than the memory it goes through; only otherwise do they go through the kernel.
 #pragma once
 
-#include "kernels.h"
+#include "compact.h"
 #include "strip.h"
 
 namespace bevel::BEVEL_ISA {
@@ -20,7 +20,14 @@ template <class F> struct Sharp {  // no deviation: only the line
     BEVEL_INLINE V moment() const { return F::set(0); }
 };
 
-template <class P> struct Line {
+// The inner loops are compiled twice for the kernels most in use. Plain: a ramp at zero, perhaps with c0, between lines that
+// are not flat; backward, dx and the four sums that its parameters need. Flags known beforehand leave registers free.
+inline bool plain_forward(const Task& t) { return t.centred && !t.gate && !t.steps && !t.tilted && !t.flat; }
+inline bool plain_backward(const Task& t) {
+    return t.centred && !t.gate && !t.steps && !t.tilted && t.want_dx && t.want_sums && !t.want_all;
+}
+
+template <class P, bool Plain> struct Line {
     using V = typename P::V;
     V low, high, slope0, slope1, level0, level1, rest0, rest1;
     bool flat, centred;
@@ -28,8 +35,8 @@ template <class P> struct Line {
     template <class Read>
     BEVEL_INLINE Line(const Task& task, Read read)
         : slope0(read(segment_row(0) + SLOPE)), slope1(read(segment_row(1) + SLOPE)),
-          level0(read(segment_row(0) + LEVEL)), level1(read(segment_row(1) + LEVEL)), flat(task.flat),
-          centred(task.centred) {
+          level0(read(segment_row(0) + LEVEL)), level1(read(segment_row(1) + LEVEL)),
+          flat(!Plain && task.flat), centred(Plain || task.centred) {
         low = high = rest0 = rest1 = P::set(0);
         if (flat) low = read(LOW), high = read(HIGH);
         if (!centred) rest0 = read(segment_row(0) + LEVEL_REST), rest1 = read(segment_row(1) + LEVEL_REST);
@@ -45,29 +52,31 @@ template <class P> BEVEL_INLINE bool any_near(const Knot<P>& knot, typename P::V
     return P::any(P::either(knot.near(knot.distance(x0)), knot.near(knot.distance(x1))));
 }
 
+constexpr int BLOCK = 8;  // rows across that go down a pair of columns together: coefficients and sums stay in registers
+
 constexpr int K1 = knot_row(1, 0);  // the rows of the one knot
 
-template <class P> struct ForwardCoefficients {
-    Line<P> line;
+template <class P, bool Plain> struct ForwardCoefficients {
+    Line<P, Plain> line;
     Knot<P> knot;
     typename P::V lag, step, c0, c1;
 
     template <class Read>
     BEVEL_INLINE ForwardCoefficients(const Task& task, Read read)
-        : line(task, read), knot(task, read, K1), lag(read(K1 + LAG)), step(read(K1 + STEP)), c0(read(K1 + C0_W)),
+        : line(task, read), knot(task, read, K1, Plain), lag(read(K1 + LAG)), step(read(K1 + STEP)), c0(read(K1 + C0_W)),
           c1(read(K1 + C1_W)) {}
 };
 
 // Survival: whether the deviation is made of survival (gates and steps) or of excess (ramps).
-template <class F, template <class> class Kernel, bool Survival, bool Across>
+template <class F, template <class> class Kernel, bool Survival, bool Across, bool Plain = false>
 void forward_one(const Task& task, const Strip<typename F::T> strip) {
     using P = Pair<F>;
     using V = typename P::V;
-    using Coefficients = ForwardCoefficients<P>;
+    using Coefficients = ForwardCoefficients<P, Plain>;
     constexpr bool smooth = !std::is_same_v<Kernel<F>, Sharp<F>>;
     const Reader<F, Across> start = {strip.coefficient, task.pitch};
     const Coefficients shared(task, [&](int row) __attribute__((always_inline)) { return start.two(row); });
-    const bool steps = task.steps, moments = task.moments, tilted = task.tilted;
+    const bool steps = !Plain && task.steps, moments = task.moments, tilted = !Plain && task.tilted;
     const V none = F::set(0);
 
     const auto deviation = [&](const Coefficients& c, V x, V d) __attribute__((always_inline)) {
@@ -87,15 +96,16 @@ void forward_one(const Task& task, const Strip<typename F::T> strip) {
         return P::keep(zone, result);
     };
 
-    for (int r = 0; r < strip.rows; ++r) {
-        const auto* const from = strip.x + r * strip.x_row;
-        auto* const to = strip.out + r * strip.out_row;
+    for (int block = 0; block < strip.rows; block += BLOCK) {
+        const int end = block + BLOCK < strip.rows ? block + BLOCK : strip.rows;
         for (int i = 0, four = 0; i < strip.count; i += 2) {
+            const auto* from = strip.x + block * strip.x_row + i * F::W;
+            auto* to = strip.out + block * strip.out_row + i * F::W;
             if (!Across && i >= four && i + 4 <= strip.full) {
-                const V x0 = load<F>(from + i * F::W, WHOLE), x1 = load<F>(from + (i + 2) * F::W, WHOLE);
+                const V x0 = load<F>(from, WHOLE), x1 = load<F>(from + 2 * F::W, WHOLE);
                 if (!smooth || !any_near(shared.knot, x0, x1)) {
-                    store<F>(to + i * F::W, shared.line.value(x0, shared.knot.right(x0)), WHOLE);
-                    store<F>(to + (i + 2) * F::W, shared.line.value(x1, shared.knot.right(x1)), WHOLE);
+                    store<F>(to, shared.line.value(x0, shared.knot.right(x0)), WHOLE);
+                    store<F>(to + 2 * F::W, shared.line.value(x1, shared.knot.right(x1)), WHOLE);
                     i += 2;
                     continue;
                 }
@@ -105,11 +115,15 @@ void forward_one(const Task& task, const Strip<typename F::T> strip) {
             const auto read = [&](int row) __attribute__((always_inline)) { return at.two(row); };
             const Coefficients c = Across ? Coefficients(task, read) : shared;
             const Two two = {strip.count - i, strip.full - i, strip.lanes};
-            const V x = load<F>(from + i * F::W, two), d = c.knot.distance(x);
-            V y = c.line.value(x, c.knot.right(x));
-            if constexpr (smooth)
-                if (P::any(c.knot.near(d))) y = y + deviation(c, x, d);
-            store<F>(to + i * F::W, y, two);
+            const auto one = [&] __attribute__((always_inline)) {
+                const V x = load<F>(from, two), d = c.knot.distance(x);
+                V y = c.line.value(x, c.knot.right(x));
+                if constexpr (smooth)
+                    if (P::any(c.knot.near(d))) y = y + deviation(c, x, d);
+                store<F>(to, y, two);
+            };
+            one();
+            for (int r = block + 1; Across && r < end; ++r) from += strip.x_row, to += strip.out_row, one();
         }
     }
 }
@@ -152,31 +166,32 @@ template <class F, bool Across> struct OneSums {
     }
 };
 
-template <class P> struct BackwardCoefficients {
+template <class P, bool Plain> struct BackwardCoefficients {
     Knot<P> knot;
     typename P::V slope0, slope1, jump, step_n, c0, c1, c1_w;
 
     template <class Read>
     BEVEL_INLINE BackwardCoefficients(const Task& task, Read read)
-        : knot(task, read, K1), slope0(read(segment_row(0) + SLOPE)), slope1(read(segment_row(1) + SLOPE)),
+        : knot(task, read, K1, Plain), slope0(read(segment_row(0) + SLOPE)), slope1(read(segment_row(1) + SLOPE)),
           jump(read(K1 + JUMP)), step_n(read(K1 + STEP_N)), c0(read(K1 + C0)), c1(read(K1 + C1)),
           c1_w(read(K1 + C1_W)) {}
 };
 
-template <class F, template <class> class Kernel, bool Across>
+template <class F, template <class> class Kernel, bool Across, bool Plain = false>
 void backward_one(const Task& task, const Strip<typename F::T> strip) {
     using P = Pair<F>;
     using V = typename P::V;
-    using Coefficients = BackwardCoefficients<P>;
+    using Coefficients = BackwardCoefficients<P, Plain>;
     constexpr bool smooth = !std::is_same_v<Kernel<F>, Sharp<F>>;
     const Reader<F, Across> start = {strip.coefficient, task.pitch};
     const Coefficients shared(task, [&](int row) __attribute__((always_inline)) { return start.two(row); });
-    const bool gate = task.gate, tilted = task.tilted, shifts = gate || task.steps || task.moments;
-    const bool want_sums = task.want_sums, want_all = task.want_all, want_dx = task.want_dx;
+    const bool gate = !Plain && task.gate, tilted = !Plain && task.tilted, steps = !Plain && task.steps;
+    const bool shifts = gate || steps || task.moments;
+    const bool want_sums = Plain || task.want_sums, want_dx = Plain || task.want_dx, want_all = !Plain && task.want_all;
     auto* const partial = strip.partial;
     OneSums<F, Across> sum;
     sum.each(true, true, true, [](auto& s, int) __attribute__((always_inline)) { s = F::set(0); });
-    bool touched = false;
+    bool touched = Across && smooth;  // whether there are sums of the kernel
 
     const auto deviation = [&](const Coefficients& c, V x, V g, V d) __attribute__((always_inline)) {
         const auto zone = c.knot.zone(d), right = c.knot.right(x);
@@ -189,7 +204,7 @@ void backward_one(const Task& task, const Strip<typename F::T> strip) {
         if (shifts) {
             V weight = tilted ? P::fma(c.c1, xz, c.c0) : c.c0;
             weight = gate ? c.jump - weight : -weight;
-            const V shift = kernel.density() * P::fma(u, weight, c.step_n);
+            const V turn = Plain ? u * weight : P::fma(u, weight, c.step_n), shift = kernel.density() * turn;
             result = result + (tilted ? P::fma(c.c1_w, moment, shift) : shift);
             if (want_all) {
                 const V g_shift = gz * shift;
@@ -208,23 +223,24 @@ void backward_one(const Task& task, const Strip<typename F::T> strip) {
         return P::keep(zone, result);
     };
 
-    for (int r = 0; r < strip.rows; ++r) {
-        const auto* const from = strip.x + r * strip.x_row;
-        const auto* const from_g = strip.g + r * strip.g_row;
-        auto* const to = strip.out + r * strip.out_row;
+    for (int block = 0; block < strip.rows; block += BLOCK) {
+        const int end = block + BLOCK < strip.rows ? block + BLOCK : strip.rows;
         for (int i = 0, four = 0; i < strip.count; i += 2) {
+            const auto* from = strip.x + block * strip.x_row + i * F::W;
+            const auto* from_g = strip.g + block * strip.g_row + i * F::W;
+            auto* to = strip.out + block * strip.out_row + i * F::W;
             if (!Across && i >= four && i + 4 <= strip.full) {
-                const V x0 = load<F>(from + i * F::W, WHOLE), x1 = load<F>(from + (i + 2) * F::W, WHOLE);
+                const V x0 = load<F>(from, WHOLE), x1 = load<F>(from + 2 * F::W, WHOLE);
                 if (!any_near(shared.knot, x0, x1)) {
-                    const V g0 = load<F>(from_g + i * F::W, WHOLE), g1 = load<F>(from_g + (i + 2) * F::W, WHOLE);
+                    const V g0 = load<F>(from_g, WHOLE), g1 = load<F>(from_g + 2 * F::W, WHOLE);
                     const auto right0 = shared.knot.right(x0), right1 = shared.knot.right(x1);
                     if (want_sums) {
                         sum.add_line(g0, x0, shared.knot.distance(x0), right0, want_all);
                         sum.add_line(g1, x1, shared.knot.distance(x1), right1, want_all);
                     }
                     if (want_dx) {
-                        store<F>(to + i * F::W, g0 * P::select(right0, shared.slope1, shared.slope0), WHOLE);
-                        store<F>(to + (i + 2) * F::W, g1 * P::select(right1, shared.slope1, shared.slope0), WHOLE);
+                        store<F>(to, g0 * P::select(right0, shared.slope1, shared.slope0), WHOLE);
+                        store<F>(to + 2 * F::W, g1 * P::select(right1, shared.slope1, shared.slope0), WHOLE);
                     }
                     i += 2;
                     continue;
@@ -241,24 +257,22 @@ void backward_one(const Task& task, const Strip<typename F::T> strip) {
                 if constexpr (Across) store<F>(partial + n * COLUMNS + i * F::W, s, WHOLE);
             };
             const Two two = {strip.count - i, strip.full - i, strip.lanes};
-            const V x = load<F>(from + i * F::W, two), g = load<F>(from_g + i * F::W, two), d = c.knot.distance(x);
-            const auto right = c.knot.right(x);
-            V slope = P::select(right, c.slope1, c.slope0);
-            if (want_sums) {
-                sum.each(true, false, want_all, fetch);
-                sum.add_line(g, x, d, right, want_all);
-                sum.each(true, false, want_all, put);
-            }
-            if (P::any(c.knot.near(d))) {  // for the sharp kernel: NaN
-                if constexpr (smooth) {
-                    touched = true;
-                    if (want_sums) sum.each(false, true, want_all, fetch);
-                    slope = slope + deviation(c, x, g, d);
-                    if (want_sums) sum.each(false, true, want_all, put);
+            if (want_sums) sum.each(true, smooth, want_all, fetch);
+            const auto one = [&] __attribute__((always_inline)) {
+                const V x = load<F>(from, two), g = load<F>(from_g, two), d = c.knot.distance(x);
+                const auto right = c.knot.right(x);
+                V slope = P::select(right, c.slope1, c.slope0);
+                if (want_sums) sum.add_line(g, x, d, right, want_all);
+                if (P::any(c.knot.near(d))) {  // for the sharp kernel: NaN
+                    if constexpr (smooth) touched = true, slope = slope + deviation(c, x, g, d);
+                    slope = P::select(P::is_nan(x), x, slope);
                 }
-                slope = P::select(P::is_nan(x), x, slope);
-            }
-            if (want_dx) store<F>(to + i * F::W, g * slope, two);
+                if (want_dx) store<F>(to, g * slope, two);
+            };
+            one();
+            for (int r = block + 1; Across && r < end; ++r)
+                from += strip.x_row, from_g += strip.g_row, to += strip.out_row, one();
+            if (want_sums) sum.each(true, smooth, want_all, put);
         }
     }
     if (!want_sums) return;

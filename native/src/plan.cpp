@@ -8,9 +8,6 @@ namespace bevel {
 
 namespace {
 
-int slot_count(int knots) { return 3 + 5 * knots; }
-int n_slot(int knots) { return 2 + 5 * knots; }
-
 // Whether a slot is anything but the constant zero.
 bool used(const bevel_plan& plan, int slot) {
     if (plan.constant[slot] != 0) return true;
@@ -25,7 +22,17 @@ bool used(const bevel_plan& plan, int first_slot, int count) {
     return false;
 }
 
-enum Group { KNOTS = 0, JUMPS, STEPS, CONSTANTS, TILTS };
+// Whether the gradient of every parameter has a term in x, beside which a tail is nothing.
+bool all_move_the_line(const bevel_plan& plan) {
+    for (int p = 0; p < plan.params; ++p) {
+        double factor = 0;
+        for (int t = 0; t < plan.terms; ++t)
+            if (plan.term[t].param == p && plan.term[t].slot == 0) factor += plan.term[t].factor;
+        if (factor == 0) return false;
+    }
+    return true;
+}
+
 int group_slot(const bevel_plan& plan, Group group) { return 2 + group * plan.knots; }
 bool group_used(const bevel_plan& plan, Group group) {
     return used(plan, group_slot(plan, group), plan.knots);
@@ -76,38 +83,25 @@ int check(const bevel_plan& plan, const bevel_layout& layout) {
     return BEVEL_OK;
 }
 
-// The coefficients of one channel, knots ascending.
-struct Call::Channel {
-    double left, offset, n, w;
-    int order[BEVEL_MAX_KNOTS];  // place in sorted order -> number in the plan
-    double knot[BEVEL_MAX_KNOTS], jump[BEVEL_MAX_KNOTS], step[BEVEL_MAX_KNOTS], c0[BEVEL_MAX_KNOTS],
-        c1[BEVEL_MAX_KNOTS];
-};
-
-double Call::slot(int s, int64_t c) const {
-    double value = plan_.constant[s];
-    for (int t = 0; t < plan_.terms; ++t) {
-        const bevel_term& term = plan_.term[t];
-        if (term.slot != s) continue;
-        const int64_t at = plan_.param_length[term.param] == 1 ? 0 : c;
-        const void* p = param_[term.param];
-        value += term.factor * (plan_.param_dtype[term.param] == BEVEL_F64 ? static_cast<const double*>(p)[at]
-                                                                           : static_cast<const float*>(p)[at]);
-    }
-    return value;
-}
-
 Call::Channel Call::channel(int64_t c) const {
     Channel out;
     const int k = plan_.knots;
-    out.left = slot(0, c);
-    out.offset = slot(1, c);
-    const double n = slot(n_slot(k), c);
+    double slot[3 + 5 * BEVEL_MAX_KNOTS];
+    for (int s = 0; s < slot_count(k); ++s) slot[s] = plan_.constant[s];
+    for (int t = 0; t < plan_.terms; ++t) {
+        const bevel_term& term = plan_.term[t];
+        const int64_t at = plan_.param_length[term.param] == 1 ? 0 : c;
+        const void* p = param_[term.param];
+        slot[term.slot] += term.factor * (plan_.param_dtype[term.param] == BEVEL_F64 ? static_cast<const double*>(p)[at]
+                                                                                     : static_cast<const float*>(p)[at]);
+    }
+    out.left = slot[0];
+    out.offset = slot[1];
+    const double n = slot[n_slot(k)];
     out.n = plan_.kernel == BEVEL_SHARP ? 1.0 : plan_.log_n ? std::exp(n) : n;
     out.w = 1 / out.n;
-    double knot[BEVEL_MAX_KNOTS];
+    const double* const knot = slot + group_slot(plan_, KNOTS);
     for (int i = 0; i < k; ++i) {  // insertion sort: usually they are in order
-        knot[i] = slot(group_slot(plan_, KNOTS) + i, c);
         int place = i;
         for (; place > 0 && knot[out.order[place - 1]] > knot[i]; --place) out.order[place] = out.order[place - 1];
         out.order[place] = i;
@@ -115,12 +109,18 @@ Call::Channel Call::channel(int64_t c) const {
     for (int i = 0; i < k; ++i) {
         const int from = out.order[i];
         out.knot[i] = knot[from];
-        out.jump[i] = slot(group_slot(plan_, JUMPS) + from, c);
-        out.step[i] = slot(group_slot(plan_, STEPS) + from, c);
-        out.c0[i] = slot(group_slot(plan_, CONSTANTS) + from, c);
-        out.c1[i] = slot(group_slot(plan_, TILTS) + from, c);
+        out.jump[i] = slot[group_slot(plan_, JUMPS) + from];
+        out.step[i] = slot[group_slot(plan_, STEPS) + from];
+        out.c0[i] = slot[group_slot(plan_, CONSTANTS) + from];
+        out.c1[i] = slot[group_slot(plan_, TILTS) + from];
     }
     return out;
+}
+
+// Whether both ends of a function of one knot are so steep that an error of 2e-8 of the smoothing's size is none of theirs.
+bool Call::tails_drown(const Channel& ch) {
+    const double least = std::fmin(std::fabs(ch.left), std::fabs(ch.left + ch.jump[0]));
+    return 16 * least >= std::fabs(ch.jump[0]) + std::fabs(ch.c0[0]) + std::fabs(ch.c1[0]) * ch.w;
 }
 
 Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, bool back, bool want_dx,
@@ -153,10 +153,13 @@ void Call::set_flags(bool back) {
     t.centred = !group_used(plan_, KNOTS);
     t.simple = t.centred;
     t.want_all = t.want_sums && !t.centred;
+    const bool shifts = t.gate || t.steps || t.moments;  // without, dn follows from the moments alone
     for (int i = 0; t.want_sums && i < plan_.terms; ++i) {
         const int slot = plan_.term[i].slot, group = plan_.knots == 0 ? -1 : (slot - 2) / plan_.knots;
-        t.want_all = t.want_all || (slot != 0 && (slot == 1 || slot == n_slot(plan_.knots) || (group != JUMPS && group != CONSTANTS)));
+        const bool of_n = slot == n_slot(plan_.knots), of_line = slot == 0 || (slot >= 2 && group == JUMPS);
+        t.want_all = t.want_all || (of_n ? shifts : !of_line && group != CONSTANTS);
     }
+    t.bulk = plan_.kernel == BEVEL_GAUSSIAN && plan_.knots == 1 && !t.steps && (!t.want_sums || all_move_the_line(plan_));
     t.needs_survival = back || t.gate || t.steps;
     t.needs_excess = !t.gate && (back ? t.want_sums : t.ramps);
     t.needs_moment = t.moments || t.want_sums;
@@ -229,6 +232,7 @@ template <class T> void Call::prepare() {
 
     for (int64_t c = 0; c < distinct_; ++c) {
         const Channel ch = channel(c);
+        task_.bulk = task_.bulk && sizeof(T) == sizeof(float) && tails_drown(ch);
         const auto put = [&](int row, double value) { return base[row * pitch + c] = static_cast<T>(value); };
         const auto put_two = [&](int row, double value) {
             const double rest = value - static_cast<double>(put(row, value));
@@ -266,6 +270,8 @@ template <class T> void Call::prepare() {
             put(at + C1_W, ch.c1[i] * ch.w);
         }
     }
+    for (int64_t c = 0; task_.bulk && c < distinct_; ++c)
+        base[RADIUS * pitch + c] *= static_cast<T>(BULK_REACH / reach_of(plan_.kernel, true));
     for (int r = 0; r < rows(k); ++r)  // joined rows repeat the channels; so does the padding, up to a pair of vectors
         for (int64_t c = distinct_; c < pitch; ++c) base[r * pitch + c] = base[r * pitch + c - distinct_];
 }
@@ -277,66 +283,12 @@ void Call::bind(const void* x, void* y, const void* g, void* dx) {
     task_.dx.data = dx;
     if (rest_.outer == 0) return;
     const int64_t channels = rest_.channels;
-    const int64_t bytes = task_.dtype == BEVEL_F64 ? 8 : task_.dtype == BEVEL_F32 ? 4 : 2;
-    const int64_t skip = rest_row_ * distinct_ * bytes;
+    const int64_t skip = rest_row_ * distinct_ * width(task_.dtype);
     rest_ = task_;
     rest_.outer = 1;
     rest_.channels = channels;
     for (Tensor* t : {&rest_.x, &rest_.y, &rest_.g, &rest_.dx})
         if (t->data != nullptr) t->data = static_cast<char*>(t->data) + skip;
-}
-
-void Call::gradients(const double* part, int parts, void* const* dparam) const {
-    const int k = plan_.knots;
-    const int64_t pitch = task_.sum_pitch, block = sum_count();
-    const int64_t width = task_.across ? task_.channels : distinct_;
-    double slots[3 + 5 * BEVEL_MAX_KNOTS];
-    double shared[BEVEL_MAX_PARAMS] = {};
-    const auto write = [&](int p, int64_t at, double value) {
-        if (dparam[p] == nullptr) return;
-        if (plan_.param_dtype[p] == BEVEL_F64)
-            static_cast<double*>(dparam[p])[at] = value;
-        else
-            static_cast<float*>(dparam[p])[at] = static_cast<float>(value);
-    };
-    for (int64_t c = 0; elements_ != 0 && c < distinct_; ++c) {
-        const auto sum = [&](int s) {
-            double total = 0;
-            for (int t = 0; t < parts; ++t)
-                for (int64_t at = c; at < width; at += distinct_) total += part[t * block + s * pitch + at];
-            return total;
-        };
-        const Channel ch = channel(c);
-        slots[0] = sum(GX);
-        slots[1] = sum(G);
-        double dn = 0;
-        for (int i = 0; i < k; ++i) {
-            const int at = knot_sum(i), to = 2 + ch.order[i];
-            const double right = sum(at + RIGHT) + sum(at + SUM_STEP), shift = sum(at + SHIFT);
-            const double moment = sum(at + MOMENT), x_moment = sum(at + X_MOMENT);
-            slots[to + KNOTS * k] = -ch.jump[i] * right - shift;
-            // The engine measured from the knot as it is in working precision.
-            const double off = task_.dtype == BEVEL_F64 ? 0 : ch.knot[i] - static_cast<double>(static_cast<float>(ch.knot[i]));
-            slots[to + JUMPS * k] = sum(at + RELU) - off * sum(at + RIGHT) + ch.w * sum(at + SUM_LAG);
-            slots[to + STEPS * k] = right;
-            slots[to + CONSTANTS * k] = ch.w * moment;
-            slots[to + TILTS * k] = ch.w * x_moment;
-            const double ramp = plan_.gate ? 0 : ch.jump[i];
-            dn -= ch.w * ch.w * ((ramp + ch.c0[i]) * moment + ch.c1[i] * x_moment - sum(at + U_SHIFT));
-        }
-        slots[n_slot(k)] = plan_.log_n ? ch.n * dn : dn;
-        double own[BEVEL_MAX_PARAMS] = {};
-        for (int t = 0; t < plan_.terms; ++t) own[plan_.term[t].param] += plan_.term[t].factor * slots[plan_.term[t].slot];
-        for (int p = 0; p < plan_.params; ++p) {
-            shared[p] += own[p];
-            if (plan_.param_length[p] != 1) write(p, c, own[p]);
-        }
-    }
-    for (int p = 0; p < plan_.params; ++p) {
-        if (plan_.param_length[p] == 1) write(p, 0, shared[p]);
-        if (elements_ == 0 && plan_.param_length[p] != 1)
-            for (int64_t c = 0; c < plan_.param_length[p]; ++c) write(p, c, 0);
-    }
 }
 
 }  // namespace bevel

@@ -7,6 +7,13 @@
 
 namespace bevel {
 
+constexpr int64_t width(int dtype) { return dtype == BEVEL_F64 ? 8 : dtype == BEVEL_F32 ? 4 : 2; }  // bytes an element
+
+// Slots of the interface: left, offset, five groups of one a knot, n.
+enum Group { KNOTS = 0, JUMPS, STEPS, CONSTANTS, TILTS };
+constexpr int slot_count(int knots) { return 3 + 5 * knots; }
+constexpr int n_slot(int knots) { return 2 + 5 * knots; }
+
 // Why a call cannot be run, or BEVEL_OK.
 int check(const bevel_plan& plan, const bevel_layout& layout);
 
@@ -23,16 +30,23 @@ public:
     const Task& task() const { return task_; }
     const Task& rest() const { return rest_; }  // outer == 0: nothing is left over
     int64_t elements() const { return elements_; }
+    int64_t bytes() const { return elements_ * width(task_.dtype); }  // of a dense tensor
     int64_t sum_count() const { return static_cast<int64_t>(sums(plan_.knots)) * task_.sum_pitch; }
 
     // Writes the parameters' gradients from `parts` blocks of sum_count() sums, added in their order.
     void gradients(const double* part, int parts, void* const* dparam) const;
 
 private:
-    struct Channel;
+    // The coefficients of one channel, knots ascending.
+    struct Channel {
+        double left, offset, n, w;
+        int order[BEVEL_MAX_KNOTS];  // place in sorted order -> number in the plan
+        double knot[BEVEL_MAX_KNOTS], jump[BEVEL_MAX_KNOTS], step[BEVEL_MAX_KNOTS], c0[BEVEL_MAX_KNOTS],
+            c1[BEVEL_MAX_KNOTS];
+    };
 
-    double slot(int s, int64_t channel) const;
     Channel channel(int64_t c) const;
+    static bool tails_drown(const Channel& ch);
     void set_flags(bool back);
     void set_geometry(const bevel_layout& layout);
     template <class T> void prepare();

@@ -33,12 +33,16 @@ struct F16 {
 };
 
 // The sum of all lanes, in double and always in the same order.
-template <class F> inline double total(typename F::V a) {
-    double lane[F::W] = {};
-    F::accumulate(lane, a);
-    for (int half = F::W / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-    return lane[0];
+template <class F> BEVEL_INLINE double total(typename F::V a) {
+    if constexpr (sizeof(typename F::V) > 16) {
+        return F::total(a);
+    } else {
+        double lane[F::W] = {};
+        F::accumulate(lane, a);
+        for (int half = F::W / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+        return lane[0];
+    }
 }
 
 }  // namespace bevel::BEVEL_ISA

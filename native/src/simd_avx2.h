@@ -7,6 +7,11 @@
 
 namespace bevel::BEVEL_ISA {
 
+BEVEL_INLINE double total_of_four(__m256d a) {
+    const __m128d half = _mm256_castpd256_pd128(a) + _mm256_extractf128_pd(a, 1);
+    return _mm_cvtsd_f64(half + _mm_unpackhi_pd(half, half));
+}
+
 struct F32 {
     using T = float;
     using V = __m256;
@@ -49,6 +54,9 @@ struct F32 {
         const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
         _mm256_storeu_pd(sum, _mm256_loadu_pd(sum) + low);
         _mm256_storeu_pd(sum + 4, _mm256_loadu_pd(sum + 4) + high);
+    }
+    static BEVEL_INLINE double total(V a) {
+        return total_of_four(_mm256_cvtps_pd(_mm256_castps256_ps128(a)) + _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)));
     }
     static BEVEL_INLINE V lookup32(const T* table, V index) { return _mm256_i32gather_ps(table, _mm256_cvtps_epi32(index), 4); }
 
@@ -115,6 +123,7 @@ struct F64 {
         return a * _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(shifted), 52));
     }
     static BEVEL_INLINE void accumulate(double* sum, V a) { store(sum, load(sum) + a); }
+    static BEVEL_INLINE double total(V a) { return total_of_four(a); }
     template <class Map> static BEVEL_INLINE V each_lane(V a, Map map) {
         T lane[W];
         store(lane, a);

@@ -45,6 +45,9 @@ struct F32 {
         _mm512_storeu_pd(sum, _mm512_loadu_pd(sum) + low);
         _mm512_storeu_pd(sum + 8, _mm512_loadu_pd(sum + 8) + high);
     }
+    static BEVEL_INLINE double total(V a) {
+        return _mm512_reduce_add_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(a)) + _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)));
+    }
     // table[index] for integral 0 <= index < 32.
     static BEVEL_INLINE V lookup32(const T* table, V index) {
         return _mm512_permutex2var_ps(load(table), _mm512_cvtps_epi32(index), load(table + 16));
@@ -107,6 +110,7 @@ struct F64 {
     static BEVEL_INLINE V nearest(V a) { return _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
     static BEVEL_INLINE V scale(V a, V k) { return _mm512_scalef_pd(a, k); }
     static BEVEL_INLINE void accumulate(double* sum, V a) { store(sum, load(sum) + a); }
+    static BEVEL_INLINE double total(V a) { return _mm512_reduce_add_pd(a); }
     template <class Map> static BEVEL_INLINE V each_lane(V a, Map map) {
         T lane[W];
         store(lane, a);

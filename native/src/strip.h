@@ -48,7 +48,7 @@ template <class F, bool Across> struct Reader {
 };
 
 // The sum of all lanes goes to one channel.
-template <class F> [[gnu::noinline]] void add_total(double* to, typename F::V a) { *to += total<F>(a); }
+template <class F> BEVEL_INLINE void add_total(double* to, typename F::V a) { *to += total<F>(a); }
 
 // The sums of `size` columns move from lanes of T to double.
 template <class F> [[gnu::noinline]] void add_columns(double* to, typename F::T* partial, int64_t size) {
@@ -66,9 +66,9 @@ template <class P> struct Knot {
     bool centred, simple;
 
     template <class Read>
-    BEVEL_INLINE Knot(const Task& task, Read read, int row)
+    BEVEL_INLINE Knot(const Task& task, Read read, int row, bool known_centred = false)
         : knot(P::set(0)), knot_rest(P::set(0)), n(read(N)), n_rest(P::set(0)), radius(read(RADIUS)),
-          centred(task.centred), simple(task.simple) {
+          centred(known_centred || task.centred), simple(task.simple) {
         if (!simple) n_rest = read(N_REST);
         if (!centred) knot = read(row + KNOT), knot_rest = read(row + KNOT_REST);
     }

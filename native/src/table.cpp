@@ -20,6 +20,8 @@ double evaluate(const double* table, int panels, int form, double v) {
 
 }  // namespace
 
+int32_t bevel_table_floats(void) { return BEVEL_TABLE_SINGLE; }
+
 int bevel_table_single(const double* table, int32_t panels, float* out) {
     double worst = 0, peak = 0;
     for (int p = 0; p < PANELS; ++p) {

@@ -22,7 +22,11 @@ static constexpr double reach_of(int kernel, bool single) {
     }
 }
 
-// Rows of the prepared coefficients, one number a channel each. RADIUS is reach/n: nearer to a knot the kernel acts. Segment j lies between knots j-1 and j, sorted.
+// For task.bulk: survival is 4e-11 there, and what adds to the slope, v·density, 2e-9.
+constexpr double BULK_REACH = 6.5;
+
+// Rows of the prepared coefficients, one number a channel each. RADIUS is reach/n: nearer to a knot the kernel acts. Segment
+// j lies between knots j-1 and j, sorted.
 enum Row : int { LOW = 0, HIGH, N, N_REST, RADIUS, SEGMENTS };
 enum SegmentRow : int { SLOPE = 0, LEVEL, LEVEL_REST, PER_SEGMENT };
 enum KnotRow : int { KNOT = 0, KNOT_REST, LAG, JUMP, STEP, STEP_N, C0, C1, C0_W, C1_W, PER_KNOT };
@@ -58,6 +62,7 @@ struct Task {
     bool centred;  // every knot is 0, and the levels are exact in working precision
     bool simple;   // centred, and every n is a power of two: u has no rounding error either
     bool flat;     // the function is constant on one of its ends, for some channel
+    bool bulk;     // a Gaussian whose tails drown in the line, wherever they would be seen alone
     bool ramps, steps, moments, tilted;  // whether any jump, any step, any c0 or c1, any c1 is not zero
     bool needs_survival, needs_excess, needs_moment, needs_density;
     bool want_dx, want_sums;

@@ -3,9 +3,9 @@
     python native/tools/fit.py            # rewrites the header next to it; needs mpmath, takes a minute or two
 
 Each row of FITS is a smooth positive function on an interval. It is approximated by a polynomial that is minimax in
-*relative* error (Remez exchange in 40-digit arithmetic), so that tails keep their digits. The degree is the least that
-meets the target of its precision: 8e-8 for float, 6e-17 for double (the rounding error of either is 6e-8 and 1.1e-16); the
-error reached stands in the header next to each polynomial.
+*relative* error (Remez exchange in 40-digit arithmetic), so that tails keep their digits; or in error against a scale of
+its own. The degree is the least that meets the target of its precision: 8e-8 for float, 6e-17 for double (the rounding
+error of either is 6e-8 and 1.1e-16); the error reached stands in the header next to each polynomial.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Fit:
     ctype: str
     note: str
     target: Real | None = None
+    scale: Function | None = None  # what errors count against; the function itself if None
 
 
 def chebyshev_points(low: Real, high: Real, count: int) -> list[Real]:
@@ -50,6 +51,7 @@ def remez(fit: Fit, degree: int) -> tuple[list[Real], Real]:
     """Coefficients (ascending) of the polynomial of least relative error, and that error on a dense grid."""
     grid = chebyshev_points(fit.low, fit.high, 24 * (degree + 2) + 1)
     values = [fit.function(t) for t in grid]
+    scales = values if fit.scale is None else [fit.scale(t) for t in grid]
     picks = [24 * k for k in range(degree + 2)]
     picks[-1] = len(grid) - 1
     best: tuple[list[Real], Real] | None = None
@@ -59,11 +61,11 @@ def remez(fit: Fit, degree: int) -> tuple[list[Real], Real]:
         for r, p in enumerate(picks):
             for k in range(degree + 1):
                 rows[r, k] = grid[p] ** k
-            rows[r, degree + 1] = (-1) ** r * values[p]
+            rows[r, degree + 1] = (-1) ** r * scales[p]
             right[r] = values[p]
         solution = m.lu_solve(rows, right)
         coefficients = [solution[k] for k in range(degree + 1)]
-        errors = [horner(coefficients, t) / v - 1 for t, v in zip(grid, values, strict=True)]
+        errors = [(horner(coefficients, t) - v) / s for t, v, s in zip(grid, values, scales, strict=True)]
         worst = max(abs(e) for e in errors)
         if best is None or worst < best[1]:
             best = (coefficients, worst)
@@ -104,6 +106,8 @@ def least_degree(fit: Fit) -> tuple[list[Real], Real]:
 # float that saves a degree each against a round number.
 SURVIVAL_A = {"float": mpf("4.3125"), "double": mpf(5)}
 EXCESS_A = {"float": mpf("3.90625"), "double": mpf(5)}
+NEAR_TARGET = mpf("5e-9")  # of gauss_near: it is there for accuracy, so its own error must not show
+BULK_A, BULK_REACH, BULK_TARGET = mpf("3.5"), mpf("6.51"), mpf("3e-8")
 REACH = {"float": mpf("12.51"), "double": mpf("37.7")}  # reach_of() in task.h, and a little more
 
 
@@ -120,6 +124,23 @@ def mills_excess(v: Real) -> Real:
 
 def v_of(t: Real, a: Real) -> Real:
     return a * (1 + t) / (1 - t)
+
+
+def gauss_near(s: Real) -> Real:
+    """Excess of the Gaussian plus v/2, as a function of s = v²: even in v, so analytic in s."""
+    v = m.sqrt(s)
+    return m.npdf(v) + v * m.erf(v / m.sqrt(2)) / 2
+
+
+def bulk_form(r: Real) -> Real:
+    """Survival over exp(-v²/2), as the factor of r = 1/(v + a)."""
+    return mills(1 / r - BULK_A) / r
+
+
+def bulk_scale(r: Real) -> Real:
+    """What bulk_form's error counts against: the peak of v·survival and survival, not their values far out."""
+    v = 1 / r - BULK_A
+    return m.exp(v * v / 2) / (max(v, mpf(1)) * r)
 
 
 def cosine_form(power: int) -> Function:
@@ -165,7 +186,15 @@ def fits(ctype: str) -> list[Fit]:
         ("atan", atan_form, mpf(0), mpf(1), "atan(r)/r, s = r²") if ctype == "float" else
         ("atan", lambda t: atan_form((t + 1) / 2), mpf(-1), mpf(1), "atan(r)/r, t = 2r² - 1"),
     ]
-    return [Fit(name, f, low, high_, ctype, note) for name, f, low, high_, note in rows]
+    found = [Fit(name, f, low, high, ctype, note) for name, f, low, high, note in rows]
+    if ctype == "float":
+        # Where the quotient of gauss_excess, with its seven roundings, would cost too much.
+        note = "excess + v/2 of the Gaussian, s = v², v <= 1"
+        found.append(Fit("gauss_near", gauss_near, mpf(0), mpf(1), ctype, note, NEAR_TARGET))
+        note = "survival·exp(v²/2)·(v + a), by powers of r = 1/(v + a), a = bulk_a, not to be seen beside its peak"
+        low, high = 1 / (BULK_REACH + BULK_A), 1 / BULK_A
+        found.append(Fit("gauss_bulk", bulk_form, low, high, ctype, note, BULK_TARGET, bulk_scale))
+    return found
 
 
 def literal(c: Real, ctype: str) -> str:
@@ -174,16 +203,17 @@ def literal(c: Real, ctype: str) -> str:
 
 def render(ctype: str) -> str:
     suffix = "f" if ctype == "float" else ""
+    bulk = f", bulk_a = {m.nstr(BULK_A, 9)}{suffix}" if ctype == "float" else ""
     lines = [
         f"template <> struct Coefficients<{ctype}> {{",
         f"    static constexpr {ctype} survival_a = {m.nstr(SURVIVAL_A[ctype], 9)}{suffix}, "
-        f"excess_a = {m.nstr(EXCESS_A[ctype], 9)}{suffix};",
+        f"excess_a = {m.nstr(EXCESS_A[ctype], 9)}{suffix}{bulk};",
     ]
     for fit in fits(ctype):
         coefficients, error = least_degree(fit)
         print(f"{ctype:6} {fit.name:16} degree {len(coefficients) - 1:2}  error {m.nstr(error, 2)}", flush=True)
         body = ", ".join(literal(c, ctype) for c in coefficients)
-        lines.append(f"    // {fit.note}: relative error {m.nstr(error, 2)}")
+        lines.append(f"    // {fit.note}: {'' if fit.scale else 'relative '}error {m.nstr(error, 2)}")
         lines.append(f"    static constexpr {ctype} {fit.name}[] = {{{body}}};")
     lines.append("};")
     return "\n".join(lines)

@@ -122,8 +122,16 @@ class Experiment:
         dataset, model = cell
         return one.trial(**(self.recipe | settings), dataset=dataset, model=model, task=_task(dataset, model))
 
+    def notes(self) -> list[str]:
+        """What a report must say of how the arms got their recipes."""
+        if self.tuning is None:
+            return []
+        return [f"Every arm was tuned first, in each cell: {self.tuning}. The test part was not read for it."]
+
     def command(self, out: Path) -> str:
-        """The shell command that runs this experiment."""
+        """The shell command that runs this experiment; "" where flags cannot say it, for a file had its own tuning."""
+        if self.tuning != (protocols.protocol(self.protocol).tune if self.protocol else None):
+            return ""
         words = ["bevel", "compare", "--activations", *(one.label for one in self.arms)]
         words += ["--reference", self.reference, "--seeds", str(self.seeds)]
         if self.protocol:

@@ -151,7 +151,7 @@ def _replay(tuning: Tuning, arm: Job, records: Mapping[str, Record]) -> dict[str
         if record is None:
             raise _Missing(job)
         value = record.test[record.metric]
-        return value if math.isfinite(value) else 0.0  # a diverged run is as bad as knowing nothing
+        return value if math.isfinite(value) else -math.inf  # worse than any other, whatever the metric's scale
 
     one = Search(tuning, *arm)
     try:

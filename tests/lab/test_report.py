@@ -7,10 +7,8 @@ import dataclasses
 import json
 import math
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from looking import open_page
 from records import ARMS, records
 
 from bevel_lab.record import Record
@@ -464,30 +463,6 @@ def test_neither_torch_nor_bevel_is_imported() -> None:
     assert found.stdout.strip() == "[]"
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    quiet = ("background-networking", "component-update", "sync", "gpu", "quic")
-    for flag in ("headless", "no-sandbox", "no-first-run", "hide-scrollbars", *(f"disable-{name}" for name in quiet)):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
-
-
-def _open(browser: Any, path: Path, width: int) -> None:
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    browser.get(path.as_uri())
-
-
 DRAWN = """
 return [...document.querySelectorAll('figure svg')].map(svg => {
     const box = svg.getBoundingClientRect(), marks = svg.querySelectorAll('path, use');
@@ -513,7 +488,7 @@ def test_a_browser_draws_every_figure_and_asks_for_nothing(
     expected = {"written": 2 + 2 + 8 + 8 + 2, "written_troubled": 22 + 2 + 2 + 6 + 0 + 2, "written_three": three}[which]
     for log in ("browser", "performance"):
         browser.get_log(log)
-    _open(browser, path, width)
+    open_page(browser, path, width)
     drawn = browser.execute_script(DRAWN)
     assert len(drawn) == expected
     for figure_width, height, marks in drawn:
@@ -536,7 +511,7 @@ def test_both_themes_reach_page_and_figures(browser: Any, written: Path) -> None
     for theme in ("light", "dark"):
         features = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
-        _open(browser, written, 1200)
+        open_page(browser, written, 1200)
         seen.append(
             browser.execute_script(
                 "const style = e => getComputedStyle(document.querySelector(e));"

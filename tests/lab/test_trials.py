@@ -14,10 +14,13 @@ from torch import nn
 
 from bevel.errors import InvalidValue, UnknownName
 from bevel_lab import checkpoint, train
-from bevel_lab.datasets import DATASETS, DataSet, Source, load
+from bevel_lab.datasets import DATASETS, Source, load
 from bevel_lab.images import LabelledImages, Part
 from bevel_lab.measure import PeakMemory, SavedBytes
+from bevel_lab.models import MODELS
 from bevel_lab.record import Record
+from bevel_lab.shelf import Open
+from bevel_lab.tasks import TASKS
 from bevel_lab.tasks.classification import Classification
 from bevel_lab.train import run
 from bevel_lab.trial import Trial
@@ -267,5 +270,6 @@ def test_parts_that_do_not_fit_are_refused() -> None:
             train.as_device(name)
 
 
-def test_the_shelf_of_data_sets_says_its_task() -> None:
-    assert all(entry.task == "classification" for entry in DATASETS.values() if isinstance(entry, DataSet))
+def test_data_sets_and_models_are_for_tasks_that_there_are() -> None:
+    for shelf in (DATASETS, MODELS):
+        assert all(entry.task in TASKS for entry in shelf.values() if not isinstance(entry, Open))

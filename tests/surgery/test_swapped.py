@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import bevel
 from bevel import InvalidValue
-from bevel.surgery import find, swap
+from bevel.surgery import swap
 
 
 def everything(model: nn.Module) -> list[object]:
@@ -199,68 +199,6 @@ def test_a_shared_activation_called_past_its_block_says_so(net: Net) -> None:
     swap(net, "frelu", X)
     with pytest.raises(InvalidValue, match=r"called from outside that forward\. Call the block"):
         net.act(X)
-
-
-def deep(self: RunsIn, x: Tensor) -> Tensor:
-    for _ in range(self.steps):  # type: ignore[arg-type]
-        x = F.relu(self.cell(x))
-    return x
-
-
-def test_a_loop_over_one_layer_may_run_longer_than_it_was_seen_to() -> None:
-    model = RunsIn(deep, cell=nn.Linear(4, 4))
-    model.steps = 3  # type: ignore[assignment]
-    x = torch.randn(2, 4)
-    swap(model, "frelu", x)
-    model.steps = 9  # type: ignore[assignment]
-    assert model(x).shape == (2, 4)
-
-
-def widths(self: RunsIn, x: Tensor) -> Tensor:
-    for layer in list(self.layers) + list(self.more):  # type: ignore[arg-type]
-        x = F.relu(layer(x))
-    return x
-
-
-def test_a_loop_over_widths_that_runs_longer_says_so() -> None:
-    model = RunsIn(widths, layers=nn.ModuleList([nn.Linear(4, 8), nn.Linear(8, 2)]), more=nn.ModuleList())
-    x = torch.randn(2, 4)
-    result = swap(model, "frelu", x)
-    assert [m.num_parameters for m in result.activations.values()] == [8, 2]
-    model.more.append(nn.Linear(2, 2))
-    with pytest.raises(InvalidValue, match="relu ran 3 times in one forward but 2 times when it was swapped"):
-        model(x)
-
-
-def test_the_count_of_a_scope_is_its_own() -> None:
-    inner = RunsIn(lambda s, x: F.relu(s.fc(x)), fc=nn.Linear(4, 6))
-    model = RunsIn(
-        lambda s, x: F.relu(s.out(s.act(F.relu(s.inner(F.relu(s.fc(x))))))),
-        fc=nn.Linear(3, 4), inner=inner, act=nn.ReLU(), out=nn.Linear(6, 2),
-    )  # fmt: skip
-    x = torch.randn(5, 3)
-    before = model(x)
-    # What stays in between, and what takes over, calls F.relu itself: neither may be counted by the scope around it.
-    for options in ({"to": "frelu"}, {"to": "frelu", "where": "bevel_sites*"}, {"to": "relu"}):
-        result = swap(model, options["to"], x, where=options.get("where"))
-        assert torch.equal(model(x), before)
-        outer = [m for name, m in result.activations.items() if name.startswith("bevel_sites")]
-        assert len(outer) == 3
-        result.restore()
-
-
-def test_two_swaps_one_after_the_other(net: Net) -> None:
-    model = RunsIn(lambda s, x: F.gelu(s.two(F.relu(s.one(x)))), one=nn.Linear(3, 4), two=nn.Linear(4, 5))
-    x = torch.randn(2, 3)
-    before = model(x)
-    first = swap(model, "frelu", x)
-    second = swap(model, "gelu", x, what="gelu")
-    assert torch.equal(model(x), before)
-    assert [type(m).__name__ for m in model.bevel_sites.values()] == ["FReLU", "GELU"]
-    assert find(model, x).counts(units=False) == {"frelu": 1, "gelu": 1}
-    second.restore()
-    first.restore()
-    assert torch.equal(model(x), before)
 
 
 def in_place(self: RunsIn, x: Tensor) -> Tensor:

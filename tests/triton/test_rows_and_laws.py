@@ -2,9 +2,14 @@
 
 import pytest
 import torch
+from parameter_gradients import ENDS, INF, TAILS, check_the_ends, check_the_tail
 from torch import Tensor
 
 from bevel import KERNELS, kinked, smooth
+from bevel.family import Affine, Family, parameter
+from bevel.kernel import SHARP
+from bevel.ops import evaluate
+from bevel.terms import Terms
 from bevel_lab import gpu_check
 
 MOMENTS = gpu_check.KERNELS
@@ -69,6 +74,48 @@ def test_float32_beside_the_textbook_formula(kernel: str, device: torch.device) 
     theirs = _relative(u * k.cdf(u) + k.tail(u), want)
     ours = _relative(smooth(u.to(device), kinked.relu(), kernel, 1.0, "triton"), want)
     assert ours <= 2 * theirs
+
+
+@pytest.mark.parametrize("function", ENDS)
+def test_gradients_of_parameters_at_the_ends(function: str, device: torch.device) -> None:
+    check_the_ends(function, "triton", device)
+
+
+@pytest.mark.parametrize("rtol", [1e-13, 2e-6])
+@pytest.mark.parametrize("form", TAILS)
+def test_alpha_keeps_its_digits_in_the_tail(form: str, rtol: float, device: torch.device) -> None:
+    check_the_tail(form, "triton", device, rtol)
+
+
+P, THIRD, FIFTH = parameter(0), Affine(0.0, ((1, 1 / 3),)), Affine(0.0, ((0, 0.2),))  # p, q/3, p/5
+SLOPES: dict[str, tuple[tuple[float, ...], tuple[Affine, ...], list[float]]] = {
+    # knots, jumps after a slope of p, and at inf the derivatives by p and q
+    "p, q/3": ((0.7,), (THIRD - P,), [0.7, INF]),
+    "p, 6p/5 - q/3": ((0.7,), (FIFTH - THIRD,), [INF, -INF]),
+    "p, q/3, p/5": ((-1.0, 1.0), (THIRD - P, FIFTH - THIRD), [INF, 2 / 3]),
+}
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "student", "sharp"])
+@pytest.mark.parametrize("slopes", SLOPES)
+def test_one_parameter_of_several_slopes(slopes: str, kernel: str, device: torch.device) -> None:
+    knots, jumps, ends = SLOPES[slopes]
+    none = (0.0,) * len(knots)
+    terms = Terms(P, 0.0, knots, jumps, none, none, none)
+    family = Family(terms, SHARP if kernel == "sharp" else KERNELS[kernel], 2.0)
+    x = torch.tensor([-INF, -30.0, -1.3, -1.0, 0.4, 1.1, 30.0, INF], dtype=torch.float64)
+
+    def gradients(backend: str, where: torch.device) -> list[Tensor]:
+        """One value of each parameter per element: nothing is added up."""
+        given = [torch.full((len(x),), v, dtype=x.dtype, device=where, requires_grad=True) for v in (0.3, 0.9)]
+        y = evaluate(x.to(where), family, given, 0, backend)
+        return [t.cpu() for t in torch.autograd.grad(y.sum(), given)]
+
+    got, want = gradients("triton", device), gradients("reference", torch.device("cpu"))
+    assert [float(t[0]) for t in got] == pytest.approx([-INF, 0], abs=1e-30)  # of a tail that only nears 0
+    assert [float(t[-1]) for t in got] == pytest.approx(ends, rel=1e-15)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-14)
 
 
 def _laws(spec: str, num_parameters: int, device: torch.device) -> None:

@@ -82,9 +82,12 @@ def backends() -> dict[str, str | None]:
 
 
 def choose(name: str, family: Family, x: Tensor) -> Backend | None:
-    """The backend to call, None for the reference. Only ``auto`` may fall back; a named one works or says why not."""
+    """The backend to call, None for the reference. Only ``auto`` may fall back; a named one works or says why not.
+
+    Not for a call that something traces (:func:`needs_composed`) and that says ``auto``.
+    """
     if name == "auto":
-        name = "auto" if needs_composed() else _preferred.get()
+        name = _preferred.get()
     if name == "reference":
         return None
     if name != "auto":
@@ -93,16 +96,20 @@ def choose(name: str, family: Family, x: Tensor) -> Backend | None:
         if reason is not None:
             raise BackendUnavailable(f"backend {name!r} cannot take this input: {reason}")
         return backend
-    if needs_composed():
-        return None
-    for candidate in AUTO.get(x.device.type, AUTO_ELSEWHERE):
-        try:
-            backend = load(candidate)
-        except BackendUnavailable:
-            continue
+    for backend in _usable(x.device.type):
         if backend.refuses(family, x) is None:
             return backend
     return None
+
+
+@functools.cache
+def _usable(kind: str) -> tuple[Backend, ...]:
+    """What ``auto`` asks on this kind of device, in order: those that can be used on this machine."""
+    found: list[Backend] = []
+    for candidate in AUTO.get(kind, AUTO_ELSEWHERE):
+        with contextlib.suppress(BackendUnavailable):
+            found.append(load(candidate))
+    return tuple(found)
 
 
 def needs_composed() -> bool:

@@ -11,6 +11,7 @@ import ctypes
 import functools
 import os
 import site
+import struct
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,8 @@ from bevel.errors import BevelError
 from bevel.family import Affine, Family, Slot
 from bevel.tabulated import TabulatedKernel
 
-ABI = 1
+ABI = 2
 MAX_KNOTS = 8
-TABLE_SINGLE = 32 * 9  # floats that bevel_table_single writes
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _LIBRARY = "libbevel_native.so"
 
@@ -110,7 +110,7 @@ def describe() -> dict[str, str]:
 
 
 def refuses(family: Family, x: Tensor) -> str | None:
-    if x.device.type != "cpu":
+    if not x.is_cpu:
         return f"x is on {x.device}, not on the CPU"
     if type(x) is not Tensor and type(x) is not torch.nn.Parameter:
         return f"x is a {type(x).__name__}, whose memory is not its own"
@@ -140,7 +140,7 @@ def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, .
     kept: list[object] = [plan, constant, term, dtype, length]
     if isinstance(family.kernel, TabulatedKernel):
         table = family.kernel.table.contiguous()
-        single = torch.empty(TABLE_SINGLE, dtype=torch.float32)
+        single = torch.empty(_library().bevel_table_floats(), dtype=torch.float32)
         plan.panels, plan.table = table.shape[1], table.data_ptr()
         if _library().bevel_table_single(plan.table, plan.panels, single.data_ptr()):
             plan.table_single = single.data_ptr()
@@ -175,21 +175,33 @@ def _layout(
 
 def _described(x: Tensor, dim: int, channels: int) -> tuple[Tensor, ctypes.c_void_p]:
     """x, copied only if it is not dense, and its layout."""
-    found = _layout(tuple(x.shape), x.stride(), dim, channels, x.dtype)
+    found = _layout(x.shape, x.stride(), dim, channels, x.dtype)
     if found is None:
         x = torch.empty_like(x).copy_(x)
-        found = _layout(tuple(x.shape), x.stride(), dim, channels, x.dtype)
+        found = _layout(x.shape, x.stride(), dim, channels, x.dtype)
         assert found is not None
     return x, found[0]
 
 
-def _parameters(family: Family, parameters: Sequence[Tensor]) -> tuple[ctypes.c_void_p, object, int, list[Tensor]]:
-    own = [p if p.dtype in (torch.float32, torch.float64) else p.float() for p in parameters]
-    own = [p if p.is_contiguous() else p.contiguous() for p in own]
-    lengths = tuple(p.numel() for p in own)
-    plan, _ = _plan(family, lengths, tuple(p.dtype for p in own))
-    pointers = (ctypes.c_void_p * len(own))(*(p.data_ptr() for p in own))
-    return plan, pointers, max(lengths, default=1), own
+_POINTERS = tuple(struct.Struct(f"{count}P").pack for count in range(3 + 5 * MAX_KNOTS + 1))  # by number of parameters
+
+
+def _addresses(tensors: Sequence[Tensor | None]) -> bytes:
+    """An array of their data pointers, as C reads it; null for None. A ctypes array would take three times as long."""
+    return _POINTERS[len(tensors)](*[0 if t is None else t.data_ptr() for t in tensors])
+
+
+def _usable(parameter: Tensor) -> Tensor:
+    """The parameter as the library reads it: contiguous, float32 or float64."""
+    return (parameter if parameter.dtype in (torch.float32, torch.float64) else parameter.float()).contiguous()
+
+
+def _parameters(family: Family, parameters: Sequence[Tensor]) -> tuple[ctypes.c_void_p, bytes, int, list[Tensor]]:
+    """The family's plan, its parameters' addresses, the number of channels, and the parameters to keep alive."""
+    own = [_usable(p) for p in parameters]
+    lengths = tuple([p.numel() for p in own])
+    plan, _ = _plan(family, lengths, tuple([p.dtype for p in own]))
+    return plan, _addresses(own), max(lengths, default=1), own
 
 
 def _check(status: int) -> None:
@@ -217,7 +229,6 @@ def backward(
         g = torch.empty_like(x).copy_(g)
     dx = torch.empty_like(x) if needs[0] else None
     grads = [torch.empty_like(p) if need else None for p, need in zip(own, needs[1:], strict=True)]
-    out = (ctypes.c_void_p * len(grads))(*(None if d is None else d.data_ptr() for d in grads))
     status = _library().bevel_backward(
         plan,
         layout,
@@ -226,7 +237,7 @@ def backward(
         x.data_ptr(),
         g.data_ptr(),
         None if dx is None else dx.data_ptr(),
-        out,
+        _addresses(grads),
     )
     _check(status)
     cast = [None if d is None else d.to(p.dtype) for d, p in zip(grads, parameters, strict=True)]

@@ -13,7 +13,7 @@ from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
 from bevel.ops import _analytic, _portable
-from bevel.ops._backends import Backend, choose
+from bevel.ops._backends import Backend, choose, needs_composed
 from bevel.portable import exporting
 from bevel.terms import Coefficient, as_sharpness
 
@@ -61,13 +61,8 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int =
     check_dtype(x)
     _check_device(x, parameters)
     axis = _channel_axis(x, parameters, dim)
-    if backend == "auto" and exporting():
-        return _portable.value(family, x, parameters, axis)
-    if backend == "auto" and torch.compiler.is_compiling():
-        from bevel.ops import _library  # only here: it brings torch's compiler along, most of a second
-
-        if _library.takes(family, x):
-            return _library.smooth(family, axis, x, parameters)
+    if backend == "auto" and needs_composed():
+        return _traced(x, family, parameters, axis)
     chosen = choose(backend, family, x)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)
@@ -75,6 +70,18 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int =
         return chosen.forward(family, axis, x, parameters)
     result: Tensor = _Smooth.apply(x, family, chosen, axis, *parameters)
     return result
+
+
+def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int) -> Tensor:
+    """The call as compile, export, jit or torch.func should see it."""
+    if exporting():
+        return _portable.value(family, x, parameters, axis)
+    if torch.compiler.is_compiling():
+        from bevel.ops import _library  # only here: it brings torch's compiler along, most of a second
+
+        if _library.takes(family, x):
+            return _library.smooth(family, axis, x, parameters)
+    return family.formulas(x, parameters, axis).value().to(x.dtype)
 
 
 def _needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
@@ -101,9 +108,10 @@ def _check_device(x: Tensor, parameters: Sequence[Tensor]) -> None:
 
 def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
     """``dim`` counted from the front (0 when all is shared), after checking that x has that many channels there."""
-    counts = {p.numel() for p in parameters} - {1}
-    if not counts:
+    lengths = [p.numel() for p in parameters]
+    if lengths.count(1) == len(lengths):
         return 0
+    counts = set(lengths) - {1}
     if not -x.dim() <= dim < x.dim():
         raise InvalidValue(
             f"per-channel coefficients need an x with axis dim={dim}; got shape {tuple(x.shape)}. Give another dim, or "

@@ -165,11 +165,38 @@ def place(name: str, index: int) -> str:
     return name if index == 0 else f"{name}_{index}"
 
 
+def free(scope: nn.Module, name: str) -> int:
+    """The first index past those that earlier swaps took in the scope's ``bevel_sites``."""
+    held = scope._modules.get(HOLDER)
+    tails = [key.removeprefix(name) for key in held._modules if key.startswith(name)] if held is not None else []
+    taken = [int(tail[1:] or 0) for tail in tails if not tail or (tail[0] == "_" and tail[1:].isdecimal())]
+    return max(taken, default=-1) + 1
+
+
+def _modes() -> list[Any]:
+    """This thread's function modes, the innermost last."""
+    private: Any = torch._C
+    return [private._get_function_stack_at(i) for i in range(private._len_torch_function_stack())]
+
+
+def _exchange(present: Sequence[Any], wanted: Sequence[Any]) -> None:
+    """Put other modes in the place of the present ones; those at the bottom that are in both stay untouched."""
+    private: Any = torch._C
+    same = 0
+    while same < min(len(present), len(wanted)) and present[same] is wanted[same]:
+        same += 1
+    for _ in present[same:]:
+        private._pop_torch_function_stack()
+    for mode in wanted[same:]:
+        private._push_on_torch_function_stack(mode)
+
+
 class RoutedForward:
     """A scope's forward with its calls routed; sits in the module's own ``__dict__``.
 
     A route inside another (a routed module called by a routed module) suspends the outer one, so that a scope counts
-    its own calls only. With no plans at all it only shields what the module calls from the routes around it.
+    its own calls only; a mode of another kind in between, such as ``with torch.device(...)``, stays. With no plans at
+    all it only shields what the module calls from the routes around it.
 
     Args:
         module: the scope.
@@ -203,19 +230,21 @@ class RoutedForward:
         return type(self.module).forward(self.module, *args, **kwargs)
 
     def _routed(self, args: Any, kwargs: Any) -> Any:
-        private: Any = torch._C
-        depth = private._len_torch_function_stack()
-        outer = private._get_function_stack_at(depth - 1) if depth else None
         route = _Route(self.module, self.table, {n: chosen(p, self.module.training) for n, p in self.functions.items()})
-        if not isinstance(outer, _Route) or outer.owner is self.module:
+        # A swap of a swapped scope runs the earlier swap's forward, whose calls both count. A scope that calls itself
+        # begins with its latest swap.
+        latest = self.module.__dict__.get("forward") is self
+        stack = _modes()
+        kept = [m for m in stack if not isinstance(m, _Route) or (m.owner is self.module and not latest)]
+        if len(kept) == len(stack):
             with route:
                 return self._run(args, kwargs)
-        private._pop_torch_function_stack()
+        _exchange(stack, kept)
         try:
             with route:
                 return self._run(args, kwargs)
         finally:
-            private._push_on_torch_function_stack(outer)
+            _exchange(kept, stack)
 
     # What others read off a module's forward: inspect.signature, torch.export, Lightning, transformers' Trainer.
 

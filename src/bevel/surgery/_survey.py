@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from bevel.errors import InvalidValue
 from bevel.surgery._axes import WEIGHT
 from bevel.surgery._probe import Source, recognise
-from bevel.surgery._route import HOLDER, Plan, place
+from bevel.surgery._route import HOLDER, Plan, free, place
 from bevel.surgery._sites import Site, Sites
 from bevel.surgery._trace import Call, Scope, Trace, double, run
 
@@ -41,12 +41,14 @@ class Group:
         function: the function's name; "" for a module.
         spots: their activations.
         plans: for each scope, which call takes which spot.
+        first: a function's first spot has this index in the scope's holder; below it lie those of earlier swaps.
     """
 
     path: str
     function: str
     spots: list[Spot] = field(default_factory=list)
     plans: dict[str, Plan] = field(default_factory=dict)
+    first: int = 0
 
     @property
     def scope(self) -> str:
@@ -72,6 +74,8 @@ def survey(model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any]
     groups = _function_groups([c for c in calls if not c.path]) + _module_groups([c for c in calls if c.path])
     homes = _homes(model, sources)
     for group in groups:
+        if group.function:
+            group.first = free(model.get_submodule(group.scope), group.function)
         for index, spot in enumerate(group.spots):
             spot.site = _site(group, index, spot, homes, traces, model.training)
     order = {id(call): i for i, call in enumerate(calls)}
@@ -270,7 +274,7 @@ def _site(
     if group.path:
         name = group.path if len(group.spots) == 1 else f"{group.path}.{index}"
     else:
-        name = ".".join(filter(None, (group.scope, HOLDER, place(group.function, index))))
+        name = ".".join(filter(None, (group.scope, HOLDER, place(group.function, group.first + index))))
     mode = "" if len(ran) == len(traces) else "train" if ran[0] else "eval"
     return Site(
         name=name,

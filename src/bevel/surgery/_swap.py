@@ -182,7 +182,7 @@ def put_in(model: nn.Module, survey: Survey, made: Mapping[int, nn.Module], edit
             _replace_module(modules, group, chosen, shared, edits)
         else:
             _hold_functions(modules[group.scope], group, chosen, edits)
-            routes.setdefault(group.scope, {})[group.function] = _pruned(group.plans[group.scope], chosen)
+            routes.setdefault(group.scope, {})[group.function] = _pruned(group, group.plans[group.scope], chosen)
     for scope in dict.fromkeys((*routes, *shared)):
         forward = RoutedForward(modules[scope], routes.get(scope, {}), tuple(shared.get(scope, ())))
         edits.set(modules[scope].__dict__, "forward", forward)
@@ -190,8 +190,9 @@ def put_in(model: nn.Module, survey: Survey, made: Mapping[int, nn.Module], edit
     _leave_fused_path(model, survey, made, edits)
 
 
-def _pruned(plan: Plan, chosen: Sequence[nn.Module | None]) -> Plan:
-    return {mode: tuple(LEAVE if chosen[i] is None else i for i in indices) for mode, indices in plan.items()}
+def _pruned(group: Group, plan: Plan, chosen: Sequence[nn.Module | None]) -> Plan:
+    """The plan by where the activations are held, without those that are not."""
+    return {m: tuple(LEAVE if chosen[i] is None else group.first + i for i in indices) for m, indices in plan.items()}
 
 
 def _replace_module(
@@ -212,7 +213,7 @@ def _replace_module(
     else:
         new = PerCall(chosen)
         for scope, plan in group.plans.items():
-            shared.setdefault(scope, []).append((new, _pruned(plan, chosen)))
+            shared.setdefault(scope, []).append((new, _pruned(group, plan, chosen)))
     new.train(old.training)
     if isinstance(new, PerCall) and None in chosen:
         new.original = old
@@ -227,7 +228,7 @@ def _hold_functions(scope: nn.Module, group: Group, chosen: Sequence[nn.Module |
         edits.set(scope._modules, HOLDER, holder)
     for index, activation in enumerate(chosen):
         if activation is not None:
-            edits.set(holder._modules, place(group.function, index), activation.train(scope.training))
+            edits.set(holder._modules, place(group.function, group.first + index), activation.train(scope.training))
 
 
 class _Heard(TorchFunctionMode):

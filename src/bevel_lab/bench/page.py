@@ -49,15 +49,18 @@ def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:
 def _where(row: Row) -> str:
     if row.section in ("memory", "import"):
         return ""
-    size = "" if row.section == "step" else _SIZES.get(row.elements, f"{row.elements:,} elements") + ", "
+    size = "" if row.section in ("step", "loop") else _SIZES.get(row.elements, f"{row.elements:,} elements") + ", "
     return f"{size}{row.threads} thread{'s' if row.threads > 1 else ''}"
+
+
+_OF_WHAT = {"memory": ": bytes saved", "step": ": ResNet-18 step", "loop": ": training step"}
 
 
 def _target_line(target: Target, rows: Sequence[Row]) -> str:
     found = target.measured(rows)
     dtype = f" {target.dtype}" if target.dtype not in ("float32", "") else ""
     layout = f" {target.layout}" if target.layout not in ("nchw", "kernels", "") else ""
-    case = f"{target.case}{dtype}{layout}" + {"bytes": ": bytes saved", "step": ": ResNet-18 step"}.get(target.what, "")
+    case = f"{target.case}{dtype}{layout}" + _OF_WHAT.get(target.section, "")
     other = target.other + (f" {target.other_dtype}" if target.dtype != target.other_dtype else "")
     text = "; ".join(f"{ratio:.2f}{f' ({_where(row)})' if _where(row) else ''}" for row, ratio in found)
     holds = all(ratio <= target.limit for _, ratio in found)
@@ -70,6 +73,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Row], bool]], ...] = (
     ("Other layouts", lambda r: r.section == "speed" and r.layout in ("channels_last", "btc")),
     ("Other dtypes", lambda r: r.section == "speed" and r.dtype != "float32"),
     ("Every kernel, one kink", lambda r: r.layout == "kernels"),
+    ("A training step of the lab beside a bare loop's", lambda r: r.section == "loop"),
     ("A training step of ResNet-18 on 32×32 images", lambda r: r.section == "step"),
 )
 

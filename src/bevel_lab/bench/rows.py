@@ -16,7 +16,7 @@ class Row:
     """One measured number.
 
     Attributes:
-        section: ``speed``, ``memory``, ``step`` or ``import``.
+        section: ``speed``, ``memory``, ``loop``, ``step`` or ``import``.
         case: what was measured, e.g. ``sau``; what: ``forward``, ``backward``, ``both``, ``bytes``, ``step``.
         elements, dtype, layout, threads: the input.
         median, low, high: median and quartiles over ``repeats``; seconds (bytes in section ``memory``).

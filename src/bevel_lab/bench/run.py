@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import bevel
 from bevel.ops import _cpu
-from bevel_lab.bench import cases
+from bevel_lab.bench import cases, loop
 from bevel_lab.bench.cases import Case
 from bevel_lab.bench.rows import Row
 from bevel_lab.bench.timing import Sample, forward_backward, interleave
@@ -105,7 +105,8 @@ class Bench:
         begun = time.perf_counter()
         interleave(calls, 1)
         a_round = (time.perf_counter() - begun) / 3
-        rounds = min(201, max(9, int(self.seconds / a_round)))
+        least = 25 if x.numel() < 1 << 22 else 9  # small ones swing more, with what malloc gives back
+        rounds = min(201, max(least, int(self.seconds / a_round)))
         found = interleave(calls, rounds)
         for i, what in enumerate(("forward", "backward", "both")):
             self._add("speed", what, {k: v[i] for k, v in found.items()}, x.numel(), name, layout, threads)
@@ -133,6 +134,15 @@ class Bench:
         found = interleave(calls, 11)
         samples = {name: columns[0] for name, columns in found.items()}
         self._add("step", "step", samples, batch * 3 * 32 * 32, "float32", "nchw", threads)
+
+    def loops(self) -> None:
+        """A training step of the lab beside a bare loop's, data and augmentation included; the layout is the model."""
+        torch.set_num_threads(1)
+        for model in loop.MODELS:
+            self.report(f"the lab's training step beside a bare loop's, {model}")
+            found = interleave(loop.epochs(model, threads=1), 21)
+            samples = {name: columns[0] for name, columns in found.items()}
+            self._add("loop", "step", samples, loop.BATCH * 8 * 8, "float32", model, 1)
 
     def imports(self) -> None:
         """``import bevel`` after ``import torch``, as a ratio to ``import torch`` alone."""
@@ -187,6 +197,7 @@ def run(quick: bool, compiled: bool, report: Report) -> list[Row]:
         bench.memory()
         bench.imports()
         if not quick:
+            bench.loops()
             for threads in _threads():
                 bench.step(threads)
     finally:

@@ -80,6 +80,10 @@ TARGETS: tuple[Target, ...] = (
     Target(case="sau", other="relu", limit=1.0, section="memory", what="bytes", elements=()),
     Target(case="frelu(C)", other="relu", limit=1.001, section="memory", what="bytes", elements=()),
     Target(case="sau", other="relu", limit=1.02, section="step", what="step", elements=()),
+    *(
+        Target(case="lab", other="bare", limit=1.03, section="loop", what="step", elements=(), layout=model)
+        for model in ("cnn", "resnet20")
+    ),
     Target(
         case="bevel", other="torch", limit=1.2, section="import", what="import", elements=(), layout="", dtype="",
         other_dtype="",

@@ -22,11 +22,13 @@ REFERENCE = "relu"
 
 @dataclass(frozen=True)
 class Source:
-    """What a folder or a file holds; ``reference`` and ``command`` are "" where it does not say."""
+    """What a folder or a file holds; ``reference`` and ``command`` are "" where it does not say, and ``notes`` tell how
+    the arms got their recipes."""
 
     records: list[Record]
     reference: str = ""
     command: str = ""
+    notes: Sequence[str] = ()
 
 
 def parser() -> Parser:
@@ -68,7 +70,8 @@ def run(arguments: Namespace) -> int:
     out = arguments.out or (None if arguments.compact or arguments.page else single)
     if out:
         command = "\n".join(one.command for one in sources if one.command)
-        _judge(records, out, _reference(sources, arguments.reference), arguments.title, command, _notes(arguments))
+        notes = [*_told(sources), *(line.strip() for line in _text(arguments).splitlines() if line.strip())]
+        _judge(records, out, _reference(sources, arguments.reference), arguments.title, command, notes)
     elif not (arguments.compact or arguments.page):
         from bevel.errors import InvalidValue
 
@@ -82,7 +85,7 @@ def write(found: Experiment, records: dict[str, Record], folder: Path, title: st
     Raises:
         LabError: where the records cannot be compared.
     """
-    _judge(_present(found, records), folder, found.reference, title, found.command(folder), [])
+    _judge(_present(found, records), folder, found.reference, title, found.command(folder), found.notes())
 
 
 def _judge(
@@ -117,7 +120,7 @@ def _page(sources: Sequence[Source], arguments: Namespace) -> None:
             _reference(sources, arguments.reference),
             title=arguments.title or report.TITLE,
             command=shlex.join(words),
-            notes=arguments.notes.read_text(encoding="utf-8") if arguments.notes else "",
+            notes="\n\n".join([*_told(sources), _text(arguments)]),
             asked=[(first, second) for first, second in arguments.pair],
         )
     except report.ReportError as error:
@@ -138,7 +141,7 @@ def source(path: Path) -> Source:
         raise LabError(f"{path} holds no experiment; give a folder that was --out of bevel, or a file of records.")
     records, torn = ledger.parse(path / ledger.LEDGER)
     _say_torn(path / ledger.LEDGER, torn)
-    return Source(_present(found, records), found.reference, found.command(path))
+    return Source(_present(found, records), found.reference, found.command(path), found.notes())
 
 
 def _say_torn(path: Path, torn: bytes) -> None:
@@ -164,6 +167,9 @@ def _reference(sources: Sequence[Source], asked: str | None) -> str:
     return asked or (known[0] if known else REFERENCE)
 
 
-def _notes(arguments: Namespace) -> list[str]:
-    text = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _told(sources: Sequence[Source]) -> list[str]:
+    return list(dict.fromkeys(note for one in sources for note in one.notes))
+
+
+def _text(arguments: Namespace) -> str:
+    return arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bevel_lab.record import Record
-from bevel_lab.report import across_views, across_words, pairs, svg, tables, views
+from bevel_lab.report import across_views, across_words, pairs, pictures, svg, tables, views
 from bevel_lab.report.across import Across, across
 from bevel_lab.report.cells import Cell, cells
 from bevel_lab.report.page import method, protocol, provenance
@@ -27,7 +27,7 @@ def write(
     notes: str = "",
     asked: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Judge the records and write ``page``, with its figures as SVG files in ``img/`` beside it.
+    """Judge the records and write ``page``, with figures (SVG) and test samples (PNG) as files in ``img/`` beside it.
 
     Args:
         records, reference, title: as for ``bevel_lab.report.write``.
@@ -40,30 +40,47 @@ def write(
     """
     judged = cells(records, reference)
     together, found = across(judged), pairs.pairs(judged, asked)
-    pictures = _Pictures(page)
-    text = "\n".join(_lines(judged, together, found, pictures, (title, command, notes)))
-    pictures.folder.mkdir(parents=True, exist_ok=True)
-    for name, drawing in pictures.made.items():
-        (pictures.folder / name).write_text(drawing, encoding="utf-8", newline="\n")
+    files = _Files(page)
+    text = "\n".join(_lines(judged, together, found, files, (title, command, notes)))
+    files.folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.made.items():
+        (files.folder / name).write_bytes(content)
     page.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-class _Pictures:
-    """SVG files of a page, named after it."""
+class _Files:
+    """The page's images, named after it."""
 
     def __init__(self, page: Path) -> None:
         self.folder, self.stem = page.parent / "img", page.stem
-        self.made: dict[str, str] = {}
+        self.made: dict[str, bytes] = {}
 
     def lines(self, view: View, place: str) -> Iterator[str]:
         """The view as Markdown; its panels are kept to be written."""
         for i, panel in enumerate(view.panels):
             name = f"{self.stem}-{_slug(place)}-{_slug(view.title)}-{i}.svg"
-            self.made[name] = svg.standalone(panel)
+            self.made[name] = svg.standalone(panel).encode()
             yield f"![{tables.escaped(view.title)}](img/{name})"
         yield ""
         yield tables.escaped(view.caption)
         yield ""
+
+    def samples(self, gallery: pictures.Gallery, place: str) -> Iterator[str]:
+        """The table of test samples as Markdown; its images are kept to be written."""
+        yield f"### {pictures.TITLE}: {tables.escaped(place)}\n"
+        yield f"| {' | '.join(map(tables.escaped, gallery.head))} |"
+        yield f"|{' :-- |' * len(gallery.head)}"
+        for i, (title, row) in enumerate(gallery.fields()):
+            stem = f"{self.stem}-{_slug(place)}-sample-{i}"
+            fields = [self._field(f"{stem}-{j}.png", words, shown) for j, (words, shown) in enumerate(row)]
+            yield f"| {' | '.join([tables.escaped(title), *fields])} |"
+        yield f"\n{gallery.caption}\n"
+
+    def _field(self, name: str, words: str, shown: pictures.Shown) -> str:
+        if not shown.png:
+            return tables.escaped(shown.text)
+        self.made[name] = shown.png
+        return f"![{tables.escaped(words)}](img/{name})"
 
 
 def _slug(text: str) -> str:
@@ -74,7 +91,7 @@ def _lines(
     judged: Sequence[Cell],
     together: Across | None,
     found: Sequence[pairs.Pair],
-    pictures: _Pictures,
+    files: _Files,
     texts: tuple[str, str, str],
 ) -> Iterator[str]:
     title, command, notes = texts
@@ -92,14 +109,17 @@ def _lines(
         yield tables.markdown([first], 2)
         yield tables.markdown([second])
         for view in across_views.views(together, "all"):
-            yield from pictures.lines(view, "all cells")
+            yield from files.lines(view, "all cells")
     if found:
         yield "## The pairs\n"
         yield tables.markdown([pair.block for pair in found])
     for i, cell in enumerate(judged):
         yield tables.markdown([tables.cell_block(cell)], 2)
         for view in views.views(cell, f"c{i}", CELL_FIGURES):
-            yield from pictures.lines(view, cell.title)
+            yield from files.lines(view, cell.title)
+        seen = pictures.gallery(cell)
+        if seen:
+            yield from files.samples(seen, cell.title)
     known = tables.published_block(judged)
     if known:
         yield tables.markdown([known], 2)

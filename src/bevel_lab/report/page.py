@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from bevel_lab.record import Record
-from bevel_lab.report import across_views, across_words, published, words
+from bevel_lab.report import across_views, across_words, facts, pictures, published, words
 from bevel_lab.report.across import Across
 from bevel_lab.report.cells import Arm, Cell, recipe
 from bevel_lab.report.stats import LEVEL, Verdict
@@ -39,6 +39,7 @@ def render(
     return environment.get_template("page.html.j2").render(
         title=title,
         light=LIGHT,
+        sees=pictures.TITLE,
         dark=DARK,
         cells=[_section(cell, f"c{i}", (bare or {}).get((cell.dataset, cell.model))) for i, cell in enumerate(cells)],
         across=_across(together) if together else None,
@@ -100,6 +101,7 @@ def _section(cell: Cell, prefix: str, bare: float | None) -> dict[str, Any]:
         "recipes": words.recipes(cell),
         "rows": [_row(cell, arm) for arm in cell.arms],
         "views": views(cell, prefix),
+        "gallery": pictures.gallery(cell),
     }
 
 
@@ -206,6 +208,7 @@ def provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
         ("run", " to ".join(dict.fromkeys((dates[0], dates[-1])))),
         ("compute", f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"),
         ("throughput", f"{throughput(records):,.0f} training samples a second (median over trials)"),
+        *facts.facts(records),
     ]
 
 

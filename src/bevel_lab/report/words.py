@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bevel_lab.report.cells import Arm, Cell, Metric, differing
+from bevel_lab.report.facts import changed
 from bevel_lab.report.stats import Comparison, Verdict
 
 COLUMNS = ("activation", "verdict", "score", "difference", "interval", "wins", "p", "Holm p", "detectable", "time",
@@ -102,8 +103,8 @@ def answer(cell: Cell) -> list[str]:
 
 
 def caveats(cell: Cell) -> list[str]:
-    """What a reader must know beside the answer: what could have been missed, and which runs went wrong."""
-    notes = []
+    """What a reader must know beside the answer: what could have been missed, and what went wrong."""
+    notes = changed(cell.records)
     reach = [c.detectable for _, c in cell.others if c.verdict is Verdict.NO_EVIDENCE and math.isfinite(c.detectable)]
     if reach:
         low, high = (score(bound, cell.metric) for bound in (min(reach), max(reach)))

@@ -164,8 +164,7 @@ class Algebra:
         parts = []
         for i in self.indices if self.smooth else ():
             if not self.zero[f"jumps_{i}"]:
-                lag = f"(-v_{i} * survival_{i})" if self.gate else f"excess_{i}"
-                parts.append(f"jumps_{i} * (w * {lag})")
+                parts.append(f"jumps_{i} * (w * {self._lag(i)})")
             if not self.zero[f"steps_{i}"]:
                 parts.append(f"steps_{i} * below_{i}")
             if self.extra(i):
@@ -179,6 +178,10 @@ class Algebra:
             "line = tl.where((line != line) & (x == x) & (tilt == tilt), 0.0, line)",
         ]
         return Text(tuple(lines), total(["line", *self.intercept(), *parts]))
+
+    def _lag(self, i: int) -> str:
+        """How far a unit kink is above the line, in widths."""
+        return f"(-v_{i} * survival_{i})" if self.gate else f"excess_{i}"
 
     def extra(self, i: int) -> bool:
         return not (self.zero[f"c0_{i}"] and self.zero[f"c1_{i}"])
@@ -221,7 +224,7 @@ class Algebra:
     def partial(self, index: int, near: bool) -> str | None:
         """Elementwise derivative by one parameter; None where it is zero."""
         near = near and self.smooth
-        parts = []
+        parts = self._by_line(index)
         for name, slot in zip(self.names, self.family.terms.flat(), strict=True):
             weight = _weight(slot, index)
             part = self._by_coefficient(name, near) if weight else None
@@ -233,16 +236,36 @@ class Algebra:
             parts.append(_times(weight, f"({factor} * ({total(self._by_width())}))"))
         return total(parts) if parts else None
 
+    def _by_line(self, index: int) -> list[str]:
+        """Parts of the derivative of the line's ``left·x + Σ jump·[x > knot]·(x − knot)``.
+
+        The weights of x meet before x does: x − x is NaN at x = ∞, and far out it swallows what decays.
+        """
+        terms = self.family.terms
+        left = _weight(terms.left, index)
+        jumps = {i: weight for i, jump in enumerate(terms.jumps) if (weight := _weight(jump, index))}
+        if not jumps:
+            return [_times(left, "x")] if left else []
+        kinks = [(i, weight) for i, weight in jumps.items() if not self.zero[f"knots_{i}"]]
+        shifts = [f"tl.where(right_{i}, {_times(-weight, f'knots_{i}')}, 0.0)" for i, weight in kinks]
+        if len(jumps) > 1:
+            # tl.full: a number alone is a float32 to tl.where
+            rises = [f"tl.where(right_{i}, tl.full([], {weight!r}, x.dtype), 0.0)" for i, weight in jumps.items()]
+            slope = total([*([repr(left)] if left else []), *rises])
+            return [f"tl.where(({slope}) != 0, ({slope}) * x, 0.0)", *shifts]
+        [(i, jump)] = jumps.items()
+        if not left:  # the difference itself has more digits near the knot than its two halves
+            return [_times(jump, f"tl.where(right_{i}, distance_{i}, 0.0)")]
+        right = _times(left + jump, "x") if left + jump else "0.0"
+        return [f"tl.where(right_{i}, {right}, {_times(left, 'x')})", *shifts]
+
     def _by_coefficient(self, name: str, near: bool) -> str | None:
+        """Derivative by one coefficient, less what :meth:`_by_line` has."""
         if name in ("left", "offset"):
-            return "x" if name == "left" else "1.0"
+            return None if name == "left" else "1.0"
         group, _, number = name.rpartition("_")
         i = int(number)
         assert group in GROUPS
-        if group == "jumps":
-            far = f"tl.where(right_{i}, distance_{i}, 0.0)"
-            lag = f"(-v_{i} * survival_{i})" if self.gate else f"excess_{i}"
-            return f"({far} + w * {lag})" if near else far
         if group == "steps":
             far = f"tl.where(right_{i}, 1.0, 0.0)"
             return f"({far} + below_{i})" if near else far
@@ -250,6 +273,8 @@ class Algebra:
             return self._by_knot(i, near)
         if not near:
             return None
+        if group == "jumps":
+            return f"(w * {self._lag(i)})"
         return f"(w * moment_{i})" if group == "c0" else f"({self.position(i)} * (w * moment_{i}))"
 
     def _by_knot(self, i: int, near: bool) -> str | None:

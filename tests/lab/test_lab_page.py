@@ -1,0 +1,46 @@
+"""Every command and every file on the page about the lab can be read by the lab."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bevel_lab.cli import COMMANDS, _settings, run
+
+PAGE = (Path(__file__).parents[2] / "docs" / "lab.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    words = [shlex.split(re.sub(r"^torchrun .* -m bevel_lab", "bevel", line), comments=True) for line in lines]
+    return [line for line in words if line[0] == "bevel"]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_is_one(words: list[str]) -> None:
+    importlib.import_module(f"bevel_lab.cli.{COMMANDS[words[1]][0]}").parser().read(words[2:])
+
+
+def test_every_command_that_runs_something_is_there() -> None:
+    assert {words[1] for words in commands()} >= {"compare", "run", "status", "report"}
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_every_file_is_an_experiment(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "experiment.toml"
+    path.write_text(text)
+    found = _settings.resolve(_settings.options(run.parser().read([str(path)])), 1)
+    assert "leaky_relu:negative_slope=0.15" in [one.label for one in found.arms]
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
+        assert (Path(__file__).parents[2] / "docs" / target).exists(), target
