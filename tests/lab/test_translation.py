@@ -169,6 +169,11 @@ def test_a_part_of_multi30k_or_wmt_is_not_called_the_whole(tmp_path: Path) -> No
     with pytest.raises(LabError, match=r"has 4 \+ 4 \+ 4 pairs, not 29000 \+ 1014 \+ 1000; .* folder_text:.*:en-de"):
         DATASETS.item("multi30k").load(Source(tmp_path))
     assert len(Multi30k(4, 4, 4).load(Source(tmp_path)).test) == 4
+    _write(tmp_path / "multi30k", "val", [*PAIRS[:3], ("", "leer")])
+    with pytest.warns(UserWarning, match=r"1: val.en line 4"):
+        assert len(Multi30k(4, 4, 4).load(Source(tmp_path, skip_bad=True)).valid) == 3
+    with pytest.warns(UserWarning, match="val.en"), pytest.raises(LabError, match=r"has 4 \+ 3 \+ 4 pairs, not 5"):
+        Multi30k(5, 4, 4).load(Source(tmp_path, skip_bad=True))
     for name in ("train", "newstest2013", "newstest2014"):
         _write(tmp_path / "wmt14", name, PAIRS[:4])
     with pytest.raises(LabError, match="has 4 training pairs where WMT14 has more than 4000000"):

@@ -27,7 +27,8 @@ class Multi30k:
         parts = (("train",), ("val", "valid"), ("test_2016_flickr", "test"))
         data = Corpus(folder, ("en", "de"), parts).load(source)
         found = Multi30k(len(data.train), len(data.valid), len(data.test))
-        if found != self and not data.skipped:
+        missing = self.train + self.valid + self.test - sum(vars(found).values()) - len(data.skipped)
+        if missing or (found != self and not data.skipped):
             raise LabError(
                 f"{folder} has {found.train} + {found.valid} + {found.test} pairs, not {self.train} + {self.valid} + "
                 f"{self.test}; complete it, or name the part folder_text:{folder}:en-de."
