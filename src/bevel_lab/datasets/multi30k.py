@@ -1,0 +1,45 @@
+"""Multi30k (Elliott et al. 2016), task 1, English to German: descriptions of pictures, as its repository has them.
+
+``multi30k/{train,val,test_2016_flickr}.{en,de}``, plain or ``.gz``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bevel_lab.datasets import DataSet, Source
+from bevel_lab.errors import LabError
+from bevel_lab.texts import ParallelText
+from bevel_lab.texts.files import Corpus, below
+
+
+@dataclass(frozen=True)
+class Multi30k:
+    """Numbers of pairs in the training, validation and test part: what tells a part from the whole."""
+
+    train: int
+    valid: int
+    test: int
+
+    def load(self, source: Source) -> ParallelText:
+        """Read it whole; raises ``LabError`` naming what is missing, damaged or not the whole."""
+        folder = below(source.root, "multi30k", "train.en.gz")
+        parts = (("train",), ("val", "valid"), ("test_2016_flickr", "test"))
+        data = Corpus(folder, ("en", "de"), parts).load(source)
+        found = Multi30k(len(data.train), len(data.valid), len(data.test))
+        missing = self.train + self.valid + self.test - sum(vars(found).values()) - len(data.skipped)
+        if missing or (found != self and not data.skipped):
+            raise LabError(
+                f"{folder} has {found.train} + {found.valid} + {found.test} pairs, not {self.train} + {self.valid} + "
+                f"{self.test}; complete it, or name the part folder_text:{folder}:en-de."
+            )
+        return data
+
+
+ENTRIES = {
+    "multi30k": DataSet(
+        "29,000 + 1,014 + 1,000 descriptions of pictures, English to German, from files (test 2016)",
+        Multi30k(29_000, 1_014, 1_000).load,
+        task="translation",
+    )
+}

@@ -1,0 +1,178 @@
+"""Translation: cross-entropy of the next subword, BLEU of what the model writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bevel.errors import InvalidValue
+from bevel_lab.models import MODELS, Activation
+from bevel_lab.record import Picture
+from bevel_lab.tasks import Share, Task, whole
+from bevel_lab.texts import ParallelText
+from bevel_lab.texts.decoding import beam, greedy, limits
+from bevel_lab.texts.subwords import PAD, EncodedPairs, prepare
+from bevel_lab.trial import Trial
+
+EVALUATED = 64
+"""Pairs in a batch of evaluation, alike in length."""
+SHOWN = 4
+"""Test sentences that a record shows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """A batch, or a process's share of it.
+
+    Attributes:
+        source: int64 B×S, each sentence with its END, then PAD up to the longest.
+        target: int64 B×(T+1), from BEGIN to END, then PAD.
+        weight: what sums over subwords are divided by, so that the shares' losses average to the batch's mean.
+    """
+
+    source: Tensor
+    target: Tensor
+    weight: float
+
+
+class Translation(Task):
+    """Sentences into another language; ``data`` is a :class:`ParallelText` and brings its own validation part.
+
+    A batch has the samples that the trainer's order says and is filled up to its longest sentence. Training is
+    unaugmented: ``Trial.augment`` and ``Trial.validation`` say nothing here. Validation decodes greedily, the test by
+    beam search.
+    """
+
+    metric = "bleu"
+
+    def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
+        if not isinstance(data, ParallelText):
+            raise InvalidValue(f"translation takes aligned texts; data set {trial.dataset!r} is of another task.")
+        self.model = MODELS.item(trial.model)
+        if self.model.task != "translation":
+            raise InvalidValue(f"model {trial.model!r} is for {self.model.task}; choose one for translation.")
+        for name in ("mixup", "cutmix", "randaugment"):
+            if getattr(trial, name):
+                raise InvalidValue(f"{name} is for images, translation has none; leave it 0.")
+        self.data, self.device, self.trial = data, device, trial
+        self.bleu = Bleu(data.languages[1])
+        self.pairs = prepare(data, trial.train_limit)
+        self.samples = len(self.pairs.train)
+        vocabulary = self.pairs.subwords
+        self.facts = data.facts | {
+            "trained_on": self.samples,
+            "subwords": len(vocabulary),
+            "digest": f"{data.facts['digest']}-{vocabulary.digest}",
+            "bleu_signature": self.bleu.signature,
+        }
+
+    def build(self, activation: Activation) -> nn.Module:
+        model: nn.Module = self.model.build(activation, len(self.pairs.subwords))
+        return model
+
+    def initialise(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
+        if not self.model.own_init:
+            super().initialise(model, sites, generator)
+
+    def batches(self, order: Sequence[Tensor], seed: int, epoch: int, share: Share = whole) -> Iterator[Sentences]:
+        lengths = self.pairs.train.target.lengths + 1  # END is learnt too
+        for samples in order:
+            first, end = share(len(samples))
+            weight = float(lengths[samples].sum()) * (end - first) / len(samples)
+            yield self._sentences(self.pairs.train, samples[first:end].tolist(), weight)
+
+    def _sentences(self, pairs: EncodedPairs, index: Sequence[int], weight: float = 1.0) -> Sentences:
+        source, target = pairs.source.padded(index, begin=False), pairs.target.padded(index, begin=True)
+        return Sentences(source.to(self.device), target.to(self.device), weight)
+
+    def loss(self, model: nn.Module, batch: Sentences) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, right = _sums(model, batch, self.trial.label_smoothing)
+        return loss / batch.weight, {"token_accuracy": right / batch.weight}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        guesses = self._translate(model, self.pairs.valid, range(len(self.pairs.valid)), search=False)
+        return self._likelihood(model, self.pairs.valid) | {"bleu": self.bleu(guesses, self.data.valid.target)}
+
+    def test(self, model: nn.Module) -> dict[str, float]:
+        guesses = self._translate(model, self.pairs.test, range(len(self.pairs.test)), search=True)
+        return self._likelihood(model, self.pairs.test) | {"bleu": self.bleu(guesses, self.data.test.target)}
+
+    def pictures(self, model: nn.Module) -> list[Picture]:
+        texts, count = self.data.test, len(self.data.test)
+        chosen = [k * count // SHOWN for k in range(min(SHOWN, count))]
+        guesses = self._translate(model, self.pairs.test, chosen, search=True)
+        return [
+            Picture(title=f"test pair {i + 1}", given=texts.source[i], truth=texts.target[i], guess=guess)
+            for i, guess in zip(chosen, guesses, strict=True)
+        ]
+
+    def _likelihood(self, model: nn.Module, pairs: EncodedPairs) -> dict[str, float]:
+        """Mean loss, without label smoothing, and share of right guesses over all subwords, each given those before."""
+        loss = right = 0.0
+        for index in _alike(pairs, range(len(pairs))):
+            found = _sums(model, self._sentences(pairs, index))
+            loss, right = loss + float(found[0]), right + float(found[1])
+        total = len(pairs.target.numbers) + len(pairs)
+        return {"loss": loss / total, "token_accuracy": right / total}
+
+    def _translate(self, model: nn.Module, pairs: EncodedPairs, index: Sequence[int], *, search: bool) -> list[str]:
+        """The model's translations of the chosen sentences, in their order."""
+        found: dict[int, str] = {}
+        for some in _alike(pairs, index):
+            source = pairs.source.padded(some, begin=False).to(self.device)
+            written = (beam if search else greedy)(model, source, limits(source))
+            found |= zip(some, map(self.pairs.subwords.decode, written), strict=True)
+        return [found[i] for i in index]
+
+
+def _sums(model: nn.Module, batch: Sentences, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and number of right guesses, summed over the batch's subwords."""
+    logits = model(batch.source, batch.target[:, :-1]).float().flatten(0, 1)
+    wanted = batch.target[:, 1:].flatten()
+    loss = F.cross_entropy(logits, wanted, ignore_index=PAD, label_smoothing=smoothing, reduction="sum")
+    right = (logits.detach().argmax(1) == wanted) & (wanted != PAD)
+    return loss, right.sum().float()
+
+
+def _alike(pairs: EncodedPairs, index: Sequence[int]) -> Iterator[list[int]]:
+    """The chosen pairs in batches of like length, which need little filling."""
+    lengths = pairs.source.lengths.tolist()
+    ordered = sorted(index, key=lambda i: lengths[i])
+    for first in range(0, len(ordered), EVALUATED):
+        yield ordered[first : first + EVALUATED]
+
+
+class Bleu:
+    """Corpus BLEU by sacrebleu, 0 to 100, one reference a sentence.
+
+    Args:
+        language: of the translations; it decides how sacrebleu cuts them into words.
+
+    Attributes:
+        signature: what sacrebleu did, for the record; a BLEU without it cannot be compared.
+
+    Raises:
+        InvalidValue: where sacrebleu, or what it needs for the language, is missing.
+    """
+
+    def __init__(self, language: str) -> None:
+        try:
+            from sacrebleu.metrics.bleu import BLEU
+
+            self._metric = BLEU(trg_lang=language)
+        except (ImportError, RuntimeError) as error:
+            said = str(error).strip().splitlines()[0]
+            raise InvalidValue(f"BLEU needs sacrebleu ({said}); pip install 'bevel[tasks]'.") from error
+        self._metric.corpus_score(["one"], [["one"]])  # the signature names the number of references
+        self.signature = str(self._metric.get_signature())
+
+    def __call__(self, guesses: Sequence[str], truth: Sequence[str]) -> float:
+        return float(self._metric.corpus_score(list(guesses), [list(truth)]).score)
+
+
+ENTRIES = {"translation": Translation}
