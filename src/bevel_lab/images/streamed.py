@@ -116,13 +116,13 @@ class _Reading(Dataset[Any]):
             return str(error)  # an exception would arrive wrapped in a worker's traceback
 
 
-def decode(path: Path) -> Any:
-    """The Pillow image in RGB; raises ``LabError`` naming a file that is no whole image."""
+def decode(path: Path, mode: str | None = "RGB") -> Any:
+    """The Pillow image in ``mode`` (None: the file's own); raises ``LabError`` naming a file that is no whole image."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return image.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise LabError(
             f"{path} is no whole image ({type(error).__name__}: {error}); fetch it again, or delete it."
