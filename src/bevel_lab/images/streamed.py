@@ -122,7 +122,7 @@ def decode(path: Path, mode: str | None = "RGB") -> Any:
 
     try:
         with Image.open(path) as image:
-            return image.convert(mode)
+            return image.convert(mode) if mode else image.copy()  # without a mode, palettes would become colours
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise LabError(
             f"{path} is no whole image ({type(error).__name__}: {error}); fetch it again, or delete it."
