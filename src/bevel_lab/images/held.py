@@ -63,7 +63,7 @@ class LabelledImages:
                 raise InvalidValue(f"labels are 0 … {self.classes - 1}; the {name} part has {low} … {high}.")
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise InvalidValue("training and test images have one shape; these differ.")
-        mean, std = _moments(self.train.images)
+        mean, std = moments(self.train.images)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "std", std)
         object.__setattr__(
@@ -96,7 +96,7 @@ def _digest(*parts: Part) -> str:
     return total.hexdigest()[:16]
 
 
-def _moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of uint8 images scaled to [0, 1], exact: from the 256 counts."""
     values = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []

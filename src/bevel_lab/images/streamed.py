@@ -122,10 +122,10 @@ class _Reading(Dataset[Any]):
             return str(error)  # an exception would arrive wrapped in a worker's traceback
 
 
-def decode(path: Path) -> Any:
-    """The Pillow image in RGB; raises ``LabError`` naming a file that is no whole image."""
+def decode(path: Path, mode: str | None = "RGB") -> Any:
+    """The Pillow image in ``mode`` (None: the file's own); raises ``LabError`` naming a file that is no whole image."""
     with opened(path) as image:
-        return image.convert("RGB")
+        return image.convert(mode) if mode else image.copy()  # without a mode, palettes would become colours
 
 
 @contextlib.contextmanager

@@ -1,0 +1,185 @@
+"""What data sets of images and masks share: files of one name matched, read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bevel_lab.datasets._bad import Bad
+from bevel_lab.errors import LabError
+from bevel_lab.images.masked import HELD, VOID, Scenes
+from bevel_lab.images.streamed import decode
+
+MODES = {"L": "grey", "P": "palette", "1": "black and white"}
+"""Pillow's names of files with one small number a pixel."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and the file of its mask."""
+
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the numbers in a mask file stand for.
+
+    Attributes:
+        classes: number in the file → class (0 …) or ``VOID``.
+        text: the same for an error message, e.g. ``"0 … 10, and 11 for void"``.
+    """
+
+    classes: Mapping[int, int]
+    text: str
+
+    def table(self) -> Tensor:
+        """int16, 256: class, ``VOID``, or −1 for what stands for nothing."""
+        found = torch.full((256,), -1, dtype=torch.int16)
+        for number, label in self.classes.items():
+            found[number] = label
+        return found
+
+
+def numbered(count: int, void: int = VOID) -> Labels:
+    """Classes that are written as their own numbers."""
+    return Labels({**{k: k for k in range(count)}, void: VOID}, f"0 … {count - 1}, and {void} for void")
+
+
+def paired(images: Path, masks: Path, bad: Bad) -> list[Pair]:
+    """The files of one name, whatever their endings, in two folders, by name; those without a partner are bad.
+
+    Raises:
+        LabError: where a folder is missing, two files have one name, or no pair is there.
+    """
+    left, right = _by_stem(images), _by_stem(masks)
+    for stem in sorted(left.keys() ^ right.keys()):
+        here, other = (left[stem], masks) if stem in left else (right[stem], images)
+        bad.note(f"{here} has no partner {stem}.* in {other}", "put it there")
+    found = [Pair(left[stem], right[stem]) for stem in sorted(left.keys() & right.keys())]
+    if not found:
+        raise LabError(f"{images} and {masks} have no pair of image files of one name; put them there.")
+    return found
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    if not folder.is_dir():
+        raise LabError(f"there is no folder {folder}; images and masks lie in two folders, under the same names.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMG_EXTENSIONS:
+            if path.stem in found:
+                raise LabError(f"{found[path.stem]} and {path} have one name; delete one of them.")
+            found[path.stem] = path
+    return found
+
+
+def scenes(parts: Sequence[Sequence[Pair]], labels: Labels, size: tuple[int, int] | None, bad: Bad) -> list[Scenes]:
+    """The parts of a data set, held in memory where all of them together are small.
+
+    What is not held is checked when it is needed, or at once where bad pairs are to be left out.
+
+    Args:
+        parts: pairs of each.
+        labels: what the masks hold.
+        size: (height, width) of all images; that of the first good one by default.
+        bad: takes note of pairs that will not do.
+
+    Raises:
+        LabError: naming the first bad pair, or where none is left of a part.
+    """
+    size = size or _size([pair for part in parts for pair in part])
+    held = sum(map(len, parts)) * 4 * size[0] * size[1] <= HELD
+    return [_part(part, labels.table(), labels.text, size, held, bad) for part in parts]
+
+
+def _size(pairs: Sequence[Pair]) -> tuple[int, int]:
+    """(height, width) of the first image that is one."""
+    first: LabError | None = None
+    for pair in pairs:
+        try:
+            width, height = decode(pair.image).size
+            return height, width
+        except LabError as error:
+            first = first or error
+    raise first or LabError("a data set has at least one image; got none.")
+
+
+def _part(
+    pairs: Sequence[Pair], table: Tensor, text: str, size: tuple[int, int], held: bool, bad: Bad
+) -> Scenes:  # fmt: skip
+    pixels: list[Tensor] = []
+    if held or bad.skip:
+        kept: list[Pair] = []
+        for pair in pairs:
+            found = _read(pair, table, text, size)
+            if isinstance(found, Tensor):
+                kept.append(pair)
+                pixels += [found] if held else []
+            else:
+                bad.note(*found)
+        if not kept:
+            raise LabError(f"{pairs[0].image.parent} has no good pair of image and mask left; mend them.")
+        pairs = kept
+    names = [pair.image.name for pair in pairs]
+    if held:
+        whole = torch.stack(pixels)
+        content = hashlib.sha256(repr(tuple(whole.shape)).encode())
+        content.update(whole.numpy().data)
+        return Scenes(names, content.hexdigest(), whole.__getitem__, whole)
+    return Scenes(names, _digest(pairs), partial(_reread, pairs, table, text, size))
+
+
+def _digest(pairs: Sequence[Pair]) -> str:
+    """Of names and sizes: pixels are not read for it."""
+    total = hashlib.sha256()
+    for path in (path for pair in pairs for path in (pair.image, pair.mask)):
+        total.update(f"{path.name}\0{path.stat().st_size}\n".encode())
+    return total.hexdigest()
+
+
+def _reread(pairs: Sequence[Pair], table: Tensor, text: str, size: tuple[int, int], number: int) -> Tensor:
+    found = _read(pairs[number], table, text, size)
+    if not isinstance(found, Tensor):
+        raise LabError(f"{found[0]}; {found[1]}, or leave it out with --skip-bad.")
+    return found
+
+
+def _read(pair: Pair, table: Tensor, text: str, size: tuple[int, int]) -> Tensor | tuple[str, str]:
+    """Uint8 4×H×W, the mask as classes; or what is wrong with the pair, and what would do."""
+    try:
+        image, mask = np.array(decode(pair.image)), decode(pair.mask, None)
+    except LabError as error:
+        return str(error).removesuffix("; fetch it again, or delete it."), "fetch it again"
+    if mask.mode not in MODES:
+        return (
+            f"{pair.mask} has pixels of Pillow's mode {mask.mode}; a mask is {', '.join(MODES.values())}, a class a "
+            "pixel"
+        ), "write it so"
+    numbers = np.array(mask, dtype=np.uint8)
+    if numbers.shape != image.shape[:2]:
+        return f"{pair.mask} has {_by(numbers.shape)} pixels and its image {_by(image.shape)}", "give them one size"
+    if numbers.shape != size:
+        return f"{pair.image} has {_by(image.shape)} pixels where the data set's have {_by(size)}", "resize both"
+    classes = table[torch.from_numpy(numbers).int()]
+    if bool((classes < 0).any()):
+        row, column = (classes < 0).nonzero()[0].tolist()
+        where = f"in row {row}, column {column}"
+        return f"{pair.mask} has label {numbers[row, column]} {where}, where labels are {text}", "correct it"
+    if bool((classes == VOID).all()):
+        return f"{pair.mask} is void everywhere", "label something in it"
+    return torch.cat([torch.from_numpy(image).permute(2, 0, 1), classes[None].to(torch.uint8)])
+
+
+def _by(shape: Sequence[int]) -> str:
+    return f"{shape[0]}×{shape[1]}"

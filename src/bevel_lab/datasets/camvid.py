@@ -1,0 +1,79 @@
+"""CamVid (Brostow et al. 2009) as SegNet split and labelled it: street scenes, 11 classes and void.
+
+The folders are SegNet's: ``train`` and ``trainannot``, ``val`` and ``valannot``, ``test`` and ``testannot``. A mask has
+the name of its image and holds 0 … 10, or 11 for void. The parts are of different drives, so ``val`` is the
+validation part: neighbouring frames, which a random split would part, are nearly the same picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets._bad import Bad
+from bevel_lab.datasets._masks import numbered, paired, scenes
+from bevel_lab.errors import LabError
+from bevel_lab.images.masked import MaskedImages, cropped
+
+CLASSES = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+"""Names and usual colours, in the order of the labels."""
+
+
+@dataclass(frozen=True)
+class CamVid:
+    """Folder and contents.
+
+    Attributes:
+        folder: its name below the data root.
+        counts: numbers of training, validation and test images; nothing else tells a part from the whole.
+        size: (height, width) of the images.
+    """
+
+    folder: str
+    counts: tuple[int, int, int]
+    size: tuple[int, int]
+
+    def load(self, source: Source) -> MaskedImages:
+        """Read it whole; raises ``LabError`` naming what is missing, damaged, or of no known class."""
+        root = source.root / self.folder
+        if not root.is_dir():
+            raise LabError(f"there is no folder {root}; put SegNet's CamVid there, or pass --data-root.")
+        bad = Bad(source.skip_bad, root)
+        parts = [paired(root / name, root / f"{name}annot", bad) for name in ("train", "val", "test")]
+        found = tuple(map(len, parts))
+        if found != self.counts and not bad.found:
+            raise LabError(
+                f"{root} has {found} training, validation and test images, not {self.counts}; complete it, or read "
+                "what is there as a folder_masks."
+            )
+        train, validation, test = scenes(parts, numbered(len(CLASSES), void=len(CLASSES)), self.size, bad)
+        return MaskedImages(
+            train, test, validation, tuple(CLASSES), list(CLASSES.values()), self.size, cropped(self.size),
+            skipped=bad.close(),
+        )  # fmt: skip
+
+
+ENTRIES = {
+    "camvid": DataSet(
+        "367 + 101 + 233 street scenes, 480×360, 11 classes and void; SegNet's folder CamVid",
+        CamVid("CamVid", (367, 101, 233), (360, 480)).load,
+        "segmentation",
+    ),
+    "camvid_half": DataSet(
+        "every second image of CamVid at half size: 184 + 51 + 117, 240×180; folder camvid_half",
+        CamVid("camvid_half", (184, 51, 117), (180, 240)).load,
+        "segmentation",
+    ),
+}

@@ -1,0 +1,101 @@
+"""Cityscapes (Cordts et al. 2016), fine annotations: 19 classes, the others void.
+
+The layout is torchvision's, ``cityscapes/{leftImg8bit,gtFine}/{train,val}/CITY/…``, unpacked from the two archives
+where they lie in the folder instead. Masks are ``…_gtFine_labelIds.png``; torchvision's table says which of their 34
+numbers is which class. The test part is ``val``: the labels of the real test part were never published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets._bad import Bad
+from bevel_lab.datasets._masks import Labels, Pair, scenes
+from bevel_lab.errors import LabError
+from bevel_lab.images.masked import VOID, MaskedImages, cropped
+
+CLASSES = 19
+
+
+@dataclass(frozen=True)
+class CityscapesFine:
+    """What must be there.
+
+    Attributes:
+        counts: numbers of training and validation images; None: any.
+        size: (height, width) of the images; None: any that all share.
+        crop: (height, width) cut out in training; None: as ``cropped`` says.
+    """
+
+    counts: tuple[int, int] | None
+    size: tuple[int, int] | None
+    crop: tuple[int, int] | None
+
+    def load(self, source: Source) -> MaskedImages:
+        """List the files; raises ``LabError`` naming what is missing, damaged, or of no known class."""
+        root = source.root / "cityscapes"
+        bad = Bad(source.skip_bad, root)
+        parts = [_listed(source, split, bad) for split in ("train", "val")]
+        found = tuple(map(len, parts))
+        if self.counts and found != self.counts and not bad.found:
+            raise LabError(
+                f"{root} has {found} training and validation images, not {self.counts}; complete it, or for a part of "
+                "it ask for cityscapes_subset."
+            )
+        labels, names, colours = _classes()
+        train, test = scenes(parts, labels, self.size, bad)
+        size = self.size or _shape(train.read(0).shape)
+        return MaskedImages(
+            train, test, None, names, colours, size, self.crop or cropped(size),
+            note="" if self.counts else "what cityscapes holds, not verified to be the original", skipped=bad.close(),
+        )  # fmt: skip
+
+
+def _shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    return shape[-2], shape[-1]
+
+
+def _listed(source: Source, split: str, bad: Bad) -> list[Pair]:
+    from torchvision.datasets import Cityscapes
+
+    root = source.root / "cityscapes"
+    try:
+        found = Cityscapes(str(root), split=split, mode="fine", target_type="semantic")
+    except (RuntimeError, OSError) as error:
+        raise LabError(
+            f"{root} is not in torchvision's layout ({str(error).splitlines()[0]}); Cityscapes cannot be downloaded "
+            "without an account: put leftImg8bit and gtFine there."
+        ) from error
+    parts = zip(found.images, found.targets, strict=True)
+    pairs = sorted((Pair(root / image, root / masks[0]) for image, masks in parts), key=lambda pair: pair.image)
+    whole = [pair for pair in pairs if pair.mask.is_file()]
+    for pair in pairs:
+        if not pair.mask.is_file():
+            bad.note(f"{pair.image} has no mask {pair.mask}", "put it there")
+    if not whole:
+        raise LabError(f"{root / 'leftImg8bit' / split} has no image with a mask in gtFine; unpack both archives.")
+    return whole
+
+
+def _classes() -> tuple[Labels, tuple[str, ...], list[tuple[int, int, int]]]:
+    """What the numbers stand for, and names and colours of the classes, by torchvision's table."""
+    from torchvision.datasets import Cityscapes
+
+    known = [row for row in Cityscapes.classes if row.id >= 0]
+    numbers = {row.id: row.train_id if 0 <= row.train_id < CLASSES else VOID for row in known}
+    learnt = sorted((row for row in known if 0 <= row.train_id < CLASSES), key=lambda row: row.train_id)
+    return Labels(numbers, "0 … 33"), tuple(row.name for row in learnt), [row.color for row in learnt]
+
+
+TASK = "segmentation"
+ENTRIES = {
+    "cityscapes": DataSet(
+        "2,975 + 500 street scenes, 2048×1024, 19 classes and void, from files; the whole original",
+        CityscapesFine((2975, 500), (1024, 2048), (512, 1024)).load,
+        TASK,
+    ),
+    "cityscapes_subset": DataSet(
+        "Cityscapes, as much of it as is there, of one size", CityscapesFine(None, None, None).load, TASK
+    ),
+}
