@@ -163,3 +163,19 @@ def test_two_swaps_of_one_function_do_not_share() -> None:
     assert torch.equal(model(x), before)
     first.restore()
     assert torch.equal(model(x), before)
+
+
+@pytest.mark.parametrize("unit", [nn.GELU(), nn.ReLU()])
+def test_a_decoder_layer_whose_activation_is_a_module(unit: nn.Module) -> None:
+    """torch's own deepcopy of it computes ReLU, whatever the module."""
+    torch.manual_seed(0)
+    layer = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.0, activation=unit, batch_first=True).eval()
+    x = (torch.randn(2, 3, 8), torch.randn(2, 4, 8))
+    (site,) = [site for site in find(layer, *x) if site.unit]
+    assert (site.name, site.function) == ("activation", type(unit).__name__.lower())
+    before = layer(*x)
+    result = swap(layer, "sau:n=1", *x, preserve=False)
+    assert [s.name for s in result.sites if s.new] == ["activation"]
+    assert not torch.allclose(layer(*x), before)
+    result.restore()
+    assert torch.equal(layer(*x), before)

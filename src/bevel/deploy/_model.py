@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from torch.utils import _pytree
 
 from bevel.errors import InvalidValue
 from bevel.nn import Activation
+from bevel.surgery._copy import faithful
 from bevel.surgery._route import RoutedForward, move_hooks, shield
 from bevel.terms import Coefficient, Terms, is_zero
 
@@ -29,7 +29,7 @@ def working_copy(model: nn.Module, inplace: bool) -> nn.Module:
                 f"deploying works on whole weights; this model is wrapped ({type(m).__name__}). Use the model inside "
                 "DistributedDataParallel (.module), or load the full state dict into an unsharded one."
             )
-    return model if inplace else copy.deepcopy(model)
+    return model if inplace else faithful(model)
 
 
 @contextlib.contextmanager

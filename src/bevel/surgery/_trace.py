@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from bevel.surgery._axes import CONSTANT, WEIGHT, Channels, Label
+from bevel.surgery._copy import faithful
 from bevel.surgery._names import SPELLINGS, UNITS, Kind, Spelling
 from bevel.surgery._probe import Source
 
@@ -89,7 +90,7 @@ def double(model: nn.Module, sources: Mapping[str, Source], fake: FakeTensorMode
     """A copy to run: of fake tensors, or a real one. Each activation hangs in one place only, so a call tells which."""
     with FakeCopyMode(fake) if fake else contextlib.nullcontext(), fake or contextlib.nullcontext():
         tensors = (*model.parameters(), *model.buffers()) if fake else ()
-        twin = copy.deepcopy(model, {id(t): _fake(t, fake) for t in tensors})
+        twin = faithful(model, {id(t): _fake(t, fake) for t in tensors})
         for path in sources:
             parent, _, name = path.rpartition(".")
             owner = twin.get_submodule(parent)
