@@ -242,6 +242,8 @@ def read(folder: Path) -> Experiment | None:
             raise ValueError("written by another version of bevel")
         data["arms"] = tuple(Arm(**one) for one in data["arms"])
         data["cells"] = tuple((dataset, model) for dataset, model in data["cells"])
+        # fields that a later bevel added say nothing while they have their defaults
+        data["recipe"] = {f.name: f.default for f in dataclasses.fields(Trial) if f.name in RECIPE} | data["recipe"]
         data["tuning"] = Tuning(**data["tuning"]) if data["tuning"] else None
         return Experiment(**data)
     except FileNotFoundError:

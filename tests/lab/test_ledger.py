@@ -236,6 +236,15 @@ def test_a_folder_grows_by_arms_and_seeds_and_keeps_its_recipe(tmp_path: Path) -
         dataclasses.replace(first, device="cuda").settle(tmp_path)
 
 
+def test_an_experiment_from_before_a_field_was_added_is_read(tmp_path: Path) -> None:
+    found = _experiment(["gelu"])
+    found.settle(tmp_path)
+    data = json.loads((tmp_path / experiment.FILE).read_text())
+    del data["recipe"]["weights"]
+    (tmp_path / experiment.FILE).write_text(json.dumps(data))
+    assert experiment.read(tmp_path) == found
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 2, "arms": []}', "no json"])
 def test_an_unreadable_experiment_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / experiment.FILE).write_text(text)
