@@ -18,6 +18,7 @@ static constexpr double reach_of(int kernel, bool single) {
         case BEVEL_LAPLACE: return single ? 87.3 : 708;
         case BEVEL_STUDENT:
         case BEVEL_CAUCHY: return __builtin_huge_val();
+        case BEVEL_BUMP: return single ? 1 - 0.5 / 87.3 : 1 - 0.5 / 708;  // its exponent there
         default: return 1;
     }
 }
