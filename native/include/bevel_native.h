@@ -33,7 +33,7 @@
 extern "C" {
 #endif
 
-#define BEVEL_ABI 2       /* changes whenever a struct or a meaning below does */
+#define BEVEL_ABI 3       /* changes whenever a struct or a meaning below does */
 #define BEVEL_MAX_KNOTS 8 /* slots: at most 3 + 5*8 = 43 */
 #define BEVEL_MAX_PARAMS 43
 
@@ -52,7 +52,8 @@ enum bevel_kernel {
     BEVEL_TRIWEIGHT = 9,
     BEVEL_COSINE = 10,
     BEVEL_CAUCHY = 11, /* steps only: its excess and moment are infinite, and a plan that needs them is refused */
-    BEVEL_TABULATED = 12
+    BEVEL_BUMP = 12,
+    BEVEL_TABULATED = 13
 };
 
 enum bevel_status {

@@ -97,6 +97,39 @@ template <class F> struct Cosine : Compact<F> {
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
 };
 
+// The steep half of 1/(1 - v²) = 1/(2z) + 1/(2(2 - z)) is split off; tools/bump.py says what is left.
+template <class F> struct Bump : HalfLine<F> {
+    using typename HalfLine<F>::T;
+    using typename HalfLine<F>::V;
+    using C = Coefficients<T>;
+    static constexpr T a = T(0.25);
+    V z, sum, t, e;
+
+    BEVEL_INLINE Bump(V u, V rest_, const Task& task) : HalfLine<F>(u, rest_) {
+        const V far = F::set(1) - this->v;  // exact from v = ½ on; before, an ulp of z is one of the forms
+        z = far - this->rest;
+        sum = z + F::set(a);
+        const V r = F::reciprocal(z * sum);  // one division for two
+        t = F::fnma(z * r, F::set(2 * a), F::set(1));
+        const V h = sum * r * F::set(T(0.5)), both = z + z, one = h * both;
+        V lost = h * ((F::set(1) - one) - F::product_error(h, both, one));  // 1/(2z) - h
+        if (!task.simple) {
+            const V dropped = (far - z) - this->rest;  // 1 - v - rest - z
+            lost = F::fnma(dropped + dropped, h * h, lost);
+        }
+        e = exp_minus<F, 1>(h, lost);
+    }
+    BEVEL_INLINE V density() const {
+        if constexpr (sizeof(T) == 4) return e * polynomial<F>(z, C::bump_density);
+        return e * polynomial<F>(F::fma(z, F::set(2), F::set(-1)), C::bump_density);
+    }
+    BEVEL_INLINE V survival() const { return e * (z * z) * (sum * polynomial<F>(t, C::bump_survival)); }
+    BEVEL_INLINE V excess() const { return e * (z * z) * ((z * z) * polynomial<F>(t, C::bump_excess)); }
+    BEVEL_INLINE V excess_given(V) const { return excess(); }
+    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
+    BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
+};
+
 template <class T> [[gnu::noinline]] T table_value(const Task& task, int form, T v) {
     constexpr int COLUMNS = 11;
     const double scaled = static_cast<double>(v) * task.panels;

@@ -34,6 +34,7 @@ template <bool Across> Loop<float> choose(const Task& task, bool back, float) {
         case BEVEL_BIWEIGHT: return loop_with<Biweight, Across>(task, back);
         case BEVEL_TRIWEIGHT: return loop_with<Triweight, Across>(task, back);
         case BEVEL_COSINE: return loop_with<Cosine, Across>(task, back);
+        case BEVEL_BUMP: return loop_with<Bump, Across>(task, back);
         case BEVEL_TABULATED: return loop_with<Tabulated, Across>(task, back);
         default: return back ? backward_many<F32, Across> : forward_many<F32, Across>;
     }

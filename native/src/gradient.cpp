@@ -1,9 +1,48 @@
 // From an engine's sums back to the gradients of the parameters.
-#include <algorithm>
-
 #include "plan.h"
 
 namespace bevel {
+
+namespace {
+
+double times(double weight, double sum) { return weight == 0 ? 0 : weight * sum; }  // sum may be inf
+
+}  // namespace
+
+template <class Sum> Call::Line Call::line_sums(const Channel& ch, Sum sum) const {
+    Line line{};
+    for (int j = 0; j <= plan_.knots; ++j) {
+        line.g[j] = sum(segment_sum(j) + G);
+        line.rise[j] = sum(segment_sum(j) + RISE);
+        line.x[j] = j == 0 || task_.want_all ? sum(segment_sum(j) + GX) : line.rise[j];  // not summed where knots are 0
+        if (j == 0 || task_.dtype == BEVEL_F64) continue;
+        const double knot = ch.knot[j - 1];  // the engine measured from it as it is in working precision
+        line.rise[j] -= times(knot - static_cast<double>(static_cast<float>(knot)), line.g[j]);
+    }
+    return line;
+}
+
+// The weight of a parameter in the slope is formed before a sum of x comes in: inf - inf would be NaN, and far out x - x hides
+// what decays. A parameter that moves the left end is measured from 0; one that does not, from the knots, where it is small.
+double Call::line_gradient(int p, const Channel& ch, const Line& line) const {
+    const int k = plan_.knots;
+    double left = 0, jump[BEVEL_MAX_KNOTS] = {};
+    for (int t = 0; t < plan_.terms; ++t) {
+        const int slot = plan_.term[t].slot, i = slot - 2 - JUMPS * k;
+        if (plan_.term[t].param != p) continue;
+        if (slot == 0) left += plan_.term[t].factor;
+        if (i >= 0 && i < k) jump[i] += plan_.term[t].factor;
+    }
+    double total = times(left, line.x[0]), slope = left, level = 0, before = 0;
+    for (int j = 1; j <= k; ++j) {
+        const double knot = ch.knot[j - 1], weight = jump[ch.order[j - 1]], origin = left != 0 ? 0 : knot;
+        level += slope * (origin - before) + weight * (origin - knot);
+        slope += weight;
+        before = origin;
+        total += times(slope, left != 0 ? line.x[j] : line.rise[j]) + times(level, line.g[j]);
+    }
+    return total;
+}
 
 void Call::gradients(const double* part, int parts, void* const* dparam) const {
     const int k = plan_.knots;
@@ -26,17 +65,18 @@ void Call::gradients(const double* part, int parts, void* const* dparam) const {
             return total;
         };
         const Channel ch = channel(c);
-        slots[0] = sum(GX);
-        slots[1] = sum(G);
-        double dn = 0;
-        for (int i = 0; i < k; ++i) {
-            const int at = knot_sum(i), to = 2 + ch.order[i];
-            const double right = sum(at + RIGHT) + sum(at + SUM_STEP), shift = sum(at + SHIFT);
+        const Line line = line_sums(ch, sum);
+        slots[0] = 0;  // the line's slope is line_gradient's
+        slots[1] = line.g[0];
+        double dn = 0, beyond = 0;
+        for (int i = k - 1; i >= 0; --i) {
+            const int at = knot_sum(k, i), to = 2 + ch.order[i];
+            beyond += line.g[i + 1];
+            const double right = beyond + sum(at + SUM_STEP), shift = sum(at + SHIFT);
             const double moment = sum(at + MOMENT), x_moment = sum(at + X_MOMENT);
+            slots[1] += line.g[i + 1];
             slots[to + KNOTS * k] = -ch.jump[i] * right - shift;
-            // The engine measured from the knot as it is in working precision.
-            const double off = task_.dtype == BEVEL_F64 ? 0 : ch.knot[i] - static_cast<double>(static_cast<float>(ch.knot[i]));
-            slots[to + JUMPS * k] = sum(at + RELU) - off * sum(at + RIGHT) + ch.w * sum(at + SUM_LAG);
+            slots[to + JUMPS * k] = ch.w * sum(at + SUM_LAG);
             slots[to + STEPS * k] = right;
             slots[to + CONSTANTS * k] = ch.w * moment;
             slots[to + TILTS * k] = ch.w * x_moment;
@@ -45,7 +85,7 @@ void Call::gradients(const double* part, int parts, void* const* dparam) const {
         }
         slots[n_slot(k)] = plan_.log_n ? ch.n * dn : dn;
         double own[BEVEL_MAX_PARAMS];
-        std::fill_n(own, plan_.params, 0.0);
+        for (int p = 0; p < plan_.params; ++p) own[p] = line_gradient(p, ch, line);
         for (int t = 0; t < plan_.terms; ++t) own[plan_.term[t].param] += plan_.term[t].factor * slots[plan_.term[t].slot];
         for (int p = 0; p < plan_.params; ++p) {
             shared[p] += own[p];

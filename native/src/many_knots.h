@@ -33,6 +33,7 @@ template <class F> [[gnu::noinline]] void forms(const Task& task, typename F::V 
         case BEVEL_TRIWEIGHT: return forms_of<F, Triweight>(task, u, rest, out);
         case BEVEL_COSINE: return forms_of<F, Cosine>(task, u, rest, out);
         case BEVEL_CAUCHY: return forms_of<F, Cauchy>(task, u, rest, out);
+        case BEVEL_BUMP: return forms_of<F, Bump>(task, u, rest, out);
         case BEVEL_TABULATED: return forms_of<F, Tabulated>(task, u, rest, out);
         default: return;
     }
@@ -77,6 +78,7 @@ template <class F, bool Across> void forward_many(const Task& task, const Strip<
 template <class F, bool Across> void backward_many(const Task& task, const Strip<typename F::T> strip) {
     using V = typename F::V;
     const int sum_count = sums(task.knots);
+    const auto drop = [](typename F::M mask, V a) { return F::select(mask, F::set(0), a); };
     for (int64_t at = 0; at < int64_t{strip.rows} * strip.count; ++at) {
         const int64_t r = at / strip.count, i = at % strip.count * F::W;
         const bool whole = at % strip.count < strip.full;
@@ -89,16 +91,20 @@ template <class F, bool Across> void backward_many(const Task& task, const Strip
         const V x = whole ? F::load(from_x) : F::load_part(from_x, strip.lanes);
         const V g = whole ? F::load(from_g) : F::load_part(from_g, strip.lanes);
         V slope = read(segment_row(0) + SLOPE), deviation = F::set(0);
-        add(G, g);
-        add(GX, g * x);
+        V g_here = g, x_here = x, d_here = F::set(0);  // zero in lanes that are further left than the segment
+        const auto add_segment = [&](int j, V g_in, V x_in, V d_in) {
+            add(segment_sum(j) + G, g_in);
+            add(segment_sum(j) + GX, g * x_in);
+            add(segment_sum(j) + RISE, g * d_in);
+        };
         for (int j = 0; j < task.knots; ++j) {
-            const int k = knot_row(task.knots, j), s = knot_sum(j);
+            const int k = knot_row(task.knots, j), s = knot_sum(task.knots, j);
             const Knot<F> knot(task, read, k);
             const V d = knot.distance(x);
             const auto right = knot.right(x), zone = knot.zone(d);
             slope = F::select(right, read(segment_row(j + 1) + SLOPE), slope);
-            add(s + RIGHT, F::keep(right, g));
-            add(s + RELU, g * F::keep(right, d));
+            add_segment(j, drop(right, g_here), drop(right, x_here), drop(right, d_here));
+            g_here = F::keep(right, g), x_here = F::keep(right, x), d_here = F::keep(right, d);
             if (!F::any(zone)) continue;
             V u, rest;
             knot.scale(x, d, zone, u, rest);
@@ -119,6 +125,7 @@ template <class F, bool Across> void backward_many(const Task& task, const Strip
             add(s + SHIFT, g_shift);
             add(s + U_SHIFT, g_shift * u);
         }
+        add_segment(task.knots, g_here, x_here, d_here);
         if (!task.want_dx) continue;
         const V dx = g * F::select(F::is_nan(x), x, slope + deviation);
         auto* const to = strip.out + r * strip.out_row + i;

@@ -54,7 +54,7 @@ template <class P> BEVEL_INLINE bool any_near(const Knot<P>& knot, typename P::V
 
 constexpr int BLOCK = 8;  // rows across that go down a pair of columns together: coefficients and sums stay in registers
 
-constexpr int K1 = knot_row(1, 0);  // the rows of the one knot
+constexpr int K1 = knot_row(1, 0), S1 = knot_sum(1, 0);  // the rows and the sums of the one knot
 
 template <class P, bool Plain> struct ForwardCoefficients {
     Line<P, Plain> line;
@@ -129,12 +129,12 @@ void forward_one(const Task& task, const Strip<typename F::T> strip) {
 }
 
 // The sums of one knot; named one by one, because an array would be kept in memory. Most activations have no use for those
-// in the second line, which belong to offset, knots, steps, c1 and n. Along, the two vectors of a pair go to one sum.
+// in the second line, which belong to offset, knots, steps, c1 and n; where those are not summed, `rise` is `right`. Along, the two vectors of a pair go to one sum.
 template <class F, bool Across> struct OneSums {
     using P = Pair<F>;
     using V = typename std::conditional_t<Across, P, F>::V;
-    V gx, relu, lag, moment;
-    V g, right, step, x_moment, shift, u_shift;
+    V left, rise, lag, moment;
+    V g_left, g_right, right, step, x_moment, shift, u_shift;
 
     static BEVEL_INLINE V fold(typename P::V a, typename P::V b, V sum) {
         if constexpr (Across)
@@ -149,20 +149,25 @@ template <class F, bool Across> struct OneSums {
             return sum + (a.a + a.b);
     }
     BEVEL_INLINE void add_line(typename P::V g_, typename P::V x, typename P::V d, typename P::M is_right, bool all) {
-        gx = fold(g_, x, gx);
-        relu = fold(g_, P::keep(is_right, d), relu);
+        const typename P::V none = P::set(0);
+        left = fold(g_, P::select(is_right, none, x), left);
+        rise = fold(g_, P::keep(is_right, d), rise);
         if (!all) return;
-        g = fold(g_, g);
-        right = fold(P::keep(is_right, g_), right);
+        g_left = fold(P::select(is_right, none, g_), g_left);
+        g_right = fold(P::keep(is_right, g_), g_right);
+        right = fold(g_, P::keep(is_right, x), right);
     }
     // Calls use(sum, number of the sum) for those of the line and, or, those of the kernel.
     template <class Use> BEVEL_INLINE void each(bool line, bool kernel, bool all, Use use) {
-        if (line) use(gx, GX), use(relu, knot_sum(0) + RELU);
-        if (line && all) use(g, G), use(right, knot_sum(0) + RIGHT);
-        if (kernel) use(lag, knot_sum(0) + SUM_LAG), use(moment, knot_sum(0) + MOMENT);
+        if (line) use(left, segment_sum(0) + GX), use(rise, segment_sum(1) + RISE);
+        if (line && all) {
+            use(g_left, segment_sum(0) + G), use(g_right, segment_sum(1) + G);
+            use(right, segment_sum(1) + GX);
+        }
+        if (kernel) use(lag, S1 + SUM_LAG), use(moment, S1 + MOMENT);
         if (!kernel || !all) return;
-        use(step, knot_sum(0) + SUM_STEP), use(x_moment, knot_sum(0) + X_MOMENT);
-        use(shift, knot_sum(0) + SHIFT), use(u_shift, knot_sum(0) + U_SHIFT);
+        use(step, S1 + SUM_STEP), use(x_moment, S1 + X_MOMENT);
+        use(shift, S1 + SHIFT), use(u_shift, S1 + U_SHIFT);
     }
 };
 

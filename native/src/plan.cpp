@@ -22,7 +22,7 @@ bool used(const bevel_plan& plan, int first_slot, int count) {
     return false;
 }
 
-// Whether the gradient of every parameter has a term in x, beside which a tail is nothing.
+// Whether the gradient of every parameter has a term in x, beside whose sum a tail is nothing.
 bool all_move_the_line(const bevel_plan& plan) {
     for (int p = 0; p < plan.params; ++p) {
         double factor = 0;

@@ -45,7 +45,14 @@ private:
             c1[BEVEL_MAX_KNOTS];
     };
 
+    // One channel's sums by segment.
+    struct Line {
+        double g[BEVEL_MAX_KNOTS + 1], x[BEVEL_MAX_KNOTS + 1], rise[BEVEL_MAX_KNOTS + 1];
+    };
+
     Channel channel(int64_t c) const;
+    template <class Sum> Line line_sums(const Channel& ch, Sum sum) const;
+    double line_gradient(int p, const Channel& ch, const Line& line) const;
     static bool tails_drown(const Channel& ch);
     void set_flags(bool back);
     void set_geometry(const bevel_layout& layout);

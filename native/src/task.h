@@ -18,6 +18,7 @@ static constexpr double reach_of(int kernel, bool single) {
         case BEVEL_LAPLACE: return single ? 87.3 : 708;
         case BEVEL_STUDENT:
         case BEVEL_CAUCHY: return __builtin_huge_val();
+        case BEVEL_BUMP: return single ? 1 - 0.5 / 87.3 : 1 - 0.5 / 708;  // its exponent there
         default: return 1;
     }
 }
@@ -35,21 +36,26 @@ static constexpr int segment_row(int j) { return SEGMENTS + PER_SEGMENT * j; }
 static constexpr int knot_row(int knots, int i) { return SEGMENTS + PER_SEGMENT * (knots + 1) + PER_KNOT * i; }
 static constexpr int rows(int knots) { return knot_row(knots, knots); }
 
-// Sums that backward collects per channel, from which the gradient of every coefficient follows (gradient.cpp).
-enum Sum : int { G = 0, GX, SUMS_OF_LINE };
+// Sums that backward collects per channel, from which the gradient of every coefficient follows (gradient.cpp). Those of the
+// line are kept by segment: a side that a parameter does not move must not enter its gradient, not even to be subtracted.
+enum SegmentSum : int {
+    G = 0,  // Σ g
+    GX,     // Σ g·x
+    RISE,   // Σ g·(x - knot), from the knot on the segment's left; the first has none
+    PER_SEGMENT_SUMS
+};
 enum KnotSum : int {
-    RIGHT = 0,  // Σ g·[x > knot]
-    RELU,       // Σ g·relu(x - knot)
-    SUM_LAG,    // Σ g·excess, or -Σ g·v·survival for a gate
-    SUM_STEP,   // Σ g·(cdf - [x > knot])
-    MOMENT,     // Σ g·moment
-    X_MOMENT,   // Σ g·x·moment
-    SHIFT,      // Σ g·Q,   Q = pdf·([gate] jump·u + step·n - (c0 + c1·x)·u)
-    U_SHIFT,    // Σ g·u·Q
+    SUM_LAG = 0,  // Σ g·excess, or -Σ g·v·survival for a gate
+    SUM_STEP,     // Σ g·(cdf - [x > knot])
+    MOMENT,       // Σ g·moment
+    X_MOMENT,     // Σ g·x·moment
+    SHIFT,        // Σ g·Q,   Q = pdf·([gate] jump·u + step·n - (c0 + c1·x)·u)
+    U_SHIFT,      // Σ g·u·Q
     PER_KNOT_SUMS
 };
-static constexpr int knot_sum(int i) { return SUMS_OF_LINE + PER_KNOT_SUMS * i; }
-static constexpr int sums(int knots) { return knot_sum(knots); }
+static constexpr int segment_sum(int j) { return PER_SEGMENT_SUMS * j; }
+static constexpr int knot_sum(int knots, int i) { return segment_sum(knots + 1) + PER_KNOT_SUMS * i; }
+static constexpr int sums(int knots) { return knot_sum(knots, knots); }
 
 struct Tensor {
     void* data;
@@ -66,7 +72,7 @@ struct Task {
     bool ramps, steps, moments, tilted;  // whether any jump, any step, any c0 or c1, any c1 is not zero
     bool needs_survival, needs_excess, needs_moment, needs_density;
     bool want_dx, want_sums;
-    bool want_all;  // sums beyond GX, RELU, SUM_LAG and MOMENT: those of offset, knots, steps, c1 or n
+    bool want_all;  // sums beyond the first GX, RISE, SUM_LAG and MOMENT: those of offset, knots, steps, c1 or n
 
     // Either `outer·channels` runs of `inner` elements with one coefficient each (across == false), or `outer` rows of
     // `channels` adjacent elements with one coefficient per element (across == true, inner == 1).

@@ -64,6 +64,18 @@ inline Forms forms(int kernel, Real v) {
             }
             break;
         }
+        case BEVEL_BUMP: {  // integrated from v to 1 by the double exponential rule: x = 1 - z/(1 + exp(2q))
+            const Real scale = 2.252283621043581010500L;  // 1/∫ e^(-1/(1-u²)) du over (-1, 1)
+            const auto density = [scale](Real d) { return scale * std::exp(-1 / (d * (2 - d))); };  // d = 1 - x
+            f.density = density(z);
+            for (int k = -64; k <= 64; ++k) {
+                const Real s = k / 16.0L, q = PI / 2 * std::sinh(s), d = z / (1 + std::exp(2 * q));
+                const Real part = density(d) * z * PI / 4 * std::cosh(s) / (std::cosh(q) * std::cosh(q)) / 16;
+                f.survival += part;
+                f.excess += part * (z / (1 + std::exp(-2 * q)));
+            }
+            break;
+        }
         case BEVEL_CAUCHY: return {1 / (PI * (1 + v * v)), std::atan2(1.0L, v) / PI, 0, 0};
         default: break;
     }
@@ -101,7 +113,6 @@ inline Point at(int kernel, bool gate, int knots, const std::vector<Real>& slot,
         const Forms f = forms(kernel, v);
         const Real lag = gate ? -v * f.survival : f.excess, below = right ? -f.survival : f.survival;
         const Real cdf = (right ? 1 : 0) + below;
-        const Real turn = jump * cdf + (gate ? jump * u * f.density : 0);
         if (right) add(p.value, p.size, jump * x);
         if (right) add(p.value, p.size, -jump * knot);
         if (right) add(p.value, p.size, step);
@@ -116,7 +127,8 @@ inline Point at(int kernel, bool gate, int knots, const std::vector<Real>& slot,
         add(p.slope, p.slope_size, c1 * w * f.moment);
         add(p.slope, p.slope_size, -c0 * u * f.density);
         add(p.slope, p.slope_size, -c1 * x * u * f.density);
-        partial(2 + i, -turn);
+        partial(2 + i, -jump * cdf);
+        if (gate) partial(2 + i, -jump * u * f.density);
         partial(2 + i, -step * f.density * n);
         partial(2 + i, c0 * u * f.density);
         partial(2 + i, c1 * x * u * f.density);

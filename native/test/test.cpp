@@ -233,7 +233,9 @@ void compare(Plan& p, const Case& c, const std::string& name) {
     if (code != BEVEL_OK || back != BEVEL_OK) return fail(name + ": " + bevel_message(code | back));
 
     const double working = c.dtype == BEVEL_F64 ? 0x1p-53 : 0x1p-24, stored = epsilon(c.dtype);
-    const double tiny = c.dtype == BEVEL_F16 ? 0x1p-24 : c.dtype == BEVEL_F64 ? 1e-290 : 1e-30;  // below: no promise
+    const bool steep = c.dtype == BEVEL_F64 && p.plan.kernel == BEVEL_BUMP;  // polynomials of degree 39 and 43
+    const double ulps = steep ? 24 : 12;
+    const double tiny = c.dtype == BEVEL_F16 ? 0x1p-24 : c.dtype == BEVEL_F64 && !steep ? 1e-290 : 1e-30;  // below: no promise
     std::vector<std::vector<Real>> exact, size;
     for (size_t j = 0; j < p.value.size(); ++j) exact.emplace_back(p.length[j], 0), size.emplace_back(p.length[j], 0);
     const int n_slot = 2 + 5 * p.plan.knots;
@@ -244,7 +246,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
                 const Real at = read(c.dtype, x.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
                 const reference::Point f = reference::at(p.plan.kernel, p.plan.gate, p.plan.knots, slots, at);
                 const Real value = read(c.dtype, y.at(o, k, i)), slope = read(c.dtype, dx.at(o, k, i));
-                if (!(std::fabs(value - f.value) <= 12 * working * f.size + 2 * stored * std::fabs(f.value) + tiny))
+                if (!(std::fabs(value - f.value) <= ulps * working * f.size + 2 * stored * std::fabs(f.value) + tiny))
                     fail(name + ": value at x = " + std::to_string(double(at)) + " is " + std::to_string(double(value)) +
                          " instead of " + std::to_string(double(f.value)));
                 const Real exact_dx = by * f.slope;
@@ -359,7 +361,8 @@ void test_special(const Table& table) {
 
 // fp32 keeps its relative accuracy in the tails, where the textbook's u·cdf + tail has lost every digit.
 void test_tails() {
-    for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_STUDENT, BEVEL_TRIWEIGHT, BEVEL_COSINE})
+    for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_STUDENT, BEVEL_TRIWEIGHT, BEVEL_COSINE,
+                             BEVEL_BUMP})
         for (const double n : {1.0, 3.3, 20000.0})
             for (const double knot : {0.0, 0.3}) {
                 const double constant[8] = {0, 0, knot, 1, 0, 0, 0, n};

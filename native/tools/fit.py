@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import bump
 import mpmath as m
 from mpmath import mp, mpf
 
@@ -33,6 +34,7 @@ class Fit:
     note: str
     target: Real | None = None
     scale: Function | None = None  # what errors count against; the function itself if None
+    start: int = 3  # no degree below it is tried
 
 
 def chebyshev_points(low: Real, high: Real, count: int) -> list[Real]:
@@ -92,12 +94,12 @@ def exchange(errors: list[Real], count: int, old: list[int]) -> list[int]:
 
 def least_degree(fit: Fit) -> tuple[list[Real], Real]:
     target = TARGET[fit.ctype] if fit.target is None else fit.target
-    for degree in range(3, 40):
+    for degree in range(fit.start, 50):
         # A single solve at Chebyshev extrema is within a small factor of the optimum: cheap enough to search with.
         coefficients, error = remez(fit, degree)
         if error <= target:
             return coefficients, error
-    raise RuntimeError(f"no polynomial of degree < 40 reaches {target} for {fit.name}")
+    raise RuntimeError(f"no polynomial of degree < 50 reaches {target} for {fit.name}")
 
 
 # ---- the functions --------------------------------------------------------------------------------------------------
@@ -187,6 +189,7 @@ def fits(ctype: str) -> list[Fit]:
         ("atan", lambda t: atan_form((t + 1) / 2), mpf(-1), mpf(1), "atan(r)/r, t = 2r² - 1"),
     ]
     found = [Fit(name, f, low, high, ctype, note) for name, f, low, high, note in rows]
+    found += [Fit(*row, start=start) for *row, start in bump_rows(ctype)]
     if ctype == "float":
         # Where the quotient of gauss_excess, with its seven roundings, would cost too much.
         note = "excess + v/2 of the Gaussian, s = v², v <= 1"
@@ -195,6 +198,10 @@ def fits(ctype: str) -> list[Fit]:
         low, high = 1 / (BULK_REACH + BULK_A), 1 / BULK_A
         found.append(Fit("gauss_bulk", bulk_form, low, high, ctype, note, BULK_TARGET, bulk_scale))
     return found
+
+
+def bump_rows(ctype: str) -> list[tuple[str, Function, Real, Real, str, str, int]]:
+    return [(name, f, low, high, ctype, note, start) for name, f, low, high, note, start in bump.rows(ctype)]
 
 
 def literal(c: Real, ctype: str) -> str:

@@ -47,15 +47,16 @@ def rows(ctype: str) -> list[fit.Fit]:
     found = [fit.Fit("exp", lambda r: mp.exp(-r), -half_ln2, half_ln2, ctype, "exp(-r), |r| <= ln(2)/2")]
     found += [fit.Fit(name, f, mpf(-1), end, ctype, note) for name, f, note in gauss]
     found += [fit.Fit(name, f, start, mpf(1), ctype, note) for name, start, f, note in plain]
+    found += [fit.Fit(*row, start=start) for *row, start in fit.bump_rows(ctype)]
     return found
 
 
 def least_degree(row: fit.Fit) -> tuple[list[mpf], mpf]:
-    for degree in range(4, 40):
+    for degree in range(max(4, row.start), 50):
         coefficients, error = fit.remez(row, degree)
         if error <= TARGET[row.ctype]:
             return coefficients, error
-    raise RuntimeError(f"no polynomial of degree < 40 reaches {TARGET[row.ctype]} for {row.name}")
+    raise RuntimeError(f"no polynomial of degree < 50 reaches {TARGET[row.ctype]} for {row.name}")
 
 
 def entry(row: fit.Fit) -> list[str]:

@@ -31,7 +31,7 @@ class TabulatedKernel(Kernel):
 
     reach = 1.0
     compact = True
-    native = 12
+    native = 13
 
     def __init__(self, pdf: Callable[[Tensor], Tensor], *, name: str, formula: str = "", support: float = 1.0) -> None:
         self.name = name
@@ -143,7 +143,7 @@ def _with_rest(poly: Tensor) -> Tensor:
     signs = (-1.0) ** torch.arange(poly.shape[1], dtype=torch.float64)
     totals = (poly * signs).sum(1)
     out = poly.clone()
-    out[:, 0] += totals.flip(0).cumsum(0).flip(0) - totals
+    out[:-1, 0] += totals[1:].flip(0).cumsum(0).flip(0)
     return out
 
 

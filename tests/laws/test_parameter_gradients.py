@@ -5,14 +5,7 @@ from parameter_gradients import ENDS, TAILS, check_the_ends, check_the_tail
 
 import bevel
 
-NATIVE = pytest.mark.xfail(
-    strict=True, reason="the native library sums g·x over both sides of a knot and subtracts afterwards"
-)
-BACKENDS = [
-    pytest.param(b, marks=NATIVE) if b == "cpu" else b
-    for b, reason in bevel.backends().items()
-    if not reason and b != "triton"  # tests/triton has it
-]
+BACKENDS = [b for b, reason in bevel.backends().items() if not reason and b != "triton"]  # tests/triton has it
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -242,11 +242,11 @@ def test_many_trips(
         assert torch.equal(a, c)
 
 
-@pytest.mark.parametrize("kernel", [k for k in KERNELS if k != "bump"])  # its table has no digits out there
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_a_tile_just_within_reach_takes_the_near_side(kernel: str, device: torch.device) -> None:
     """All of a tile at one distance: no neighbour nearer to the knot decides for it."""
     k = bevel.KERNELS[kernel]
-    for v in (0.9, 0.999) if k.compact else (3.0, 9.0, 12.0):
+    for v in (0.9, 0.99 if kernel == "bump" else 0.999) if k.compact else (3.0, 9.0, 12.0):
         x = torch.full((300,), -v / 5, device=device, requires_grad=True)
         got = smooth(x, kinked.relu(), kernel, 5.0, "triton")
         (slope,) = torch.autograd.grad(got.sum(), x)

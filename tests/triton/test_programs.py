@@ -35,7 +35,7 @@ def _run(arguments: list[str], **variables: str) -> str:
 def test_a_gpus_compiler_takes_them() -> None:
     """Built for sm_90 without a GPU: nothing is spilled, and tensors are read and written 16 bytes at a time."""
     rows = json.loads(_run([str(HERE / "compile_for.py")]))
-    assert len(rows) == 10
+    assert len(rows) == 11
     for name, row in rows.items():
         assert row["stack"] == 0, name
         if name == "add_up":
@@ -65,7 +65,7 @@ def test_importing_the_backend_does_not_import_triton() -> None:
 
 def test_a_kernels_triton_text_is_in_its_own_file() -> None:
     for name, kernel in bevel.KERNELS.items():
-        assert ("triton" in vars(type(kernel))) == (name != "bump"), name
+        assert "triton" in vars(type(kernel)), name
 
 
 @pytest.mark.parametrize(

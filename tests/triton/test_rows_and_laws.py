@@ -15,11 +15,10 @@ from bevel_lab import gpu_check
 MOMENTS = gpu_check.KERNELS
 SPECS = gpu_check.SPECS
 MORE = [
-    "smooth_frelu:kernel=bump,n=1.5",
     "sau",
     "sau:n=3,form=exact,learn_n=true",
     "sau:n=3,form=centred,learn_n=true",
-    *(f"smooth_frelu:kernel={k},n=1.5" for k in MOMENTS if k != "bump"),
+    *(f"smooth_frelu:kernel={k},n=1.5" for k in MOMENTS),
     "mollified:f=hardtanh,kernel=triweight,n=2,learn=n+left+offset+knots+jumps+steps",
     "mollified:f=soft_shrink(0.3),kernel=student,n=2,learn=knots",
     "mollified:f=step,kernel=cauchy,n=2,learn=n+steps",
@@ -42,7 +41,7 @@ def test_smoothing_rows(kernel: str, device: torch.device) -> None:
     gpu_check.smoothing_rows(kernel, device)
 
 
-@pytest.mark.parametrize("kernel", [k for k in MOMENTS if k != "bump"])
+@pytest.mark.parametrize("kernel", MOMENTS)
 def test_tails_keep_their_digits(kernel: str, device: torch.device) -> None:
     """float32: value and slope of ReLU * kernel, and of a shifted step, are good to 2e-6 where they exceed 1e-30."""
     u = torch.cat([torch.linspace(-13, 13, 1201), torch.linspace(-1, 1, 801), -torch.logspace(-3, 2, 301)])

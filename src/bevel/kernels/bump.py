@@ -1,16 +1,65 @@
-"""The bump: the C^∞ mollifier with compact support of the textbooks. It has no closed integrals, so it is tabulated."""
+"""The bump: the C^∞ mollifier with compact support of the textbooks.
+
+It has no closed integrals. With ``z = 1 - v`` its exponent is ``1/(1 - v²) = 1/(2z) + 1/(2(2 - z))``; what is steep is
+the first half alone, and the forms are ``exp(-1/(2z))`` times polynomials (``native/tools/bump.py``), so that they keep
+their digits down to the edge.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from bevel.tabulated import TabulatedKernel
+from bevel.kernel import Kernel
+from bevel.kernels._polynomials import DOUBLE
+
+_LEAST = 6e-4  # of z: exp(-1/(2z)) is zero from there on, in float64 too, and its derivatives are 0 and not 0·∞
+_A = 0.25  # where the polynomials' variable t = (z - a)/(z + a) is 0
 
 
-def _bump(u: Tensor) -> Tensor:
-    inside = u.abs() < 1
-    return torch.where(inside, torch.exp(-1 / torch.where(inside, 1 - u * u, torch.ones_like(u))), torch.zeros_like(u))
+def _polynomial(name: str, t: Tensor) -> Tensor:
+    *others, last = DOUBLE[name]
+    total = torch.full_like(t, last)
+    for c in reversed(others):
+        total = total * t + c
+    return total
 
 
-ENTRIES = {"bump": TabulatedKernel(_bump, name="bump", formula="C·exp(-1/(1-u²)) on (-1, 1)")}
+class Bump(Kernel):
+    name = "bump"
+    formula = "C·exp(-1/(1-u²)) on (-1, 1)"
+    native = 12
+    reach = 1.0
+    compact = True
+
+    def density(self, v: Tensor) -> Tensor:
+        z = (1 - v).clamp(min=_LEAST)
+        return torch.exp(-0.5 / z) * _polynomial("bump_density", 2 * z - 1)
+
+    def survival(self, v: Tensor) -> Tensor:
+        z = (1 - v).clamp(min=_LEAST)
+        return torch.exp(-0.5 / z) * z * z * (z + _A) * _polynomial("bump_survival", (z - _A) / (z + _A))
+
+    def excess(self, v: Tensor) -> Tensor:
+        z = (1 - v).clamp(min=_LEAST)
+        return torch.exp(-0.5 / z) * z**4 * _polynomial("bump_excess", (z - _A) / (z + _A))
+
+    triton = """
+    far = 1 - v
+    inner = far - rest
+    z = tl.where(inner < 6e-4, 6e-4, inner)
+    plus = z + 0.25
+    r = reciprocal(z * plus)
+    t = 1 - 0.5 * (z * r)
+    h = 0.5 * (plus * r)
+    both = 2 * z
+    lost = h * ((1 - h * both) - product_error(h, both)) - 2 * ((far - z) - rest) * (h * h)
+    e = exp_minus(h, lost)
+    near = e * (z * z)
+    density = e * bump_density(centred(z))
+    survival = near * (plus * bump_survival(t))
+    excess = near * ((z * z) * bump_excess(t))
+    """
+
+
+ENTRIES = {"bump": Bump()}

@@ -23,7 +23,7 @@ from bevel.errors import BevelError
 from bevel.family import Affine, Family, Slot
 from bevel.tabulated import TabulatedKernel
 
-ABI = 2
+ABI = 3
 MAX_KNOTS = 8
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _LIBRARY = "libbevel_native.so"
