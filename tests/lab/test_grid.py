@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -28,7 +29,7 @@ from bevel_lab.train import run
 from bevel_lab.trial import Trial
 
 ARMS = ["relu", "prelu"]
-SLOW: dict[str, Any] = RECIPE | {"epochs": 150, "train_limit": 200}
+SLOW: dict[str, Any] = RECIPE | {"epochs": 600, "train_limit": 200}
 """Trials of several seconds, so that a kill finds them half done."""
 
 
@@ -161,14 +162,27 @@ def _compare(out: Path) -> subprocess.Popen[str]:
 
 
 def _lost(out: Path, driver: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Wait until there is something to lose, then for a moment that nobody chose; returns the driver's family."""
-    before = set(_checkpoints(out))
+    """Wait until there is something new to lose, then for a moment that nobody chose; returns the driver's family."""
+    before = _written(out)
     end = time.monotonic() + 120
-    while not set(_checkpoints(out)) - before and driver.poll() is None:
+    while not _written(out) - before and driver.poll() is None:
         assert time.monotonic() < end, "no checkpoint in two minutes"
         time.sleep(0.02)
-    time.sleep(random.Random(time.time_ns()).uniform(0, 1))
+    time.sleep(random.Random(time.time_ns()).uniform(0, 0.5))
+    return _family(driver)
+
+
+def _family(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(driver.pid).children(recursive=True) if driver.poll() is None else []
+
+
+def _written(out: Path) -> set[tuple[str, int]]:
+    """The checkpoints and when each was written."""
+    found = set()
+    for path in _checkpoints(out):
+        with contextlib.suppress(FileNotFoundError):  # its trial has just been recorded
+            found.add((path.name, path.stat().st_mtime_ns))
+    return found
 
 
 def _checkpoints(out: Path) -> list[Path]:
@@ -210,25 +224,43 @@ def test_ctrl_c_ends_all_at_once_and_the_same_command_goes_on(tmp_path: Path, un
 
 @pytest.mark.slow
 def test_killed_at_thirty_random_moments_it_ends_in_the_same_bits(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    """Half of the kills fall anywhere after the start, half while trials run; the driver alone, or everyone."""
+    """Half of the kills fall anywhere after the start, half while trials run; the driver alone, or everyone.
+
+    A grid that comes to its end between two kills is looked at, and another one is begun.
+    """
     chance = random.Random(2021)
-    for number in range(30):
-        driver = _compare(tmp_path)
-        if number % 2:
-            _lost(tmp_path, driver)
-        else:
-            time.sleep(chance.uniform(0, 5))
-        family = psutil.Process(driver.pid).children(recursive=True) if driver.poll() is None else []
+    out, kills = tmp_path / "0", 0
+    while kills < 30:
+        kills += _kill_one(out, chance, running=bool(kills % 2))
+        if len(_results(out)) == len(undisturbed):
+            _look(out, undisturbed)
+            out = tmp_path / str(kills)
+    _look(out, undisturbed)
+
+
+def _kill_one(out: Path, chance: random.Random, running: bool) -> bool:
+    """Run the command and kill it; False if it was done before."""
+    driver = _compare(out)
+    if running:
+        _lost(out, driver)
+    else:
+        time.sleep(chance.uniform(0, 5))
+    family = _family(driver)
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
         if chance.random() < 0.5:
             os.killpg(driver.pid, signal.SIGKILL)
         else:
             driver.kill()  # its workers must go by themselves
-        driver.communicate()
-        assert not _alive(family)
-    _finish(tmp_path)
-    lines = (tmp_path / LEDGER).read_bytes().splitlines()
+    driver.communicate()
+    assert not _alive(family)
+    return driver.returncode == -signal.SIGKILL
+
+
+def _look(out: Path, undisturbed: dict[str, Any]) -> None:
+    _finish(out)
+    lines = (out / LEDGER).read_bytes().splitlines()
     assert len(lines) == len(undisturbed), "every record once"
-    assert _results(tmp_path) == undisturbed
+    assert _results(out) == undisturbed
 
 
 def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
@@ -258,7 +290,7 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path, capsys: pytes
     assert main(["compare", "--activations", *ARMS, "--epochs", "7", "--out", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "holds another experiment (batch_size is 25 there and 32 here; epochs is 150 there and 7 here" in err
+    assert "holds another experiment (batch_size is 25 there and 32 here; epochs is 600 there and 7 here" in err
 
 
 # ------------------------------------------------------------------------------------------------------------ progress
