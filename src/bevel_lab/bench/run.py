@@ -198,6 +198,7 @@ def run(quick: bool, compiled: bool, report: Report) -> list[Row]:
         bench.imports()
         if not quick:
             bench.loops()
+            torch.set_num_threads(before)
             for threads in _threads():
                 bench.step(threads)
     finally:
