@@ -153,7 +153,11 @@ def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
     rows = [
         ("seeds", _ranges({record.trial.seed for record in records})),
         ("pairing", "all arms of a seed share split, initial weights, order of samples and augmentation"),
-        ("split", f"{held} of the training part held out for validation, by class; the same for every trial"),
+        (
+            "split",
+            f"{held} of the training part held out for validation, unless the data set brings a part of its own; "
+            "the same for every trial",
+        ),
         ("test part", "read once, after the last epoch"),
         ("weight decay", f"{fields.pop('weight_decay')}; none on activation parameters, biases and norms"),
     ]
