@@ -114,9 +114,10 @@ class Probe:
 
 
 def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", steps: int = 3) -> Probe:
-    """Time ``steps`` training steps after one to warm up, and a forward pass over as many samples as evaluation sees.
+    """Time ``steps`` training steps after one to warm up.
 
-    Evaluation is taken to cost a third of a training step a sample (a forward pass without its two backward ones).
+    Evaluation is not timed; it is taken to cost a third of a training step a sample (a forward pass without its two
+    backward ones).
     """
     place = as_device(device)
     with fixed(trial.threads, place):

@@ -5,29 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from surgery_models import Net
 from torch import Tensor, nn
 
 import bevel
 from bevel.deploy import Folded, Hardened, fold, harden
 from bevel.surgery import swap
 from bevel.training import activation_parameters
-
-
-class Net(nn.Module):
-    """A function, a method, and one module at two widths, all ReLU."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.two, self.three = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3), nn.Conv2d(4, 4, 1)
-        self.norm = nn.BatchNorm2d(6)
-        self.act = nn.ReLU(inplace=True)
-        self.head = nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.act(self.norm(self.one(x)))
-        x = self.act(self.two(x))
-        x = F.relu(self.three(x) + x)
-        return self.head(x.mean((2, 3))).relu_()
 
 
 class Silent(nn.Module):

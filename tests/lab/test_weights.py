@@ -35,7 +35,8 @@ def test_fine_tuning_starts_from_the_pretrained_function(spec: str, tmp_path: Pa
         trial(spec, model="resnet18", weights=str(tmp_path / "weights.pth")), Source(), torch.device("cpu"), Team()
     )
     x = torch.randn(4, 1, 8, 8)
-    torch.testing.assert_close(running.model.eval()(x), network(x), rtol=1e-3, atol=1e-3)
+    tolerance = 1e-3 if spec == "sau" else 0.0  # SAU is within 2e-5 at each of 17 sites, the others are ReLU itself
+    torch.testing.assert_close(running.model.eval()(x), network(x), rtol=tolerance, atol=tolerance)
 
 
 def test_a_head_of_another_shape_stays_new_and_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 import bevel
-from bevel.ops import _cpu
 from bevel_lab.bench import cases, loop
 from bevel_lab.bench.cases import Case
 from bevel_lab.bench.rows import Row
@@ -53,11 +52,9 @@ class Bench:
         self.rows: list[Row] = []
         self.seconds = seconds
         self.report = report
-        native = _cpu.unavailable()
-        engine = f"native {_cpu.describe()['isa']}" if native is None else "no native library"
         self._where = {
             "cpu": device_name(torch.device("cpu")),
-            "versions": ", ".join(f"{k} {v}" for k, v in versions().items()) + f", {engine}",
+            "versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
             "commit": commit(),
         }
 
