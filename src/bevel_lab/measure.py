@@ -86,3 +86,9 @@ def _resident() -> int:
     import psutil  # only here: the GPU's bench counts saved bytes with torch alone
 
     return int(psutil.Process().memory_info().rss)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what a GPU has been asked to do, so that a clock counts it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -79,6 +79,8 @@ class Record:
         data: what exactly the data set was: numbers of images, a digest of its content, a note; empty in older records.
         pictures: a few test samples as the model sees them; of seed 0 only, and only where the task draws any.
         samples: training samples seen, so that ``samples / train_seconds`` is the throughput.
+        bare_seconds: seconds that a bare training loop took for a sample at the end of the trial, so that
+            ``bare_seconds * samples / train_seconds`` is the share of its throughput; 0 where it was not timed.
         peak_memory: peak memory in bytes: growth of the process's peak resident set on the CPU, torch's peak
             allocation on a GPU.
         saved_bytes: bytes kept for backward in one training step of the first batch size.
@@ -106,6 +108,7 @@ class Record:
     started: str
     data: dict[str, int | str] = dataclasses.field(default_factory=dict)
     pictures: list[Picture] = dataclasses.field(default_factory=list)
+    bare_seconds: float = 0.0
 
     def to_json(self) -> str:
         """One line of strict JSON (no NaN: a diverged loss is written as null)."""
@@ -138,7 +141,16 @@ class Record:
         Non-finite numbers are None, so that equal results of diverged trials compare equal.
         """
         data = dataclasses.asdict(self)
-        for key in ("seconds", "train_seconds", "peak_memory", "started", "commit", "versions", "label"):
+        for key in (
+            "seconds",
+            "train_seconds",
+            "bare_seconds",
+            "peak_memory",
+            "started",
+            "commit",
+            "versions",
+            "label",
+        ):
             del data[key]
         for epoch in data["epochs"]:
             del epoch["seconds"]

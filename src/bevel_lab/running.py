@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import bevel
 from bevel.errors import InvalidValue
-from bevel_lab import provenance
+from bevel_lab import bare, provenance
 from bevel_lab.datasets import Source, load
 from bevel_lab.determinism import seed_modules
 from bevel_lab.errors import LabError
@@ -143,7 +143,7 @@ class Running:
         seed_modules(self.device, derive(self.trial.seed, "noise", step * self.team.size + self.team.rank))
         first, end = self.team.part(samples)
         saved = SavedBytes()
-        with saved.watch(self.model) if step == 0 else contextlib.nullcontext(), self._precision():
+        with saved.watch(self.model) if step == 0 else contextlib.nullcontext(), self.precision():
             loss, metrics = self.task.loss(self.called, batch)
         self.saved_bytes += saved.total
         self.optimiser.zero_grad()
@@ -154,21 +154,21 @@ class Running:
             self.sharpness.step()
         return {name: value * (end - first) for name, value in {"loss": loss.detach(), **metrics}.items()}
 
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
         if self.trial.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def evaluate(self, measure: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
         self.called.eval()
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self.precision():
             return measure(self.called)
 
     def _pictures(self) -> list[Picture]:
         if self.trial.seed or self.trial.tuning:
             return []
         self.called.eval()
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self.precision():
             return self.task.pictures(self.called)
 
     def record(self, label: str) -> Record:
@@ -192,6 +192,7 @@ class Running:
             data={**self.task.facts, **self.loaded},
             pictures=self._pictures(),
             peak_memory=max(self.peak, self.memory.read()),
+            bare_seconds=0.0 if self.trial.tuning else bare.seconds(self),
             saved_bytes=self.saved_bytes,
             device=provenance.device_name(self.device),
             versions=provenance.versions(),

@@ -16,6 +16,7 @@ from bevel_lab import checkpoint
 from bevel_lab.datasets import Source
 from bevel_lab.determinism import fixed
 from bevel_lab.errors import LabError
+from bevel_lab.measure import synchronise
 from bevel_lab.record import Epoch, Record
 from bevel_lab.running import Running
 from bevel_lab.team import Team
@@ -128,9 +129,9 @@ def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", st
         for k, batch in enumerate(running.task.batches([index] * (steps + 1), trial.seed, 0)):
             running.step(k, batch, len(index))
             if k == 0:
-                _synchronise(place)
+                synchronise(place)
                 began = time.perf_counter()
-        _synchronise(place)
+        synchronise(place)
         step = (time.perf_counter() - began) / steps
         held = running.task.samples * trial.validation / (1 - trial.validation) / len(index)
         return Probe((running.steps + held / 3) * trial.epochs * step, step, running.memory.read())
@@ -164,8 +165,3 @@ def as_device(name: str) -> torch.device:
             return torch.device(name)
         raise InvalidValue(f"there is no {name!r} here; torch finds {torch.cuda.device_count()} GPUs. Use 'cpu'.")
     raise InvalidValue(f"device is 'cpu', 'cuda' or 'cuda:NUMBER'; got {name!r}.")
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

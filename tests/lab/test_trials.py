@@ -13,7 +13,7 @@ from small import trial
 from torch import nn
 
 from bevel.errors import InvalidValue, UnknownName
-from bevel_lab import checkpoint, train
+from bevel_lab import bare, checkpoint, train
 from bevel_lab.datasets import DATASETS, Source, load
 from bevel_lab.images import LabelledImages, Part
 from bevel_lab.measure import PeakMemory, SavedBytes
@@ -50,6 +50,17 @@ def test_an_interrupted_trial_ends_as_an_undisturbed_one(spec: str, stop: int, t
     assert reached == list(range(stop + 1, 4)), "it went on, it did not start again"
     assert resumed.result == run(one).result
     assert resumed.samples == 300
+
+
+def test_a_bare_loop_is_timed_and_leaves_the_model_as_it_was() -> None:
+    running = train.start(trial("frelu", model="cnn"), Source(), torch.device("cpu"), None, pytest.fail)
+    running.advance()
+    before = {name: tensor.clone() for name, tensor in running.model.state_dict().items()}
+    assert 0 < bare.seconds(running) < running.train_seconds, "for one sample of many"
+    after = running.model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert run(trial(epochs=1)).bare_seconds > 0
+    assert run(trial(epochs=1, train_limit=25)).bare_seconds == 0, "one batch cannot be timed after a warm-up"
 
 
 def test_results_differ_where_they_should() -> None:

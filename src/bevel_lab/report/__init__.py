@@ -5,7 +5,7 @@ Neither torch nor bevel is imported, so that a report can be made wherever the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bevel_lab.record import Record
@@ -25,7 +25,6 @@ def write(
     title: str = TITLE,
     command: str = "",
     notes: Sequence[str] = (),
-    bare: Mapping[tuple[str, str], float] | None = None,
 ) -> Path:
     """Judge the records and write ``report.html``, ``table.md``, ``table.tex``, ``results.csv`` (a row a trial) and
     ``verdicts.csv`` (a row a comparison) into ``out``.
@@ -37,8 +36,6 @@ def write(
         title: of the page.
         command: the shell command that makes these records again, for the page's last section.
         notes: sentences on the protocol, such as how the arms were tuned and with what budget.
-        bare: seconds that a bare training loop takes for a sample of (data set, model) with the reference, to print
-            the throughput as a share of it.
 
     Returns:
         The path of ``report.html``.
@@ -54,7 +51,7 @@ def write(
         "table.tex": tables.latex(made),
         "results.csv": tables.results(judged),
         "verdicts.csv": tables.verdicts(judged, together),
-        "report.html": page.render(judged, together, title, command, notes, bare or {}),
+        "report.html": page.render(judged, together, title, command, notes),
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from bevel_lab.report.across import Across
 from bevel_lab.report.cells import Arm, Cell, recipe
 from bevel_lab.report.stats import LEVEL, Verdict
 from bevel_lab.report.svg import DARK, LIGHT
-from bevel_lab.report.views import throughput, views
+from bevel_lab.report.views import bare_share, throughput, views
 
 _TONES = {Verdict.BETTER: "better", Verdict.WORSE: "worse"}
 
@@ -25,7 +25,6 @@ def render(
     title: str,
     command: str = "",
     notes: Sequence[str] = (),
-    bare: Mapping[tuple[str, str], float] | None = None,
 ) -> str:
     """The page as text. Everything from the records is escaped; only the figures' SVG, which is ours, is not."""
     environment = jinja2.Environment(
@@ -41,7 +40,7 @@ def render(
         light=LIGHT,
         sees=pictures.TITLE,
         dark=DARK,
-        cells=[_section(cell, f"c{i}", (bare or {}).get((cell.dataset, cell.model))) for i, cell in enumerate(cells)],
+        cells=[_section(cell, f"c{i}") for i, cell in enumerate(cells)],
         across=_across(together) if together else None,
         published=[dict(zip(published.COLUMNS, row, strict=True)) for row in published.rows(cells)],
         published_label=published.LABEL,
@@ -89,14 +88,14 @@ def _across(together: Across) -> dict[str, Any]:
     }
 
 
-def _section(cell: Cell, prefix: str, bare: float | None) -> dict[str, Any]:
+def _section(cell: Cell, prefix: str) -> dict[str, Any]:
     return {
         "title": cell.title,
         "reference": cell.reference.name,
         "metric": cell.metric,
         "answer": words.answer(cell),
         "caveats": words.caveats(cell),
-        "setting": _setting(cell, bare),
+        "setting": _setting(cell),
         "unlike": words.UNLIKE,
         "recipes": words.recipes(cell),
         "rows": [_row(cell, arm) for arm in cell.arms],
@@ -125,25 +124,30 @@ def _remark(arm: Arm) -> str:
     return ", ".join(few + lost)
 
 
-def _setting(cell: Cell, bare: float | None) -> str:
+def _setting(cell: Cell) -> str:
     """One line on what stands behind the table."""
     counts = sorted({len(arm.runs) for arm in cell.arms})
     seeds = words.count(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     epochs = _values([record.trial.epochs for record in cell.records])
     return (
         f"{words.count(len(cell.arms), 'activation')}, {seeds} each, paired; {cell.model} on {cell.dataset}, "
-        f"{epochs} {'epoch' if epochs == '1' else 'epochs'}.{_speed(cell, bare)} "
+        f"{epochs} {'epoch' if epochs == '1' else 'epochs'}.{_speed(cell)} "
         f"Positive differences favour the activation."
     )
 
 
-def _speed(cell: Cell, bare: float | None) -> str:
-    """The reference's throughput, and its share of a bare training loop's where that was measured."""
-    rate = throughput(list(cell.reference.runs.values()))
-    if not rate > 0:
-        return ""
-    share = f", {100 * rate * bare:.0f} % of a bare training loop" if bare else ""
-    return f" {cell.reference.name} trains on {rate:,.0f} samples a second{share}."
+def _speed(cell: Cell) -> str:
+    """The reference's throughput."""
+    runs = list(cell.reference.runs.values())
+    return f" {cell.reference.name} trains on {_rate(runs)}." if throughput(runs) > 0 else ""
+
+
+def _rate(records: Sequence[Record]) -> str:
+    """Throughput, and its share of a bare training loop's where that was timed."""
+    share = bare_share(records)
+    return f"{throughput(records):,.0f} samples a second" + (
+        f", {100 * share:.0f} % of a bare training loop's" if share > 0 else ""
+    )
 
 
 def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
@@ -211,7 +215,7 @@ def provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
         ("device", _values([record.device for record in records])),
         ("run", " to ".join(dict.fromkeys((dates[0], dates[-1])))),
         ("compute", f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"),
-        ("throughput", f"{throughput(records):,.0f} training samples a second (median over trials)"),
+        ("throughput", f"{_rate(records)} (median over trials)"),
         *facts.facts(records),
     ]
 

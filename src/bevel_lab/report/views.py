@@ -280,6 +280,12 @@ def throughput(records: Sequence[Record]) -> float:
     return float(np.median(rates)) if rates else math.nan
 
 
+def bare_share(records: Sequence[Record]) -> float:
+    """Median share of a bare training loop's throughput; NaN where no trial timed one."""
+    shares = [r.bare_seconds * r.samples / r.train_seconds for r in records if r.train_seconds > 0 < r.bare_seconds]
+    return float(np.median(shares)) if shares else math.nan
+
+
 def _floats(values: Sequence[float]) -> Floats:
     return np.array(values, dtype=np.float64)
 
