@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Sequence
 
 from bevel.errors import BevelError
+from bevel_lab import bad
 from bevel_lab.grid import Failure, Setup, Watcher
 from bevel_lab.ledger import Ledger
 from bevel_lab.record import Record
@@ -42,6 +43,7 @@ def dismiss(team: Team) -> None:
 
 def follow(setup: Setup, team: Team) -> int:
     """The other processes' part: take part in every job that is announced; returns the exit code."""
+    bad.quiet()
     while (job := team.from_first(None)) is not None:
         try:
             _train(job, setup, team, None)
