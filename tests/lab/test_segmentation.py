@@ -447,13 +447,23 @@ def test_it_learns_far_above_chance(learnt: tuple[Running, Record]) -> None:
     assert Record.from_json(record.to_json()) == record
 
 
-def test_folded_and_hardened_it_measures_the_same(learnt: tuple[Running, Record]) -> None:
-    running, record = learnt
+@pytest.mark.parametrize(
+    ("spec", "hard", "folded"), [("frelu", 0, 14), ("sau", 14, 0), ("smooth_frelu:n=1000", 14, 14)]
+)
+def test_folded_and_hardened_it_measures_the_same(street: Path, spec: str, hard: int, folded: int) -> None:
+    running = _running(_trial(street, spec, lr=0.3))
+    for _ in range(3):
+        running.advance()
+    before = running.evaluate(running.task.test)
     example = torch.zeros(2, 3, 48, 64)
-    for made in (bevel.fold(running.model, example), bevel.harden(running.model, 1e-4, example)):
-        with torch.no_grad():
-            found = running.task.test(made.model.eval())
-        assert found["miou"] == pytest.approx(record.test["miou"], abs=2e-3)
+    hardened = bevel.harden(running.model, 1e-3, example)
+    result = bevel.fold(hardened.model, example)
+    assert sum(bool(row.new) for row in hardened.rows) == hard, str(hardened)
+    assert sum(bool(row.into) for row in result.rows) == folded, str(result)
+    with torch.no_grad():
+        found = running.task.test(result.model.eval())
+    assert found["miou"] == pytest.approx(before["miou"], abs=2e-3)
+    assert found["loss"] == pytest.approx(before["loss"], rel=2e-3)
 
 
 def test_pictures_are_small_whole_and_coloured(learnt: tuple[Running, Record]) -> None:
