@@ -17,8 +17,9 @@ import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.datasets import DATASETS, Source
 from bevel_lab.models import MODELS, Model
-from bevel_lab.models.transformer import Size, Transformer
+from bevel_lab.models.transformer import SIZES, Size, Transformer
 from bevel_lab.running import Running
+from bevel_lab.sites import Factory
 from bevel_lab.tasks.translation import Bleu, Sentences, Translation
 from bevel_lab.team import Team
 from bevel_lab.texts import Aligned, ParallelText
@@ -83,6 +84,18 @@ def test_models_are_for_translation_and_keep_their_own_weights(name: str) -> Non
     assert isinstance(entry, Model)
     assert (entry.task, entry.own_init) == ("translation", True)
     assert ("before each part" in entry.summary) == name.endswith("_prenorm")
+
+
+# the paper's table 3 has 65 million for its base, of about 37,000 subwords in one embedding
+@pytest.mark.parametrize(("name", "count"), [("base", 63_082_496), ("small", 15_001_600)])
+@pytest.mark.parametrize("prenorm", [True, False])
+def test_a_size_has_the_published_number_of_parameters(name: str, count: int, prenorm: bool) -> None:
+    factory, size = Factory("relu"), SIZES[name]
+    with torch.device("meta"):
+        model = MODELS.item(f"transformer_{name}{'_prenorm' * prenorm}").build(factory, 37_000)
+    assert len(factory.sites(model)) == 2 * size.layers
+    ends = 2 * 2 * size.width if prenorm else 0  # one more norm after the encoder and after the decoder
+    assert sum(p.numel() for p in model.parameters()) == count + ends
 
 
 def test_all_arms_start_from_the_same_weights_and_swap_every_unit(corpus: Path) -> None:
@@ -190,6 +203,16 @@ def test_bleu_is_what_one_gets_by_hand_and_says_how() -> None:
     short = bleu(["a b c d", "a b c"], ["a b c d", "a b c d e"])
     assert short == pytest.approx(100 * math.exp(1 - 9 / 7))
     assert bleu(["nothing here fits"], ["ein roter Hund läuft"]) < 10
+
+
+def test_bleu_is_sacrebleus_own_reference_value() -> None:
+    """The three sentences of sacrebleu's README, whose BLEU it prints as 48.5 with two references."""
+    guesses = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
+    one = ["The dog bit the man.", "It was not unexpected.", "The man bit him first."]
+    two = ["The dog had bit the man.", "No one was surprised.", "The man had bitten the dog."]
+    theirs = pytest.importorskip("sacrebleu").corpus_bleu
+    assert round(theirs(guesses, [one, two]).score, 1) == 48.5
+    assert [Bleu("de")(guesses, truth) for truth in (one, two)] == [theirs(guesses, [t]).score for t in (one, two)]
 
 
 def test_the_loss_is_the_mean_over_subwords_with_smoothed_labels(corpus: Path) -> None:
