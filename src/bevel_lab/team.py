@@ -2,7 +2,8 @@
 
 Whatever the number, a step sees the same batch: every process makes the whole of it, with the same augmentation, and
 keeps its part. So the curve of several processes is that of one, to rounding, unless the model looks at a batch as a
-whole: batch norm's statistics are then those of each process's part.
+whole or draws: batch norm's statistics and the matched boxes that SSD divides its loss by are then those of each
+process's part, and dropout and the samples of Faster R-CNN's RPN are drawn by each process for itself.
 """
 
 from __future__ import annotations
