@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bevel_lab.images.masked import VOID, Colour
+from bevel_lab.tasks._legend import explained, uri
 
 LONG = 160
 """The longer side of a picture in pixels."""
@@ -18,13 +17,11 @@ COLOURS = 64
 """Colours of a photograph: that size has 10 to 15 kB then."""
 OPACITY = 0.6
 """Of a mask on its image."""
-LINE, SWATCH, GAP = 12, 8, 3
-"""Pixels of a legend: its lines' height, a swatch's side, and what lies between things."""
 
 
 def photograph(image: Tensor) -> str:
     """Uint8 3×H×W → a PNG file as a ``data:`` URI."""
-    return _uri(_quantized(_shrunk(image)))
+    return uri(_quantized(_shrunk(image)))
 
 
 def painted(image: Tensor, mask: Tensor, classes: Sequence[str], colours: Sequence[Colour]) -> str:
@@ -47,8 +44,7 @@ def painted(image: Tensor, mask: Tensor, classes: Sequence[str], colours: Sequen
     entries = [("void", (0, 0, 0)) if n == VOID else (classes[n], colours[n]) for n in there]
     layers = torch.stack([mask == n for n in there])
     drawn = draw_segmentation_masks(pil_to_tensor(small), layers, OPACITY, colors=[colour for _, colour in entries])
-    # first, so that the legend's colours stay
-    return _uri(_above(_quantized(_image(drawn)), _legend(entries, small.width)))
+    return explained(_quantized(_image(drawn)), entries)
 
 
 def _image(pixels: Tensor) -> Any:
@@ -71,37 +67,3 @@ def _quantized(image: Any) -> Any:
     from PIL import Image
 
     return image.quantize(COLOURS, dither=Image.Dither.NONE)
-
-
-def _legend(entries: Sequence[tuple[str, Colour]], width: int) -> Any:
-    """Swatches and names, as many side by side as there is room for."""
-    from PIL import Image, ImageDraw
-
-    canvas = Image.new("RGB", (width, LINE * len(entries)), "white")
-    draw = ImageDraw.Draw(canvas)
-    draw.fontmode = "1"  # black and white only: no colour is added
-    left = line = 0
-    for name, colour in entries:
-        long = SWATCH + GAP + round(draw.textlength(name)) + GAP
-        if left and left + long > width:
-            left, line = 0, line + 1
-        top = line * LINE + (LINE - SWATCH) // 2
-        draw.rectangle((left, top, left + SWATCH - 1, top + SWATCH - 1), fill=colour)
-        draw.text((left + SWATCH + GAP, line * LINE), name, fill="black")
-        left += long + 2 * GAP
-    return canvas.crop((0, 0, width, (line + 1) * LINE))
-
-
-def _above(image: Any, legend: Any) -> Any:
-    from PIL import Image
-
-    canvas = Image.new("RGB", (image.width, image.height + legend.height))
-    canvas.paste(image.convert("RGB"))
-    canvas.paste(legend, (0, image.height))
-    return canvas.quantize(256, dither=Image.Dither.NONE)
-
-
-def _uri(image: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

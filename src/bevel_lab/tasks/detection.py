@@ -17,7 +17,7 @@ from bevel_lab.streams import SHARED, derive, generator
 from bevel_lab.tasks import Share, Task, whole
 from bevel_lab.tasks._boxes_feed import Feed, Item
 from bevel_lab.tasks._boxes_metric import library, mean_average_precision
-from bevel_lab.tasks._boxes_picture import drawn, legend
+from bevel_lab.tasks._boxes_picture import drawn
 from bevel_lab.trial import Trial
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
@@ -93,12 +93,11 @@ class Detection(Task):
 
     def _picture(self, sample: Boxed, found: dict[str, Tensor], item: Item) -> Picture:
         guess = {name: value.cpu()[(found["scores"] >= self.SURE).cpu()] for name, value in found.items()}
-        colours = legend([*item.labels.tolist(), *guess["labels"].tolist()], self.data.classes)
         return Picture(
-            title=f"{sample.path.name} ({colours})",
+            title=sample.path.name,
             given="",
-            truth=drawn(item.image, item.boxes, item.labels, sample.size),
-            guess=drawn(item.image, guess["boxes"], guess["labels"], sample.size),
+            truth=drawn(item.image, item.boxes, item.labels, sample.size, self.data.classes),
+            guess=drawn(item.image, guess["boxes"], guess["labels"], sample.size, self.data.classes),
         )
 
     def _images(self, items: Sequence[Item]) -> list[Tensor]:
