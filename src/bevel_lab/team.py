@@ -2,12 +2,14 @@
 
 Whatever the number, a step sees the same batch: every process makes the whole of it, with the same augmentation, and
 keeps its part. So the curve of several processes is that of one, to rounding, unless the model looks at a batch as a
-whole: batch norm's statistics are then those of each process's part.
+whole: batch norm's statistics are those of the whole batch too on GPUs, and of each process's part on CPUs, for which
+torch has nothing else.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,6 +29,10 @@ class Team:
     rank = 0
     size = 1
 
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """``model`` with what looks at a batch as a whole made to look over all processes, where torch can."""
+        return model
+
     def setup(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
         """What to call and what to step instead of ``model`` and ``optimiser``."""
         return model, optimiser
@@ -41,6 +47,10 @@ class Team:
     def from_first(self, value: Any) -> Any:
         """What process 0 has."""
         return value
+
+    def ahead(self, do: Callable[[], None]) -> None:
+        """Call ``do`` in one process of each machine, while the others wait; an error of it ends them all."""
+        do()
 
     def device(self, name: str) -> str:
         """This process's device where all were asked to use ``name``."""
@@ -71,10 +81,16 @@ class Together(Team):
         except ImportError as error:
             raise InvalidValue(f"several processes need Lightning ({error}); pip install 'bevel[cluster]'.") from error
         size, nodes = int(os.environ["WORLD_SIZE"]), int(os.environ.get("GROUP_WORLD_SIZE", "1"))
-        kind = "cuda" if device.type == "cuda" else "cpu"
-        self.fabric = Fabric(accelerator=kind, devices=size // nodes, num_nodes=nodes, strategy="ddp")
+        self.kind = "cuda" if device.type == "cuda" else "cpu"
+        self.fabric = Fabric(accelerator=self.kind, devices=size // nodes, num_nodes=nodes, strategy="ddp")
         self.fabric.launch()
         self.rank, self.size = self.fabric.global_rank, self.fabric.world_size
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        if self.kind == "cpu":
+            return model  # torch's SyncBatchNorm refuses tensors on a CPU
+        synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return synchronised
 
     def setup(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
         made: tuple[nn.Module, Optimizer] = self.fabric.setup(model, optimiser, move_to_device=False)
@@ -90,8 +106,18 @@ class Together(Team):
     def from_first(self, value: Any) -> Any:
         return self.fabric.broadcast(value)
 
+    def ahead(self, do: Callable[[], None]) -> None:
+        with self.fabric.rank_zero_first(local=True):  # waits for as long as it takes, such as a download
+            if self.fabric.local_rank == 0:
+                do()
+
     def device(self, name: str) -> str:
         return name if name == "cpu" else f"cuda:{self.fabric.local_rank}"
+
+
+def leads() -> bool:
+    """Whether this process is the first of those that torchrun has started, or was not started by it."""
+    return launched() == 1 or os.environ.get("RANK") == "0"
 
 
 def launched() -> int:

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Sequence
 
 from bevel.errors import BevelError
+from bevel_lab.errors import CannotWrite
 from bevel_lab.grid import Failure, Setup, Watcher
 from bevel_lab.ledger import Ledger
 from bevel_lab.record import Record
@@ -16,8 +17,8 @@ from bevel_lab.tuning import Job
 def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, team: Team, watcher: Watcher) -> list[Failure]:
     """The first process's part: announce every job, take part in it, and store its record.
 
-    What a user can cause fails alike in all processes and is a failure of the trial. Anything else ends this process,
-    and torchrun then ends the others: the same command goes on from the last epoch.
+    What a user can cause fails alike in all processes and is a failure of the trial. Anything else, a full disk among
+    it, ends this process, and torchrun then ends the others: the same command goes on from the last epoch.
     """
     failures = []
     for job in jobs:
@@ -25,6 +26,8 @@ def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, team: Team, watcher: 
         trial, label = job
         try:
             record = _train(job, setup, team, watcher)
+        except CannotWrite:
+            raise  # the others know nothing of it, and are in the middle of the trial
         except BevelError as error:
             failures.append(Failure(trial, label, str(error), traceback.format_exc()))
             watcher.failure(failures[-1])
