@@ -96,8 +96,8 @@ def wanting(asked: Mapping[str, int], nodes: Sequence[Mapping[str, Any]]) -> str
         return ""
     found = ", ".join(f"{has[0]} and {has[1]}" for has in there) or "none is alive"
     return (
-        f"a trial takes {cpus} CPUs and {gpus} GPUs of one node of the cluster, and no node has them ({found}); ask for "
-        "less by --threads and --device, or add a node by `ray start`."
+        f"a trial takes {cpus} CPUs and {gpus} GPUs of one node of the cluster, and no node has them ({found}); ask "
+        "for less by --threads and --device, or add a node by `ray start`."
     )
 
 
@@ -183,7 +183,7 @@ class _Driver:
 
 def work(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[str, Any]]:
     """A task: what happens, as it happens: ("epoch", (done, state or None)), ("note", text), ("record", line) or
-    ("error", (reason, details)). It works in ``folder``, where relative paths start, if its node has such a folder."""
+    ("error", (reason, details)). It works in ``folder``, where relative paths start, if its node has it."""
     with contextlib.suppress(OSError):
         os.chdir(folder)
     try:

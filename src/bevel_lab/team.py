@@ -81,13 +81,13 @@ class Together(Team):
         except ImportError as error:
             raise InvalidValue(f"several processes need Lightning ({error}); pip install 'bevel[cluster]'.") from error
         size, nodes = int(os.environ["WORLD_SIZE"]), int(os.environ.get("GROUP_WORLD_SIZE", "1"))
-        self.kind = "cuda" if device.type == "cuda" else "cpu"
-        self.fabric = Fabric(accelerator=self.kind, devices=size // nodes, num_nodes=nodes, strategy="ddp")
+        kind = "cuda" if device.type == "cuda" else "cpu"
+        self.fabric = Fabric(accelerator=kind, devices=size // nodes, num_nodes=nodes, strategy="ddp")
         self.fabric.launch()
         self.rank, self.size = self.fabric.global_rank, self.fabric.world_size
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        if self.kind == "cpu":
+        if next(model.parameters()).device.type == "cpu":
             return model  # torch's SyncBatchNorm refuses tensors on a CPU
         synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return synchronised

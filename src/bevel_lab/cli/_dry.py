@@ -43,8 +43,8 @@ def estimate(options: dict[str, Any]) -> int:
     print(
         f"{runs * len(jobs)} trials, about {duration(total / share)} with {share} at a time "
         f"({duration(total)} of one), about {_mib(memory * share)} beside the data.{_way(options)}\n"
-        "Only steps were timed; evaluation is taken for a forward pass a sample, so beam search and COCO's metrics come "
-        "on top. Nothing was run."
+        "Only steps were timed; evaluation is taken for a forward pass a sample, so beam search and COCO's metrics "
+        "come on top. Nothing was run."
     )
     return 0
 
@@ -54,7 +54,7 @@ def _way(options: dict[str, Any]) -> str:
     if launched() > 1:
         return f" That is of one process; the {launched()} of torchrun share each trial."
     if options["ray"]:
-        return " That is of this machine; the cluster runs as many at a time as it has room for."
+        return " That is of this machine; the cluster runs as many at a time as it can."
     return ""
 
 
