@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bevel.errors import InvalidValue
+from bevel.errors import BevelError, InvalidValue
+from bevel_lab.errors import LabError
 
 
 class Team:
@@ -49,7 +50,7 @@ class Team:
         return value
 
     def ahead(self, do: Callable[[], None]) -> None:
-        """Call ``do`` in one process of each machine, while the others wait; an error of it ends them all."""
+        """Call ``do`` in one process of each machine, while the others wait; its ``BevelError`` is raised in all."""
         do()
 
     def device(self, name: str) -> str:
@@ -107,9 +108,15 @@ class Together(Team):
         return self.fabric.broadcast(value)
 
     def ahead(self, do: Callable[[], None]) -> None:
+        trouble = ""
         with self.fabric.rank_zero_first(local=True):  # waits for as long as it takes, such as a download
             if self.fabric.local_rank == 0:
-                do()
+                try:
+                    do()
+                except BevelError as error:
+                    trouble = str(error)
+        if trouble := self.from_first(trouble) or trouble:
+            raise LabError(trouble)
 
     def device(self, name: str) -> str:
         return name if name == "cpu" else f"cuda:{self.fabric.local_rank}"

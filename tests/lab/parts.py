@@ -1,12 +1,12 @@
 """The ``bevel`` command, in which every process keeps what it trains on in the first steps.
 
-Usage: ``python parts.py FOLDER ARGUMENTS``. Data sets are "downloaded" from the folder in the variable ``MIRROR``.
+Usage: ``python parts.py FOLDER ARGUMENTS``. There is a data set more, ``slow_digits``, whose download takes its time.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bevel_lab.datasets import DATASETS, DataSet, Source
+from bevel_lab.errors import LabError
 from bevel_lab.running import Running
 
 STEPS = 3
@@ -24,7 +26,7 @@ def keeping(folder: Path) -> Callable[[Running, int, Any, int], dict[str, Tensor
     """``Running.step``, which writes its batch into ``folder`` first."""
 
     def step(self: Running, number: int, batch: Any, samples: int) -> dict[str, Tensor]:
-        if number < STEPS:
+        if number < STEPS and samples > 2:  # two are a rehearsal
             torch.save(batch, folder / f"{self.trial.activation}-{number}-{self.team.rank}.pt")
         return _step(self, number, batch, samples)
 
@@ -37,14 +39,21 @@ def kept(folder: Path, activation: str, number: int) -> tuple[Tensor, ...]:
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
+def _slow(source: Source) -> Any:
+    file = source.root / "slow"
+    if source.download:
+        time.sleep(2)
+        with file.open("a") as log:
+            log.write("downloaded\n")
+    if not file.exists():
+        raise LabError(f"there is no file {file}")
+    return DATASETS.item("digits").load(source)
+
+
+DATASETS.register("slow_digits", DataSet("digits that are downloaded slowly", _slow))
+
 if __name__ == "__main__":
     from bevel_lab.cli import main
 
-    if "MIRROR" in os.environ:
-        import torchvision
-
-        real = torchvision.datasets.MNIST
-        real.mirrors = [Path(os.environ["MIRROR"]).as_uri() + "/"]
-        real.resources = [(name, None) for name, _ in real.resources]  # packed anew; what is in them is checked
     Running.step = keeping(Path(sys.argv[1]))  # type: ignore[method-assign]
     sys.exit(main(sys.argv[2:]))

@@ -17,7 +17,6 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from conftest import SHARED
 from parts import STEPS, keeping, kept
 from small import trial as small
 from torch import distributed, nn
@@ -231,11 +230,11 @@ def test_what_one_node_must_have(cpus: int, gpus: int, found: str) -> None:
 # ---------------------------------------------------------------------------------------------------------- torchrun
 
 
-def _torchrun(folder: Path, *more: str, **variables: str) -> subprocess.Popen[str]:
+def _torchrun(folder: Path, *more: str) -> subprocess.Popen[str]:
     (folder / "batches").mkdir(exist_ok=True)
     command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     command += [str(HERE / "parts.py"), str(folder / "batches"), "compare", "--out", str(folder / "two"), *more]
-    return _started(*command, stderr=subprocess.STDOUT, start_new_session=True, env=ENVIRONMENT | variables)
+    return _started(*command, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 @pytest.mark.slow
@@ -280,15 +279,13 @@ def _same_batches(folder: Path, activation: str) -> None:
 
 @pytest.mark.slow
 def test_processes_wait_for_the_one_that_downloads(tmp_path: Path) -> None:
-    if not (SHARED / "mnist").is_dir():
-        pytest.skip(f"the real data is not here: {SHARED / 'mnist'} does not exist")
-    flags = ["--activations", "relu", "--model", "mlp", "--dataset", "mnist", "--epochs", "1", "--seeds", "1"]
-    flags += ["--train-limit", "100", "--download", "--data-root", str(tmp_path / "data")]
-    done = _torchrun(tmp_path, *flags, MIRROR=str(SHARED / "mnist"))
+    flags = ["--activations", "relu", "--model", "mlp", "--dataset", "slow_digits", "--epochs", "1", "--seeds", "1"]
+    done = _torchrun(tmp_path, *flags, "--download", "--data-root", str(tmp_path))
     said, _ = done.communicate(timeout=240)
     assert done.returncode == 0, said[-3000:]
+    assert (tmp_path / "slow").read_text() == "downloaded\n", "once"
     (record,) = ledger.parse(tmp_path / "two" / ledger.LEDGER)[0].values()
-    assert (record.trial.dataset, record.trial.processes) == ("mnist", 2)
+    assert (record.trial.dataset, record.trial.processes) == ("slow_digits", 2)
 
 
 def test_a_dry_run_under_torchrun_is_of_one_process_and_said_once(
