@@ -333,7 +333,20 @@ def test_batch_norm_is_over_the_whole_batch_where_torch_can() -> None:
     )
 
 
-# ------------------------------------------------------------------------------------------------- the same devices
+# ------------------------------------------------------------------------------------------------------------ devices
+
+
+def test_a_dry_run_for_a_cluster_needs_neither_its_gpu_nor_the_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.toml").write_text('activations = ["relu"]\nseeds = 4\nworkers = 4\n' + _toml(RECIPE))
+    command = ["run", str(tmp_path / "x.toml"), "--dry-run", "--ray", "none:1"]
+    assert main([*command, "--device", "cuda:1"]) == 2
+    assert "with --ray the device is cpu or cuda: Ray chooses the GPU of a task; got cuda:1" in capsys.readouterr().err
+    assert main([*command, "--device", "cuda"]) == 0
+    out = capsys.readouterr().out
+    assert "with 1 at a time" in out
+    assert "the cluster runs as many at a time as it can" in out
 
 
 def test_a_cluster_is_rehearsed_for_where_there_is_no_gpu() -> None:
