@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bevel.errors import BevelError, InvalidValue
-from bevel_lab import checkpoint
+from bevel_lab import bad, checkpoint
 from bevel_lab.errors import LabError
 from bevel_lab.grid import Failure, Job, Setup, Watcher
 from bevel_lab.ledger import Ledger
@@ -199,6 +199,7 @@ def _train(job: Job, setup: Setup, data: bytes | None) -> Iterator[tuple[str, An
     from bevel_lab.determinism import fixed
     from bevel_lab.train import as_device, start
 
+    bad.quiet()
     trial, label = job
     notes: list[str] = []
     found = None

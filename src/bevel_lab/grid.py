@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bevel.errors import BevelError
+from bevel_lab import bad
 from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
 from bevel_lab.ledger import Ledger
@@ -229,6 +230,7 @@ def serve(connection: Connection, setup: Setup) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     from bevel_lab.train import run as run_trial
 
+    bad.quiet()
     connection.send(("ready", None))
     while True:
         trial, label = connection.recv()

@@ -72,6 +72,7 @@ class Record:
         epochs: per-epoch metrics.
         test: test metrics, read once after the last epoch.
         metric: key of the headline metric in ``test`` (larger is better).
+        share: whether that metric is a share of one, which a report writes as per cent.
         parameters, activation_parameters: counts of all trainable numbers and of the activations' own.
         sites: the activations before and after training.
         seconds: training wall time over all sessions of the trial, without data loading; train_seconds excludes
@@ -109,6 +110,7 @@ class Record:
     data: dict[str, int | str] = dataclasses.field(default_factory=dict)
     pictures: list[Picture] = dataclasses.field(default_factory=list)
     bare_seconds: float = 0.0
+    share: bool = False
 
     def to_json(self) -> str:
         """One line of strict JSON (no NaN: a diverged loss is written as null)."""

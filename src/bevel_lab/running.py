@@ -190,6 +190,7 @@ class Running:
             epochs=self.epochs,
             test=test,
             metric=self.task.metric,
+            share=self.task.share,
             parameters=sum(p.numel() for p in self.model.parameters()),
             activation_parameters=sum(p.numel() for p in self.activation_parameters),
             sites=account(self.sites, self.before),

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Sequence
 
 from bevel.errors import BevelError
+from bevel_lab import bad
 from bevel_lab.errors import CannotWrite
 from bevel_lab.grid import Failure, Setup, Watcher
 from bevel_lab.ledger import Ledger
@@ -56,6 +57,7 @@ def follow(setup: Setup, team: Team) -> int:
 def _train(job: Job, setup: Setup, team: Team, watcher: Watcher | None) -> Record:
     from bevel_lab.train import run as run_trial
 
+    bad.quiet()  # the rehearsal said it
     trial, label = job
     return run_trial(
         trial,

@@ -86,6 +86,7 @@ def _record(trial: Trial, label: str, score: float, fate: str, rng: np.random.Ge
         epochs=_epochs(trial.epochs, score, bool(fate), speed, rng),
         test={"loss": math.nan if fate else 3.2 * (1 - score), "accuracy": final},
         metric="accuracy",
+        share=True,
         parameters=78_042,
         activation_parameters=sum(CHANNELS) * len(ARMS.get(label, ({},))[0]),
         sites=_sites(label, rng),

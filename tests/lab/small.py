@@ -19,7 +19,7 @@ def trial(spec: str = "relu", **settings: Any) -> Trial:
 
 @contextlib.contextmanager
 def full_disk(room: int) -> Iterator[None]:
-    """No file of this process, or of those that it starts, grows beyond ``room`` bytes: writes fail as on a full disk."""
+    """No file of this process, or of those it starts, grows beyond ``room`` bytes: writes fail as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:

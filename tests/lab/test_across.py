@@ -196,7 +196,8 @@ def test_a_run_without_a_score_costs_its_seed_and_the_ranks_stay(many: list[Reco
 def test_one_cell_or_unlike_metrics_are_not_put_together(many: list[Record]) -> None:
     assert across(cells([r for r in many if r.trial.dataset == "mnist"], "relu")) is None
     other = [
-        dataclasses.replace(r, metric="bleu", test={"bleu": 30.0}) if r.trial.dataset == "mnist" else r for r in many
+        dataclasses.replace(r, metric="bleu", share=False, test={"bleu": 30.0}) if r.trial.dataset == "mnist" else r
+        for r in many
     ]
     assert across(cells(other, "relu")) is None
 

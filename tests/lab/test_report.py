@@ -146,7 +146,7 @@ def test_lost_runs_are_counted_and_said(troubled: list[Record], written_troubled
 
 def test_a_metric_that_is_no_share_keeps_its_unit() -> None:
     scaled = [
-        dataclasses.replace(r, metric="bleu", test={"bleu": 30 * r.test["accuracy"]})
+        dataclasses.replace(r, metric="bleu", share=False, test={"bleu": 30 * r.test["accuracy"]})
         for r in records(["relu", "gelu"], effects={"gelu": 0.02})
     ]
     (sentence,) = words.answer(only(scaled))

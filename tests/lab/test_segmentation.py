@@ -170,7 +170,7 @@ def test_what_is_wrong_with_cityscapes_is_named(tmp_path: Path) -> None:
     next((tmp_path / "cityscapes" / "gtFine" / "train" / "aachen").iterdir()).unlink()
     with pytest.raises(LabError, match=r"leftImg8bit.png has no mask .*labelIds.png; put it there, or .* --skip-bad"):
         exact.load(Source(tmp_path))
-    with pytest.warns(UserWarning, match=r"left out as bad: .* has no mask"):
+    with pytest.warns(UserWarning, match=r"left out as bad, 1: .* has no mask"):
         data = exact.load(Source(tmp_path, skip_bad=True))
     assert len(data.train) == 1
     assert str(data.facts["skipped"]).startswith("1: leftImg8bit/train/aachen/")
@@ -236,7 +236,7 @@ def test_a_bad_pair_is_named_or_left_out_and_counted(
     damage(street)
     with pytest.raises(LabError, match=words + r".*, or leave it out with --skip-bad\."):
         _load(street)
-    with pytest.warns(UserWarning, match=r"left out as bad: .*02"):
+    with pytest.warns(UserWarning, match=r"left out as bad, 1: .*02"):
         data = _load(street, skip=True)
     assert len(data.train) + len(data.test) == 17
     assert ("002.jpg" in data.train.names) != ("202.jpg" in data.test.names), "the bad one is gone, no other"

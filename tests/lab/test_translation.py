@@ -107,23 +107,23 @@ def test_a_bad_line_is_named_or_left_out_and_counted(tmp_path: Path, line: bytes
     for name in ("train", "valid", "test"):
         _write(tmp_path, name, PAIRS[:3])
     (tmp_path / "train.en").write_bytes(b"one\n" + line + b"\nthree\n")
-    with pytest.raises(LabError, match=f"{words}, or leave such pairs out with --skip-bad"):
+    with pytest.raises(LabError, match=f"{words}, or leave it out with --skip-bad"):
         _read(tmp_path)
-    with pytest.warns(UserWarning, match=r"pairs left out of .*: 1: train.en line 2"):
+    with pytest.warns(UserWarning, match=r"left out as bad, 1: train.en, line 2"):
         data = _read(tmp_path, skip_bad=True)
     assert list(data.train.source) == ["one", "three"]
     assert list(data.train.target) == [PAIRS[0][1], PAIRS[2][1]]
-    assert str(data.facts["skipped"]).startswith("1: train.en line 2 (")
+    assert str(data.facts["skipped"]).startswith("1: train.en, line 2 ")
 
 
 def test_many_bad_lines_are_counted_and_the_first_named(tmp_path: Path) -> None:
     for name in ("train", "valid", "test"):
         _write(tmp_path, name, [*PAIRS[:3], ("a", "")])
     _write(tmp_path, "test", [("", "b")] * 9 + [("c", "d")])
-    with pytest.warns(UserWarning, match="pairs left out"):
+    with pytest.warns(UserWarning, match="left out as bad, 11: "):
         found = str(_read(tmp_path, skip_bad=True).facts["skipped"])
-    assert found.startswith("11: train.de line 4 (is empty), valid.de line 4 (is empty), test.en line 1 (is empty)")
-    assert found.endswith("test.en line 3 (is empty), …")
+    assert found.startswith("11: train.de, line 4 is empty; valid.de, line 4 is empty; test.en, line 1 is empty")
+    assert found.endswith("test.en, line 3 is empty; and 6 more")
 
 
 def test_texts_that_do_not_align_are_an_error_all_the_same(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_part_of_multi30k_or_wmt_is_not_called_the_whole(tmp_path: Path) -> No
         DATASETS.item("multi30k").load(Source(tmp_path))
     assert len(Multi30k(4, 4, 4).load(Source(tmp_path)).test) == 4
     _write(tmp_path / "multi30k", "val", [*PAIRS[:3], ("", "leer")])
-    with pytest.warns(UserWarning, match=r"1: val.en line 4"):
+    with pytest.warns(UserWarning, match=r"1: val.en, line 4"):
         assert len(Multi30k(4, 4, 4).load(Source(tmp_path, skip_bad=True)).valid) == 3
     with pytest.warns(UserWarning, match="val.en"), pytest.raises(LabError, match=r"has 4 \+ 3 \+ 4 pairs, not 5"):
         Multi30k(5, 4, 4).load(Source(tmp_path, skip_bad=True))

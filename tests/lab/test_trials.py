@@ -15,6 +15,7 @@ from torch import nn
 from bevel.errors import InvalidValue, UnknownName
 from bevel_lab import bare, checkpoint, train
 from bevel_lab.datasets import DATASETS, Source, load
+from bevel_lab.errors import CannotWrite
 from bevel_lab.images import LabelledImages, Part
 from bevel_lab.measure import PeakMemory, SavedBytes
 from bevel_lab.models import MODELS

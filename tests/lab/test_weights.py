@@ -15,10 +15,10 @@ from bevel_lab import weights
 from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
 from bevel_lab.models import MODELS
+from bevel_lab.report.facts import changed
 from bevel_lab.running import Running
 from bevel_lab.sites import Factory
 from bevel_lab.team import Team
-from bevel_lab.report.facts import changed
 from bevel_lab.train import run
 
 

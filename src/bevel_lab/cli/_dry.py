@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bevel_lab.bad import noted
 from bevel_lab.cli import _settings
 from bevel_lab.cli._go import local, workers
 from bevel_lab.datasets import Source
@@ -19,6 +20,11 @@ from bevel_lab.team import launched, leads
 
 def estimate(options: dict[str, Any]) -> int:
     """Print the grid of ``options`` and what it would cost; nothing is trained to an end or written."""
+    with noted():
+        return _estimate(options)
+
+
+def _estimate(options: dict[str, Any]) -> int:
     from bevel_lab.train import probe
 
     if not leads():

@@ -12,6 +12,7 @@ from typing import Any
 
 from bevel.errors import InvalidValue
 from bevel_lab import grid, together
+from bevel_lab.bad import LEFT_OUT, noted
 from bevel_lab.cli import _settings
 from bevel_lab.datasets import Source
 from bevel_lab.experiment import Experiment, place
@@ -60,10 +61,15 @@ def go(options: dict[str, Any]) -> int:
     if team and options["ray"]:
         raise InvalidValue("--ray and torchrun are two ways to run an experiment; choose one.")
     asked = _settings.resolve(options, processes)
+    out = Path(options["out"] or f"runs/{'-'.join(asked.cells[0])}")
+    with noted(out / LEFT_OUT):
+        return _carry_out(asked, options, out, team)
+
+
+def _carry_out(asked: Experiment, options: dict[str, Any], out: Path, team: Together | None) -> int:
     source = Source(Path(options["data_root"]), options["download"], options["skip_bad"])
     device = team.device(asked.device) if team else asked.device
     (team or Team()).ahead(lambda: rehearse_all(asked, source, local(device, options["ray"])))
-    out = Path(options["out"] or f"runs/{'-'.join(asked.cells[0])}")
     setup = grid.Setup(dataclasses.replace(source, download=False), device, out / "checkpoints")
     way = _Way(setup, workers(options["workers"], asked), options["ray"], team)
     if team and team.rank:

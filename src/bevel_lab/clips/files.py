@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from bevel_lab.bad import Bad, fact
 from bevel_lab.clips import Clips, Part
 from bevel_lab.clips.decode import Reader, size_for
 from bevel_lab.errors import LabError
@@ -22,29 +21,6 @@ from bevel_lab.streams import derive
 
 FRAMES = 8
 """Frames of a clip that the model sees, as TSM's authors have it."""
-
-
-@dataclass
-class Bad:
-    """What to do about bad clips: raise at the first one, or leave them out and count them."""
-
-    skip: bool
-    sentences: list[str] = field(default_factory=list)
-
-    def found(self, sentence: str) -> None:
-        """A clip that is left out for this reason; raises ``LabError`` where none may be."""
-        if not self.skip:
-            raise LabError(sentence)
-        self.sentences.append(sentence)
-
-    def sum(self) -> dict[str, int | str]:
-        """For the record: how many were left out, and the first few; a warning says so too."""
-        if not self.sentences:
-            return {}
-        more = " …" if len(self.sentences) > 3 else ""
-        text = f"{len(self.sentences)} left out: {' '.join(self.sentences[:3])}{more}"
-        warnings.warn(text, stacklevel=2)
-        return {"skipped": text}
 
 
 class ClipFiles(Clips):
@@ -77,7 +53,7 @@ class ClipFiles(Clips):
         self.labels = {part: files.labels for part, files in self._files.items()}
         train, test = self._files["train"], self._files["test"]
         digest = hashlib.sha256((train.digest() + test.digest()).encode()).hexdigest()[:16]
-        self.facts = facts(len(train), len(test), digest, note) | bad.sum()
+        self.facts = facts(len(train), len(test), digest, note) | fact(bad.close())
 
     def clips(
         self, part: Part, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
@@ -105,10 +81,11 @@ def _files(root: Path, clips: Sequence[tuple[str, int]], read: Reader, bad: Bad)
         with ThreadPoolExecutor() as pool:  # decoding lets go of Python's lock
             reasons = list(pool.map(lambda clip: _reason(root / clip[0], read), clips))
         for reason in filter(None, reasons):
-            bad.found(reason)
+            problem, _, remedy = reason.removesuffix(".").rpartition("; ")
+            bad.note(problem, remedy)
         clips = [clip for clip, reason in zip(clips, reasons, strict=True) if not reason]
     if not clips:
-        raise LabError(f"a part of the data below {root} has no good clip left; {' '.join(bad.sentences[:1])}")
+        raise LabError(f"a part of the data below {root} has no good clip left; {' '.join(bad.found[:1])}")
     return Files(root, [name for name, _ in clips], torch.tensor([label for _, label in clips]))
 
 

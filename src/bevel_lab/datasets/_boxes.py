@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bevel_lab.datasets._bad import Bad
+from bevel_lab.bad import Bad
 from bevel_lab.errors import LabError
 from bevel_lab.images.boxed import Boxed
 from bevel_lab.images.streamed import opened

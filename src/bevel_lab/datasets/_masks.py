@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bevel_lab.datasets._bad import Bad
+from bevel_lab.bad import Bad
 from bevel_lab.errors import LabError
 from bevel_lab.images.masked import HELD, VOID, Scenes
 from bevel_lab.images.streamed import decode

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bevel_lab.bad import Bad
 from bevel_lab.datasets import DataSet, Source
-from bevel_lab.datasets._bad import Bad
 from bevel_lab.datasets._masks import numbered, paired, scenes
 from bevel_lab.errors import LabError
 from bevel_lab.images.masked import MaskedImages, cropped

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bevel_lab.bad import Bad
 from bevel_lab.datasets import DataSet, Source
-from bevel_lab.datasets._bad import Bad
 from bevel_lab.datasets._boxes import Thing, sample
 from bevel_lab.errors import LabError
 from bevel_lab.images.boxed import Boxed, BoxedImages

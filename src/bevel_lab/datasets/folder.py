@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from bevel_lab.bad import DataNote
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets._files import pictures
 from bevel_lab.datasets._listing import files_of
@@ -51,7 +52,7 @@ def _parts(path: Path) -> tuple[Files, Files, list[str], str]:
     whole, classes = files_of(path)
     drawn, rest = stratified(whole.labels, max(1, round(TEST * len(whole))), generator(SHARED, "folder test part"))
     note = f"a fixed test part of {len(drawn)} pictures was drawn: {path} has none"
-    warnings.warn(note, stacklevel=2)
+    warnings.warn(note, DataNote, stacklevel=2)
     return _some(whole, rest), _some(whole, drawn), classes, note
 
 

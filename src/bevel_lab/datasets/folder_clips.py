@@ -9,9 +9,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from bevel_lab.bad import Bad
 from bevel_lab.clips import Clips
 from bevel_lab.clips.decode import FILES
-from bevel_lab.clips.files import Bad, ClipFiles
+from bevel_lab.clips.files import ClipFiles
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.errors import LabError
 from bevel_lab.shelf import Open
@@ -25,7 +26,7 @@ def _load(path: Path, source: Source) -> Clips:
     test = next((name for name in ("test", "val") if (path / name).is_dir()), None)
     if test is None:
         raise LabError(f"{path} has train but neither test nor val; add one.")
-    bad = Bad(source.skip_bad)
+    bad = Bad(source.skip_bad, path)
     classes = [folder.name for folder in _inside(path / "train") if folder.is_dir()]
     train, unseen = _listed(path, "train", classes, bad), _listed(path, test, classes, bad)
     return ClipFiles(path, {"train": train, "test": unseen}, classes, bad)
@@ -36,7 +37,7 @@ def _listed(root: Path, part: str, classes: list[str], bad: Bad) -> list[tuple[s
     found: list[tuple[str, int]] = []
     for folder in _inside(root / part):
         if not folder.is_dir():
-            bad.found(f"{folder} lies beside the folders of the classes; move it away.")
+            bad.note(f"{folder} lies beside the folders of the classes", "move it away")
             continue
         if folder.name not in classes:
             raise LabError(f"{folder} is of no class of the training part ({', '.join(classes)}); move it away.")
@@ -44,7 +45,7 @@ def _listed(root: Path, part: str, classes: list[str], bad: Bad) -> list[tuple[s
             if clip.is_dir() or clip.suffix.lower() in FILES:
                 found.append((str(clip.relative_to(root)), classes.index(folder.name)))
             else:
-                bad.found(f"{clip} is neither a clip ({', '.join(FILES)}) nor a folder of frames; move it away.")
+                bad.note(f"{clip} is neither a clip ({', '.join(FILES)}) nor a folder of frames", "move it away")
     missing = sorted(set(range(len(classes))) - {label for _, label in found})
     if missing or not found:
         raise LabError(f"{root / part / classes[missing[0]] if missing else root / part} has no clip; add some.")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
+from bevel_lab.bad import Bad, DataNote
 from bevel_lab.datasets import DataSet, Source
-from bevel_lab.datasets._bad import Bad
 from bevel_lab.datasets._masks import Pair, numbered, paired, scenes
 from bevel_lab.errors import LabError
 from bevel_lab.images.masked import VOID, Colour, MaskedImages, Scenes, cropped
@@ -72,7 +72,7 @@ def _parts(path: Path, bad: Bad) -> tuple[list[list[Pair]], str]:
         raise LabError(f"{path} has {len(found)} pairs; at least three are needed: to train, validate and test.")
     order = torch.randperm(len(found), generator=generator(SHARED, "folder test part")).tolist()
     note = f"a fixed test part of {count} pictures was drawn: {path} has none"
-    warnings.warn(note, stacklevel=2)
+    warnings.warn(note, DataNote, stacklevel=2)
     return [[found[i] for i in sorted(order[count:])], [found[i] for i in sorted(order[:count])]], note
 
 

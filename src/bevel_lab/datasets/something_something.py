@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bevel_lab.bad import Bad
 from bevel_lab.clips import Clips
-from bevel_lab.clips.files import Bad, ClipFiles
+from bevel_lab.clips.files import ClipFiles
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.errors import LabError
 
@@ -31,7 +32,7 @@ class SomethingSomething:
         """List the clips; raises ``LabError`` naming the file, and in it the entry, that is missing or bad."""
         root = source.root
         classes = _classes(_path(root, "labels"))
-        bad = Bad(source.skip_bad)
+        bad = Bad(source.skip_bad, root)
         lists = [_path(root, name) for name in ("train", "validation")]
         entries = [_read(path, list) for path in lists]
         counts = (len(classes), len(entries[0]), len(entries[1]))
@@ -85,16 +86,15 @@ def _listed(path: Path, entries: list[Any], classes: dict[str, int], bad: Bad) -
     for number, entry in enumerate(entries, 1):
         where = f"{path}, entry {number}"
         if not isinstance(entry, dict) or not re.fullmatch(r"\w+", str(entry.get("id", ""))):
-            bad.found(f"{where}: has no id of letters and digits; correct it.")
+            bad.note(f"{where}: has no id of letters and digits", "correct it")
             continue
         template = str(entry.get("template", "")).replace("[", "").replace("]", "")
         clip = f"{entry['id']}.webm"
         if template not in classes:
-            bad.found(
-                f"{where} (clip {clip}): unknown label {template!r}; it must be in {_path(path.parent, 'labels')}."
-            )
+            labels = _path(path.parent, "labels")
+            bad.note(f"{where} (clip {clip}): unknown label {template!r}", f"it must be in {labels}; correct it")
         elif not (path.parent / CLIPS / clip).is_file():
-            bad.found(f"{where}: {path.parent / CLIPS / clip} does not exist; unpack the clips again.")
+            bad.note(f"{where}: {path.parent / CLIPS / clip} does not exist", "unpack the clips again")
         else:
             found.append((clip, classes[template]))
     return found

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bevel_lab.bad import Bad
 from bevel_lab.datasets import DataSet, Source, _xml
-from bevel_lab.datasets._bad import Bad
 from bevel_lab.datasets._boxes import Thing, sample
 from bevel_lab.datasets._files import downloading
 from bevel_lab.errors import LabError

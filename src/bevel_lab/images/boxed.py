@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bevel.errors import InvalidValue
+from bevel_lab.bad import fact
 from bevel_lab.images.held import facts
 
 
@@ -70,10 +71,7 @@ class BoxedImages:
                 raise InvalidValue(f"labels are 1 … {len(self.classes)}; the {name} part has others.")
         found = facts(len(self.train), len(self.test), _digest(self.train, self.test), self.note)
         found["boxes"] = sum(len(sample.labels) for sample in (*self.train, *self.test))
-        if self.skipped:
-            more = f"; and {len(self.skipped) - 5} more" if len(self.skipped) > 5 else ""
-            found["skipped"] = f"{len(self.skipped)}: {'; '.join(self.skipped[:5])}{more}"
-        object.__setattr__(self, "facts", found)
+        object.__setattr__(self, "facts", found | fact(self.skipped))
 
 
 def _digest(*parts: Sequence[Boxed]) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bevel.errors import InvalidValue
+from bevel_lab.bad import fact
 from bevel_lab.errors import LabError
 from bevel_lab.images.held import moments
 
@@ -153,9 +154,7 @@ class MaskedImages:
         found |= {"digest": digest, "classes": ", ".join(self.classes)}
         if self.note:
             found["note"] = self.note
-        if self.skipped:
-            found["skipped"] = f"{len(self.skipped)}: " + "; ".join(self.skipped[:5])
-        return found
+        return found | fact(self.skipped)
 
 
 def cropped(size: tuple[int, int]) -> tuple[int, int]:

@@ -16,10 +16,6 @@ from bevel_lab.report.svg import Style
 SEED = 20  # of the resampling: the same records give the same report
 
 
-_SHARES = ("accuracy", "top1", "top5", "miou")
-"""Metrics whose names hold one of these are shares, written as per cent."""
-
-
 class ReportError(ValueError):
     """The records do not make a report, or not the one that was asked for."""
 
@@ -208,9 +204,7 @@ def _cell(cell: tuple[str, str], arms: dict[str, dict[int, Record]], styles: dic
         for name, runs in arms.items()
     ]
     made.sort(key=lambda arm: (arm.name != reference, -np.nan_to_num(arm.summary.mean, nan=-np.inf), arm.name))
-    share = any(word in key for word in _SHARES) and all(
-        not s > 1 for by_seed in scores.values() for s in by_seed.values()
-    )
+    share = arms[reference][min(arms[reference])].share
     return Cell(dataset=dataset, model=model, metric=Metric(key, share), arms=tuple(made))
 
 

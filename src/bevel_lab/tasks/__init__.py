@@ -43,11 +43,13 @@ class Task(abc.ABC):
 
     Attributes:
         metric: key of the headline number in what :meth:`test` returns; larger is better.
+        share: whether it is a share of one, which a report writes as per cent.
         samples: number of training samples, after the validation part is split off.
         facts: what exactly the data is (numbers, digest, notes), for the record; may be empty.
     """
 
     metric: ClassVar[str]
+    share: ClassVar[bool] = False
     samples: int
     facts: Mapping[str, int | str] = MappingProxyType({})
 

@@ -27,6 +27,7 @@ class Classification(Task):
     """
 
     metric = "accuracy"
+    share = True
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
         if not isinstance(data, LabelledImages | StreamedImages):

@@ -33,6 +33,7 @@ class Detection(Task):
     """
 
     metric = "map_50"
+    share = True
     AT_ONCE = 16
     SURE = 0.3
     """The least score of what is drawn."""

@@ -33,6 +33,7 @@ class Video(Task):
     """
 
     metric = "top1"
+    share = True
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
         if not isinstance(data, Clips):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bevel.errors import InvalidValue
+from bevel_lab.bad import fact
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class ParallelText:
         train, valid, test: its own three parts.
         languages: (source, target), as the suffixes of the files say.
         note: what a reader of the results must know of the data beside its name, or empty.
-        skipped: pairs that were left out, as ``train.de line 17 (is empty)``.
+        skipped: pairs that were left out, one sentence each.
         facts: what exactly the data is: numbers of pairs, languages, a digest of all texts, the note, what was left
             out.
     """
@@ -54,14 +55,7 @@ class ParallelText:
         facts |= {"languages": " to ".join(self.languages), "digest": _digest(parts.values())}
         if self.note:
             facts["note"] = self.note
-        if self.skipped:
-            more = ", …" if len(self.skipped) > NAMED else ""
-            facts["skipped"] = f"{len(self.skipped)}: {', '.join(self.skipped[:NAMED])}{more}"
-        object.__setattr__(self, "facts", facts)
-
-
-NAMED = 5
-"""How many of the pairs that were left out a record names."""
+        object.__setattr__(self, "facts", facts | fact(self.skipped))
 
 
 def _digest(parts: Iterable[Aligned]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bevel_lab.bad import Bad
 from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
 from bevel_lab.texts.aligned import Aligned, ParallelText
@@ -43,14 +43,11 @@ class Corpus:
             LabError: naming the file that is missing or damaged, the two that differ in length, or, unless
                 ``source.skip_bad``, file and line of the first sentence that is not UTF-8, empty or over-long.
         """
-        skipped: list[str] = []
-        train, valid, test = (self._part(names, source.skip_bad, skipped) for names in self.parts)
-        data = ParallelText(train, valid, test, self.languages, self.note, skipped)
-        if skipped:
-            warnings.warn(f"pairs left out of {self.folder}: {data.facts['skipped']}", stacklevel=2)
-        return data
+        bad = Bad(source.skip_bad, self.folder)
+        train, valid, test = (self._part(names, bad) for names in self.parts)
+        return ParallelText(train, valid, test, self.languages, self.note, bad.close())
 
-    def _part(self, names: Sequence[str], skip_bad: bool, skipped: list[str]) -> Aligned:
+    def _part(self, names: Sequence[str], bad: Bad) -> Aligned:
         paths = [self._file(names, language) for language in self.languages]
         lines = [_lines(path) for path in paths]
         if len(lines[0]) != len(lines[1]):
@@ -61,14 +58,10 @@ class Corpus:
         pairs: list[tuple[str, str]] = []
         for number, both in enumerate(zip(*lines, strict=True), 1):
             texts = [_text(line) for line in both]
-            faults = [(p, fault) for p, (_, fault, _) in zip(paths, texts, strict=True) if fault]
-            if faults and not skip_bad:
-                remedy = next(text[2] for text in texts if text[1])
-                raise LabError(
-                    f"{faults[0][0]}, line {number} {faults[0][1]}; {remedy}, or leave such pairs out with --skip-bad."
-                )
-            if faults:
-                skipped.append(f"{faults[0][0].name} line {number} ({faults[0][1]})")
+            fault = next(((p, text) for p, text in zip(paths, texts, strict=True) if text[1]), None)
+            if fault:
+                path, (_, problem, remedy) = fault
+                bad.note(f"{path}, line {number} {problem}", remedy)
             else:
                 pairs.append((texts[0][0], texts[1][0]))
         if not pairs:

@@ -1,0 +1,67 @@
+"""Bad samples: the first is an error; with --skip-bad all of them are left out, counted and listed, and said once."""
+
+from pathlib import Path
+
+import pytest
+from small import trial
+
+from bevel_lab.bad import LEFT_OUT, NAMED, Bad, LeftOut, fact, noted
+from bevel_lab.cli import main
+from bevel_lab.datasets import Source
+from bevel_lab.errors import LabError
+from bevel_lab.ledger import LEDGER, parse
+from bevel_lab.train import run
+
+BAD = 7
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    for part in ("train", "valid", "test"):
+        lines = [f"{a} {b}" for a in ("red", "green", "blue") for b in ("house", "tree", "car", "road")] * 2
+        for language in ("en", "de"):
+            empty = [""] * BAD if (part, language) == ("train", "de") else ["one"] * BAD
+            (tmp_path / f"{part}.{language}").write_text("\n".join(empty + lines) + "\n")
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default::bevel_lab.bad.LeftOut")
+def test_the_command_line_lists_all_that_is_left_out_and_says_so_once(
+    corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = corpus / "out"
+    command = ["compare", "--activations", "relu", "gelu", "--dataset", f"folder_text:{corpus}:en-de"]
+    command += ["--model", "transformer_tiny_prenorm", "--epochs", "1", "--seeds", "1", "--workers", "2"]
+    assert main([*command, "--out", str(out)]) == 2
+    words = capfd.readouterr().err
+    assert f"{corpus}/train.de, line 1 is empty; delete it in both files, or leave it out with --skip-bad." in words
+    assert not out.exists()
+
+    assert main([*command, "--out", str(out), "--skip-bad"]) == 0
+    notes = [line for line in capfd.readouterr().err.splitlines() if "left out" in line]
+    first = "; ".join(f"train.de, line {k + 1} is empty" for k in range(NAMED))
+    assert notes == [f"note: left out as bad, {BAD}: {first}; and 2 more; {out / LEFT_OUT} lists them."]
+    assert (out / LEFT_OUT).read_text() == "".join(f"train.de, line {k + 1} is empty\n" for k in range(BAD))
+    records, _ = parse(out / LEDGER)
+    assert {str(record.data["skipped"]) for record in records.values()} == {f"{BAD}: {first}; and 2 more"}
+    assert {record.data["train"] for record in records.values()} == {24}
+
+
+def test_a_bad_sample_is_an_error_or_a_sentence_that_is_the_same_on_every_machine(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"x is torn; mend it, or leave it out with --skip-bad\."):
+        Bad(False, tmp_path).note("x is torn", "mend it")
+    bad = Bad(True, tmp_path)
+    assert (bad.close(), fact(())) == ((), {})
+    bad.note(f"{tmp_path}/a/b is torn", "mend it")
+    with pytest.warns(LeftOut, match="left out as bad, 1: a/b is torn"):
+        assert bad.close() == ("a/b is torn",)
+
+
+def test_other_warnings_pass_a_command_line_unchanged(recwarn: pytest.WarningsRecorder) -> None:
+    import warnings
+
+    with noted():
+        warnings.warn("something else", RuntimeWarning, stacklevel=1)
+    assert [str(one.message) for one in recwarn] == ["something else"]
+    assert run(trial(epochs=1), source=Source(skip_bad=True)).data.get("skipped") is None
