@@ -49,15 +49,19 @@ def test_a_head_of_another_shape_stays_new_and_is_named(tmp_path: Path) -> None:
     assert "fc.weight" in str(record.data["weights"])
 
 
+def _drawn(path: Path, seed: int) -> None:
+    """The initial weights of a trial as a file."""
+    torch.save(Running(trial(seed=seed), Source(), torch.device("cpu"), Team()).model.state_dict(), path)
+
+
 def test_another_file_under_the_same_path_does_not_go_unnoticed(tmp_path: Path) -> None:
     path, state, notes = tmp_path / "weights.pth", tmp_path / "state.pt", list[str]()
-    one = trial(model="resnet18", weights=str(path), epochs=1, train_limit=50)
-    _pretrained(path)
+    one = trial(weights=str(path), epochs=1)
+    _drawn(path, 1)
     first = run(one, state=state, state_every=0)
     again = run(one, state=state, on_note=notes.append)
     assert (again.result, notes) == (first.result, []), "it went on from the checkpoint"
-    torch.manual_seed(1)
-    _pretrained(path)
+    _drawn(path, 2)
     second = run(one, state=state, on_note=notes.append)
     assert len(notes) == 1
     old, new = first.data["weights_digest"], second.data["weights_digest"]
