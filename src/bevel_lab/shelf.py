@@ -20,11 +20,13 @@ class Open(Generic[T]):
         summary: one line for ``bevel list``.
         usage: how it is written, e.g. ``"folder:PATH"``.
         of: makes the item of an argument; raises ``BevelError`` where there is none.
+        task: name of the task that its items are for.
     """
 
     summary: str
     usage: str
     of: Callable[[str], T]
+    task: str = "classification"
 
 
 class Shelf(Catalog[T | Open[T]], Generic[T]):

@@ -1,6 +1,7 @@
 """The command line: what it prints, and one line with exit code 2 for everything it cannot use."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from bevel_lab.cli.show import bound
 from bevel_lab.ledger import LEDGER, Ledger
 from bevel_lab.trial import Trial
 
+ROOT = Path(__file__).resolve().parents[2]
 COMPARE = ["compare", "--activations", "relu,gelu"]
 
 
@@ -146,6 +148,8 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str], command: str) -> 
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert f"bevel {command} " in out.partition("examples:")[2]
+    for path in re.findall(r"(?:experiments|evidence)/\S+", out):
+        assert list(ROOT.glob(path)), path
 
 
 def test_the_first_help_lists_the_commands_without_loading_torch() -> None:
@@ -167,6 +171,10 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = _run(capsys, "list")
     assert code == 0
     names = {line.split()[0] for line in out.splitlines() if line.startswith("  ")}
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    for name, task in (("folder_clips:PATH", "video"), ("unet", "segmentation"), ("lenet", "classification")):
+        assert lines[name].split()[1] == task
+    assert "Boxes around objects, and their classes; measured by map_50" in lines["detection"]
     assert names >= {*bevel.ACTIVATIONS, *bevel.KERNELS, "digits", "mnist", "fashion_mnist", "cnn", "resnet20"}
     assert _run(capsys, "list", "kernels")[1].splitlines()[0] == "kernels"
 

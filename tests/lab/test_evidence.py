@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import shlex
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from records import records
 
 from bevel_lab import ledger
-from bevel_lab.cli import main
+from bevel_lab.cli import _settings, main, run
 from bevel_lab.record import Record
 from bevel_lab.report import compact, evidence, tables, verdict_table, views, write
 from bevel_lab.report.across import across
@@ -155,3 +156,35 @@ def test_a_diverged_run_is_still_seen_as_one(written: Written) -> None:
     assert len(lost) == 2
     assert all(math.isnan(r.epochs[0].train["loss"]) for r in lost)
     assert {arm.name: len(arm.diverged) for arm in cells(read, "relu")[0].arms}["prelu"] == 1
+
+
+# ------------------------------------------------------------------------------------------------ what is committed
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMITTED = {path: f"evidence-{path.stem}" for path in sorted((ROOT / "evidence").glob("*.jsonl"))}
+COMMITTED[ROOT / "evidence" / "aa" / "digits.jsonl"] = "aa-digits"
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_records_are_those_of_their_experiment(path: Path) -> None:
+    options = _settings.options(run.parser().read([str(ROOT / "experiments" / f"{COMMITTED[path]}.toml")]))
+    records, torn = ledger.parse(path)
+    assert not torn
+    assert set(records) == {trial.id for trial, _ in _settings.resolve(options, 1).trials()}
+    assert len({record.commit for record in records.values()}) == 1, "one state of the code"
+
+
+def test_the_committed_page_is_what_its_command_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    found = re.search("^Written by `bevel (.*)`", page, re.MULTILINE)
+    assert found
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "evidence").symlink_to(ROOT / "evidence")
+    (tmp_path / "docs" / "evidence-notes.md").symlink_to(ROOT / "docs" / "evidence-notes.md")
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(found[1])) == 0
+    assert (tmp_path / "docs" / "evidence.md").read_text(encoding="utf-8") == page
+    figures = {path.name for path in (ROOT / "docs" / "img").glob("evidence-*")}
+    assert {path.name for path in (tmp_path / "docs" / "img").iterdir()} == figures
+    for name in figures:
+        assert (tmp_path / "docs" / "img" / name).read_bytes() == (ROOT / "docs" / "img" / name).read_bytes(), name

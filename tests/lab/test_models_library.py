@@ -69,6 +69,13 @@ CIFAR = {
     "wide_resnet16_4": 2_748_890,  # 2.7 M as usually given
 }
 
+PREACT = {
+    "preact_resnet18": ((2, 2, 2, 2), False),
+    "preact_resnet34": ((3, 4, 6, 3), False),
+    "preact_resnet50": ((3, 4, 6, 3), True),
+}
+"""Blocks of each stage, and whether they are bottlenecks."""
+
 
 class Bare:
     """Leaves the network's own activations."""
@@ -125,8 +132,30 @@ def test_parameters_at_cifars_shape(name: str) -> None:
 
 
 def test_each_network_has_a_published_count() -> None:
-    known = {*IMAGENET, *CIFAR, "preact_resnet34", "preact_resnet50"}  # the deeper ones are rows of the first's file
-    assert set(LIBRARY) == known
+    assert set(LIBRARY) == {*IMAGENET, *CIFAR, *PREACT}
+
+
+@pytest.mark.parametrize("name", PREACT)
+def test_parameters_of_residual_networks_that_activate_first(name: str) -> None:
+    """Counted from He et al. 2016: batch norm, activation, convolution; a 1×1 shortcut where shapes differ."""
+    depths, bottleneck = PREACT[name]
+    total, wide = 3 * 64 * 9, 64  # the stem
+    for stage, depth in enumerate(depths):
+        plane = 64 * 2**stage
+        out = plane * (4 if bottleneck else 1)
+        for block in range(depth):
+            total += 2 * wide + 2 * plane  # batch norms
+            total += wide * plane + 9 * plane**2 + 2 * plane + plane * out if bottleneck else 9 * (wide + plane) * plane
+            total += wide * out if block == 0 and (wide != out or stage) else 0
+            wide = out
+    assert count(on_meta(name, Bare(), 3, 32, 10)) == total + (2 + 10) * wide + 10
+
+
+def test_parameters_of_lenet() -> None:
+    """LeNet-5 as it is usually given (16 maps of 5×5 before the linear layers) has 61,706; ours keeps 7×7 of them."""
+    convolutions, linear = 6 * 25 + 6 + 16 * 150 + 16, 120 * 84 + 84 + 84 * 10 + 10
+    assert convolutions + (16 * 5 * 5 + 1) * 120 + linear == 61_706
+    assert count(on_meta("lenet", Bare(), 1, 28, 10)) == convolutions + (16 * 7 * 7 + 1) * 120 + linear == 107_786
 
 
 @pytest.mark.parametrize("side", [28, 32, 64])

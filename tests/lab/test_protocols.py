@@ -43,7 +43,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_the_papers_protocol_is_what_is_public_of_it() -> None:
     expected = {"epochs": 200, "batch_size": 128, "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.0,
-                "augment": True}  # fmt: skip
+                "augment": True, "validation": 0.02}  # fmt: skip
     assert protocols.protocol("paper").recipe == expected
     trial = Trial(activation="relu", **expected)
     assert (trial.optimiser, trial.schedule) == ("sgd", "cosine")
@@ -308,3 +308,16 @@ def test_an_arm_that_sets_what_is_tuned_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, 'activations = ["relu", "sau@lr=0.5"]\nprotocol = "fair"\n')
     with pytest.raises(InvalidValue, match="tuning chooses lr; an arm that sets it itself cannot be tuned"):
         resolved(path)
+
+
+# ---------------------------------------------------------------------------------------------------------- the task
+
+
+def test_a_task_may_be_named_and_must_then_be_the_data_sets(tmp_path: Path) -> None:
+    text = 'activations = ["sau"]\ntask = "{}"\ndataset = "bccd"\nmodel = "ssd_small"\n'
+    found = resolved(written(tmp_path, text.format("detection")))
+    assert {trial.task for trial, _ in found.bases()} == {"detection"}
+    with pytest.raises(
+        InvalidValue, match=r"task is 'video' and data set 'bccd' is for detection; choose another data"
+    ):
+        resolved(written(tmp_path, text.format("video")))

@@ -50,6 +50,7 @@ OTHERS: dict[str, Any] = {
     "reference": "relu",
     "seeds": 10,
     "protocol": "",
+    "task": "",
     "controls": None,
     "out": None,
     "workers": None,
@@ -84,6 +85,7 @@ def add(made: Parser) -> None:
         "--controls", action=argparse.BooleanOptionalAction, default=None,
         help="add the arms that a claim must be measured against (default: yes with a protocol)",
     )  # fmt: skip
+    made.add_argument("--task", metavar="NAME", help="what the data set must be for (default: whatever it is for)")
     recipe = made.add_argument_group("recipe")
     for field in dataclasses.fields(Trial):
         if field.name in RECIPE:
@@ -143,10 +145,17 @@ def resolve(options: dict[str, Any], processes: int) -> Experiment:
     if options["controls"] if options["controls"] is not None else base is not None:
         arms = protocols.with_controls(arms)
     tuning = Tuning.read(options["tune"]) if options["tune"] else base.tune if base else None
-    return Experiment.resolve(
+    asked = Experiment.resolve(
         arms, options["reference"], options["seeds"], recipe | {"processes": processes},
         device=options["device"], protocol=options["protocol"], tuning=tuning,
     )  # fmt: skip
+    for trial, _ in asked.bases():
+        if options["task"] not in ("", trial.task):
+            raise InvalidValue(
+                f"task is {options['task']!r} and data set {trial.dataset!r} is for {trial.task}; choose another "
+                "data set, or leave the task out."
+            )
+    return asked
 
 
 def specs(texts: Sequence[str]) -> list[str]:

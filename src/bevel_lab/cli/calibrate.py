@@ -17,7 +17,7 @@ def parser() -> Parser:
         "difference is found (three minutes). With --records also an A/A test: real runs of one activation, split in "
         "two, must give no evidence. Exit code 1 if a promise falls short.",
         "bevel calibrate\nbevel calibrate --experiments 200\n"
-        "bevel calibrate --records evidence/*.jsonl --page docs/calibration.md",
+        "bevel calibrate --records evidence/aa/*.jsonl --page docs/calibration.md",
     )
     add = made.add_argument
     add("--experiments", type=whole, default=2000, metavar="N", help="simulated experiments a row (default: 2000)")

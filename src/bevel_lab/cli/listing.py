@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from bevel_lab.cli._parser import Parser
 
-SHELVES = ("activations", "kernels", "datasets", "models")
+SHELVES = ("activations", "kernels", "tasks", "datasets", "models")
 
 
 def parser() -> Parser:
@@ -34,6 +34,11 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
+def _first(documented: object) -> str:
+    """The first clause of what it says of itself."""
+    return (documented.__doc__ or "").split("\n")[0].split(";")[0].rstrip(".")
+
+
 def _rows(shelf: str) -> dict[str, str]:
     if shelf in ("activations", "kernels"):
         import bevel
@@ -44,6 +49,11 @@ def _rows(shelf: str) -> dict[str, str]:
     from bevel_lab.datasets import DATASETS
     from bevel_lab.models import MODELS
     from bevel_lab.shelf import Open
+    from bevel_lab.tasks import TASKS
 
+    if shelf == "tasks":
+        return {name: f"{_first(task)}; measured by {task.metric}" for name, task in TASKS.items()}
     found = DATASETS if shelf == "datasets" else MODELS
-    return {entry.usage if isinstance(entry, Open) else name: entry.summary for name, entry in found.items()}
+    names = {name: entry.usage if isinstance(entry, Open) else name for name, entry in found.items()}
+    width = max(map(len, TASKS))
+    return {names[name]: f"{entry.task:{width}}  {entry.summary}" for name, entry in found.items()}

@@ -37,7 +37,7 @@ def parser() -> Parser:
         "Judge the records of folders that bevel filled, or of compact record files: write report.html, table.md, "
         "table.tex, results.csv and verdicts.csv, a Markdown page with pictures, or the records as a compact file.",
         "bevel report runs/demo\nbevel report runs/mnist runs/cifar --out runs/both --title 'Two data sets'\n"
-        "bevel report runs/mnist --compact evidence/mnist.jsonl\n"
+        "bevel report runs/mnist --compact mnist.jsonl\n"
         "bevel report evidence/*.jsonl --page docs/evidence.md --pair sau prelu:init=0.15",
     )
     add = made.add_argument

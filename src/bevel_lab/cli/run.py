@@ -14,8 +14,8 @@ def parser() -> Parser:
         "run",
         "Run the experiment of a TOML file: activations × models × data sets × seeds. Keys of the file are the flags "
         "below, with _ for -, and may be overridden by them. Stop it whenever you like; the same command goes on.",
-        "bevel run experiments/sau-fashion-mnist.toml --data-root data --dry-run\n"
-        "bevel run experiments/sau-fashion-mnist.toml --data-root data --out runs/sau\n"
+        "bevel run experiments/evidence-fashion-lenet.toml --data-root data --dry-run\n"
+        "bevel run experiments/evidence-fashion-lenet.toml --data-root data --out runs/lenet\n"
         "bevel run experiments/sau-cifar100.toml --ray auto --device cuda\n"
         "torchrun --nproc-per-node 2 -m bevel_lab run experiments/sau-imagenet.toml --device cuda",
     )

@@ -124,5 +124,5 @@ def _of(argument: str) -> DataSet:
 ENTRIES = {
     "coco": _named("coco", (118_287, 5_000), "118,287 + 5,000 photographs with boxes of 80 classes, from files"),
     "coco_sample": _named("coco_sample", None, "any part of COCO in its own layout, from files"),
-    "folder_coco": Open[DataSet]("your own images and boxes in COCO's layout", "folder_coco:PATH", _of),
+    "folder_coco": Open[DataSet]("your own images and boxes in COCO's layout", "folder_coco:PATH", _of, "detection"),
 }

@@ -61,4 +61,6 @@ def _of(argument: str) -> DataSet:
     return DataSet(f"the clips in {argument}", partial(_load, Path(argument)), "video")
 
 
-ENTRIES = {"folder_clips": Open[DataSet]("your own clips, PATH/{train,test}/CLASS/clip.mp4", "folder_clips:PATH", _of)}
+ENTRIES = {
+    "folder_clips": Open[DataSet]("your own clips, PATH/{train,test}/CLASS/clip.mp4", "folder_clips:PATH", _of, "video")
+}

@@ -105,5 +105,6 @@ ENTRIES = {
         "your own images with masks, PATH/{train,test}/{images,masks}/NAME.png and PATH/classes.txt",
         "folder_masks:PATH",
         _of,
+        "segmentation",
     )
 }

@@ -45,6 +45,9 @@ def _of(argument: str) -> DataSet:
 
 ENTRIES = {
     "folder_text": Open[DataSet](
-        "your own translations, PATH/{train,valid,test}.{SOURCE,TARGET}", "folder_text:PATH[:SOURCE-TARGET]", _of
+        "your own translations, PATH/{train,valid,test}.{SOURCE,TARGET}",
+        "folder_text:PATH[:SOURCE-TARGET]",
+        _of,
+        "translation",
     )
 }

@@ -178,5 +178,5 @@ ENTRIES = {
         "292 + 72 microscope images of blood with boxes of 3 kinds of cells, in VOC's layout, from files",
         Voc((_2007,), (_TEST,), (292, 72), ("RBC", "WBC", "Platelets"), download=False),
     ),
-    "folder_voc": Open[DataSet]("your own images and boxes in VOC's layout", "folder_voc:PATH", _of),
+    "folder_voc": Open[DataSet]("your own images and boxes in VOC's layout", "folder_voc:PATH", _of, "detection"),
 }

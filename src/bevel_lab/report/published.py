@@ -26,6 +26,7 @@ class Result:
         citation: where it was printed.
         activation, reference: names on the shelf; ``reference`` is of a difference, and empty for a value.
         requires: an argument that the activation's full spec must have, or "".
+        alternate: whether it was trained by alternate optimisation, as the arm then must be.
         model, names: as published; what the lab may call it.
         dataset, metric: the lab's names.
         value, sd, runs: what was printed; NaN and 0 where it was not.
@@ -41,6 +42,7 @@ class Result:
     metric: str
     reference: str = ""
     requires: str = ""
+    alternate: bool = False
     value: float = float("nan")
     sd: float = float("nan")
     runs: int = 0
@@ -54,8 +56,10 @@ class Result:
 
     def fits(self, arm: Arm) -> bool:
         """Whether the arm runs this activation with the arguments that were published."""
-        name, _, arguments = arm.first.trial.activation.partition(":")
-        return name == self.activation and (not self.requires or self.requires in arguments.split(","))
+        trial = arm.first.trial
+        name, _, arguments = trial.activation.partition(":")
+        alike = bool(trial.alternate) == self.alternate
+        return name == self.activation and alike and (not self.requires or self.requires in arguments.split(","))
 
     @property
     def text(self) -> str:
