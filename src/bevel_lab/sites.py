@@ -67,33 +67,42 @@ class Factory:
             InvalidValue: if it has no unit, or one that the activation cannot serve.
         """
         self.load(model)
-        result = self._swapped(model, *example)
-        for site in result.sites:
-            if site.unit and not site.new:
+        for site, module in self._swapped(model, *example):
+            if module is not None:
+                inner = module.activation if isinstance(module, WriteBack) else module
+                self.calls.append(Call(inner, site.channels or 1, 1 if site.axis is None else site.axis))
+            elif site.unit:
                 raise InvalidValue(
                     f"{self.spec!r} cannot take the place of {site.old} at {site.name!r}: {site.reason}."
                 )
-            if site.new:
-                module = result.activations[site.name]
-                inner = module.activation if isinstance(module, WriteBack) else module
-                self.calls.append(Call(inner, site.channels or 1, 1 if site.axis is None else site.axis))
         return model
 
-    def _swapped(self, model: nn.Module, *example: Any) -> bevel.surgery.Result:
-        if self.weights:
-            name = self.spec.partition(":")[0]
-            # what nobody set is set by what is replaced: frelu starts as relu, not with the slope 0.01
-            spec = name if bevel.canonical(name) == self.spec else self.spec
-            try:
-                kept = bevel.swap(model, spec, *example)
-            except InvalidValue:
-                pass
-            else:
-                if not any(site.unit and not site.new for site in kept.sites):
-                    return kept
-                kept.restore()
-            self.loaded += f"; {self.spec} cannot keep the function of what it replaces"
-        return bevel.swap(model, self.spec, *example, preserve=False)
+    def _swapped(self, model: nn.Module, *example: Any) -> list[tuple[bevel.surgery.Site, nn.Module | None]]:
+        """Every site, and what was put there; a pretrained unit's function is kept wherever that can be."""
+        kept = self._kept(model, *example) if self.weights else None
+        made = dict(kept.activations) if kept else {}
+        sites = kept.sites if kept else None
+        if sites is None or any(site.unit and not site.new for site in sites):
+            rest = bevel.swap(model, self.spec, *example, preserve=False, where=lambda site: site.name not in made)
+            if self.weights:
+                lost = [f"{site.name} ({site.function})" for site in rest.sites.swapped]
+                self.loaded += (
+                    f"; {self.spec} cannot keep the function of {len(lost)} of {len(lost) + len(made)} units: "
+                    f"{', '.join(lost[:4])}{' …' if len(lost) > 4 else ''}"
+                )
+            made |= rest.activations
+            sites = sites or rest.sites
+        return [(site, made.get(site.name)) for site in sites]
+
+    def _kept(self, model: nn.Module, *example: Any) -> bevel.surgery.Result | None:
+        """A swap that keeps functions, and leaves alone whatever has one that the activation cannot keep."""
+        name = self.spec.partition(":")[0]
+        # what nobody set is set by what is replaced: frelu starts as relu, not with the slope 0.01
+        spec = name if bevel.canonical(name) == self.spec else self.spec
+        try:
+            return bevel.swap(model, spec, *example)
+        except InvalidValue:  # it can keep none
+            return None
 
     def load(self, model: nn.Module) -> None:
         """Put the pretrained weights, if there are any, into ``model``, once."""

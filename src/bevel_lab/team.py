@@ -2,8 +2,9 @@
 
 Whatever the number, a step sees the same batch: every process makes the whole of it, with the same augmentation, and
 keeps its part. So the curve of several processes is that of one, to rounding, unless the model looks at a batch as a
-whole: batch norm's statistics are those of the whole batch too on GPUs, and of each process's part on CPUs, for which
-torch has nothing else.
+whole or draws: batch norm's statistics (on CPUs; on GPUs they are the whole batch's) and the matched boxes that SSD
+divides its loss by are those of each process's part, and dropout and the samples of Faster R-CNN's RPN are drawn by each
+process for itself.
 """
 
 from __future__ import annotations

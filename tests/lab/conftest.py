@@ -6,11 +6,13 @@ import gzip
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sentences
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -39,6 +41,24 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.skip(f"the real data is not here: {SHARED / folder} does not exist")
         (packed / folder).symlink_to(SHARED / folder)
     subprocess.run([sys.executable, SHARED / "tools" / "unpack.py", packed, root], check=True)
+    return root
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """125 sentences of a small grammar, in the three parts."""
+    return sentences.corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def real_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the real Multi30k and the sample of WMT14."""
+    packed = SHARED / "mt_en_de" / "mt_en_de.zip"
+    if not packed.is_file():
+        pytest.skip(f"the real data is not here: {packed} does not exist")
+    root = tmp_path_factory.mktemp("real")
+    with zipfile.ZipFile(packed) as content:
+        content.extractall(root / "mt_en_de")
     return root
 
 

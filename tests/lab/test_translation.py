@@ -1,65 +1,38 @@
-"""Translation: what is read, what is learnt, what is written, and how it is scored."""
+"""Translation: what is learnt, what is written, and how it is scored; what is read: test_texts.py."""
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import math
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import SHARED
+from sentences import write
 from torch import Tensor, nn
 
 import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.datasets import DATASETS, Source
-from bevel_lab.datasets.multi30k import Multi30k
-from bevel_lab.datasets.wmt14 import Wmt
-from bevel_lab.errors import LabError
 from bevel_lab.models import MODELS, Model
-from bevel_lab.models.transformer import Size, Transformer
+from bevel_lab.models.transformer import SIZES, Size, Transformer
 from bevel_lab.running import Running
+from bevel_lab.sites import Factory
 from bevel_lab.tasks.translation import Bleu, Sentences, Translation
 from bevel_lab.team import Team
 from bevel_lab.texts import Aligned, ParallelText
 from bevel_lab.texts.decoding import beam, greedy, limits
-from bevel_lab.texts.files import LONGEST, Corpus
-from bevel_lab.texts.subwords import BEGIN, END, PAD, Subwords, prepare
+from bevel_lab.texts.files import Corpus
+from bevel_lab.texts.subwords import BEGIN, END, PAD
 from bevel_lab.train import run
 from bevel_lab.trial import Trial
 
-COLOURS = {"red": "rote", "black": "schwarze", "small": "kleine", "old": "alte", "wet": "nasse"}
-ANIMALS = {"dog": "Hund", "bird": "Vogel", "fox": "Fuchs", "bear": "Bär", "hedgehog": "Igel"}
-DEEDS = {"runs": "läuft", "sleeps": "schläft", "eats": "frisst", "drinks": "trinkt", "jumps": "springt"}
-PAIRS = [
-    (f"The {colour} {animal} {deed}.", f"Der {COLOURS[colour]} {ANIMALS[animal]} {DEEDS[deed]}.")
-    for colour, animal, deed in itertools.product(COLOURS, ANIMALS, DEEDS)
-]
-PAIRS[::3] = [(f"{english} It is glad of it.", f"{german} Darüber ist er froh.") for english, german in PAIRS[::3]]
 RECIPE: dict[str, Any] = {
     "model": "transformer_tiny_prenorm", "task": "translation", "epochs": 2, "batch_size": 10, "lr": 2e-3,
     "optimiser": "adam", "schedule": "inverse_sqrt", "label_smoothing": 0.1, "weight_decay": 0.0,
 }  # fmt: skip
-
-
-def _write(folder: Path, name: str, pairs: list[tuple[str, str]]) -> None:
-    for language, lines in zip(("en", "de"), zip(*pairs, strict=True), strict=True):
-        (folder / f"{name}.{language}").write_text("".join(f"{line}\n" for line in lines), "utf-8", newline="\n")
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """125 sentences of a small grammar, in the three parts."""
-    folder = tmp_path_factory.mktemp("corpus")
-    shuffled = [PAIRS[i] for i in torch.randperm(125, generator=torch.Generator().manual_seed(0)).tolist()]
-    for name, first, end in (("train", 0, 100), ("valid", 100, 110), ("test", 110, 125)):
-        _write(folder, name, shuffled[first:end])
-    return folder
 
 
 def _trial(corpus: Path, spec: str = "relu", **settings: Any) -> Trial:
@@ -72,179 +45,6 @@ def _running(corpus: Path, spec: str = "relu", **settings: Any) -> Running:
 
 def _read(folder: Path, **source: bool) -> ParallelText:
     return Corpus(folder, ("en", "de")).load(Source(**source))
-
-
-# ----------------------------------------------------------------------------------------------------------- the files
-
-
-def test_aligned_files_are_read_as_they_are(tmp_path: Path) -> None:
-    pairs = [("One\u2028line \x85 only", "Eine Zeile"), (" two ", "zwei\r"), ("drei", "drei")]
-    for name in ("train", "dev"):
-        _write(tmp_path, name, pairs)
-    (tmp_path / "test.en").write_bytes("\ufeffone\r\ntwo".encode())
-    (tmp_path / "test.de.gz").write_bytes(gzip.compress(b"eins\nzwei\n"))
-    data = _read(tmp_path)
-    assert list(data.train.source) == ["One\u2028line \x85 only", "two", "drei"], "U+2028 and U+0085 end no line"
-    assert list(data.valid.target) == ["Eine Zeile", "zwei", "drei"]
-    assert (list(data.test.source), list(data.test.target)) == (["one", "two"], ["eins", "zwei"])
-    counts = {key: data.facts[key] for key in ("train", "validation", "test", "languages")}
-    assert counts == {"train": 3, "validation": 3, "test": 2, "languages": "en to de"}
-    assert "skipped" not in data.facts
-    (tmp_path / "test.en").write_bytes(b"one\nto")
-    assert _read(tmp_path).facts["digest"] != data.facts["digest"]
-
-
-BAD = [
-    (b"caf\xe9", r"train.en, line 2 is not UTF-8 \(byte 0xe9 at position 4\); convert the file to UTF-8"),
-    (b"a\0b\0", r"train.en, line 2 has a NUL character, which no text in UTF-8 has; convert the file to UTF-8"),
-    (b"  ", r"train.en, line 2 is empty; delete it in both files"),
-    (b"x" * (LONGEST + 1), r"train.en, line 2 has 2001 characters, more than 2000; cut it in both files"),
-]
-
-
-@pytest.mark.parametrize(("line", "words"), BAD)
-def test_a_bad_line_is_named_or_left_out_and_counted(tmp_path: Path, line: bytes, words: str) -> None:
-    for name in ("train", "valid", "test"):
-        _write(tmp_path, name, PAIRS[:3])
-    (tmp_path / "train.en").write_bytes(b"one\n" + line + b"\nthree\n")
-    with pytest.raises(LabError, match=f"{words}, or leave it out with --skip-bad"):
-        _read(tmp_path)
-    with pytest.warns(UserWarning, match=r"left out as bad, 1: train.en, line 2"):
-        data = _read(tmp_path, skip_bad=True)
-    assert list(data.train.source) == ["one", "three"]
-    assert list(data.train.target) == [PAIRS[0][1], PAIRS[2][1]]
-    assert str(data.facts["skipped"]).startswith("1: train.en, line 2 ")
-
-
-def test_many_bad_lines_are_counted_and_the_first_named(tmp_path: Path) -> None:
-    for name in ("train", "valid", "test"):
-        _write(tmp_path, name, [*PAIRS[:3], ("a", "")])
-    _write(tmp_path, "test", [("", "b")] * 9 + [("c", "d")])
-    with pytest.warns(UserWarning, match="left out as bad, 11: "):
-        found = str(_read(tmp_path, skip_bad=True).facts["skipped"])
-    assert found.startswith("11: train.de, line 4 is empty; valid.de, line 4 is empty; test.en, line 1 is empty")
-    assert found.endswith("test.en, line 3 is empty; and 6 more")
-
-
-def test_texts_that_do_not_align_are_an_error_all_the_same(tmp_path: Path) -> None:
-    for name in ("train", "valid", "test"):
-        _write(tmp_path, name, PAIRS[:3])
-    (tmp_path / "valid.de").write_text("eins\n")
-    with pytest.raises(LabError, match=r"valid.en has 3 lines and valid.de 1; line n of one must be the translation"):
-        _read(tmp_path, skip_bad=True)
-    (tmp_path / "valid.de").unlink()
-    with pytest.raises(LabError, match=r"has no file valid.de or val.de or dev.de \(it may end in .gz\)"):
-        _read(tmp_path)
-    (tmp_path / "valid.de.gz").write_bytes(gzip.compress(b"eins\n" * 1000)[:-9])
-    with pytest.raises(LabError, match=r"valid.de.gz cannot be read \(.*\); fetch it again"):
-        _read(tmp_path)
-    _write(tmp_path, "test", [(" ", " ")])
-    (tmp_path / "valid.de").write_text("eins\nzwei\ndrei\n")
-    with pytest.raises(LabError, match=r"test.en has no pair of sentences that can be used"):
-        _read(tmp_path, skip_bad=True)
-
-
-def test_a_folder_of_texts_says_which_languages(corpus: Path, tmp_path: Path) -> None:
-    def load(name: str) -> ParallelText:
-        data: ParallelText = DATASETS.item(name).load(Source())
-        return data
-
-    assert load(f"folder_text:{corpus}").languages == ("de", "en")
-    assert load(f"folder_text:{corpus}:en-de").train.source[0].startswith("The ")
-    with pytest.raises(LabError, match=r"there is no folder .*nowhere"):
-        load(f"folder_text:{tmp_path / 'nowhere'}:en-de")
-    for language in ("en", "de", "fr"):
-        (tmp_path / f"train.{language}").write_text("a\n")
-    with pytest.raises(LabError, match=r"has training files in 3 languages \(de, en, fr\); .*PATH:SOURCE-TARGET"):
-        load(f"folder_text:{tmp_path}")
-
-
-def test_a_part_of_multi30k_or_wmt_is_not_called_the_whole(tmp_path: Path) -> None:
-    for name in ("multi30k", "wmt14"):
-        with pytest.raises(LabError, match=f"has no folder {name}; put the corpus there"):
-            DATASETS.item(name).load(Source(tmp_path))
-        (tmp_path / name).mkdir()
-    for name in ("train", "val", "test_2016_flickr"):
-        _write(tmp_path / "multi30k", name, PAIRS[:4])
-    with pytest.raises(LabError, match=r"has 4 \+ 4 \+ 4 pairs, not 29000 \+ 1014 \+ 1000; .* folder_text:.*:en-de"):
-        DATASETS.item("multi30k").load(Source(tmp_path))
-    assert len(Multi30k(4, 4, 4).load(Source(tmp_path)).test) == 4
-    _write(tmp_path / "multi30k", "val", [*PAIRS[:3], ("", "leer")])
-    with pytest.warns(UserWarning, match=r"1: val.en, line 4"):
-        assert len(Multi30k(4, 4, 4).load(Source(tmp_path, skip_bad=True)).valid) == 3
-    with pytest.warns(UserWarning, match="val.en"), pytest.raises(LabError, match=r"has 4 \+ 3 \+ 4 pairs, not 5"):
-        Multi30k(5, 4, 4).load(Source(tmp_path, skip_bad=True))
-    for name in ("train", "newstest2013", "newstest2014"):
-        _write(tmp_path / "wmt14", name, PAIRS[:4])
-    with pytest.raises(LabError, match="has 4 training pairs where WMT14 has more than 4000000"):
-        DATASETS.item("wmt14").load(Source(tmp_path))
-    parts = (("train",), ("newstest2013",), ("newstest2014",))
-    assert Wmt("wmt14", parts, 4).load(Source(tmp_path)).languages == ("en", "de")
-
-
-@pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the real Multi30k and the sample of WMT14."""
-    packed = SHARED / "mt_en_de" / "mt_en_de.zip"
-    if not packed.is_file():
-        pytest.skip(f"the real data is not here: {packed} does not exist")
-    root = tmp_path_factory.mktemp("real")
-    with zipfile.ZipFile(packed) as content:
-        content.extractall(root / "mt_en_de")
-    return root
-
-
-def test_the_real_corpora_are_read_whole(real: Path) -> None:
-    multi30k, sample = (DATASETS.item(name).load(Source(real)) for name in ("multi30k", "wmt14_sample"))
-    assert multi30k.train.source[0] == "Two young, White males are outside near many bushes."
-    assert multi30k.train.target[0] == "Zwei junge weiße Männer sind im Freien in der Nähe vieler Büsche."
-    assert [len(part) for part in (sample.train, sample.valid, sample.test)] == [10_000, 3_000, 2_737]
-    assert "not comparable" in sample.facts["note"]
-    one = prepare(sample, 300)
-    assert len(one.subwords) == 1000
-    assert one.subwords.decode(one.train.target[7].tolist()) in sample.train.target
-
-
-# ------------------------------------------------------------------------------------------------------------ subwords
-
-
-def test_every_text_comes_back_from_its_subwords() -> None:
-    subwords = Subwords([text for pair in PAIRS for text in pair], 400)
-    assert 259 < len(subwords) <= 400
-    odd = ["Der rote Hund läuft.", "naïve 東京 🙂", "</s> <pad> is text here", "&quot;x  y"]
-    encoded = subwords.encode(odd)
-    assert [subwords.decode(encoded[i].tolist()) for i in range(len(odd))] == odd
-    assert all(int(encoded[i].min()) > END for i in range(len(odd))), "no text makes a mark"
-    assert encoded.lengths.tolist() == [len(encoded[i]) for i in range(len(odd))]
-    assert len(encoded[0]) < len(odd[0]) / 2, "frequent words are few pieces"
-
-
-def test_subwords_are_the_same_every_time_and_follow_from_the_texts() -> None:
-    texts = [text for pair in PAIRS for text in pair]
-    digests = {Subwords(texts, 400).digest for _ in range(5)}
-    assert len(digests) == 1
-    assert Subwords(texts[:80], 400).digest not in digests
-
-
-def test_batches_are_filled_up_and_marked() -> None:
-    encoded = Subwords(["a b", "c"], 300).encode(["ab", "c", "abc"])
-    rows = encoded.padded([1, 2], begin=True)
-    assert rows.tolist() == [
-        [BEGIN, *encoded[1].tolist(), END, *[PAD] * (len(encoded[2]) - len(encoded[1]))],
-        [BEGIN, *encoded[2].tolist(), END],
-    ]
-    assert encoded.padded([1], begin=False).tolist() == [[*encoded[1].tolist(), END]]
-
-
-def test_subwords_are_learnt_from_what_is_trained_on(corpus: Path) -> None:
-    data = _read(corpus)
-    all_, few = prepare(data, 0), prepare(data, 20)
-    assert (len(all_.train), len(few.train)) == (100, 20)
-    assert all_.subwords.digest != few.subwords.digest
-    wanted = list(zip(data.train.source, data.train.target, strict=True))
-    for i in range(20):
-        pair = tuple(few.subwords.decode(side[i].tolist()) for side in (few.train.source, few.train.target))
-        assert pair in wanted
 
 
 # --------------------------------------------------------------------------------------------------------------- model
@@ -284,6 +84,18 @@ def test_models_are_for_translation_and_keep_their_own_weights(name: str) -> Non
     assert isinstance(entry, Model)
     assert (entry.task, entry.own_init) == ("translation", True)
     assert ("before each part" in entry.summary) == name.endswith("_prenorm")
+
+
+# the paper's table 3 has 65 million for its base, of about 37,000 subwords in one embedding
+@pytest.mark.parametrize(("name", "count"), [("base", 63_082_496), ("small", 15_001_600)])
+@pytest.mark.parametrize("prenorm", [True, False])
+def test_a_size_has_the_published_number_of_parameters(name: str, count: int, prenorm: bool) -> None:
+    factory, size = Factory("relu"), SIZES[name]
+    with torch.device("meta"):
+        model = MODELS.item(f"transformer_{name}{'_prenorm' * prenorm}").build(factory, 37_000)
+    assert len(factory.sites(model)) == 2 * size.layers
+    ends = 2 * 2 * size.width if prenorm else 0  # one more norm after the encoder and after the decoder
+    assert sum(p.numel() for p in model.parameters()) == count + ends
 
 
 def test_all_arms_start_from_the_same_weights_and_swap_every_unit(corpus: Path) -> None:
@@ -391,6 +203,16 @@ def test_bleu_is_what_one_gets_by_hand_and_says_how() -> None:
     short = bleu(["a b c d", "a b c"], ["a b c d", "a b c d e"])
     assert short == pytest.approx(100 * math.exp(1 - 9 / 7))
     assert bleu(["nothing here fits"], ["ein roter Hund läuft"]) < 10
+
+
+def test_bleu_is_sacrebleus_own_reference_value() -> None:
+    """The three sentences of sacrebleu's README, whose BLEU it prints as 48.5 with two references."""
+    guesses = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
+    one = ["The dog bit the man.", "It was not unexpected.", "The man bit him first."]
+    two = ["The dog had bit the man.", "No one was surprised.", "The man had bitten the dog."]
+    theirs = pytest.importorskip("sacrebleu").corpus_bleu
+    assert round(theirs(guesses, [one, two]).score, 1) == 48.5
+    assert [Bleu("de")(guesses, truth) for truth in (one, two)] == [theirs(guesses, [t]).score for t in (one, two)]
 
 
 def test_the_loss_is_the_mean_over_subwords_with_smoothed_labels(corpus: Path) -> None:
@@ -515,21 +337,21 @@ def test_fine_tuning_starts_where_pretraining_ended(corpus: Path, tmp_path: Path
 
 
 @pytest.fixture(scope="session")
-def short_real(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def short_real(real_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Multi30k's sentences of at most seven words: what a tiny model learns in half a minute."""
-    data, folder = DATASETS.item("multi30k").load(Source(real)), tmp_path_factory.mktemp("short")
+    data, folder = DATASETS.item("multi30k").load(Source(real_texts)), tmp_path_factory.mktemp("short")
 
     def short(part: Aligned) -> Iterator[tuple[str, str]]:
         pairs = zip(part.source, part.target, strict=True)
         return (pair for pair in pairs if max(len(text.split()) for text in pair) <= 7)
 
     for name in ("train", "valid", "test"):
-        _write(folder, name, list(short(getattr(data, name))))
+        write(folder, name, list(short(getattr(data, name))))
     return folder
 
 
 @pytest.mark.slow
-def test_it_learns_to_translate_real_sentences(short_real: Path) -> None:
+def test_it_learns_to_translate_real_sentences(short_real_texts: Path) -> None:
     settings = {"epochs": 4, "batch_size": 32, "lr": 5e-3, "warmup": 0.1}
     record = run(_trial(short_real, "sau:n=5", **settings))
     losses = [epoch.train["loss"] for epoch in record.epochs]

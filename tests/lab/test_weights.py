@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from small import trial
 from torch import nn
 
+import bevel
 from bevel_lab import weights
 from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
@@ -31,15 +34,42 @@ def _pretrained(path: Path, classes: int = 10) -> nn.Module:
     return network.eval()
 
 
+def _running(spec: str, folder: Path) -> Running:
+    one = trial(spec, model="resnet18", weights=str(folder / "weights.pth"))
+    return Running(one, Source(), torch.device("cpu"), Team())
+
+
 @pytest.mark.parametrize("spec", ["relu", "frelu", "sau"])
 def test_fine_tuning_starts_from_the_pretrained_function(spec: str, tmp_path: Path) -> None:
     network = _pretrained(tmp_path / "weights.pth")
-    running = Running(
-        trial(spec, model="resnet18", weights=str(tmp_path / "weights.pth")), Source(), torch.device("cpu"), Team()
-    )
+    running = _running(spec, tmp_path)
     x = torch.randn(4, 1, 8, 8)
     tolerance = 1e-3 if spec == "sau" else 0.0  # SAU is within 2e-5 at each of 17 sites, the others are ReLU itself
     torch.testing.assert_close(running.model.eval()(x), network(x), rtol=tolerance, atol=tolerance)
+
+
+def test_a_unit_that_cannot_be_kept_gives_up_no_other(tmp_path: Path) -> None:
+    """MobileNetV3 has ReLUs, which FReLU can be, and Hardswishes, which it cannot."""
+    plain = torchvision.models.mobilenet_v3_small(num_classes=3)
+    torch.save(plain.state_dict(), tmp_path / "mobilenet.pth")
+    factory = Factory(bevel.canonical("frelu"), str(tmp_path / "mobilenet.pth"))
+    model = factory.swap(torchvision.models.mobilenet_v3_small(num_classes=3), torch.zeros(2, 3, 64, 64))
+    sites, modules = factory.sites(model), dict(plain.named_modules())
+    slopes = {type(modules[name]): call.module.negative[0].item() for name, call in sites.items()}
+    assert slopes == {nn.ReLU: 0.0, nn.Hardswish: pytest.approx(0.01)}
+    x = torch.randn(2, 16, 8, 8)
+    first = next(name for name in sites if isinstance(modules[name], nn.ReLU))
+    assert torch.equal(model.get_submodule(first)(x), x.relu())
+    counts = Counter(type(modules[name]) for name in sites)
+    assert f"of {counts[nn.Hardswish]} of {sum(counts.values())} units: features.0.2 (hardswish), " in factory.loaded
+    assert list(sites) == [name for name in dict(model.named_modules()) if name in sites], "in the order of the run"
+
+
+def test_what_keeps_no_unit_starts_from_its_own_values(tmp_path: Path) -> None:
+    _pretrained(tmp_path / "weights.pth")
+    running = _running("swish", tmp_path)
+    assert "swish" in running.loaded["weights"]
+    assert "cannot keep the function of 17 of 17 units: " in running.loaded["weights"]
 
 
 def test_a_head_of_another_shape_stays_new_and_is_named(tmp_path: Path) -> None:

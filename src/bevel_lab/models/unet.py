@@ -18,14 +18,14 @@ from bevel_lab.models import Activation, Model
 ORIGINAL = (64, 128, 256, 512, 1024)
 
 
-def _block(activation: Activation, inputs: int, outputs: int, norm: bool) -> nn.Sequential:
-    """Two 3×3 convolutions, each with an activation."""
+def _block(inputs: int, outputs: int, norm: bool) -> nn.Sequential:
+    """Two 3×3 convolutions, each with a ReLU."""
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         # no bias before a batch norm, which would subtract it
         layers.append(nn.Conv2d(channels, outputs, 3, padding=1, bias=not norm))
         layers += [nn.BatchNorm2d(outputs)] if norm else []
-        layers.append(activation(outputs))
+        layers.append(nn.ReLU())
     return nn.Sequential(*layers)
 
 
@@ -37,15 +37,13 @@ class UNet(nn.Module):
         norm: whether batch norms follow the 3×3 convolutions.
     """
 
-    def __init__(
-        self, activation: Activation, in_channels: int, classes: int, widths: Sequence[int], norm: bool
-    ) -> None:
+    def __init__(self, in_channels: int, classes: int, widths: Sequence[int], norm: bool) -> None:
         super().__init__()
         pairs = list(zip((in_channels, *widths), widths, strict=False))
-        self.down = nn.ModuleList([_block(activation, inputs, outputs, norm) for inputs, outputs in pairs])
+        self.down = nn.ModuleList([_block(inputs, outputs, norm) for inputs, outputs in pairs])
         steps = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.rise = nn.ModuleList([nn.ConvTranspose2d(inputs, outputs, 2, stride=2) for inputs, outputs in steps])
-        self.up = nn.ModuleList([_block(activation, 2 * outputs, outputs, norm) for _, outputs in steps])
+        self.up = nn.ModuleList([_block(2 * outputs, outputs, norm) for _, outputs in steps])
         self.head = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +63,9 @@ class UNet(nn.Module):
 def _build(
     widths: Sequence[int], norm: bool, activation: Activation, in_channels: int, size: tuple[int, int], classes: int
 ) -> nn.Module:
-    return UNet(activation, in_channels, classes, widths, norm)
+    # a call site is the same at any size; at this one the example costs nothing
+    example = torch.zeros(2, in_channels, 2 ** len(widths), 2 ** len(widths))
+    return activation.swap(UNet(in_channels, classes, widths, norm), example)
 
 
 def _unet(summary: str, widths: Sequence[int], norm: bool) -> Model:

@@ -31,6 +31,7 @@ class Metrics:
                 f"segmentation is measured by torchmetrics ({error}); pip install 'bevel[tasks]'."
             ) from error
         shared: dict[str, Any] = {"num_classes": classes, "ignore_index": VOID, "validate_args": False}
+        shared["sync_on_compute"] = False  # every process of several measures the whole part by itself
         self.iou = MulticlassJaccardIndex(average="macro", **shared)
         self.accuracy = MulticlassAccuracy(average="micro", **shared)
 

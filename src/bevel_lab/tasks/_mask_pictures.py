@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bevel_lab.images.masked import VOID, Colour
@@ -15,30 +16,89 @@ LONG = 160
 """The longer side of a picture in pixels."""
 COLOURS = 64
 """Colours of a photograph: that size has 10 to 15 kB then."""
+OPACITY = 0.6
+"""Of a mask on its image."""
+LINE, SWATCH, GAP = 12, 8, 3
+"""Pixels of a legend: its lines' height, a swatch's side, and what lies between things."""
 
 
 def photograph(image: Tensor) -> str:
     """Uint8 3×H×W → a PNG file as a ``data:`` URI."""
+    return _uri(_quantized(_shrunk(image)))
+
+
+def painted(image: Tensor, mask: Tensor, classes: Sequence[str], colours: Sequence[Colour]) -> str:
+    """A PNG file as a ``data:`` URI: the image through its mask, and below it which colour is which class.
+
+    Args:
+        image: uint8 3×H×W.
+        mask: uint8 H×W of classes; ``VOID`` is black.
+        classes, colours: of the classes; what is named is what occurs.
+    """
+    from torchvision.transforms.v2.functional import pil_to_tensor
+    from torchvision.utils import draw_segmentation_masks
+
+    small = _shrunk(image)
+    places = [
+        torch.linspace(0.5, side - 0.5, part).long() for side, part in zip(mask.shape, small.size[::-1], strict=True)
+    ]
+    mask = mask.cpu()[places[0]][:, places[1]]
+    there = sorted(set(mask.flatten().tolist()))
+    entries = [("void", (0, 0, 0)) if n == VOID else (classes[n], colours[n]) for n in there]
+    layers = torch.stack([mask == n for n in there])
+    drawn = draw_segmentation_masks(pil_to_tensor(small), layers, OPACITY, colors=[colour for _, colour in entries])
+    # first, so that the legend's colours stay
+    return _uri(_above(_quantized(_image(drawn)), _legend(entries, small.width)))
+
+
+def _image(pixels: Tensor) -> Any:
     from PIL import Image
 
-    whole = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
-    return _uri(whole.resize(_small(whole), Image.Resampling.BOX).quantize(COLOURS, dither=Image.Dither.NONE))
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
-def painted(mask: Tensor, colours: Sequence[Colour]) -> str:
-    """Uint8 H×W of classes → a PNG file as a ``data:`` URI, a colour a class; void is black."""
+def _shrunk(image: Tensor) -> Any:
+    """As an image of Pillow's, shrunk where it is large."""
     from PIL import Image
 
-    whole = Image.fromarray(mask.cpu().numpy(), "P")
-    palette = [*colours, *[(0, 0, 0)] * (VOID + 1 - len(colours))]
-    whole.putpalette([part for colour in palette for part in colour])
-    return _uri(whole.resize(_small(whole), Image.Resampling.NEAREST))
+    whole = _image(image)
+    factor = min(1.0, LONG / max(whole.size))
+    width, height = (max(1, round(side * factor)) for side in whole.size)
+    return whole.resize((width, height), Image.Resampling.BOX)
 
 
-def _small(image: Any) -> tuple[int, int]:
-    """(width, height), shrunk where it is large."""
-    factor = min(1.0, LONG / max(image.size))
-    return max(1, round(image.width * factor)), max(1, round(image.height * factor))
+def _quantized(image: Any) -> Any:
+    from PIL import Image
+
+    return image.quantize(COLOURS, dither=Image.Dither.NONE)
+
+
+def _legend(entries: Sequence[tuple[str, Colour]], width: int) -> Any:
+    """Swatches and names, as many side by side as there is room for."""
+    from PIL import Image, ImageDraw
+
+    canvas = Image.new("RGB", (width, LINE * len(entries)), "white")
+    draw = ImageDraw.Draw(canvas)
+    draw.fontmode = "1"  # black and white only: no colour is added
+    left = line = 0
+    for name, colour in entries:
+        long = SWATCH + GAP + round(draw.textlength(name)) + GAP
+        if left and left + long > width:
+            left, line = 0, line + 1
+        top = line * LINE + (LINE - SWATCH) // 2
+        draw.rectangle((left, top, left + SWATCH - 1, top + SWATCH - 1), fill=colour)
+        draw.text((left + SWATCH + GAP, line * LINE), name, fill="black")
+        left += long + 2 * GAP
+    return canvas.crop((0, 0, width, (line + 1) * LINE))
+
+
+def _above(image: Any, legend: Any) -> Any:
+    from PIL import Image
+
+    canvas = Image.new("RGB", (image.width, image.height + legend.height))
+    canvas.paste(image.convert("RGB"))
+    canvas.paste(legend, (0, image.height))
+    return canvas.quantize(256, dither=Image.Dither.NONE)
 
 
 def _uri(image: Any) -> str:

@@ -141,8 +141,9 @@ class Segmentation(Task):
         found = []
         for number, scene in zip(chosen, test.batches([(number, None)] for number in chosen), strict=True):
             guess = model(self._ready(scene)[0]).argmax(1)[0].to(torch.uint8)
-            truth, made = (painted(mask, self.data.colours) for mask in (scene[0, 3], guess))
-            found.append(Picture(title=test.names[number], given=photograph(scene[0, :3]), truth=truth, guess=made))
+            image, names, colours = scene[0, :3], self.data.classes, self.data.colours
+            truth, made = (painted(image, mask, names, colours) for mask in (scene[0, 3], guess))
+            found.append(Picture(title=test.names[number], given=photograph(image), truth=truth, guess=made))
         return found
 
 
