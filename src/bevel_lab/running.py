@@ -65,14 +65,15 @@ class Running:
         factory = Factory(trial.activation, trial.weights)
         self.model = self.task.build(factory)
         factory.load(self.model)
-        self.extra = {"weights": factory.loaded, "weights_digest": factory.digest} if trial.weights else {}
+        self.loaded = {"weights": factory.loaded, "weights_digest": factory.digest} if trial.weights else {}
         self.sites: dict[str, Call] = factory.sites(self.model)
         own = [call.module for call in self.sites.values()]
         if not trial.weights:
             self.task.initialise(self.model, own, generator(trial.seed, "initialisation"))
         self.model = self.team.prepare(self.model.to(self.device))
-        if self.team.size > 1 and any(type(m) in _LOCAL for m in self.model.modules()):
-            self.extra["batch_norm"] = f"over the part of a batch that each of {self.team.size} processes has"
+        parted = self.team.size > 1 and any(type(m) in _LOCAL for m in self.model.modules())
+        words = f"over the part of a batch that each of {self.team.size} processes has"
+        self.parted = {"batch_norm": words} if parted else {}
         if trial.channels_last:
             for tensor in (*self.model.parameters(), *self.model.buffers()):
                 if tensor.ndim == 4:  # the format is of pictures; a convolution in space and time keeps its own
@@ -101,7 +102,7 @@ class Running:
         """What must agree for the last bits to agree."""
         found = {"trial": self.trial.id, "data": str(self.task.facts.get("digest", ""))}
         if self.trial.weights:
-            found["weights"] = self.extra["weights_digest"]
+            found["weights"] = self.loaded["weights_digest"]
         return found | {"device": provenance.device_name(self.device)} | provenance.versions()
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -197,7 +198,7 @@ class Running:
             seconds=sum(epoch.seconds for epoch in self.epochs),
             train_seconds=self.train_seconds,
             samples=self.task.samples * len(self.epochs),
-            data={**self.task.facts, **self.extra},
+            data={**self.task.facts, **self.loaded, **self.parted},
             pictures=self._pictures(),
             peak_memory=max(self.peak, self.memory.read()),
             bare_seconds=0.0 if self.trial.tuning else bare.seconds(self),

@@ -3,8 +3,8 @@
 Whatever the number, a step sees the same batch: every process makes the whole of it, with the same augmentation, and
 keeps its part. So the curve of several processes is that of one, to rounding, unless the model looks at a batch as a
 whole or draws: batch norm's statistics (on CPUs; on GPUs they are the whole batch's) and the matched boxes that SSD
-divides its loss by are those of each process's part, and dropout and the samples of Faster R-CNN's RPN are drawn by each
-process for itself.
+divides its loss by are those of each process's part, and dropout and the samples of Faster R-CNN's RPN are drawn by
+each process for itself.
 """
 
 from __future__ import annotations

@@ -310,8 +310,8 @@ class Two(Team):
 @pytest.mark.parametrize(("model", "said"), [("resnet8", True), ("lenet", False)])
 def test_batch_norm_over_parts_of_a_batch_is_said(model: str, said: bool) -> None:
     one = Running(small(model=model, processes=2), Source(), torch.device("cpu"), Two())
-    assert ("batch_norm" in one.extra) is said
-    assert "batch_norm" not in Running(small(model=model), Source(), torch.device("cpu"), Team()).extra
+    assert ("batch_norm" in one.parted) is said
+    assert "batch_norm" not in Running(small(model=model), Source(), torch.device("cpu"), Team()).parted
 
 
 def test_batch_norm_is_over_the_whole_batch_where_torch_can() -> None:

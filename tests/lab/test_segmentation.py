@@ -402,7 +402,7 @@ def test_fine_tuning_starts_from_torchvisions_own_file(street: Path, tmp_path: P
     running = _running(one)
     own = dict(running.model.named_parameters())
     assert torch.equal(own["network.classifier.1.weight"], network.classifier[1].weight)
-    assert "initial values stay for classifier.4.weight, classifier.4.bias" in running.extra["weights"]
+    assert "initial values stay for classifier.4.weight, classifier.4.bias" in running.loaded["weights"]
 
 
 # ------------------------------------------------------------------------------------------------------------ training
