@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bevel_lab.errors import LabError
+from bevel_lab.errors import CannotWrite, LabError
 
 _MAGIC = b"bevel checkpoint 1\n"
 
@@ -42,18 +42,25 @@ def decode(data: bytes, name: object) -> dict[str, Any]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data`` atomically; a crash leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace ``path`` by ``data`` atomically; a crash leaves the old file or the new one.
+
+    Raises:
+        CannotWrite: where the disk does not take it; the old file stays.
+    """
     # the process id keeps a dying run's half-written file apart from its successor's
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        raise CannotWrite(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

@@ -3,15 +3,19 @@
 Nothing is shared between nodes but what Ray carries: a task sends its state home after an epoch, where it becomes the
 same checkpoint file that a local run writes, and starts from the state that it is given. So a worker or a node that
 dies costs the epoch it was in, and so does the driver: its successor finds the files. Every node needs bevel, and the
-data sets under the same path.
+files of data and weights under the paths that they have on the driver's machine; relative ones start from its folder.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
+import dataclasses
+import os
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bevel.errors import BevelError, InvalidValue
@@ -20,9 +24,13 @@ from bevel_lab.errors import LabError
 from bevel_lab.grid import Failure, Job, Setup, Watcher
 from bevel_lab.ledger import Ledger
 from bevel_lab.record import Record
+from bevel_lab.trial import Trial
 
 DEATHS = 3
 """Deaths of a trial's task without an epoch between them before it is given up: then the trial is the reason."""
+
+PATIENCE = 60.0
+"""Seconds of silence after which the driver looks whether the cluster still has room for any of its trials."""
 
 
 def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, address: str, watcher: Watcher) -> list[Failure]:
@@ -32,11 +40,17 @@ def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, address: str, watcher
         The trials that failed. Everything else is in the ledger.
 
     Raises:
-        BevelError: where Ray is missing, or there is no such cluster.
+        BevelError: where Ray is missing, there is no such cluster, or no node of it can ever run one of the trials.
     """
     ray = _connect(address)
+    root = setup.source.root.absolute()  # tasks start in folders of their own
+    setup = dataclasses.replace(setup, source=dataclasses.replace(setup.source, root=root))
     driver = _Driver(ray, ledger, setup, watcher)
     try:
+        nodes = ray.nodes()
+        for trial, _ in jobs:
+            if lacking := wanting(request(trial, setup.device), nodes):
+                raise LabError(lacking)
         for job in jobs:
             driver.submit(job)
         while driver.running:
@@ -60,29 +74,58 @@ def _connect(address: str) -> Any:
     return ray
 
 
+def request(trial: Trial, device: str) -> dict[str, int]:
+    """What Ray must set aside for a task of ``trial``, as options of the task."""
+    return {"num_cpus": trial.threads, "num_gpus": int(device.startswith("cuda"))}
+
+
+def wanting(asked: Mapping[str, int], nodes: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence where no node that is alive has what is ``asked`` for (see :func:`request`), else "".
+
+    Ray would let such a task wait for ever, for a larger node may yet join.
+
+    Args:
+        asked: options of a task.
+        nodes: as ``ray.nodes()`` gives them.
+    """
+    cpus, gpus = asked["num_cpus"], asked["num_gpus"]
+    there = [
+        (int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0))) for node in nodes if node["Alive"]
+    ]
+    if any(has[0] >= cpus and has[1] >= gpus for has in there):
+        return ""
+    found = ", ".join(f"{has[0]} and {has[1]}" for has in there) or "none is alive"
+    return (
+        f"a trial takes {cpus} CPUs and {gpus} GPUs of one node of the cluster, and no node has them ({found}); ask "
+        "for less by --threads and --device, or add a node by `ray start`."
+    )
+
+
 class _Driver:
     def __init__(self, ray: Any, ledger: Ledger, setup: Setup, watcher: Watcher) -> None:
         self.ray, self.ledger, self.setup, self.watcher = ray, ledger, setup, watcher
         self.running: dict[Any, Job] = {}
         self.deaths: collections.Counter[str] = collections.Counter()
         self.failures: list[Failure] = []
+        self.warned = ""
 
     def submit(self, job: Job) -> None:
         trial, label = job
         state = self.setup.state(trial)
         data = state.read_bytes() if state.exists() else None
         task = self.ray.remote(work).options(
-            num_cpus=trial.threads,
-            num_gpus=int(self.setup.device.startswith("cuda")),
+            **request(trial, self.setup.device),
             max_retries=0,  # a retry starts from the newest state, which only this side has
             num_returns="streaming",
             name=f"{label}, seed {trial.seed}",
         )
-        self.running[task.remote(job, self.setup, data)] = job
+        self.running[task.remote(job, self.setup, data, Path.cwd())] = job
 
     def hear(self) -> None:
         """Wait until a task says something, and act on it."""
-        ready, _ = self.ray.wait(list(self.running), num_returns=1)
+        ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=PATIENCE)
+        if not ready:
+            self._look()
         for stream in ready:
             job = self.running[stream]
             try:
@@ -94,6 +137,14 @@ class _Driver:
                 self._bury(job, error)
             else:
                 self._act(job, kind, content)
+
+    def _look(self) -> None:
+        """Nothing was heard for long: say so, once, if what is left waits for a node that is no longer there."""
+        nodes = self.ray.nodes()
+        lacking = [wanting(request(trial, self.setup.device), nodes) for trial, _ in self.running.values()]
+        if all(lacking) and lacking[0] != self.warned:
+            self.warned = lacking[0]
+            self.watcher.note(f"waiting: {self.warned}")
 
     def _act(self, job: Job, kind: str, content: Any) -> None:
         trial, label = job
@@ -130,9 +181,11 @@ class _Driver:
         self.watcher.failure(failure)
 
 
-def work(job: Job, setup: Setup, data: bytes | None) -> Iterator[tuple[str, Any]]:
+def work(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[str, Any]]:
     """A task: what happens, as it happens: ("epoch", (done, state or None)), ("note", text), ("record", line) or
-    ("error", (reason, details))."""
+    ("error", (reason, details)). It works in ``folder``, where relative paths start, if its node has it."""
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
     try:
         yield from _train(job, setup, data)
     except BevelError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bevel.errors import InvalidValue
-from bevel_lab import protocols
+from bevel_lab import checkpoint, protocols
 from bevel_lab.arms import RECIPE, Arm, arm
-from bevel_lab.checkpoint import sync_folder
 from bevel_lab.datasets import DATASETS
 from bevel_lab.errors import LabError
 from bevel_lab.models import MODELS
@@ -265,11 +263,5 @@ def _pairs(stored: Experiment, new: Experiment) -> list[tuple[str, Any, Any]]:
 
 
 def _write(path: Path, experiment: Experiment) -> None:
-    part = path.with_name(f"{path.name}.part")
     text = json.dumps({"format": FORMAT} | dataclasses.asdict(experiment), indent=2, ensure_ascii=False)
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
+    checkpoint.write(path, f"{text}\n".encode())

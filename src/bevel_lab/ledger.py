@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO
 
 from bevel_lab.checkpoint import sync_folder
-from bevel_lab.errors import LabError
+from bevel_lab.errors import CannotWrite, LabError
 from bevel_lab.record import Record
 
 LEDGER, TORN, LOCK = "ledger.jsonl", "ledger.torn", "ledger.lock"
@@ -60,14 +60,21 @@ class Ledger:
         return f"{self.path} ended in an unfinished line; it was moved to {TORN} and its trial runs again."
 
     def append(self, record: Record) -> None:
-        """Add ``record``; when this returns it is on the disk."""
+        """Add ``record``; when this returns it is on the disk.
+
+        Raises:
+            LabError: if it is there already, or the disk does not take it.
+        """
         if record.trial.id in self.records:
             raise LabError(f"{self.path} already has trial {record.trial.id}; a trial is recorded once.")
         line = record.to_json().encode() + b"\n"
-        written = self._file.write(line)
-        os.fsync(self._file.fileno())
-        if written != len(line):  # a full disk takes part of a line
-            raise LabError(f"could not write a whole line to {self.path}; make room on the disk and start again.")
+        try:
+            written = self._file.write(line)
+            os.fsync(self._file.fileno())
+        except OSError as error:  # a full disk takes nothing
+            raise CannotWrite(self.path, error) from error
+        if written != len(line):  # or part of a line
+            raise CannotWrite(self.path)
         self.records[record.trial.id] = record
 
     def close(self) -> None:

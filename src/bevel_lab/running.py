@@ -27,6 +27,9 @@ from bevel_lab.tasks import TASKS, Task
 from bevel_lab.team import Team
 from bevel_lab.trial import Trial
 
+_LOCAL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+"""Layers whose statistics are those of what one process sees."""
+
 
 class Running:
     """Everything that an epoch changes is in :meth:`state`; the rest follows from the trial.
@@ -62,12 +65,15 @@ class Running:
         factory = Factory(trial.activation, trial.weights)
         self.model = self.task.build(factory)
         factory.load(self.model)
-        self.loaded = {"weights": factory.loaded} if trial.weights else {}
+        self.loaded = {"weights": factory.loaded, "weights_digest": factory.digest} if trial.weights else {}
         self.sites: dict[str, Call] = factory.sites(self.model)
         own = [call.module for call in self.sites.values()]
         if not trial.weights:
             self.task.initialise(self.model, own, generator(trial.seed, "initialisation"))
-        self.model.to(self.device)
+        self.model = self.team.prepare(self.model.to(self.device))
+        parted = self.team.size > 1 and any(type(m) in _LOCAL for m in self.model.modules())
+        words = f"over the part of a batch that each of {self.team.size} processes has"
+        self.parted = {"batch_norm": words} if parted else {}
         if trial.channels_last:
             for tensor in (*self.model.parameters(), *self.model.buffers()):
                 if tensor.ndim == 4:  # the format is of pictures; a convolution in space and time keeps its own
@@ -95,6 +101,8 @@ class Running:
     def _identity(self) -> dict[str, str]:
         """What must agree for the last bits to agree."""
         found = {"trial": self.trial.id, "data": str(self.task.facts.get("digest", ""))}
+        if self.trial.weights:
+            found["weights"] = self.loaded["weights_digest"]
         return found | {"device": provenance.device_name(self.device)} | provenance.versions()
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -190,7 +198,7 @@ class Running:
             seconds=sum(epoch.seconds for epoch in self.epochs),
             train_seconds=self.train_seconds,
             samples=self.task.samples * len(self.epochs),
-            data={**self.task.facts, **self.loaded},
+            data={**self.task.facts, **self.loaded, **self.parted},
             pictures=self._pictures(),
             peak_memory=max(self.peak, self.memory.read()),
             bare_seconds=0.0 if self.trial.tuning else bare.seconds(self),

@@ -35,13 +35,14 @@ class Factory:
     Attributes:
         spec: spec string, as ``bevel.create`` reads it.
         weights: a file of pretrained weights for the network, or "".
-        loaded: what came of them, once they are in the network.
+        loaded, digest: what came of them, once they are in the network; the beginning of the file's SHA-256.
         calls: what was made, in the order of the calls.
     """
 
     spec: str
     weights: str = ""
     loaded: str = ""
+    digest: str = ""
     calls: list[Call] = field(default_factory=list)
 
     def __call__(self, channels: int, dim: int = 1) -> nn.Module:
@@ -106,7 +107,7 @@ class Factory:
     def load(self, model: nn.Module) -> None:
         """Put the pretrained weights, if there are any, into ``model``, once."""
         if self.weights and not self.loaded:
-            self.loaded = weights.load(model, Path(self.weights))
+            self.loaded, self.digest = weights.load(model, Path(self.weights))
 
     def sites(self, model: nn.Module) -> dict[str, Call]:
         """The calls by qualified module name, in their order.

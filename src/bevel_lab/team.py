@@ -2,20 +2,23 @@
 
 Whatever the number, a step sees the same batch: every process makes the whole of it, with the same augmentation, and
 keeps its part. So the curve of several processes is that of one, to rounding, unless the model looks at a batch as a
-whole or draws: batch norm's statistics and the matched boxes that SSD divides its loss by are then those of each
-process's part, and dropout and the samples of Faster R-CNN's RPN are drawn by each process for itself.
+whole or draws: batch norm's statistics (on CPUs; on GPUs they are the whole batch's) and the matched boxes that SSD
+divides its loss by are those of each process's part, and dropout and the samples of Faster R-CNN's RPN are drawn by
+each process for itself.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bevel.errors import InvalidValue
+from bevel.errors import BevelError, InvalidValue
+from bevel_lab.errors import LabError
 
 
 class Team:
@@ -27,6 +30,10 @@ class Team:
 
     rank = 0
     size = 1
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """``model`` with what looks at a batch as a whole made to look over all processes, where torch can."""
+        return model
 
     def setup(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
         """What to call and what to step instead of ``model`` and ``optimiser``."""
@@ -42,6 +49,10 @@ class Team:
     def from_first(self, value: Any) -> Any:
         """What process 0 has."""
         return value
+
+    def ahead(self, do: Callable[[], None]) -> None:
+        """Call ``do`` in one process of each machine, while the others wait; its ``BevelError`` is raised in all."""
+        do()
 
     def device(self, name: str) -> str:
         """This process's device where all were asked to use ``name``."""
@@ -77,6 +88,12 @@ class Together(Team):
         self.fabric.launch()
         self.rank, self.size = self.fabric.global_rank, self.fabric.world_size
 
+    def prepare(self, model: nn.Module) -> nn.Module:
+        if next(model.parameters()).device.type == "cpu":
+            return model  # torch's SyncBatchNorm refuses tensors on a CPU
+        synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return synchronised
+
     def setup(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
         made: tuple[nn.Module, Optimizer] = self.fabric.setup(model, optimiser, move_to_device=False)
         return made
@@ -91,8 +108,24 @@ class Together(Team):
     def from_first(self, value: Any) -> Any:
         return self.fabric.broadcast(value)
 
+    def ahead(self, do: Callable[[], None]) -> None:
+        trouble = ""
+        with self.fabric.rank_zero_first(local=True):  # waits for as long as it takes, such as a download
+            if self.fabric.local_rank == 0:
+                try:
+                    do()
+                except BevelError as error:
+                    trouble = str(error)
+        if trouble := self.from_first(trouble) or trouble:
+            raise LabError(trouble)
+
     def device(self, name: str) -> str:
         return name if name == "cpu" else f"cuda:{self.fabric.local_rank}"
+
+
+def leads() -> bool:
+    """Whether this process is the first of those that torchrun has started, or was not started by it."""
+    return launched() == 1 or os.environ.get("RANK") == "0"
 
 
 def launched() -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bevel.errors import BevelError
 from bevel_lab import bad
+from bevel_lab.errors import CannotWrite
 from bevel_lab.grid import Failure, Setup, Watcher
 from bevel_lab.ledger import Ledger
 from bevel_lab.record import Record
@@ -17,8 +18,8 @@ from bevel_lab.tuning import Job
 def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, team: Team, watcher: Watcher) -> list[Failure]:
     """The first process's part: announce every job, take part in it, and store its record.
 
-    What a user can cause fails alike in all processes and is a failure of the trial. Anything else ends this process,
-    and torchrun then ends the others: the same command goes on from the last epoch.
+    What a user can cause fails alike in all processes and is a failure of the trial. Anything else, a full disk among
+    it, ends this process, and torchrun then ends the others: the same command goes on from the last epoch.
     """
     failures = []
     for job in jobs:
@@ -26,6 +27,8 @@ def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, team: Team, watcher: 
         trial, label = job
         try:
             record = _train(job, setup, team, watcher)
+        except CannotWrite:
+            raise  # the others know nothing of it, and are in the middle of the trial
         except BevelError as error:
             failures.append(Failure(trial, label, str(error), traceback.format_exc()))
             watcher.failure(failures[-1])
@@ -43,7 +46,6 @@ def dismiss(team: Team) -> None:
 
 def follow(setup: Setup, team: Team) -> int:
     """The other processes' part: take part in every job that is announced; returns the exit code."""
-    bad.quiet()
     while (job := team.from_first(None)) is not None:
         try:
             _train(job, setup, team, None)
@@ -55,6 +57,7 @@ def follow(setup: Setup, team: Team) -> int:
 def _train(job: Job, setup: Setup, team: Team, watcher: Watcher | None) -> Record:
     from bevel_lab.train import run as run_trial
 
+    bad.quiet()  # the rehearsal said it
     trial, label = job
     return run_trial(
         trial,

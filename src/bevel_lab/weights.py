@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bevel_lab.errors import LabError
 
 
-def load(model: nn.Module, path: Path) -> str:
+def load(model: nn.Module, path: Path) -> tuple[str, str]:
     """Copy what ``path`` holds into ``model``, by name; a head of another shape keeps its initial values.
 
     The file may be of a part of the network, such as the classifier whose layers a detector is built on: its names are
@@ -26,7 +26,7 @@ def load(model: nn.Module, path: Path) -> str:
             ``weights_only=True``.
 
     Returns:
-        A sentence on what was loaded and what was not.
+        A sentence on what was loaded and what was not, and sixteen hex digits of the file's SHA-256.
 
     Raises:
         LabError: if there is no such file, it holds no state dict, or less than half of the model's numbers, or of the
@@ -45,7 +45,7 @@ def load(model: nn.Module, path: Path) -> str:
     model.load_state_dict(fits, strict=False)
     rest = f"; initial values stay for {', '.join(new[:4])}{' …' if len(new) > 4 else ''}" if new else ""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return f"{covered:,} of {total:,} numbers from {path.name} (SHA-256 {digest}…){rest}"
+    return f"{covered:,} of {total:,} numbers from {path.name}{rest}", digest
 
 
 def _fitting(state: dict[str, Tensor], model: nn.Module, own: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:

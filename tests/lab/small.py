@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
+from collections.abc import Iterator
 from typing import Any
 
 import bevel
@@ -12,3 +15,14 @@ RECIPE: dict[str, Any] = {"model": "mlp", "epochs": 3, "train_limit": 200, "batc
 
 def trial(spec: str = "relu", **settings: Any) -> Trial:
     return Trial(activation=bevel.canonical(spec), **(RECIPE | settings))
+
+
+@contextlib.contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file of this process, or of those it starts, grows beyond ``room`` bytes: writes fail as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -159,6 +159,14 @@ def test_the_first_help_lists_the_commands_without_loading_torch() -> None:
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line_with_a_remedy() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "bevel_lab", "list", "kernels"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "bevel: No space left on device; make room and start again.\n")
+
+
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = _run(capsys, "list")
     assert code == 0

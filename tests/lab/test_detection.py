@@ -293,7 +293,7 @@ def test_weights_of_the_backbone_alone_will_do(tmp_path: Path) -> None:
     network = MODELS.item("ssd_small").build(Factory("relu"), 3)
     torch.save(network.backbone.state_dict(), tmp_path / "backbone.pth")
     other = MODELS.item("ssd_small").build(Factory("relu"), 3)
-    said = weights.load(other, tmp_path / "backbone.pth")
+    said, _ = weights.load(other, tmp_path / "backbone.pth")
     assert "initial values stay for head." in said
     own, given = other.backbone.state_dict(), network.backbone.state_dict()
     assert all(torch.equal(own[name], given[name]) for name in given)

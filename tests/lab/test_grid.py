@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from small import RECIPE, trial
+from small import RECIPE, full_disk, trial
 
 from bevel_lab import grid, ledger
 from bevel_lab.datasets import Source
@@ -278,11 +278,24 @@ def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path, u
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); book.append(two)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert "could not write a whole line to" in done.stderr
+    assert "could not write all of" in done.stderr
     assert "make room on the disk and start again" in done.stderr
     assert (tmp_path / LEDGER).stat().st_size == room, "part of a line"
     _finish(tmp_path)
     assert _results(tmp_path) == undisturbed
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_is_a_failure_that_names_it(tmp_path: Path) -> None:
+    jobs, watch = _jobs(RECIPE, 1), Watch()
+    with Ledger(tmp_path) as book:
+        with full_disk(1000):
+            failures = grid.run(jobs, book, _setup(tmp_path), 1, watch)
+        assert len(failures) == 2
+        for failure in failures:
+            state = _setup(tmp_path).state(failure.trial)
+            assert failure.reason.startswith(f"could not write all of {state} (File too large); make room on the disk")
+        assert grid.run(jobs, book, _setup(tmp_path), 1, watch) == []
+    assert _results(tmp_path) == _undisturbed(jobs)
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

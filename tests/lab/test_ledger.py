@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from small import RECIPE, trial
+from small import RECIPE, full_disk, trial
 
 from bevel.errors import InvalidValue, UnknownName
 from bevel_lab import experiment, ledger, protocols
@@ -123,6 +123,18 @@ def test_a_trial_is_recorded_once(tmp_path: Path, three: list[Record]) -> None:
     path.write_bytes(path.read_bytes() * 2)
     with pytest.raises(LabError, match=r"line 3, repeats line 1's trial"):
         Ledger(tmp_path)
+
+
+def test_a_disk_that_takes_nothing_is_named(tmp_path: Path, three: list[Record]) -> None:
+    path = _filled(tmp_path, three[:2])
+    whole = path.read_bytes()
+    with Ledger(tmp_path) as book:
+        with full_disk(len(whole)), pytest.raises(LabError) as caught:
+            book.append(three[2])
+        assert str(caught.value).startswith(f"could not write all of {path} (File too large); make room on the disk")
+        assert path.read_bytes() == whole
+        book.append(three[2])
+    assert list(ledger.parse(path)[0].values()) == three
 
 
 def _hold(folder: Path, ready: object, release: object) -> None:

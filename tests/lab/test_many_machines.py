@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -9,18 +10,32 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import torch
+from parts import STEPS, keeping, kept
+from small import trial as small
+from torch import distributed, nn
 
+from bevel.errors import InvalidValue
 from bevel_lab import ledger
+from bevel_lab.cli import main
+from bevel_lab.cli._go import local
+from bevel_lab.cluster import wanting
+from bevel_lab.datasets import Source
 from bevel_lab.experiment import Experiment
 from bevel_lab.record import Record
+from bevel_lab.running import Running
+from bevel_lab.team import Team, Together
 from bevel_lab.train import run
 
 HERE = Path(__file__).parent
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+RECIPE: dict[str, Any] = {"model": "mlp", "epochs": 60, "train_limit": 300}
 
 
 def _undisturbed(experiment: Experiment) -> dict[str, Any]:
@@ -31,52 +46,218 @@ def _results(folder: Path) -> dict[str, Any]:
     return {key: record.result for key, record in ledger.parse(folder / ledger.LEDGER)[0].items()}
 
 
+def _started(*command: str, **options: Any) -> subprocess.Popen[str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
+    return subprocess.Popen([sys.executable, *command], **(pipes | options))
+
+
+def _until(true: Callable[[], Any], what: str) -> Any:
+    """What ``true`` gives as soon as it is something."""
+    end = time.monotonic() + 120
+    while not (found := true()):
+        assert time.monotonic() < end, f"no {what} in two minutes"
+        time.sleep(0.05)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- a Ray cluster
+
+
+class Nodes:
+    """The cluster of ``ray_nodes.py``."""
+
+    def __init__(self) -> None:
+        self.process = _started(str(HERE / "ray_nodes.py"), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.address = self._said()
+
+    def _said(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def do(self, what: str) -> None:
+        """``add`` or ``kill`` the second node."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{what}\n")
+        self.process.stdin.flush()
+        assert self._said() == what
+
+    def task(self) -> psutil.Process | None:
+        """A process that runs a task."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                if ", seed 0" in "".join(process.cmdline()[:1]):
+                    return process
+        return None
+
+    def end(self) -> None:
+        self.process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    made = Nodes()
+    yield made
+    made.end()
+
+
+class Driver:
+    """``ray_driver.py`` at work."""
+
+    def __init__(self, nodes: Nodes, out: Path, settings: dict[str, Any], device: str = "cpu", work: str = "train"):
+        words = [nodes.address, str(out), json.dumps(settings), device, work]
+        self.process = _started(str(HERE / "ray_driver.py"), *words)
+        self.said: list[list[Any]] = []
+
+    def hear(self, enough: Callable[[list[Any]], bool] = lambda event: False) -> None:
+        """Listen until ``enough`` was said, or to the end."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("["):
+                self.said.append(json.loads(line))
+                if enough(self.said[-1]):
+                    return
+        _, error = self.process.communicate(timeout=60)
+        assert "Traceback" not in error
+
+    def texts(self, kind: str) -> list[str]:
+        return [text for said, text, _ in self.said if said == kind]
+
+
 @pytest.mark.slow
-def test_a_cluster_that_loses_a_node_ends_with_the_records_of_a_local_run(tmp_path: Path) -> None:
-    recipe = {"model": "mlp", "epochs": 30, "train_limit": 300}
-    settings = {"activations": ["relu", "prelu", "gelu"], "reference": "relu", "seeds": 1, "recipe": recipe}
-    command = [sys.executable, str(HERE / "ray_nodes.py"), str(tmp_path), json.dumps(settings)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert ["killed", "", 0] in said
-    (note,) = [text for kind, text, _ in said if kind == "note"]
+def test_a_cluster_that_loses_a_node_ends_with_the_records_of_a_local_run(nodes: Nodes, tmp_path: Path) -> None:
+    settings = {"activations": ["relu", "prelu", "gelu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
+    nodes.do("add")
+    driver = Driver(nodes, tmp_path, settings)
+    for _ in range(5):
+        driver.hear(lambda event: event[0] == "epoch")
+    nodes.do("kill")
+    driver.hear()
+    (note,) = driver.texts("note")
     assert "died" in note
     assert note.endswith("the trial goes on from its last epoch.")
     for trial, _ in Experiment.resolve(**settings).trials():
-        epochs = [epoch for kind, key, epoch in said if kind == "epoch" and key == trial.id]
-        assert epochs == list(range(1, 31)), "every epoch was reported once: nothing was repeated, nothing left out"
+        epochs = [epoch for kind, key, epoch in driver.said if kind == "epoch" and key == trial.id]
+        assert epochs == list(range(1, 61)), "every epoch was reported once: nothing was repeated, nothing left out"
     assert _results(tmp_path) == _undisturbed(Experiment.resolve(**settings))
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def _torchrun(folder: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    command += ["-m", "bevel_lab", "compare", "--out", str(folder), *more]
-    return subprocess.Popen(
-        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+@pytest.mark.slow
+def test_the_command_survives_the_death_of_a_task_and_its_own(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where relative paths start, on the nodes too
+    recipe = RECIPE | {"epochs": 400, "weights": "start.pth"}
+    start = Running(small(**RECIPE), Source(), torch.device("cpu"), Team())
+    torch.save(start.model.state_dict(), "start.pth")
+    settings = {"activations": ["relu", "prelu"], "reference": "relu", "seeds": 1, "recipe": recipe}
+    (tmp_path / "x.toml").write_text('activations = ["relu", "prelu"]\nseeds = 1\n' + _toml(recipe))
+    command = ["-m", "bevel_lab", "run", "x.toml", "--ray", nodes.address, "--out", "out"]
+    nodes.do("add")
+    first = _started(*command)
+    assert first.stderr is not None
+    checkpoints = tmp_path / "out" / "checkpoints"
+    _until(lambda: list(checkpoints.glob("*.pt")), "checkpoint")
+    _until(nodes.task, "task").kill()
+    note = next(line for line in first.stderr if "died" in line)
+    assert note.endswith("the trial goes on from its last epoch.\n")
+    first.kill()
+    first.communicate()
+    assert list(checkpoints.glob("*.pt")), "it was killed with something left to do"
+    again = _started(*command)
+    _, said = again.communicate(timeout=240)
+    assert again.returncode == 0, said
+    assert _results(tmp_path / "out") == _undisturbed(Experiment.resolve(**settings))
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def _toml(recipe: dict[str, Any]) -> str:
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in recipe.items())
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_curve_of_one_and_survive_a_kill(tmp_path: Path) -> None:
+def test_a_trial_that_kills_three_tasks_in_a_row_is_given_up(nodes: Nodes, tmp_path: Path) -> None:
+    settings = {"activations": ["relu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
+    driver = Driver(nodes, tmp_path, settings, work="die")
+    driver.hear()
+    assert len(driver.texts("note")) == 2
+    (reason,) = driver.texts("failure")
+    assert reason.startswith("the task of relu, seed 0, died (")
+    assert reason.endswith(", 3 times in a row")
+    assert _results(tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_a_gpu_is_asked_for_waited_for_and_refused_where_none_can_come(nodes: Nodes, tmp_path: Path) -> None:
+    settings = {"activations": ["relu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
+    nodes.do("add")
+    driver = Driver(nodes, tmp_path, settings, device="cuda", work="look")
+    driver.hear(lambda event: event[:2] == ["note", "GPUs [0]"])
+    nodes.do("kill")
+    driver.hear(lambda event: "waiting: a trial takes 1 CPUs and 1 GPUs of one node" in event[1])
+    refused = _started("-m", "bevel_lab", "compare", "--activations", "relu", "gelu", "--model", "mlp", "--device",
+                       "cuda", "--ray", nodes.address, "--out", str(tmp_path / "none"))  # fmt: skip
+    _, error = refused.communicate(timeout=120)
+    assert refused.returncode == 2
+    assert error.startswith(
+        "bevel: a trial takes 1 CPUs and 1 GPUs of one node of the cluster, and no node has them (1 an"
+    )
+    assert error.count("\n") == 1
+    (tmp_path / "done").touch()
+    nodes.do("add")
+    driver.hear()
+    assert driver.texts("note")[-1] == "GPUs [0]"
+    assert driver.texts("failure") == [f"data in {Path.cwd() / 'data'}, paths from {Path.cwd()}"]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "found"),
+    [(2, 0, ""), (1, 1, ""), (2, 1, "(2 and 0, 1 and 1)"), (4, 0, "(2 and 0, 1 and 1)"), (1, 2, "(2 and 0, 1 and 1)")],
+)
+def test_what_one_node_must_have(cpus: int, gpus: int, found: str) -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 2.0, "memory": 1e9}},
+        {"Alive": True, "Resources": {"CPU": 1.0, "GPU": 1.0}},
+        {"Alive": False, "Resources": {"CPU": 8.0, "GPU": 8.0}},
+    ]
+    said = wanting({"num_cpus": cpus, "num_gpus": gpus}, nodes)
+    assert found in said
+    assert bool(said) == bool(found)
+    assert "none is alive" in wanting({"num_cpus": 1, "num_gpus": 0}, nodes[2:])
+
+
+# ---------------------------------------------------------------------------------------------------------- torchrun
+
+
+def _torchrun(folder: Path, *more: str) -> subprocess.Popen[str]:
+    (folder / "batches").mkdir(exist_ok=True)
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command += [str(HERE / "parts.py"), str(folder / "batches"), "compare", "--out", str(folder / "two"), *more]
+    return _started(*command, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_curve_of_one_and_survive_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flags = ["--activations", "relu", "frelu@alternate=epoch", "--model", "lenet", "--epochs", "6", "--seeds", "1"]
-    flags += ["--train-limit", "301", "--lr", "0.01"]
-    first = _torchrun(tmp_path / "two", *flags)
-    for _ in range(600):
-        if list((tmp_path / "two").glob("checkpoints/*.pt")):
-            break
-        time.sleep(0.1)
+    flags += ["--train-limit", "301", "--lr", "0.01", "--mixup", "0.4"]
+    first = _torchrun(tmp_path, *flags)
+    _until(lambda: list((tmp_path / "two").glob("checkpoints/*.pt")), "checkpoint")
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    again = _torchrun(tmp_path / "two", *flags)
+    again = _torchrun(tmp_path, *flags)
     said, _ = again.communicate(timeout=240)
     assert again.returncode == 0, said[-3000:]
     records = list(ledger.parse(tmp_path / "two" / ledger.LEDGER)[0].values())
     assert [record.label for record in records] == ["relu", "frelu@alternate=epoch"]
+    (tmp_path / "alone").mkdir()
+    monkeypatch.setattr(Running, "step", keeping(tmp_path / "alone"))
     for record in records:
         assert record.trial.processes == 2
         _same_curve(record)
+        _same_batches(tmp_path, record.trial.activation)
 
 
 def _same_curve(record: Record) -> None:
@@ -84,3 +265,92 @@ def _same_curve(record: Record) -> None:
     for two, one in zip(record.epochs, alone.epochs, strict=True):
         assert two.train["loss"] == pytest.approx(one.train["loss"], rel=1e-5)
         assert two.validation["loss"] == pytest.approx(one.validation["loss"], rel=1e-5)
+
+
+def _same_batches(folder: Path, activation: str) -> None:
+    assert len(list((folder / "batches").glob(f"{activation}-*.pt"))) == 2 * STEPS
+    for number in range(STEPS):
+        images, targets = kept(folder / "batches", activation, number)
+        whole_images, whole_targets = kept(folder / "alone", activation, number)
+        assert len(images) in (30, 31)
+        assert torch.equal(images, whole_images)
+        assert torch.equal(targets, whole_targets)
+
+
+@pytest.mark.slow
+def test_processes_wait_for_the_one_that_downloads(tmp_path: Path) -> None:
+    flags = ["--activations", "relu", "--model", "mlp", "--dataset", "slow_digits", "--epochs", "1", "--seeds", "1"]
+    done = _torchrun(tmp_path, *flags, "--download", "--data-root", str(tmp_path))
+    said, _ = done.communicate(timeout=240)
+    assert done.returncode == 0, said[-3000:]
+    assert (tmp_path / "slow").read_text() == "downloaded\n", "once"
+    (record,) = ledger.parse(tmp_path / "two" / ledger.LEDGER)[0].values()
+    assert (record.trial.dataset, record.trial.processes) == ("slow_digits", 2)
+
+
+def test_a_dry_run_under_torchrun_is_of_one_process_and_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.toml").write_text('activations = ["relu"]\nseeds = 1\n' + _toml(RECIPE))
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["run", str(tmp_path / "x.toml"), "--dry-run"]) == 0
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("RANK", "0")
+    assert main(["run", str(tmp_path / "x.toml"), "--dry-run"]) == 0
+    assert "That is of one process; the 2 of torchrun share each trial." in capsys.readouterr().out
+
+
+class Two(Team):
+    """The first of two processes that never meet."""
+
+    size = 2
+
+
+@pytest.mark.parametrize(("model", "said"), [("resnet8", True), ("lenet", False)])
+def test_batch_norm_over_parts_of_a_batch_is_said(model: str, said: bool) -> None:
+    one = Running(small(model=model, processes=2), Source(), torch.device("cpu"), Two())
+    assert ("batch_norm" in one.parted) is said
+    assert "batch_norm" not in Running(small(model=model), Source(), torch.device("cpu"), Team()).parted
+
+
+def test_batch_norm_is_over_the_whole_batch_where_torch_can() -> None:
+    team = Together.__new__(Together)  # not made: that would wait for the others
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    assert team.prepare(network) is network, "on a CPU"
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(ValueError, match="SyncBatchNorm expected input tensor to be on GPU"):
+            nn.SyncBatchNorm(2)(torch.zeros(2, 2, 3, 3))
+    finally:
+        distributed.destroy_process_group()
+    elsewhere = network.to("meta")
+    before = list(elsewhere.parameters())
+    made = team.prepare(elsewhere)
+    assert [type(module) for module in made] == [nn.Conv2d, nn.SyncBatchNorm]  # type: ignore[attr-defined]
+    assert all(one is other for one, other in zip(before, made.parameters(), strict=True)), (
+        "as the optimiser knows them"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ devices
+
+
+def test_a_dry_run_for_a_cluster_needs_neither_its_gpu_nor_the_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.toml").write_text('activations = ["relu"]\nseeds = 4\nworkers = 4\n' + _toml(RECIPE))
+    command = ["run", str(tmp_path / "x.toml"), "--dry-run", "--ray", "none:1"]
+    assert main([*command, "--device", "cuda:1"]) == 2
+    assert "with --ray the device is cpu or cuda: Ray chooses the GPU of a task; got cuda:1" in capsys.readouterr().err
+    assert main([*command, "--device", "cuda"]) == 0
+    out = capsys.readouterr().out
+    assert "with 1 at a time" in out
+    assert "the cluster runs as many at a time as it can" in out
+
+
+def test_a_cluster_is_rehearsed_for_where_there_is_no_gpu() -> None:
+    with pytest.raises(InvalidValue, match=r"with --ray the device is cpu or cuda: .* got cuda:1"):
+        local("cuda:1", "auto")
+    assert local("cuda:1", "") == "cuda:1"
+    assert local("cuda", "auto") == ("cuda" if torch.cuda.is_available() else "cpu")

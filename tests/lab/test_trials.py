@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from small import trial
+from small import full_disk, trial
 from torch import nn
 
 from bevel.errors import InvalidValue, UnknownName
 from bevel_lab import bare, checkpoint, train
 from bevel_lab.datasets import DATASETS, Source, load
+from bevel_lab.errors import CannotWrite
 from bevel_lab.images import LabelledImages, Part
 from bevel_lab.measure import PeakMemory, SavedBytes
 from bevel_lab.models import MODELS
@@ -123,15 +124,10 @@ def test_a_checkpoint_is_replaced_not_rewritten(tmp_path: Path) -> None:
     assert checkpoint.load(state) == {"a": 2}
 
 
-def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_is_named_and_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     state = tmp_path / "state.pt"
     checkpoint.save(state, {"a": torch.ones(2)})
-
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("bevel_lab.checkpoint.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with full_disk(100), pytest.raises(CannotWrite, match=rf"could not write all of {state} \(.*make room"):
         checkpoint.save(state, {"a": torch.zeros(2)})
     found = checkpoint.load(state)
     assert found is not None

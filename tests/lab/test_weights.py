@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from bevel_lab import weights
 from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
 from bevel_lab.models import MODELS
+from bevel_lab.report.facts import changed
 from bevel_lab.running import Running
 from bevel_lab.sites import Factory
 from bevel_lab.team import Team
@@ -74,6 +77,31 @@ def test_a_head_of_another_shape_stays_new_and_is_named(tmp_path: Path) -> None:
     record = run(trial(model="resnet18", weights=str(tmp_path / "weights.pth"), epochs=1, train_limit=50))
     assert "initial values stay for" in str(record.data["weights"])
     assert "fc.weight" in str(record.data["weights"])
+
+
+def _drawn(path: Path, seed: int) -> None:
+    """The initial weights of a trial as a file."""
+    torch.save(Running(trial(seed=seed), Source(), torch.device("cpu"), Team()).model.state_dict(), path)
+
+
+def test_another_file_under_the_same_path_does_not_go_unnoticed(tmp_path: Path) -> None:
+    path, state, notes = tmp_path / "weights.pth", tmp_path / "state.pt", list[str]()
+    one = trial(weights=str(path), epochs=1)
+    _drawn(path, 1)
+    first = run(one, state=state, state_every=0)
+    again = run(one, state=state, on_note=notes.append)
+    assert (again.result, notes) == (first.result, []), "it went on from the checkpoint"
+    _drawn(path, 2)
+    second = run(one, state=state, on_note=notes.append)
+    assert len(notes) == 1
+    old, new = first.data["weights_digest"], second.data["weights_digest"]
+    assert notes[0].startswith(f"the checkpoint is of weights {old}, not {new}; trial {one.id} starts again")
+    assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(str(new))
+    assert len(str(new)) == 16
+    assert changed([first, again]) == []
+    (said,) = changed([first, dataclasses.replace(second, label="other")])
+    assert said.startswith("The runs did not start from the same weights: the file's digest is ")
+    assert f"{new} (other)" in said
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ broken, a trial that failed); 2 the input cannot be used, said in one line on st
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -60,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _refuse(f"{where}{error.strerror or error}")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return _refuse(f"{where}{error.strerror or error}" + ("; make room and start again." if full else ""))
     except Exception as error:
         from bevel.errors import BevelError
 

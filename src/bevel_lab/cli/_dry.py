@@ -12,10 +12,10 @@ from rich.table import Table
 
 from bevel_lab.bad import noted
 from bevel_lab.cli import _settings
-from bevel_lab.cli._go import workers
+from bevel_lab.cli._go import local, workers
 from bevel_lab.datasets import Source
 from bevel_lab.progress import duration
-from bevel_lab.team import launched
+from bevel_lab.team import launched, leads
 
 
 def estimate(options: dict[str, Any]) -> int:
@@ -27,15 +27,18 @@ def estimate(options: dict[str, Any]) -> int:
 def _estimate(options: dict[str, Any]) -> int:
     from bevel_lab.train import probe
 
-    asked = _settings.resolve(options, launched())
+    if not leads():
+        return 0
+    asked = _settings.resolve(options, 1)
     source = Source(Path(options["data_root"]), options["download"], options["skip_bad"])
-    share = workers(options["workers"], asked)
+    device = local(asked.device, options["ray"])
+    share = 1 if options["ray"] or launched() > 1 else workers(options["workers"], asked)
     table = Table("data set", "model", "activation", "trials", "a step", "a trial", "memory", title=_title(options))
     runs = asked.seeds + (asked.tuning.trials if asked.tuning else 0)
     total, memory = 0.0, 0
     jobs = asked.bases()
     for trial, label in track(jobs, "timing a few steps of every arm", console=Console(stderr=True), transient=True):
-        cost = probe(trial, source=source, device=asked.device)
+        cost = probe(trial, source=source, device=device)
         total, memory = total + runs * cost.seconds, max(memory, cost.memory)
         row = (trial.dataset, trial.model, label, str(runs), f"{cost.step_seconds * 1e3:.1f} ms")
         table.add_row(*row, duration(cost.seconds), _mib(cost.memory))
@@ -45,9 +48,20 @@ def _estimate(options: dict[str, Any]) -> int:
         print(f"tuning: {asked.tuning}.")
     print(
         f"{runs * len(jobs)} trials, about {duration(total / share)} with {share} at a time "
-        f"({duration(total)} of one), at most {_mib(memory * share)} beside the data. Nothing was run."
+        f"({duration(total)} of one), about {_mib(memory * share)} beside the data.{_way(options)}\n"
+        "Only steps were timed; evaluation is taken for a forward pass a sample, so beam search and COCO's metrics "
+        "come on top. Nothing was run."
     )
     return 0
+
+
+def _way(options: dict[str, Any]) -> str:
+    """How the experiment would run otherwise than it was timed."""
+    if launched() > 1:
+        return f" That is of one process; the {launched()} of torchrun share each trial."
+    if options["ray"]:
+        return " That is of this machine; the cluster runs as many at a time as it can."
+    return ""
 
 
 def _title(options: dict[str, Any]) -> str:

@@ -68,9 +68,8 @@ def go(options: dict[str, Any]) -> int:
 
 def _carry_out(asked: Experiment, options: dict[str, Any], out: Path, team: Together | None) -> int:
     source = Source(Path(options["data_root"]), options["download"], options["skip_bad"])
-    if team is None:
-        rehearse_all(asked, source)
     device = team.device(asked.device) if team else asked.device
+    (team or Team()).ahead(lambda: rehearse_all(asked, source, local(device, options["ray"])))
     setup = grid.Setup(dataclasses.replace(source, download=False), device, out / "checkpoints")
     way = _Way(setup, workers(options["workers"], asked), options["ray"], team)
     if team and team.rank:
@@ -89,13 +88,28 @@ def _carry_out(asked: Experiment, options: dict[str, Any], out: Path, team: Toge
     return code
 
 
-def rehearse_all(asked: Experiment, source: Source) -> None:
+def local(device: str, ray: str) -> str:
+    """The device to try arms on before they run on ``device``: a cluster's driver may have no GPU of its own.
+
+    Raises:
+        InvalidValue: for a GPU by its number on a cluster.
+    """
+    if not ray:
+        return device
+    if device.startswith("cuda:"):
+        raise InvalidValue(f"with --ray the device is cpu or cuda: Ray chooses the GPU of a task; got {device}.")
+    import torch
+
+    return "cpu" if device == "cuda" and not torch.cuda.is_available() else device
+
+
+def rehearse_all(asked: Experiment, source: Source, device: str) -> None:
     """Every arm in the first cell, the reference in the others: wrong input shows before it costs time."""
     from bevel_lab.train import rehearse
 
     for trial, label in asked.bases():
         if trial.cell == asked.cells[0] or label == asked.reference:
-            rehearse(trial, source=source, device=asked.device)
+            rehearse(dataclasses.replace(trial, processes=1), source=source, device=device)
 
 
 def _run(asked: Experiment, found: Experiment, ledger: Ledger, way: _Way, out: Path) -> tuple[int, Experiment]:

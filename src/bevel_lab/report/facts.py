@@ -22,12 +22,19 @@ def facts(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def changed(records: Sequence[Record]) -> list[str]:
-    """A sentence where records that are compared with one another were not trained on the same data."""
-    digests: dict[str, list[str]] = {}
-    for record in sorted(records, key=lambda r: (r.label, r.trial.seed)):
-        if "digest" in record.data:
-            digests.setdefault(_text(record.data["digest"]), []).append(record.label)
-    return [f"The runs did not see the same data: its digest is {_values(digests)}."] if len(digests) > 1 else []
+    """Sentences where records that are compared with one another had not the same data, or not the same weights."""
+    found = []
+    for key, what in (
+        ("digest", "see the same data: its digest"),
+        ("weights_digest", "start from the same weights: the file's digest"),
+    ):
+        digests: dict[str, list[str]] = {}
+        for record in sorted(records, key=lambda r: (r.label, r.trial.seed)):
+            if key in record.data:
+                digests.setdefault(_text(record.data[key]), []).append(record.label)
+        if len(digests) > 1:
+            found.append(f"The runs did not {what} is {_values(digests)}.")
+    return found
 
 
 def _text(value: int | str) -> str:
