@@ -1,8 +1,8 @@
 """A driver for the cluster tests that tells all it is told.
 
-Usage: ``python ray_driver.py ADDRESS FOLDER SETTINGS DEVICE WORK``: SETTINGS is the JSON of ``Experiment.resolve``'s
-arguments, WORK is what the tasks do: ``train``, or one of :data:`WORKS`. Writes the ledger of the grid into FOLDER, and
-prints what happens, one JSON object a line.
+Usage: ``python ray_driver.py ADDRESS FOLDER SETTINGS DEVICE WORK``: SETTINGS is the JSON of a list of
+``Experiment.resolve``'s arguments, WORK is what the tasks do: ``train``, or one of :data:`WORKS`. Writes the ledger of
+the grid into FOLDER, and prints what happens, one JSON object a line.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def look(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[t
 WORKS = {"train": cluster.work, "die": die, "look": look}
 
 
-def main(address: str, out: Path, settings: dict[str, Any], device: str, work: str) -> int:
+def main(address: str, out: Path, settings: list[dict[str, Any]], device: str, work: str) -> int:
     cluster.work = WORKS[work]
     cluster.PATIENCE = 1.0
     setup = Setup(Source(), device, out / "checkpoints", state_every=0.0)
     with Ledger(out) as ledger:
-        jobs = Experiment.resolve(**settings).trials()
+        jobs = [job for one in settings for job in Experiment.resolve(**one).trials()]
         return len(cluster.run(jobs, ledger, setup, address, Watch()))
 
 

@@ -1,71 +1,41 @@
-"""What holds for every task alike, on a few samples each: fine-tuning and parameter groups."""
+"""What holds for every task alike, on a few samples each: fine-tuning, parameter groups, kills, several processes."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
+import multiprocessing
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import boxes
-import numpy as np
+import each_task
 import pytest
-import scenes
-import sentences
 import torch
-from PIL import Image
 from torch import nn
+from watch import Watch
 
 import bevel
+from bevel_lab import grid
 from bevel_lab.datasets import Source
+from bevel_lab.grid import Setup
+from bevel_lab.ledger import Ledger
+from bevel_lab.record import Record
 from bevel_lab.running import Running
 from bevel_lab.tasks.detection import Detection
 from bevel_lab.team import Team
+from bevel_lab.train import run
 from bevel_lab.trial import Trial
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "detection": {"model": "ssd_small", "batch_size": 4, "lr": 0.02},
-    "segmentation": {"model": "unet_small", "batch_size": 4, "lr": 0.05},
-    "translation": {
-        "model": "transformer_tiny_prenorm", "batch_size": 10, "lr": 2e-3, "optimiser": "adam", "train_limit": 40,
-    },
-    "video": {"model": "tsm_tiny", "batch_size": 4, "lr": 0.02, "validation": 0.25},
-}  # fmt: skip
-
-every_task = pytest.mark.parametrize("task", RECIPES)
-
-
-def _clips(root: Path) -> Path:
-    """Scikit-learn's digits walking to the right or to the left, as folders of frames."""
-    from sklearn.datasets import load_digits
-
-    pictures = load_digits().images
-    for number, (part, count) in enumerate({"train": 8, "test": 4}.items()):
-        for clip in range(count):
-            for step, name in ((2, "right"), (-2, "left")):
-                folder = root / part / name / str(clip)
-                folder.mkdir(parents=True)
-                canvas = np.zeros((16, 16), np.uint8)
-                canvas[4:12, 4:12] = pictures[100 * number + clip] * 15
-                for k in range(8):
-                    Image.fromarray(np.roll(canvas, step * k, 1)).save(folder / f"{k}.png")
-    return root
+every_task = pytest.mark.parametrize("task", each_task.RECIPES)
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """By task, what a trial of it takes."""
-    root = tmp_path_factory.mktemp("data")
-    made = {
-        "detection": f"folder_voc:{boxes.voc(root / 'voc', {'trainval': 10, 'test': 3})}",
-        "segmentation": f"folder_masks:{scenes.street(root / 'street', {'train': (8, 0), 'test': (3, 200)})}",
-        "translation": f"folder_text:{sentences.corpus(_folder(root / 'texts'))}:en-de",
-        "video": f"folder_clips:{_clips(root / 'clips')}",
-    }
-    return {task: {"task": task, "dataset": made[task]} | recipe for task, recipe in RECIPES.items()}
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir()
-    return path
+    return each_task.settings(tmp_path_factory.mktemp("data"))
 
 
 def _running(spec: str, **settings: Any) -> Running:
@@ -122,3 +92,52 @@ def test_only_weights_decay_and_activations_have_their_own_rate(task: str, setti
     for name, group in groups:
         assert group["weight_decay"] == (0.25 if shapes[name] > 1 else 0.0), name
         assert group["scale"] == (0.5 if name in own else 1.0), name
+
+
+# ------------------------------------------------------------------------------------------- kills, several processes
+
+
+def _trials(settings: dict[str, dict[str, Any]], **fields: Any) -> dict[str, Trial]:
+    spec = bevel.canonical("smooth_frelu")
+    return {task: Trial(activation=spec, epochs=2, **(found | fields)) for task, found in settings.items()}
+
+
+@pytest.mark.slow
+@every_task
+def test_a_trial_goes_on_to_the_same_bits_where_its_process_was_killed(
+    task: str, settings: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    one = _trials(settings)[task]
+
+    def kill(trial: Trial, done: int) -> None:
+        if not watch.notes and done == 1:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+
+    watch = Watch(kill)
+    with Ledger(tmp_path) as book:
+        assert grid.run([(one, task)], book, Setup(Source(), "cpu", tmp_path / "states", 0.0), 1, watch) == []
+    assert [note.partition(";")[0].endswith("was killed by SIGKILL (out of memory?)") for note in watch.notes] == [True]
+    assert [done for _, done in watch.epochs] == [1, 2], "it went on, it did not start again"
+    assert watch.records[0].result == run(one, label=task).result
+
+
+@pytest.mark.slow
+def test_two_processes_train_every_task(settings: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """The curve of one process but for what sees only its part: batch norm, dropout, the boxes that SSD divides by."""
+    trials = _trials(settings, processes=2)
+    (tmp_path / "trials.json").write_text(json.dumps([trial.to_dict() for trial in trials.values()]))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    done = subprocess.run(
+        [*command, str(Path(__file__).with_name("several.py")), str(tmp_path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [Record.from_json(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+    assert [record.trial for record in found] == list(trials.values())
+    for task, record in zip(trials, found, strict=True):
+        alone = run(dataclasses.replace(record.trial, processes=1))
+        two, one = ([epoch.train["loss"] for epoch in r.epochs] for r in (record, alone))
+        assert two == pytest.approx(one, rel=0.5 if task == "detection" else 0.2), task
+        assert math.isfinite(record.test[record.metric])
+        assert record.parameters == alone.parameters

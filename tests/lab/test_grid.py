@@ -10,13 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from small import RECIPE, full_disk, trial
+from watch import Watch
 
 from bevel_lab import grid, ledger
 from bevel_lab.datasets import Source
@@ -24,37 +24,12 @@ from bevel_lab.experiment import Experiment
 from bevel_lab.grid import Failure, Job, Setup
 from bevel_lab.ledger import LEDGER, Ledger
 from bevel_lab.progress import watching
-from bevel_lab.record import Record
 from bevel_lab.train import run
 from bevel_lab.trial import Trial
 
 ARMS = ["relu", "prelu"]
 SLOW: dict[str, Any] = RECIPE | {"epochs": 600, "train_limit": 200}
 """Trials of several seconds, so that a kill finds them half done."""
-
-
-class Watch:
-    """Notes what happens; ``on_epoch`` may interfere."""
-
-    def __init__(self, on_epoch: Callable[[Trial, int], None] = lambda trial, done: None) -> None:
-        self.on_epoch = on_epoch
-        self.epochs: list[tuple[str, int]] = []
-        self.records: list[Record] = []
-        self.failures: list[Failure] = []
-        self.notes: list[str] = []
-
-    def epoch(self, trial: Trial, label: str, done: int) -> None:
-        self.epochs.append((trial.id, done))
-        self.on_epoch(trial, done)
-
-    def record(self, record: Record) -> None:
-        self.records.append(record)
-
-    def failure(self, failure: Failure) -> None:
-        self.failures.append(failure)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def _setup(out: Path) -> Setup:

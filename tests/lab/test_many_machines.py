@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import each_task
 import psutil
 import pytest
 import torch
@@ -104,7 +105,7 @@ def nodes() -> Iterator[Nodes]:
 class Driver:
     """``ray_driver.py`` at work."""
 
-    def __init__(self, nodes: Nodes, out: Path, settings: dict[str, Any], device: str = "cpu", work: str = "train"):
+    def __init__(self, nodes: Nodes, out: Path, *settings: dict[str, Any], device: str = "cpu", work: str = "train"):
         words = [nodes.address, str(out), json.dumps(settings), device, work]
         self.process = _started(str(HERE / "ray_driver.py"), *words)
         self.said: list[list[Any]] = []
@@ -141,6 +142,23 @@ def test_a_cluster_that_loses_a_node_ends_with_the_records_of_a_local_run(nodes:
         assert epochs == list(range(1, 61)), "every epoch was reported once: nothing was repeated, nothing left out"
     assert _results(tmp_path) == _undisturbed(Experiment.resolve(**settings))
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_every_task_runs_on_a_cluster(nodes: Nodes, tmp_path: Path) -> None:
+    asked = [
+        {"activations": ["frelu"], "reference": "frelu", "seeds": 1, "recipe": _without_task(recipe) | {"epochs": 1}}
+        for recipe in each_task.settings(tmp_path).values()
+    ]
+    nodes.do("add")
+    Driver(nodes, tmp_path / "out", *asked).hear()
+    here = [_undisturbed(Experiment.resolve(**one)) for one in asked]
+    assert _results(tmp_path / "out") == {key: result for found in here for key, result in found.items()}
+
+
+def _without_task(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The task of an experiment follows from its data set."""
+    return {name: value for name, value in recipe.items() if name != "task"}
 
 
 @pytest.mark.slow

@@ -1,0 +1,25 @@
+"""Trials by all processes that torchrun has started.
+
+Usage: ``torchrun several.py FOLDER``: ``trials.json`` there is a list of trials' fields; writes ``records.jsonl``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from bevel_lab.team import Together
+from bevel_lab.train import run
+from bevel_lab.trial import Trial
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    team = Together(torch.device("cpu"))
+    for fields in json.loads((folder / "trials.json").read_text()):
+        record = run(Trial(**fields), team=team)
+        if team.rank == 0:
+            with (folder / "records.jsonl").open("a") as file:
+                file.write(record.to_json() + "\n")
