@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import multiprocessing
-import os
 import signal
 import threading
 import traceback
@@ -26,6 +25,7 @@ from bevel_lab import bad
 from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
 from bevel_lab.ledger import Ledger
+from bevel_lab.processes import leave_with_parent
 from bevel_lab.record import Record
 from bevel_lab.trial import Trial
 
@@ -227,7 +227,7 @@ def _ignored_interrupt() -> Iterator[None]:
 
 def serve(connection: Connection, setup: Setup) -> None:
     """The worker's life: jobs in; epochs, notes, records and errors out."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    leave_with_parent()
     from bevel_lab.train import run as run_trial
 
     bad.quiet()
@@ -252,11 +252,3 @@ def serve(connection: Connection, setup: Setup) -> None:
             connection.send(("error", (reason, traceback.format_exc())))
         else:
             connection.send(("record", record))
-
-
-def _die_with_parent() -> None:
-    """Wait until the driver is gone, then leave at once, in the middle of whatever is going on."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

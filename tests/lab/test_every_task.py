@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import each_task
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -112,14 +113,17 @@ def test_a_trial_goes_on_to_the_same_bits_where_its_process_was_killed(
     def kill(trial: Trial, done: int) -> None:
         if not watch.notes and done == 1:
             for worker in multiprocessing.active_children():
+                readers.extend(psutil.Process(worker.pid).children(recursive=True))
                 worker.kill()
 
+    readers: list[psutil.Process] = []
     watch = Watch(kill)
     with Ledger(tmp_path) as book:
         assert grid.run([(one, task)], book, Setup(Source(), "cpu", tmp_path / "states", 0.0), 1, watch) == []
     assert [note.partition(";")[0].endswith("was killed by SIGKILL (out of memory?)") for note in watch.notes] == [True]
     assert [done for _, done in watch.epochs] == [1, 2], "it went on, it did not start again"
     assert watch.records[0].result == run(one, label=task).result
+    assert psutil.wait_procs(readers, timeout=30)[1] == [], "what it had started to read data is gone with it"
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from bevel.errors import InvalidValue
 from bevel_lab.bad import fact
 from bevel_lab.errors import LabError
 from bevel_lab.images.held import moments
+from bevel_lab.processes import leave_with_parent
 
 VOID = 255
 """The class of pixels that are neither learnt nor counted."""
@@ -91,6 +92,7 @@ class Scenes(Dataset[Any]):
             batch_sampler=keys,
             num_workers=0 if alone else torch.get_num_threads(),
             collate_fn=_together,
+            worker_init_fn=leave_with_parent,
             generator=torch.Generator(),  # or the loader takes a number from the global one
         )
         for scenes in loader:

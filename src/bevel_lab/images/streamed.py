@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from bevel.errors import InvalidValue
 from bevel_lab.errors import LabError
 from bevel_lab.images.held import facts
+from bevel_lab.processes import leave_with_parent
 
 SIDE = 224
 """Height and width of what the model sees: RandomResizedCrop to it, or the centre after the short side is 256."""
@@ -165,6 +166,7 @@ def stream(
         num_workers=0 if multiprocessing.current_process().daemon else torch.get_num_threads(),
         collate_fn=_together,
         pin_memory=pin,
+        worker_init_fn=leave_with_parent,
         generator=torch.Generator(),  # or the loader takes a number from the global one
     )
     for images in loader:

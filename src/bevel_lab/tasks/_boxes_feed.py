@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from bevel_lab.errors import LabError
 from bevel_lab.images.boxed import Boxed
 from bevel_lab.images.streamed import decode
+from bevel_lab.processes import leave_with_parent
 
 HELD = 2**28
 """Bytes of pixels that are kept once they are decoded; a larger data set is read by worker processes every time."""
@@ -58,6 +59,7 @@ class Feed(Dataset[Any]):
             batch_sampler=keys,
             num_workers=0 if alone else torch.get_num_threads(),
             collate_fn=list,
+            worker_init_fn=leave_with_parent,
             generator=torch.Generator(),  # or the loader takes a number from the global one
         )
         for items in loader:
