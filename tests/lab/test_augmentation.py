@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from bevel_lab.images import Files, LabelledImages, Part, StreamedImages
 from bevel_lab.images.augment import augment, draw
 from bevel_lab.images.mixing import Mixer
 from bevel_lab.images.randaugment import OPERATIONS, rand_augment
+from bevel_lab.images.streamed import Reader
 from bevel_lab.tasks.classification import Classification
 from bevel_lab.train import run
 
@@ -195,6 +197,11 @@ def test_streamed_batches_do_not_depend_on_the_number_of_readers(files: Streamed
         torch.set_num_threads(was)
     assert all(torch.equal(a, b) for a, b in zip(two, one, strict=True))
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_readers_travel_to_processes_that_are_spawned() -> None:
+    for reader in (Reader(augment=True, flips=True), Reader(augment=False)):
+        assert pickle.loads(pickle.dumps(reader)) == reader
 
 
 def test_streamed_images_are_cropped_as_torchvision_crops_them(files: StreamedImages) -> None:

@@ -53,10 +53,12 @@ def test_all_arms_of_a_seed_see_the_same_batches(monkeypatch: pytest.MonkeyPatch
             yield batch
 
     monkeypatch.setattr(Classification, "batches", spy)
+    trained: list[list[torch.Tensor]] = []
     for spec, seed in [*((spec, 0) for spec in ARMS), ("relu", 1)]:
         seen.append([])
-        run(trial(spec, epochs=2, seed=seed))
-    *same, other = seen
+        trained.append([])
+        run(trial(spec, epochs=2, seed=seed), on_epoch=lambda *_: trained.__setitem__(-1, list(seen[-1])))
+    *same, other = trained
     assert len(same[0]) == 2 * 8 * 3
     for arm in same[1:]:
         assert all(torch.equal(a, b) for a, b in zip(same[0], arm, strict=True))
@@ -69,9 +71,11 @@ def test_an_epoch_is_every_sample_once_in_nearly_equal_batches(monkeypatch: pyte
     monkeypatch.setattr(
         Classification, "batches", lambda self, order, *where: (orders.extend(order), original(self, order, *where))[1]
     )
-    run(trial(train_limit=101, batch_size=25, epochs=2))
-    assert [len(index) for index in orders] == [21, 20, 20, 20, 20] * 2
-    first, second = torch.cat(orders[:5]), torch.cat(orders[5:])
+    ends: list[int] = []
+    run(trial(train_limit=101, batch_size=25, epochs=2), on_epoch=lambda *_: ends.append(len(orders)))
+    assert ends == [5, 10], "what is timed after the last epoch is none of its batches"
+    assert [len(index) for index in orders[:10]] == [21, 20, 20, 20, 20] * 2
+    first, second = torch.cat(orders[:5]), torch.cat(orders[5:10])
     assert first.sort().values.tolist() == second.sort().values.tolist() == list(range(101))
     assert not torch.equal(first, second)
 

@@ -262,9 +262,11 @@ def test_two_processes_give_the_curve_of_one_and_survive_a_kill(
     flags = ["--activations", "relu", "frelu@alternate=epoch", "--model", "lenet", "--epochs", "6", "--seeds", "1"]
     flags += ["--train-limit", "301", "--lr", "0.01", "--mixup", "0.4"]
     first = _torchrun(tmp_path, *flags)
-    _until(lambda: list((tmp_path / "two").glob("checkpoints/*.pt")), "checkpoint")
-    os.killpg(first.pid, signal.SIGKILL)
-    first.communicate()
+    try:
+        _until(lambda: list((tmp_path / "two").glob("checkpoints/*.pt")), "checkpoint")
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
     again = _torchrun(tmp_path, *flags)
     said, _ = again.communicate(timeout=240)
     assert again.returncode == 0, said[-3000:]

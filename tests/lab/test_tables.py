@@ -107,7 +107,7 @@ def test_a_table_is_estimated_started_killed_and_ended(
     command += ["--epochs", "2", "--train-limit", "16", "--batch-size", "4", "--validation", "0.25"]
     command += ["--threads", "1", "--workers", "1", "--out", str(tmp_path)]
     assert main([*command, "--dry-run"]) == 0
-    assert re.search(r"\d+ trials, about .* Nothing was run\.", capfd.readouterr().out)
+    assert re.search(r"\d+ trials, about (?s:.*) Nothing was run\.", capfd.readouterr().out)
 
     def written() -> dict[Path, bytes]:
         """Whole lines of the ledgers: of tuning too, where the table has it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bevel_lab.images.augment import augment, draw
 from bevel_lab.images.held import LabelledImages, Part
-from bevel_lab.images.streamed import Files, StreamedImages, reader, stream
+from bevel_lab.images.streamed import Files, Reader, StreamedImages, stream
 from bevel_lab.streams import derive, generator
 
 Rows = slice | Tensor
@@ -81,7 +81,7 @@ class Streamed(Feed):
     ) -> None:
         self.data, self.device = data, device
         self.index, self.held_out = training, validation
-        self.read_training, self.read = reader(augmented, data.flips), reader(False, False)
+        self.read_training, self.read = Reader(augmented, data.flips), Reader(augment=False)
 
     def training(self, order: Iterable[tuple[Tensor, Rows]], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         base = derive(seed, "augmentation", epoch)

@@ -89,24 +89,30 @@ class StreamedImages:
         object.__setattr__(self, "facts", facts(len(self.train), len(self.test), digest, self.note))
 
 
-def reader(augment: bool, flips: bool) -> Callable[[Any, int], Tensor]:
-    """(Pillow image, seed) → uint8 3×224×224, by torchvision's transforms; the seed is all that the draws depend on."""
-    from torchvision.transforms import v2
+@dataclass(frozen=True)
+class Reader:
+    """(Pillow image, seed) → uint8 3×224×224, by torchvision's transforms; a value, so that it travels to processes.
 
-    if augment:
-        steps = [v2.RandomResizedCrop(SIDE), v2.RandomHorizontalFlip(0.5 if flips else 0.0)]
-    else:
-        steps = [v2.Resize(256), v2.CenterCrop(SIDE)]
-    transform = v2.Compose([*steps, v2.PILToTensor()])
+    Attributes:
+        augment: whether crop and flip are drawn, from the seed and nothing else, or the crop is the one in the middle.
+        flips: whether a mirror image has the same label.
+    """
 
-    def read(image: Any, seed: int) -> Tensor:
+    augment: bool
+    flips: bool = False
+
+    def __call__(self, image: Any, seed: int) -> Tensor:
+        from torchvision.transforms import v2
+
+        if self.augment:
+            steps = [v2.RandomResizedCrop(SIDE), v2.RandomHorizontalFlip(0.5 if self.flips else 0.0)]
+        else:
+            steps = [v2.Resize(256), v2.CenterCrop(SIDE)]
         # torchvision draws from the global generator, which is lent to it here
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            pixels: Tensor = transform(image)
+            pixels: Tensor = v2.Compose([*steps, v2.PILToTensor()])(image)
             return pixels
-
-    return read
 
 
 class _Reading(Dataset[Any]):
