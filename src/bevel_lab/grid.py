@@ -25,7 +25,7 @@ from bevel_lab import bad
 from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
 from bevel_lab.ledger import Ledger
-from bevel_lab.processes import leave_with_parent
+from bevel_lab.processes import fork_from_a_server, leave_with_parent
 from bevel_lab.record import Record
 from bevel_lab.trial import Trial
 
@@ -228,6 +228,7 @@ def _ignored_interrupt() -> Iterator[None]:
 def serve(connection: Connection, setup: Setup) -> None:
     """The worker's life: jobs in; epochs, notes, records and errors out."""
     leave_with_parent()
+    fork_from_a_server()
     from bevel_lab.train import run as run_trial
 
     bad.quiet()

@@ -19,6 +19,17 @@ def leave_with_parent(worker: int = 0) -> None:
     threading.Thread(target=_leave, daemon=True).start()
 
 
+def fork_from_a_server() -> None:
+    """Let the processes that this one starts from now on be copies of one that has loaded what readers need.
+
+    A spawned process spawns too, and every epoch's readers would import torch again: seconds for each of them. It is
+    done by workers of a grid only: elsewhere the way in which processes start is the user's.
+    """
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        multiprocessing.set_start_method("forkserver", force=True)
+        multiprocessing.set_forkserver_preload(["bevel_lab.running", "torchvision.transforms.v2"])
+
+
 def _leave() -> None:
     """Wait until the parent is gone, then leave in the middle of whatever is going on."""
     parent = multiprocessing.parent_process()

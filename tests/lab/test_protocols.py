@@ -64,6 +64,17 @@ def test_every_protocol_is_a_whole_recipe(name: str, tmp_path: Path) -> None:
     assert one.tuning == found.tune
 
 
+def test_a_tune_table_changes_what_it_names_of_the_protocols(tmp_path: Path) -> None:
+    found = protocols.protocol("fair").tune
+    assert found
+    one = resolved(written(tmp_path, 'activations = ["relu"]\nprotocol = "fair"\n[tune]\ntrials = 3\n'))
+    assert one.tuning == dataclasses.replace(found, trials=3)
+    own = "[tune.space.lr]\nlow = 0.1\nhigh = 0.2\n"
+    two = resolved(written(tmp_path, f'activations = ["relu"]\nprotocol = "fair"\n{own}'))
+    assert two.tuning is not None
+    assert (two.tuning.trials, set(two.tuning.space)) == (found.trials, {"lr"})
+
+
 def test_protocols_are_found_by_name_and_flags_win_over_them(tmp_path: Path) -> None:
     assert protocols.names() == ["fair", "paper", "quick"]
     with pytest.raises(UnknownName, match="unknown protocol 'papr'; did you mean 'paper'"):

@@ -144,7 +144,9 @@ def resolve(options: dict[str, Any], processes: int) -> Experiment:
     arms = specs(options["activations"])
     if options["controls"] if options["controls"] is not None else base is not None:
         arms = protocols.with_controls(arms)
-    tuning = Tuning.read(options["tune"]) if options["tune"] else base.tune if base else None
+    tuning = base.tune if base else None
+    if options["tune"]:
+        tuning = Tuning.read((dataclasses.asdict(tuning) if tuning else {}) | options["tune"])
     asked = Experiment.resolve(
         arms, options["reference"], options["seeds"], recipe | {"processes": processes},
         device=options["device"], protocol=options["protocol"], tuning=tuning,

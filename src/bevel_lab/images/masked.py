@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from bevel.errors import InvalidValue
+from bevel_lab import reading
 from bevel_lab.bad import fact
-from bevel_lab.errors import LabError
 from bevel_lab.images.held import moments
-from bevel_lab.processes import leave_with_parent
 
 VOID = 255
 """The class of pixels that are neither learnt nor counted."""
@@ -69,41 +67,17 @@ class Scenes(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, key: Key) -> Tensor | str:
+    def __getitem__(self, key: Key) -> Tensor:
         number, cut = key
-        try:
-            scene = self.read(number) if self.held is None else self.held[number]
-        except LabError as error:
-            return str(error)  # an exception would arrive wrapped in a worker's traceback
+        scene = self.read(number) if self.held is None else self.held[number]
         return cut.of(scene) if cut else scene
 
     def to(self, device: torch.device) -> Scenes:
         return self if self.held is None else dataclasses.replace(self, held=self.held.to(device))
 
     def batches(self, keys: Iterable[list[Key]]) -> Iterator[Tensor]:
-        """Uint8 B×4×H×W for every list of keys, read by as many processes as torch has threads unless it is held.
-
-        Raises:
-            LabError: naming the first file that cannot be read, before its batch is given.
-        """
-        alone = self.held is not None or multiprocessing.current_process().daemon
-        loader: DataLoader[Any] = DataLoader(
-            self,
-            batch_sampler=keys,
-            num_workers=0 if alone else torch.get_num_threads(),
-            collate_fn=_together,
-            worker_init_fn=leave_with_parent,
-            generator=torch.Generator(),  # or the loader takes a number from the global one
-        )
-        for scenes in loader:
-            if isinstance(scenes, str):
-                raise LabError(scenes)
-            yield scenes
-
-
-def _together(items: list[Tensor | str]) -> Tensor | str:
-    wrong = [item for item in items if isinstance(item, str)]
-    return wrong[0] if wrong else torch.stack([item for item in items if isinstance(item, Tensor)])
+        """Uint8 B×4×H×W for every list of keys, as :func:`bevel_lab.reading.batches` reads them unless it is held."""
+        return reading.batches(self, keys, alone=self.held is not None)
 
 
 @dataclass(frozen=True, eq=False)

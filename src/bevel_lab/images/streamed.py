@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from bevel.errors import InvalidValue
+from bevel_lab import reading
 from bevel_lab.errors import LabError
 from bevel_lab.images.held import facts
-from bevel_lab.processes import leave_with_parent
 
 SIDE = 224
 """Height and width of what the model sees: RandomResizedCrop to it, or the centre after the short side is 256."""
@@ -115,18 +114,17 @@ class Reader:
             return pixels
 
 
-class _Reading(Dataset[Any]):
-    """Keys are (number of the file, seed); a file that cannot be read gives a sentence instead of pixels."""
+@dataclass(frozen=True, eq=False)
+class _Reading(Dataset[Tensor]):
+    """Keys are (number of the file, seed)."""
 
-    def __init__(self, files: Files, read: Callable[[Any, int], Tensor], opened: Callable[[Path], Any]) -> None:
-        self.files, self.read, self.opened = files, read, opened
+    files: Files
+    read: Callable[[Any, int], Tensor]
+    opened: Callable[[Path], Any]
 
-    def __getitem__(self, key: tuple[int, int]) -> Tensor | str:
+    def __getitem__(self, key: tuple[int, int]) -> Tensor:
         number, seed = key
-        try:
-            return self.read(self.opened(self.files.root / self.files.names[number]), seed)
-        except LabError as error:
-            return str(error)  # an exception would arrive wrapped in a worker's traceback
+        return self.read(self.opened(self.files.root / self.files.names[number]), seed)
 
 
 def decode(path: Path, mode: str | None = "RGB") -> Any:
@@ -149,33 +147,12 @@ def opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _together(items: list[Tensor | str]) -> Tensor | str:
-    wrong = [item for item in items if isinstance(item, str)]
-    return wrong[0] if wrong else torch.stack([item for item in items if isinstance(item, Tensor)])
-
-
 def stream(
     files: Files, keys: Iterable[list[tuple[int, int]]], read: Callable[[Any, int], Tensor], pin: bool,
     opened: Callable[[Path], Any] = decode,
 ) -> Iterator[Tensor]:  # fmt: skip
-    """Batches of images, uint8 B×3×224×224, read by as many processes as torch has threads.
+    """Batches of what ``read`` makes of (what ``opened`` makes of a file's path, seed).
 
-    ``read`` is given what ``opened`` makes of a file's path. How many processes there are changes nothing in the
-    result. A process that may have no children (a daemon) reads by itself.
-
-    Raises:
-        LabError: naming the first file that cannot be read, before its batch is given.
+    By :func:`bevel_lab.reading.batches`; ``keys`` are (number of the file, seed).
     """
-    loader: DataLoader[Any] = DataLoader(
-        _Reading(files, read, opened),
-        batch_sampler=keys,
-        num_workers=0 if multiprocessing.current_process().daemon else torch.get_num_threads(),
-        collate_fn=_together,
-        pin_memory=pin,
-        worker_init_fn=leave_with_parent,
-        generator=torch.Generator(),  # or the loader takes a number from the global one
-    )
-    for images in loader:
-        if isinstance(images, str):
-            raise LabError(images)
-        yield images
+    return reading.batches(_Reading(files, read, opened), keys, pin=pin)

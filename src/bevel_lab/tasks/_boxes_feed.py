@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from bevel_lab import reading
 from bevel_lab.errors import LabError
 from bevel_lab.images.boxed import Boxed
 from bevel_lab.images.streamed import decode
-from bevel_lab.processes import leave_with_parent
 
 HELD = 2**28
 """Bytes of pixels that are kept once they are decoded; a larger data set is read by worker processes every time."""
@@ -34,7 +32,7 @@ class Item:
         return {"boxes": self.boxes[~self.ignored].to(device), "labels": self.labels[~self.ignored].to(device)}
 
 
-class Feed(Dataset[Any]):
+class Feed(Dataset[Item]):
     """Reads the samples of one part.
 
     Args:
@@ -52,29 +50,12 @@ class Feed(Dataset[Any]):
         self.kept: dict[int, Tensor] | None = {} if 3 * sum(pixels) <= HELD else None
 
     def batches(self, keys: Iterable[list[tuple[int, int]]]) -> Iterator[list[Item]]:
-        """The samples of every list of (number, seed); raises ``LabError`` naming the first that cannot be read."""
-        alone = self.kept is not None or multiprocessing.current_process().daemon
-        loader: DataLoader[Any] = DataLoader(
-            self,
-            batch_sampler=keys,
-            num_workers=0 if alone else torch.get_num_threads(),
-            collate_fn=list,
-            worker_init_fn=leave_with_parent,
-            generator=torch.Generator(),  # or the loader takes a number from the global one
-        )
-        for items in loader:
-            for item in items:
-                if isinstance(item, str):
-                    raise LabError(item)
-            yield items
+        """The samples of every list of (number, seed), as :func:`bevel_lab.reading.batches` reads them."""
+        return reading.batches(self, keys, list, alone=self.kept is not None)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item | str:
+    def __getitem__(self, key: tuple[int, int]) -> Item:
         number, seed = key
-        sample = self.samples[number]
-        try:
-            image = self._image(number)
-        except LabError as error:
-            return str(error)  # an exception would arrive wrapped in a worker's traceback
+        sample, image = self.samples[number], self._image(number)
         high, wide = (image.shape[-2] / sample.size[0], image.shape[-1] / sample.size[1])
         item = Item(image, sample.boxes * torch.tensor([wide, high, wide, high]), sample.labels, sample.ignored)
         return item if self.augment is None else self.augment(item, seed)
