@@ -188,3 +188,12 @@ def test_the_committed_page_is_what_its_command_writes(tmp_path: Path, monkeypat
     assert {path.name for path in (tmp_path / "docs" / "img").iterdir()} == figures
     for name in figures:
         assert (tmp_path / "docs" / "img" / name).read_bytes() == (ROOT / "docs" / "img" / name).read_bytes(), name
+
+
+def test_the_readme_says_what_the_page_found() -> None:
+    page, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/evidence.md", "README.md"))
+    answers = re.findall(r"^- .*mean paired difference (\S+) points, 95 % interval (\S+ to \S+),", page, re.MULTILINE)
+    assert len(answers) == 2
+    for difference, interval in answers:
+        assert f"{difference} points" in readme
+        assert interval in readme
