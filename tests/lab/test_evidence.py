@@ -87,7 +87,7 @@ def test_the_page_answers_and_shows_what_was_found(many: list[Record], written: 
     for pair in pairs(judged, PAIRS):
         assert f"- {tables.escaped(pair.answer)}\n" in text
         assert f"### {tables.escaped(pair.block.title)}\n" in text
-    for block in (*map(tables.cell_block, judged), *tables.across_blocks(together)):
+    for block in (*(block for cell in judged for block in tables.cell_blocks(cell)), *tables.across_blocks(together)):
         assert tables.markdown_table(block) in text
     assert text.startswith(f"# What was seen\n\nWritten by `bevel report {file} --page {page} --pair sau prelu ")
     for part in (

@@ -153,6 +153,21 @@ def test_a_metric_that_is_no_share_keeps_its_unit() -> None:
     assert re.fullmatch(r"gelu is better than relu by 0\.[56]\d\d\d\.", sentence)
 
 
+def test_all_that_was_measured_is_in_the_report(eight: list[Record], tmp_path: Path) -> None:
+    assert words.measured(only(eight)) == [], "the loss alone is no other metric"
+    found = [dataclasses.replace(r, test=r.test | {"top_5": 0.9 + r.trial.seed / 200}) for r in eight]
+    lost = dataclasses.replace(found[0], test={"accuracy": 0.9, "loss": 0.1})
+    text = text_of(write([lost, *found[1:]], tmp_path, "relu").read_text(encoding="utf-8"))
+    whole, less = (0.9 + np.arange(start, 10) / 200 for start in (0, 1))
+    (other, first) = (f"{scores.mean():.4f} ± {scores.std(ddof=1):.4f}" for scores in (whole, less))
+    assert first != other
+    assert "activation loss top 5" in text
+    rows = text[text.index(words.MEASURED) : text.index(words.AS_RECORDED)]
+    assert (rows.count(first), rows.count(other)) == (1, 7)
+    assert (tmp_path / "table.md").read_text(encoding="utf-8").count(f"| {other} |\n") == 7
+    assert "top 5" in (tmp_path / "table.tex").read_text(encoding="utf-8")
+
+
 def test_numbers_have_a_true_minus_and_a_dash_where_there_is_none() -> None:
     assert words.number(-0.126, sign=True) == "−0.13"
     assert words.number(-0.004, sign=True) == "+0.00"

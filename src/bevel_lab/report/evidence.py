@@ -114,7 +114,9 @@ def _lines(
         yield "## The pairs\n"
         yield tables.markdown([pair.block for pair in found])
     for i, cell in enumerate(judged):
-        yield tables.markdown([tables.cell_block(cell)], 2)
+        verdicts, *also = tables.cell_blocks(cell)
+        yield tables.markdown([verdicts], 2)
+        yield from (tables.markdown([block]) for block in also)
         for view in views.views(cell, f"c{i}", CELL_FIGURES):
             yield from files.lines(view, cell.title)
         seen = pictures.gallery(cell)

@@ -39,6 +39,7 @@ def render(
         title=title,
         light=LIGHT,
         sees=pictures.TITLE,
+        also=(words.MEASURED, words.AS_RECORDED),
         dark=DARK,
         cells=[_section(cell, f"c{i}") for i, cell in enumerate(cells)],
         across=_across(together) if together else None,
@@ -99,6 +100,7 @@ def _section(cell: Cell, prefix: str) -> dict[str, Any]:
         "unlike": words.UNLIKE,
         "recipes": words.recipes(cell),
         "rows": [_row(cell, arm) for arm in cell.arms],
+        "measured": words.measured(cell),
         "views": views(cell, prefix),
         "gallery": pictures.gallery(cell),
     }
@@ -148,6 +150,12 @@ def _rate(records: Sequence[Record]) -> str:
     return f"{throughput(records):,.0f} samples a second" + (
         f", {100 * share:.0f} % of a bare training loop's" if share > 0 else ""
     )
+
+
+def _timed(records: Sequence[Record]) -> str:
+    """In how many trials a bare loop was timed, where it was not in all or none."""
+    timed = sum(record.bare_seconds > 0 for record in records)
+    return f"; a bare loop was timed in {timed} of {len(records)}" if 0 < timed < len(records) else ""
 
 
 def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
@@ -215,7 +223,7 @@ def provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
         ("device", _values([record.device for record in records])),
         ("run", " to ".join(dict.fromkeys((dates[0], dates[-1])))),
         ("compute", f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"),
-        ("throughput", f"{_rate(records)} (median over trials)"),
+        ("throughput", f"{_rate(records)} (a trial's mean, median over trials{_timed(records)})"),
         *facts.facts(records),
     ]
 

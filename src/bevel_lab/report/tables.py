@@ -39,7 +39,7 @@ class Block:
 
 def blocks(cells: Sequence[Cell], together: Across | None, notes: Sequence[str] = ()) -> list[Block]:
     """All tables of a report: the cells, the cells together where there are several, and published numbers."""
-    made = [cell_block(cell) for cell in cells]
+    made = [block for cell in cells for block in cell_blocks(cell)]
     if together is not None:
         made += across_blocks(together)
     known = published_block(cells)
@@ -50,9 +50,15 @@ def blocks(cells: Sequence[Cell], together: Across | None, notes: Sequence[str] 
     return made
 
 
-def cell_block(cell: Cell) -> Block:
+def cell_blocks(cell: Cell) -> list[Block]:
+    """The verdict table, and one of what else was measured where there is something."""
     head, *rows = _grid(cell)
-    return Block(cell.title, head, rows, 2, words.answer(cell), [*words.caveats(cell), *words.recipe_notes(cell)])
+    said = [*words.caveats(cell), *words.recipe_notes(cell)]
+    made = [Block(cell.title, head, rows, 2, words.answer(cell), said)]
+    if measured := words.measured(cell):
+        title = f"{words.MEASURED}: {cell.title}"
+        made.append(Block(title, measured[0], measured[1:], 1, notes=[words.AS_RECORDED]))
+    return made
 
 
 def across_blocks(together: Across) -> list[Block]:

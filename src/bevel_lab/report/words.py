@@ -8,11 +8,13 @@ from typing import Any
 
 from bevel_lab.report.cells import Arm, Cell, Metric, differing
 from bevel_lab.report.facts import changed
-from bevel_lab.report.stats import Comparison, Verdict
+from bevel_lab.report.stats import Comparison, Verdict, summary
 
 COLUMNS = ("activation", "verdict", "score", "difference", "interval", "wins", "p", "Holm p", "detectable", "time",
            "memory")  # fmt: skip
 NONE = "–"
+MEASURED = "Also measured on the test part"
+AS_RECORDED = "As recorded (shares are shares of one), mean ± sd over seeds; no verdict rests on it."
 UNLIKE = "The arms were not trained alike: a difference is one of activation and settings together."
 
 
@@ -80,6 +82,18 @@ def row(arm: Arm, metric: Metric) -> tuple[str, ...]:
         score(c.detectable, metric),
         *cost,
     )
+
+
+def measured(cell: Cell) -> list[tuple[str, ...]]:
+    """What else was measured on the test part, header and a line an arm; nothing where that is the loss alone."""
+    keys = list(dict.fromkeys(key for r in cell.records for key in r.test if key != cell.metric.key))
+    if set(keys) <= {"loss"}:
+        return []
+    lines = [("activation", *(key.replace("_", " ") for key in keys))]
+    for arm in cell.arms:
+        found = [summary({seed: r.test.get(key, math.nan) for seed, r in arm.runs.items()}) for key in keys]
+        lines.append((arm.name, *(f"{number(of.mean, 4)} ± {number(of.sd, 4)}" for of in found)))
+    return lines
 
 
 def answer(cell: Cell) -> list[str]:
