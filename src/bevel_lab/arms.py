@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,8 @@ from bevel_lab.trial import Trial
 NOT_RECIPE = ("activation", "seed", "task", "dataset", "model", "processes", "tuning")
 RECIPE = {f.name: str(f.type) for f in dataclasses.fields(Trial) if f.name not in NOT_RECIPE}
 """Fields of a trial that a recipe sets, and their types."""
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(Trial) if f.name in RECIPE}
+"""What a recipe sets them to if it does not say."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,14 @@ class Arm:
     activation: str
     changes: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What tells arms apart, whatever they are called."""
-        return (self.activation, *sorted(self.changes.items()))
+    def meaning(self, recipe: Mapping[str, Any]) -> str:
+        """What tells arms apart under a recipe, whatever they are called: equal meanings are equal trials.
+
+        A change to what the recipe says anyway is none. Fields that ``recipe`` lacks have their defaults.
+        """
+        settings = DEFAULTS | dict(recipe)
+        own = [f"{name}={value}" for name, value in sorted(self.changes.items()) if value != settings[name]]
+        return "@".join([self.activation, ",".join(own)]) if own else self.activation
 
     def trial(self, **settings: Any) -> Trial:
         """A trial of this arm; its own fields win over ``settings``."""

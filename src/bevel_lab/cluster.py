@@ -2,8 +2,9 @@
 
 Nothing is shared between nodes but what Ray carries: a task sends its state home after an epoch, where it becomes the
 same checkpoint file that a local run writes, and starts from the state that it is given. So a worker or a node that
-dies costs the epoch it was in, and so does the driver: its successor finds the files. Every node needs bevel, and the
-files of data and weights under the paths that they have on the driver's machine; relative ones start from its folder.
+dies costs the epoch it was in, and a second's worth of shorter ones before it; so does the driver: its successor finds
+the files. Every node needs bevel, and the files of data and weights under the paths that they have on the driver's
+machine; relative ones start from its folder.
 """
 
 from __future__ import annotations

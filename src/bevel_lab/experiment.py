@@ -12,7 +12,7 @@ from typing import Any
 
 from bevel.errors import InvalidValue
 from bevel_lab import checkpoint, protocols
-from bevel_lab.arms import RECIPE, Arm, arm
+from bevel_lab.arms import DEFAULTS, RECIPE, Arm, arm
 from bevel_lab.datasets import DATASETS
 from bevel_lab.errors import LabError
 from bevel_lab.models import MODELS
@@ -73,16 +73,18 @@ class Experiment:
             device, protocol, tuning: as the attributes.
 
         Raises:
-            BevelError: for unknown names, bad values, or an arm given twice.
+            BevelError: for unknown names, bad values, or two arms that are one trial.
         """
-        arms = _arms(activations, reference)
+        base, given = arm(reference), [arm(text) for text in activations]
         if type(seeds) is not int or seeds < 1:
             raise InvalidValue(f"seeds is a whole number, at least 1; got {seeds!r}.")
         shared = {name: value for name, value in recipe.items() if name not in ("dataset", "model")}
         defaults = {f.name: f.default for f in dataclasses.fields(Trial)}
         named = {key: _listed(key, recipe.get(key, defaults[key])) for key in ("dataset", "model")}
         cells = tuple((dataset, model) for dataset in named["dataset"] for model in named["model"])
-        base = arm(reference)
+        whole = Trial(activation=base.activation, **shared).to_dict()
+        filled = {name: whole[name] for name in (*RECIPE, "processes")}
+        arms, label = _arms(given, base, filled)
         taken = {name for one in arms for name in one.changes} & set(tuning.space if tuning else ())
         if taken:
             raise InvalidValue(
@@ -91,9 +93,6 @@ class Experiment:
         for one in arms:
             for dataset, model in cells:
                 one.trial(dataset=dataset, model=model, task=_task(dataset, model), **shared)
-        whole = Trial(activation=base.activation, **shared).to_dict()
-        filled = {name: whole[name] for name in (*RECIPE, "processes")}
-        label = next(one.label for one in arms if one.key == base.key)
         return cls(
             arms=tuple(arms), reference=label, seeds=seeds, cells=cells, recipe=filled, device=device,
             protocol=protocol, tuning=tuning,
@@ -173,8 +172,8 @@ class Experiment:
             ]
             if differ:
                 raise LabError(f"{folder} holds another experiment ({'; '.join(differ)}); choose another --out.")
-            known = {one.key for one in stored.arms}
-            arms = (*stored.arms, *(one for one in self.arms if one.key not in known))
+            known = stored._meanings()
+            arms = (*stored.arms, *(one for meaning, one in self._meanings().items() if meaning not in known))
             cells = tuple(dict.fromkeys((*stored.cells, *self.cells)))
             seeds = max(stored.seeds, self.seeds)
             merged = dataclasses.replace(stored, arms=arms, cells=cells, seeds=seeds)
@@ -184,9 +183,12 @@ class Experiment:
 
     def part(self, of: Experiment) -> Experiment:
         """The arms, cells and seeds of this experiment with the labels of ``of``, which it was settled into."""
-        wanted = {one.key for one in self.arms}
-        arms = tuple(one for one in of.arms if one.key in wanted)
+        wanted = self._meanings()
+        arms = tuple(one for meaning, one in of._meanings().items() if meaning in wanted)
         return dataclasses.replace(self, arms=arms, reference=of.reference, tuned=of.tuned)
+
+    def _meanings(self) -> dict[str, Arm]:
+        return {one.meaning(self.recipe): one for one in self.arms}
 
     def with_tuned(self, folder: Path, tuned: Mapping[str, dict[str, float]]) -> Experiment:
         """This experiment with what tuning chose, also in its folder."""
@@ -200,17 +202,17 @@ def place(cell: Cell, label: str) -> str:
     return json.dumps([*cell, label], ensure_ascii=False)
 
 
-def _arms(activations: Sequence[str], reference: str) -> list[Arm]:
-    arms = [arm(text) for text in activations]
-    base = arm(reference)
-    if base.key not in [one.key for one in arms]:
-        arms.insert(0, base)
-    first: dict[tuple[Any, ...], str] = {}
-    for one in arms:
-        if one.key in first:
-            raise InvalidValue(f"{first[one.key]!r} and {one.label!r} are the same activation; name each once.")
-        first[one.key] = one.label
-    return arms
+def _arms(given: Sequence[Arm], base: Arm, recipe: Mapping[str, Any]) -> tuple[list[Arm], str]:
+    """The arms, the reference among them, and the label it has there."""
+    first: dict[str, Arm] = {}
+    for one in given:
+        other = first.setdefault(one.meaning(recipe), one)
+        if other is not one:
+            raise InvalidValue(
+                f"{other.label!r} and {one.label!r} are the same activation with one recipe; name each once."
+            )
+    there = first.get(base.meaning(recipe))
+    return ([*given], there.label) if there else ([base, *given], base.label)
 
 
 def _listed(key: str, given: Any) -> list[Any]:
@@ -241,7 +243,7 @@ def read(folder: Path) -> Experiment | None:
         data["arms"] = tuple(Arm(**one) for one in data["arms"])
         data["cells"] = tuple((dataset, model) for dataset, model in data["cells"])
         # fields that a later bevel added say nothing while they have their defaults
-        data["recipe"] = {f.name: f.default for f in dataclasses.fields(Trial) if f.name in RECIPE} | data["recipe"]
+        data["recipe"] = DEFAULTS | data["recipe"]
         data["tuning"] = Tuning(**data["tuning"]) if data["tuning"] else None
         return Experiment(**data)
     except FileNotFoundError:
@@ -252,9 +254,9 @@ def read(folder: Path) -> Experiment | None:
 
 def _pairs(stored: Experiment, new: Experiment) -> list[tuple[str, Any, Any]]:
     """(what, there, here) for everything that must agree."""
-    base = [next(one.key for one in e.arms if one.label == e.reference) for e in (stored, new)]
+    base = [next(one for one in e.arms if one.label == e.reference).meaning(e.recipe) for e in (stored, new)]
     fixed: list[tuple[str, Any, Any]] = [
-        ("reference", base[0][0], base[1][0]),
+        ("reference", base[0], base[1]),
         ("device", stored.device, new.device),
         ("tuning", str(stored.tuning), str(new.tuning)),
     ]

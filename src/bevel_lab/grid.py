@@ -2,7 +2,7 @@
 
 The driver hands out trials and is the only one to write the ledger. A worker imports torch once and runs one trial
 after another; it dies with the driver, however that ends. A worker that dies is replaced and its trial goes on from
-its last checkpoint, once; a second death is reported.
+its last checkpoint; a second death before it came any further is reported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from bevel_lab.trial import Trial
 Job = tuple[Trial, str]
 """A trial and its activation's label."""
 
-ATTEMPTS = 2
+DEATHS = 2
+"""Deaths of a trial's worker without a new epoch between them before it is given up: then the trial is the reason."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class _Driver:
         self.todo, self.ledger, self.setup, self.watcher = todo, ledger, setup, watcher
         self.workers: list[_Worker] = []
         self.deaths: collections.Counter[str] = collections.Counter()
+        self.reached: collections.Counter[str] = collections.Counter()
         self.failures: list[Failure] = []
 
     def work(self, count: int) -> None:
@@ -172,6 +174,8 @@ class _Driver:
         if kind == "ready":
             worker.ready = True
         elif kind == "epoch":
+            if content > self.reached[trial.id]:  # one done again, for want of a checkpoint, is no progress
+                self.reached[trial.id], self.deaths[trial.id] = content, 0
             self.watcher.epoch(trial, label, content)
         elif kind == "note":
             self.watcher.note(content)
@@ -194,11 +198,11 @@ class _Driver:
             trial, label = worker.job
             self.deaths[trial.id] += 1
             what = f"the worker (process {worker.process.pid}) that ran {label}, seed {trial.seed}, {worker.fate()}"
-            if self.deaths[trial.id] < ATTEMPTS:
-                self.watcher.note(f"{what}; the trial is tried once more.")
+            if self.deaths[trial.id] < DEATHS:
+                self.watcher.note(f"{what}; the trial goes on from its last checkpoint.")
                 self.todo.appendleft(worker.job)
             else:
-                self._fail(Failure(trial, label, f"{what}, for the second time", ""))
+                self._fail(Failure(trial, label, f"{what}, {DEATHS} times in a row", ""))
         if self.todo:
             self.workers.append(_Worker(self.setup))
 

@@ -117,8 +117,8 @@ class Probe:
 def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", steps: int = 3) -> Probe:
     """Time ``steps`` training steps after one to warm up.
 
-    Evaluation is not timed; it is taken to cost a third of a training step a sample (a forward pass without its two
-    backward ones).
+    Evaluation, of the validation part after every epoch and of the test part once, is not timed; it is taken to cost a
+    third of a training step a sample (a forward pass without its two backward ones).
     """
     place = as_device(device)
     with fixed(trial.threads, place):
@@ -133,8 +133,8 @@ def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", st
                 began = time.perf_counter()
         synchronise(place)
         step = (time.perf_counter() - began) / steps
-        held = running.task.samples * trial.validation / (1 - trial.validation) / len(index)
-        return Probe((running.steps + held / 3) * trial.epochs * step, step, running.memory.read())
+        evaluated = trial.epochs * running.task.validated + running.task.tested
+        return Probe((running.steps * trial.epochs + evaluated / 3 / len(index)) * step, step, running.memory.read())
 
 
 def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu") -> None:

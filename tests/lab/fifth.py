@@ -46,7 +46,7 @@ class Regression(Task):
         order = torch.randperm(len(data.x) - TEST, generator=generator(SHARED, "split"))
         held = round(len(order) * trial.validation)
         self.held, self.kept = order[:held], order[held:]
-        self.samples = len(self.kept)
+        self.samples, self.validated, self.tested = len(self.kept), len(self.held), TEST
         content = b"".join(part.numpy().tobytes() for part in (data.x, data.y))
         self.facts = {"train": len(order), "test": TEST, "digest": hashlib.sha256(content).hexdigest()[:16]}
 

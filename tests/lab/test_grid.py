@@ -69,29 +69,35 @@ def test_workers_give_what_one_process_gives_and_say_what_they_cannot_do(tmp_pat
     assert not multiprocessing.active_children()
 
 
-def test_a_killed_worker_is_named_its_trial_goes_on_and_a_second_death_is_reported(tmp_path: Path) -> None:
-    once, twice = trial("prelu", epochs=12), trial(epochs=400)
-    killed: list[int] = []
+def test_a_killed_worker_is_named_and_its_trial_goes_on_until_it_dies_twice_without_an_epoch(tmp_path: Path) -> None:
+    unlucky, fatal = trial("prelu", epochs=12), trial(epochs=400)
+    setup, killed = _setup(tmp_path), list[int]()
 
     def kill(one: Trial, done: int) -> None:
-        if one == twice or (done == 3 and not killed):
-            (worker,) = multiprocessing.active_children()
-            killed.append(worker.pid or 0)
-            os.kill(killed[-1], signal.SIGKILL)
+        # twice with epochs between; or again and again, each time without the checkpoint to come any further from
+        if one == fatal or (len(killed) < 2 and done >= (3, 7)[len(killed)]):
+            for worker in multiprocessing.active_children():
+                killed.append(worker.pid or 0)
+                os.kill(killed[-1], signal.SIGKILL)
+                worker.join()
+        if one == fatal:
+            setup.state(fatal).unlink(missing_ok=True)
 
     watch = Watch(kill)
     with Ledger(tmp_path) as book:
-        failures = grid.run([(once, "prelu"), (twice, "fatal")], book, _setup(tmp_path), 1, watch)
-    first, second = watch.notes
-    assert f"process {killed[0]}" in first
-    assert "prelu, seed 0, was killed by SIGKILL (out of memory?); the trial is tried once more" in first
-    assert "fatal, seed 0, was killed" in second
-    reached = [done for key, done in watch.epochs if key == once.id]
-    assert reached == list(range(1, 13)), "it went on from its checkpoint"
-    assert _results(tmp_path) == {once.id: run(once).result}
-    assert [f.trial for f in failures] == [twice]
+        failures = grid.run([(unlucky, "prelu"), (fatal, "fatal")], book, setup, 1, watch)
+    for pid, note in zip(killed[:2], watch.notes[:2], strict=True):
+        assert f"process {pid}" in note
+        assert "prelu, seed 0, was killed by SIGKILL (out of memory?); the trial goes on from its last" in note
+    assert all("fatal, seed 0, was killed" in note for note in watch.notes[2:])
+    assert len(watch.notes) > 2, "it was given another chance"
+    reached = [done for key, done in watch.epochs if key == unlucky.id]
+    assert reached == sorted(set(reached)), "it went on from its checkpoint"
+    assert reached[-1] == 12
+    assert _results(tmp_path) == {unlucky.id: run(unlucky).result}
+    assert [f.trial for f in failures] == [fatal]
     assert f"process {killed[-1]}" in failures[0].reason
-    assert failures[0].reason.endswith("was killed by SIGKILL (out of memory?), for the second time")
+    assert failures[0].reason.endswith("was killed by SIGKILL (out of memory?), 2 times in a row")
 
 
 def test_leftovers_are_tidied(tmp_path: Path) -> None:

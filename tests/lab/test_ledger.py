@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small import RECIPE, full_disk, trial
@@ -229,6 +230,36 @@ def test_several_models_and_data_sets_make_cells(tmp_path: Path) -> None:
 def test_one_activation_under_two_names_is_refused() -> None:
     with pytest.raises(InvalidValue, match=r"'gelu' and 'gelu:approximate=none' are the same activation"):
         _experiment(["gelu", "gelu:approximate=none"])
+
+
+@pytest.mark.parametrize(
+    ("arms", "recipe"),
+    [
+        (["prelu", "prelu@lr=0.05"], {"lr": 0.05}),
+        (["prelu", "prelu@lr=1"], {"lr": 1}),
+        (["frelu@alternate=epoch", "frelu"], {"alternate": "epoch"}),
+        (["prelu", "prelu@batch_size=32"], {}),  # the default
+        (["prelu@lr=0.2,momentum=0.9", "prelu@lr=0.2"], {}),
+    ],
+)
+def test_two_arms_that_are_one_trial_under_the_recipe_are_refused(arms: list[str], recipe: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match=rf"'{arms[0]}' and '{arms[1]}' are the same activation with one recipe"):
+        Experiment.resolve(arms, "relu", 1, recipe)
+    other = {"lr": 0.3, "alternate": "step", "batch_size": 8, "momentum": 0.5}
+    found = Experiment.resolve(arms, "relu", 1, other)
+    assert len({t.id for t, _ in found.trials()}) == 3
+
+
+def test_a_reference_that_is_an_arm_under_the_recipe_is_that_arm(tmp_path: Path) -> None:
+    found = Experiment.resolve(["gelu", "prelu@lr=0.05"], "prelu", 1, {"lr": 0.05})
+    assert [one.label for one in found.arms] == ["gelu", "prelu@lr=0.05"]
+    assert found.reference == "prelu@lr=0.05"
+    found.settle(tmp_path)
+    again = Experiment.resolve(["prelu", "gelu@lr=0.05"], "prelu", 1, {"lr": 0.05})
+    assert again.settle(tmp_path) == found, "nothing is new"
+    assert {label for _, label in again.part(found).trials()} == {"gelu", "prelu@lr=0.05"}
+    with pytest.raises(LabError, match=r"reference is 'prelu:\S+' there and 'prelu:\S+@lr=0.1' here"):
+        Experiment.resolve(["gelu"], "prelu@lr=0.1", 1, {"lr": 0.05}).settle(tmp_path)
 
 
 def test_a_folder_grows_by_arms_and_seeds_and_keeps_its_recipe(tmp_path: Path) -> None:

@@ -164,6 +164,10 @@ def _unknown(root: Path) -> None:
         (_cut, rf"{WNIDS[2]}_3.JPEG is no whole image"),
         (_text, rf"{WNIDS[0]}_0.JPEG is no whole image"),
         (_unknown, r"val_annotations.txt gives 'val_1.JPEG' the class 'n99999999'"),
+        (
+            _rename(f"train/{WNIDS[0]}/images/{WNIDS[0]}_1.JPEG", f"train/{WNIDS[2]}/images/{WNIDS[0]}_1.JPEG"),
+            rf"{WNIDS[0]}_1.JPEG is of {WNIDS[0]} by its name and of {WNIDS[2]} by its folder; move it, or unpack",
+        ),
         (_rename(f"train/{WNIDS[0]}", "train/n00000001"), r"train/n00000001 is of no class in wnids.txt"),
         (_rename(f"train/{WNIDS[0]}", "elsewhere"), rf"train/{WNIDS[0]} does not exist"),
         (_rename("wnids.txt", "ids.txt"), r"wnids.txt cannot be read"),
@@ -204,8 +208,10 @@ def imagenet(tmp_path: Path) -> Path:
     """ImageNet's layout as torchvision leaves it, with three classes."""
     root = tmp_path / "imagenet"
     _classes(root / "train", WNIDS, 4, 240)
-    _classes(root / "val", WNIDS, 2, 250, first=5)
-    torch.save(({wnid: (wnid.upper(),) for wnid in WNIDS}, WNIDS), root / "meta.bin")
+    truth = [*WNIDS, *WNIDS[::-1]]
+    for number, wnid in enumerate(truth, 1):
+        _save(root / "val" / wnid / f"ILSVRC2012_val_{number:08}.JPEG", 50 + number, 250)
+    torch.save(({wnid: (wnid.upper(),) for wnid in WNIDS}, truth), root / "meta.bin")
     return root
 
 
@@ -216,6 +222,42 @@ def test_imagenet_is_listed_as_torchvision_lists_it(imagenet: Path) -> None:
         assert [str(part.root / name) for name in part.names] == [path for path, _ in theirs.samples]
         assert part.labels.tolist() == theirs.targets
     assert (data.size, data.channels, data.classes) == ((224, 224), 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            f"train/{WNIDS[0]}/{WNIDS[0]}_2.JPEG",
+            f"train/{WNIDS[1]}/{WNIDS[0]}_2.JPEG",
+            rf"train/{WNIDS[1]}/{WNIDS[0]}_2.JPEG is of {WNIDS[0]} by its name and of {WNIDS[1]} by its folder; move",
+        ),
+        (
+            f"val/{WNIDS[2]}/ILSVRC2012_val_00000003.JPEG",
+            f"val/{WNIDS[0]}/ILSVRC2012_val_00000003.JPEG",
+            rf"val_00000003.JPEG is of {WNIDS[2]} by meta.bin and of {WNIDS[0]} by its folder; move it, or unpack",
+        ),
+        (
+            f"val/{WNIDS[0]}/ILSVRC2012_val_00000006.JPEG",
+            f"val/{WNIDS[0]}/ILSVRC2012_val_00000007.JPEG",
+            r"val_00000007.JPEG has no class in meta.bin, which knows 6 validation pictures; delete it",
+        ),
+        (
+            f"val/{WNIDS[0]}/ILSVRC2012_val_00000006.JPEG",
+            f"val/{WNIDS[0]}/ILSVRC2012_val_00000000.JPEG",
+            r"val_00000000.JPEG has no class in meta.bin",
+        ),
+        (
+            f"train/{WNIDS[0]}/{WNIDS[0]}_2.JPEG",
+            f"val/{WNIDS[1]}/{WNIDS[0]}_2.JPEG",
+            rf"val/{WNIDS[1]}/{WNIDS[0]}_2.JPEG is of {WNIDS[0]} by its name",
+        ),
+    ],
+)
+def test_a_picture_of_imagenet_in_another_class_is_named(imagenet: Path, old: str, new: str, words: str) -> None:
+    _rename(old, new)(imagenet)
+    with pytest.raises(LabError, match=words):
+        ImageNet(3, 12, 6).load(Source(imagenet.parent))
 
 
 def test_what_is_wrong_with_imagenet_is_named(imagenet: Path) -> None:
@@ -239,6 +281,26 @@ def test_what_is_wrong_with_imagenet_is_named(imagenet: Path) -> None:
         three.load(source)
     with pytest.raises(LabError, match=r"there is no folder .*imagenet"):
         three.load(Source(imagenet))
+
+
+def test_a_trial_on_imagenet_reads_its_files(imagenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = vars(DATASETS.item("imagenet").load.__self__)
+    for name, count in {"classes": 3, "train": 12, "test": 6}.items():
+        monkeypatch.setitem(whole, name, count)
+    source = Source(imagenet.parent)
+    record = run(trial(dataset="imagenet", epochs=1, batch_size=5, train_limit=0), source=source)
+    assert (record.samples, record.data["train"], record.data["test"]) == (10, 12, 6)
+    assert record.test["accuracy"] * 6 == pytest.approx(round(record.test["accuracy"] * 6))
+    (imagenet / "val" / WNIDS[0] / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"no picture")
+    with pytest.raises(LabError, match=r"val_00000001.JPEG is no whole image"):
+        run(trial(dataset="imagenet", epochs=1, batch_size=5, train_limit=0), source=source)
+
+
+def test_a_trial_on_svhn_reads_its_files(house_numbers: Path) -> None:
+    record = run(trial(dataset="svhn", epochs=1, batch_size=2, train_limit=0), source=Source(house_numbers))
+    assert (record.samples, record.data["train"], record.data["test"]) == (4, 5, 2)
+    assert record.test["accuracy"] in (0, 0.5, 1)
+    assert np.isfinite(record.test["loss"])
 
 
 def _folder(path: Path) -> LabelledImages | StreamedImages:

@@ -18,7 +18,7 @@ import records as synthetic
 from bevel.errors import InvalidValue, UnknownName
 from bevel_lab import ledger, protocols, tuning
 from bevel_lab.arms import RECIPE
-from bevel_lab.cli import _settings, main, run
+from bevel_lab.cli import _settings, compare, main, run
 from bevel_lab.experiment import Experiment, place
 from bevel_lab.ledger import LEDGER
 from bevel_lab.record import Record
@@ -111,7 +111,21 @@ def test_a_control_that_is_named_already_is_not_named_twice(tmp_path: Path) -> N
     labels = [one.label for one in resolved(path).arms]
     assert labels == ["relu", "prelu", "sau", "frelu", "leaky_relu:negative_slope=0.15", "prelu:init=0.15",
                       "frelu@alternate=epoch", "swish"]  # fmt: skip
-    assert len({one.key for one in resolved(path).arms}) == len(labels)
+
+
+@pytest.mark.parametrize(
+    ("flags", "added"),
+    [
+        (["--alternate", "epoch"], ["frelu@alternate=", "swish"]),
+        (["--alternate", "step"], ["frelu@alternate=epoch", "frelu@alternate=", "swish"]),
+        ([], ["frelu@alternate=epoch", "swish"]),
+    ],
+)
+def test_a_control_that_is_an_arm_under_the_recipe_is_left_out(flags: list[str], added: list[str]) -> None:
+    asked = ["--protocol", "quick", "--activations", "prelu", "frelu", "--reference", "prelu", *flags]
+    found = _settings.resolve(_settings.options(compare.parser().read(asked)), 1)
+    assert [one.label for one in found.arms] == ["prelu", "frelu", *added]
+    assert len({trial.id for trial, _ in found.bases()}) == len(found.arms)
 
 
 def test_frelus_prelu_is_per_channel(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def _estimate(options: dict[str, Any]) -> int:
     asked = _settings.resolve(options, 1)
     source = Source(Path(options["data_root"]), options["download"], options["skip_bad"])
     device = local(asked.device, options["ray"])
-    share = 1 if options["ray"] or launched() > 1 else workers(options["workers"], asked)
+    share = workers(options, asked)
     table = Table("data set", "model", "activation", "trials", "a step", "a trial", "memory", title=_title(options))
     runs = asked.seeds + (asked.tuning.trials if asked.tuning else 0)
     total, memory = 0.0, 0

@@ -71,7 +71,7 @@ def _carry_out(asked: Experiment, options: dict[str, Any], out: Path, team: Toge
     device = team.device(asked.device) if team else asked.device
     (team or Team()).ahead(lambda: rehearse_all(asked, source, local(device, options["ray"])))
     setup = grid.Setup(dataclasses.replace(source, download=False), device, out / "checkpoints")
-    way = _Way(setup, workers(options["workers"], asked), options["ray"], team)
+    way = _Way(setup, workers(options, asked), options["ray"], team)
     if team and team.rank:
         return together.follow(setup, team)
     with Ledger(out) as ledger:
@@ -157,13 +157,28 @@ def _account(failures: list[grid.Failure], out: Path) -> int:
     return 1
 
 
-def workers(asked: int | None, experiment: Experiment) -> int:
-    """Worker processes: as asked for, else as many as the cores carry, or one for a GPU."""
-    if asked is not None:
-        if asked < 1:
-            raise InvalidValue(f"workers is a whole number, at least 1; got {asked}.")
-        return asked
-    if experiment.device != "cpu":
+def workers(options: dict[str, Any], experiment: Experiment) -> int:
+    """Worker processes on this machine: as asked for, else as many as the cores carry, or one for a GPU.
+
+    More than the cores carry are run all the same, and it is said: a trial's threads are part of what it is. Ray and
+    torchrun start their own processes; for them it is 1.
+    """
+    asked = options["workers"]
+    if asked is not None and asked < 1:
+        raise InvalidValue(f"workers is a whole number, at least 1; got {asked}.")
+    if options["ray"] or launched() > 1:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(experiment.recipe["threads"]))
+    cores, threads = usable(), max(trial.threads for trial, _ in experiment.bases())
+    count = asked or (1 if experiment.device != "cpu" else max(1, cores // threads))
+    if count * threads > cores:
+        print(
+            f"workers × threads is {count} × {threads} and there are {cores} cores, on which they take turns; ask for "
+            "less by --workers or --threads.",
+            file=sys.stderr,
+        )
+    return int(count)
+
+
+def usable() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -143,7 +143,7 @@ def resolve(options: dict[str, Any], processes: int) -> Experiment:
     recipe = (base.recipe if base else {}) | {name: options[name] for name in RECIPE if name in options}
     arms = specs(options["activations"])
     if options["controls"] if options["controls"] is not None else base is not None:
-        arms = protocols.with_controls(arms)
+        arms = protocols.with_controls(arms, recipe)
     tuning = base.tune if base else None
     if options["tune"]:
         tuning = Tuning.read((dataclasses.asdict(tuning) if tuning else {}) | options["tune"])

@@ -29,7 +29,7 @@ def parser() -> Parser:
         metavar="DIR|FILE",
         help="of real runs, for the A/A test",
     )
-    add("--splits", type=whole, default=1000, metavar="N", help="random splits of the A/A test (default: 1000)")
+    add("--splits", type=whole, default=100_000, metavar="N", help="random splits of the A/A test (default: 100000)")
     add("--seed", type=whole, default=0, metavar="N", help="of all random numbers (default: 0)")
     add("--page", type=Path, metavar="MD", help="write the tables there as Markdown")
     return made

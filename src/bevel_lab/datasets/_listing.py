@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
 
 from bevel_lab.errors import LabError
 from bevel_lab.images import Files
+
+_WNID = re.compile(r"(n\d{8})_")
 
 
 def files_of(folder: Path, classes: list[str] | None = None) -> tuple[Files, list[str]]:
@@ -32,3 +35,10 @@ def files_of(folder: Path, classes: list[str] | None = None) -> tuple[Files, lis
         raise LabError(f"{folder} must have the classes of the training part; {odd!r} is {where}.")
     names = [str(Path(path).relative_to(folder)) for path, _ in found.samples]
     return Files(folder, names, torch.tensor(found.targets)), found.classes
+
+
+def in_class(path: Path, wnid: str) -> None:
+    """Raise ``LabError`` where ``path`` is named after another class than ``wnid``; ImageNet's training files are."""
+    named = _WNID.match(path.name)
+    if named and named[1] != wnid:
+        raise LabError(f"{path} is of {named[1]} by its name and of {wnid} by its folder; move it, or unpack again.")

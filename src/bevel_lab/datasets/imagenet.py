@@ -6,13 +6,16 @@ Without the archives or ``meta.bin``, ``folder:PATH`` reads the same pictures.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from bevel_lab.datasets import DataSet, Source
-from bevel_lab.datasets._listing import files_of
+from bevel_lab.datasets._listing import files_of, in_class
 from bevel_lab.errors import LabError
-from bevel_lab.images import StreamedImages
+from bevel_lab.images import Files, StreamedImages
+
+_VALIDATION = re.compile(r"ILSVRC2012_val_(\d+)")
 
 
 @dataclass(frozen=True)
@@ -24,17 +27,19 @@ class ImageNet:
     test: int
 
     def load(self, source: Source) -> StreamedImages:
-        """List the files; raises ``LabError`` naming what is missing, empty, or of no known class."""
+        """List the files; raises ``LabError`` naming what is missing, empty, or of no known or of another class."""
         root = source.root / "imagenet"
         if not root.is_dir():
             raise LabError(
                 f"there is no folder {root}; ImageNet cannot be downloaded without an account: put its archives there."
             )
-        known = self._known(root)
+        known, truth = self._known(root)
         train, names = files_of(root / "train")
         test, others = files_of(root / "val", names)
         for name in sorted({*names, *others} - known):
             raise LabError(f"{root / 'train' / name} is of no class in {root / 'meta.bin'}; delete it.")
+        for files in (train, test):
+            _in_classes(files, truth)
         found = ImageNet(len(names), len(train), len(test))
         if found != self:
             raise LabError(
@@ -43,8 +48,11 @@ class ImageNet:
             )
         return StreamedImages(train, test, classes=self.classes)
 
-    def _known(self, root: Path) -> set[str]:
-        """The class names, from ``meta.bin``; torchvision unpacks what is missing."""
+    def _known(self, root: Path) -> tuple[set[str], list[str]]:
+        """The class names, and the class of every validation picture in the order of their numbers, from ``meta.bin``.
+
+        torchvision unpacks what is missing.
+        """
         from torchvision.datasets import imagenet
 
         try:
@@ -54,12 +62,27 @@ class ImageNet:
                 imagenet.parse_train_archive(str(root))
             if not (root / "val").is_dir():
                 imagenet.parse_val_archive(str(root))
-            return set(imagenet.load_meta_file(str(root))[0])
+            classes, truth = imagenet.load_meta_file(str(root))
+            return set(classes), list(truth)
         except Exception as error:  # what torch.load raises for a damaged file is not said
             last = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise LabError(
                 f"{root} is not in torchvision's layout ({last}); without its archives, read it as folder:{root}."
             ) from error
+
+
+def _in_classes(files: Files, truth: list[str]) -> None:
+    """Raise where a file's name says another class than its folder: by a class's id, or a validation file's number."""
+    for name in files.names:
+        path = files.root / name
+        wnid = Path(name).parts[0]
+        in_class(path, wnid)
+        numbered = _VALIDATION.match(path.name)
+        if numbered and not 0 < int(numbered[1]) <= len(truth):
+            raise LabError(f"{path} has no class in meta.bin, which knows {len(truth)} validation pictures; delete it.")
+        if numbered and truth[int(numbered[1]) - 1] != wnid:
+            right = truth[int(numbered[1]) - 1]
+            raise LabError(f"{path} is of {right} by meta.bin and of {wnid} by its folder; move it, or unpack again.")
 
 
 ENTRIES = {

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets._files import downloading, pictures
+from bevel_lab.datasets._listing import in_class
 from bevel_lab.errors import LabError
 from bevel_lab.images import LabelledImages, Part
 
@@ -97,8 +98,10 @@ def _folders(folder: Path, classes: list[str]) -> dict[str, Path]:
 
 def _training(root: Path, classes: list[str], part: str = "train") -> tuple[list[Path], Tensor]:
     paths, labels = [], []
-    for label, (_, folder) in enumerate(_folders(root / part, classes).items()):
+    for label, (wnid, folder) in enumerate(_folders(root / part, classes).items()):
         found = sorted(folder.glob("*.JPEG"))
+        for path in found:
+            in_class(path, wnid)
         paths += found
         labels += [label] * len(found)
     return paths, torch.tensor(labels, dtype=torch.int64)

@@ -7,13 +7,13 @@ own recipe.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-import bevel
-from bevel.errors import BevelError, InvalidValue, UnknownName, did_you_mean
+from bevel.errors import InvalidValue, UnknownName, did_you_mean
+from bevel_lab.arms import arm
 from bevel_lab.tuning import Tuning
 
 _CONTROLS = "controls"
@@ -50,26 +50,23 @@ def protocol(name: str) -> Protocol:
     return Protocol(name, data["summary"], data["recipe"], tune)
 
 
-def with_controls(arms: Sequence[str]) -> list[str]:
-    """``arms`` and the controls that belong to them, each once, what was named first."""
+def with_controls(arms: Sequence[str], recipe: Mapping[str, Any]) -> list[str]:
+    """``arms`` and the controls that belong to them, what was named first; of what is one trial under ``recipe``, one.
+
+    Raises:
+        BevelError: for an arm that is none.
+    """
     table = _read(_CONTROLS)
-    heads = {arm.partition("@")[0].partition(":")[0] for arm in arms}
+    heads = {text.partition("@")[0].partition(":")[0] for text in arms}
     wanted = [control for head, row in table.items() if head in heads for control in row["arms"]]
     found = list(arms)
-    seen = {_meaning(arm) for arm in arms}
+    seen = {arm(text).meaning(recipe) for text in arms}
     for control in [*wanted, *table["any"]["arms"]]:
-        if _meaning(control) not in seen:
-            seen.add(_meaning(control))
+        meaning = arm(control).meaning(recipe)
+        if meaning not in seen:
+            seen.add(meaning)
             found.append(control)
     return found
-
-
-def _meaning(arm: str) -> tuple[str, str]:
-    spec, _, changes = arm.partition("@")
-    try:
-        return bevel.canonical(spec), changes
-    except BevelError:
-        return spec, changes  # said better where the arms are resolved
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -45,12 +45,15 @@ class Task(abc.ABC):
         metric: key of the headline number in what :meth:`test` returns; larger is better.
         share: whether it is a share of one, which a report writes as per cent.
         samples: number of training samples, after the validation part is split off.
+        validated, tested: number of samples that :meth:`validate` and :meth:`test` measure on.
         facts: what exactly the data is (numbers, digest, notes), for the record; may be empty.
     """
 
     metric: ClassVar[str]
     share: ClassVar[bool] = False
     samples: int
+    validated: int
+    tested: int
     facts: Mapping[str, int | str] = MappingProxyType({})
 
     @abc.abstractmethod

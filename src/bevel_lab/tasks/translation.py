@@ -62,7 +62,7 @@ class Translation(Task):
         self.data, self.device, self.trial = data, device, trial
         self.bleu = Bleu(data.languages[1])
         self.pairs = prepare(data, trial.train_limit)
-        self.samples = len(self.pairs.train)
+        self.samples, self.validated, self.tested = map(len, (self.pairs.train, self.pairs.valid, self.pairs.test))
         vocabulary = self.pairs.subwords
         self.facts = data.facts | {
             "trained_on": self.samples,

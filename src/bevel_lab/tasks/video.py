@@ -51,7 +51,8 @@ class Video(Task):
                 raise InvalidValue(f"{name} is for pictures and not for clips; got {getattr(trial, name)}, leave it 0.")
         self.trial, self.data, self.device = trial, data, device
         self.training, self.held_out = _split(trial, data.labels["train"])
-        self.samples = len(self.training)
+        self.samples, self.validated = len(self.training), len(self.held_out)
+        self.tested = len(data.labels["test"])
         self.facts = data.facts
         self.ready = _ready(data, trial.channels_last, device)
 
