@@ -4,7 +4,6 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt 2>/dev/null)
-DATA   ?= ../shared/data
 
 .PHONY: install demo test test-fast lint format bench bench-gpu test-native wheel clean
 

@@ -13,7 +13,7 @@ from typing import Any
 from bevel.errors import InvalidValue
 from bevel_lab import checkpoint, protocols
 from bevel_lab.arms import DEFAULTS, RECIPE, Arm, arm
-from bevel_lab.datasets import DATASETS
+from bevel_lab.datasets import DATASETS, own
 from bevel_lab.errors import LabError
 from bevel_lab.models import MODELS
 from bevel_lab.trial import Trial
@@ -225,7 +225,7 @@ def _listed(key: str, given: Any) -> list[Any]:
 def _task(dataset: str, model: str) -> str:
     task, wants = DATASETS.item(dataset).task, MODELS.item(model).task
     if wants != task:
-        raise InvalidValue(f"data set {dataset!r} is for {task}, model {model!r} for {wants}.")
+        raise InvalidValue(f"data set {dataset!r} is for {task}, model {model!r} for {wants}{own(dataset, wants)}.")
     return task
 
 

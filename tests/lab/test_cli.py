@@ -52,6 +52,17 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         (["compare"], ["--activations SPEC"]),
         (["compare", "--activations"], ["--activations needs at least one value"]),
         (["compare", "--activations", "relu", "--epoch", "3"], ["unknown flag '--epoch'", "'--epochs'"]),
+        (
+            ["compare", "--activations", "relu", "--dataset", "folder:x", "--model", "unet_small"],
+            [
+                "'folder:x' is for classification, model 'unet_small' for segmentation; a folder for segmentation is "
+                "written folder_masks:PATH."
+            ],
+        ),
+        (
+            ["compare", "--activations", "relu", "--dataset", "folder_masks:x", "--model", "ssd_small"],
+            ["a folder for detection is written folder_coco:PATH or folder_voc:PATH."],
+        ),
         ([*COMPARE, "--epochs", "many"], ["--epochs takes a whole number; got 'many'"]),
         ([*COMPARE, "--epochs", "1.5"], ["--epochs takes a whole number"]),
         ([*COMPARE, "--epochs", "0"], ["epochs is a whole number at least 1; got 0"]),
@@ -95,6 +106,10 @@ def test_wrong_input_is_one_line_and_exit_code_2(
         ("out = 3", "out is text; got 3"),
         ("activations = ['relu']\nepochs = '3'", "epochs is a whole number at least 1; got '3'"),
         ("activations = ['relu']\nmodel = 3", "model is text; got 3"),
+        (
+            "activations = ['relu']\ntask = 'segmentation'\ndataset = 'folder:x'",
+            "or leave the task out; a folder for segmentation is written folder_masks:PATH.",
+        ),
         ("seed = 3", "unknown key 'seed'; did you mean 'seeds'"),
     ],
 )

@@ -299,17 +299,6 @@ def test_weights_of_the_backbone_alone_will_do(tmp_path: Path) -> None:
     assert all(torch.equal(own[name], given[name]) for name in given)
 
 
-@pytest.mark.slow
-def test_a_classifiers_vgg_serves_the_detector(tmp_path: Path) -> None:
-    from torchvision.models.vgg import cfgs, make_layers
-
-    features = make_layers(cfgs["D"])
-    torch.save({f"features.{name}": value for name, value in features.state_dict().items()}, tmp_path / "vgg16.pth")
-    network = MODELS.item("ssd300_vgg16").build(Factory("relu", str(tmp_path / "vgg16.pth")), 3)
-    assert torch.equal(network.backbone.extra[0][5].weight, features[28].weight)
-    assert torch.equal(network.backbone.features[0].weight, features[0].weight)
-
-
 # ------------------------------------------------------------------------------------------------------- the trainings
 
 

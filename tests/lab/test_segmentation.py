@@ -222,6 +222,43 @@ def test_a_bad_pair_is_named_or_left_out_and_counted(
     assert data.skipped
 
 
+@pytest.mark.parametrize("pair", [("002.gif", "002.gif"), ("town/002.jpg", "town/002.png")])
+def test_what_is_no_image_file_is_not_passed_over_in_silence(street: Path, pair: tuple[str, str]) -> None:
+    """A pair in a format, or a folder, that is not read would be missing without a word."""
+    for (kind, old), new in zip((("images", "002.jpg"), ("masks", "002.png")), pair, strict=True):
+        folder = street / "train" / kind
+        (folder / ".DS_Store").write_bytes(b"hidden")
+        (folder / new).parent.mkdir(exist_ok=True)
+        with Image.open(folder / old) as picture:
+            picture.save(folder / new)
+        (folder / old).unlink()
+    first = pair[0].partition("/")[0]
+    with pytest.raises(
+        LabError, match=rf"train/images/{first} is no image file \(.jpg, .*\); move it away, or leave it"
+    ):
+        _load(street)
+    with pytest.warns(UserWarning, match=rf"left out as bad, 2: train/images/{first} is .*; train/masks/{first} is no"):
+        assert len(_load(street, skip=True).train) == 11
+
+
+def test_one_odd_image_leaves_out_itself_and_no_other(street: Path) -> None:
+    scenes.write(street / "train", "images", "masks", 1, 0, (32, 64))
+    with pytest.raises(LabError, match=r"train/images/000\.jpg has 32×64 pixels where the data set's have 48×64"):
+        _load(street)
+    with pytest.warns(UserWarning, match="left out as bad, 1: train/images/000.jpg has 32×64"):
+        data = _load(street, skip=True)
+    assert (data.size, len(data.train), len(data.test)) == ((48, 64), 11, 6)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_parts_beside_images_in_no_part_are_refused(tmp_path: Path, part: str) -> None:
+    """One of the two would not be read, and a test part would be drawn although there is one."""
+    scenes.street(tmp_path, {part: (3, 0)})
+    scenes.write(tmp_path, "images", "masks", 10, 0)
+    with pytest.raises(LabError, match=f"has images and masks beside {part}, which would not be read; put them into"):
+        _load(tmp_path)
+
+
 @pytest.mark.parametrize(("damage", "words"), [DAMAGE[2], DAMAGE[7]])
 def test_pairs_that_are_not_held_are_checked_when_they_are_read(
     street: Path, damage: Callable[[Path], object], words: str, monkeypatch: pytest.MonkeyPatch

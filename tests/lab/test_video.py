@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -224,16 +225,19 @@ def test_top_1_and_top_5_are_torchmetrics() -> None:
 # --------------------------------------------------------------------------------------------------------------- files
 
 
-def _write(path: Path, frames: list[np.ndarray], codec: str = "libvpx-vp9") -> None:
-    """A clip of uint8 H×W×3 frames, 12 a second as in Something-Something."""
+def _write(path: Path, frames: list[np.ndarray], codec: str = "libvpx-vp9", sound: int = 0) -> None:
+    """A clip of uint8 H×W×3 frames, 12 a second as in Something-Something, with so many seconds of silence."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, rate=12)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
+        silence = container.add_stream("libopus", rate=48000) if sound else None
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
+        if silence:
+            _hum(container, silence, 50 * sound)
 
 
 @pytest.fixture(scope="session")
@@ -449,11 +453,33 @@ def _large(path: Path) -> None:
 def _sound(path: Path) -> None:
     """A file with sound and no video."""
     with av.open(path, "w") as container:
-        stream = container.add_stream("libopus", rate=48000)
+        _hum(container, container.add_stream("libopus", rate=48000), 1)
+
+
+def _hum(container: Any, stream: Any, count: int) -> None:
+    """So many fiftieths of a second of silence."""
+    for place in range(count):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), format="s16", layout="mono")
-        frame.sample_rate = 48000
+        frame.sample_rate, frame.pts = 48000, 960 * place
         container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    container.mux(stream.encode(None))
+
+
+def _changing(path: Path) -> None:
+    """Eight frames of one size and eight of another."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=12)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        second = av.CodecContext.create("libvpx-vp9", "w")
+        second.height, second.width, second.pix_fmt = 32, 48, "yuv420p"
+        second.time_base, second.framerate = Fraction(1, 12), Fraction(12)
+        for encoder, start in ((stream, 0), (second, 8)):
+            frames = [av.VideoFrame(encoder.width, encoder.height, "yuv420p") for _ in range(8)]
+            for place, frame in enumerate(frames):
+                frame.pts = place
+            for packet in [packet for frame in (*frames, None) for packet in encoder.encode(frame)]:
+                packet.pts, packet.dts, packet.stream = packet.pts + start, packet.dts + start, stream
+                container.mux(packet)
 
 
 def _headed(path: Path) -> None:
@@ -469,6 +495,7 @@ def _headed(path: Path) -> None:
         (_short, r"7.webm has 5 frames, fewer than the 8 that a clip is read by; delete it"),
         (_large, r"7.webm has 48×32 pixels where the data set's clips have 32×32"),
         (_sound, r"7.webm has no video in it"),
+        (_changing, r"7.webm has frames of 32×32 and 32×48 pixels, and those of a clip have one size; delete it"),
         (lambda path: path.write_text("<html>not found"), r"7.webm cannot be decoded \(Invalid data"),
         (lambda path: path.write_bytes(b""), r"7.webm is empty"),
         (lambda path: (path.unlink(), path.mkdir()), r"7.webm (is empty|holds no frames)"),
@@ -504,6 +531,94 @@ def test_what_is_wrong_with_a_folder_of_clips_is_named(damaged: Path) -> None:
     wrong(r"has no folder train")
     with pytest.raises(LabError, match="there is no folder nowhere; folder_clips: takes a path from where"):
         DATASETS.item("folder_clips:nowhere").load(Source())
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_sound_that_outlasts_the_video_is_no_truncation(tmp_path: Path, tagged: bool) -> None:
+    """The container's length is the sound's; the video's own is in a tag, or nowhere."""
+    path = tmp_path / "long.webm"
+    _write(path, [np.full((32, 32, 3), 9 * i, np.uint8) for i in range(16)], sound=3)
+    assert b"DURATION" in path.read_bytes()
+    if not tagged:
+        path.write_bytes(path.read_bytes().replace(b"DURATION", b"DURATIOM"))
+    assert frames_of(path, range).shape == (16, 3, 32, 32)
+    if tagged:
+        with av.open(path) as container:
+            ends = [packet.pos for packet in container.demux(video=0) if packet.pos is not None]
+        path.write_bytes(path.read_bytes()[: ends[8]])
+        with pytest.raises(LabError, match=r"long.webm is truncated: its header promises 16 frames, 8 can be read"):
+            frames_of(path, range)
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Folders of sixteen frames: three clips of each of two classes to train on, and one to test."""
+    for part, clip in (("train", "a"), ("train", "b"), ("train", "c"), ("test", "d")):
+        for name in ("left", "right"):
+            _frames(tmp_path / part / name / clip, (32, 32))
+    return tmp_path
+
+
+def _frames(path: Path, size: tuple[int, int]) -> None:
+    from PIL import Image
+
+    path.mkdir(parents=True, exist_ok=True)
+    for i in range(16):
+        Image.fromarray(np.full((*size, 3), 9 * i, np.uint8)).save(path / f"{i:03}.png")
+
+
+def _folder_clips(root: Path, skip: bool) -> Clips:
+    data: Clips = DATASETS.item(f"folder_clips:{root}").load(Source(skip_bad=skip))
+    return data
+
+
+def _odd(clip: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.zeros((32, 30, 3), np.uint8)).save(clip / "001.png")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda clip: _cut(clip / "001.png"), r"train/left/b/001.png is no whole image"),
+        (_odd, r"train/left/b/001.png has 32×30 pixels where 000.png has 32×32"),
+    ],
+)
+def test_every_frame_of_a_folder_is_looked_at_before_bad_ones_are_left_out(
+    shots: Path, damage: Callable[[Path], object], words: str
+) -> None:
+    """Frame 1 is none of the eight in the middle of their segments, but one that training may draw."""
+    assert 1 not in segments(16, 8, False)
+    damage(shots / "train" / "left" / "b")
+    with pytest.warns(UserWarning, match=f"left out as bad, 1: {words}"):
+        data = _folder_clips(shots, skip=True)
+    assert data.facts["train"] == 5
+
+
+def test_what_is_no_frame_is_not_passed_over_in_silence(shots: Path) -> None:
+    clip = shots / "train" / "left" / "a"
+    for hidden in (".DS_Store", "._000.png"):
+        (clip / hidden).write_bytes(b"hidden")
+    assert _folder_clips(shots, skip=False).facts["train"] == 6
+    (clip / "003.png").rename(clip / "003.tif")
+    with pytest.raises(
+        LabError, match=r"left/a/003.tif lies among the frames of a clip and is none \(.bmp, .*; move it"
+    ):
+        _folder_clips(shots, skip=False)
+    with pytest.warns(UserWarning, match=r"left out as bad, 1: train/left/a/003.tif lies among"):
+        assert _folder_clips(shots, skip=True).facts["train"] == 6
+
+
+def test_one_odd_clip_leaves_out_itself_and_no_other(shots: Path) -> None:
+    _frames(shots / "train" / "left" / "a", (48, 32))
+    with pytest.warns(UserWarning, match=r"left out as bad, 1: train/left/a has 48×32 pixels where .* 32×32"):
+        data = _folder_clips(shots, skip=True)
+    assert (data.size, data.facts["train"], data.facts["test"]) == ((32, 32), 5, 2)
+    for clip in (shots / "test").rglob("000.png"):
+        _cut(clip)
+    with pytest.raises(LabError, match=r"has no good clip left; test/right/d/000\.png is no whole image"):
+        _folder_clips(shots, skip=True)
 
 
 # ------------------------------------------------------------------------------------------------- Something-Something

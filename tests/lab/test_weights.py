@@ -104,6 +104,41 @@ def test_another_file_under_the_same_path_does_not_go_unnoticed(tmp_path: Path) 
     assert f"{new} (other)" in said
 
 
+_RESNET50 = {"conv1": "conv1", "layer4.2.conv3": "layer4.2.conv3"}
+BACKBONES = {
+    "fasterrcnn_resnet50_fpn": ("resnet50", "backbone.body", _RESNET50),
+    "ssdlite320_mobilenet_v3": (
+        "mobilenet_v3_large",
+        "backbone.features",
+        {"0.0.0": "features.0.0", "0.13.0": "features.13.block.0.0", "1.0.2.fc2": "features.13.block.2.fc2"},
+    ),
+    "ssd300_vgg16": ("vgg16", "backbone", {"features.0": "features.0", "extra.0.5": "features.28"}),
+    "deeplabv3_resnet50": ("resnet50", "network.backbone", _RESNET50),
+    "deeplabv3_mobilenet_v3": (
+        "mobilenet_v3_large",
+        "network.backbone",
+        {"0.0": "features.0.0", "16.0": "features.16.0"},
+    ),
+    "unet_resnet18": ("resnet18", "encoder", {"conv1": "conv1", "layer4.1.conv2": "layer4.1.conv2"}),
+}
+"""The classifier, where its layers are, and what the first and the last of them are called there and by itself."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "ssd300_vgg16")) for n in BACKBONES])
+def test_a_classifiers_file_is_the_backbones_start(name: str, tmp_path: Path) -> None:
+    """As torchvision saves it, head and all; of the VGG without its head, as the file with the features alone is."""
+    classifier, place, layers = BACKBONES[name]
+    state = torchvision.models.get_model(classifier, weights=None).state_dict()
+    if classifier == "vgg16":
+        state = {key: value for key, value in state.items() if key.startswith("features.")}
+    torch.save(state, tmp_path / "weights.pth")
+    factory, entry = Factory("relu", str(tmp_path / "weights.pth")), MODELS.item(name)
+    built = entry.build(factory, 3) if entry.task == "detection" else entry.build(factory, 3, (64, 64), 3)
+    own = built.state_dict()
+    for here, there in layers.items():
+        assert torch.equal(own[f"{place}.{here}.weight"], state[f"{there}.weight"])
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

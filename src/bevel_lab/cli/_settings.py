@@ -134,6 +134,7 @@ def resolve(options: dict[str, Any], processes: int) -> Experiment:
     """
     from bevel.errors import InvalidValue
     from bevel_lab import protocols
+    from bevel_lab.datasets import own
     from bevel_lab.experiment import Experiment
     from bevel_lab.tuning import Tuning
 
@@ -155,7 +156,7 @@ def resolve(options: dict[str, Any], processes: int) -> Experiment:
         if options["task"] not in ("", trial.task):
             raise InvalidValue(
                 f"task is {options['task']!r} and data set {trial.dataset!r} is for {trial.task}; choose another "
-                "data set, or leave the task out."
+                f"data set, or leave the task out{own(trial.dataset, options['task'])}."
             )
     return asked
 

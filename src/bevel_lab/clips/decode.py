@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,8 @@ from bevel_lab.images.streamed import SIDE, decode
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 FILES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -50,24 +53,67 @@ def frames_of(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
     return _from_folder(path, choose) if path.is_dir() else _from_file(path, choose)
 
 
-def _from_folder(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
-    from torchvision.transforms.v2.functional import pil_to_tensor
+def looked_through(path: Path, least: int) -> tuple[int, int]:
+    """(H, W) of a clip, after every frame of it has been decoded.
 
-    names = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
+    Raises:
+        LabError: as :func:`frames_of`, and where the clip has fewer than ``least`` frames.
+    """
+    if not path.is_dir():
+        found = _every(path)
+        _enough(path, len(found), least)
+        return found[0].height, found[0].width
+    names = _names(path)
+    _enough(path, len(names), least)
+    size = 0, 0
+    for picture in _pictures(names):  # one at a time: all of them would fill the memory
+        size = picture.shape[1], picture.shape[2]
+    return size
+
+
+def in_folder(path: Path) -> tuple[list[Path], list[Path]]:
+    """The frames in a folder, in order, and what else is in it; hidden files are neither."""
+    seen = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    return [p for p in seen if p.suffix.lower() in PICTURES], [p for p in seen if p.suffix.lower() not in PICTURES]
+
+
+def _names(path: Path) -> list[Path]:
+    names, _ = in_folder(path)
     if not names:
         raise LabError(f"{path} holds no frames ({', '.join(PICTURES)}); fill it, or delete it.")
-    chosen = [names[k] for k in choose(len(names))]
-    pictures = [pil_to_tensor(decode(name)) for name in chosen]
-    for name, picture in zip(chosen, pictures, strict=True):
-        if picture.shape != pictures[0].shape:
+    return names
+
+
+def _from_folder(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
+    names = _names(path)
+    return torch.stack(list(_pictures([names[k] for k in choose(len(names))])))
+
+
+def _pictures(names: Sequence[Path]) -> Iterator[Tensor]:
+    """The frames in these files, uint8 3×H×W of one size."""
+    from torchvision.transforms.v2.functional import pil_to_tensor
+
+    size = ""
+    for name in names:
+        picture: Tensor = pil_to_tensor(decode(name))
+        here = _by(picture.shape)
+        size = size or here
+        if here != size:
             raise LabError(
-                f"{name} has {_size(picture)} pixels where {chosen[0].name} has {_size(pictures[0])}; the frames of a "
-                "clip have one size."
+                f"{name} has {here} pixels where {names[0].name} has {size}, and the frames of a clip have one size; "
+                "resize it."
             )
-    return torch.stack(pictures)
+        yield picture
 
 
 def _from_file(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
+    found = _every(path)
+    chosen = [torch.from_numpy(found[k].to_ndarray(format="rgb24")) for k in choose(len(found))]
+    return torch.stack(chosen).permute(0, 3, 1, 2).contiguous()
+
+
+def _every(path: Path) -> list[VideoFrame]:
+    """All frames of a file, at least one."""
     if path.is_file() and not path.stat().st_size:
         raise LabError(f"{path} is empty; fetch it again, or delete it.")
     found, expected = _decoded(path)
@@ -78,8 +124,12 @@ def _from_file(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
         )
     if not found:
         raise LabError(f"{path} has no frame; fetch it again, or delete it.")
-    chosen = [torch.from_numpy(found[k].to_ndarray(format="rgb24")) for k in choose(len(found))]
-    return torch.stack(chosen).permute(0, 3, 1, 2).contiguous()
+    sizes = sorted({_by((frame.height, frame.width)) for frame in found})
+    if len(sizes) > 1:
+        raise LabError(
+            f"{path} has frames of {' and '.join(sizes)} pixels, and those of a clip have one size; delete it."
+        )
+    return found
 
 
 def _decoded(path: Path) -> tuple[list[VideoFrame], float]:
@@ -96,11 +146,24 @@ def _decoded(path: Path) -> tuple[list[VideoFrame], float]:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # there are processes enough
             frames += [_smaller(frame) for frame in container.decode(stream)]
-            seconds = (container.duration or 0) / av.time_base
-            return frames, stream.frames or seconds * float(stream.average_rate or 0)
+            return frames, stream.frames or _seconds(container, stream) * float(stream.average_rate or 0)
     except (OSError, ValueError) as error:  # PyAV's errors are kinds of these
         reason = getattr(error, "strerror", None) or error
         raise LabError(f"{path} cannot be decoded ({reason}); fetch it again, or delete it.") from error
+
+
+def _seconds(container: InputContainer, stream: VideoStream) -> float:
+    """How long the video is by the header; 0 where that says nothing of it."""
+    import av
+
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    tags = [value for name, value in stream.metadata.items() if name.startswith("DURATION")]  # DURATION-eng, too
+    if tags and re.fullmatch(r"\d+:\d+:\d+(\.\d+)?", tags[0]):
+        hours, minutes, seconds = map(float, tags[0].split(":"))
+        return hours * 3600 + minutes * 60 + seconds
+    # the file's own length is that of its longest stream: of the video only if there is no other, such as sound
+    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
 
 
 def _smaller(frame: VideoFrame) -> VideoFrame:
@@ -129,10 +192,7 @@ class Reader:
         from torchvision.transforms import v2
 
         def choose(count: int) -> list[int]:
-            if count < self.frames:
-                raise LabError(
-                    f"{path} has {count} frames, fewer than the {self.frames} that a clip is read by; delete it."
-                )
+            _enough(path, count, self.frames)
             return segments(count, self.frames, self.drawn)
 
         small = max(self.size) <= HELD
@@ -144,21 +204,29 @@ class Reader:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             clip = frames_of(path, choose)
-            if small and clip.shape[2:] != self.size:
-                height, width = self.size
-                raise LabError(
-                    f"{path} has {_size(clip)} pixels where the data set's clips have {height}×{width}; resize it, or "
-                    "delete it."
-                )
+            if fault := self.fault(path, (clip.shape[2], clip.shape[3])):
+                raise LabError(fault)
             cropped: Tensor = crop(clip)
             return cropped
 
+    def fault(self, path: Path, size: tuple[int, int]) -> str:
+        """Why a clip of this (H, W) cannot be read so; "" if it can."""
+        if max(self.size) > HELD or size == self.size:
+            return ""
+        return (
+            f"{path} has {_by(size)} pixels where the data set's clips have {_by(self.size)}; resize it, or delete it."
+        )
 
-def size_for(path: Path) -> tuple[int, int]:
-    """(H, W) of what is read of a data set with this clip: its own where it is small, else 224×224."""
-    height, width = frames_of(path, lambda count: [0]).shape[2:]
-    return (height, width) if max(height, width) <= HELD else (SIDE, SIDE)
+
+def size_for(size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of what is read of a data set of clips of this size: it where it is small, else 224×224."""
+    return size if max(size) <= HELD else (SIDE, SIDE)
 
 
-def _size(picture: Tensor) -> str:
-    return f"{picture.shape[-2]}×{picture.shape[-1]}"
+def _enough(path: Path, count: int, least: int) -> None:
+    if count < least:
+        raise LabError(f"{path} has {count} frames, fewer than the {least} that a clip is read by; delete it.")
+
+
+def _by(shape: Sequence[int]) -> str:
+    return f"{shape[-2]}×{shape[-1]}"

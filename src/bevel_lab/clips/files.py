@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from bevel_lab.bad import Bad, fact
 from bevel_lab.clips import Clips, Part
-from bevel_lab.clips.decode import Reader, size_for
+from bevel_lab.clips.decode import Reader, frames_of, looked_through, size_for
 from bevel_lab.errors import LabError
 from bevel_lab.images import Files
 from bevel_lab.images.held import facts
@@ -26,8 +27,9 @@ FRAMES = 8
 class ClipFiles(Clips):
     """Clips below a folder, as files or as folders of frames.
 
-    Without ``bad.skip`` a clip is first looked at when it is needed, and a broken one stops the trial there. With it,
-    all are decoded once beforehand, and those that cannot be are left out.
+    Without ``bad.skip`` a clip is first looked at when it is needed, and a broken one stops the trial there; the first
+    clip says what is read, see :func:`size_for`. With it, all are decoded once beforehand, every frame, and those that
+    cannot be are left out; what is read is what most training clips say.
 
     Args:
         root: the folder.
@@ -48,8 +50,12 @@ class ClipFiles(Clips):
         note: str = "",
     ) -> None:  # fmt: skip
         self.classes = classes
-        self.size = _size(root, listed["train"], bad.skip)
-        self._files = {part: _files(root, clips, Reader(FRAMES, self.size), bad) for part, clips in listed.items()}
+        if bad.skip:
+            self.size, listed = _good(root, listed, bad)
+        else:
+            height, width = frames_of(root / listed["train"][0][0], lambda count: [0]).shape[2:]
+            self.size = size_for((height, width))
+        self._files = {part: _files(root, clips) for part, clips in listed.items()}
         self.labels = {part: files.labels for part, files in self._files.items()}
         train, test = self._files["train"], self._files["test"]
         digest = hashlib.sha256((train.digest() + test.digest()).encode()).hexdigest()[:16]
@@ -65,34 +71,36 @@ class ClipFiles(Clips):
             yield clips.to(device, non_blocking=True)
 
 
-def _size(root: Path, clips: Sequence[tuple[str, int]], skip: bool) -> tuple[int, int]:
-    """Of what is read, from the first clip; of those that can be decoded where bad ones are left out."""
-    for name, _ in clips:
-        try:
-            return size_for(root / name)
-        except LabError:
-            if not skip:
-                raise
-    raise LabError(f"no training clip below {root} can be decoded; fetch them again.")
+def _good(
+    root: Path, listed: Mapping[Part, Sequence[tuple[str, int]]], bad: Bad
+) -> tuple[tuple[int, int], dict[Part, list[tuple[str, int]]]]:
+    """The size of what is read, and the clips that can be; the others are noted."""
+    with ThreadPoolExecutor() as pool:  # decoding lets go of Python's lock
+        found = {part: list(pool.map(lambda clip: _seen(root / clip[0]), clips)) for part, clips in listed.items()}
+    sizes = Counter(size_for(seen) for seen in found["train"] if not isinstance(seen, str))
+    size = max(sizes, key=sizes.__getitem__, default=(0, 0))
+    read, good = Reader(FRAMES, size), dict[Part, list[tuple[str, int]]]()
+    for part, clips in listed.items():
+        good[part] = []
+        for clip, seen in zip(clips, found[part], strict=True):
+            reason = seen if isinstance(seen, str) else read.fault(root / clip[0], seen)
+            if reason:
+                problem, _, remedy = reason.removesuffix(".").rpartition("; ")
+                bad.note(problem, remedy)
+            else:
+                good[part].append(clip)
+        if not good[part]:
+            raise LabError(f"a part of the data below {root} has no good clip left; {' '.join(bad.found[-1:])}")
+    return size, good
 
 
-def _files(root: Path, clips: Sequence[tuple[str, int]], read: Reader, bad: Bad) -> Files:
-    if bad.skip:
-        with ThreadPoolExecutor() as pool:  # decoding lets go of Python's lock
-            reasons = list(pool.map(lambda clip: _reason(root / clip[0], read), clips))
-        for reason in filter(None, reasons):
-            problem, _, remedy = reason.removesuffix(".").rpartition("; ")
-            bad.note(problem, remedy)
-        clips = [clip for clip, reason in zip(clips, reasons, strict=True) if not reason]
-    if not clips:
-        raise LabError(f"a part of the data below {root} has no good clip left; {' '.join(bad.found[:1])}")
-    return Files(root, [name for name, _ in clips], torch.tensor([label for _, label in clips]))
-
-
-def _reason(path: Path, read: Reader) -> str:
-    """Why a clip cannot be read; "" if it can."""
+def _seen(path: Path) -> tuple[int, int] | str:
+    """(height, width) of a clip whose frames can all be decoded, or why they cannot."""
     try:
-        read(path)
+        return looked_through(path, FRAMES)
     except LabError as error:
         return str(error)
-    return ""
+
+
+def _files(root: Path, clips: Sequence[tuple[str, int]]) -> Files:
+    return Files(root, [name for name, _ in clips], torch.tensor([label for _, label in clips]))

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bevel_lab.shelf import Shelf
+from bevel_lab.shelf import Open, Shelf
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,15 @@ class DataSet:
 
 
 DATASETS: Shelf[DataSet] = Shelf("bevel_lab.datasets", "data set")
+
+
+def own(dataset: str, task: str) -> str:
+    """For an error message, where ``dataset`` is a user's own folder: how one for ``task`` is written; else ""."""
+    folders = {name: entry for name, entry in DATASETS.items() if name.startswith("folder") and isinstance(entry, Open)}
+    usages = [entry.usage for entry in folders.values() if entry.task == task]
+    if dataset.partition(":")[0] not in folders or not usages:
+        return ""
+    return f"; a folder for {task} is written {' or '.join(usages)}"
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from torch import Tensor
 from bevel_lab.bad import Bad
 from bevel_lab.errors import LabError
 from bevel_lab.images.masked import HELD, VOID, Scenes
-from bevel_lab.images.streamed import decode
+from bevel_lab.images.streamed import decode, opened
 
 MODES = {"L": "grey", "P": "palette", "1": "black and white"}
 """Pillow's names of files with one small number a pixel."""
@@ -55,12 +56,13 @@ def numbered(count: int, void: int = VOID) -> Labels:
 
 
 def paired(images: Path, masks: Path, bad: Bad) -> list[Pair]:
-    """The files of one name, whatever their endings, in two folders, by name; those without a partner are bad.
+    """The files of one name, whatever their endings, in two folders, by name; those without a partner are bad, and
+    so is what else is there and not hidden.
 
     Raises:
         LabError: where a folder is missing, two files have one name, or no pair is there.
     """
-    left, right = _by_stem(images), _by_stem(masks)
+    left, right = _by_stem(images, bad), _by_stem(masks, bad)
     for stem in sorted(left.keys() ^ right.keys()):
         here, other = (left[stem], masks) if stem in left else (right[stem], images)
         bad.note(f"{here} has no partner {stem}.* in {other}", "put it there")
@@ -70,17 +72,21 @@ def paired(images: Path, masks: Path, bad: Bad) -> list[Pair]:
     return found
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path, bad: Bad) -> dict[str, Path]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     if not folder.is_dir():
         raise LabError(f"there is no folder {folder}; images and masks lie in two folders, under the same names.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
         if path.suffix.lower() in IMG_EXTENSIONS:
             if path.stem in found:
                 raise LabError(f"{found[path.stem]} and {path} have one name; delete one of them.")
             found[path.stem] = path
+        else:
+            bad.note(f"{path} is no image file ({', '.join(IMG_EXTENSIONS)})", "move it away")
     return found
 
 
@@ -92,7 +98,7 @@ def scenes(parts: Sequence[Sequence[Pair]], labels: Labels, size: tuple[int, int
     Args:
         parts: pairs of each.
         labels: what the masks hold.
-        size: (height, width) of all images; that of the first good one by default.
+        size: (height, width) of all images; that of most of them by default.
         bad: takes note of pairs that will not do.
 
     Raises:
@@ -104,15 +110,18 @@ def scenes(parts: Sequence[Sequence[Pair]], labels: Labels, size: tuple[int, int
 
 
 def _size(pairs: Sequence[Pair]) -> tuple[int, int]:
-    """(height, width) of the first image that is one."""
+    """(height, width) of most images, by their headers."""
+    sizes: Counter[tuple[int, int]] = Counter()
     first: LabError | None = None
     for pair in pairs:
         try:
-            width, height = decode(pair.image).size
-            return height, width
+            with opened(pair.image) as image:
+                sizes[image.height, image.width] += 1
         except LabError as error:
             first = first or error
-    raise first or LabError("a data set has at least one image; got none.")
+    if not sizes:
+        raise first or LabError("a data set has at least one image; got none.")
+    return sizes.most_common(1)[0][0]
 
 
 def _part(

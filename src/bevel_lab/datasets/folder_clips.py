@@ -1,7 +1,8 @@
 """A user's own clips: ``PATH/{train,test}/CLASS/CLIP`` (or ``val``), a clip being a video file or a folder of frames.
 
 Eight frames are read of each. If the first clip has at most 64 pixels a side all must have its size; larger ones are
-scaled and cropped to 224×224. Nothing is mirrored: a movement to the left may be another class than one to the right.
+scaled and cropped to 224×224. Where bad clips are left out, most of those to train on say the size instead. Nothing is
+mirrored: a movement to the left may be another class than one to the right.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from bevel_lab.bad import Bad
 from bevel_lab.clips import Clips
-from bevel_lab.clips.decode import FILES
+from bevel_lab.clips.decode import FILES, PICTURES, in_folder
 from bevel_lab.clips.files import ClipFiles
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.errors import LabError
@@ -44,6 +45,10 @@ def _listed(root: Path, part: str, classes: list[str], bad: Bad) -> list[tuple[s
         for clip in _inside(folder):
             if clip.is_dir() or clip.suffix.lower() in FILES:
                 found.append((str(clip.relative_to(root)), classes.index(folder.name)))
+                for other in in_folder(clip)[1] if clip.is_dir() else ():
+                    bad.note(
+                        f"{other} lies among the frames of a clip and is none ({', '.join(PICTURES)})", "move it away"
+                    )
             else:
                 bad.note(f"{clip} is neither a clip ({', '.join(FILES)}) nor a folder of frames", "move it away")
     missing = sorted(set(range(len(classes))) - {label for _, label in found})

@@ -61,8 +61,14 @@ def _parts(path: Path, bad: Bad) -> tuple[list[list[Pair]], str]:
     def pairs(folder: Path) -> list[Pair]:
         return paired(folder / "images", folder / "masks", bad)
 
-    if (path / "train").is_dir():
-        others = [path / name for name in ("test", "val") if (path / name).is_dir()]
+    there = [name for name in ("train", "val", "test") if (path / name).is_dir()]
+    if there and (path / "images").is_dir():
+        raise LabError(
+            f"{path} has images and masks beside {', '.join(there)}, which would not be read; put them into train, or "
+            "move either away."
+        )
+    if "train" in there:
+        others = [path / name for name in ("test", "val") if name in there]
         if not others:
             raise LabError(f"{path} has train but neither test nor val; add one, or put images and masks into it.")
         return [pairs(path / "train"), *map(pairs, others)], ""

@@ -14,6 +14,9 @@ _WIDTHS = (16, 32, 64, 96, 128)
 _OUT = 3
 """How many of the last feature maps find objects: those of 20×20, 10×10 and 5×5."""
 
+_C4 = 13
+"""Number of the block of MobileNetV3 Large whose first layer ends torchvision's first feature map."""
+
 
 class _Backbone(nn.Module):
     """Stages of halved resolution, of 3×3 convolutions with batch norm; gives the last maps."""
@@ -66,6 +69,11 @@ def _ssdlite(classes: int) -> nn.Module:
     from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
     made: nn.Module = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=classes)
+    # how the classifier calls what comes before C4, C4's first layer, and the rest of C4; the layers behind it are half
+    # as wide here as the classifier's, so none of those fits
+    names = {f"features.{k}.": f"features.0.{k}." for k in range(_C4)}
+    names |= {f"features.{_C4}.block.0.": f"features.0.{_C4}.", f"features.{_C4}.block.": "features.1.0."}
+    made.backbone.pretrained_names = names  # type: ignore[union-attr]
     return made
 
 
