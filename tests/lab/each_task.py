@@ -27,7 +27,7 @@ def settings(root: Path) -> dict[str, dict[str, Any]]:
         "detection": f"folder_voc:{boxes.voc(root / 'voc', {'trainval': 10, 'test': 3})}",
         "segmentation": f"folder_masks:{scenes.street(root / 'street', {'train': (8, 0), 'test': (3, 200)})}",
         "translation": f"folder_text:{sentences.corpus(_folder(root / 'texts'))}:en-de",
-        "video": f"folder_clips:{_clips(root / 'clips')}",
+        "video": f"folder_clips:{clips(root / 'clips')}",
     }
     return {task: {"task": task, "dataset": made[task]} | recipe for task, recipe in RECIPES.items()}
 
@@ -37,7 +37,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _clips(root: Path) -> Path:
+def clips(root: Path) -> Path:
     """Scikit-learn's digits walking to the right or to the left, as folders of frames."""
     from sklearn.datasets import load_digits
 

@@ -1,0 +1,72 @@
+"""The small experiment of every task as its file says it, on real samples: arms, ledger, report and pictures."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import each_task
+import pytest
+import sentences
+from conftest import SHARED
+
+from bevel_lab import ledger
+from bevel_lab.cli import main
+from bevel_lab.report import pictures, words
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+SMALL = ("detection", "segmentation", "translation", "video")
+MEASURED = {"detection": "map", "segmentation": "accuracy", "translation": "token accuracy", "video": "top1"}
+"""Of each task, what a report must have in words."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with all the sample packs, unpacked as the docs say."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the real data is not here: {SHARED} does not exist")
+    folder = tmp_path_factory.mktemp("data")
+    subprocess.run([sys.executable, SHARED / "tools" / "unpack.py", SHARED, folder], check=True)
+    return folder
+
+
+def _sentences(root: Path, folder: Path) -> str:
+    """A few of Multi30k's: an untrained Transformer needs minutes for all that there are to be translated."""
+    folder.mkdir()
+    for name, part, count in (("train", "train", 100), ("valid", "val", 8), ("test", "test_2016_flickr", 8)):
+        texts = (gzip.decompress(next(root.rglob(f"{part}.{end}.gz")).read_bytes()) for end in ("en", "de"))
+        lines = (text.decode().splitlines()[:count] for text in texts)
+        sentences.write(folder, name, list(zip(*lines, strict=True)))
+    return f"folder_text:{folder}:en-de"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("always::bevel_lab.bad.LeftOut")
+@pytest.mark.parametrize("task", SMALL)
+def test_it_ends_in_a_report_with_pictures(task: str, root: Path, tmp_path: Path) -> None:
+    file = EXPERIMENTS / f"small-{task}.toml"
+    said = tomllib.loads(file.read_text(encoding="utf-8"))
+    command = ["run", str(file), "--data-root", str(root), "--epochs", "1", "--seeds", "1", "--train-limit", "16"]
+    if task == "translation":
+        command += ["--dataset", _sentences(root, tmp_path / "few")]
+    if task == "video":  # 2,000 moving pictures a test part; tests/lab/test_video.py trains on them
+        command += ["--dataset", f"folder_clips:{each_task.clips(tmp_path / 'clips')}", "--validation", "0.25"]
+    assert main([*command, "--workers", "1", "--threads", "1", "--out", str(tmp_path / "out")]) == 0
+    records, torn = ledger.parse(tmp_path / "out" / ledger.LEDGER)
+    assert not torn
+    assert sorted(record.label for record in records.values()) == sorted(said["activations"])
+    assert {"relu", "sau", "frelu"} <= set(said["activations"])
+    assert {record.trial.task for record in records.values()} == {task}
+    left_out = tmp_path / "out" / "left-out.txt"
+    assert left_out.exists() == (task == "detection"), "two boxes of BCCD have no area"
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert pictures.TITLE in page
+    samples = {len(record.pictures) for record in records.values()}
+    assert min(samples) >= 3, "every arm's guesses"
+    images = {"detection": len(records) + 1, "segmentation": len(records) + 1, "translation": 0, "video": 1}[task]
+    assert page.count('<img src="data:image/png;base64,') >= min(samples) * images, "truth, and guesses that are drawn"
+    assert MEASURED[task] in page
+    assert (words.MEASURED in page) == (task != "video")
