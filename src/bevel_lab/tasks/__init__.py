@@ -45,7 +45,8 @@ class Task(abc.ABC):
         metric: key of the headline number in what :meth:`test` returns; larger is better.
         share: whether it is a share of one, which a report writes as per cent.
         samples: number of training samples, after the validation part is split off.
-        validated, tested: number of samples that :meth:`validate` and :meth:`test` measure on.
+        validated, tested: number of samples that :meth:`validate` and :meth:`test` measure on; the latter is a fact of
+            the data set, for which the test part is not touched.
         facts: what exactly the data is (numbers, digest, notes), for the record; may be empty.
     """
 

@@ -46,7 +46,7 @@ class Classification(Task):
             )
         self.data, self.device, self.trial = data, device, trial
         training, validation = _split(trial, data.train.labels)
-        self.samples, self.validated, self.tested = len(training), len(validation), len(data.test)
+        self.samples, self.validated, self.tested = len(training), len(validation), int(data.facts["test"])
         self.facts = data.facts
         self.feed = feed(data, training, validation, trial.augment, device)
         self.mixer = Mixer(trial.mixup, trial.cutmix, data.classes)

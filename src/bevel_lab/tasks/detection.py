@@ -51,7 +51,7 @@ class Detection(Task):
         library()
         self.model, self.data, self.device = model, data, device
         training, held = _split(trial, len(data.train))
-        self.samples, self.validated, self.tested = len(training), len(held), len(data.test)
+        self.samples, self.validated, self.tested = len(training), len(held), int(data.facts["test"])
         self.facts = data.facts
         augmentation = model.augmentation if trial.augment else ""
         self.training = Feed([data.train[i] for i in training], model.side, augmentation)

@@ -60,7 +60,7 @@ class Segmentation(Task):
         Metrics(len(data.classes))  # a missing library is found before the training
         self.trial, self.data, self.device = trial, data, device
         self.index, held_out = _split(trial, data)
-        self.samples, self.validated, self.tested = len(self.index), len(held_out), len(data.test)
+        self.samples, self.validated, self.tested = len(self.index), len(held_out), int(data.facts["test"])
         self.facts = data.facts
         self.train = data.train.to(device)
         self.held_out = (self.train, held_out) if data.validation is None else (data.validation.to(device), held_out)

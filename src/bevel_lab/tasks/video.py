@@ -52,7 +52,7 @@ class Video(Task):
         self.trial, self.data, self.device = trial, data, device
         self.training, self.held_out = _split(trial, data.labels["train"])
         self.samples, self.validated = len(self.training), len(self.held_out)
-        self.tested = len(data.labels["test"])
+        self.tested = int(data.facts["test"])
         self.facts = data.facts
         self.ready = _ready(data, trial.channels_last, device)
 
