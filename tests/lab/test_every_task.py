@@ -16,6 +16,7 @@ import each_task
 import psutil
 import pytest
 import torch
+from inside import Sets, outputs, sharpness
 from torch import nn
 from watch import Watch
 
@@ -93,6 +94,36 @@ def test_only_weights_decay_and_activations_have_their_own_rate(task: str, setti
     for name, group in groups:
         assert group["weight_decay"] == (0.25 if shapes[name] > 1 else 0.0), name
         assert group["scale"] == (0.5 if name in own else 1.0), name
+
+
+# -------------------------------------------------------------------------------------------------- ways of training
+
+
+@every_task
+def test_alternation_moves_one_set_at_a_time(task: str, settings: dict[str, dict[str, Any]]) -> None:
+    one = _running("frelu", alternate="step", warmup=0.0, **settings[task])
+    sets, phases, size = Sets(one), [], settings[task]["batch_size"]
+    for step, batch in enumerate(one.task.batches([torch.arange(size)] * 4, 0, 0)):
+        one.step(step, batch, size)
+        phases.append(sets.moved())
+    assert phases == ["weights", "activations"] * 2
+
+
+@every_task
+def test_sharpness_reaches_its_end_at_every_site(task: str, settings: dict[str, dict[str, Any]]) -> None:
+    one = _running("smooth_frelu", sharpness="1:36", epochs=1, **settings[task])
+    assert sharpness(one) == pytest.approx(1.0)
+    one.advance()
+    assert sharpness(one) == pytest.approx(36.0, rel=1e-5)
+
+
+@every_task
+def test_bfloat16_runs_the_forward_pass_and_keeps_the_weights(task: str, settings: dict[str, dict[str, Any]]) -> None:
+    kind = nn.Linear if task == "translation" else nn.Conv2d
+    for precision, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
+        one = _running("sau", precision=precision, **settings[task])
+        assert {out.dtype for out in outputs(one, kind, settings[task]["batch_size"])} == {dtype}
+        assert {p.dtype for p in one.model.parameters()} == {torch.float32}
 
 
 # ------------------------------------------------------------------------------------------- kills, several processes

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from inside import Sets, outputs, sharpness
 from small import trial
-from torch import Tensor, nn
+from torch import nn
 
 from bevel.errors import InvalidValue
 from bevel_lab.arms import arm
@@ -17,7 +18,6 @@ from bevel_lab.datasets import Source
 from bevel_lab.optimisers import rate
 from bevel_lab.record import Record
 from bevel_lab.running import Running
-from bevel_lab.sites import learnt
 from bevel_lab.team import Team
 from bevel_lab.train import run
 
@@ -36,26 +36,6 @@ def finite(record: Record) -> bool:
 
 
 # --------------------------------------------------------------------------------------------------------- alternation
-
-
-class Sets:
-    """The two sets of parameters of a trial in progress, and which of them moved since one last looked."""
-
-    def __init__(self, one: Running) -> None:
-        own = {id(p) for p in one.activation_parameters}
-        self.weights = [p for p in one.model.parameters() if id(p) not in own]
-        self.slopes = one.activation_parameters
-        self.moved()
-
-    def moved(self) -> str:
-        now = [[p.detach().clone() for p in part] for part in (self.weights, self.slopes)]
-        before, self.before = getattr(self, "before", now), now
-        names = ("weights", "activations")
-        return " and ".join(
-            name
-            for name, old, new in zip(names, before, now, strict=True)
-            if any(not torch.equal(a, b) for a, b in zip(old, new, strict=True))
-        )
 
 
 def test_by_epoch_one_set_moves_at_a_time() -> None:
@@ -99,20 +79,14 @@ def test_there_must_be_something_to_alternate_with() -> None:
 @pytest.mark.parametrize(("shape", "middle"), [("", 6.0), (":linear", 18.5), (":cosine", 18.5)])
 def test_sharpness_moves_from_its_start_to_its_end(shape: str, middle: float) -> None:
     one = running("smooth_frelu", sharpness=f"1:36{shape}", epochs=2)
-    seen = [_sharpness(one)]
+    seen = [sharpness(one)]
     for _ in range(2):
         one.advance()
-        seen.append(_sharpness(one))
+        seen.append(sharpness(one))
     assert seen == [pytest.approx(n, rel=1e-5) for n in (1.0, middle, 36.0)]
     record = one.record("smooth_frelu")
     assert record.sites[0].before["n"] == pytest.approx([1.0] * 128)
     assert record.sites[0].after["n"] == pytest.approx([36.0] * 128)
-
-
-def _sharpness(one: Running) -> float:
-    values = {n for call in one.sites.values() for n in learnt(call.module)["n"]}
-    assert len(values) == 1, "one n for all sites and channels"
-    return values.pop()
 
 
 def test_a_fixed_n_moves_too_and_the_kink_shows_in_the_curve() -> None:
@@ -213,21 +187,10 @@ def test_label_smoothing_keeps_the_training_loss_above_its_entropy() -> None:
     assert smooth.test["accuracy"] > 0.7
 
 
-def _seen(one: Running, kind: type[nn.Module]) -> list[Tensor]:
-    """What comes out of the modules of ``kind`` in a training step."""
-    found: list[Tensor] = []
-    for module in one.model.modules():
-        if isinstance(module, kind):
-            module.register_forward_hook(lambda m, args, out: found.append(out.detach()))
-    for batch in one.task.batches([torch.arange(25)], 0, 0):
-        one.step(0, batch, 25)
-    return found
-
-
 @pytest.mark.parametrize("spec", ["relu", "sau", "frelu"])
 def test_bfloat16_runs_the_forward_pass_and_keeps_the_weights(spec: str) -> None:
     one = running(spec, precision="bfloat16")
-    assert {out.dtype for out in _seen(one, nn.Linear)} == {torch.bfloat16}
+    assert {out.dtype for out in outputs(one, nn.Linear)} == {torch.bfloat16}
     assert {p.dtype for p in one.model.parameters()} == {torch.float32}
     short, full = (run(trial(spec, precision=precision)) for precision in ("bfloat16", "float32"))
     assert finite(short)
@@ -241,7 +204,7 @@ def test_bfloat16_runs_the_forward_pass_and_keeps_the_weights(spec: str) -> None
 def test_channels_last_is_another_layout_of_the_same_numbers(spec: str) -> None:
     last = torch.channels_last
     for wanted in (True, False):
-        outs = _seen(running(spec, model="cnn", channels_last=wanted), nn.Conv2d)
+        outs = outputs(running(spec, model="cnn", channels_last=wanted), nn.Conv2d)
         assert all(out.is_contiguous(memory_format=last) is wanted for out in outs if min(out.shape[2:]) > 1)
     ours, theirs = (run(trial(spec, model="cnn", channels_last=wanted, epochs=1)) for wanted in (True, False))
     assert finite(ours)

@@ -80,8 +80,8 @@ def measure_same(records: Sequence[Record], splits: int, seed: int) -> Results:
     )
     rates = (
         f"Over {splits:,} random splits of these runs, a verdict on {share(found.single)} of single activations, and "
-        f"on any of them, after Holm, in {share(found.family)} (95 % interval {_interval(found.family, splits)}; it "
-        "takes the splits for independent, and they are of the same runs, so the rate scatters more)."
+        f"on any of them, after Holm, in {share(found.family)} (95 % interval {_interval(found.family, splits)}; "
+        "given the runs each split draws the sign of every pair anew, so splits are independent null experiments)."
     )
     kept = max(found.single, found.family) <= LEVEL
     targets = (Target(text, silent == len(found.first)), Target(rates, kept))
