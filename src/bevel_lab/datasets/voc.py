@@ -51,6 +51,9 @@ class Voc:
         root = source.root / "VOCdevkit"
         if source.download and self.download:
             self._fetch(source.root)
+        if not root.is_dir():
+            fetched = ", or --download to fetch it" if self.download else ""
+            raise LabError(f"there is no folder {root}; pass --data-root with the folder that holds it{fetched}.")
         names = [
             [(root / f"VOC{year}", name) for year, part in parts for name in listed(root / f"VOC{year}", part)]
             for parts in (self.train, self.test)
