@@ -20,8 +20,8 @@ demo: install  ## train eight activations on real digits, ten paired seeds each,
 	  --activations relu leaky_relu prelu gelu swish sau frelu smooth_frelu
 
 lint: install  ## ruff and mypy --strict
-	$(VENV)/bin/ruff check src tests
-	$(VENV)/bin/ruff format --check src tests
+	$(VENV)/bin/ruff check src tests examples
+	$(VENV)/bin/ruff format --check src tests examples examples
 	$(VENV)/bin/mypy
 
 test: lint  ## all checks
@@ -32,14 +32,14 @@ test-fast: install  ## the core's checks for daily work, under three minutes
 	  --deselect tests/test_readme.py::test_the_commands_of_the_readme_run
 
 format: install
-	$(VENV)/bin/ruff check --fix src tests
-	$(VENV)/bin/ruff format src tests
+	$(VENV)/bin/ruff check --fix src tests examples
+	$(VENV)/bin/ruff format src tests examples
 
 bench: install  ## measure on this machine (fifteen minutes) and write docs/performance.md
 	$(VENV)/bin/bevel bench --out docs/performance.csv --page docs/performance.md --notes docs/performance-notes.md
 
 bench-gpu:  ## on a machine with a GPU, torch and Triton: check, measure (ten minutes), write docs/performance-gpu.md
-	PYTHONPATH=src python3 -m bevel_lab.bench_gpu --check --out docs/performance-gpu.csv --page docs/performance-gpu.md
+	PYTHONPATH=src python3 -m bevel_lab.bench.gpu --check --out docs/performance-gpu.csv --page docs/performance-gpu.md
 
 test-native: install  ## the native library's own test: sanitizers, and NEON under qemu-aarch64
 	$(PYTHON) -m pytest -q tests/test_native.py

@@ -27,8 +27,8 @@ LAYERS = [  # lower may not import higher; equal may
     ("bevel.surgery", "bevel.training", "bevel.deploy", "bevel.watch"),
     ("bevel.testing",),
     ("bevel",),
-    ("bevel_lab.trial",),
-    ("bevel_lab.record",),
+    ("bevel_lab.experiment.trial",),
+    ("bevel_lab.experiment.record",),
     ("bevel_lab.report",),
     ("bevel_lab",),
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 import bevel
 from bevel import KERNELS, kinked, smooth
 from bevel.functional import sau
-from bevel.ops import _cpu, _library, using
+from bevel.ops import _cpu, _custom_op, using
 
 pytestmark = pytest.mark.skipif(_cpu.unavailable() is not None, reason=f"backend cpu: {_cpu.unavailable()}")
 
@@ -164,7 +164,7 @@ def test_opcheck(name: str) -> None:
     module = MODULES[name]()
     x = torch.randn(4, 8, 6, 6, requires_grad=True)
     torch.library.opcheck(
-        torch.ops.bevel.smooth.default, (x, list(module.parameters()), *_library.spell(module.family), 1)
+        torch.ops.bevel.smooth.default, (x, list(module.parameters()), *_custom_op.spell(module.family), 1)
     )
 
 
@@ -172,7 +172,7 @@ def test_the_operator_spells_the_whole_family() -> None:
     for make in MODULES.values():
         family = make().family
         if family.kernel.native not in (0, 13):
-            assert _library._family(_library.spell(family)) == family
+            assert _custom_op._family(_custom_op.spell(family)) == family
 
 
 def test_without_the_library_all_but_cpu_works() -> None:

@@ -81,4 +81,4 @@ def test_a_compiler_gives_one_wheel_for_every_python(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "-py3-none-" in wheel.name
     assert "bevel/ops/libbevel_native.so" in names
-    assert "bevel_lab/report/page.html.j2" in names
+    assert "bevel_lab/report/pages/html.j2" in names

@@ -7,17 +7,17 @@ Smooth any kinked function by any approximate identity, exactly and at ReLU's me
 from typing import TYPE_CHECKING, Any
 
 from bevel import functional, kinked, nn
+from bevel._mollify import Smooth, mollify, sharpness_for
+from bevel._tabulated import tabulated
+from bevel._watch import watch
 from bevel.deploy import fold, harden
 from bevel.errors import BackendUnavailable, BevelError, InvalidValue, UnknownName
 from bevel.kernel import KERNELS, Kernel
 from bevel.kinked import PiecewiseLinear
-from bevel.mollify import Smooth, mollify, sharpness_for
 from bevel.nn import ACTIVATIONS, SAU, FReLU, Mollified, SmoothFReLU
 from bevel.ops import backends, smooth
 from bevel.spec import canonical, create
-from bevel.tabulated import tabulated
 from bevel.training import Alternating, SharpnessSchedule, parameter_groups
-from bevel.watch import watch
 
 if TYPE_CHECKING:
     from bevel.surgery import find, swap

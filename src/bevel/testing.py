@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bevel._mollify import mollify, proven_bound
 from bevel.kernel import Kernel, as_kernel, derivative
 from bevel.kinked import PiecewiseLinear, as_function
-from bevel.mollify import mollify, proven_bound
 from bevel.nn import Activation, LearnableModule
 from bevel.terms import Coefficient, Terms, at_channel, is_zero
 

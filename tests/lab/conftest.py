@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sentences
+import sentence_data
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -47,7 +47,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """125 sentences of a small grammar, in the three parts."""
-    return sentences.corpus(tmp_path_factory.mktemp("corpus"))
+    return sentence_data.corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="session")

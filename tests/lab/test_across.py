@@ -11,15 +11,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import records
 from scipy import stats as scipy_stats
+from synthetic_records import records
 
-from bevel_lab.record import Record
-from bevel_lab.report import across_views, across_words, aggregate, published, tables, words, write
-from bevel_lab.report.across import Across, across
-from bevel_lab.report.cells import Cell, ReportError, cells
-from bevel_lab.report.pairs import pairs
-from bevel_lab.report.stats import Verdict
+from bevel_lab.experiment.record import Record
+from bevel_lab.report import write
+from bevel_lab.report.analysis import published
+from bevel_lab.report.analysis.across import Across, across
+from bevel_lab.report.analysis.cells import Cell, ReportError, cells
+from bevel_lab.report.analysis.pairs import pairs
+from bevel_lab.report.figures import across as across_views
+from bevel_lab.report.statistics import aggregate
+from bevel_lab.report.statistics.paired import Verdict
+from bevel_lab.report.text import across as across_words
+from bevel_lab.report.text import cell as words
+from bevel_lab.report.text import tables
 
 PLACES = (("digits", "cnn"), ("mnist", "lenet"), ("cifar100", "resnet18"))
 LABELS = ("relu", "sau", "swish", "gelu")

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import trial
+from small_trials import trial
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from bevel_lab.data.images import Files, LabelledImages, Part, StreamedImages
+from bevel_lab.data.images.augment import augment, draw
+from bevel_lab.data.images.from_files import Reader
+from bevel_lab.data.images.mixing import Mixer
+from bevel_lab.data.images.randaugment import OPERATIONS, rand_augment
 from bevel_lab.datasets import Source, load
 from bevel_lab.errors import LabError
-from bevel_lab.images import Files, LabelledImages, Part, StreamedImages
-from bevel_lab.images.augment import augment, draw
-from bevel_lab.images.mixing import Mixer
-from bevel_lab.images.randaugment import OPERATIONS, rand_augment
-from bevel_lab.images.streamed import Reader
 from bevel_lab.tasks.classification import Classification
-from bevel_lab.train import run
+from bevel_lab.training.run import run
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from small import trial
+from small_trials import trial
 
-from bevel_lab.bad import LEFT_OUT, NAMED, Bad, LeftOut, fact, noted
 from bevel_lab.cli import main
+from bevel_lab.data.invalid import LEFT_OUT, NAMED, Bad, LeftOut, fact, noted
 from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
-from bevel_lab.ledger import LEDGER, parse
-from bevel_lab.train import run
+from bevel_lab.experiment.ledger import LEDGER, parse
+from bevel_lab.training.run import run
 
 BAD = 7
 
@@ -26,7 +26,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default::bevel_lab.bad.LeftOut")
+@pytest.mark.filterwarnings("default::bevel_lab.data.invalid.LeftOut")
 def test_the_command_line_lists_all_that_is_left_out_and_says_so_once(
     corpus: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boxes
+import box_data
 import pytest
 import torch
 import torchvision
 from conftest import SHARED
 
 from bevel.errors import InvalidValue
+from bevel_lab.data.images.boxes import Boxed, BoxedImages
 from bevel_lab.datasets import DATASETS, Source
 from bevel_lab.errors import LabError
-from bevel_lab.images.boxed import Boxed, BoxedImages
 
 
 def _load(name: str, skip: bool = False, root: Path = Path("data")) -> BoxedImages:
@@ -28,7 +28,7 @@ def _load(name: str, skip: bool = False, root: Path = Path("data")) -> BoxedImag
 
 
 def test_voc_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
-    folder = boxes.voc(tmp_path / "VOCdevkit" / "VOC2007", {"train": 3, "val": 3, "trainval": 9, "test": 2})
+    folder = box_data.voc(tmp_path / "VOCdevkit" / "VOC2007", {"train": 3, "val": 3, "trainval": 9, "test": 2})
     data = _load(f"folder_voc:{folder}")
     assert (data.classes, len(data.train), len(data.test)) == (("one", "two", "zero"), 9, 2)
     theirs = torchvision.datasets.VOCDetection(str(tmp_path), "2007", "trainval")
@@ -44,7 +44,7 @@ def test_voc_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
 
 
 def test_coco_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
-    folder = boxes.coco(tmp_path / "coco_sample")
+    folder = box_data.coco(tmp_path / "coco_sample")
     data = _load("coco_sample", root=tmp_path)
     assert data.classes == ("one", "two", "zero"), "in the order of their numbers"
     theirs = torchvision.datasets.CocoDetection(
@@ -60,7 +60,7 @@ def test_coco_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
-    first = _load(f"folder_voc:{boxes.voc(tmp_path / 'a')}")
+    first = _load(f"folder_voc:{box_data.voc(tmp_path / 'a')}")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert _load(f"folder_voc:{tmp_path / 'b'}").facts["digest"] == first.facts["digest"]
     path = tmp_path / "b" / "Annotations" / "test_1.xml"
@@ -121,7 +121,7 @@ BAD_IMAGES = [
 
 @pytest.mark.parametrize(("damage", "words"), [*BAD_BOXES, *BAD_IMAGES])
 def test_what_is_wrong_with_a_voc_folder_is_named(tmp_path: Path, damage: Callable[[Path], Any], words: str) -> None:
-    folder = boxes.voc(tmp_path / "own")
+    folder = box_data.voc(tmp_path / "own")
     damage(folder)
     with pytest.raises(LabError, match=rf"{words}.*, or leave it out with --skip-bad\."):
         _load(f"folder_voc:{folder}")
@@ -129,7 +129,7 @@ def test_what_is_wrong_with_a_voc_folder_is_named(tmp_path: Path, damage: Callab
 
 @pytest.mark.parametrize(("damage", "words"), [*BAD_BOXES[:-1], *BAD_IMAGES, (_cut, "trainval_2.jpg is no whole")])
 def test_what_is_left_out_is_counted_and_named(tmp_path: Path, damage: Callable[[Path], Any], words: str) -> None:
-    folder = boxes.voc(tmp_path / "own")
+    folder = box_data.voc(tmp_path / "own")
     whole = _load(f"folder_voc:{folder}")
     damage(folder)
     _replaced("<xmax>", "<xmax>99", "trainval_7")(folder)
@@ -144,16 +144,16 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path, damage: Callable[
 
 
 def test_a_class_that_training_does_not_know_is_named(tmp_path: Path) -> None:
-    folder = boxes.voc(tmp_path / "own")
+    folder = box_data.voc(tmp_path / "own")
     _replaced("<name>", "<name>twenty-", "test_1")(folder)
     with pytest.raises(LabError, match=r"test_1.xml:3: there is no class 'twenty-.*'; the classes are one, two, zero"):
         _load(f"folder_voc:{folder}")
 
 
 def test_a_truncated_image_is_named_when_it_is_read(tmp_path: Path) -> None:
-    from bevel_lab.tasks._boxes_feed import Feed
+    from bevel_lab.tasks._detection_data import Feed
 
-    folder = boxes.voc(tmp_path / "own")
+    folder = box_data.voc(tmp_path / "own")
     _cut(folder)
     data = _load(f"folder_voc:{folder}")
     with pytest.raises(LabError, match=r"trainval_2.jpg is no whole image"):
@@ -161,7 +161,7 @@ def test_a_truncated_image_is_named_when_it_is_read(tmp_path: Path) -> None:
 
 
 def test_lists_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
-    folder = boxes.voc(tmp_path / "own")
+    folder = box_data.voc(tmp_path / "own")
     (folder / "ImageSets" / "Main" / "test.txt").write_text("\n")
     with pytest.raises(LabError, match=r"test.txt names no image; it has one a line"):
         _load(f"folder_voc:{folder}")
@@ -176,7 +176,7 @@ def test_lists_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
     for name, more in (("voc2007", ", or --download to fetch it"), ("bccd", "")):
         with pytest.raises(LabError, match=rf"no folder .*VOCdevkit; pass --data-root with .* holds it{more}\.$"):
             _load(name, root=tmp_path)
-    boxes.voc(tmp_path / "VOCdevkit" / "VOC2007")
+    box_data.voc(tmp_path / "VOCdevkit" / "VOC2007")
     with pytest.raises(LabError, match=r"lists 9 training and 3 test images, not 5011 and 4952"):
         _load("voc2007", root=tmp_path)
 
@@ -215,7 +215,7 @@ NOT_COCO = [
 
 @pytest.mark.parametrize(("damage", "words"), [*COCO, *NOT_COCO])
 def test_what_is_wrong_with_a_coco_folder_is_named(tmp_path: Path, damage: Callable[[Path], Any], words: str) -> None:
-    folder = boxes.coco(tmp_path / "own")
+    folder = box_data.coco(tmp_path / "own")
     damage(folder / "annotations" / "instances_train2017.json")
     with pytest.raises(LabError, match=words):
         _load(f"folder_coco:{folder}")
@@ -226,7 +226,7 @@ def test_what_is_wrong_with_a_coco_folder_is_named(tmp_path: Path, damage: Calla
 
 
 def test_both_parts_of_coco_may_number_their_classes_otherwise(tmp_path: Path) -> None:
-    folder = boxes.coco(tmp_path / "own")
+    folder = box_data.coco(tmp_path / "own")
     before = _load(f"folder_coco:{folder}")
 
     def renumber(content: Any) -> None:
@@ -240,7 +240,7 @@ def test_both_parts_of_coco_may_number_their_classes_otherwise(tmp_path: Path) -
 
 
 def test_coco_is_the_whole_of_it(tmp_path: Path) -> None:
-    boxes.coco(tmp_path / "coco")
+    box_data.coco(tmp_path / "coco")
     with pytest.raises(
         LabError, match=r"lists 8 training and 4 validation images, not 118287 and 5000; .* folder_coco"
     ):

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from records import records
+from synthetic_records import records
 
 from bevel_lab.cli import calibrate as command
 from bevel_lab.cli import main
-from bevel_lab.report import ReportError, calibration_page, compact
-from bevel_lab.report.calibration import calibrate, calibrate_cells
-from bevel_lab.report.same import same
-from bevel_lab.report.stats import LEVEL, Verdict
+from bevel_lab.report import ReportError
+from bevel_lab.report.analysis.aa_test import same
+from bevel_lab.report.pages import calibration, compact
+from bevel_lab.report.statistics.calibration import calibrate, calibrate_cells
+from bevel_lab.report.statistics.paired import LEVEL, Verdict
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "calibration.md"
@@ -143,8 +144,8 @@ def test_the_command_prints_and_writes_the_same_numbers_every_time(
 def test_the_exit_code_tells_whether_every_promise_is_kept(
     holds: tuple[bool, bool], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    targets = tuple(calibration_page.Target(f"promise {k}.", one) for k, one in enumerate(holds))
-    monkeypatch.setattr(calibration_page, "measure", lambda *_: calibration_page.Results(targets, ()))
+    targets = tuple(calibration.Target(f"promise {k}.", one) for k, one in enumerate(holds))
+    monkeypatch.setattr(calibration, "measure", lambda *_: calibration.Results(targets, ()))
     assert main(["calibrate"]) == code
     said = capsys.readouterr().out.splitlines()
     assert [line for line in said if "promise" in line] == [

@@ -11,8 +11,8 @@ import pytest
 import bevel
 from bevel_lab.cli import COMMANDS, _plot, _settings, compare, main
 from bevel_lab.cli.show import bound
-from bevel_lab.ledger import LEDGER, Ledger
-from bevel_lab.trial import Trial
+from bevel_lab.experiment.ledger import LEDGER, Ledger
+from bevel_lab.experiment.trial import Trial
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPARE = ["compare", "--activations", "relu,gelu"]
@@ -263,8 +263,8 @@ def test_the_plot_draws_the_curve() -> None:
 def test_report_works_on_what_is_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from small import RECIPE
 
-    from bevel_lab.experiment import Experiment
-    from bevel_lab.train import run
+    from bevel_lab.experiment.experiment import Experiment
+    from bevel_lab.training.run import run
 
     found = Experiment.resolve(["gelu"], "relu", 3, RECIPE | {"epochs": 1})
     with Ledger(tmp_path) as book:

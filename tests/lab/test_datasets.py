@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bevel.errors import InvalidValue
+from bevel_lab.data.images import LabelledImages, Part, stratified
 from bevel_lab.datasets import DATASETS, Source
 from bevel_lab.datasets._idx import IdxSet, parse
 from bevel_lab.errors import LabError
-from bevel_lab.images import LabelledImages, Part, stratified
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -12,32 +12,31 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import boxes
+import box_data
 import pytest
 import torch
 from PIL import Image
-from small import trial
+from small_trials import trial
 from test_boxes import samples  # noqa: F401
 from torch import Tensor, nn
 from torchvision.models.detection.ssd import SSD
 
 import bevel
 from bevel.errors import InvalidValue
-from bevel_lab import weights
+from bevel_lab.data.images.boxes import BoxedImages
 from bevel_lab.datasets import DATASETS, Source
 from bevel_lab.errors import LabError
-from bevel_lab.images.boxed import BoxedImages
-from bevel_lab.models import MODELS
+from bevel_lab.experiment.trial import Trial
+from bevel_lab.models import MODELS, _pretrained
 from bevel_lab.models._detector import example
-from bevel_lab.running import Running
-from bevel_lab.sites import Factory
+from bevel_lab.runtime.distributed import Team
 from bevel_lab.tasks import TASKS
-from bevel_lab.tasks._boxes_feed import Item, augmenter
-from bevel_lab.tasks._boxes_metric import mean_average_precision
+from bevel_lab.tasks._detection_data import Item, augmenter
+from bevel_lab.tasks._detection_metrics import mean_average_precision
 from bevel_lab.tasks.detection import Detection
-from bevel_lab.team import Team
-from bevel_lab.train import rehearse, run
-from bevel_lab.trial import Trial
+from bevel_lab.training.activations import Factory
+from bevel_lab.training.run import rehearse, run
+from bevel_lab.training.trainer import Running
 
 CPU = torch.device("cpu")
 
@@ -49,7 +48,7 @@ class _Stop(Exception):
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of a data set of digits, in VOC's layout."""
-    return f"folder_voc:{boxes.voc(tmp_path_factory.mktemp('digits') / 'own', {'trainval': 20, 'test': 5})}"
+    return f"folder_voc:{box_data.voc(tmp_path_factory.mktemp('digits') / 'own', {'trainval': 20, 'test': 5})}"
 
 
 def _trial(digits: str, spec: str = "relu", **settings: Any) -> Trial:
@@ -293,7 +292,7 @@ def test_weights_of_the_backbone_alone_will_do(tmp_path: Path) -> None:
     network = MODELS.item("ssd_small").build(Factory("relu"), 3)
     torch.save(network.backbone.state_dict(), tmp_path / "backbone.pth")
     other = MODELS.item("ssd_small").build(Factory("relu"), 3)
-    said, _ = weights.load(other, tmp_path / "backbone.pth")
+    said, _ = _pretrained.load(other, tmp_path / "backbone.pth")
     assert "initial values stay for head." in said
     own, given = other.backbone.state_dict(), network.backbone.state_dict()
     assert all(torch.equal(own[name], given[name]) for name in given)

@@ -7,17 +7,17 @@ from typing import Any
 import each_task
 import pytest
 import torch
-from small import trial
+from small_trials import trial
 
 import bevel
 from bevel.errors import InvalidValue
-from bevel_lab.cli import _go
+from bevel_lab.cli import _execute
 from bevel_lab.datasets import Source
-from bevel_lab.experiment import Experiment
-from bevel_lab.running import Running
-from bevel_lab.team import Team
-from bevel_lab.train import probe
-from bevel_lab.trial import Trial
+from bevel_lab.experiment.experiment import Experiment
+from bevel_lab.experiment.trial import Trial
+from bevel_lab.runtime.distributed import Team
+from bevel_lab.training.run import probe
+from bevel_lab.training.trainer import Running
 
 
 @pytest.mark.parametrize(
@@ -73,16 +73,16 @@ def test_workers_share_the_cores_and_more_than_these_are_said(
     options: dict[str, Any], threads: int, device: str, count: int, said: str,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(_go, "usable", lambda: 6)
+    monkeypatch.setattr(_execute, "usable", lambda: 6)
     asked = Experiment.resolve(["gelu"], "relu", 1, {"threads": threads}, device=device)
-    assert _go.workers({"ray": ""} | options, asked) == count
+    assert _execute.workers({"ray": ""} | options, asked) == count
     line = f"workers × threads is {said} and there are 6 cores, on which they take turns; ask for less by"
     assert capsys.readouterr().err == (f"{line} --workers or --threads.\n" if said else "")
 
 
 def test_workers_count_the_threads_of_the_arm_that_has_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_go, "usable", lambda: 6)
+    monkeypatch.setattr(_execute, "usable", lambda: 6)
     asked = Experiment.resolve(["gelu@threads=3"], "relu", 1, {})
-    assert _go.workers({"ray": "", "workers": None}, asked) == 2
+    assert _execute.workers({"ray": "", "workers": None}, asked) == 2
     with pytest.raises(InvalidValue, match="workers is a whole number, at least 1; got 0"):
-        _go.workers({"ray": "", "workers": 0}, asked)
+        _execute.workers({"ray": "", "workers": 0}, asked)

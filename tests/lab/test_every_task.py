@@ -16,21 +16,21 @@ import each_task
 import psutil
 import pytest
 import torch
-from inside import Sets, outputs, sharpness
+from recording_watcher import Watch
 from torch import nn
-from watch import Watch
+from trainer_state import Sets, outputs, sharpness
 
 import bevel
-from bevel_lab import grid
 from bevel_lab.datasets import Source
-from bevel_lab.grid import Setup
-from bevel_lab.ledger import Ledger
-from bevel_lab.record import Record
-from bevel_lab.running import Running
+from bevel_lab.execution import workers
+from bevel_lab.execution.workers import Setup
+from bevel_lab.experiment.ledger import Ledger
+from bevel_lab.experiment.record import Record
+from bevel_lab.experiment.trial import Trial
+from bevel_lab.runtime.distributed import Team
 from bevel_lab.tasks.detection import Detection
-from bevel_lab.team import Team
-from bevel_lab.train import run
-from bevel_lab.trial import Trial
+from bevel_lab.training.run import run
+from bevel_lab.training.trainer import Running
 
 every_task = pytest.mark.parametrize("task", each_task.RECIPES)
 
@@ -150,7 +150,7 @@ def test_a_trial_goes_on_to_the_same_bits_where_its_process_was_killed(
     readers: list[psutil.Process] = []
     watch = Watch(kill)
     with Ledger(tmp_path) as book:
-        assert grid.run([(one, task)], book, Setup(Source(), "cpu", tmp_path / "states", 0.0), 1, watch) == []
+        assert workers.run([(one, task)], book, Setup(Source(), "cpu", tmp_path / "states", 0.0), 1, watch) == []
     assert [note.partition(";")[0].endswith("was killed by SIGKILL (out of memory?)") for note in watch.notes] == [True]
     assert [done for _, done in watch.epochs] == [1, 2], "it went on, it did not start again"
     assert watch.records[0].result == run(one, label=task).result
@@ -164,7 +164,7 @@ def test_two_processes_train_every_task(settings: dict[str, dict[str, Any]], tmp
     (tmp_path / "trials.json").write_text(json.dumps([trial.to_dict() for trial in trials.values()]))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     done = subprocess.run(
-        [*command, str(Path(__file__).with_name("several.py")), str(tmp_path)],
+        [*command, str(Path(__file__).parent.joinpath("support", "torchrun_trials.py")), str(tmp_path)],
         env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -10,15 +10,18 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from records import records
+from synthetic_records import records
 
-from bevel_lab import ledger
 from bevel_lab.cli import _settings, main, run
-from bevel_lab.record import Record
-from bevel_lab.report import compact, evidence, tables, verdict_table, views, write
-from bevel_lab.report.across import across
-from bevel_lab.report.cells import cells
-from bevel_lab.report.pairs import pairs
+from bevel_lab.experiment import ledger
+from bevel_lab.experiment.record import Record
+from bevel_lab.report import verdict_table, write
+from bevel_lab.report.analysis.across import across
+from bevel_lab.report.analysis.cells import cells
+from bevel_lab.report.analysis.pairs import pairs
+from bevel_lab.report.figures import cell as views
+from bevel_lab.report.pages import compact, markdown
+from bevel_lab.report.text import tables
 
 PAIRS = [("sau", "prelu"), ("frelu@alternate=epoch", "frelu")]
 Written = tuple[Path, Path, list[Record]]
@@ -115,7 +118,7 @@ def test_the_pictures_are_files_that_stand_alone(written: Written) -> None:
 def test_the_same_records_write_the_same_page(many: list[Record], tmp_path: Path) -> None:
     texts = []
     for order in (1, -1):
-        evidence.write(many[::order], tmp_path / "page.md", "relu", title="t", command="c", asked=PAIRS)
+        markdown.write(many[::order], tmp_path / "page.md", "relu", title="t", command="c", asked=PAIRS)
         texts.append([(p.name, p.read_bytes()) for p in sorted(tmp_path.rglob("*.*"))])
     assert texts[0] == texts[1]
 

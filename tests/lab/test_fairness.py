@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from small import trial
+from small_trials import trial
 
-from bevel_lab import running
+from bevel_lab.data.images import LabelledImages, Part
 from bevel_lab.datasets import Source, load
-from bevel_lab.images import LabelledImages, Part
-from bevel_lab.optimisers import rate
-from bevel_lab.running import Running
+from bevel_lab.runtime.distributed import Team
 from bevel_lab.tasks.classification import Classification
-from bevel_lab.team import Team
-from bevel_lab.train import run
+from bevel_lab.training import trainer
+from bevel_lab.training.optim import rate
+from bevel_lab.training.run import run
+from bevel_lab.training.trainer import Running
 
 ARMS = ("relu", "prelu", "sau:n=5", "swish", "pau")
 
@@ -29,9 +29,9 @@ def _running(spec: str, **settings: Any) -> Running:
 @pytest.mark.parametrize("model", ["mlp", "cnn", "resnet20"])
 def test_all_arms_of_a_seed_start_from_the_same_weights(model: str) -> None:
     def weights(spec: str, seed: int) -> dict[str, torch.Tensor]:
-        running = _running(spec, model=model, seed=seed)
-        own = {id(p) for p in running.activation_parameters}
-        return {name: p for name, p in running.model.named_parameters() if id(p) not in own}
+        trainer = _running(spec, model=model, seed=seed)
+        own = {id(p) for p in trainer.activation_parameters}
+        return {name: p for name, p in trainer.model.named_parameters() if id(p) not in own}
 
     first = weights("relu", 3)
     for spec in ARMS[1:]:
@@ -98,13 +98,13 @@ def test_the_split_is_one_for_all_seeds_and_stratified() -> None:
 
 
 def test_only_weights_decay_and_activations_have_their_own_rate() -> None:
-    running = _running("prelu", model="cnn", weight_decay=0.25, activation_lr=0.5)
-    names = {id(p): name for name, p in running.model.named_parameters()}
-    decays = {names[id(p)]: g["weight_decay"] for g in running.optimiser.param_groups for p in g["params"]}
-    scales = {names[id(p)]: g["scale"] for g in running.optimiser.param_groups for p in g["params"]}
-    sites = {f"{site}.weight" for site in running.sites}
+    trainer = _running("prelu", model="cnn", weight_decay=0.25, activation_lr=0.5)
+    names = {id(p): name for name, p in trainer.model.named_parameters()}
+    decays = {names[id(p)]: g["weight_decay"] for g in trainer.optimiser.param_groups for p in g["params"]}
+    scales = {names[id(p)]: g["scale"] for g in trainer.optimiser.param_groups for p in g["params"]}
+    sites = {f"{site}.weight" for site in trainer.sites}
     assert decays.keys() == set(names.values())
-    for name, parameter in running.model.named_parameters():
+    for name, parameter in trainer.model.named_parameters():
         assert decays[name] == (0.25 if parameter.ndim > 1 else 0.0), name
         assert scales[name] == (0.5 if name in sites else 1.0), name
 
@@ -130,7 +130,7 @@ class _Counted(LabelledImages):
 def test_the_test_part_is_read_once_after_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = load("digits", Source())
     data = _Counted(plain.train, plain.test, plain.classes, plain.flips)
-    monkeypatch.setattr(running, "load", lambda name, source: data)
+    monkeypatch.setattr(trainer, "load", lambda name, source: data)
     before = data.counts[0]  # building the value checks it
     reads: list[int] = []
     run(trial(), on_epoch=lambda done, epoch: reads.append(data.counts[0] - before))
@@ -142,7 +142,7 @@ def test_training_never_depends_on_the_test_part(monkeypatch: pytest.MonkeyPatch
     plain = load("digits", Source())
     black = Part(torch.zeros_like(plain.test.images), plain.test.labels)
     a = run(trial())
-    monkeypatch.setattr(running, "load", lambda name, source: dataclasses.replace(plain, test=black))
+    monkeypatch.setattr(trainer, "load", lambda name, source: dataclasses.replace(plain, test=black))
     b = run(trial())
     assert [e.validation for e in a.epochs] == [e.validation for e in b.epochs]
     assert a.test != b.test

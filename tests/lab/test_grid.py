@@ -15,17 +15,18 @@ from typing import Any
 
 import psutil
 import pytest
-from small import RECIPE, full_disk, trial
-from watch import Watch
+from recording_watcher import Watch
+from small_trials import RECIPE, full_disk, trial
 
-from bevel_lab import grid, ledger
 from bevel_lab.datasets import Source
-from bevel_lab.experiment import Experiment
-from bevel_lab.grid import Failure, Job, Setup
-from bevel_lab.ledger import LEDGER, Ledger
-from bevel_lab.progress import watching
-from bevel_lab.train import run
-from bevel_lab.trial import Trial
+from bevel_lab.execution import workers
+from bevel_lab.execution.progress import watching
+from bevel_lab.execution.workers import Failure, Job, Setup
+from bevel_lab.experiment import ledger
+from bevel_lab.experiment.experiment import Experiment
+from bevel_lab.experiment.ledger import LEDGER, Ledger
+from bevel_lab.experiment.trial import Trial
+from bevel_lab.training.run import run
 
 ARMS = ["relu", "prelu"]
 SLOW: dict[str, Any] = RECIPE | {"epochs": 600, "train_limit": 200}
@@ -56,7 +57,7 @@ def test_workers_give_what_one_process_gives_and_say_what_they_cannot_do(tmp_pat
     wrong: list[Job] = [(trial(dataset="mnist"), "no data"), (trial(task="none"), "no task")]
     with Ledger(tmp_path) as book:
         book.append(run(good[0][0]))
-        failures = grid.run([*good[:2], *wrong, *good[2:]], book, _setup(tmp_path), 2, watch)
+        failures = workers.run([*good[:2], *wrong, *good[2:]], book, _setup(tmp_path), 2, watch)
     assert _results(tmp_path) == _undisturbed(good)
     assert {r.trial.id for r in watch.records} == {t.id for t, _ in good[1:]}, "what was done is not done again"
     for one, _ in good[1:]:
@@ -85,7 +86,7 @@ def test_a_killed_worker_is_named_and_its_trial_goes_on_until_it_dies_twice_with
 
     watch = Watch(kill)
     with Ledger(tmp_path) as book:
-        failures = grid.run([(unlucky, "prelu"), (fatal, "fatal")], book, setup, 1, watch)
+        failures = workers.run([(unlucky, "prelu"), (fatal, "fatal")], book, setup, 1, watch)
     for pid, note in zip(killed[:2], watch.notes[:2], strict=True):
         assert f"process {pid}" in note
         assert "prelu, seed 0, was killed by SIGKILL (out of memory?); the trial goes on from its last" in note
@@ -108,7 +109,7 @@ def test_leftovers_are_tidied(tmp_path: Path) -> None:
         path.touch()
     with Ledger(tmp_path) as book:
         book.append(run(jobs[0][0]))
-        grid.run(jobs[:1], book, setup, 1, Watch())
+        workers.run(jobs[:1], book, setup, 1, Watch())
     assert list(setup.states.iterdir()) == [half]
 
 
@@ -116,7 +117,7 @@ def test_leftovers_are_tidied(tmp_path: Path) -> None:
 
 
 def test_a_worker_in_the_middle_of_an_epoch_dies_with_its_driver() -> None:
-    program = Path(__file__).with_name("stuck.py")
+    program = Path(__file__).parent.joinpath("support", "stuck_worker.py")
     driver = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     worker = psutil.Process(int(driver.stdout.readline()))
@@ -271,12 +272,12 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_is_a_failure_that_names_it(t
     jobs, watch = _jobs(RECIPE, 1), Watch()
     with Ledger(tmp_path) as book:
         with full_disk(1000):
-            failures = grid.run(jobs, book, _setup(tmp_path), 1, watch)
+            failures = workers.run(jobs, book, _setup(tmp_path), 1, watch)
         assert len(failures) == 2
         for failure in failures:
             state = _setup(tmp_path).state(failure.trial)
             assert failure.reason.startswith(f"could not write all of {state} (File too large); make room on the disk")
-        assert grid.run(jobs, book, _setup(tmp_path), 1, watch) == []
+        assert workers.run(jobs, book, _setup(tmp_path), 1, watch) == []
     assert _results(tmp_path) == _undisturbed(jobs)
 
 

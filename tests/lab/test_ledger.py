@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import RECIPE, full_disk, trial
+from small_trials import RECIPE, full_disk, trial
 
 from bevel.errors import InvalidValue, UnknownName
-from bevel_lab import experiment, ledger, protocols
 from bevel_lab.cli import _settings, compare
 from bevel_lab.errors import LabError
-from bevel_lab.experiment import Experiment
-from bevel_lab.ledger import LEDGER, TORN, Ledger
-from bevel_lab.record import Record
-from bevel_lab.train import run
+from bevel_lab.experiment import experiment, ledger, protocols
+from bevel_lab.experiment.experiment import Experiment
+from bevel_lab.experiment.ledger import LEDGER, TORN, Ledger
+from bevel_lab.experiment.record import Record
+from bevel_lab.training.run import run
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_an_append_is_one_write_and_a_flush(
             fileno, close = real.fileno, real.close
 
         monkeypatch.setattr(book, "_file", Spy())
-        monkeypatch.setattr("bevel_lab.ledger.os.fsync", lambda handle: calls.append("fsync"))
+        monkeypatch.setattr("bevel_lab.experiment.ledger.os.fsync", lambda handle: calls.append("fsync"))
         book.append(three[0])
         assert calls == ["write", "fsync"]
 

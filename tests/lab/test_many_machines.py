@@ -18,23 +18,23 @@ import each_task
 import psutil
 import pytest
 import torch
-from parts import STEPS, keeping, kept
-from small import trial as small
+from batch_recorder import STEPS, keeping, kept
+from small_trials import trial as small
 from torch import distributed, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab import ledger
 from bevel_lab.cli import main
-from bevel_lab.cli._go import local
-from bevel_lab.cluster import wanting
+from bevel_lab.cli._execute import local
 from bevel_lab.datasets import Source
-from bevel_lab.experiment import Experiment
-from bevel_lab.record import Record
-from bevel_lab.running import Running
-from bevel_lab.team import Team, Together
-from bevel_lab.train import run
+from bevel_lab.execution.ray_cluster import wanting
+from bevel_lab.experiment import ledger
+from bevel_lab.experiment.experiment import Experiment
+from bevel_lab.experiment.record import Record
+from bevel_lab.runtime.distributed import Team, Together
+from bevel_lab.training.run import run
+from bevel_lab.training.trainer import Running
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "support"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 RECIPE: dict[str, Any] = {"model": "mlp", "epochs": 60, "train_limit": 300}
 
@@ -251,7 +251,14 @@ def test_what_one_node_must_have(cpus: int, gpus: int, found: str) -> None:
 def _torchrun(folder: Path, *more: str) -> subprocess.Popen[str]:
     (folder / "batches").mkdir(exist_ok=True)
     command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    command += [str(HERE / "parts.py"), str(folder / "batches"), "compare", "--out", str(folder / "two"), *more]
+    command += [
+        str(HERE / "batch_recorder.py"),
+        str(folder / "batches"),
+        "compare",
+        "--out",
+        str(folder / "two"),
+        *more,
+    ]
     return _started(*command, stderr=subprocess.STDOUT, start_new_session=True)
 
 

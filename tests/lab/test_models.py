@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from bevel_lab.models import MODELS, Model, _adapt
-from bevel_lab.sites import Factory
-from bevel_lab.streams import generator
+from bevel_lab.models import MODELS, Model, _library
+from bevel_lab.runtime.rng import generator
 from bevel_lab.tasks import he
+from bevel_lab.training.activations import Factory
 
 CLASSIFIERS = [
     name
     for name, model in MODELS.items()
-    if isinstance(model, Model) and model.task == "classification" and model.build.__module__ != _adapt.__name__
+    if isinstance(model, Model) and model.task == "classification" and model.build.__module__ != _library.__name__
 ]
 
 

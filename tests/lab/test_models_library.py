@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 import torch
-from small import trial
+from small_trials import trial
 from torch import Tensor, nn
 
 import bevel
 from bevel.errors import InvalidValue, UnknownName
-from bevel_lab import train
-from bevel_lab.determinism import seed_modules
-from bevel_lab.inspect import inspect
-from bevel_lab.models import MODELS, Model, _adapt
-from bevel_lab.sites import Factory, curve
-from bevel_lab.streams import derive, generator
+from bevel_lab.models import MODELS, Model, _library
+from bevel_lab.runtime.determinism import seed_modules
+from bevel_lab.runtime.rng import derive, generator
+from bevel_lab.surgery.inspection import inspect
 from bevel_lab.tasks import he
+from bevel_lab.training import run
+from bevel_lab.training.activations import Factory, curve
 
-LIBRARY = [n for n, m in MODELS.items() if isinstance(m, Model) and m.build.__module__ == _adapt.__name__]
+LIBRARY = [n for n, m in MODELS.items() if isinstance(m, Model) and m.build.__module__ == _library.__name__]
 
 # A quick run takes one of each family, and leaves out those with the most layers.
 DEEP = {"densenet121", "inception_v3", "xception", "resnext50", "efficientnet_b0", "resnet34", "resnet50"}
@@ -101,7 +101,7 @@ def count(model: nn.Module) -> int:
 def test_images_of_all_sizes_fit(name: str) -> None:
     for channels, side in ((1, 28), (3, 32), (3, 64), (1, MODELS.item(name).smallest)):
         model = on_meta(name, Bare(), channels, side, 7)
-        assert _adapt.shape_of(model, (2, channels, side, side)) == (2, 7)
+        assert _library.shape_of(model, (2, channels, side, side)) == (2, 7)
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -244,7 +244,7 @@ def test_a_swapped_model_compiles_whole() -> None:
 
 
 def test_a_trial_runs_on_a_library_s_model() -> None:
-    record = train.run(trial("frelu", model="shufflenet_v2_x0_5", epochs=1, train_limit=50))
+    record = run.run(trial("frelu", model="shufflenet_v2_x0_5", epochs=1, train_limit=50))
     assert len(record.sites) == 37
     assert record.activation_parameters == 2 * sum(site.channels for site in record.sites)
     assert record.parameters - record.activation_parameters == count(on_meta("shufflenet_v2_x0_5", Bare(), 1, 8, 10))

@@ -12,14 +12,14 @@ import scipy.io
 import torch
 import torchvision
 from PIL import Image
-from small import trial
+from small_trials import trial
 
+from bevel_lab.data.images import LabelledImages, StreamedImages
 from bevel_lab.datasets import DATASETS, DataSet, Source, svhn
 from bevel_lab.datasets.imagenet import ImageNet
 from bevel_lab.datasets.tiny_imagenet import TinyImageNet
 from bevel_lab.errors import LabError
-from bevel_lab.images import LabelledImages, StreamedImages
-from bevel_lab.train import run
+from bevel_lab.training.run import run
 
 WNIDS = ["n01443537", "n01629819", "n02124075"]
 

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import records as synthetic
+import synthetic_records as synthetic
 
 from bevel.errors import InvalidValue, UnknownName
-from bevel_lab import ledger, protocols, tuning
-from bevel_lab.arms import RECIPE
 from bevel_lab.cli import _settings, compare, main, run
-from bevel_lab.experiment import Experiment, place
-from bevel_lab.ledger import LEDGER
-from bevel_lab.record import Record
-from bevel_lab.sites import Factory
-from bevel_lab.trial import Trial
+from bevel_lab.experiment import ledger, protocols, tuning
+from bevel_lab.experiment.arm import RECIPE
+from bevel_lab.experiment.experiment import Experiment, place
+from bevel_lab.experiment.ledger import LEDGER
+from bevel_lab.experiment.record import Record
+from bevel_lab.experiment.trial import Trial
+from bevel_lab.training.activations import Factory
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 
@@ -204,7 +204,14 @@ def fair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(file, folder) of an experiment that was tuned and run."""
     folder = tmp_path_factory.mktemp("fair")
     file = written(folder, FAIR)
-    command = [sys.executable, Path(__file__).with_name("untouched.py"), "run", file, "--out", folder / "out"]
+    command = [
+        sys.executable,
+        Path(__file__).parent.joinpath("support", "tuning_guard.py"),
+        "run",
+        file,
+        "--out",
+        folder / "out",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert f"tuning: {BUDGET}, for 2 arms." in done.stderr

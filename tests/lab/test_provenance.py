@@ -10,7 +10,7 @@ from bevel.ops import _cpu
 
 
 def _versions(**environment: str) -> dict[str, str]:
-    code = "import json; from bevel_lab.provenance import versions; print(json.dumps(versions()))"
+    code = "import json; from bevel_lab.runtime.provenance import versions; print(json.dumps(versions()))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environment
     )

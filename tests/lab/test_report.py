@@ -16,16 +16,20 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+from browser import open_page
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from looking import open_page
-from records import ARMS, records
+from synthetic_records import ARMS, records
 
-from bevel_lab.record import Record
-from bevel_lab.report import ReportError, across_words, page, svg, verdict_table, words, write
-from bevel_lab.report.cells import Cell, cells
-from bevel_lab.report.figures import apart, short
-from bevel_lab.report.views import View, views
+from bevel_lab.experiment.record import Record
+from bevel_lab.report import ReportError, verdict_table, write
+from bevel_lab.report.analysis.cells import Cell, cells
+from bevel_lab.report.figures import svg
+from bevel_lab.report.figures.cell import View, views
+from bevel_lab.report.figures.plots import apart, short
+from bevel_lab.report.pages import html as page
+from bevel_lab.report.text import across
+from bevel_lab.report.text import cell as words
 
 HOSTILE = '<script>alert("a & b")</script>'
 AWKWARD = ["relu", HOSTILE, "$x^{2$", "漢字 😀", "a|b_{c}\\d%#~", "mollified:f=relu6,kernel=epanechnikov,n=2"]
@@ -275,7 +279,7 @@ def test_the_page_starts_with_the_answer_and_holds_every_part(eight: list[Record
 def test_the_command_is_shown_when_it_is_known() -> None:
     few = cells(records(["relu"], seeds=1), "relu")
     assert "bevel compare relu &lt;x&gt;" in page.render(few, None, "t", "bevel compare relu <x>")
-    assert "from bevel_lab.train import run" in page.render(few, None, "t")
+    assert "from bevel_lab.training.run import run" in page.render(few, None, "t")
 
 
 def test_the_page_needs_nothing_from_anywhere(written_troubled: Path) -> None:
@@ -298,7 +302,7 @@ def test_a_label_is_never_markup(written_troubled: Path) -> None:
     assert r"a\|b\_{c}\\d%\#\~" in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     # the cells' tables, the one over cells, and the difference in each of two cells
-    widths = {len(words.COLUMNS) + 1, len(across_words.COLUMNS) + 1, 2 + 2}
+    widths = {len(words.COLUMNS) + 1, len(across.COLUMNS) + 1, 2 + 2}
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == widths
     latex = (written_troubled.parent / "table.tex").read_text(encoding="utf-8")
     assert r"a\textbar{}b\_\{c\}\textbackslash{}d\%\#\textasciitilde{}" in latex

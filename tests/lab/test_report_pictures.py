@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import open_page
+from browser import open_page
 from PIL import Image
-from records import records
+from synthetic_records import records
 
-from bevel_lab.record import Picture, Record
-from bevel_lab.report import compact, evidence, pictures, words, write
-from bevel_lab.report.cells import cells
-from bevel_lab.report.facts import facts
+from bevel_lab.experiment.record import Picture, Record
+from bevel_lab.report import write
+from bevel_lab.report.analysis.cells import cells
+from bevel_lab.report.analysis.data_facts import facts
+from bevel_lab.report.figures import samples
+from bevel_lab.report.pages import compact, markdown
+from bevel_lab.report.text import cell as words
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
 ARMS = ["relu", "sau", "frelu"]
@@ -34,7 +37,7 @@ def png(width: int, height: int, shade: int) -> bytes:
 
 
 def uri(data: bytes) -> str:
-    return pictures.PNG + base64.b64encode(data).decode()
+    return samples.PNG + base64.b64encode(data).decode()
 
 
 def with_pictures(found: list[Record], make: Any) -> list[Record]:
@@ -73,26 +76,26 @@ def written(both: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_every_sample_is_a_row_and_every_arm_a_column(both: list[Record]) -> None:
-    found = pictures.gallery(cells(both, "relu")[0])
+    found = samples.gallery(cells(both, "relu")[0])
     assert found is not None
     order = [arm.name for arm in cells(both, "relu")[0].arms]
     assert found.head == ["sample", "given", "truth", *order]
     assert [sample.title for sample in found.samples] == ["photo 3", "clip 8", "digit"]
     for sample, *expected in zip(found.samples, *(drawn(name) for name in order), strict=True):
-        assert sample.guesses == tuple(pictures.shown(picture.guess) for picture in expected)
+        assert sample.guesses == tuple(samples.shown(picture.guess) for picture in expected)
     assert found.samples[0].given.png == png(320, 240, 0)
 
 
 def test_a_sample_that_an_arm_did_not_see_is_a_dash_and_no_pictures_are_no_table(both: list[Record]) -> None:
     lost = [dataclasses.replace(r, pictures=r.pictures[1:]) if r.label == "sau" else r for r in both]
     (cell, _) = cells(lost, "relu")
-    found = pictures.gallery(cell)
+    found = samples.gallery(cell)
     assert found is not None
     place = found.arms.index("sau")
     assert [sample.guesses[place].text for sample in found.samples] == ["–", "sau says right", "one"]
-    assert pictures.gallery(cells(records(["relu"], seeds=1), "relu")[0]) is None
+    assert samples.gallery(cells(records(["relu"], seeds=1), "relu")[0]) is None
     only_truth = with_pictures(records(["relu"], seeds=1), lambda _: said("x")[1:])
-    found = pictures.gallery(cells(only_truth, "relu")[0])
+    found = samples.gallery(cells(only_truth, "relu")[0])
     assert found is not None
     assert found.head == ["sample", "truth", "relu"]
 
@@ -100,8 +103,8 @@ def test_a_sample_that_an_arm_did_not_see_is_a_dash_and_no_pictures_are_no_table
 @pytest.mark.parametrize(
     "content",
     [
-        pictures.PNG,
-        pictures.PNG + "AAAA",
+        samples.PNG,
+        samples.PNG + "AAAA",
         uri(png(9, 9, 0))[:-30],
         uri(png(9, 9, 0)) + '" onerror="alert(1)',
         uri(b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"),
@@ -111,12 +114,12 @@ def test_a_sample_that_an_arm_did_not_see_is_a_dash_and_no_pictures_are_no_table
     ],
 )
 def test_what_is_no_whole_png_file_is_not_embedded(content: str) -> None:
-    assert pictures.shown(content) == pictures.Shown(pictures.UNREADABLE)
+    assert samples.shown(content) == samples.Shown(samples.UNREADABLE)
 
 
 def test_other_addresses_are_text() -> None:
     for content in ("data:image/svg+xml;base64,PHN2Zz4=", "https://example.org/a.png", "DATA:image/png;base64,AAAA"):
-        assert pictures.shown(content) == pictures.Shown(content)
+        assert samples.shown(content) == samples.Shown(content)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ def test_other_addresses_are_text() -> None:
 def test_small_images_grow_by_whole_factors_and_large_ones_shrink(
     size: tuple[int, int], drawn_size: tuple[int, int]
 ) -> None:
-    assert pictures.shown(uri(png(*size, 0))).drawn == drawn_size
+    assert samples.shown(uri(png(*size, 0))).drawn == drawn_size
 
 
 def test_the_page_escapes_every_text_and_describes_every_image(written: Path) -> None:
@@ -178,7 +181,7 @@ def test_a_browser_shows_the_samples(browser: Any, written: Path, width: int) ->
 
 
 def test_the_markdown_page_has_them_as_files(both: list[Record], tmp_path: Path) -> None:
-    evidence.write(both, tmp_path / "page.md", "relu", title="t", command="c")
+    markdown.write(both, tmp_path / "page.md", "relu", title="t", command="c")
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     named = re.findall(r"!\[[^\]]*\]\((img/[^)]+\.png)\)", text)
     assert len(named) == len(set(named)) == 7

@@ -12,12 +12,13 @@ from typing import Any
 
 import each_task
 import pytest
-import sentences
+import sentence_data
 from conftest import SHARED
 
-from bevel_lab import ledger
 from bevel_lab.cli import main
-from bevel_lab.report import pictures, words
+from bevel_lab.experiment import ledger
+from bevel_lab.report.figures import samples as pictures
+from bevel_lab.report.text import cell
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SMALL = ("detection", "segmentation", "translation", "video")
@@ -41,12 +42,12 @@ def _sentences(root: Path, folder: Path) -> str:
     for name, part, count in (("train", "train", 100), ("valid", "val", 8), ("test", "test_2016_flickr", 8)):
         texts = (gzip.decompress(next(root.rglob(f"{part}.{end}.gz")).read_bytes()) for end in ("en", "de"))
         lines = (text.decode().splitlines()[:count] for text in texts)
-        sentences.write(folder, name, list(zip(*lines, strict=True)))
+        sentence_data.write(folder, name, list(zip(*lines, strict=True)))
     return f"folder_text:{folder}:en-de"
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("always::bevel_lab.bad.LeftOut")
+@pytest.mark.filterwarnings("always::bevel_lab.data.invalid.LeftOut")
 @pytest.mark.parametrize("task", SMALL)
 def test_it_ends_in_a_report_with_pictures(task: str, root: Path, tmp_path: Path) -> None:
     file = EXPERIMENTS / f"small-{task}.toml"
@@ -71,7 +72,7 @@ def test_it_ends_in_a_report_with_pictures(task: str, root: Path, tmp_path: Path
     images = {"detection": len(records) + 1, "segmentation": len(records) + 1, "translation": 0, "video": 1}[task]
     assert page.count('<img src="data:image/png;base64,') >= min(samples) * images, "truth, and guesses that are drawn"
     assert MEASURED[task] in page
-    assert (words.MEASURED in page) == (task != "video")
+    assert (cell.MEASURED in page) == (task != "video")
 
 
 LARGE = {

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from conftest import SHARED
 
-from bevel_lab import ledger
 from bevel_lab.cli import main
 from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.experiment import ledger
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 TABLES = {

@@ -6,15 +6,15 @@ import gzip
 from pathlib import Path
 
 import pytest
-from sentences import PAIRS, write
+from sentence_data import PAIRS, write
 
+from bevel_lab.data.text import ParallelText
+from bevel_lab.data.text.from_files import LONGEST, Corpus
+from bevel_lab.data.text.tokens import BEGIN, END, PAD, Subwords, prepare
 from bevel_lab.datasets import DATASETS, Source
 from bevel_lab.datasets.multi30k import Multi30k
 from bevel_lab.datasets.wmt14 import Wmt
 from bevel_lab.errors import LabError
-from bevel_lab.texts import ParallelText
-from bevel_lab.texts.files import LONGEST, Corpus
-from bevel_lab.texts.subwords import BEGIN, END, PAD, Subwords, prepare
 
 
 def _read(folder: Path, **source: bool) -> ParallelText:

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from inside import Sets, outputs, sharpness
-from small import trial
+from small_trials import trial
 from torch import nn
+from trainer_state import Sets, outputs, sharpness
 
 from bevel.errors import InvalidValue
-from bevel_lab.arms import arm
 from bevel_lab.datasets import Source
-from bevel_lab.optimisers import rate
-from bevel_lab.record import Record
-from bevel_lab.running import Running
-from bevel_lab.team import Team
-from bevel_lab.train import run
+from bevel_lab.experiment.arm import arm
+from bevel_lab.experiment.record import Record
+from bevel_lab.runtime.distributed import Team
+from bevel_lab.training.optim import rate
+from bevel_lab.training.run import run
+from bevel_lab.training.trainer import Running
 
 
 class _Stop(Exception):

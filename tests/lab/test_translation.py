@@ -10,24 +10,24 @@ from typing import Any
 
 import pytest
 import torch
-from sentences import write
+from sentence_data import write
 from torch import Tensor, nn
 
 import bevel
 from bevel.errors import InvalidValue
+from bevel_lab.data.text import Aligned, ParallelText
+from bevel_lab.data.text.from_files import Corpus
+from bevel_lab.data.text.tokens import BEGIN, END, PAD
 from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Model
 from bevel_lab.models.transformer import SIZES, Size, Transformer
-from bevel_lab.running import Running
-from bevel_lab.sites import Factory
+from bevel_lab.runtime.distributed import Team
+from bevel_lab.tasks._translation_decoding import beam, greedy, limits
 from bevel_lab.tasks.translation import Bleu, Sentences, Translation
-from bevel_lab.team import Team
-from bevel_lab.texts import Aligned, ParallelText
-from bevel_lab.texts.decoding import beam, greedy, limits
-from bevel_lab.texts.files import Corpus
-from bevel_lab.texts.subwords import BEGIN, END, PAD
-from bevel_lab.train import run
-from bevel_lab.trial import Trial
+from bevel_lab.training.activations import Factory
+from bevel_lab.training.run import run
+from bevel_lab.training.trainer import Running
 
 RECIPE: dict[str, Any] = {
     "model": "transformer_tiny_prenorm", "task": "translation", "epochs": 2, "batch_size": 10, "lr": 2e-3,

@@ -9,22 +9,23 @@ from typing import Any
 
 import pytest
 import torch
-from small import full_disk, trial
+from small_trials import full_disk, trial
 from torch import nn
 
 from bevel.errors import InvalidValue, UnknownName
-from bevel_lab import bare, checkpoint, train
+from bevel_lab.data.images import LabelledImages, Part
 from bevel_lab.datasets import DATASETS, Source, load
 from bevel_lab.errors import CannotWrite
-from bevel_lab.images import LabelledImages, Part
-from bevel_lab.measure import PeakMemory, SavedBytes
+from bevel_lab.experiment.record import Record
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS
-from bevel_lab.record import Record
-from bevel_lab.shelf import Open
+from bevel_lab.registry import Open
+from bevel_lab.runtime.memory import PeakMemory, SavedBytes
 from bevel_lab.tasks import TASKS
 from bevel_lab.tasks.classification import Classification
-from bevel_lab.train import run
-from bevel_lab.trial import Trial
+from bevel_lab.training import checkpoint, plain_loop
+from bevel_lab.training import run as train
+from bevel_lab.training.run import run
 
 
 class _Stop(Exception):
@@ -57,7 +58,7 @@ def test_a_bare_loop_is_timed_and_leaves_the_model_as_it_was() -> None:
     running = train.start(trial("frelu", model="cnn"), Source(), torch.device("cpu"), None, pytest.fail)
     running.advance()
     before = {name: tensor.clone() for name, tensor in running.model.state_dict().items()}
-    assert 0 < bare.seconds(running) < running.train_seconds, "for one sample of many"
+    assert 0 < plain_loop.seconds(running) < running.train_seconds, "for one sample of many"
     after = running.model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert run(trial(epochs=1)).bare_seconds > 0

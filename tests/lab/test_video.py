@@ -20,21 +20,21 @@ from torch import Tensor, nn
 
 import bevel
 from bevel.errors import InvalidValue
-from bevel_lab.clips import Clips
-from bevel_lab.clips.decode import Reader, frames_of, segments
-from bevel_lab.clips.moving import DIRECTIONS, MovingImages, places, render
-from bevel_lab.clips.strip import strip
+from bevel_lab.data.video import Clips
+from bevel_lab.data.video.decode import Reader, frames_of, segments
+from bevel_lab.data.video.moving import DIRECTIONS, MovingImages, places, render
 from bevel_lab.datasets import DATASETS, Source, load
 from bevel_lab.datasets.something_something import CLIPS, SomethingSomething
 from bevel_lab.errors import LabError
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS
 from bevel_lab.models._tsm import shift
-from bevel_lab.running import Running
-from bevel_lab.sites import Factory
+from bevel_lab.runtime.distributed import Team
+from bevel_lab.tasks._video_pictures import strip
 from bevel_lab.tasks.video import right
-from bevel_lab.team import Team
-from bevel_lab.train import run
-from bevel_lab.trial import Trial
+from bevel_lab.training.activations import Factory
+from bevel_lab.training.run import run
+from bevel_lab.training.trainer import Running
 
 av = pytest.importorskip("av", reason="pip install 'bevel[tasks]'")
 SMALL: dict[str, Any] = {"task": "video", "model": "tsm_tiny", "epochs": 2, "batch_size": 8, "validation": 0.25}
@@ -128,7 +128,7 @@ def few(fashion: Source, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Non
 
     def put(tests: int) -> None:
         data = MovingImages(images, frames=8, side=40, tests=tests)
-        monkeypatch.setattr("bevel_lab.running.load", lambda name, source: data)
+        monkeypatch.setattr("bevel_lab.training.trainer.load", lambda name, source: data)
 
     return put
 

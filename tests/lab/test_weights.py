@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from small import trial
+from small_trials import trial
 from torch import nn
 
 import bevel
-from bevel_lab import weights
 from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
 from bevel_lab.models import MODELS
-from bevel_lab.report.facts import changed
-from bevel_lab.running import Running
-from bevel_lab.sites import Factory
-from bevel_lab.team import Team
-from bevel_lab.train import run
+from bevel_lab.models import _pretrained as weights
+from bevel_lab.report.analysis.data_facts import changed
+from bevel_lab.runtime.distributed import Team
+from bevel_lab.training.activations import Factory
+from bevel_lab.training.run import run
+from bevel_lab.training.trainer import Running
 
 
 def _pretrained(path: Path, classes: int = 10) -> nn.Module:

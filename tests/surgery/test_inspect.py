@@ -9,8 +9,8 @@ from torch import nn
 
 import bevel_lab.cli
 from bevel import InvalidValue, UnknownName
-from bevel_lab import compatibility
-from bevel_lab.inspect import inspect, load, parse_shape
+from bevel_lab.surgery import compatibility
+from bevel_lab.surgery.inspection import inspect, load, parse_shape
 
 PAGE = Path(__file__).parents[2] / "docs" / "surgery.md"
 

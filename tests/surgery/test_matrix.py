@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from bevel.surgery import swap
-from bevel_lab.compatibility import Row, measure, page, right
-from bevel_lab.zoo import ARCHITECTURES
+from bevel_lab.surgery.architectures import ARCHITECTURES
+from bevel_lab.surgery.compatibility import Row, measure, page, right
 
 pytest.importorskip("torchvision")
 pytest.importorskip("timm")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import bevel
-from bevel.watch import Watch, learnt, watch
+from bevel._watch import Watch, learnt, watch
 
 warnings_of_tensorboard = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # its protobuf, not ours
 

@@ -12,7 +12,8 @@ from bevel.errors import BackendUnavailable, InvalidValue
 from bevel.family import Family, parameter
 from bevel.functional import frelu_family, sau
 from bevel.kernel import SHARP, Kernel
-from bevel.ops import _triton, evaluate
+from bevel.ops import evaluate
+from bevel.ops.triton import backend as _triton
 from bevel.ops.triton.layout import Tuning
 from bevel.terms import Terms
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import bevel
 from bevel.functional import frelu_family, sau, sau_family
-from bevel.ops import _triton, evaluate
-from bevel.ops.triton import layout
+from bevel.ops import evaluate
+from bevel.ops.triton import backend, layout
 from bevel.ops.triton.layout import Tuning
 from bevel.ops.triton.program import Program, job
 
@@ -129,7 +129,7 @@ def test_the_gpu_bench_rehearses_with_torch_and_triton_alone(tmp_path: Path) -> 
     rows, page = tmp_path / "rows.csv", tmp_path / "page.md"
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({HIDDEN}))\n"
-        "from bevel_lab.bench_gpu import main\n"
+        "from bevel_lab.bench.gpu.__main__ import main\n"
         f"sys.exit(main(['--dry-run', '--check', '--out', {str(rows)!r}, '--page', {str(page)!r}]))\n"
     )
     said = _run(["-c", code], OMP_NUM_THREADS="1", TRITON_INTERPRET="1")
@@ -149,13 +149,13 @@ def test_the_gpu_bench_rehearses_with_torch_and_triton_alone(tmp_path: Path) -> 
 
 def test_the_gpu_bench_imports_torch_alone() -> None:
     hidden = (*HIDDEN, "numpy", "triton")
-    _run(["-c", f"import sys; sys.modules.update(dict.fromkeys({hidden})); import bevel_lab.bench_gpu"])
+    _run(["-c", f"import sys; sys.modules.update(dict.fromkeys({hidden})); import bevel_lab.bench.gpu.__main__"])
 
 
 def test_a_section_that_stops_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bevel_lab import bench_gpu
-    from bevel_lab.gpu_page import Sink
-    from bevel_lab.gpu_timing import Bench
+    from bevel_lab.bench.gpu import __main__
+    from bevel_lab.bench.gpu.page import Sink
+    from bevel_lab.bench.gpu.timing import Bench
 
     def stops(bench: Bench, sink: Sink) -> None:
         sink.add("kernel", "first", "here", torch.float32, [1.0], base="copy", ratio=1.0)
@@ -165,24 +165,24 @@ def test_a_section_that_stops_leaves_the_others(tmp_path: Path, monkeypatch: pyt
         sink.add("small", "second", "here", torch.float32, [1.0], base="gelu", ratio=1.0)
 
     for name, section in (("kernels", stops), ("small", goes_on)):
-        monkeypatch.setitem(bench_gpu.SECTIONS, name, section)
+        monkeypatch.setitem(__main__.SECTIONS, name, section)
     rows, page = tmp_path / "rows.csv", tmp_path / "page.md"
-    code = bench_gpu.run(Bench(torch.device("cpu"), True), ["kernels", "small"], False, rows, page)
+    code = __main__.run(Bench(torch.device("cpu"), True), ["kernels", "small"], False, rows, page)
     assert code == 1
     assert [line.split(",")[1] for line in rows.read_text().splitlines()] == ["what", "first", "second"]
     assert "- kernels stopped: RuntimeError: no compiler\n" in page.read_text()
 
 
 def test_a_suite_without_an_answer_has_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bevel_lab import gpu_check
+    from bevel_lab.bench.gpu import check
 
     device = torch.device("cpu")
-    assert gpu_check.suite(device, seconds=0.01) == "not finished: tests/triton took more than 0 s"
+    assert check.suite(device, seconds=0.01) == "not finished: tests/triton took more than 0 s"
     monkeypatch.setattr(sys, "executable", "/bin/false")  # ends with 1, as pytest does when a test fails
-    assert gpu_check.suite(device).startswith("FAILED")
-    monkeypatch.setattr(gpu_check, "own", lambda device, brief: "passed: rows of the oracle, laws")
-    monkeypatch.setattr(gpu_check, "suite", lambda device: "not finished: tests/triton took more than 240 s")
-    assert gpu_check.check(device).startswith("passed: rows of the oracle, laws (not finished")
+    assert check.suite(device).startswith("FAILED")
+    monkeypatch.setattr(check, "own", lambda device, brief: "passed: rows of the oracle, laws")
+    monkeypatch.setattr(check, "suite", lambda device: "not finished: tests/triton took more than 240 s")
+    assert check.check(device).startswith("passed: rows of the oracle, laws (not finished")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -195,7 +195,7 @@ def test_the_command_line_says_what_it_needs(capsys: pytest.CaptureFixture[str])
 
 
 def test_its_resnet_is_the_usual_one() -> None:
-    from bevel_lab.gpu_resnet import resnet50
+    from bevel_lab.bench.gpu.resnet import resnet50
 
     model = resnet50()
     assert sum(p.numel() for p in model.parameters()) == 25_557_032
@@ -205,7 +205,7 @@ def test_its_resnet_is_the_usual_one() -> None:
 
 
 def test_the_page_is_written_from_the_rows() -> None:
-    from bevel_lab.gpu_page import NOTHING, page
+    from bevel_lab.bench.gpu.page import NOTHING, page
 
     committed = (ROOT / "docs" / "performance-gpu.md").read_text()
     if not (ROOT / "docs" / "performance-gpu.csv").exists():
@@ -226,12 +226,12 @@ FAMILY = frelu_family(bevel.family.parameter(0), bevel.family.parameter(1), beve
 @on_cuda
 def test_auto_takes_it_and_compile_does_not(device: torch.device) -> None:
     x = torch.randn(100, device=device)
-    _triton._plans.clear()
+    backend._plans.clear()
     want = bevel.SAU().to(device)(x)
-    assert len(_triton._plans) == 1
+    assert len(backend._plans) == 1
     got = torch.compile(bevel.SAU().to(device))(x)
     torch.testing.assert_close(got, want)
-    assert len(_triton._plans) == 1
+    assert len(backend._plans) == 1
 
 
 @on_cuda
@@ -293,7 +293,7 @@ def test_beyond_two_to_the_31(shape: tuple[int, ...], device: torch.device) -> N
     y = evaluate(x, FAMILY, slopes, 0, "triton")
     end = x.flatten()[-4096:].float()
     torch.testing.assert_close(y.flatten()[-4096:].float(), end * float(slopes[0][-1]), rtol=1e-2, atol=0)
-    dx, da, _db = _triton.backward(FAMILY, 0, x, x, slopes, (True, True, True))
+    dx, da, _db = backend.backward(FAMILY, 0, x, x, slopes, (True, True, True))
     assert dx is not None
     assert da is not None
     del y, dx

@@ -10,10 +10,10 @@ from bevel.family import Affine, Family, parameter
 from bevel.kernel import SHARP
 from bevel.ops import evaluate
 from bevel.terms import Terms
-from bevel_lab import gpu_check
+from bevel_lab.bench.gpu import check
 
-MOMENTS = gpu_check.KERNELS
-SPECS = gpu_check.SPECS
+MOMENTS = check.KERNELS
+SPECS = check.SPECS
 MORE = [
     "sau",
     "sau:n=3,form=exact,learn_n=true",
@@ -31,14 +31,14 @@ def _relative(got: Tensor, want: Tensor) -> float:
     return float(((got.detach().cpu().double() - want).abs() / want.abs().clamp(min=1)).max())
 
 
-@pytest.mark.parametrize("form", gpu_check.FORMS)
+@pytest.mark.parametrize("form", check.FORMS)
 def test_sau_rows(form: str, device: torch.device) -> None:
-    gpu_check.sau_rows(form, device)
+    check.sau_rows(form, device)
 
 
 @pytest.mark.parametrize("kernel", MOMENTS)
 def test_smoothing_rows(kernel: str, device: torch.device) -> None:
-    gpu_check.smoothing_rows(kernel, device)
+    check.smoothing_rows(kernel, device)
 
 
 @pytest.mark.parametrize("kernel", MOMENTS)
@@ -118,7 +118,7 @@ def test_one_parameter_of_several_slopes(slopes: str, kernel: str, device: torch
 
 
 def _laws(spec: str, num_parameters: int, device: torch.device) -> None:
-    laws = gpu_check.laws(spec, num_parameters, device)
+    laws = check.laws(spec, num_parameters, device)
     assert "one saved tensor" in laws
     assert "gradgradcheck" in laws
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bevel._tabulated import TabulatedKernel
 from bevel.errors import BevelError
 from bevel.family import Affine, Family, Slot
-from bevel.tabulated import TabulatedKernel
 
 ABI = 3
 MAX_KNOTS = 8

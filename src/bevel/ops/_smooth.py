@@ -77,10 +77,10 @@ def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int) 
     if exporting():
         return _portable.value(family, x, parameters, axis)
     if torch.compiler.is_compiling():
-        from bevel.ops import _library  # only here: it brings torch's compiler along, most of a second
+        from bevel.ops import _custom_op  # only here: it brings torch's compiler along, most of a second
 
-        if _library.takes(family, x):
-            return _library.smooth(family, axis, x, parameters)
+        if _custom_op.takes(family, x):
+            return _custom_op.smooth(family, axis, x, parameters)
     return family.formulas(x, parameters, axis).value().to(x.dtype)
 
 

@@ -79,7 +79,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name == "--version":
-        from bevel_lab.provenance import versions
+        from bevel_lab.runtime.provenance import versions
 
         print(", ".join(f"{package} {version}" for package, version in versions().items()))
         return 0

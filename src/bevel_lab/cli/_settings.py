@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bevel_lab.cli._parser import Parser, number, whole
-from bevel_lab.trial import Trial
+from bevel_lab.experiment.trial import Trial
 
 if TYPE_CHECKING:
-    from bevel_lab.experiment import Experiment
+    from bevel_lab.experiment.experiment import Experiment
 
 RECIPE = {
     "model": "networks, see `bevel list models`",
@@ -133,10 +133,10 @@ def resolve(options: dict[str, Any], processes: int) -> Experiment:
         BevelError: for whatever is wrong with them.
     """
     from bevel.errors import InvalidValue
-    from bevel_lab import protocols
     from bevel_lab.datasets import own
-    from bevel_lab.experiment import Experiment
-    from bevel_lab.tuning import Tuning
+    from bevel_lab.experiment import protocols
+    from bevel_lab.experiment.experiment import Experiment
+    from bevel_lab.experiment.tuning import Tuning
 
     if not options["activations"]:
         raise InvalidValue("name what to compare: --activations SPEC ..., for example --activations relu gelu sau.")

@@ -42,7 +42,7 @@ def run(arguments: Namespace) -> int:
     if arguments.rows:
         found = rows.read(arguments.rows)
     else:
-        from bevel_lab.bench.run import run as measure
+        from bevel_lab.bench.cpu import run as measure
 
         found = measure(arguments.quick, not arguments.no_compile, lambda line: print(line, file=sys.stderr))
     if arguments.out:
@@ -64,12 +64,12 @@ def _on_a_gpu(arguments: Namespace) -> int:
             raise InvalidValue(f"--{flag.replace('_', '-')} is for the CPU's bench; leave it out with --device cuda.")
     if not torch.cuda.is_available():
         raise BackendUnavailable("--device cuda needs a CUDA device, and torch finds none here. Leave it out.")
-    from bevel_lab import bench_gpu
-    from bevel_lab.gpu_sections import SECTIONS
-    from bevel_lab.gpu_timing import Bench
+    from bevel_lab.bench.gpu import __main__
+    from bevel_lab.bench.gpu.sections import SECTIONS
+    from bevel_lab.bench.gpu.timing import Bench
 
     bench = Bench(torch.device("cuda"), dry=False)
-    return bench_gpu.run(bench, list(SECTIONS), False, arguments.out, arguments.page)
+    return __main__.run(bench, list(SECTIONS), False, arguments.out, arguments.page)
 
 
 def _print(found: list[Row]) -> None:

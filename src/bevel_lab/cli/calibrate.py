@@ -39,7 +39,8 @@ def run(arguments: Namespace) -> int:
     from bevel.errors import InvalidValue
     from bevel_lab.cli.report import source
     from bevel_lab.errors import LabError
-    from bevel_lab.report import ReportError, calibration_page
+    from bevel_lab.report import ReportError
+    from bevel_lab.report.pages import calibration
 
     for name, least in (("experiments", 1), ("splits", 1), ("seed", 0)):
         if getattr(arguments, name) < least:
@@ -48,13 +49,13 @@ def run(arguments: Namespace) -> int:
     records = [record for path in arguments.records for record in source(path).records]
     if arguments.records:  # first: wrong input shows before the minutes of simulation
         try:
-            found.append(calibration_page.measure_same(records, arguments.splits, arguments.seed))
+            found.append(calibration.measure_same(records, arguments.splits, arguments.seed))
         except ReportError as error:
             raise LabError(str(error)) from error
-    found.insert(0, calibration_page.measure(arguments.experiments, arguments.seed, _say))
-    print(calibration_page.text(found), end="")
+    found.insert(0, calibration.measure(arguments.experiments, arguments.seed, _say))
+    print(calibration.text(found), end="")
     if arguments.page:
-        text = calibration_page.page(found, _command(arguments))
+        text = calibration.page(found, _command(arguments))
         arguments.page.parent.mkdir(parents=True, exist_ok=True)
         arguments.page.write_text(text, encoding="utf-8", newline="\n")
     return 0 if all(target.holds for results in found for target in results.targets) else 1

@@ -26,6 +26,6 @@ def parser() -> Parser:
 
 
 def run(arguments: Namespace) -> int:
-    from bevel_lab.cli import _go
+    from bevel_lab.cli import _execute
 
-    return _go.go(_settings.options(arguments))
+    return _execute.go(_settings.options(arguments))

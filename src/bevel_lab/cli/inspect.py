@@ -24,7 +24,7 @@ def parser() -> Parser:
 
 
 def run(arguments: Namespace) -> int:
-    from bevel_lab.inspect import inspect
+    from bevel_lab.surgery.inspection import inspect
 
     sites = inspect(arguments.model, arguments.to, arguments.shape, not arguments.from_scratch, arguments.what)
     print(sites)

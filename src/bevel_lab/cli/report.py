@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from bevel_lab.cli._parser import Parser
 
 if TYPE_CHECKING:
-    from bevel_lab.experiment import Experiment
-    from bevel_lab.record import Record
+    from bevel_lab.experiment.experiment import Experiment
+    from bevel_lab.experiment.record import Record
 
 REFERENCE = "relu"
 """Of record files, which do not say whom the others are compared with."""
@@ -56,7 +56,7 @@ def parser() -> Parser:
 
 
 def run(arguments: Namespace) -> int:
-    from bevel_lab.report import compact
+    from bevel_lab.report.pages import compact
 
     sources = [source(path) for path in arguments.sources]
     records = [record for one in sources for record in one.records]
@@ -106,7 +106,7 @@ def _judge(
 def _page(sources: Sequence[Source], arguments: Namespace) -> None:
     from bevel_lab import report
     from bevel_lab.errors import LabError
-    from bevel_lab.report import evidence
+    from bevel_lab.report.pages import markdown
 
     words = ["bevel", "report", *map(str, arguments.sources), "--page", str(arguments.page)]
     words += [word for pair in arguments.pair for word in ("--pair", *pair)]
@@ -114,7 +114,7 @@ def _page(sources: Sequence[Source], arguments: Namespace) -> None:
         value = getattr(arguments, flag)
         words += [f"--{flag}", str(value)] if value else []
     try:
-        evidence.write(
+        markdown.write(
             [record for one in sources for record in one.records],
             arguments.page,
             _reference(sources, arguments.reference),
@@ -129,8 +129,8 @@ def _page(sources: Sequence[Source], arguments: Namespace) -> None:
 
 def source(path: Path) -> Source:
     """Read a folder that bevel filled, or a file of records. Raises ``LabError`` where it is neither."""
-    from bevel_lab import experiment, ledger
     from bevel_lab.errors import LabError
+    from bevel_lab.experiment import experiment, ledger
 
     if path.is_file():
         records, torn = ledger.parse(path)

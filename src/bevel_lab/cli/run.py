@@ -26,8 +26,8 @@ def parser() -> Parser:
 
 
 def run(arguments: Namespace) -> int:
-    from bevel_lab.cli import _dry, _go
+    from bevel_lab.cli import _dry_run, _execute
 
     options = _settings.options(arguments)
     options["out"] = options["out"] or f"runs/{arguments.file.stem}"
-    return _dry.estimate(options) if arguments.dry_run else _go.go(options)
+    return _dry_run.estimate(options) if arguments.dry_run else _execute.go(options)

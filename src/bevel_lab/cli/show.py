@@ -30,7 +30,7 @@ def run(arguments: Namespace) -> int:
     import bevel
     from bevel_lab.cli._plot import beside, plot
     from bevel_lab.errors import LabError
-    from bevel_lab.sites import learnt
+    from bevel_lab.training.activations import learnt
 
     spec = arguments.spec
     module = bevel.create(spec)
@@ -87,8 +87,8 @@ def _slopes(module: nn.Module, slope: Tensor) -> str:
 def bound(module: nn.Module) -> str:
     """How far the activation is from the kinked function it smooths, in words."""
     import bevel
+    from bevel._mollify import proven_bound
     from bevel.kernel import SHARP
-    from bevel.mollify import proven_bound
     from bevel.terms import at_channel
 
     if not isinstance(module, bevel.nn.Activation):

@@ -28,9 +28,9 @@ def run(arguments: Namespace) -> int:
 
 
 def _account(folder: Path) -> str:
-    from bevel_lab import experiment, ledger
     from bevel_lab.errors import LabError
-    from bevel_lab.progress import duration
+    from bevel_lab.execution.progress import duration
+    from bevel_lab.experiment import experiment, ledger
 
     found = experiment.read(folder)
     if found is None:

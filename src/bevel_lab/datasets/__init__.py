@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bevel_lab.shelf import Open, Shelf
+from bevel_lab.registry import Open, Shelf
 
 
 @dataclass(frozen=True)

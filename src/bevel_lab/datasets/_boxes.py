@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from bevel_lab.bad import Bad
+from bevel_lab.data.images.boxes import Boxed
+from bevel_lab.data.images.from_files import opened
+from bevel_lab.data.invalid import Bad
 from bevel_lab.errors import LabError
-from bevel_lab.images.boxed import Boxed
-from bevel_lab.images.streamed import opened
 
 SLACK = 0.5
 """By how many pixels a box may leave its image and is clipped: the originals are rounded."""

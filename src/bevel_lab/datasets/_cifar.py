@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from bevel_lab.data.images import LabelledImages, Part
 from bevel_lab.datasets import Source, _arrays
 from bevel_lab.datasets._files import check, downloading
 from bevel_lab.errors import LabError
-from bevel_lab.images import LabelledImages, Part
 
 
 @dataclass(frozen=True)

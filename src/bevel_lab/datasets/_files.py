@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bevel_lab.data.images.from_files import decode
 from bevel_lab.errors import LabError
-from bevel_lab.images.streamed import decode
 
 
 @contextlib.contextmanager

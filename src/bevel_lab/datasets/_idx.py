@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bevel_lab.data.images import LabelledImages, Part
 from bevel_lab.datasets import Source
 from bevel_lab.datasets._files import downloading
 from bevel_lab.errors import LabError
-from bevel_lab.images import LabelledImages, Part
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from bevel_lab.data.images import Files
 from bevel_lab.errors import LabError
-from bevel_lab.images import Files
 
 _WNID = re.compile(r"(n\d{8})_")
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bevel_lab.bad import Bad
+from bevel_lab.data.images.from_files import decode, opened
+from bevel_lab.data.images.masks import HELD, VOID, Scenes
+from bevel_lab.data.invalid import Bad
 from bevel_lab.errors import LabError
-from bevel_lab.images.masked import HELD, VOID, Scenes
-from bevel_lab.images.streamed import decode, opened
 
 MODES = {"L": "grey", "P": "palette", "1": "black and white"}
 """Pillow's names of files with one small number a pixel."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bevel_lab.bad import Bad
+from bevel_lab.data.images.masks import MaskedImages, cropped
+from bevel_lab.data.invalid import Bad
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets._masks import numbered, paired, scenes
 from bevel_lab.errors import LabError
-from bevel_lab.images.masked import MaskedImages, cropped
 
 CLASSES = {
     "sky": (128, 128, 128),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bevel_lab.bad import Bad
+from bevel_lab.data.images.masks import VOID, MaskedImages, cropped
+from bevel_lab.data.invalid import Bad
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets._masks import Labels, Pair, scenes
 from bevel_lab.errors import LabError
-from bevel_lab.images.masked import VOID, MaskedImages, cropped
 
 CLASSES = 19
 

@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bevel_lab.bad import Bad
+from bevel_lab.data.images.boxes import Boxed, BoxedImages
+from bevel_lab.data.invalid import Bad
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets._boxes import Thing, sample
 from bevel_lab.errors import LabError
-from bevel_lab.images.boxed import Boxed, BoxedImages
-from bevel_lab.shelf import Open
+from bevel_lab.registry import Open
 
 PARTS = ("train2017", "val2017")
 _KEYS = ("images", "annotations", "categories")

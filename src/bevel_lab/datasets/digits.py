@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from bevel_lab.data.images import LabelledImages, Part, stratified
 from bevel_lab.datasets import DataSet, Source
-from bevel_lab.images import LabelledImages, Part, stratified
-from bevel_lab.streams import SHARED, generator
+from bevel_lab.runtime.rng import SHARED, generator
 
 TEST = 360
 """Images of the test part: a fifth. The set has no official test part, so a fixed stratified one is drawn."""

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bevel_lab.bad import DataNote
+from bevel_lab.data.images import Files, LabelledImages, Part, StreamedImages, stratified
+from bevel_lab.data.images.from_files import decode
+from bevel_lab.data.invalid import DataNote
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets._files import pictures
 from bevel_lab.datasets._listing import files_of
 from bevel_lab.errors import LabError
-from bevel_lab.images import Files, LabelledImages, Part, StreamedImages, stratified
-from bevel_lab.images.streamed import decode
-from bevel_lab.shelf import Open
-from bevel_lab.streams import SHARED, generator
+from bevel_lab.registry import Open
+from bevel_lab.runtime.rng import SHARED, generator
 
 HELD = 64
 """Largest side of pictures that are held in memory."""

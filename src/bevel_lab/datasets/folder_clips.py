@@ -10,13 +10,13 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from bevel_lab.bad import Bad
-from bevel_lab.clips import Clips
-from bevel_lab.clips.decode import FILES, PICTURES, in_folder
-from bevel_lab.clips.files import ClipFiles
+from bevel_lab.data.invalid import Bad
+from bevel_lab.data.video import Clips
+from bevel_lab.data.video.decode import FILES, PICTURES, in_folder
+from bevel_lab.data.video.from_files import ClipFiles
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.errors import LabError
-from bevel_lab.shelf import Open
+from bevel_lab.registry import Open
 
 
 def _load(path: Path, source: Source) -> Clips:

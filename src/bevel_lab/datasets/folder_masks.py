@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from bevel_lab.bad import Bad, DataNote
+from bevel_lab.data.images.masks import VOID, Colour, MaskedImages, Scenes, cropped
+from bevel_lab.data.invalid import Bad, DataNote
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets._masks import Pair, numbered, paired, scenes
 from bevel_lab.errors import LabError
-from bevel_lab.images.masked import VOID, Colour, MaskedImages, Scenes, cropped
-from bevel_lab.shelf import Open
-from bevel_lab.streams import SHARED, generator
+from bevel_lab.registry import Open
+from bevel_lab.runtime.rng import SHARED, generator
 
 TEST = 0.2
 """Fraction of a folder without a test part that is drawn to be one; the same in every trial."""

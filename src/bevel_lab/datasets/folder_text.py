@@ -10,11 +10,11 @@ import re
 from functools import partial
 from pathlib import Path
 
+from bevel_lab.data.text import ParallelText
+from bevel_lab.data.text.from_files import Corpus
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.errors import LabError
-from bevel_lab.shelf import Open
-from bevel_lab.texts import ParallelText
-from bevel_lab.texts.files import Corpus
+from bevel_lab.registry import Open
 
 _DIRECTION = re.compile(r"(?P<path>.+):(?P<source>[A-Za-z_]+)-(?P<target>[A-Za-z_]+)")
 

@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from bevel_lab.data.images import Files, StreamedImages
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets._listing import files_of, in_class
 from bevel_lab.errors import LabError
-from bevel_lab.images import Files, StreamedImages
 
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d+)")
 

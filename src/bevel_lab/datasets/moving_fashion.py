@@ -1,9 +1,9 @@
-"""Fashion-MNIST's pictures in motion: which way? Only the order of the frames tells, see ``bevel_lab.clips.moving``."""
+"""Fashion-MNIST images that move; only the order of frames tells the direction. See ``bevel_lab.data.video.moving``."""
 
 from __future__ import annotations
 
-from bevel_lab.clips import Clips
-from bevel_lab.clips.moving import MovingImages
+from bevel_lab.data.video import Clips
+from bevel_lab.data.video.moving import MovingImages
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets.fashion_mnist import FASHION_MNIST
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bevel_lab.data.text import ParallelText
+from bevel_lab.data.text.from_files import Corpus, below
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.errors import LabError
-from bevel_lab.texts import ParallelText
-from bevel_lab.texts.files import Corpus, below
 
 
 @dataclass(frozen=True)

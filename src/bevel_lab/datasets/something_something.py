@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bevel_lab.bad import Bad
-from bevel_lab.clips import Clips
-from bevel_lab.clips.files import ClipFiles
+from bevel_lab.data.invalid import Bad
+from bevel_lab.data.video import Clips
+from bevel_lab.data.video.from_files import ClipFiles
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.errors import LabError
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from bevel_lab.data.images import LabelledImages, Part
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets._files import check, downloading
 from bevel_lab.errors import LabError
-from bevel_lab.images import LabelledImages, Part
 
 
 def _load(source: Source) -> LabelledImages:

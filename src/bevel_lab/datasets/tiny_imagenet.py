@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bevel_lab.data.images import LabelledImages, Part
 from bevel_lab.datasets import DataSet, Source
 from bevel_lab.datasets._files import downloading, pictures
 from bevel_lab.datasets._listing import in_class
 from bevel_lab.errors import LabError
-from bevel_lab.images import LabelledImages, Part
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bevel_lab.bad import Bad
+from bevel_lab.data.images.boxes import Boxed, BoxedImages
+from bevel_lab.data.invalid import Bad
 from bevel_lab.datasets import DataSet, Source, _xml
 from bevel_lab.datasets._boxes import Thing, sample
 from bevel_lab.datasets._files import downloading
 from bevel_lab.errors import LabError
-from bevel_lab.images.boxed import Boxed, BoxedImages
-from bevel_lab.shelf import Open
+from bevel_lab.registry import Open
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",

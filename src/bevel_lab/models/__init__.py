@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from bevel_lab.shelf import Shelf
+from bevel_lab.registry import Shelf
 
 
 class Activation(Protocol):

@@ -29,7 +29,7 @@ def _build(name: str, activation: Activation, in_channels: int, image_size: tupl
     if in_channels != 3:
         raise InvalidValue(f"torchvision's DeepLabV3 takes images of 3 channels; got {in_channels}.")
     network = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=classes)
-    # what a MobileNet's own file calls its layers, which are the backbone here; see bevel_lab.weights
+    # what a MobileNet's own file calls its layers, which are the backbone here; see bevel_lab.models._pretrained
     vars(network.backbone)["pretrained_names"] = {"features.": ""}
     # before it is wrapped, so that weight files fit by name
     return _Logits(activation.swap(network, torch.zeros(2, in_channels, *image_size)))

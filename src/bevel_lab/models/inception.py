@@ -1,6 +1,6 @@
 """Inception v3 (Szegedy et al. 2016), torchvision's, without the auxiliary head."""
 
-from bevel_lab.models._adapt import from_torchvision
+from bevel_lab.models._library import from_torchvision
 
 ENTRIES = {
     "inception_v3": from_torchvision(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bevel_lab.models import Activation, Model
-from bevel_lab.models._adapt import SMALL
+from bevel_lab.models._library import SMALL
 
 
 class _OfClips(nn.Sequential):

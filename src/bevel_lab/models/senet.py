@@ -3,6 +3,6 @@
 Its batch norms all start at one, as torchvision's ResNets do and timm's by default do not.
 """
 
-from bevel_lab.models._adapt import from_timm
+from bevel_lab.models._library import from_timm
 
 ENTRIES = {"senet18": from_timm("SENet-18: ResNet-18 with squeeze and excitation", "seresnet18", zero_init_last=False)}

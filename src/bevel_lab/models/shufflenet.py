@@ -1,6 +1,6 @@
 """ShuffleNet V2 (Ma et al. 2018) in the paper's four widths, torchvision's."""
 
-from bevel_lab.models._adapt import from_torchvision
+from bevel_lab.models._library import from_torchvision
 
 ENTRIES = {
     f"shufflenet_v2_{width}": from_torchvision(f"ShuffleNet V2, {summary}", f"shufflenet_v2_{width}")

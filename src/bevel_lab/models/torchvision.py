@@ -6,8 +6,8 @@ from torch import nn
 
 from bevel.errors import UnknownName
 from bevel_lab.models import Model
-from bevel_lab.models._adapt import first_that_builds, near, opened
-from bevel_lab.shelf import Open
+from bevel_lab.models._library import first_that_builds, near, opened
+from bevel_lab.registry import Open
 
 _AUXILIARY = {
     "googlenet": {"aux_logits": False, "init_weights": True},

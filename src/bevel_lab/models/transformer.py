@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bevel_lab.data.text.tokens import BEGIN, PAD
 from bevel_lab.models import Activation, Model
-from bevel_lab.texts.subwords import BEGIN, PAD
 
 
 @dataclass(frozen=True)

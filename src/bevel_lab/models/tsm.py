@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bevel_lab.models import Activation, Model
-from bevel_lab.models._adapt import fit
+from bevel_lab.models._library import fit
 from bevel_lab.models._tsm import over_frames
 
 WIDTHS = (16, 32, 64)

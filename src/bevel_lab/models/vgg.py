@@ -11,7 +11,7 @@ from collections import OrderedDict
 from torch import nn
 
 from bevel_lab.models import Model
-from bevel_lab.models._adapt import SMALL, library
+from bevel_lab.models._library import SMALL, library
 
 
 def _vgg(depth: int, configuration: str) -> Model:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import nn
 
 from bevel_lab.models import Model
-from bevel_lab.models._adapt import library
+from bevel_lab.models._library import library
 
 
 def _wide(depth: int, width: int) -> Model:

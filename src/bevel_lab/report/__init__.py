@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bevel_lab.record import Record
-from bevel_lab.report import page, tables
-from bevel_lab.report.across import across
-from bevel_lab.report.cells import ReportError, cells
+from bevel_lab.experiment.record import Record
+from bevel_lab.report.analysis.across import across
+from bevel_lab.report.analysis.cells import ReportError, cells
+from bevel_lab.report.pages import html
+from bevel_lab.report.text import tables
 
 __all__ = ["TITLE", "ReportError", "verdict_table", "write"]
 
@@ -51,7 +52,7 @@ def write(
         "table.tex": tables.latex(made),
         "results.csv": tables.results(judged),
         "verdicts.csv": tables.verdicts(judged, together),
-        "report.html": page.render(judged, together, title, command, notes),
+        "report.html": html.render(judged, together, title, command, notes),
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():

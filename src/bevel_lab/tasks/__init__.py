@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from bevel.catalog import Catalog
+from bevel_lab.experiment.record import Picture
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import Activation
-from bevel_lab.record import Picture
-from bevel_lab.trial import Trial
 
 Share = Callable[[int], tuple[int, int]]
 """Number of a batch's samples → first and last (exclusive) of those that this process trains on."""

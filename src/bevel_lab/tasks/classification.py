@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab.images import LabelledImages, StreamedImages, stratified
-from bevel_lab.images.feed import Rows, feed
-from bevel_lab.images.mixing import Mixer
+from bevel_lab.data.images import LabelledImages, StreamedImages, stratified
+from bevel_lab.data.images.feed import Rows, feed
+from bevel_lab.data.images.mixing import Mixer
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation
-from bevel_lab.streams import SHARED, derive, generator
+from bevel_lab.runtime.rng import SHARED, derive, generator
 from bevel_lab.tasks import Share, Task, whole
-from bevel_lab.trial import Trial
 
 
 class Classification(Task):
@@ -73,7 +73,7 @@ class Classification(Task):
             yield self.mixer(images, labels, derive(mixing, "batch", step)) if self.mixer else (images, labels)
 
     def _operated(self, images: Tensor, count: int, rows: Rows, generator: torch.Generator) -> Tensor:
-        from bevel_lab.images.randaugment import draw, rand_augment  # imports torchvision, which takes seconds
+        from bevel_lab.data.images.randaugment import draw, rand_augment  # imports torchvision, which takes seconds
 
         return rand_augment(images, draw(self.trial.randaugment, count, generator)[..., rows])
 

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab.images.boxed import Boxed, BoxedImages
+from bevel_lab.data.images.boxes import Boxed, BoxedImages
+from bevel_lab.experiment.record import Picture
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation
 from bevel_lab.models._detector import Detector
-from bevel_lab.record import Picture
-from bevel_lab.streams import SHARED, derive, generator
+from bevel_lab.runtime.rng import SHARED, derive, generator
 from bevel_lab.tasks import Share, Task, whole
-from bevel_lab.tasks._boxes_feed import Feed, Item
-from bevel_lab.tasks._boxes_metric import library, mean_average_precision
-from bevel_lab.tasks._boxes_picture import drawn
-from bevel_lab.trial import Trial
+from bevel_lab.tasks._detection_data import Feed, Item
+from bevel_lab.tasks._detection_metrics import library, mean_average_precision
+from bevel_lab.tasks._detection_pictures import drawn
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 """Images, float32 3×H×W from 0 to 1, and targets as of ``Detector``, on the device."""

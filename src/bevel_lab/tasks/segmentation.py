@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab.images.masked import VOID, Cut, Key, MaskedImages, Scenes
+from bevel_lab.data.images.masks import VOID, Cut, Key, MaskedImages, Scenes
+from bevel_lab.experiment.record import Picture
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation
-from bevel_lab.record import Picture
-from bevel_lab.streams import SHARED, generator
+from bevel_lab.runtime.rng import SHARED, generator
 from bevel_lab.tasks import Share, Task, whole
-from bevel_lab.tasks._mask_metrics import Metrics
-from bevel_lab.tasks._mask_pictures import painted, photograph
-from bevel_lab.trial import Trial
+from bevel_lab.tasks._segmentation_metrics import Metrics
+from bevel_lab.tasks._segmentation_pictures import painted, photograph
 
 Batch = tuple[Tensor, Tensor]
 """Images, float32 B×3×H×W, and masks, int64 B×H×W with ``VOID`` where nothing is to be learnt."""

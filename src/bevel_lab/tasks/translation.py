@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
+from bevel_lab.data.text import ParallelText
+from bevel_lab.data.text.tokens import PAD, EncodedPairs, prepare
+from bevel_lab.experiment.record import Picture
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation
-from bevel_lab.record import Picture
 from bevel_lab.tasks import Share, Task, whole
-from bevel_lab.texts import ParallelText
-from bevel_lab.texts.decoding import beam, greedy, limits
-from bevel_lab.texts.subwords import PAD, EncodedPairs, prepare
-from bevel_lab.trial import Trial
+from bevel_lab.tasks._translation_decoding import beam, greedy, limits
 
 EVALUATED = 64
 """Pairs in a batch of evaluation, alike in length."""

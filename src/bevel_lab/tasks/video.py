@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab.clips import Clips, Part
-from bevel_lab.clips.strip import strip
-from bevel_lab.images import stratified
+from bevel_lab.data.images import stratified
+from bevel_lab.data.video import Clips, Part
+from bevel_lab.experiment.record import Picture
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation
-from bevel_lab.record import Picture
-from bevel_lab.streams import SHARED, generator
+from bevel_lab.runtime.rng import SHARED, generator
 from bevel_lab.tasks import Share, Task, whole
-from bevel_lab.trial import Trial
+from bevel_lab.tasks._video_pictures import strip
 
 PICTURES = 4
 FIVE = 5

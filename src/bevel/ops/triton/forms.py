@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bevel._tabulated import TabulatedKernel
 from bevel.errors import InvalidValue
 from bevel.kernel import SHARP, Kernel
 from bevel.kernels import _polynomials
-from bevel.tabulated import TabulatedKernel
 
 ACCURACY = {torch.float64: "double", torch.float32: "single", torch.bfloat16: "half", torch.float16: "half"}
 

@@ -1,5 +1,0 @@
-"""Watching activations: ``bevel.watch(model)``."""
-
-from bevel.watch._watch import FLAT, Watch, learnt, watch
-
-__all__ = ["FLAT", "Watch", "learnt", "watch"]

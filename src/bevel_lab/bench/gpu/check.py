@@ -1,0 +1,122 @@
+"""Whether backend ``triton`` is right on a device: the laws and the oracle's rows, with torch and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import bevel
+from bevel.functional import sau
+from bevel.testing import check_activation
+from bevel_lab.errors import LabError
+
+ROOT = Path(__file__).parents[4]
+NAMES = {"abs": "absolute", "softshrink": "soft_shrink"}  # the oracle's names of two functions
+FORMS = ("published", "exact", "centred")
+KERNELS = tuple(name for name in bevel.KERNELS if name != "cauchy")
+SPECS = ("sau:n=3,learn_n=true", "frelu")
+PATIENCE = 240.0  # seconds for the test suite: the whole of bench-gpu is to take ten minutes
+
+
+@functools.cache
+def _oracle(name: str) -> list[dict[str, Any]]:
+    path = ROOT / "tests" / "oracle" / f"{name}.json"
+    if not path.is_file():
+        raise LabError(f"the oracle's rows lie in bevel's source tree; {path} is not there. Run from a checkout.")
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def _column(rows: list[dict[str, Any]], key: str) -> Tensor:
+    return torch.tensor([float(r[key]) for r in rows], dtype=torch.float64)
+
+
+def _compare(what: str, got: Tensor, want: Tensor) -> None:
+    error = float(((got.detach().cpu().double() - want).abs() / want.abs().clamp(min=1)).max())
+    if not error <= 1e-13:
+        raise AssertionError(f"oracle row broken: {what}: error {error:.2e} exceeds 1e-13")
+
+
+def sau_rows(form: str, device: torch.device) -> None:
+    """SAU's value and gradients in float64 against the oracle; raises ``AssertionError``."""
+    rows = [r for r in _oracle("sau") if r["form"] == form]
+    x, alpha, n = (_column(rows, k).to(device).requires_grad_() for k in ("x", "alpha", "n"))
+    y = sau(x, alpha, n, form, dim=0, backend="triton")
+    found = y, *torch.autograd.grad(y.sum(), (x, alpha, n))
+    for got, key in zip(found, ("value", "dx", "dalpha", "dn"), strict=True):
+        _compare(f"{form} SAU, {key}", got, _column(rows, key))
+
+
+def smoothing_rows(kernel: str, device: torch.device) -> None:
+    """Rows of one function are evaluated together, n as one coefficient a row; raises ``AssertionError``."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in _oracle("smoothing"):
+        if row["kernel"] == kernel:
+            groups.setdefault(f"{row['function']}{sorted(row['args'].items())}", []).append(row)
+    for what, group in groups.items():
+        name = str(group[0]["function"])
+        f = bevel.kinked.FUNCTIONS[NAMES.get(name, name)](**group[0]["args"])
+        x = _column(group, "x").to(device).requires_grad_()
+        y = bevel.smooth(x, f, kernel, _column(group, "n").to(device), "triton", dim=0)
+        (slope,) = torch.autograd.grad(y.sum(), x)
+        _compare(f"{what} by {kernel}, value", y, _column(group, "value"))
+        _compare(f"{what} by {kernel}, slope", slope, _column(group, "slope"))
+
+
+def laws(spec: str, num_parameters: int, device: torch.device) -> list[str]:
+    """The laws that an activation keeps on this backend; raises ``AssertionError`` naming one that it does not."""
+    module = bevel.create(spec, num_parameters=num_parameters)
+    with bevel.ops.using("triton"):
+        return check_activation(module.to(device), device=device)
+
+
+def own(device: torch.device, brief: bool) -> str:
+    """The oracle's rows and the laws, one after the other: ``passed``, or what failed."""
+    try:
+        for form in FORMS[: 1 if brief else None]:
+            sau_rows(form, device)
+        for kernel in KERNELS[: 1 if brief else None]:
+            smoothing_rows(kernel, device)
+        for spec in SPECS[: 0 if brief else None]:
+            for count in (1, 3):
+                laws(spec, count, device)
+    except AssertionError as error:
+        return f"FAILED: {error}"
+    return "passed: rows of the oracle" if brief else "passed: rows of the oracle, laws"
+
+
+def suite(device: torch.device, seconds: float = PATIENCE) -> str:
+    """``tests/triton`` on the device: ``passed``, ``FAILED`` or why there is no answer."""
+    if not (ROOT / "tests" / "triton").is_dir():
+        return "not run: the tests are not here"
+    command = [sys.executable, "-m", "pytest", "tests/triton", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
+    try:
+        done = subprocess.run([*command, "--device", device.type], check=False, cwd=ROOT, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return f"not finished: tests/triton took more than {seconds:.0f} s"
+    if done.returncode == 1:
+        return "FAILED: tests/triton, see above"
+    return "passed: tests/triton" if done.returncode == 0 else f"not run: pytest gave up with code {done.returncode}"
+
+
+def check(device: torch.device, brief: bool = False) -> str:
+    """``tests/triton`` where there is pytest; where it gives no answer, the rows and laws by themselves.
+
+    Args:
+        brief: a rehearsal: two groups of the oracle's rows, no pytest.
+
+    Returns:
+        A line that begins with ``passed`` or ``FAILED``, and says what of.
+    """
+    if brief or importlib.util.find_spec("pytest") is None:
+        return own(device, brief)
+    found = suite(device)
+    return found if found.startswith(("passed", "FAILED")) else f"{own(device, brief)} ({found})"

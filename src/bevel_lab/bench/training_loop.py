@@ -1,0 +1,70 @@
+"""What the lab adds to a training step: an epoch of it beside the loop that a person would write."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import bevel
+from bevel_lab.data.images import LabelledImages
+from bevel_lab.data.images.augment import augment, draw
+from bevel_lab.data.images.feed import Held
+from bevel_lab.datasets import Source
+from bevel_lab.experiment.trial import Trial
+from bevel_lab.runtime.distributed import Team
+from bevel_lab.tasks.classification import Classification
+from bevel_lab.training.trainer import Running
+
+MODELS = ("cnn", "resnet20")
+BATCH = 128
+
+Timed = Callable[[], Sequence[float]]
+
+
+def epochs(model: str, threads: int) -> dict[str, Timed]:
+    """Seconds a step of both, on digits with augmentation: each call trains one epoch, validation not counted."""
+    spec = bevel.canonical("relu")
+    trial = Trial(activation=spec, model=model, dataset="digits", batch_size=BATCH, threads=threads, epochs=100)
+    running = Running(trial, Source(), torch.device("cpu"), Team())
+    return {"bare": _bare(running, copy.deepcopy(running.model)), "lab": _timed(running._train, running.steps)}
+
+
+def _timed(epoch: Callable[[], Any], steps: int) -> Timed:
+    def once() -> Sequence[float]:
+        start = time.perf_counter()
+        epoch()
+        return ((time.perf_counter() - start) / steps,)
+
+    return once
+
+
+def _bare(running: Running, model: nn.Module) -> Timed:
+    """The same batches, augmentation, model and optimiser; no streams, metrics, schedule or record."""
+    task = running.task
+    assert isinstance(task, Classification)
+    data = task.data
+    assert isinstance(data, LabelledImages)
+    assert isinstance(task.feed, Held)  # digits are
+    training = task.feed.index
+    images, labels = data.train.images, data.train.labels
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (data.mean, data.std))
+    scale, shift = 1 / (255 * std), -mean / std
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4, fused=True)
+    generator = torch.Generator()
+
+    def epoch() -> None:
+        model.train()
+        for index in training[torch.randperm(len(training))].tensor_split(running.steps):
+            x = augment(images[index], data.flips, draw(len(index), generator)).float().mul_(scale).add_(shift)
+            loss = F.cross_entropy(model(x), labels[index])
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+
+    return _timed(epoch, running.steps)

@@ -1,0 +1,139 @@
+"""Images with a class for every pixel: held in memory where they are small, else read when they are needed.
+
+An image and its mask travel as one tensor, uint8 4×H×W with the mask as its last channel, so that whatever crops or
+mirrors the one does the same to the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bevel.errors import InvalidValue
+from bevel_lab.data import loader
+from bevel_lab.data.images.in_memory import moments
+from bevel_lab.data.invalid import fact
+
+VOID = 255
+"""The class of pixels that are neither learnt nor counted."""
+HELD = 2**29
+"""Bytes of pixels and masks that a data set may have to be held in memory."""
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Colour = tuple[int, int, int]
+
+
+class Cut(NamedTuple):
+    """A part of a scene in pixels, mirrored or not."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool
+
+    def of(self, scene: Tensor) -> Tensor:
+        """…×H×W → …×height×width."""
+        part = scene[..., self.top : self.top + self.height, self.left : self.left + self.width]
+        return part.flip(-1) if self.mirrored else part
+
+
+Key = tuple[int, Cut | None]
+"""Number of a scene, and what of it is wanted; None: all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scenes(Dataset[Any]):
+    """One part of a data set: scenes of one size.
+
+    Attributes:
+        names: of the images, one each, the same on every machine.
+        digest: of what the part holds, as hex digits.
+        read: number → uint8 4×H×W; raises ``LabError`` naming a file that will not do.
+        held: uint8 N×4×H×W where all are in memory; ``read`` is then not called.
+    """
+
+    names: Sequence[str]
+    digest: str
+    read: Callable[[int], Tensor]
+    held: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, key: Key) -> Tensor:
+        number, cut = key
+        scene = self.read(number) if self.held is None else self.held[number]
+        return cut.of(scene) if cut else scene
+
+    def to(self, device: torch.device) -> Scenes:
+        return self if self.held is None else dataclasses.replace(self, held=self.held.to(device))
+
+    def batches(self, keys: Iterable[list[Key]]) -> Iterator[Tensor]:
+        """Uint8 B×4×H×W for every list of keys, read by :func:`bevel_lab.data.loader.batches` unless in memory."""
+        return loader.batches(self, keys, alone=self.held is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedImages:
+    """A segmentation data set.
+
+    Attributes:
+        train, test: two parts.
+        validation: the data set's own validation part; None: the task draws one from ``train``.
+        classes: their names; masks hold 0 … classes − 1, and ``VOID``.
+        colours: one (red, green, blue) a class, for pictures.
+        size: (height, width) of all images.
+        crop: (height, width) of what is cut out at random in training.
+        note: what a reader of the results must know of the data beside its name, or empty.
+        skipped: what was left out as bad, a sentence each.
+        mean, std: per channel of pixels in [0, 1]: of ``train`` where it is held, else ImageNet's.
+        facts: what exactly the data is: numbers of images, a digest, the note, what was left out.
+    """
+
+    train: Scenes
+    test: Scenes
+    validation: Scenes | None
+    classes: tuple[str, ...]
+    colours: Sequence[Colour]
+    size: tuple[int, int]
+    crop: tuple[int, int]
+    note: str = ""
+    skipped: tuple[str, ...] = ()
+    mean: tuple[float, ...] = field(init=False)
+    std: tuple[float, ...] = field(init=False)
+    facts: dict[str, int | str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2 or len(self.colours) != len(self.classes):
+            raise InvalidValue(
+                f"a data set has at least two classes, one colour each; got {len(self.classes)} and "
+                f"{len(self.colours)} colours."
+            )
+        held = self.train.held
+        mean, std = IMAGENET if held is None else moments(held[:, :3])
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "std", std)
+        object.__setattr__(self, "facts", self._facts())
+
+    def _facts(self) -> dict[str, int | str]:
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        there = {name: part for name, part in parts.items() if part is not None}
+        digest = hashlib.sha256("".join(part.digest for part in there.values()).encode()).hexdigest()[:16]
+        found: dict[str, int | str] = {name: len(part) for name, part in there.items()}
+        found |= {"digest": digest, "classes": ", ".join(self.classes)}
+        if self.note:
+            found["note"] = self.note
+        return found | fact(self.skipped)
+
+
+def cropped(size: tuple[int, int]) -> tuple[int, int]:
+    """Three quarters of each side, rounded down to a multiple of 32 (which networks halve five times), at least 32."""
+    height, width = (min(side, max(32, side * 3 // 4 // 32 * 32)) for side in size)
+    return height, width

@@ -1,0 +1,67 @@
+"""Pairs of sentences held in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from bevel.errors import InvalidValue
+from bevel_lab.data.invalid import fact
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """Sentences of one part and their translations: N texts each, in the order of the files."""
+
+    source: Sequence[str]
+    target: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if len(self.source) != len(self.target) or not self.source:
+            raise InvalidValue(
+                f"a part has as many sentences as translations, at least one; got {len(self.source)} and "
+                f"{len(self.target)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True, eq=False)
+class ParallelText:
+    """A translation data set.
+
+    Attributes:
+        train, valid, test: its own three parts.
+        languages: (source, target), as the suffixes of the files say.
+        note: what a reader of the results must know of the data beside its name, or empty.
+        skipped: pairs that were left out, one sentence each.
+        facts: what exactly the data is: numbers of pairs, languages, a digest of all texts, the note, what was left
+            out.
+    """
+
+    train: Aligned
+    valid: Aligned
+    test: Aligned
+    languages: tuple[str, str]
+    note: str = ""
+    skipped: Sequence[str] = ()
+    facts: dict[str, int | str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = {"train": self.train, "validation": self.valid, "test": self.test}
+        facts: dict[str, int | str] = {name: len(part) for name, part in parts.items()}
+        facts |= {"languages": " to ".join(self.languages), "digest": _digest(parts.values())}
+        if self.note:
+            facts["note"] = self.note
+        object.__setattr__(self, "facts", facts | fact(self.skipped))
+
+
+def _digest(parts: Iterable[Aligned]) -> str:
+    """Sixteen hex digits of the SHA-256 of all texts."""
+    total = hashlib.sha256()
+    for part in parts:
+        for text in (*part.source, "", *part.target, ""):
+            total.update(f"{text}\n".encode())
+    return total.hexdigest()[:16]

@@ -1,0 +1,105 @@
+"""Pictures that move: clips whose class can be read from the order of their frames and from nothing else.
+
+A picture drifts by a constant step in one of four directions, and shakes along the other axis: there it takes the same
+steps in a random order. So its places are start + step·(i, σ(i)), i = 0 … T − 1, with σ a random permutation; whether
+the first or the second coordinate is the one in order, and whether it rises or falls, is the class. The set of places
+has the same law in all four: with the frames in no order nothing is left to read, not even the axis, which a plain
+drift would give away. The canvas is a torus and the start uniform on it, so each frame by itself is uniform too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bevel_lab.data.images import LabelledImages
+from bevel_lab.data.video import Clips, Part
+from bevel_lab.runtime.rng import SHARED, generator
+
+DIRECTIONS = ("right", "left", "down", "up")
+STEPS = (2, 3)
+"""Steps in pixels a frame, drawn for every clip."""
+
+
+def places(labels: Tensor, draws: Tensor, side: int) -> Tensor:
+    """Where the picture is in every frame: int64 B×T×2, (row, column) of its upper left pixel on a canvas of ``side``.
+
+    Args:
+        labels: int64 B, numbers of ``DIRECTIONS``.
+        draws: float32 B×(T + 3), uniform on [0, 1): start row and column, step, and keys whose order is σ.
+    """
+    start, step, keys = (draws[:, :2] * side).long(), (draws[:, 2] * len(STEPS)).long(), draws[:, 3:]
+    ahead = torch.arange(keys.shape[1]).expand_as(keys)
+    along = torch.where((labels % 2 == 1)[:, None], ahead.flip(1), ahead)
+    across = keys.argsort(1)
+    horizontal = (labels < 2)[:, None, None]
+    walk = torch.where(horizontal, torch.stack([across, along], 2), torch.stack([along, across], 2))
+    return (start[:, None] + torch.tensor(STEPS)[step][:, None, None] * walk) % side
+
+
+def render(pictures: Tensor, where: Tensor, side: int) -> Tensor:
+    """Pictures on a torus of side×side pixels, black where they are not.
+
+    Args:
+        pictures: uint8 B×C×h×w, at most ``side`` pixels a side.
+        where: from :func:`places`, on the pictures' device.
+
+    Returns:
+        uint8 B×T×C×side×side.
+    """
+    batch, channels, height, width = pictures.shape
+    frames = where.shape[1]
+    padded = F.pad(pictures, (0, side - width, 0, side - height)).flatten(2)
+    pixel = torch.arange(side, device=pictures.device)
+    rows, columns = ((pixel - where[..., axis, None]) % side for axis in (0, 1))
+    flat = (rows[..., :, None] * side + columns[..., None, :]).flatten(2)
+    wide = padded[:, None].expand(-1, frames, -1, -1)
+    moved = wide.gather(3, flat[:, :, None].expand(-1, -1, channels, -1))
+    return moved.view(batch, frames, channels, side, side)
+
+
+class MovingImages(Clips):
+    """Clips made of labelled images, whose own labels do not matter; one clip an image.
+
+    Args:
+        images: what moves.
+        frames: frames of a clip.
+        side: of the canvas, in pixels.
+        tests: test clips, made of the first test images.
+    """
+
+    at_once = 250
+
+    def __init__(self, images: LabelledImages, frames: int, side: int, tests: int) -> None:
+        self._pictures: dict[Part, Tensor] = {"train": images.train.images, "test": images.test.images[:tests]}
+        self.labels = {part: _directions(part, len(pictures)) for part, pictures in self._pictures.items()}
+        self.classes, self.frames, self.channels, self.size = DIRECTIONS, frames, images.channels, (side, side)
+        # a canvas is black but for the share of it that the picture covers
+        share = images.size[0] * images.size[1] / side**2
+        self.mean = tuple(mean * share for mean in images.mean)
+        squares = [(mean**2 + std**2) * share for mean, std in zip(images.mean, images.std, strict=True)]
+        self.std = tuple((square - mean**2) ** 0.5 for square, mean in zip(squares, self.mean, strict=True))
+        kind = f"{images.facts['digest']} moving {frames} {side} {STEPS}"
+        counts: dict[str, int | str] = {part: len(pictures) for part, pictures in self._pictures.items()}
+        self.facts = {**counts, "digest": hashlib.sha256(kind.encode()).hexdigest()[:16]}
+
+    def clips(
+        self, part: Part, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
+    ) -> Iterator[Tensor]:
+        count = len(self.labels[part])
+        stream = generator(SHARED, f"motion of {part}") if draw is None else generator(draw[0], "motion", draw[1])
+        draws = torch.rand(count, self.frames + 3, generator=stream)
+        pictures = self._pictures[part] = self._pictures[part].to(device)
+        for numbers in batches:
+            where = places(self.labels[part][numbers], draws[numbers], self.size[0])
+            yield render(pictures[numbers.to(device)], where.to(device), self.size[0])
+
+
+def _directions(part: Part, count: int) -> Tensor:
+    """As many clips of one direction as of another, whatever the picture shows; the same in every trial."""
+    order = torch.randperm(count, generator=generator(SHARED, f"directions of {part}"))
+    return order % len(DIRECTIONS)

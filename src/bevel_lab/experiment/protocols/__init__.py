@@ -1,0 +1,76 @@
+"""Protocols: how arms are trained, as data. One TOML file each, found by name; and the controls of every activation.
+
+A protocol's ``[recipe]`` gives fields of :class:`~bevel_lab.experiment.trial.Trial`; ``[tune]`` asks for a search
+of every arm's own recipe.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from bevel.errors import InvalidValue, UnknownName, did_you_mean
+from bevel_lab.experiment.arm import arm
+from bevel_lab.experiment.tuning import Tuning
+
+_CONTROLS = "controls"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named way of training.
+
+    Attributes:
+        name, summary: for people.
+        recipe: fields of a trial.
+        tune: how arms are tuned first, or None.
+    """
+
+    name: str
+    summary: str
+    recipe: dict[str, Any]
+    tune: Tuning | None
+
+
+def names() -> list[str]:
+    """All protocols."""
+    files = (item.name for item in resources.files(__package__).iterdir())
+    return sorted(f.removesuffix(".toml") for f in files if f.endswith(".toml") and f != f"{_CONTROLS}.toml")
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol called ``name``; raises ``UnknownName`` with the nearest ones."""
+    if name not in names():
+        raise UnknownName(f"unknown protocol {name!r}; {did_you_mean(name, names())}")
+    data = _read(name)
+    tune = Tuning.read(data["tune"]) if "tune" in data else None
+    return Protocol(name, data["summary"], data["recipe"], tune)
+
+
+def with_controls(arms: Sequence[str], recipe: Mapping[str, Any]) -> list[str]:
+    """``arms`` and the controls that belong to them, what was named first; of what is one trial under ``recipe``, one.
+
+    Raises:
+        BevelError: for an arm that is none.
+    """
+    table = _read(_CONTROLS)
+    heads = {text.partition("@")[0].partition(":")[0] for text in arms}
+    wanted = [control for head, row in table.items() if head in heads for control in row["arms"]]
+    found = list(arms)
+    seen = {arm(text).meaning(recipe) for text in arms}
+    for control in [*wanted, *table["any"]["arms"]]:
+        meaning = arm(control).meaning(recipe)
+        if meaning not in seen:
+            seen.add(meaning)
+            found.append(control)
+    return found
+
+
+def _read(name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads((resources.files(__package__) / f"{name}.toml").read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:  # an installed file that somebody changed
+        raise InvalidValue(f"the protocol {name}.toml is not TOML: {error}") from error

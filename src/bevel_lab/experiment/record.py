@@ -1,0 +1,179 @@
+"""What came out of a trial. The dataclass is the file format: one JSON object a line of the ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from bevel_lab.experiment.trial import Trial
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One epoch: mean training metrics over its batches, validation metrics after it; seconds of wall time."""
+
+    train: dict[str, float]
+    validation: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One activation call site of the trained model.
+
+    Attributes:
+        name: qualified module name.
+        channels: parameters per coefficient (1 when shared).
+        before, after: learnable parameters by name, one number per channel.
+        x: sample points, the same for all curves (empty when the site was not sampled).
+        curve_before, curve_after: value at ``x``, mean over channels.
+        curve_low, curve_high: lowest and highest channel at ``x`` after training.
+    """
+
+    name: str
+    channels: int
+    before: dict[str, list[float]]
+    after: dict[str, list[float]]
+    x: list[float]
+    curve_before: list[float]
+    curve_after: list[float]
+    curve_low: list[float]
+    curve_high: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One test sample, the truth, and what the trained model makes of it; each is text, or an image.
+
+    Attributes:
+        title: which sample it is.
+        given, truth, guess: text, or a PNG file as a ``data:image/png;base64,`` URI; ``given`` may be "".
+    """
+
+    title: str
+    given: str
+    truth: str
+    guess: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The outcome of one trial.
+
+    Attributes:
+        trial: what was run.
+        label: the activation's short spec as the user typed it, for display.
+        formula: the activation's formula as plain text.
+        citations: what to cite for it, one string a source.
+        epochs: per-epoch metrics.
+        test: test metrics, read once after the last epoch.
+        metric: key of the headline metric in ``test`` (larger is better).
+        share: whether that metric is a share of one, which a report writes as per cent.
+        parameters, activation_parameters: counts of all trainable numbers and of the activations' own.
+        sites: the activations before and after training.
+        seconds: training wall time over all sessions of the trial, without data loading; train_seconds excludes
+            validation.
+        data: what exactly the data set was: numbers of images, a digest of its content, a note; empty in older records.
+        pictures: a few test samples as the model sees them; of seed 0 only, and only where the task draws any.
+        samples: training samples seen, so that ``samples / train_seconds`` is the throughput.
+        bare_seconds: seconds that a bare training loop took for a sample at the end of the trial, so that
+            ``bare_seconds * samples / train_seconds`` is the share of its throughput; 0 where it was not timed.
+        peak_memory: peak memory in bytes: growth of the process's peak resident set on the CPU, torch's peak
+            allocation on a GPU.
+        saved_bytes: bytes kept for backward in one training step of the first batch size.
+        device, versions, commit, started: provenance (``versions`` by package; ISO time, UTC).
+    """
+
+    trial: Trial
+    label: str
+    formula: str
+    citations: list[str]
+    epochs: list[Epoch]
+    test: dict[str, float]
+    metric: str
+    parameters: int
+    activation_parameters: int
+    sites: list[Site]
+    seconds: float
+    train_seconds: float
+    samples: int
+    peak_memory: int
+    saved_bytes: int
+    device: str
+    versions: dict[str, str]
+    commit: str
+    started: str
+    data: dict[str, int | str] = dataclasses.field(default_factory=dict)
+    pictures: list[Picture] = dataclasses.field(default_factory=list)
+    bare_seconds: float = 0.0
+    share: bool = False
+
+    def to_json(self) -> str:
+        """One line of strict JSON (no NaN: a diverged loss is written as null)."""
+        data = {"format": FORMAT, "id": self.trial.id} | dataclasses.asdict(self)
+        return json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Record:
+        """Read a line back; raises ``ValueError`` when it is torn, of another format, or its id does not match."""
+        try:
+            data: dict[str, Any] = _nan(json.loads(line))
+            if data.pop("format", None) != FORMAT:
+                raise ValueError(f"its format is not {FORMAT}; use the bevel that wrote it")
+            claimed = data.pop("id")
+            data["trial"] = Trial(**data["trial"])
+            data["epochs"] = [Epoch(**e) for e in data["epochs"]]
+            data["sites"] = [Site(**s) for s in data["sites"]]
+            data["pictures"] = [Picture(**p) for p in data.get("pictures", [])]
+            record = cls(**data)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"a field is missing, unknown or of the wrong type: {error}") from error
+        if record.trial.id != claimed:
+            raise ValueError(f"its id is {claimed} but its content hashes to {record.trial.id}")
+        return record
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The part that must repeat to the last bit on one machine: no times, no memory peak, no provenance.
+
+        Non-finite numbers are None, so that equal results of diverged trials compare equal.
+        """
+        data = dataclasses.asdict(self)
+        for key in (
+            "seconds",
+            "train_seconds",
+            "bare_seconds",
+            "peak_memory",
+            "started",
+            "commit",
+            "versions",
+            "label",
+        ):
+            del data[key]
+        for epoch in data["epochs"]:
+            del epoch["seconds"]
+        plain: dict[str, Any] = _finite(data)
+        return plain
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value
+
+
+def _nan(value: Any) -> Any:
+    """Undo :func:`_finite`: no field of a record is optional, so a null is a number that was not finite."""
+    if isinstance(value, dict):
+        return {k: _nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_nan(v) for v in value]
+    return float("nan") if value is None else value

@@ -1,0 +1,162 @@
+"""Every arm's own recipe: a search on the validation split with the same space and the same number of trials for all.
+
+The searches of all arms go in step: a round asks each for its next point, runs the points as trials of the grid, and
+tells each its score. A search is a pure function of the scores so far, so that an interrupted one is replayed from the
+ledger and goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bevel.errors import InvalidValue
+from bevel_lab.experiment.trial import Trial
+from bevel_lab.runtime.rng import derive
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from bevel_lab.experiment.record import Record
+
+SEED = 1_000_000
+"""Tuning trials have seeds from here on, which no comparison uses."""
+
+Job = tuple[Trial, str]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A budget and a space.
+
+    Attributes:
+        trials: points tried for each arm in each cell.
+        space: field of a trial → {"low", "high", "log"}; drawn by Optuna's TPE sampler.
+    """
+
+    trials: int
+    space: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Tuning:
+        """From a ``[tune]`` table; raises ``InvalidValue`` that names what is wrong."""
+        unknown = set(data) - {"trials", "space"}
+        if unknown:
+            raise InvalidValue(f"[tune] has trials and space; got {', '.join(sorted(unknown))}.")
+        trials, space = data.get("trials"), data.get("space")
+        if type(trials) is not int or trials < 1:
+            raise InvalidValue(f"tune.trials is a whole number, at least 1; got {trials!r}.")
+        if not isinstance(space, dict) or not space:
+            raise InvalidValue("tune.space names at least one field, such as [tune.space.lr] low = 0.01, high = 0.5.")
+        return cls(trials, {name: _range(name, given) for name, given in space.items()})
+
+    def __str__(self) -> str:
+        ranges = (
+            f"{name} {row['low']:g} to {row['high']:g}{' (log)' if row['log'] else ''}"
+            for name, row in self.space.items()
+        )
+        return f"{self.trials} trials an arm over {', '.join(ranges)}, judged on the validation split"
+
+
+def _range(name: str, given: Any) -> dict[str, Any]:
+    kinds = {field.name: field.type for field in dataclasses.fields(Trial)}
+    if kinds.get(name) != "float":
+        fields = ", ".join(n for n, kind in kinds.items() if kind == "float")
+        raise InvalidValue(f"tune.space holds numbers of the recipe ({fields}); got {name!r}.")
+    row: dict[str, Any] = {"low": None, "high": None, "log": False} | (given if isinstance(given, dict) else {})
+    numbers = all(isinstance(row[end], int | float) and math.isfinite(row[end]) for end in ("low", "high"))
+    if set(row) != {"low", "high", "log"} or not numbers or not row["low"] < row["high"]:
+        raise InvalidValue(f"tune.space.{name} is low and high (low < high) and perhaps log = true; got {given!r}.")
+    if row["log"] and row["low"] <= 0:
+        raise InvalidValue(f"tune.space.{name} with log = true needs low > 0; got {row['low']!r}.")
+    return {"low": float(row["low"]), "high": float(row["high"]), "log": bool(row["log"])}
+
+
+class Search:
+    """One arm's search in one cell, told its scores in order."""
+
+    def __init__(self, tuning: Tuning, base: Trial, label: str) -> None:
+        try:
+            import optuna
+        except ImportError as error:
+            raise InvalidValue(f"tuning needs Optuna ({error}); pip install 'bevel[lab]'.") from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.tuning, self.base, self.label = tuning, base, label
+        seed = derive(0, f"tuning {base.dataset} {base.model} {label}") % 2**31
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(3, tuning.trials // 3))
+        self.study: Study = optuna.create_study(direction="maximize", sampler=sampler)
+        self.told = 0
+        self.best: tuple[float, dict[str, float]] = (-math.inf, {})
+
+    @property
+    def done(self) -> bool:
+        return self.told >= self.tuning.trials
+
+    def step(self, score: Callable[[Job], float]) -> None:
+        """Ask for the next point and tell what ``score`` makes of it."""
+        asked = self.study.ask()
+        point: dict[str, Any] = {
+            name: asked.suggest_float(name, row["low"], row["high"], log=row["log"])
+            for name, row in self.tuning.space.items()
+        }
+        trial = dataclasses.replace(self.base, seed=SEED + self.told, tuning=True, **point)
+        value = score((trial, self.label))
+        self.study.tell(asked, value)
+        self.told += 1
+        if value > self.best[0]:
+            self.best = value, point
+
+
+class _Missing(Exception):
+    """A point that has no record yet."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+
+def search(
+    tuning: Tuning, arms: Sequence[Job], records: Mapping[str, Record], run: Callable[[list[Job]], bool]
+) -> dict[Job, dict[str, float]]:
+    """The best point of every arm.
+
+    Args:
+        tuning: budget and space.
+        arms: (a trial of the arm in its cell, label).
+        records: what has been run, by trial id; ``run`` adds to it.
+        run: runs jobs; False if some have no record afterwards.
+
+    Returns:
+        Fields by arm; empty where ``run`` gave up.
+    """
+    while True:
+        missing, best = [], {}
+        for arm in arms:
+            found = _replay(tuning, arm, records)
+            if isinstance(found, _Missing):
+                missing.append(found.job)
+            else:
+                best[arm] = found
+        if not missing:
+            return best
+        if not run(missing):
+            return {}
+
+
+def _replay(tuning: Tuning, arm: Job, records: Mapping[str, Record]) -> dict[str, float] | _Missing:
+    def score(job: Job) -> float:
+        record = records.get(job[0].id)
+        if record is None:
+            raise _Missing(job)
+        value = record.test[record.metric]
+        return value if math.isfinite(value) else -math.inf  # worse than any other, whatever the metric's scale
+
+    one = Search(tuning, *arm)
+    try:
+        while not one.done:
+            one.step(score)
+    except _Missing as missing:
+        return missing
+    return one.best[1]

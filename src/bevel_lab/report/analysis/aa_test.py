@@ -1,0 +1,99 @@
+"""A/A: real runs of one activation, split in two, are two arms that are known not to differ.
+
+No two runs share a seed, so a difference of two of them is as likely as its opposite, and the judge should stay
+silent in 95 of 100 splits at least.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bevel_lab.experiment.record import Record
+from bevel_lab.report.analysis.cells import ReportError
+from bevel_lab.report.statistics import paired
+from bevel_lab.report.statistics.calibration import called
+from bevel_lab.report.statistics.paired import Comparison, Floats
+from bevel_lab.report.text import cell as words
+
+Scores = dict[tuple[str, str], Floats]
+"""An activation's scores by cell, in the order of the seeds."""
+
+
+@dataclass(frozen=True)
+class Same:
+    """What the judge says of activations against themselves.
+
+    Attributes:
+        first: by label, every second run against the ones between, as an experiment with these two arms; the pairs
+            of all cells stand side by side, and Holm covers the activations.
+        splits: random splits of each activation's runs.
+        single: share of (split, activation) with a verdict of better or worse.
+        family: share of splits with such a verdict on any activation after Holm over them all.
+    """
+
+    first: dict[str, Comparison]
+    splits: int
+    single: float
+    family: float
+
+
+def same(records: Sequence[Record], splits: int, rng: np.random.Generator) -> Same:
+    """Split every activation's runs, cell by cell, into halves, and judge one against the other.
+
+    Raises:
+        ReportError: where an activation has too few runs for a verdict (of one activation: six pairs, twelve runs).
+    """
+    found = _scores(records)
+    names = list(found)
+    first = paired.as_family([_even_odd(scores) for scores in found.values()])
+    for name, c in zip(names, first, strict=True):
+        if c.pairs < c.needed:
+            raise ReportError(
+                f"an A/A test of {words.count(len(names), 'activation')} needs {c.needed} pairs of runs of each, two "
+                f"runs a pair; {name} has {c.pairs}."
+            )
+    rows = [_split(found[name], splits, rng) for name in names]
+    p = np.stack([paired.sign_flip(row, rng) for row in rows], axis=-1)
+    bounds = [paired.bca(row, rng, 1_999) for row in rows]
+    low, high = (np.stack([one[i] for one in bounds], axis=-1) for i in (0, 1))
+    pairs = np.array([row.shape[-1] for row in rows])
+    alone = [paired.judge(p[:, i : i + 1], low[:, i : i + 1], high[:, i : i + 1], n) for i, n in enumerate(pairs)]
+    family = paired.judge(paired.holm(p), low, high, pairs)
+    return Same(
+        first=dict(zip(names, first, strict=True)),
+        splits=splits,
+        single=float(called(np.concatenate(alone, axis=1)).mean()),
+        family=float(called(family).any(axis=1).mean()),
+    )
+
+
+def _scores(records: Sequence[Record]) -> dict[str, Scores]:
+    """By label; runs without a score are left out."""
+    found: dict[str, dict[tuple[str, str], list[float]]] = {}
+    for record in sorted(records, key=lambda r: (r.label, r.trial.cell, r.trial.seed)):
+        score = record.test[record.metric]
+        if math.isfinite(score):
+            found.setdefault(record.label, {}).setdefault(record.trial.cell, []).append(score)
+    if not found:
+        raise ReportError("an A/A test needs records with scores; there are none.")
+    return {label: {cell: np.array(v) for cell, v in by_cell.items()} for label, by_cell in found.items()}
+
+
+def _even_odd(scores: Scores) -> Comparison:
+    halves = [np.concatenate([row[i : len(row) // 2 * 2 : 2] for row in scores.values()]) for i in (0, 1)]
+    again, once = (dict(enumerate(map(float, half))) for half in halves)
+    return paired.compare({"once": once, "again": again}, "once", np.random.default_rng(0))["again"]
+
+
+def _split(scores: Scores, splits: int, rng: np.random.Generator) -> Floats:
+    """Differences (splits, pairs) of random halves; an odd run is left out, another one each time."""
+    parts = []
+    for row in scores.values():
+        mixed = rng.permuted(np.tile(row, (splits, 1)), axis=1)
+        half = len(row) // 2
+        parts.append(mixed[:, :half] - mixed[:, half : 2 * half])
+    return np.concatenate(parts, axis=1)

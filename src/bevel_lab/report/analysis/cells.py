@@ -1,0 +1,230 @@
+"""Records, grouped and judged: a cell is one model on one data set, an arm is one activation in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bevel_lab.experiment.record import Record
+from bevel_lab.report.figures.svg import Style
+from bevel_lab.report.statistics.paired import Comparison, Floats, Summary, compare, summary
+
+SEED = 20  # of the resampling: the same records give the same report
+
+
+class ReportError(ValueError):
+    """The records do not make a report, or not the one that was asked for."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How the headline metric is written: shares of one as per cent, anything else as it is."""
+
+    key: str
+    share: bool
+
+    @property
+    def scale(self) -> float:
+        return 100.0 if self.share else 1.0
+
+    @property
+    def name(self) -> str:
+        return self.key.replace("_", " ")
+
+    @property
+    def axis(self) -> str:
+        return f"{self.name} (%)" if self.share else self.name
+
+    @property
+    def points(self) -> str:
+        """The unit of a difference, after the number."""
+        return " points" if self.share else ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an arm costs as a multiple of the reference: seconds a training sample (median and quartiles over the
+    seeds that ran on the same device) and bytes kept for backward. NaN where that was not measured."""
+
+    time: float
+    time_low: float
+    time_high: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """All runs of one activation in a cell, by seed."""
+
+    name: str
+    style: Style
+    runs: dict[int, Record]
+    scores: dict[int, float]
+    diverged: frozenset[int]
+    summary: Summary
+    cost: Cost
+    comparison: Comparison | None  # None for the reference
+
+    @property
+    def first(self) -> Record:
+        return next(iter(self.runs.values()))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one data set: the reference first, then the other arms, the highest mean first."""
+
+    dataset: str
+    model: str
+    metric: Metric
+    arms: tuple[Arm, ...]
+
+    @property
+    def reference(self) -> Arm:
+        return self.arms[0]
+
+    @property
+    def others(self) -> tuple[tuple[Arm, Comparison], ...]:
+        return tuple((arm, arm.comparison) for arm in self.arms if arm.comparison is not None)
+
+    @property
+    def title(self) -> str:
+        return f"{self.model} on {self.dataset}"
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for arm in self.arms for record in arm.runs.values()]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({record.trial.seed for record in self.records})
+
+    def differences(self, arm: Arm) -> dict[int, float]:
+        """Paired differences to the reference by seed; NaN where one of the two has no score."""
+        base = self.reference.scores
+        return {seed: score - base[seed] for seed, score in arm.scores.items() if seed in base}
+
+
+def diverged(record: Record) -> bool:
+    """No score, or a training loss that was not finite at the end (its score, if any, still counts)."""
+    last = record.epochs[-1].train.values() if record.epochs else ()
+    return not all(map(math.isfinite, (record.test[record.metric], *last)))
+
+
+def cells(records: Sequence[Record], reference: str) -> list[Cell]:
+    """Group and judge. Raises ``ReportError`` where the records cannot be compared, and says why."""
+    if not records:
+        raise ReportError("there are no records: run some trials first.")
+    names = _names(records)
+    styles = _styles(sorted(set(names.values())), reference)
+    groups: dict[tuple[str, str], dict[str, dict[int, Record]]] = {}
+    for record in sorted(records, key=lambda r: (r.trial.cell, r.label, r.trial.seed)):
+        runs = groups.setdefault(record.trial.cell, {}).setdefault(names[record.trial.activation, record.label], {})
+        _check_run(record, runs)
+        runs[record.trial.seed] = record
+    return [_cell(cell, arms, styles, reference) for cell, arms in groups.items()]
+
+
+def recipe(record: Record) -> dict[str, Any]:
+    """What was done, without what is being compared: every field of the trial but the activation and the seed."""
+    return {k: v for k, v in record.trial.to_dict().items() if k not in ("activation", "seed")}
+
+
+def differing(cell: Cell) -> dict[str, dict[str, Any]]:
+    """Fields of the recipe that are not the same for all arms of the cell, and each arm's value: {field: {arm: value}}.
+
+    The seeds of one arm never differ, so an arm's first run speaks for it."""
+    recipes = {arm.name: recipe(arm.first) for arm in cell.arms}
+    by_field = {key: {name: fields[key] for name, fields in recipes.items()} for key in next(iter(recipes.values()))}
+    return {key: values for key, values in by_field.items() if len(set(values.values())) > 1}
+
+
+def _names(records: Sequence[Record]) -> dict[tuple[str, str], str]:
+    """(activation, label) → arm. A label that stands for two activations gives way to the full spec, and keeps the
+    fields after its ``@``."""
+    meanings: dict[str, set[str]] = {}
+    for record in records:
+        meanings.setdefault(record.label, set()).add(record.trial.activation)
+    return {
+        (record.trial.activation, record.label): record.label
+        if len(meanings[record.label]) == 1
+        else record.trial.activation + "".join(record.label.partition("@")[1:])
+        for record in records
+    }
+
+
+def _styles(names: list[str], reference: str) -> dict[str, Style]:
+    """The reference is number 0; the others are numbered by name, so that run order changes no colour."""
+    if reference not in names:
+        raise ReportError(f"no arm is called {reference!r}; there are {', '.join(names)}.")
+    others = [name for name in names if name != reference]
+    return {reference: Style(0)} | {name: Style(i) for i, name in enumerate(others, start=1)}
+
+
+def _check_run(record: Record, runs: dict[int, Record]) -> None:
+    trial = record.trial
+    where = f"{record.label} with seed {trial.seed}, {trial.model} on {trial.dataset}"
+    if record.metric not in record.test:
+        raise ReportError(f"{where}: the headline metric {record.metric!r} is not among {', '.join(record.test)}.")
+    if trial.seed in runs:
+        raise ReportError(f"{where}: there are two records ({runs[trial.seed].trial.id} and {trial.id}).")
+    for other in runs.values():
+        ours, theirs = recipe(record), recipe(other)
+        apart = [key for key in ours if ours[key] != theirs[key]]
+        if apart:
+            differ = "; ".join(f"{key} {theirs[key]!r} and {ours[key]!r}" for key in apart)
+            raise ReportError(f"{where}: its seeds were not trained alike ({differ}). Report one protocol at a time.")
+
+
+def _cell(cell: tuple[str, str], arms: dict[str, dict[int, Record]], styles: dict[str, Style], reference: str) -> Cell:
+    dataset, model = cell
+    if reference not in arms:
+        raise ReportError(f"{model} on {dataset} has no run of the reference {reference!r}; it has {', '.join(arms)}.")
+    metrics = {record.metric for runs in arms.values() for record in runs.values()}
+    if len(metrics) > 1:
+        raise ReportError(f"{model} on {dataset}: runs are judged by different metrics ({', '.join(sorted(metrics))}).")
+    key = metrics.pop()
+    scores = {name: {seed: r.test[key] for seed, r in runs.items()} for name, runs in arms.items()}
+    comparisons = compare(scores, reference, np.random.default_rng(SEED))
+    made = [
+        Arm(
+            name=name,
+            style=styles[name],
+            runs=runs,
+            scores=scores[name],
+            diverged=frozenset(seed for seed, r in runs.items() if diverged(r)),
+            summary=summary(scores[name]),
+            cost=_cost(runs, arms[reference]),
+            comparison=comparisons.get(name),
+        )
+        for name, runs in arms.items()
+    ]
+    made.sort(key=lambda arm: (arm.name != reference, -np.nan_to_num(arm.summary.mean, nan=-np.inf), arm.name))
+    share = arms[reference][min(arms[reference])].share
+    return Cell(dataset=dataset, model=model, metric=Metric(key, share), arms=tuple(made))
+
+
+def _cost(runs: dict[int, Record], base: dict[int, Record]) -> Cost:
+    pairs = [(runs[seed], base[seed]) for seed in runs if seed in base]
+    pairs = [(ours, theirs) for ours, theirs in pairs if ours.device == theirs.device]
+    low, time, high = _quartiles([_ratio(_per_sample(a), _per_sample(b)) for a, b in pairs])
+    _, memory, _ = _quartiles([_ratio(a.saved_bytes, b.saved_bytes) for a, b in pairs])
+    return Cost(time=time, time_low=low, time_high=high, memory=memory)
+
+
+def _per_sample(record: Record) -> float:
+    return _ratio(record.train_seconds, record.samples)
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if a > 0 and b > 0 else math.nan
+
+
+def _quartiles(values: Sequence[float]) -> Floats:
+    known = [v for v in values if math.isfinite(v)]
+    quartiles: Floats = np.percentile(known, (25, 50, 75)) if known else np.full(3, np.nan)
+    return quartiles

@@ -1,0 +1,112 @@
+"""Published results beside the measured ones: ``published.toml``, each number with its source."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bevel_lab.report.analysis.cells import Arm, Cell
+from bevel_lab.report.text import cell as words
+
+PATH = Path(__file__).with_name("published.toml")
+LABEL = "published, not reproduced here"
+COLUMNS = ("activation", "model and data set", "published", "measured here", "source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One published number; accuracies in per cent, differences in points.
+
+    Attributes:
+        citation: where it was printed.
+        activation, reference: names on the shelf; ``reference`` is of a difference, and empty for a value.
+        requires: an argument that the activation's full spec must have, or "".
+        alternate: whether it was trained by alternate optimisation, as the arm then must be.
+        model, names: as published; what the lab may call it.
+        dataset, metric: the lab's names.
+        value, sd, runs: what was printed; NaN and 0 where it was not.
+        difference: to ``reference``; NaN where a value was printed.
+        remark: a word that belongs before the number.
+    """
+
+    citation: str
+    activation: str
+    model: str
+    names: tuple[str, ...]
+    dataset: str
+    metric: str
+    reference: str = ""
+    requires: str = ""
+    alternate: bool = False
+    value: float = float("nan")
+    sd: float = float("nan")
+    runs: int = 0
+    difference: float = float("nan")
+    remark: str = ""
+
+    def of(self, cell: Cell) -> bool:
+        """Whether it was measured on the cell's model, data set and metric."""
+        known = {_plain(name) for name in (self.model, *self.names)}
+        return (self.dataset, self.metric) == (cell.dataset, cell.metric.key) and _plain(cell.model) in known
+
+    def fits(self, arm: Arm) -> bool:
+        """Whether the arm runs this activation with the arguments that were published."""
+        trial = arm.first.trial
+        name, _, arguments = trial.activation.partition(":")
+        alike = bool(trial.alternate) == self.alternate
+        return name == self.activation and alike and (not self.requires or self.requires in arguments.split(","))
+
+    @property
+    def text(self) -> str:
+        about = f"{self.remark} " if self.remark else ""
+        if self.reference:
+            return f"{about}{words.number(self.difference, sign=True)} points to {self.reference}"
+        sd = f" ± {words.number(self.sd)}" if self.sd == self.sd else ""
+        runs = f", {words.count(self.runs, 'run')}" if self.runs else ""
+        return f"{about}{words.number(self.value)}{sd} %{runs}"
+
+
+@lru_cache(maxsize=1)
+def results() -> tuple[Result, ...]:
+    """All published results that the project carries."""
+    data: dict[str, Any] = tomllib.loads(PATH.read_text(encoding="utf-8"))
+    return tuple(
+        Result(
+            citation=data["sources"][fields.pop("source")]["citation"],
+            names=tuple(data["models"][fields["model"]]),
+            **fields,
+        )
+        for fields in data["results"]
+    )
+
+
+def rows(cells: Sequence[Cell]) -> list[tuple[str, ...]]:
+    """Lines in the order of ``COLUMNS`` for every published number of an arm of these cells."""
+    return [
+        (arm.name, cell.title, result.text, _measured(cell, arm, result), result.citation)
+        for cell in cells
+        for arm in cell.arms
+        for result in results()
+        if result.of(cell) and result.fits(arm)
+    ]
+
+
+def _measured(cell: Cell, arm: Arm, result: Result) -> str:
+    metric = cell.metric
+    if not result.reference:
+        return f"{words.score(arm.summary.mean, metric)} ± {words.score(arm.summary.sd, metric)} %"
+    base = cell.reference.first.trial.activation.partition(":")[0]
+    if arm.comparison is None or base != result.reference:
+        return f"{words.NONE} (not compared with {result.reference} here)"
+    c = arm.comparison
+    return f"{words.change(c.difference, metric)}{metric.points} ({words.span(c.low, c.high, metric)}): {c.verdict}"
+
+
+def _plain(name: str) -> str:
+    """Letters and digits only: ``ResNet-18`` and ``resnet18`` are one model."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())

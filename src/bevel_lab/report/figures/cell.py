@@ -1,0 +1,300 @@
+"""What each figure of a cell shows, gathered from the records, and how it is to be read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import numpy as np
+
+from bevel_lab.experiment.record import Epoch, Record, Site
+from bevel_lab.report.analysis.cells import Arm, Cell
+from bevel_lab.report.figures import plots
+from bevel_lab.report.statistics.aggregate import pareto
+from bevel_lab.report.statistics.paired import Floats
+
+
+@dataclass(frozen=True)
+class View:
+    """A figure of the page: one or more panels, and one sentence on how to read them."""
+
+    title: str
+    caption: str
+    panels: tuple[str, ...]
+    small: bool = False  # small multiples rather than wide panels
+
+
+def views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View]:
+    """All figures of a cell that its records allow; ``prefix`` makes their ids unique in the page. ``wanted`` names
+    some of scores, training, shapes, parameters and cost; nothing stands for all."""
+    makers = {"scores": _scores, "training": _training, "shapes": _shapes, "parameters": _parameters, "cost": _cost}
+    made = [makers[name](cell, f"{prefix}-{name}") for name in wanted or makers]
+    return [view for view in made if view.panels]
+
+
+def _scores(cell: Cell, name: str) -> View:
+    metric, ref = cell.metric, cell.reference.name
+    own, paired = [], []
+    for arm in cell.arms:
+        mean, sd = arm.summary.mean * metric.scale, arm.summary.sd * metric.scale
+        own.append(_strip(arm, arm.scores, metric.scale, (mean, mean - sd, mean + sd), arm.diverged))
+    paired.append(_strip(cell.reference, {}, 1.0, (0.0, 0.0, 0.0), frozenset()))  # an empty row keeps rows level
+    for arm, c in cell.others:
+        interval = (c.difference * metric.scale, c.low * metric.scale, c.high * metric.scale)
+        odd = arm.diverged | cell.reference.diverged
+        paired.append(_strip(arm, cell.differences(arm), metric.scale, interval, odd))
+    panels = [
+        plots.strips(
+            own,
+            name=f"{name}-own",
+            title="Every run: mean ± 1 sd",
+            xlabel=f"test {metric.axis}",
+            description=f"Test {metric.name} of every run, with mean and standard deviation of each arm.",
+        )
+    ]
+    if cell.others:
+        panels.append(
+            plots.strips(
+                paired,
+                name=f"{name}-paired",
+                title=f"Difference to {plots.short(ref)} on the same seed: mean and 95 % interval",
+                xlabel=f"difference{' (points)' if metric.share else ''}",
+                description=f"Paired differences to {ref} with their mean and 95 % interval.",
+                line=0.0,
+            )
+        )
+    caption = (
+        f"A small dot is one seed and the large one the mean; an arm whose interval reaches the line at zero cannot be "
+        f"told from {ref}, and one whose interval clears it must still pass the adjusted test"
+    )
+    lost = any(arm.diverged for arm in cell.arms)
+    caption += "; crosses are diverged runs, arrows those outside the picture." if lost else "."
+    return View(f"Test {metric.name}", caption, tuple(panels))
+
+
+def _strip(
+    arm: Arm, values: dict[int, float], scale: float, interval: tuple[float, float, float], odd: frozenset[int]
+) -> plots.Strip:
+    numbers = np.array(list(values.values()), dtype=np.float64) * scale
+    return plots.Strip(arm.name, arm.style, numbers, [seed in odd for seed in values], *interval)
+
+
+def _training(cell: Cell, name: str) -> View:
+    key, metric = cell.metric.key, cell.metric
+    loss = list(_lines(cell, lambda epoch: epoch.train.get("loss", math.nan)))
+    validation = list(_lines(cell, lambda epoch: metric.scale * epoch.validation.get(key, math.nan)))
+    log, floor = _positive(loss), _floor(validation)
+    panels = []
+    if loss:
+        panels.append(
+            plots.curves(
+                loss,
+                name=f"{name}-loss",
+                title="Training loss (log scale)" if log else "Training loss",
+                description="Mean training loss by epoch, one line an arm.",
+                log=log,
+            )
+        )
+    if validation:
+        panels.append(
+            plots.curves(
+                validation,
+                name=f"{name}-validation",
+                title=f"Validation {metric.axis}",
+                description=f"Mean validation {metric.name} by epoch, one line an arm.",
+                floor=floor,
+            )
+        )
+    caption = "Lines are means over seeds and bands ± 1 sd"
+    if floor is not None:
+        caption += f"; the {metric.name} axis leaves out the first quarter of the training, to give the end room"
+    return View("Training", f"{caption}.", tuple(panels))
+
+
+def _lines(cell: Cell, read: Callable[[Epoch], float]) -> Iterator[plots.Line]:
+    """Mean ± sd over the seeds that have a number in that epoch; arms without any are left out."""
+    for arm in cell.arms:
+        # a compact record keeps its last epoch only, which is no curve
+        whole = [run for run in arm.runs.values() if len(run.epochs) > 1 or run.trial.epochs == 1]
+        runs = [[read(epoch) for epoch in run.epochs] for run in whole]
+        table = np.array(list(zip_longest(*runs, fillvalue=math.nan)), dtype=np.float64).T
+        known = np.isfinite(table)
+        if not known.any():
+            continue
+        count = known.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(known, table, 0).sum(axis=0) / count
+            sd = np.sqrt(np.where(known, (table - mean) ** 2, 0).sum(axis=0) / np.maximum(count - 1, 1))
+        low = np.maximum(mean - sd, np.where(known, table, np.inf).min(axis=0))  # a band shows nothing
+        high = np.minimum(mean + sd, np.where(known, table, -np.inf).max(axis=0))  # that was not seen
+        yield plots.Line(arm.name, arm.style, mean, low, high)
+
+
+def _positive(lines: Sequence[plots.Line]) -> bool:
+    return all((line.low[np.isfinite(line.low)] > 0).all() for line in lines)
+
+
+def _floor(lines: Sequence[plots.Line]) -> float | None:
+    """The lowest value after a quarter of the epochs, where cutting there spares at least half the height."""
+    all_of_it = _finite([line.low for line in lines])
+    later = _finite([line.low[len(line.low) // 4 :] for line in lines])
+    top = _finite([line.high for line in lines])
+    if not later.size or later.min() - all_of_it.min() <= top.max() - later.min():
+        return None
+    return float(later.min() - 0.03 * (top.max() - later.min()))
+
+
+def _shapes(cell: Cell, name: str) -> View:
+    shapes = [shape for arm in cell.arms if (shape := _shape(arm)) is not None]
+    panels = [
+        plots.shape(
+            shape,
+            name=f"{name}-{i}",
+            limits=_curve_limits(shapes),
+            description=f"{shape.label} before training (dotted) and after it at each site.",
+        )
+        for i, shape in enumerate(shapes)
+    ]
+    caption = (
+        "The dotted curve is the activation before training, the lines are its sites after it (mean over seeds, darker "
+        "with depth), and the band runs from the lowest to the highest channel of any seed."
+    )
+    return View("The activations, before and after training", caption, tuple(panels), small=True)
+
+
+def _shape(arm: Arm) -> plots.Shape | None:
+    """All seeds and sites of an arm on the first site's sample points."""
+    groups = _by_site(arm, lambda site: bool(site.x))
+    if not groups:
+        return None
+    x = _floats(next(iter(groups.values()))[0].x)
+
+    def read(site: Site, curve: str) -> Floats:
+        return np.interp(x, _floats(site.x), _floats(getattr(site, curve)))
+
+    flat = [site for sites in groups.values() for site in sites]
+    after = np.array([_mean([read(site, "curve_after") for site in sites]) for sites in groups.values()])
+    return plots.Shape(
+        label=arm.name,
+        style=arm.style,
+        x=x,
+        before=_mean([read(site, "curve_before") for site in flat]),
+        after=after,
+        low=np.fmin.reduce([read(site, "curve_low") for site in flat]),
+        high=np.fmax.reduce([read(site, "curve_high") for site in flat]),
+    )
+
+
+def _curve_limits(shapes: Sequence[plots.Shape]) -> tuple[float, float]:
+    """Shared by all arms, so that they can be compared."""
+    values = _finite([np.concatenate([s.before, s.after.ravel()]) for s in shapes])
+    bands = _finite([np.concatenate([s.low, s.high]) for s in shapes])
+    if not values.size or not bands.size:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    room = 0.3 * (high - low) or 0.5  # for the bands; a wild channel may leave the picture
+    return max(low - room, min(low, float(bands.min())) - 0.1), min(high + room, max(high, float(bands.max())) + 0.1)
+
+
+def _parameters(cell: Cell, name: str) -> View:
+    panels: list[str] = []
+    for arm in cell.arms:
+        groups = _by_site(arm, lambda site: bool(site.after))
+        symbols = dict.fromkeys(symbol for sites in groups.values() for site in sites for symbol in site.after)
+        for symbol in symbols:
+            here = [[site for site in sites if symbol in site.after] for sites in groups.values()]
+            here = [sites for sites in here if sites]
+            spread = plots.Spread(
+                label=arm.name,
+                style=arm.style,
+                sites=[np.concatenate([_floats(site.after[symbol]) for site in sites]) for sites in here],
+                before=[float(np.mean([_floats(site.before[symbol]).mean() for site in sites])) for sites in here],
+            )
+            panels.append(
+                plots.parameter(
+                    spread,
+                    name=f"{name}-{len(panels)}",
+                    symbol=symbol,
+                    description=f"{symbol} of {arm.name} at each site after training; dotted: before.",
+                )
+            )
+    caption = (
+        "Sites run from input to output; the ring is the median over channels and seeds, the thick bar the middle "
+        "half, the thin one 5 % to 95 %, and the dotted line the value before training."
+    )
+    return View("What was learnt, layer by layer", caption, tuple(panels), small=True)
+
+
+def _by_site(arm: Arm, wanted: Callable[[Site], bool]) -> dict[str, list[Site]]:
+    """Site name → that site in every run that did not diverge, in the order of the network."""
+    groups: dict[str, list[Site]] = {}
+    for seed, run in arm.runs.items():
+        for site in run.sites if seed not in arm.diverged else ():
+            if wanted(site):
+                groups.setdefault(site.name, []).append(site)
+    return groups
+
+
+def _cost(cell: Cell, name: str) -> View:
+    metric, ref = cell.metric, cell.reference.name
+
+    def points(x: Callable[[Arm], tuple[float, float, float]]) -> list[plots.Point]:
+        made = []
+        for arm in cell.arms:
+            mean, sd = arm.summary.mean * metric.scale, arm.summary.sd * metric.scale
+            at = x(arm)
+            if math.isfinite(at[0]) and math.isfinite(mean):
+                sd = sd if math.isfinite(sd) and not arm.diverged else 0.0
+                made.append(plots.Point(arm.name, arm.style, *at, mean, mean - sd, mean + sd))
+        return made
+
+    wanted = (
+        ("time", "training time", points(lambda a: (a.cost.time, a.cost.time_low, a.cost.time_high))),
+        ("memory", "memory kept for backward", points(lambda a: (a.cost.memory,) * 3)),
+    )
+    panels = [
+        plots.scatter(
+            found,
+            name=f"{name}-{kind}",
+            title=f"Test {metric.axis} by {what}",
+            xlabel=f"{what}, × {ref}",
+            description=f"Test {metric.name} of every arm beside its {what} as a multiple of {ref}.",
+            front=pareto([p.x for p in found], [p.y for p in found]),
+        )
+        for kind, what, found in wanted
+        if found
+    ]
+    caption = (
+        f"Up is better and left is cheaper, with {ref} on the vertical line; bars are ± 1 sd of the {metric.name} and "
+        f"the quartiles over seeds of the time for a training sample, and the dotted line joins the arms that no other "
+        f"beats in both."
+    )
+    return View(f"Cost beside {metric.name}", caption, tuple(panels))
+
+
+def throughput(records: Sequence[Record]) -> float:
+    """Median training samples a second."""
+    rates = [r.samples / r.train_seconds for r in records if r.train_seconds > 0]
+    return float(np.median(rates)) if rates else math.nan
+
+
+def bare_share(records: Sequence[Record]) -> float:
+    """Median share of a bare training loop's throughput; NaN where no trial timed one."""
+    shares = [r.bare_seconds * r.samples / r.train_seconds for r in records if r.train_seconds > 0 < r.bare_seconds]
+    return float(np.median(shares)) if shares else math.nan
+
+
+def _floats(values: Sequence[float]) -> Floats:
+    return np.array(values, dtype=np.float64)
+
+
+def _finite(parts: Sequence[Floats]) -> Floats:
+    values = np.concatenate(parts) if parts else np.zeros(0)
+    return values[np.isfinite(values)]
+
+
+def _mean(curves: Sequence[Floats]) -> Floats:
+    mean: Floats = np.mean(curves, axis=0)
+    return mean

@@ -1,0 +1,134 @@
+"""What the trained models make of a few test samples: a table of a cell, a row a sample, a column an arm."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image
+
+from bevel_lab.experiment.record import Picture
+from bevel_lab.report.analysis.cells import Arm, Cell
+from bevel_lab.report.text.cell import NONE
+
+TITLE = "What it sees"
+SEED = 0
+"""The seed whose records carry pictures."""
+PNG = "data:image/png;base64,"
+END = b"IEND\xaeB`\x82"
+"""The last chunk of a PNG file."""
+UNREADABLE = "(an image that cannot be read)"
+HEIGHTS = (96, 168)
+WIDEST = 560
+"""On the page, in pixels: small images grow by whole factors up to the first height, large ones shrink to the second;
+a strip of a clip's frames may be as wide as ``WIDEST``."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A field of a table: text, or the bytes of a PNG file with its size in pixels."""
+
+    text: str
+    png: bytes = b""
+    width: int = 0
+    height: int = 0
+
+    @property
+    def uri(self) -> str:
+        """The image for a page, encoded anew: nothing of a record's own text gets there."""
+        return PNG + base64.b64encode(self.png).decode("ascii")
+
+    @property
+    def drawn(self) -> tuple[int, int]:
+        """(width, height) on the page."""
+        small, large = HEIGHTS
+        grow = min(small // self.height, WIDEST // self.width)
+        factor = grow if grow > 1 else min(1.0, large / self.height, WIDEST / self.width)
+        return max(1, round(self.width * factor)), max(1, round(self.height * factor))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row: what was given (perhaps an empty text) and true, and an arm's guess each; a dash where there is none."""
+
+    title: str
+    given: Shown
+    truth: Shown
+    guesses: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The table of a cell; ``given`` tells whether any sample has something to show there."""
+
+    arms: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    given: bool
+
+    @property
+    def caption(self) -> str:
+        return f"Test samples as the models of seed {SEED} see them; a few samples illustrate, and decide nothing."
+
+    @property
+    def head(self) -> list[str]:
+        return ["sample", *(["given"] if self.given else []), "truth", *self.arms]
+
+    def fields(self) -> Iterator[tuple[str, list[tuple[str, Shown]]]]:
+        """Every row: its title, and its fields with what they are in words."""
+        for sample in self.samples:
+            row = [("given", sample.given)] if self.given else []
+            row += [("truth", sample.truth)]
+            row += [(f"guess of {arm}", guess) for arm, guess in zip(self.arms, sample.guesses, strict=True)]
+            yield sample.title, [(f"{sample.title}: {what}", shown) for what, shown in row]
+
+
+def gallery(cell: Cell) -> Gallery | None:
+    """The cell's table, or None where no record has pictures."""
+    found = {arm.name: _guesses(arm) for arm in cell.arms}
+    keys = dict.fromkeys(key for guesses in found.values() for key in guesses)
+    if not keys:
+        return None
+    samples = tuple(
+        Sample(
+            title,
+            shown(given),
+            shown(truth),
+            tuple(shown(guesses.get((title, given, truth), NONE)) for guesses in found.values()),
+        )
+        for title, given, truth in keys
+    )
+    return Gallery(tuple(found), samples, any(sample.given != Shown("") for sample in samples))
+
+
+def _guesses(arm: Arm) -> dict[tuple[str, str, str], str]:
+    """By sample, which is known by its title, what was given and what is true."""
+    pictures = arm.runs[SEED].pictures if SEED in arm.runs else []
+    return {(picture.title, picture.given, picture.truth): picture.guess for picture in pictures}
+
+
+def is_text(picture: Picture) -> bool:
+    """Whether a picture consists of words only."""
+    return not any(part.startswith(PNG) for part in (picture.given, picture.truth, picture.guess))
+
+
+def shown(content: str) -> Shown:
+    """Text as it is; a PNG data URI as an image, if it is a whole PNG file and nothing else."""
+    if not content.startswith(PNG):
+        return Shown(content)
+    try:
+        data = base64.b64decode(content.removeprefix(PNG), validate=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                width, height = image.size
+                image.verify()
+        if not data.endswith(END):
+            raise ValueError("something follows the image")
+    except (binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombWarning,
+            Image.DecompressionBombError):  # fmt: skip
+        return Shown(UNREADABLE)
+    return Shown("", data, width, height)

@@ -1,0 +1,1 @@
+"""Whole pages: HTML, Markdown, the calibration page, and compact records."""

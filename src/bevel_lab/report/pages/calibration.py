@@ -1,0 +1,190 @@
+"""What the judge's calibration measured, as tables for a terminal and as ``docs/calibration.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from bevel_lab.experiment.record import Record
+from bevel_lab.report.analysis.aa_test import Same, same
+from bevel_lab.report.statistics.calibration import Calibration, calibrate, calibrate_cells
+from bevel_lab.report.statistics.paired import EXACT_PAIRS, LEVEL, Verdict
+from bevel_lab.report.text import cell
+from bevel_lab.report.text.tables import Block, markdown, plain
+
+POWER = 0.90
+"""The least share of experiments in which ten arms and ten seeds must show a difference of two sd."""
+
+_NULL = ((1, 6), (1, 10), (7, 9), (10, 9), (10, 10), (10, 12), (10, 20))  # (arms, seeds)
+_HEAVY = ((10, 10),)
+_POWER = ((10, 9, 2.0), (10, 10, 2.0), (10, 12, 2.0), (10, 10, 1.0), (10, 12, 1.0), (10, 20, 1.0), (1, 10, 1.0))
+_CELLS = ((4, 10, 10, 0.0), (4, 10, 12, 0.0), (4, 10, 12, 1.0), (4, 10, 12, 2.0))  # (cells, arms, seeds, effect)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise of the judge and what was measured of it."""
+
+    text: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Results:
+    targets: tuple[Target, ...]
+    blocks: tuple[Block, ...]
+
+
+def measure(experiments: int, seed: int, say: Callable[[str], None]) -> Results:
+    """Simulate; the same arguments give the same numbers. ``say`` hears of every row before it is made."""
+    rng = np.random.default_rng(seed)
+    rows = len(_NULL) + len(_HEAVY) + len(_POWER) + len(_CELLS)
+    heard = iter(range(1, rows + 1))
+
+    def run(arms: int, pairs: int, effect: float, noise: str = "normal") -> tuple[Calibration, int]:
+        say(f"[{next(heard)}/{rows}] {cell.count(arms, 'arm')}, {pairs} seeds, difference {effect:g} sd, {noise}")
+        # above the exact range each test draws its own thousands of patterns
+        count = experiments if pairs <= EXACT_PAIRS else max(1, experiments // 4)
+        return calibrate(experiments=count, arms=arms, pairs=pairs, effect=effect, rng=rng, noise=noise), count
+
+    settings = [(*key, "normal") for key in _NULL] + [(*key, "heavy") for key in _HEAVY]
+    null = {key: run(key[0], key[1], 0.0, key[2]) for key in settings}
+    power = {key: run(*key) for key in _POWER}
+    cells = []
+    for count, arms, pairs, effect in _CELLS:
+        say(f"[{next(heard)}/{rows}] {count} cells, {arms} arms, {pairs} seeds, difference {effect:g} sd")
+        made = calibrate_cells(experiments=experiments, cells=count, arms=arms, pairs=pairs, effect=effect, rng=rng)
+        cells.append([str(count), str(arms), str(pairs), f"{effect:g}", share(made.cell.false), share(made.anywhere),
+                      share(made.report.false), share(made.average.false), share(made.average.found)])  # fmt: skip
+    worst = max(result.false for result, _ in null.values())
+    found = power[10, 10, 2.0][0].found
+    targets = (
+        Target(f"Without a difference, at most {100 * LEVEL:g} % of families get a verdict of better or worse: at most "
+               f"{share(worst)} in every row of *No difference*.", worst <= LEVEL),
+        Target(f"With ten arms, 10 seeds and one true difference of 2 sd it is found in at least {100 * POWER:g} %: in "
+               f"{share(found)}.", found >= POWER),
+    )  # fmt: skip
+    return Results(targets, (_null_block(null), _power_block(power), _cells_block(cells)))
+
+
+def measure_same(records: Sequence[Record], splits: int, seed: int) -> Results:
+    """The A/A test on real records. Raises ``ReportError`` where there are too few."""
+    found = same(records, splits, np.random.default_rng(seed))
+    silent = sum(c.verdict is Verdict.NO_EVIDENCE for c in found.first.values())
+    text = (
+        f"Real runs of one activation under two names: no evidence of a difference for {silent} of "
+        f"{cell.count(len(found.first), 'activation')}."
+    )
+    rates = (
+        f"Over {splits:,} random splits of these runs, a verdict on {share(found.single)} of single activations, and "
+        f"on any of them, after Holm, in {share(found.family)} (95 % interval {_interval(found.family, splits)}; "
+        "given the runs each split draws the sign of every pair anew, so splits are independent null experiments)."
+    )
+    kept = max(found.single, found.family) <= LEVEL
+    targets = (Target(text, silent == len(found.first)), Target(rates, kept))
+    return Results(targets, (_same_block(found),))
+
+
+def text(results: Sequence[Results]) -> str:
+    """For a terminal."""
+    said = [f"{'holds' if t.holds else 'FALLS SHORT'}: {t.text}" for found in results for t in found.targets]
+    return plain([block for found in results for block in found.blocks]) + "\n" + "\n".join(said) + "\n"
+
+
+def page(results: Sequence[Results], command: str) -> str:
+    """As Markdown."""
+    return "\n".join(_lines(results, command))
+
+
+def share(value: float) -> str:
+    """A share as per cent; a dash where there is none."""
+    return f"{100 * value:.1f} %" if value == value else cell.NONE
+
+
+def _lines(results: Sequence[Results], command: str) -> Iterator[str]:
+    yield "# How often the judge is right\n"
+    yield f"Written by `{command}`.\n"
+    yield (
+        "A verdict of *better* or *worse* needs p ≤ 0.05 after Holm (exact sign-flip test over paired seeds) and a "
+        "95 % BCa interval that excludes zero. Here that rule judges simulated experiments whose truth is known, and "
+        "real runs of one activation against other runs of the same.\n"
+    )
+    for found in results:
+        for target in found.targets:
+            yield f"- {target.text} {'Holds' if target.holds else '**Falls short**'}."
+    yield ""
+    yield markdown([block for found in results for block in found.blocks], 2)
+
+
+def _null_block(found: dict[tuple[int, int, str], tuple[Calibration, int]]) -> Block:
+    head = ("noise", "arms", "seeds", "experiments", "families with a verdict", "95 % interval")
+    rows = [
+        (noise, str(arms), str(pairs), f"{n:,}", share(result.false), _interval(result.false, n))
+        for (arms, pairs, noise), (result, n) in found.items()
+    ]
+    notes = ("Every verdict is a false one. Heavy noise is Student's t with three degrees of freedom.",)
+    return Block("No difference", head, rows, 1, (), notes)
+
+
+def _power_block(found: dict[tuple[int, int, float], tuple[Calibration, int]]) -> Block:
+    head = (
+        "arms",
+        "seeds",
+        "difference (sd)",
+        "experiments",
+        "found",
+        "95 % interval",
+        "families with a false verdict",
+    )
+    rows = [
+        (str(a), str(p), f"{e:g}", f"{n:,}", share(result.found), _interval(result.found, n), share(result.false))
+        for (a, p, e), (result, n) in found.items()
+    ]
+    notes = ("One arm differs, by so many sd of the paired difference; the others do not.",)
+    return Block("One true difference", head, rows, 0, (), notes)
+
+
+def _cells_block(rows: Sequence[Sequence[str]]) -> Block:
+    head = ("cells", "arms", "seeds", "difference (sd)", "false, a cell", "false, in any cell",
+            "false, report's family", "false, on average", "found, on average")  # fmt: skip
+    notes = (
+        "In a cell Holm covers its arms, so that the more cells a report has, the likelier one of them errs; over the "
+        "report's family it covers all arms of all cells; on average the seeds' mean differences over cells are "
+        "judged. The difference, where there is one, is the first arm's in every cell.",
+    )
+    return Block("Several cells", head, rows, 0, (), notes)
+
+
+def _same_block(found: Same) -> Block:
+    head = ("activation", "verdict", "pairs", "difference", "95 % interval", "p", "Holm p")
+    rows = [
+        (
+            name,
+            str(c.verdict),
+            str(c.pairs),
+            f"{c.difference:+.4f}",
+            f"{c.low:+.4f} to {c.high:+.4f}",
+            cell.p_value(c.p),
+            cell.p_value(c.adjusted),
+        )
+        for name, c in found.first.items()
+    ]
+    notes = (
+        "Every second run against the ones between; scores as recorded, pairs of all cells side by side, Holm over the "
+        "activations.",
+    )
+    return Block("The same activation under two names", head, rows, 2, (), notes)
+
+
+def _interval(value: float, n: int) -> str:
+    low, high = _bounds(value, n)
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def _bounds(value: float, n: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share of ``n``."""
+    low, high = scipy_stats.binomtest(round(value * n), n).proportion_ci(method="exact")
+    return float(low), float(high)

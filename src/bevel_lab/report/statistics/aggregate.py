@@ -1,0 +1,118 @@
+"""Numbers over several cells: interquartile mean, probability of improvement, average ranks, the Pareto front.
+
+A stratum holds the paired differences of one cell, one number a seed. Resampling is stratified: seeds are drawn within
+each cell, so that every cell keeps its weight; the cells themselves are taken as they are, not as a sample of others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from bevel_lab.report.statistics.paired import LEVEL, RESAMPLES, Floats, improvement
+
+Statistic = Callable[[Sequence[Floats]], Floats]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Average ranks over cells, and what may be said of them.
+
+    Attributes:
+        mean: average rank by arm, 1 for the highest score; ties share their ranks.
+        p: of Friedman's test that all arms rank alike (NaN: fewer than three arms, or two cells).
+        critical: Nemenyi's critical difference of two average ranks at 5 %.
+        groups: runs of arms, best first, whose average ranks lie within ``critical`` of one another; arms by index.
+    """
+
+    mean: Floats
+    p: float
+    critical: float
+    groups: tuple[tuple[int, ...], ...]
+
+    @property
+    def possible(self) -> bool:
+        """Whether any outcome could have told two arms apart: average ranks differ by at most arms − 1."""
+        return self.critical < len(self.mean) - 1
+
+
+def iqm(strata: Sequence[Floats]) -> Floats:
+    """Interquartile mean of all numbers of all strata: the lowest and the highest quarter do not count."""
+    return np.asarray(scipy_stats.trim_mean(np.concatenate(strata, axis=-1), 0.25, axis=-1), dtype=np.float64)
+
+
+def won(strata: Sequence[Floats]) -> Floats:
+    """Probability of improvement: the share of pairs won in a cell, averaged over cells; a tie is half a win."""
+    share: Floats = np.mean([improvement(stratum) for stratum in strata], axis=0)
+    return share
+
+
+def stratified(
+    strata: Sequence[Floats], statistic: Statistic, rng: np.random.Generator, resamples: int = RESAMPLES
+) -> Estimate:
+    """``statistic`` of the strata with its percentile interval (95 %) from a bootstrap within each stratum.
+
+    Args:
+        strata: one-dimensional, one a cell; none may be empty.
+        statistic: takes strata with the seeds along their last axis, such as ``iqm`` and ``won``.
+    """
+    drawn = [stratum[rng.integers(len(stratum), size=(resamples, len(stratum)))] for stratum in strata]
+    low, high = np.quantile(statistic(drawn), (LEVEL / 2, 1 - LEVEL / 2))
+    return Estimate(float(statistic(strata)), float(low), float(high))
+
+
+def ranks(scores: Floats) -> Ranks:
+    """Friedman and Nemenyi over ``scores`` (cells, arms), higher is better.
+
+    Both lean on many cells: with few of them the p of Friedman's test is rough and Nemenyi's bar is high.
+    """
+    cells, arms = scores.shape
+    by_cell = scipy_stats.rankdata(-scores, axis=1)
+    mean: Floats = by_cell.mean(axis=0)
+    # all arms tied in every cell: the statistic is 0 / 0, and nothing speaks against equality
+    tied = bool(np.ptp(by_cell) == 0)
+    p = math.nan
+    if arms > 2 and cells > 1:
+        p = 1.0 if tied else float(scipy_stats.friedmanchisquare(*scores.T).pvalue)
+    return Ranks(mean=mean, p=p, critical=critical_difference(cells, arms), groups=_groups(mean, cells))
+
+
+def critical_difference(cells: int, arms: int) -> float:
+    """Nemenyi's: q / √2 · √(k(k + 1) / 6N) for k arms and N cells, q of the studentised range at 5 %."""
+    q = float(scipy_stats.studentized_range.ppf(1 - LEVEL, arms, np.inf))
+    return q / math.sqrt(2) * math.sqrt(arms * (arms + 1) / (6 * cells))
+
+
+def pareto(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
+    """Indices of the points that no other point beats in both (lower cost, higher gain), the cheapest first."""
+    order = sorted(range(len(costs)), key=lambda i: (costs[i], -gains[i]))
+    front: list[int] = []
+    for i in order:
+        if not front or gains[i] > gains[front[-1]]:
+            front.append(i)
+    return front
+
+
+def _groups(mean: Floats, cells: int) -> tuple[tuple[int, ...], ...]:
+    """Every longest run of at least two arms within the critical difference."""
+    bar = critical_difference(cells, len(mean))
+    order = [int(i) for i in np.argsort(mean, kind="stable")]
+    found: list[tuple[int, ...]] = []
+    for start, first in enumerate(order):
+        run = tuple(i for i in order[start:] if mean[i] - mean[first] <= bar)
+        if len(run) > 1 and not (found and set(run) <= set(found[-1])):
+            found.append(run)
+    return tuple(found)

@@ -1,0 +1,135 @@
+"""The judge, judged: how often the verdicts are right in simulated experiments whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bevel_lab.report.statistics.paired import LEVEL, Floats, Verdict, bca, holm, judge, sign_flip
+
+NOISES = ("normal", "heavy")
+"""Scores of a run: normal, or Student's t with three degrees of freedom (some runs far off)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How the judge did on simulated experiments.
+
+    Attributes:
+        found: share of experiments whose one true difference was called by its right name (NaN: there was none).
+        false: share of experiments in which at least one arm without a difference was called better or worse.
+    """
+
+    found: float
+    false: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellsCalibration:
+    """The same for reports of several cells.
+
+    Attributes:
+        cell: Holm over the arms of a cell; ``false`` is the share of cells.
+        anywhere: share of reports in which some cell has a false verdict of that kind.
+        report: Holm over all arms of all cells, and the share of reports; ``found``: in every cell.
+        average: of the seeds' means over the cells, Holm over the arms.
+    """
+
+    cell: Calibration
+    anywhere: float
+    report: Calibration
+    average: Calibration
+
+
+def calibrate(
+    *,
+    experiments: int,
+    arms: int,
+    pairs: int,
+    effect: float,
+    rng: np.random.Generator,
+    resamples: int = 1_999,
+    noise: str = "normal",
+) -> Calibration:
+    """Judge the judge: simulated experiments in which at most one of the arms differs from the reference.
+
+    All arms of an experiment share the reference's noise, as real ones do. ``effect`` is the first arm's true
+    difference in sd of the paired difference; zero makes every verdict of better or worse a false one. ``noise`` is
+    one of ``NOISES``.
+    """
+    differences = _differences((experiments, arms, pairs), effect, noise, rng)
+    return _score(_verdicts(differences, rng, resamples), effect)
+
+
+def calibrate_cells(
+    *,
+    experiments: int,
+    cells: int,
+    arms: int,
+    pairs: int,
+    effect: float,
+    rng: np.random.Generator,
+    resamples: int = 1_999,
+) -> CellsCalibration:
+    """The same for reports of several cells, in each of which the first arm has the same true difference."""
+    shape = (experiments * cells, arms, pairs)
+    differences = _differences(shape, effect, "normal", rng)
+    by_cell = _verdicts(differences, rng, resamples)
+    grid = differences.reshape(experiments, cells, arms, pairs)
+    whole = _verdicts(grid.reshape(experiments, cells * arms, pairs), rng, resamples)
+    wrong = called(by_cell)[:, int(effect != 0) :].any(axis=1).reshape(experiments, cells)
+    return CellsCalibration(
+        cell=_score(by_cell, effect),
+        anywhere=float(wrong.any(axis=1).mean()),
+        report=_score_everywhere(whole.reshape(experiments, cells, arms), effect),
+        average=_score(_verdicts(grid.mean(axis=1), rng, resamples), effect),
+    )
+
+
+def _differences(shape: tuple[int, int, int], effect: float, noise: str, rng: np.random.Generator) -> Floats:
+    """Paired differences (experiments, arms, pairs) with unit sd; the arms share the reference's scores."""
+    experiments, arms, pairs = shape
+    size = (experiments, arms + 1, pairs)
+    scores = rng.standard_normal(size) if noise == "normal" else rng.standard_t(3, size) / math.sqrt(3)
+    scores /= math.sqrt(2)
+    differences = scores[:, 1:] - scores[:, :1]
+    differences[:, 0] += effect
+    return differences
+
+
+def _verdicts(differences: Floats, rng: np.random.Generator, resamples: int) -> npt.NDArray[np.object_]:
+    """Of every experiment (first axis), with its arms (second) as the family."""
+    adjusted = holm(sign_flip(differences, rng))
+    low, high = np.full((2, *adjusted.shape), np.nan)
+    open_ = adjusted <= LEVEL  # the interval can only matter here
+    low[open_], high[open_] = bca(differences[open_], rng, resamples)
+    return judge(adjusted, low, high, differences.shape[-1])
+
+
+def called(verdicts: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
+    """Where a verdict is better or worse."""
+    either: npt.NDArray[np.bool_] = (verdicts == Verdict.BETTER) | (verdicts == Verdict.WORSE)
+    return either
+
+
+def _right(verdicts: npt.NDArray[Any], effect: float) -> npt.NDArray[np.bool_]:
+    right: npt.NDArray[np.bool_] = verdicts == (Verdict.BETTER if effect > 0 else Verdict.WORSE)
+    return right
+
+
+def _score(verdicts: npt.NDArray[np.object_], effect: float) -> Calibration:
+    """Of verdicts (experiments, arms), whose first arm has the effect."""
+    return _score_everywhere(verdicts[:, None], effect)
+
+
+def _score_everywhere(verdicts: npt.NDArray[np.object_], effect: float) -> Calibration:
+    """Of verdicts (experiments, cells, arms): found is found in every cell, false is false in any."""
+    said = called(verdicts)
+    if effect == 0:
+        return Calibration(found=math.nan, false=float(said.any(axis=(1, 2)).mean()))
+    found = _right(verdicts[..., 0], effect).all(axis=1)
+    return Calibration(found=float(found.mean()), false=float(said[..., 1:].any(axis=(1, 2)).mean()))

@@ -1,0 +1,145 @@
+"""What several cells say together, as text: the table, the answer and what must be known beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bevel_lab.report.analysis.across import Across, Standing
+from bevel_lab.report.analysis.cells import Metric
+from bevel_lab.report.statistics.aggregate import Estimate
+from bevel_lab.report.statistics.paired import LEVEL, Verdict
+from bevel_lab.report.text import cell as words
+
+COLUMNS = ("activation", "verdict", "mean difference", "95 % interval", "p", "Holm p", "IQM of differences",
+           "IQM interval", "pairs won", "won interval", "rank", "time", "memory")  # fmt: skip
+STANDS = "*"
+"""Marks a cell's verdict that stands when the whole report is one family."""
+FEW = 5  # cells; Demšar (2006) asks more than ten for Friedman's chi-squared to be close
+
+
+def row(standing: Standing, metric: Metric) -> tuple[str, ...]:
+    """The arm's line of the table, in the order of ``COLUMNS``."""
+    costs = (words.number(standing.rank), words.number(standing.time), words.number(standing.memory))
+    c = standing.comparison
+    if c is None:
+        return (standing.name, words.verdict(None), *[""] * 8, *costs)
+    return (
+        standing.name,
+        words.verdict(c),
+        words.change(c.difference, metric),
+        words.span(c.low, c.high, metric),
+        words.p_value(c.p) if c.pairs else words.NONE,
+        words.p_value(c.adjusted) if c.pairs else words.NONE,
+        words.change(standing.iqm.value, metric) if standing.iqm else words.NONE,
+        words.span(standing.iqm.low, standing.iqm.high, metric) if standing.iqm else words.NONE,
+        f"{words.number(100 * standing.won.value, 0)} %" if standing.won else words.NONE,
+        _shares(standing.won),
+        *costs,
+    )
+
+
+def matrix(across: Across) -> list[list[str]]:
+    """Header and one line an arm: its difference and verdict in every cell, ``STANDS`` where it stands for all."""
+    names = dict.fromkeys(arm.name for cell in across.cells for arm, _ in cell.others)
+    found = {(cell.title, arm.name): (cell, c) for cell in across.cells for arm, c in cell.others}
+    lines = [["activation", *(cell.title for cell in across.cells)]]
+    for name in names:
+        line = [name]
+        for cell in across.cells:
+            if (cell.title, name) not in found:
+                line.append(words.NONE)
+                continue
+            _, c = found[cell.title, name]
+            word = "" if c.verdict is Verdict.NO_EVIDENCE else f" {c.verdict}"
+            stands = STANDS if across.family[cell.title, name][1] in (Verdict.BETTER, Verdict.WORSE) else ""
+            line.append(words.change(c.difference, cell.metric) + word + stands)
+        lines.append(line)
+    return lines
+
+
+def answer(across: Across) -> list[str]:
+    """What was found over all cells, in sentences."""
+    ref, where = across.reference.name, f"on average over the {len(across.cells)} cells"
+    if not across.others:
+        return [f"No activation but {ref} ran in every cell: there is nothing to compare over all of them."]
+    sentences = []
+    for word in (Verdict.BETTER, Verdict.WORSE):
+        found = [(s, c) for s, c in across.others if c.verdict is word]
+        if found:
+            sizes = words.listing([words.score(abs(c.difference), across.metric) for _, c in found])
+            verb = "is" if len(found) == 1 else "are"
+            names = words.listing([s.name for s, _ in found])
+            sentences.append(f"{names} {verb} {word} than {ref} by {sizes}{across.metric.points} {where}.")
+    silent = [s.name for s, c in across.others if c.verdict is Verdict.NO_EVIDENCE]
+    if silent:
+        sentences.append(f"For {words.listing(silent)} there is no evidence of a difference {where}.")
+    few = [(s.name, c) for s, c in across.others if c.verdict is Verdict.TOO_FEW]
+    if few:
+        sentences.append(
+            f"For {words.listing([name for name, _ in few])} there are too few seeds that have a score in every cell: "
+            f"{few[0][1].needed} would do."
+        )
+    return sentences
+
+
+def notes(across: Across) -> list[str]:
+    """The family of the whole report, arms left out, and what the ranks can say."""
+    return [_family(across), *_partial(across), *_ranks(across)]
+
+
+def method(across: Across) -> list[str]:
+    """How the numbers over cells are made, a sentence a number."""
+    return [
+        "Across cells: a seed's difference is averaged over the cells, each counted alike, and these means are judged "
+        "as in a cell, with Holm over the arms; the verdict is about these cells and no others.",
+        f"A cell's verdict is adjusted over the arms of that cell, so that the more cells there are, the likelier one "
+        f"of them errs; {STANDS} marks those that stand when all arms of all cells are one family.",
+        "IQM: the mean of the middle half of the paired differences of all cells. Pairs won: the share of seeds on "
+        "which the arm beats the reference, averaged over cells. Both have percentile intervals from a bootstrap of "
+        "the seeds within each cell.",
+        f"Ranks: of the arms' mean scores in each cell, averaged. Two arms differ where their average ranks are "
+        f"further apart than Nemenyi's critical difference at {LEVEL:g}; Friedman's test asks whether any do.",
+    ]
+
+
+def _shares(won: Estimate | None) -> str:
+    return f"{words.number(100 * won.low, 0)} to {words.number(100 * won.high, 0)} %" if won else words.NONE
+
+
+def _family(across: Across) -> str:
+    size, needed = len(across.family), across.needed
+    in_cells = [c.verdict for cell in across.cells for _, c in cell.others]
+    called = sum(v in (Verdict.BETTER, Verdict.WORSE) for v in in_cells)
+    verdicts = [v for _, v in across.family.values()]
+    stand = sum(v in (Verdict.BETTER, Verdict.WORSE) for v in verdicts)
+    text = f"{words.count(called, 'verdict')} of better or worse in the cells"
+    if size and all(v is Verdict.TOO_FEW for v in verdicts):
+        return f"{text}; taken as one family, the report's {size} comparisons would need {needed} paired seeds."
+    return f"{text}; {stand} stand{'s' if stand == 1 else ''} after Holm over the report's {size} comparisons."
+
+
+def _partial(across: Across) -> list[str]:
+    if not across.partial:
+        return []
+    return [f"{words.listing(across.partial)} did not run in every cell and {_are(across.partial)} left out here."]
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _ranks(across: Across) -> list[str]:
+    ranks, cells = across.ranks, len(across.cells)
+    if ranks is None:
+        return ["There are no ranks: some arm has no score in some cell."] if len(across.standings) > 1 else []
+    p = f" (p {words.p_value(ranks.p)})" if math.isfinite(ranks.p) and ranks.p < 0.001 else ""
+    p = p or (f" (p = {words.p_value(ranks.p)})" if math.isfinite(ranks.p) else "")
+    friedman = f"Friedman's test of equal ranks{p}" if p else "Friedman's test needs three arms"
+    if not ranks.possible:
+        return [
+            f"{cells} cells are too few for ranks to tell {len(across.standings)} arms apart: the critical difference "
+            f"would be {words.number(ranks.critical)}, more than ranks can differ. {friedman}."
+        ]
+    rough = f", rough with {cells} cells" if cells < FEW else ""
+    return [f"{friedman}{rough}; average ranks differ from {words.number(ranks.critical)} apart."]

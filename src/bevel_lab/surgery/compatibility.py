@@ -1,0 +1,271 @@
+"""Surgery tried on every architecture of the zoo: one row each, and the page that shows them.
+
+``python -m bevel_lab.surgery.compatibility`` writes ``docs/compatibility.md``; the tests assert on the same rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gc
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from bevel.errors import InvalidValue
+from bevel.surgery import Result, swap
+from bevel_lab.surgery.architectures import ARCHITECTURES, Architecture, Inputs
+
+TARGETS = ("frelu", "sau")
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """One swap that keeps the function, measured.
+
+    Attributes:
+        count: sites swapped.
+        bound: the largest proven bound of a site.
+        excess: the largest amount by which a site was off by more than its bound and rounding; <= 0 is within it.
+        deviation: largest difference of the model's outputs before and after, over the largest output.
+    """
+
+    count: int
+    bound: float
+    excess: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one architecture.
+
+    Attributes:
+        name: as in the zoo.
+        units, gates: sites found by function.
+        ambiguous: units whose channel axis cannot be told.
+        kept: per target the swap that keeps the function; None where no site's function can be kept.
+        trained: per target the sites swapped, function kept or not, for a forward and backward in train mode, and
+            whether every coefficient of a site that ran got a finite gradient.
+        restored: whether after the last restore the state and the output were bit for bit as before.
+        seconds: CPU time of all of it.
+    """
+
+    name: str
+    units: dict[str, int]
+    gates: dict[str, int]
+    ambiguous: int
+    kept: dict[str, Swapped | None]
+    trained: dict[str, tuple[int, bool]]
+    restored: bool
+    seconds: float
+
+
+def tensors(output: Any) -> list[Tensor]:
+    """The floating tensors of a model's output."""
+    return [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point()]
+
+
+def measure(architecture: Architecture) -> Row:
+    """Swap, compare, train a step and restore, on one architecture."""
+    start = time.process_time()
+    model = architecture.model()
+    inputs = architecture.inputs()
+    traced = (architecture.traced or architecture.inputs)()
+    before, state = _output(model, inputs), _state(model)
+    kept: dict[str, Swapped | None] = {}
+    restored = True
+    for to in TARGETS:
+        try:
+            result = swap(model, to, *traced[0], **traced[1])
+        except InvalidValue:
+            kept[to] = None
+            continue
+        kept[to] = _kept(result, inputs, before)
+        result.restore()
+        restored &= _same_state(model, state)
+    trained: dict[str, tuple[int, bool]] = {}
+    for to in TARGETS:
+        result = swap(model, to, *traced[0], preserve=False, **traced[1])
+        trained[to] = _train(result, architecture)
+        result.restore()
+        model.eval().load_state_dict(state)  # the step in train mode moved the statistics of batch norms
+        restored &= _same_state(model, state)
+    after = _output(model, inputs)
+    restored &= _same_state(model, state) and all(map(torch.equal, tensors(before), tensors(after)))
+    units = result.sites.counts()
+    gates = {k: v - units.get(k, 0) for k, v in result.sites.counts(units=False).items() if v > units.get(k, 0)}
+    ambiguous = sum(s.unit and s.axis is None for s in result.sites)
+    return Row(architecture.name, units, gates, ambiguous, kept, trained, restored, time.process_time() - start)
+
+
+def _output(model: nn.Module, inputs: Inputs) -> Any:
+    with torch.no_grad():
+        return model(*inputs[0], **inputs[1])
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return copy.deepcopy(model.state_dict())
+
+
+def _same_state(model: nn.Module, state: dict[str, Tensor]) -> bool:
+    now = model.state_dict()
+    return list(now) == list(state) and all(torch.equal(t, now[name]) for name, t in state.items())
+
+
+def _kept(result: Result, inputs: Inputs, before: Any) -> Swapped:
+    """Run the swapped model, checking at every site what it did to what it got against its proven bound."""
+    worst = [-1.0]
+    handles = []
+    for site in result.sites.swapped:
+        activation = result.activations[site.name]
+        old = _old(site.function, activation)
+        handles.append(activation.register_forward_hook(_checker(old, site.bound or 0.0, worst)))
+    after = _output(result.model, inputs)
+    for handle in handles:
+        handle.remove()
+    bound = max(site.bound or 0.0 for site in result.sites.swapped)
+    return Swapped(len(result.sites.swapped), bound, worst[0], _deviation(tensors(before), tensors(after)))
+
+
+def _old(function: str, activation: nn.Module) -> Callable[[Tensor], Tensor]:
+    """ReLU, or the Leaky ReLU whose slope the new activation took over."""
+    # Spelled so that no routed scope takes it for a call of its own: it runs in a hook, inside the model's forward.
+    if function == "relu":
+        return lambda x: torch.where(x > 0, x, 0.0)
+    slope = float(next(p for n, p in activation.named_parameters() if n in ("alpha", "negative")).detach()[0])
+    return lambda x: torch.where(x > 0, x, slope * x)
+
+
+def _checker(old: Callable[[Tensor], Tensor], bound: float, worst: list[float]) -> Callable[..., None]:
+    def check(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        x = inputs[0].detach()
+        rounding = 4 * torch.finfo(x.dtype).eps * (x.abs() + bound)  # the result rounds too, also where x is 0
+        worst[0] = max(worst[0], float(((output.detach() - old(x)).abs() - bound - rounding).max()))
+
+    return check
+
+
+def _deviation(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    """Largest difference over the largest output; boxes that a detector sorts or drops otherwise count as far off."""
+    scale = max((float(t.abs().max()) for t in before if t.numel()), default=0.0)
+    if [t.shape for t in before] != [t.shape for t in after]:
+        return float("inf")
+    off = max((float((a - b).abs().max()) for a, b in zip(before, after, strict=True) if a.numel()), default=0.0)
+    return off / scale if scale else off
+
+
+def _train(result: Result, architecture: Architecture) -> tuple[int, bool]:
+    """One forward and backward in train mode."""
+    model = result.model.train()
+    ran: set[int] = set()
+    handles = [m.register_forward_hook(lambda m, *_: ran.add(id(m))) for m in result.activations.values()]
+    inputs = (architecture.train_inputs or architecture.inputs)()
+    outputs = [t for t in tensors(model(*inputs[0], **inputs[1])) if t.requires_grad]
+    torch.stack([t.float().square().mean() for t in outputs]).sum().backward()  # type: ignore[no-untyped-call]
+    for handle in handles:
+        handle.remove()
+    parameters = [p for m in result.activations.values() if id(m) in ran for p in m.parameters()]
+    learnt = all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in parameters)
+    model.zero_grad(set_to_none=True)
+    return len(result.activations), bool(ran) and learnt
+
+
+def rows(names: Iterable[str] = (), progress: bool = False) -> list[Row]:
+    """Measure the named architectures, or all."""
+    found = []
+    for name in names or ARCHITECTURES:
+        row = measure(ARCHITECTURES[name])
+        found.append(row)
+        gc.collect()
+        if progress:
+            print(f"{row.name}: {row.seconds:.1f} s", file=sys.stderr)
+    return found
+
+
+_HEAD = """# Compatibility
+
+Written by `python -m bevel_lab.surgery.compatibility`; torch {torch}. Random weights, small inputs, float32 on a CPU.
+
+For each architecture: every activation call site that `bevel.find` lists (units, and gates which a swap leaves alone);
+then `bevel.swap(model, "frelu")` and `bevel.swap(model, "sau")` with the function kept. *Bound* is the largest proven
+bound on a site's own error, checked at every site on what it really received; *deviation* is the largest change of the
+model's output over its largest value, which layers amplify. (A detector ranks its boxes by scores that untrained
+weights leave nearly equal: there any rounding reorders them.) "cannot keep" means that no unit is a ReLU, Leaky ReLU or
+PReLU: `preserve=False` swaps those, and every row was also swapped so, to FReLU and to SAU, run forward and backward in
+train mode (*trained*: on how many sites), and restored to the bit.
+
+| architecture | units | gates | FReLU | deviation | trained | SAU | bound | deviation | trained | restored |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def page(found: Sequence[Row]) -> str:
+    """The rows as a page of Markdown."""
+    lines = []
+    for row in found:
+        frelu, sau = row.kept["frelu"], row.kept["sau"]
+        cells = [
+            row.name,
+            _counted(row.units) + (f" ({row.ambiguous} refused: axis ambiguous)" if row.ambiguous else ""),
+            _counted(row.gates),
+            str(frelu.count) if frelu else "cannot keep",
+            f"{frelu.deviation:.1e}" if frelu else "",
+            _steps(row, "frelu"),
+            str(sau.count) if sau else "cannot keep",
+            f"{sau.bound:.1e}" if sau else "",
+            f"{sau.deviation:.1e}" if sau else "",
+            _steps(row, "sau"),
+            "yes" if row.restored else "NO",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    total = sum(sum(row.units.values()) for row in found)
+    seconds = sum(row.seconds for row in found)
+    summary = f"{len(found)} architectures, {total} units, {seconds:.0f} CPU seconds in all."
+    return _HEAD.format(torch=torch.__version__) + "\n".join(lines) + f"\n\n{summary}\n"
+
+
+def _steps(row: Row, to: str) -> str:
+    count, learnt = row.trained[to]
+    return str(count) if learnt else "FAILED"
+
+
+def right(row: Row) -> bool:
+    """Whether everything that is promised of an architecture held."""
+    learnt = all(good for _, good in row.trained.values())
+    return row.restored and learnt and all(k is None or k.excess <= 0 for k in row.kept.values())
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page; 1 if anything was found wrong."""
+    parser = argparse.ArgumentParser(prog="python -m bevel_lab.surgery.compatibility", description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/compatibility.md"))
+    parser.add_argument("names", nargs="*", help="architectures (default: all)")
+    arguments = parser.parse_args(argv)
+    unknown = [n for n in arguments.names if n not in ARCHITECTURES]
+    if unknown:
+        parser.error(f"unknown architectures {unknown}; known: {', '.join(ARCHITECTURES)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the libraries' own remarks on untrained weights
+        found = rows(arguments.names, progress=True)
+    arguments.out.write_text(page(found), encoding="utf-8")
+    wrong = [row.name for row in found if not right(row)]
+    for name in wrong:
+        print(f"{name}: not as it should be, see {arguments.out}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""A model writes translations: greedily, or by beam search. Nothing is cached between steps but the encoder's memory.
+
+A model is called ``model(source)`` for the memory (B×S×width of int64 B×S), and ``model(source, prefix, memory)`` for
+the logits (B×V) of what follows ``prefix`` (int64 B×T, from BEGIN). Sentences do not see one another, and one that is
+finished leaves the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bevel_lab.data.text.tokens import BEGIN, END, PAD
+
+LOWEST = -1e30
+"""Stands for the log-probability of what a diverged model calls NaN; finite, so that sums stay comparable."""
+
+
+def limits(source: Tensor) -> Tensor:
+    """Most subwords of a translation, its END among them: twice the sentence's and ten; int64, B."""
+    return 2 * (source != PAD).sum(1) + 10
+
+
+def greedy(model: nn.Module, source: Tensor, longest: Tensor) -> list[list[int]]:
+    """The likeliest next subword, again and again.
+
+    Args:
+        model: in eval mode.
+        source: int64 B×S, each row with its END, then PAD.
+        longest: most subwords of each translation, END among them: int64, B.
+
+    Returns:
+        Subwords of every translation, without BEGIN and END.
+    """
+    memory = model(source)
+    rows = torch.arange(len(source), device=source.device)
+    prefix = torch.full((len(source), 1), BEGIN, device=source.device)
+    found: list[list[int]] = [[] for _ in range(len(source))]
+    step = 0
+    while len(rows):
+        step += 1
+        following = _following(model, source[rows], prefix, memory[rows], longest[rows] == step).argmax(1)
+        ended = following == END
+        for row, text in zip(rows[ended].tolist(), prefix[ended, 1:].tolist(), strict=True):
+            found[row] = text
+        prefix = torch.cat((prefix, following[:, None]), 1)[~ended]
+        rows = rows[~ended]
+    return found
+
+
+def beam(model: nn.Module, source: Tensor, longest: Tensor, size: int = 4, penalty: float = 0.6) -> list[list[int]]:
+    """Beam search; the score is log-probability over ((5 + length) / 6)^penalty, END counted (Wu et al. 2016).
+
+    A sentence is finished when no hypothesis in its beam could still overtake its best finished one.
+
+    Args:
+        model, source, longest: as for :func:`greedy`.
+        size: hypotheses kept; with 1 and no penalty this is :func:`greedy`.
+        penalty: 0 prefers short translations.
+    """
+    device, count = source.device, len(source)
+    memory = model(source)
+    rows = torch.arange(count, device=device)
+    prefix = torch.full((count, size, 1), BEGIN, device=device)
+    scores = torch.full((count, size), -torch.inf, device=device)
+    scores[:, 0] = 0  # all hypotheses are one at first
+    best = torch.full((count,), -torch.inf, device=device)
+    found: list[list[int]] = [[] for _ in range(count)]
+    step = 0
+    while len(rows):
+        step += 1
+        each = rows.repeat_interleave(size)
+        following = _following(model, source[each], prefix.flatten(0, 1), memory[each], longest[each] == step)
+        total = scores[:, :, None] + following.view(len(rows), size, -1)
+        # a hypothesis has one END, so that among twice as many candidates as it keeps a beam finds enough to go on
+        candidates, place = total.flatten(1).topk(2 * size)
+        parent, token = place // total.shape[2], place % total.shape[2]
+        ended = token == END
+
+        length = _length(torch.tensor(step), penalty)
+        finished, which = (candidates / length)[:, :size].masked_fill(~ended[:, :size], -torch.inf).max(1)
+        better = finished > best[rows]
+        texts = prefix[torch.arange(len(rows), device=device), parent.gather(1, which[:, None])[:, 0], 1:]
+        for row, text in zip(rows[better].tolist(), texts[better].tolist(), strict=True):
+            found[row] = text
+        best[rows] = torch.maximum(best[rows], finished)
+
+        scores, kept = candidates.masked_fill(ended, -torch.inf).topk(size)
+        parents, tokens = parent.gather(1, kept), token.gather(1, kept)
+        prefix = torch.cat((_chosen(prefix, parents), tokens[:, :, None]), 2)
+        # a longer hypothesis has no higher sum, and at most the greatest length to divide it by
+        open_ = scores[:, 0] / _length(longest[rows], penalty) > best[rows]
+        rows, prefix, scores = rows[open_], prefix[open_], scores[open_]
+    return found
+
+
+def _length(count: Tensor, penalty: float) -> Tensor:
+    """What sums of ``count`` log-probabilities are divided by."""
+    divisor: Tensor = ((5 + count) / 6) ** penalty
+    return divisor
+
+
+def _chosen(prefix: Tensor, parents: Tensor) -> Tensor:
+    """Of N×K×T the hypotheses numbered N×K."""
+    return prefix.gather(1, parents[:, :, None].expand(-1, -1, prefix.shape[2]))
+
+
+def _following(model: nn.Module, source: Tensor, prefix: Tensor, memory: Tensor, last: Tensor) -> Tensor:
+    """Log-probabilities of the next subword, float32 B×V; where ``last``, only END is left."""
+    found: Tensor = model(source, prefix, memory).float().log_softmax(1).nan_to_num(nan=LOWEST, neginf=LOWEST)
+    found[:, [PAD, BEGIN]] = -torch.inf
+    others = torch.arange(found.shape[1], device=found.device) != END
+    return found.masked_fill(last[:, None] & others, -torch.inf)

@@ -1,0 +1,1 @@
+"""One trial: the trainer, its optimizer, its checkpoint and its result."""

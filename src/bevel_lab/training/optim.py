@@ -1,0 +1,90 @@
+"""From a trial's recipe to an optimiser, a learning rate at every step, and a sharpness that moves."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+import bevel
+from bevel.errors import InvalidValue
+from bevel_lab.experiment.trial import Trial
+
+
+def optimiser(trial: Trial, model: nn.Module, activation: list[nn.Parameter], steps_per_epoch: int) -> Optimizer:
+    """Three groups: weights (decayed), biases and norms (not), activation parameters (not, own rate).
+
+    Every group has a ``scale``, its rate as a multiple of the trial's. With ``trial.alternate`` the activations have
+    an optimiser of their own, and the two take turns.
+
+    Raises:
+        InvalidValue: where there is nothing to alternate with.
+    """
+    own = {id(p) for p in activation}
+    others = [p for p in model.parameters() if id(p) not in own]
+    weights = [
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": trial.weight_decay, "scale": 1.0},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, "scale": 1.0},
+    ]
+    slopes = [{"params": activation, "weight_decay": 0.0, "scale": trial.activation_lr}]
+    if not trial.alternate:
+        return _make(trial, weights + slopes)
+    if not activation:
+        raise InvalidValue(
+            f"alternate is for activations with learnable parameters; {trial.activation!r} has none. Give it to one "
+            "arm only, such as frelu@alternate=epoch."
+        )
+    by, *counts = trial.alternate.split(":")
+    weights_turns, activation_turns = map(int, counts or (1, 1))
+    return bevel.Alternating(
+        _make(trial, weights),
+        _make(trial, slopes),
+        weights_steps=weights_turns,
+        activation_steps=activation_turns,
+        by="epoch" if by == "epoch" else "step",
+        steps_per_epoch=steps_per_epoch if by == "epoch" else None,
+    )
+
+
+def _make(trial: Trial, groups: list[dict[str, Any]]) -> Optimizer:
+    used = [group for group in groups if group["params"]]
+    if trial.optimiser == "sgd":
+        return torch.optim.SGD(used, lr=trial.lr, momentum=trial.momentum, fused=True)
+    kind = torch.optim.Adam if trial.optimiser == "adam" else torch.optim.AdamW
+    return kind(used, lr=trial.lr, fused=True)
+
+
+def rate(trial: Trial, step: int, steps: int) -> float:
+    """Factor of the learning rate at ``step`` of ``steps``: linear up to 1 over the warm-up, then the schedule.
+
+    ``cosine`` is half a cosine to 0; ``inverse_sqrt`` falls as the root of the steps since the start (Vaswani et al.
+    2017), from 1 at the end of the warm-up; ``constant`` stays.
+    """
+    rising = round(trial.warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    if trial.schedule == "constant":
+        return 1.0
+    if trial.schedule == "inverse_sqrt":
+        return math.sqrt(max(1, rising) / (step + 1))
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def sharpness(trial: Trial, model: nn.Module, steps: int) -> bevel.SharpnessSchedule | None:
+    """The schedule of n over all ``steps`` of the training, or None where the trial has none.
+
+    Raises:
+        InvalidValue: for numbers that are no sharpness, or a model without a smooth activation.
+    """
+    if not trial.sharpness:
+        return None
+    start, end, *shape = trial.sharpness.split(":")
+    try:
+        first, last = float(start), float(end)
+    except ValueError:
+        raise InvalidValue(f"sharpness is two numbers, such as '1:1000'; got {trial.sharpness!r}.") from None
+    kind: Any = shape[0] if shape else "geometric"
+    return bevel.SharpnessSchedule(model, first, last, steps, kind)

@@ -1,0 +1,46 @@
+"""A segmentation data set of simple scenes: sky above a road, and a building on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bevel_lab.data.images.masks import VOID
+
+NAMES = ["sky", "building", "road"]
+
+
+def scene(number: int, size: tuple[int, int] = (48, 64)) -> tuple[np.ndarray, np.ndarray]:
+    """Sky above a road with a building on it, void between, in noise: image and mask."""
+    draw = np.random.default_rng(number)
+    mask = np.zeros(size, np.uint8)
+    line = size[0] // 2 + draw.integers(-6, 6)
+    mask[line:] = 2
+    mask[line - 1 : line + 1] = VOID
+    left = draw.integers(4, size[1] - 24)
+    mask[line - 12 : line + 4, left : left + 16] = 1
+    image = np.array([[90, 140, 230], [150, 90, 60], [80, 80, 80]])[mask % 3] + draw.normal(0, 12, (*size, 3))
+    return image.clip(0, 255).astype(np.uint8), mask
+
+
+def write(folder: Path, images: str, masks: str, count: int, first: int, size: tuple[int, int] = (48, 64)) -> None:
+    """So many scenes from number ``first``, in two folders of ``folder``."""
+    for number in range(first, first + count):
+        image, mask = scene(number, size)
+        for name, pixels, suffix in ((images, image, "jpg"), (masks, mask, "png")):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / name / f"{number:03}.{suffix}")
+
+
+def street(root: Path, parts: dict[str, tuple[int, int]]) -> Path:
+    """What ``folder_masks:`` reads.
+
+    Args:
+        parts: number of scenes and the first one's, by part.
+    """
+    for part, (count, first) in parts.items():
+        write(root / part, "images", "masks", count, first)
+    (root / "classes.txt").write_text("\n".join(NAMES))
+    return root

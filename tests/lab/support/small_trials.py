@@ -1,0 +1,28 @@
+"""Trials that take a fraction of a second."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Iterator
+from typing import Any
+
+import bevel
+from bevel_lab.experiment.trial import Trial
+
+RECIPE: dict[str, Any] = {"model": "mlp", "epochs": 3, "train_limit": 200, "batch_size": 25}
+
+
+def trial(spec: str = "relu", **settings: Any) -> Trial:
+    return Trial(activation=bevel.canonical(spec), **(RECIPE | settings))
+
+
+@contextlib.contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file of this process, or of those it starts, grows beyond ``room`` bytes: writes fail as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

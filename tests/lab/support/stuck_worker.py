@@ -1,0 +1,33 @@
+"""A driver whose worker is stuck in the middle of an epoch: run as a program, it prints the worker's process id."""
+
+import multiprocessing
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from small_trials import trial
+
+from bevel_lab.datasets import Source
+from bevel_lab.execution import workers
+
+
+def _stuck(*_: object, **__: object) -> None:
+    print("stuck", flush=True)
+    time.sleep(120)
+
+
+def serve(connection: Connection, setup: workers.Setup) -> None:
+    import bevel_lab.training.run
+
+    bevel_lab.training.run.run = _stuck  # type: ignore[assignment]
+    workers.serve(connection, setup)
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, workers.Setup(Source(), "cpu", Path("none"))))
+    process.start()
+    print(process.pid, flush=True)
+    ours.send((trial(), "stuck"))
+    process.join()

@@ -1,0 +1,26 @@
+"""Trials by all processes that torchrun has started.
+
+Usage: ``torchrun torchrun_trials.py FOLDER``: ``trials.json`` there is a list of
+trials' fields; writes ``records.jsonl``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from bevel_lab.experiment.trial import Trial
+from bevel_lab.runtime.distributed import Together
+from bevel_lab.training.run import run
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    team = Together(torch.device("cpu"))
+    for fields in json.loads((folder / "trials.json").read_text()):
+        record = run(Trial(**fields), team=team)
+        if team.rank == 0:
+            with (folder / "records.jsonl").open("a") as file:
+                file.write(record.to_json() + "\n")
