@@ -21,7 +21,7 @@ demo: install  ## train eight activations on real digits, ten paired seeds each,
 
 lint: install  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check src tests examples
-	$(VENV)/bin/ruff format --check src tests examples examples
+	$(VENV)/bin/ruff format --check src tests examples
 	$(VENV)/bin/mypy
 
 test: lint  ## all checks

@@ -17,7 +17,8 @@ from sklearn.metrics import r2_score
 from torch import Tensor, nn
 
 from bevel_lab.cli import main
-from bevel_lab.datasets import DATASETS, DataSet, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DATASETS, DataSet
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation, Model

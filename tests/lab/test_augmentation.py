@@ -17,7 +17,8 @@ from bevel_lab.data.images.augment import augment, draw
 from bevel_lab.data.images.from_files import Reader
 from bevel_lab.data.images.mixing import Mixer
 from bevel_lab.data.images.randaugment import OPERATIONS, rand_augment
-from bevel_lab.datasets import Source, load
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import load
 from bevel_lab.errors import LabError
 from bevel_lab.tasks.classification import Classification
 from bevel_lab.training.run import run

@@ -7,7 +7,7 @@ from small_trials import trial
 
 from bevel_lab.cli import main
 from bevel_lab.data.invalid import LEFT_OUT, NAMED, Bad, LeftOut, fact, noted
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.errors import LabError
 from bevel_lab.experiment.ledger import LEDGER, parse
 from bevel_lab.training.run import run

@@ -18,7 +18,8 @@ from conftest import SHARED
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.images.boxes import Boxed, BoxedImages
-from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DATASETS
 from bevel_lab.errors import LabError
 
 

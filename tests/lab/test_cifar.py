@@ -14,7 +14,8 @@ import pytest
 import torch
 import torchvision
 
-from bevel_lab.datasets import DATASETS, Source, _arrays
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DATASETS, _arrays
 from bevel_lab.errors import LabError
 
 FOLDER = "cifar-10-batches-py"

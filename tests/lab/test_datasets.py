@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.images import LabelledImages, Part, stratified
-from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DATASETS
 from bevel_lab.datasets._idx import IdxSet, parse
 from bevel_lab.errors import LabError
 

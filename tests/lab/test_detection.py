@@ -24,7 +24,8 @@ from torchvision.models.detection.ssd import SSD
 import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.data.images.boxes import BoxedImages
-from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DATASETS
 from bevel_lab.errors import LabError
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, _pretrained
@@ -35,7 +36,8 @@ from bevel_lab.tasks._detection_data import Item, augmenter
 from bevel_lab.tasks._detection_metrics import mean_average_precision
 from bevel_lab.tasks.detection import Detection
 from bevel_lab.training.activations import Factory
-from bevel_lab.training.run import rehearse, run
+from bevel_lab.training.preflight import rehearse
+from bevel_lab.training.run import run
 from bevel_lab.training.trainer import Running
 
 CPU = torch.device("cpu")

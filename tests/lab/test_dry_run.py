@@ -12,11 +12,11 @@ from small_trials import trial
 import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.cli import _execute
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.distributed import Team
-from bevel_lab.training.run import probe
+from bevel_lab.training.preflight import probe
 from bevel_lab.training.trainer import Running
 
 

@@ -21,9 +21,9 @@ from torch import nn
 from trainer_state import Sets, outputs, sharpness
 
 import bevel
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.execution import workers
-from bevel_lab.execution.workers import Setup
+from bevel_lab.execution.job import Setup
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial

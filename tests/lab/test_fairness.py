@@ -11,7 +11,8 @@ import torch
 from small_trials import trial
 
 from bevel_lab.data.images import LabelledImages, Part
-from bevel_lab.datasets import Source, load
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import load
 from bevel_lab.runtime.distributed import Team
 from bevel_lab.tasks.classification import Classification
 from bevel_lab.training import trainer

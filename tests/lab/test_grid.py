@@ -18,10 +18,11 @@ import pytest
 from recording_watcher import Watch
 from small_trials import RECIPE, full_disk, trial
 
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.execution import workers
+from bevel_lab.execution.job import Failure, Setup
 from bevel_lab.execution.progress import watching
-from bevel_lab.execution.workers import Failure, Job, Setup
+from bevel_lab.execution.workers import Job
 from bevel_lab.experiment import ledger
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.ledger import LEDGER, Ledger

@@ -25,7 +25,7 @@ from torch import distributed, nn
 from bevel.errors import InvalidValue
 from bevel_lab.cli import main
 from bevel_lab.cli._execute import local
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.execution.ray_cluster import wanting
 from bevel_lab.experiment import ledger
 from bevel_lab.experiment.experiment import Experiment

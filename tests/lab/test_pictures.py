@@ -15,7 +15,8 @@ from PIL import Image
 from small_trials import trial
 
 from bevel_lab.data.images import LabelledImages, StreamedImages
-from bevel_lab.datasets import DATASETS, DataSet, Source, svhn
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DATASETS, DataSet, svhn
 from bevel_lab.datasets.imagenet import ImageNet
 from bevel_lab.datasets.tiny_imagenet import TinyImageNet
 from bevel_lab.errors import LabError

@@ -23,7 +23,8 @@ from torch import nn
 import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.data.images.masks import VOID, Cut, MaskedImages, cropped
-from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DATASETS
 from bevel_lab.datasets import load as load_named
 from bevel_lab.datasets.camvid import CamVid
 from bevel_lab.datasets.cityscapes import CityscapesFine
@@ -35,6 +36,7 @@ from bevel_lab.runtime.distributed import Team
 from bevel_lab.tasks._segmentation_metrics import Metrics
 from bevel_lab.tasks._segmentation_pictures import painted
 from bevel_lab.tasks.segmentation import Segmentation
+from bevel_lab.training import result
 from bevel_lab.training.activations import Factory
 from bevel_lab.training.run import run
 from bevel_lab.training.trainer import Running
@@ -471,7 +473,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Running, Record]:
     running = _running(_trial(root, "frelu", epochs=8))
     while len(running.epochs) < 8:
         running.advance()
-    return running, running.record("frelu")
+    return running, result.record(running, "frelu")
 
 
 def test_it_learns_far_above_chance(learnt: tuple[Running, Record]) -> None:

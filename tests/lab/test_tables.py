@@ -20,7 +20,8 @@ import pytest
 from conftest import SHARED
 
 from bevel_lab.cli import main
-from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DATASETS
 from bevel_lab.experiment import ledger
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"

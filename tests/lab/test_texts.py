@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from sentence_data import PAIRS, write
 
+from bevel_lab.data.source import Source
 from bevel_lab.data.text import ParallelText
 from bevel_lab.data.text.from_files import LONGEST, Corpus
 from bevel_lab.data.text.tokens import BEGIN, END, PAD, Subwords, prepare
-from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.datasets import DATASETS
 from bevel_lab.datasets.multi30k import Multi30k
 from bevel_lab.datasets.wmt14 import Wmt
 from bevel_lab.errors import LabError

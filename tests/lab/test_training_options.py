@@ -13,10 +13,11 @@ from torch import nn
 from trainer_state import Sets, outputs, sharpness
 
 from bevel.errors import InvalidValue
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.experiment.arm import arm
 from bevel_lab.experiment.record import Record
 from bevel_lab.runtime.distributed import Team
+from bevel_lab.training import result
 from bevel_lab.training.optim import rate
 from bevel_lab.training.run import run
 from bevel_lab.training.trainer import Running
@@ -84,7 +85,7 @@ def test_sharpness_moves_from_its_start_to_its_end(shape: str, middle: float) ->
         one.advance()
         seen.append(sharpness(one))
     assert seen == [pytest.approx(n, rel=1e-5) for n in (1.0, middle, 36.0)]
-    record = one.record("smooth_frelu")
+    record = result.record(one, "smooth_frelu")
     assert record.sites[0].before["n"] == pytest.approx([1.0] * 128)
     assert record.sites[0].after["n"] == pytest.approx([36.0] * 128)
 

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 import bevel
 from bevel.errors import InvalidValue
+from bevel_lab.data.source import Source
 from bevel_lab.data.text import Aligned, ParallelText
 from bevel_lab.data.text.from_files import Corpus
 from bevel_lab.data.text.tokens import BEGIN, END, PAD
-from bevel_lab.datasets import DATASETS, Source
+from bevel_lab.datasets import DATASETS
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Model
 from bevel_lab.models.transformer import SIZES, Size, Transformer

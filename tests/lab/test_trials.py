@@ -14,12 +14,14 @@ from torch import nn
 
 from bevel.errors import InvalidValue, UnknownName
 from bevel_lab.data.images import LabelledImages, Part
-from bevel_lab.datasets import DATASETS, Source, load
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DATASETS, load
 from bevel_lab.errors import CannotWrite
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS
 from bevel_lab.registry import Open
+from bevel_lab.runtime.device import as_device
 from bevel_lab.runtime.memory import PeakMemory, SavedBytes
 from bevel_lab.tasks import TASKS
 from bevel_lab.tasks.classification import Classification
@@ -275,7 +277,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         run(trial(dataset="digit"))
     for name in ("gpu", "cuda:9", "cuda:x"):
         with pytest.raises(InvalidValue, match="cpu"):
-            train.as_device(name)
+            as_device(name)
 
 
 def test_data_sets_and_models_are_for_tasks_that_there_are() -> None:

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 import bevel
 from bevel.errors import InvalidValue
+from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.decode import Reader, frames_of, segments
 from bevel_lab.data.video.moving import DIRECTIONS, MovingImages, places, render
-from bevel_lab.datasets import DATASETS, Source, load
+from bevel_lab.datasets import DATASETS, load
 from bevel_lab.datasets.something_something import CLIPS, SomethingSomething
 from bevel_lab.errors import LabError
 from bevel_lab.experiment.trial import Trial

@@ -14,7 +14,7 @@ from small_trials import trial
 from torch import nn
 
 import bevel
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.errors import LabError
 from bevel_lab.models import MODELS
 from bevel_lab.models import _pretrained as weights

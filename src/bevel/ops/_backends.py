@@ -19,7 +19,12 @@ from torch import Tensor
 from bevel.errors import BackendUnavailable, UnknownName, did_you_mean
 from bevel.family import Family
 
-NAMES = ("reference", "analytic", "cpu", "triton")
+_MODULES = {
+    "analytic": "bevel.ops._analytic",
+    "cpu": "bevel.ops._cpu",
+    "triton": "bevel.ops.triton.backend",
+}
+NAMES = ("reference", *_MODULES)
 AUTO = {"cuda": ("triton", "analytic")}  # the order in which "auto" asks, by kind of device
 AUTO_ELSEWHERE = ("cpu", "analytic")
 
@@ -62,7 +67,7 @@ def load(name: str) -> Backend:
     """A backend by name, imported on first use; raises ``BackendUnavailable`` with the reason."""
     if name not in NAMES or name == "reference":
         raise UnknownName(f"unknown backend {name!r}; {did_you_mean(name, ('auto', *NAMES))}")
-    module = cast(Backend, importlib.import_module(f"bevel.ops._{name}"))
+    module = cast(Backend, importlib.import_module(_MODULES[name]))
     reason = module.unavailable()
     if reason is not None:
         raise BackendUnavailable(f"backend {name!r} cannot be used here: {reason}")

@@ -15,7 +15,7 @@ import bevel
 from bevel_lab.data.images import LabelledImages
 from bevel_lab.data.images.augment import augment, draw
 from bevel_lab.data.images.feed import Held
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.distributed import Team
 from bevel_lab.tasks.classification import Classification

@@ -13,7 +13,7 @@ from rich.table import Table
 from bevel_lab.cli import _settings
 from bevel_lab.cli._execute import local, workers
 from bevel_lab.data.invalid import noted
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.execution.progress import duration
 from bevel_lab.runtime.distributed import launched, leads
 
@@ -25,7 +25,7 @@ def estimate(options: dict[str, Any]) -> int:
 
 
 def _estimate(options: dict[str, Any]) -> int:
-    from bevel_lab.training.run import probe
+    from bevel_lab.training.preflight import probe
 
     if not leads():
         return 0

@@ -13,14 +13,16 @@ from typing import Any
 from bevel.errors import InvalidValue
 from bevel_lab.cli import _settings
 from bevel_lab.data.invalid import LEFT_OUT, noted
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.execution import torchrun
 from bevel_lab.execution import workers as grid
+from bevel_lab.execution.job import Failure, Setup
 from bevel_lab.execution.progress import watching
 from bevel_lab.experiment.experiment import Experiment, place
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record
-from bevel_lab.experiment.tuning import Job, search
+from bevel_lab.experiment.trial import Job
+from bevel_lab.experiment.tuning import search
 from bevel_lab.runtime.distributed import Team, Together, launched
 
 
@@ -28,12 +30,12 @@ from bevel_lab.runtime.distributed import Team, Together, launched
 class _Way:
     """How jobs are run; :meth:`__call__` tells whether it was interrupted."""
 
-    setup: grid.Setup
+    setup: Setup
     workers: int
     ray: str
     team: Team | None
 
-    def __call__(self, jobs: Sequence[Job], ledger: Ledger) -> list[grid.Failure] | None:
+    def __call__(self, jobs: Sequence[Job], ledger: Ledger) -> list[Failure] | None:
         missing = [job for job in jobs if job[0].id not in ledger.records]
         done = len(jobs) - len(missing)
         if done and missing:
@@ -55,7 +57,7 @@ class _Way:
 
 def go(options: dict[str, Any]) -> int:
     """Run what ``options`` (see ``_settings``) ask for, and write the report; returns the exit code."""
-    from bevel_lab.training.run import as_device
+    from bevel_lab.runtime.device import as_device
 
     processes = launched()
     team = Together(as_device(options["device"].partition(":")[0])) if processes > 1 else None
@@ -71,7 +73,7 @@ def _carry_out(asked: Experiment, options: dict[str, Any], out: Path, team: Toge
     source = Source(Path(options["data_root"]), options["download"], options["skip_bad"])
     device = team.device(asked.device) if team else asked.device
     (team or Team()).ahead(lambda: rehearse_all(asked, source, local(device, options["ray"])))
-    setup = grid.Setup(dataclasses.replace(source, download=False), device, out / "checkpoints")
+    setup = Setup(dataclasses.replace(source, download=False), device, out / "checkpoints")
     way = _Way(setup, workers(options, asked), options["ray"], team)
     if team and team.rank:
         return torchrun.follow(setup, team)
@@ -106,7 +108,7 @@ def local(device: str, ray: str) -> str:
 
 def rehearse_all(asked: Experiment, source: Source, device: str) -> None:
     """Every arm in the first cell, the reference in the others: wrong input shows before it costs time."""
-    from bevel_lab.training.run import rehearse
+    from bevel_lab.training.preflight import rehearse
 
     for trial, label in asked.bases():
         if trial.cell == asked.cells[0] or label == asked.reference:
@@ -149,7 +151,7 @@ def _tune(asked: Experiment, arms: list[Job], way: _Way, out: Path) -> dict[str,
     return None if interrupted else {place(trial.cell, label): point for (trial, label), point in best.items()}
 
 
-def _account(failures: list[grid.Failure], out: Path) -> int:
+def _account(failures: list[Failure], out: Path) -> int:
     """Keep the failures' details, and say where."""
     path = out / "failures.txt"
     blocks = [f"{f.label}, seed {f.trial.seed} (trial {f.trial.id})\n{f.reason}\n{f.details}" for f in failures]

@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from bevel_lab.data.source import Source
 from bevel_lab.registry import Open, Shelf
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where data sets that are files lie, whether missing ones may be downloaded, and whether bad samples are left out.
-
-    Left-out samples are counted and named in the record; without ``skip_bad`` the first one is an error.
-    """
-
-    root: Path = Path("data")
-    download: bool = False
-    skip_bad: bool = False
 
 
 @dataclass(frozen=True)

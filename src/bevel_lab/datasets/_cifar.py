@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from bevel_lab.data.images import LabelledImages, Part
-from bevel_lab.datasets import Source, _arrays
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import _arrays
 from bevel_lab.datasets._files import check, downloading
 from bevel_lab.errors import LabError
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bevel_lab.data.images import LabelledImages, Part
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.datasets._files import downloading
 from bevel_lab.errors import LabError
 

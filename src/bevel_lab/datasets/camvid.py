@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from bevel_lab.data.images.masks import MaskedImages, cropped
 from bevel_lab.data.invalid import Bad
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._masks import numbered, paired, scenes
 from bevel_lab.errors import LabError
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from bevel_lab.data.images.boxes import Boxed, BoxedImages
 from bevel_lab.data.invalid import Bad
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._boxes import Thing, sample
 from bevel_lab.errors import LabError
 from bevel_lab.registry import Open

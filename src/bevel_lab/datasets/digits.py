@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from bevel_lab.data.images import LabelledImages, Part, stratified
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.runtime.rng import SHARED, generator
 
 TEST = 360

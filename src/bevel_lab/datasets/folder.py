@@ -16,7 +16,8 @@ from torch import Tensor
 from bevel_lab.data.images import Files, LabelledImages, Part, StreamedImages, stratified
 from bevel_lab.data.images.from_files import decode
 from bevel_lab.data.invalid import DataNote
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._files import pictures
 from bevel_lab.datasets._listing import files_of
 from bevel_lab.errors import LabError

@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from bevel_lab.data.invalid import Bad
+from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.decode import FILES, PICTURES, in_folder
 from bevel_lab.data.video.from_files import ClipFiles
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.errors import LabError
 from bevel_lab.registry import Open
 

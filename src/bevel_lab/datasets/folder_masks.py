@@ -16,7 +16,8 @@ import torch
 
 from bevel_lab.data.images.masks import VOID, Colour, MaskedImages, Scenes, cropped
 from bevel_lab.data.invalid import Bad, DataNote
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._masks import Pair, numbered, paired, scenes
 from bevel_lab.errors import LabError
 from bevel_lab.registry import Open

@@ -10,9 +10,10 @@ import re
 from functools import partial
 from pathlib import Path
 
+from bevel_lab.data.source import Source
 from bevel_lab.data.text import ParallelText
 from bevel_lab.data.text.from_files import Corpus
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.errors import LabError
 from bevel_lab.registry import Open
 

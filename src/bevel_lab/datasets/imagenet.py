@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bevel_lab.data.images import Files, StreamedImages
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._listing import files_of, in_class
 from bevel_lab.errors import LabError
 

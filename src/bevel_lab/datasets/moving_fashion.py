@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.moving import MovingImages
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.datasets.fashion_mnist import FASHION_MNIST
 
 

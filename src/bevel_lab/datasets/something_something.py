@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bevel_lab.data.invalid import Bad
+from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.from_files import ClipFiles
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.errors import LabError
 
 CLIPS = "20bn-something-something-v2"

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from bevel_lab.data.images import LabelledImages, Part
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._files import check, downloading
 from bevel_lab.errors import LabError
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from bevel_lab.data.images import LabelledImages, Part
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._files import downloading, pictures
 from bevel_lab.datasets._listing import in_class
 from bevel_lab.errors import LabError

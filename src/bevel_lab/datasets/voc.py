@@ -13,7 +13,8 @@ from pathlib import Path
 
 from bevel_lab.data.images.boxes import Boxed, BoxedImages
 from bevel_lab.data.invalid import Bad
-from bevel_lab.datasets import DataSet, Source, _xml
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DataSet, _xml
 from bevel_lab.datasets._boxes import Thing, sample
 from bevel_lab.datasets._files import downloading
 from bevel_lab.errors import LabError

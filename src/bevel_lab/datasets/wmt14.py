@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bevel_lab.data.source import Source
 from bevel_lab.data.text import ParallelText
 from bevel_lab.data.text.from_files import Corpus, below
-from bevel_lab.datasets import DataSet, Source
+from bevel_lab.datasets import DataSet
 from bevel_lab.errors import LabError
 
 TOKENISED = "tokenised text: its BLEU is not comparable with published ones"

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bevel_lab.execution.workers import Failure, Job, Watcher
+from bevel_lab.execution.job import Failure, Watcher
 from bevel_lab.experiment.record import Record
-from bevel_lab.experiment.trial import Trial
+from bevel_lab.experiment.trial import Job, Trial
 
 ROWS = 8
 """Trials with a bar of their own; on larger machines they would fill the screen."""

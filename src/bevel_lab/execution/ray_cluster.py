@@ -22,11 +22,12 @@ from typing import Any
 from bevel.errors import BevelError, InvalidValue
 from bevel_lab.data import invalid
 from bevel_lab.errors import LabError
-from bevel_lab.execution.workers import Failure, Job, Setup, Watcher
+from bevel_lab.execution.job import Failure, Setup, Watcher
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record
-from bevel_lab.experiment.trial import Trial
-from bevel_lab.training import checkpoint
+from bevel_lab.experiment.trial import Job, Trial
+from bevel_lab.runtime import atomic_file
+from bevel_lab.training import checkpoint, result
 
 DEATHS = 3
 """Deaths of a trial's task without an epoch between them before it is given up: then the trial is the reason."""
@@ -153,7 +154,7 @@ class _Driver:
         if kind == "epoch":
             done, state = content
             if state is not None:
-                checkpoint.write(self.setup.state(trial), state)
+                atomic_file.write(self.setup.state(trial), state)
                 self.deaths[trial.id] = 0
             self.watcher.epoch(trial, label, done)
         elif kind == "note":
@@ -199,7 +200,8 @@ def work(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[t
 
 def _train(job: Job, setup: Setup, data: bytes | None) -> Iterator[tuple[str, Any]]:
     from bevel_lab.runtime.determinism import fixed
-    from bevel_lab.training.run import as_device, start
+    from bevel_lab.runtime.device import as_device
+    from bevel_lab.training.run import start
 
     invalid.quiet()
     trial, label = job
@@ -220,4 +222,4 @@ def _train(job: Job, setup: Setup, data: bytes | None) -> Iterator[tuple[str, An
             if time.monotonic() - sent >= setup.state_every:
                 state, sent = checkpoint.encode(running.state()), time.monotonic()
             yield "epoch", (len(running.epochs), state)
-        yield "record", running.record(label).to_json()
+        yield "record", result.record(running, label).to_json()

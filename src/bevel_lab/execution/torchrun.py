@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from bevel.errors import BevelError
 from bevel_lab.data import invalid
 from bevel_lab.errors import CannotWrite
-from bevel_lab.execution.workers import Failure, Setup, Watcher
+from bevel_lab.execution.job import Failure, Setup, Watcher
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record
-from bevel_lab.experiment.tuning import Job
+from bevel_lab.experiment.trial import Job
 from bevel_lab.runtime.distributed import Team
 
 

@@ -14,61 +14,20 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from bevel.errors import BevelError
 from bevel_lab.data import invalid
-from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
+from bevel_lab.execution.job import Failure, Setup, Watcher
 from bevel_lab.experiment.ledger import Ledger
-from bevel_lab.experiment.record import Record
-from bevel_lab.experiment.trial import Trial
+from bevel_lab.experiment.trial import Job
 from bevel_lab.runtime.processes import fork_from_a_server, leave_with_parent
-
-Job = tuple[Trial, str]
-"""A trial and its activation's label."""
 
 DEATHS = 2
 """Deaths of a trial's worker without a new epoch between them before it is given up: then the trial is the reason."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all workers share: where data lies, the device, the folder of checkpoints and seconds between them."""
-
-    source: Source
-    device: str
-    states: Path
-    state_every: float = 1.0
-
-    def state(self, trial: Trial) -> Path:
-        return self.states / f"{trial.id}.pt"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A trial without a record: the reason in a line, and the details that help to find it."""
-
-    trial: Trial
-    label: str
-    reason: str
-    details: str
-
-
-class Watcher(Protocol):
-    """Is told what happens, in the driver's process."""
-
-    def epoch(self, trial: Trial, label: str, done: int) -> None: ...
-
-    def record(self, record: Record) -> None: ...
-
-    def failure(self, failure: Failure) -> None: ...
-
-    def note(self, text: str) -> None: ...
 
 
 def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, workers: int, watcher: Watcher) -> list[Failure]:

@@ -15,10 +15,10 @@ from bevel_lab.datasets import DATASETS, own
 from bevel_lab.errors import LabError
 from bevel_lab.experiment import protocols
 from bevel_lab.experiment.arm import DEFAULTS, RECIPE, Arm, arm
-from bevel_lab.experiment.trial import Trial
-from bevel_lab.experiment.tuning import Job, Tuning
+from bevel_lab.experiment.trial import Job, Trial
+from bevel_lab.experiment.tuning import Tuning
 from bevel_lab.models import MODELS
-from bevel_lab.training import checkpoint
+from bevel_lab.runtime import atomic_file
 
 FILE = "experiment.json"
 FORMAT = 2
@@ -267,4 +267,4 @@ def _pairs(stored: Experiment, new: Experiment) -> list[tuple[str, Any, Any]]:
 
 def _write(path: Path, experiment: Experiment) -> None:
     text = json.dumps({"format": FORMAT} | dataclasses.asdict(experiment), indent=2, ensure_ascii=False)
-    checkpoint.write(path, f"{text}\n".encode())
+    atomic_file.write(path, f"{text}\n".encode())

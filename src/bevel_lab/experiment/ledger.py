@@ -16,7 +16,7 @@ from typing import IO
 
 from bevel_lab.errors import CannotWrite, LabError
 from bevel_lab.experiment.record import Record
-from bevel_lab.training.checkpoint import sync_folder
+from bevel_lab.runtime.atomic_file import sync_folder
 
 LEDGER, TORN, LOCK = "ledger.jsonl", "ledger.torn", "ledger.lock"
 

@@ -152,3 +152,6 @@ class Trial:
     def cell(self) -> tuple[str, str]:
         """(data set, model): the arms of a cell are compared with one another."""
         return self.dataset, self.model
+
+
+Job = tuple[Trial, str]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bevel.errors import InvalidValue
-from bevel_lab.experiment.trial import Trial
+from bevel_lab.experiment.trial import Job, Trial
 from bevel_lab.runtime.rng import derive
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 SEED = 1_000_000
 """Tuning trials have seeds from here on, which no comparison uses."""
-
-Job = tuple[Trial, str]
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,10 @@ class Team:
         return start, start + small + (self.rank < more)
 
 
+ALONE = Team()
+"""One process."""
+
+
 class Together(Team):
     """A process of several, under torchrun; Lightning Fabric does the work.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bevel_lab.errors import CannotWrite, LabError
+from bevel_lab.errors import LabError
+from bevel_lab.runtime.atomic_file import write
 
 _MAGIC = b"bevel checkpoint 1\n"
 
@@ -41,29 +40,6 @@ def decode(data: bytes, name: object) -> dict[str, Any]:
     return state
 
 
-def write(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data`` atomically; a crash leaves the old file or the new one.
-
-    Raises:
-        CannotWrite: where the disk does not take it; the old file stays.
-    """
-    # the process id keeps a dying run's half-written file apart from its successor's
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise CannotWrite(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
 def save(path: Path, state: dict[str, Any]) -> None:
     """Replace ``path`` by ``state``, see :func:`write`."""
     write(path, encode(state))
@@ -75,13 +51,3 @@ def load(path: Path) -> dict[str, Any] | None:
         return decode(path.read_bytes(), path)
     except FileNotFoundError:
         return None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename or a new file in ``folder`` survive a power cut, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

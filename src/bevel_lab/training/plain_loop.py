@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import torch
 
 from bevel_lab.runtime.memory import synchronise
 from bevel_lab.training.optim import optimiser
-
-if TYPE_CHECKING:
-    from bevel_lab.training.trainer import Running
+from bevel_lab.training.trainer import Running
 
 STEPS = 5
 

@@ -5,24 +5,20 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bevel.errors import InvalidValue
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.errors import LabError
 from bevel_lab.experiment.record import Epoch, Record
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.determinism import fixed
-from bevel_lab.runtime.distributed import Team
-from bevel_lab.runtime.memory import synchronise
-from bevel_lab.training import checkpoint
+from bevel_lab.runtime.device import as_device
+from bevel_lab.runtime.distributed import ALONE, Team
+from bevel_lab.training import checkpoint, result
 from bevel_lab.training.trainer import Running
-
-ALONE = Team()
 
 
 def run(
@@ -69,7 +65,7 @@ def run(
                 checkpoint.save(state, running.state())
                 written = time.monotonic()
             on_epoch(len(running.epochs), running.epochs[-1])
-        return running.record(label or trial.activation)
+        return result.record(running, label or trial.activation)
 
 
 def _saved(state: Path | None) -> tuple[dict[str, Any] | None, str]:
@@ -97,71 +93,3 @@ def start(
             on_note(f"{error}; trial {trial.id} starts again.")
             return Running(trial, source, device, team)
     return running
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a trial would cost, from a few steps of it.
-
-    Attributes:
-        seconds: estimated wall time of the whole trial.
-        step_seconds: of one training step.
-        memory: peak memory in bytes, as a record counts it.
-    """
-
-    seconds: float
-    step_seconds: float
-    memory: int
-
-
-def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", steps: int = 3) -> Probe:
-    """Time ``steps`` training steps after one to warm up.
-
-    Evaluation, of the validation part after every epoch and of the test part once, is not timed; it is taken to cost a
-    third of a training step a sample (a forward pass without its two backward ones).
-    """
-    place = as_device(device)
-    with fixed(trial.threads, place):
-        running = Running(trial, source or Source(), place, ALONE)
-        index = torch.arange(min(trial.batch_size, running.task.samples))
-        running.called.train()
-        began = 0.0
-        for k, batch in enumerate(running.task.batches([index] * (steps + 1), trial.seed, 0)):
-            running.step(k, batch, len(index))
-            if k == 0:
-                synchronise(place)
-                began = time.perf_counter()
-        synchronise(place)
-        step = (time.perf_counter() - began) / steps
-        evaluated = trial.epochs * running.task.validated + running.task.tested
-        return Probe((running.steps * trial.epochs + evaluated / 3 / len(index)) * step, step, running.memory.read())
-
-
-def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu") -> None:
-    """Do what precedes the first epoch, and one step on two samples; raises what :func:`run` would raise.
-
-    Raises:
-        InvalidValue: where the activation cannot serve a site of the model.
-    """
-    place = as_device(device)
-    with fixed(trial.threads, place):
-        running = Running(trial, source or Source(), place, ALONE)
-        running.called.train()
-        batch = next(running.task.batches([torch.arange(2)], trial.seed, 0))
-        try:
-            running.step(0, batch, 2)
-        except RuntimeError as error:
-            raise InvalidValue(
-                f"{trial.activation!r} cannot be trained in {trial.model!r} on {trial.dataset!r}: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
-
-
-def as_device(name: str) -> torch.device:
-    """The torch device called ``cpu``, ``cuda`` or ``cuda:1``; raises ``InvalidValue`` where there is none."""
-    kind, _, index = name.partition(":")
-    if name == "cpu" or (kind == "cuda" and (index.isdecimal() or name == "cuda")):
-        if kind == "cpu" or int(index or 0) < torch.cuda.device_count():
-            return torch.device(name)
-        raise InvalidValue(f"there is no {name!r} here; torch finds {torch.cuda.device_count()} GPUs. Use 'cpu'.")
-    raise InvalidValue(f"device is 'cpu', 'cuda' or 'cuda:NUMBER'; got {name!r}.")

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import bevel
 from bevel.errors import InvalidValue
-from bevel_lab.datasets import Source, load
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import load
 from bevel_lab.errors import LabError
-from bevel_lab.experiment.record import Epoch, Picture, Record
+from bevel_lab.experiment.record import Epoch
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime import provenance
 from bevel_lab.runtime.determinism import seed_modules
@@ -24,8 +24,7 @@ from bevel_lab.runtime.distributed import Team
 from bevel_lab.runtime.memory import PeakMemory, SavedBytes
 from bevel_lab.runtime.rng import derive, generator
 from bevel_lab.tasks import TASKS, Task
-from bevel_lab.training import plain_loop
-from bevel_lab.training.activations import Call, Factory, Snapshot, account
+from bevel_lab.training.activations import Call, Factory, Snapshot
 from bevel_lab.training.optim import optimiser, rate, sharpness
 
 _LOCAL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -172,40 +171,3 @@ class Running:
         self.called.eval()
         with torch.no_grad(), self.precision():
             return measure(self.called)
-
-    def _pictures(self) -> list[Picture]:
-        if self.trial.seed or self.trial.tuning:
-            return []
-        self.called.eval()
-        with torch.no_grad(), self.precision():
-            return self.task.pictures(self.called)
-
-    def record(self, label: str) -> Record:
-        """Read the test part (unless this run only helps to choose a recipe), and write everything down."""
-        entry = bevel.ACTIVATIONS[self.trial.activation.partition(":")[0]]
-        test = self.epochs[-1].validation if self.trial.tuning else self.evaluate(self.task.test)
-        return Record(
-            trial=self.trial,
-            label=label,
-            formula=entry.formula,
-            citations=list(entry.citations),
-            epochs=self.epochs,
-            test=test,
-            metric=self.task.metric,
-            share=self.task.share,
-            parameters=sum(p.numel() for p in self.model.parameters()),
-            activation_parameters=sum(p.numel() for p in self.activation_parameters),
-            sites=account(self.sites, self.before),
-            seconds=sum(epoch.seconds for epoch in self.epochs),
-            train_seconds=self.train_seconds,
-            samples=self.task.samples * len(self.epochs),
-            data={**self.task.facts, **self.loaded, **self.parted},
-            pictures=self._pictures(),
-            peak_memory=max(self.peak, self.memory.read()),
-            bare_seconds=0.0 if self.trial.tuning else plain_loop.seconds(self),
-            saved_bytes=self.saved_bytes,
-            device=provenance.device_name(self.device),
-            versions=provenance.versions(),
-            commit=provenance.commit(),
-            started=self.started,
-        )

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bevel_lab.datasets import DATASETS, DataSet, Source
+from bevel_lab.data.source import Source
+from bevel_lab.datasets import DATASETS, DataSet
 from bevel_lab.errors import LabError
 from bevel_lab.training.trainer import Running
 

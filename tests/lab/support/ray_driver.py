@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.execution import ray_cluster
-from bevel_lab.execution.workers import Failure, Job, Setup
+from bevel_lab.execution.job import Failure, Setup
+from bevel_lab.execution.workers import Job
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bevel_lab.execution.workers import Failure
+from bevel_lab.execution.job import Failure
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 

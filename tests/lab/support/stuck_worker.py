@@ -7,8 +7,9 @@ from pathlib import Path
 
 from small_trials import trial
 
-from bevel_lab.datasets import Source
+from bevel_lab.data.source import Source
 from bevel_lab.execution import workers
+from bevel_lab.execution.job import Setup
 
 
 def _stuck(*_: object, **__: object) -> None:
@@ -16,7 +17,7 @@ def _stuck(*_: object, **__: object) -> None:
     time.sleep(120)
 
 
-def serve(connection: Connection, setup: workers.Setup) -> None:
+def serve(connection: Connection, setup: Setup) -> None:
     import bevel_lab.training.run
 
     bevel_lab.training.run.run = _stuck  # type: ignore[assignment]
@@ -26,7 +27,7 @@ def serve(connection: Connection, setup: workers.Setup) -> None:
 if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, workers.Setup(Source(), "cpu", Path("none"))))
+    process = context.Process(target=serve, args=(theirs, Setup(Source(), "cpu", Path("none"))))
     process.start()
     print(process.pid, flush=True)
     ours.send((trial(), "stuck"))

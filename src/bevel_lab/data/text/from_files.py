@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bevel_lab.data.invalid import Bad
+from bevel_lab.data.source import Source
 from bevel_lab.data.text.parallel import Aligned, ParallelText
-from bevel_lab.datasets import Source
 from bevel_lab.errors import LabError
 
 LONGEST = 2000

@@ -15,9 +15,9 @@ from bevel_lab.report.figures import cell as views
 from bevel_lab.report.figures import samples as pictures
 from bevel_lab.report.figures import svg
 from bevel_lab.report.figures.cell import View
-from bevel_lab.report.pages.html import method, protocol, provenance
 from bevel_lab.report.text import across as across_words
 from bevel_lab.report.text import tables
+from bevel_lab.report.text.method import method, protocol, provenance
 
 CELL_FIGURES = ("scores", "cost")
 """Of a cell's figures, those that a compact record has the numbers for."""

@@ -1,0 +1,18 @@
+"""Where data sets that are files lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where data sets that are files lie, whether missing ones may be downloaded, and whether bad samples are left out.
+
+    Left-out samples are counted and named in the record; without ``skip_bad`` the first one is an error.
+    """
+
+    root: Path = Path("data")
+    download: bool = False
+    skip_bad: bool = False

@@ -1,0 +1,112 @@
+"""What a report says of its method: protocol, statistics and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bevel_lab.experiment.record import Record
+from bevel_lab.report.analysis import data_facts
+from bevel_lab.report.analysis.cells import Cell, recipe
+from bevel_lab.report.figures.cell import bare_share, throughput
+from bevel_lab.report.statistics.paired import LEVEL
+from bevel_lab.report.text import cell as words
+
+
+def _rate(records: Sequence[Record]) -> str:
+    """Throughput, and its share of a bare training loop's where that was timed."""
+    share = bare_share(records)
+    return f"{throughput(records):,.0f} samples a second" + (
+        f", {100 * share:.0f} % of a bare training loop's" if share > 0 else ""
+    )
+
+
+def _timed(records: Sequence[Record]) -> str:
+    """In how many trials a bare loop was timed, where it was not in all or none."""
+    timed = sum(record.bare_seconds > 0 for record in records)
+    return f"; a bare loop was timed in {timed} of {len(records)}" if 0 < timed < len(records) else ""
+
+
+def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """What every trial shares, and where trials differ."""
+    fields = {key: _setting_of(records, key) for key in recipe(records[0])}
+    held = _values([f"{100 * record.trial.validation:g} %" for record in records])
+    rows = [
+        ("seeds", _ranges({record.trial.seed for record in records})),
+        ("pairing", "all arms of a seed share split, initial weights, order of samples and augmentation"),
+        (
+            "split",
+            f"{held} of the training part held out for validation, unless the data set brings a part of its own; "
+            "the same for every trial",
+        ),
+        ("test part", "read once, after the last epoch"),
+        ("weight decay", f"{fields.pop('weight_decay')}; none on activation parameters, biases and norms"),
+    ]
+    del fields["validation"]
+    rows += [(key, fields.pop(key)) for key in ("model", "dataset", "task")]
+    rows.append(("other settings", ", ".join(f"{key} {value}" for key, value in fields.items())))
+    parameters = sorted({record.activation_parameters for record in records})
+    span = dict.fromkeys((parameters[0], parameters[-1]))
+    rows.append(("activation parameters", " to ".join(f"{n:,}" for n in span)))
+    return rows
+
+
+def _setting_of(records: Sequence[Record], key: str) -> str:
+    """A field's value; where the arms of one cell differ in it, which arm has which."""
+    holders: dict[str, list[str]] = {}
+    by_cell: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        value = words.setting(recipe(record)[key])
+        holders.setdefault(value, []).append(record.label)
+        by_cell.setdefault(record.trial.cell, set()).add(value)
+    if all(len(values) == 1 for values in by_cell.values()):
+        return ", ".join(sorted(holders))
+    return " and ".join(f"{value} ({', '.join(dict.fromkeys(sorted(who)))})" for value, who in sorted(holders.items()))
+
+
+def method(cells: Sequence[Cell]) -> list[str]:
+    arms = sorted({len(cell.others) for cell in cells})
+    family = words.count(arms[0], "arm") if len(arms) == 1 else f"{arms[0]} to {arms[-1]} arms"
+    scope = " of a model on a data set" if len(cells) > 1 else ""
+    return [
+        f"Better or worse is said only if both hold: the two-sided sign-flip test over paired seeds has p ≤ {LEVEL:g} "
+        f"after Holm over the {family}{scope}, and the 95 % BCa bootstrap interval of the mean paired difference "
+        f"excludes zero.",
+        "Too few seeds is said where even the most extreme outcome could not reach that level: n pairs give p of at "
+        "least 2/2ⁿ, times the number of arms.",
+        "Smallest detectable: the true difference that the sign-flip test finds with 80 % power at Holm's first step, "
+        "simulated for normal differences of the observed spread.",
+        "Pairs won: the share of seeds on which the arm beats the reference, a tie counting half.",
+        "A diverged run keeps its measured score; a run without a score is left out of its pair, and both are said.",
+    ]
+
+
+def provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
+    packages = sorted({name for record in records for name in record.versions})
+    versions = [f"{name} {_values([r.versions[name] for r in records if name in r.versions])}" for name in packages]
+    dates = sorted({record.started[:10] for record in records})
+    hours = sum(record.seconds for record in records) / 3600
+    return [
+        ("versions", ", ".join(versions)),
+        ("commit", _values([record.commit or "unknown" for record in records])),
+        ("device", _values([record.device for record in records])),
+        ("run", " to ".join(dict.fromkeys((dates[0], dates[-1])))),
+        ("compute", f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"),
+        ("throughput", f"{_rate(records)} (a trial's mean, median over trials{_timed(records)})"),
+        *data_facts.facts(records),
+    ]
+
+
+def _values(values: Sequence[object]) -> str:
+    """The one value, or all there are."""
+    return ", ".join(dict.fromkeys(sorted(str(value) for value in values)))
+
+
+def _ranges(seeds: set[int]) -> str:
+    """0–9, 12."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][1] + 1:
+            runs[-1][1] = seed
+        else:
+            runs.append([seed, seed])
+    return ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in runs)
