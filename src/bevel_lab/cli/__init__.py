@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "list": ("listing", "what there is: activations, kernels, data sets, models"),
+    "list": ("list_", "what there is: activations, kernels, data sets, models"),
     "show": ("show", "one activation: formula, bound, derivative, a plot"),
     "check": ("check", "run the laws on an activation or a kernel"),
     "compare": ("compare", "train activations against one another and judge the difference"),
