@@ -11,66 +11,117 @@ import bevel
 from bevel.catalog import Catalog
 
 SOURCE = Path(bevel.__file__).parent.parent
-LAYERS = [  # lower may not import higher; equal may
-    ("bevel.errors", "bevel.catalog", "bevel.portable"),
+LIBRARY = [
+    ("bevel.errors",),
+    ("bevel.catalog", "bevel.portable"),
     ("bevel.kernel",),
-    ("bevel.tabulated",),
+    ("bevel._tabulated",),
     ("bevel.kernels",),
     ("bevel.terms",),
     ("bevel.family",),
     ("bevel.kinked",),
-    ("bevel.mollify",),
+    ("bevel._mollify",),
     ("bevel.ops",),
     ("bevel.functional",),
     ("bevel.nn",),
     ("bevel.spec",),
-    ("bevel.surgery", "bevel.training", "bevel.deploy", "bevel.watch"),
+    ("bevel.surgery", "bevel.training"),
+    ("bevel.deploy", "bevel._watch"),
     ("bevel.testing",),
     ("bevel",),
-    ("bevel_lab.experiment.trial",),
-    ("bevel_lab.experiment.record",),
-    ("bevel_lab.report",),
-    ("bevel_lab",),
 ]
+LAB = [
+    ("bevel_lab.registry", "bevel_lab.errors"),
+    ("bevel_lab.runtime",),
+    ("bevel_lab.data",),
+    ("bevel_lab.models", "bevel_lab.datasets"),
+    ("bevel_lab.experiment",),
+    ("bevel_lab.tasks", "bevel_lab.report"),
+    ("bevel_lab.training",),
+    ("bevel_lab.execution", "bevel_lab.surgery", "bevel_lab.bench"),
+    ("bevel_lab.cli",),
+    ("bevel_lab", "bevel_lab.__main__"),
+]
+ROOMS = {room: rank for rank, rooms in enumerate([*LIBRARY, *LAB]) for room in rooms}
+"""Room → rank. A room imports from lower ranks only: neither from higher ones nor from its neighbors."""
 
 
-def _layer(module: str) -> int:
-    matches = [
-        (len(name), rank)
-        for rank, names in enumerate(LAYERS)
-        for name in names
-        if module == name or (module.startswith(name + ".") and name != "bevel")
-    ]
-    assert matches, f"{module} is in no layer: add it to LAYERS"
-    return max(matches)[1]
+def _modules(source: Path) -> dict[str, Path]:
+    """Every module of both packages, by its full name."""
+    paths = (path for package in ("bevel", "bevel_lab") for path in (source / package).rglob("*.py"))
+    return {".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
-def _imports(path: Path) -> set[str]:
+def _imports(name: str, modules: dict[str, Path]) -> set[str]:
+    """The modules that ``name`` imports, at its top, under ``TYPE_CHECKING`` or inside a function."""
+    package = name.split(".") if modules[name].stem == "__init__" else name.split(".")[:-1]
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(modules[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {a.name for a in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{a.name}" for a in node.names}
-    return {name for name in found if name.split(".")[0] in ("bevel", "bevel_lab")}
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            whole = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {part if (part := f"{whole}.{alias.name}") in modules else whole for alias in node.names}
+    return (found & modules.keys()) - {name}
 
 
-def _modules() -> list[Path]:
-    return sorted(p for package in ("bevel", "bevel_lab") for p in (SOURCE / package).rglob("*.py"))
+def _room(module: str) -> str:
+    """The longest name in ``ROOMS`` that the module lies in; the packages' own rooms hold nothing but themselves."""
+    within = [room for room in ROOMS if module == room or ("." in room and module.startswith(f"{room}."))]
+    return max(within, key=len, default="")
 
 
-@pytest.mark.parametrize("path", _modules(), ids=lambda p: str(p.relative_to(SOURCE)))
-def test_imports_go_downwards(path: Path) -> None:
-    name = ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
-    for imported in _imports(path):
-        assert _layer(imported) <= _layer(name), f"{name} imports {imported} from above"
+def _circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules each of which imports all others of its group, directly or through others."""
+    reach = {name: set(imported) for name, imported in graph.items()}
+    for through in graph:
+        for name in graph:
+            if through in reach[name]:
+                reach[name] |= reach[through]
+    groups = {tuple(sorted(other for other in reach[name] if name in reach[other])) for name in graph}
+    return [list(group) for group in sorted(groups) if group]
 
 
-def test_an_upward_import_would_be_found(tmp_path: Path) -> None:
-    bad = tmp_path / "kernel.py"
-    bad.write_text("def f():\n    from bevel.nn import SAU\n")
-    assert _imports(bad) == {"bevel.nn.SAU"}
-    assert _layer("bevel.nn.SAU") > _layer("bevel.kernel")
+def _offenders(source: Path) -> list[str]:
+    """A line for every module without a room, every import that does not go downwards, and every circle."""
+    modules = _modules(source)
+    graph = {name: _imports(name, modules) for name in modules}
+    lines = [f"{name} is in no room: add it to LIBRARY or LAB" for name in modules if not _room(name)]
+    for name, imported in graph.items():
+        for other in sorted(imported):
+            here, there = _room(name), _room(other)
+            if here and there and here != there and ROOMS[there] >= ROOMS[here]:
+                lines.append(f"{name} imports {other} from {'above' if ROOMS[there] > ROOMS[here] else 'beside it'}")
+    return lines + [f"in a circle: {', '.join(circle)}" for circle in _circles(graph)]
+
+
+def test_imports_go_downwards_and_never_in_a_circle() -> None:
+    offenders = _offenders(SOURCE)
+    assert not offenders, "\n".join(offenders)
+
+
+def test_every_offender_is_listed(tmp_path: Path) -> None:
+    files = {
+        "bevel/kernel.py": "def f():\n    from bevel.nn import SAU\n",
+        "bevel/nn/__init__.py": "from bevel import kernel",
+        "bevel_lab/errors.py": "",
+        "bevel_lab/tasks/video.py": "import typing\nif typing.TYPE_CHECKING:\n    import bevel_lab.report.pages",
+        "bevel_lab/report/pages.py": "from . import text\nfrom bevel_lab.errors import LabError",
+        "bevel_lab/report/text.py": "from .pages import page",
+        "bevel_lab/corridor.py": "import bevel.nn",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert set(_offenders(tmp_path)) == {
+        "bevel.kernel imports bevel.nn from above",
+        "bevel_lab.tasks.video imports bevel_lab.report.pages from beside it",
+        "bevel_lab.corridor is in no room: add it to LIBRARY or LAB",
+        "in a circle: bevel.kernel, bevel.nn",
+        "in a circle: bevel_lab.report.pages, bevel_lab.report.text",
+    }
 
 
 def test_importing_bevel_is_light() -> None:
