@@ -182,7 +182,7 @@ def test_without_the_library_all_but_cpu_works() -> None:
         "try: bevel.functional.sau(torch.ones(3), backend='cpu')\n"
         "except bevel.BackendUnavailable as e: print(e)"
     )
-    environment = os.environ | {"BEVEL_NATIVE": "/nonexistent/library.so"}
+    environment = os.environ | {"BEVEL_NATIVE": "/dev/null/none/library.so"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     reason, works, refusal = done.stdout.splitlines()
     assert "not built at installation" in reason

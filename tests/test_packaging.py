@@ -45,7 +45,7 @@ def pure(tmp_path_factory: pytest.TempPathFactory) -> Path:
         found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
         if found:
             (tools / name).symlink_to(found)
-    none = {"CC": "/nonexistent/cc", "CXX": "/nonexistent/c++", "PATH": str(tools)}
+    none = {"CC": "/dev/null/none/cc", "CXX": "/dev/null/none/c++", "PATH": str(tools)}
     return _wheel(out, os.environ | none)
 
 

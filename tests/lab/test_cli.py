@@ -37,7 +37,10 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         (["show", "sau:n"], ["key=value"]),
         (["show", "relu", "--pgn", "x"], ["unknown flag '--pgn'", "'--png'"]),
         (["show", "relu", "--png"], ["--png needs a value"]),
-        (["show", "relu", "--png", "/nonexistent/x.png"], ["cannot write /nonexistent/x.png", "choose another --png"]),
+        (
+            ["show", "relu", "--png", "/dev/null/x.png"],
+            ["cannot write /dev/null/x.png", "choose another --png"],
+        ),
         (["show", "gelu:approximate=foo"], ["'gelu:approximate=foo' cannot be made", "other arguments"]),
         (["show", "hardtanh:min_val=2,max_val=1"], ["cannot be made"]),
         (["show", "celu:alpha=0"], ["alpha cannot be 0"]),
@@ -74,18 +77,23 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         ([*COMPARE, "--dataset", "minst"], ["unknown data set 'minst'", "'mnist'"]),
         ([*COMPARE, "--reference", "reul"], ["unknown activation 'reul'", "'relu'"]),
         ([*COMPARE, "--device", "gpu"], ["device is 'cpu', 'cuda'"]),
-        ([*COMPARE, "--dataset", "mnist", "--data-root", "/nonexistent"], ["/nonexistent/MNIST/raw", "--download"]),
+        ([*COMPARE, "--dataset", "mnist", "--data-root", "none"], ["no folder none/MNIST/raw", "--download"]),
         (["compare", "--activations", "gelu,gelu:approximate=none"], ["are the same activation"]),
         (["compare", "--activations", "prelu:num_parameters=3"], ["cannot serve a site of 16 channels"]),
         (["compare", "nothere.toml"], ["there is no file nothere.toml"]),
         ([*COMPARE, "--out", "/dev/null/x"], ["cannot write to /dev/null/x", "another --out"]),
         (["report"], ["missing: DIR"]),
-        (["report", "/nonexistent"], ["/nonexistent holds no experiment"]),
+        (["report", "none"], ["none holds no experiment"]),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(
-    capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    argv: list[str],
+    words: list[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # which is empty
     code, _, err = _run(capsys, *argv)
     assert code == 2
     assert err.startswith("bevel: ")

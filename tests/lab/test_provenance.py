@@ -22,6 +22,6 @@ def test_versions_name_the_backend_that_computed() -> None:
     """Native code and plain torch round differently: a record must tell them apart."""
     native = _cpu.unavailable() is None
     assert _versions()["backend"] == (f"cpu ({_cpu.describe()['isa']})" if native else "analytic")
-    without = _versions(BEVEL_NATIVE="/nonexistent")
+    without = _versions(BEVEL_NATIVE="/dev/null/none")
     assert without["backend"] == "analytic"
     assert without["bevel"] == bevel.__version__

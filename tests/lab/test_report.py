@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-from browser import open_page
+from browser import open_page, requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_records import ARMS, records
@@ -505,8 +505,6 @@ def test_a_browser_draws_every_figure_and_asks_for_nothing(
     # learnt parameters: eight panels; the second cell has no arm with parameters, and six arms; over cells five more
     three = 3 * (2 + 2 + 3 + 1 + 2) + 2 + 1 + 2
     expected = {"written": 2 + 2 + 8 + 8 + 2, "written_troubled": 22 + 2 + 2 + 6 + 0 + 2, "written_three": three}[which]
-    for log in ("browser", "performance"):
-        browser.get_log(log)
     open_page(browser, path, width)
     drawn = browser.execute_script(DRAWN)
     assert len(drawn) == expected
@@ -519,10 +517,7 @@ def test_a_browser_draws_every_figure_and_asks_for_nothing(
     ids = browser.execute_script(IDS)
     assert len(ids) == len(set(ids))
     assert browser.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    ours = [params["request"]["url"] for params in sent if params["documentURL"] == path.as_uri()]
-    assert ours == [path.as_uri()]
+    assert requests(browser) == [path.as_uri()]
 
 
 def test_both_themes_reach_page_and_figures(browser: Any, written: Path) -> None:

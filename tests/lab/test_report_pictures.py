@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import open_page
+from browser import open_page, requests
 from PIL import Image
 from synthetic_records import records
 
@@ -161,8 +160,6 @@ return [...document.querySelectorAll('table.pictures')].map(table => ({
 
 @pytest.mark.parametrize("width", [1200, 390])
 def test_a_browser_shows_the_samples(browser: Any, written: Path, width: int) -> None:
-    for log in ("browser", "performance"):
-        browser.get_log(log)
     open_page(browser, written, width)
     photos, texts = browser.execute_script(SEEN)
     assert sorted({natural for _, natural, _ in photos["images"]}) == [8, 320, 400]
@@ -175,9 +172,7 @@ def test_a_browser_shows_the_samples(browser: Any, written: Path, width: int) ->
         assert table["scrolls"] == "auto"
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert {url for url in sent if not url.startswith(("data:image/png", "chrome"))} == {written.as_uri()}
+    assert {url for url in requests(browser) if not url.startswith("data:image/png")} == {written.as_uri()}
 
 
 def test_the_markdown_page_has_them_as_files(both: list[Record], tmp_path: Path) -> None:
