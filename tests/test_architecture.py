@@ -12,7 +12,7 @@ from bevel.catalog import Catalog
 
 SOURCE = Path(bevel.__file__).parent.parent
 LIBRARY = [
-    ("bevel.errors",),
+    ("bevel.errors", "bevel._torch_private"),
     ("bevel.catalog", "bevel.portable"),
     ("bevel.kernel",),
     ("bevel._tabulated",),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from bevel._torch_private import func_transforms_active
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
@@ -37,8 +37,7 @@ def proven_bound(terms: Terms[Coefficient], kernel: Kernel, n: Coefficient) -> f
 
 def _traced() -> bool:
     """Whether tensors have no values to look at: in a compiled graph or under a transform of torch.func."""
-    private: Any = torch._C
-    return torch.compiler.is_compiling() or bool(private._are_functorch_transforms_active())
+    return torch.compiler.is_compiling() or func_transforms_active()
 
 
 def _check_values(f: PiecewiseLinear, n: Coefficient) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.utils import _pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from bevel._torch_private import TorchDispatchMode, has_forward_hooks, own_parameters, storage_address, tree_leaves
 from bevel.deploy._model import evaluation, tensors
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -46,11 +45,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         self.producers: dict[int, str] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for t in _pytree.tree_leaves((args, kwargs)):
+        for t in tree_leaves((args, kwargs)):
             if isinstance(t, Tensor):
                 self._use(_storage(t), str(func))
         result = func(*args, **(kwargs or {}))
-        for t in _pytree.tree_leaves(result):
+        for t in tree_leaves(result):
             if isinstance(t, Tensor):
                 self.producers[_storage(t)] = str(func)
         return result
@@ -68,7 +67,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
 
 def _storage(t: Tensor) -> int:
-    return t.untyped_storage()._cdata if t.layout is torch.strided else id(t)
+    return storage_address(t) if t.layout is torch.strided else id(t)
 
 
 def feeds(
@@ -76,7 +75,7 @@ def feeds(
 ) -> dict[str, Feed]:
     """One run in evaluation mode: for each activation, the layer that feeds it and only it, or the reason against."""
     names: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, LAYERS)}
-    hooked = {m for m in (*names, *activations.values()) if m._forward_hooks or m._forward_pre_hooks}
+    hooked = {m for m in (*names, *activations.values()) if has_forward_hooks(m)}
     calls: Counter[nn.Module] = Counter()
     given: dict[nn.Module, Tensor] = {}
     fed_by: dict[nn.Module, nn.Module | str] = {}
@@ -164,10 +163,9 @@ def _tied(model: nn.Module, layers: Iterable[nn.Module]) -> set[nn.Module]:
     """Layers with a parameter that another module has too."""
     owners: dict[int, set[nn.Module]] = {}
     for m in model.modules():
-        for p in m._parameters.values():
-            if p is not None:
-                owners.setdefault(_storage(p), set()).add(m)
-    return {m for m in layers if any(len(owners[_storage(p)]) > 1 for p in m._parameters.values() if p is not None)}
+        for p in own_parameters(m):
+            owners.setdefault(_storage(p), set()).add(m)
+    return {m for m in layers if any(len(owners[_storage(p)]) > 1 for p in own_parameters(m))}
 
 
 def output_axis(layer: nn.Module, x: Tensor) -> int:

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils import _pytree
 
+from bevel._torch_private import move_hooks, tree_leaves
 from bevel.errors import InvalidValue
 from bevel.nn import Activation
 from bevel.surgery._copy import faithful
-from bevel.surgery._route import RoutedForward, move_hooks, shield
+from bevel.surgery._route import RoutedForward, shield
 from bevel.terms import Coefficient, Terms, is_zero
 
 
@@ -55,7 +55,7 @@ def call(model: nn.Module, batch: Any) -> Any:
 def tensors(tree: Any) -> list[Tensor]:
     """Every tensor in a nested result, data classes included."""
     found: list[Tensor] = []
-    for leaf in _pytree.tree_leaves(tree):
+    for leaf in tree_leaves(tree):
         if isinstance(leaf, Tensor):
             found.append(leaf)
         elif hasattr(leaf, "__dict__"):  # output classes that are no pytree node

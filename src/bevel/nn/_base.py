@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
+from bevel._torch_private import forward_mode_active
 from bevel.errors import InvalidValue
 from bevel.family import Family, Slot, parameter
 from bevel.ops import check_dtype, evaluate, needs_composed
@@ -131,7 +131,7 @@ class FormulaActivation(LearnableModule):
                 )
             shape[self.dim] = self.num_parameters
         parameters = [getattr(self, name) for name in self.arguments]
-        if needs_composed() or forward_ad._current_level >= 0:  # dual numbers: plain operations carry them
+        if needs_composed() or forward_mode_active():  # dual numbers: plain operations carry them
             return _formula(self.formula, shape, x, parameters)
         result: Tensor = _Recompute.apply(self.formula, shape, x, *parameters)
         return result

@@ -11,11 +11,12 @@ import contextvars
 import functools
 import importlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
+from bevel._torch_private import func_transforms_active, jit_tracing
 from bevel.errors import BackendUnavailable, UnknownName, did_you_mean
 from bevel.family import Family
 
@@ -119,7 +120,4 @@ def _usable(kind: str) -> tuple[Backend, ...]:
 
 def needs_composed() -> bool:
     """Whether something traces through us (compile, export, jit, torch.func): then only plain torch operations do."""
-    private: Any = torch._C
-    return torch.compiler.is_compiling() or bool(
-        private._get_tracing_state() or private._are_functorch_transforms_active()
-    )
+    return torch.compiler.is_compiling() or jit_tracing() or func_transforms_active()

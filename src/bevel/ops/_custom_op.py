@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bevel._torch_private import func_transforms_active
 from bevel.family import Affine, Family, Slot
 from bevel.kernel import KERNELS
 from bevel.ops import _cpu
@@ -113,8 +114,7 @@ torch.library.register_autograd("bevel::smooth", _autograd, setup_context=_setup
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _usable() -> bool:
     """Looked at once, while tracing: there is a library, and no torch.func transform, for which it has no rule."""
-    private: Any = torch._C
-    return _cpu.unavailable() is None and not private._are_functorch_transforms_active()
+    return _cpu.unavailable() is None and not func_transforms_active()
 
 
 def takes(family: Family, x: Tensor) -> bool:

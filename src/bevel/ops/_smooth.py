@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bevel._torch_private import forward_mode_active
 from bevel.errors import InvalidValue
 from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
@@ -86,7 +87,7 @@ def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int) 
 
 def _needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
     """Whether a derivative can be asked for: in inference the bookkeeping would cost more than a small tensor."""
-    if torch.autograd.forward_ad._current_level >= 0:
+    if forward_mode_active():
         return True
     return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from bevel._torch_private import TorchDispatchMode, storage_address
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def used(self, x: Tensor) -> None:
         """Note that x is read."""
         if self._watched and x.layout == torch.strided:
-            storage, then = self._watched.pop(x.untyped_storage()._cdata, (None, None))
+            storage, then = self._watched.pop(storage_address(x), (None, None))
             if storage is not None and then is not None:
                 then()
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from bevel._torch_private import submodules
+
 
 def faithful(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     """``copy.deepcopy(model, memo)``, with submodules that the copying hid laid open again.
@@ -16,6 +18,6 @@ def faithful(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     """
     twin: nn.Module = copy.deepcopy(model, memo)
     for mine, theirs in zip(model.modules(), twin.modules(), strict=True):
-        for name in mine._modules.keys() & (theirs.__dict__.keys() - mine.__dict__.keys()):
+        for name in submodules(mine).keys() & (theirs.__dict__.keys() - mine.__dict__.keys()):
             del theirs.__dict__[name]
     return twin

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
+from bevel._torch_private import hidden_functions
+
 UNITS = (
     "relu",
     "relu6",
@@ -59,7 +61,6 @@ class Spelling:
 
 
 def _spellings() -> dict[Callable[..., Any], Spelling]:
-    private: Any = torch._C
     found: dict[Callable[..., Any], Spelling] = {}
     for name in (*UNITS, *GATES):
         for suffix in ("", "_"):
@@ -67,7 +68,7 @@ def _spellings() -> dict[Callable[..., Any], Spelling]:
                 (F, "F"),
                 (torch, "torch"),
                 (torch.Tensor, "Tensor"),
-                (private._nn, "torch._C._nn"),
+                (hidden_functions(), "torch._C._nn"),
             ):
                 function = getattr(holder, name + suffix, None)
                 if function is not None:

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from bevel._torch_private import exchange_function_modes, function_modes, submodules
 from bevel.errors import InvalidValue
 from bevel.surgery._names import spelled
 
@@ -167,28 +168,10 @@ def place(name: str, index: int) -> str:
 
 def free(scope: nn.Module, name: str) -> int:
     """The first index past those that earlier swaps took in the scope's ``bevel_sites``."""
-    held = scope._modules.get(HOLDER)
-    tails = [key.removeprefix(name) for key in held._modules if key.startswith(name)] if held is not None else []
+    held = submodules(scope).get(HOLDER)
+    tails = [key.removeprefix(name) for key in submodules(held) if key.startswith(name)] if held is not None else []
     taken = [int(tail[1:] or 0) for tail in tails if not tail or (tail[0] == "_" and tail[1:].isdecimal())]
     return max(taken, default=-1) + 1
-
-
-def _modes() -> list[Any]:
-    """This thread's function modes, the innermost last."""
-    private: Any = torch._C
-    return [private._get_function_stack_at(i) for i in range(private._len_torch_function_stack())]
-
-
-def _exchange(present: Sequence[Any], wanted: Sequence[Any]) -> None:
-    """Put other modes in the place of the present ones; those at the bottom that are in both stay untouched."""
-    private: Any = torch._C
-    same = 0
-    while same < min(len(present), len(wanted)) and present[same] is wanted[same]:
-        same += 1
-    for _ in present[same:]:
-        private._pop_torch_function_stack()
-    for mode in wanted[same:]:
-        private._push_on_torch_function_stack(mode)
 
 
 class RoutedForward:
@@ -234,17 +217,17 @@ class RoutedForward:
         # A swap of a swapped scope runs the earlier swap's forward, whose calls both count. A scope that calls itself
         # begins with its latest swap.
         latest = self.module.__dict__.get("forward") is self
-        stack = _modes()
+        stack = function_modes()
         kept = [m for m in stack if not isinstance(m, _Route) or (m.owner is self.module and not latest)]
         if len(kept) == len(stack):
             with route:
                 return self._run(args, kwargs)
-        _exchange(stack, kept)
+        exchange_function_modes(stack, kept)
         try:
             with route:
                 return self._run(args, kwargs)
         finally:
-            _exchange(kept, stack)
+            exchange_function_modes(kept, stack)
 
     # What others read off a module's forward: inspect.signature, torch.export, Lightning, transformers' Trainer.
 
@@ -272,10 +255,3 @@ class RoutedForward:
 def shield(module: nn.Module) -> RoutedForward:
     """A forward for ``module.__dict__`` that keeps what the module calls from being counted by the scopes around it."""
     return RoutedForward(module, {})
-
-
-def move_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Give ``new`` the hooks of ``old``: the same dictionaries, so that handles still remove."""
-    for key, hooks in old.__dict__.items():
-        if key.endswith("_hooks") or "_hooks_" in key:
-            new.__dict__[key] = hooks

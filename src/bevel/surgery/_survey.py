@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from bevel._torch_private import FakeTensor, FakeTensorMode
 from bevel.errors import InvalidValue
 from bevel.surgery._axes import WEIGHT
 from bevel.surgery._probe import Source, recognise

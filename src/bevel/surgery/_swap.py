@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from bevel._torch_private import move_hooks, submodules
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.surgery._names import GATES, SPELLINGS, UNITS
 from bevel.surgery._preserve import CannotKeep, Maker, placed
-from bevel.surgery._route import HOLDER, LEAVE, PerCall, Plan, RoutedForward, WriteBack, move_hooks, place, shield
+from bevel.surgery._route import HOLDER, LEAVE, PerCall, Plan, RoutedForward, WriteBack, place, shield
 from bevel.surgery._sites import Site, Sites
 from bevel.surgery._survey import Group, Survey
 from bevel.surgery._trace import Call
@@ -204,7 +205,7 @@ def _replace_module(
 ) -> None:
     """Put one activation where the module hung, or one per call behind its name; its hooks move along."""
     parent, _, name = group.path.rpartition(".")
-    old = modules[parent]._modules[name]
+    old = submodules(modules[parent])[name]
     assert old is not None
     first = chosen[0]
     new: nn.Module
@@ -218,17 +219,17 @@ def _replace_module(
     if isinstance(new, PerCall) and None in chosen:
         new.original = old
     move_hooks(old, new)
-    edits.set(modules[parent]._modules, name, new)
+    edits.set(submodules(modules[parent]), name, new)
 
 
 def _hold_functions(scope: nn.Module, group: Group, chosen: Sequence[nn.Module | None], edits: Edits) -> None:
-    holder = scope._modules.get(HOLDER)
+    holder = submodules(scope).get(HOLDER)
     if holder is None:
         holder = nn.ModuleDict().train(scope.training)
-        edits.set(scope._modules, HOLDER, holder)
+        edits.set(submodules(scope), HOLDER, holder)
     for index, activation in enumerate(chosen):
         if activation is not None:
-            edits.set(holder._modules, place(group.function, group.first + index), activation.train(scope.training))
+            edits.set(submodules(holder), place(group.function, group.first + index), activation.train(scope.training))
 
 
 class _Heard(TorchFunctionMode):

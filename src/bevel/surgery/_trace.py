@@ -15,10 +15,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
 
+from bevel._torch_private import (
+    FAKE_TENSOR_LOG,
+    FakeCopyMode,
+    FakeTensor,
+    FakeTensorMode,
+    drop_later_hooks,
+    submodules,
+    tree_leaves,
+    tree_map,
+)
 from bevel.surgery._axes import CONSTANT, WEIGHT, Channels, Label
 from bevel.surgery._copy import faithful
 from bevel.surgery._names import SPELLINGS, UNITS, Kind, Spelling
@@ -93,12 +101,10 @@ def double(model: nn.Module, sources: Mapping[str, Source], fake: FakeTensorMode
         twin = faithful(model, {id(t): _fake(t, fake) for t in tensors})
         for path in sources:
             parent, _, name = path.rpartition(".")
-            owner = twin.get_submodule(parent)
-            owner._modules[name] = copy.deepcopy(owner._modules[name])
+            held = submodules(twin.get_submodule(parent))
+            held[name] = copy.deepcopy(held[name])
     for module in twin.modules():  # hooks before a forward may make its weights; those after it only look on
-        module._forward_hooks.clear()
-        module._backward_hooks.clear()
-        module._backward_pre_hooks.clear()
+        drop_later_hooks(module)
     return twin
 
 
@@ -142,7 +148,7 @@ def _untouched() -> Iterator[None]:
     numpy: Any = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy else None
     fast = torch.backends.mha.get_fastpath_enabled()
-    log = logging.getLogger("torch._subclasses.fake_tensor")  # a failed run is told of once, by us
+    log = logging.getLogger(FAKE_TENSOR_LOG)  # a failed run is told of once, by us
     silent, log.disabled = log.disabled, True
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 from torch import Tensor
 from torch.optim import Optimizer
 
+from bevel._torch_private import load_state_hooks
 from bevel.errors import InvalidValue, did_you_mean
 from bevel.training._checks import check_count
 
@@ -175,7 +176,8 @@ class Alternating(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore both optimizers and the place in the schedule from :meth:`state_dict`."""
-        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+        before, afterwards = load_state_hooks(self)
+        for hook in before:
             state_dict = hook(self, state_dict) or state_dict
         groups = state_dict["param_groups"]
         count = len(self.weights_optimizer.param_groups)
@@ -189,7 +191,7 @@ class Alternating(Optimizer):
             state = {key: value for key, value in state_dict["state"].items() if key in keys}
             inner.load_state_dict({"state": state, "param_groups": own})
         self._stepped = True  # whether the saved epoch had begun is unknown: let it end
-        for after in self._optimizer_load_state_dict_post_hooks.values():
+        for after in afterwards:
             after(self)
 
     def __getstate__(self) -> dict[str, Any]:

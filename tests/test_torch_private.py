@@ -1,0 +1,247 @@
+"""Names that torch does not promise to keep: each one that bevel uses, and what stops working without it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import forward_ad
+from torch.overrides import TorchFunctionMode
+
+import bevel
+from bevel import _torch_private as private
+
+WITHOUT = {
+    "torch._C._are_functorch_transforms_active": "under torch.func a call takes a backend that vmap cannot follow",
+    "torch._C._get_tracing_state": "torch.jit.trace records an opaque autograd function instead of operators",
+    "torch.autograd.forward_ad._current_level": "forward-mode tangents are lost in inference",
+    "torch._C._nn": "find and swap do not see calls such as torch._C._nn.gelu",
+    "torch._C._len_torch_function_stack": "a swapped block inside a swapped block counts its calls twice",
+    "torch._C._get_function_stack_at": "a swapped block inside a swapped block counts its calls twice",
+    "torch._C._pop_torch_function_stack": "a swapped block inside a swapped block counts its calls twice",
+    "torch._C._push_on_torch_function_stack": "a swapped block inside a swapped block counts its calls twice",
+    "torch._subclasses.fake_tensor.FakeTensor": "find cannot tell a model that is built under a FakeTensorMode",
+    "torch._subclasses.fake_tensor.FakeTensorMode": "find would have to run the model for real",
+    "torch._subclasses.fake_tensor.FakeCopyMode": "find would have to copy the model's memory",
+    "torch.utils._python_dispatch.TorchDispatchMode": "channel axes, and what fold may scale, are unknown",
+    "torch.utils._pytree.tree_leaves": "tensors inside a model's nested result are not found",
+    "torch.utils._pytree.tree_map": "nested arguments of a model do not become fake tensors",
+}
+OF_A_MODULE = {
+    "_modules": "swap cannot put an activation where the old one hung",
+    "_parameters": "fold does not see that two layers share a weight",
+    "_forward_hooks": "fold scales a layer with a hook; find calls the user's hooks",
+    "_forward_pre_hooks": "fold scales a layer whose hook changes the input",
+    "_backward_hooks": "the copy that find runs calls the user's hooks",
+    "_backward_pre_hooks": "the copy that find runs calls the user's hooks",
+}
+OF_AN_OPTIMIZER = {
+    "_optimizer_load_state_dict_pre_hooks": "hooks on the loading of an Alternating are not called",
+    "_optimizer_load_state_dict_post_hooks": "hooks on the loading of an Alternating are not called",
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_torch_has_it(name: str) -> None:
+    holder, _, last = name.rpartition(".")
+    parts, rest = holder.split("."), [last]
+    while True:  # what can be imported, then attributes of it
+        try:
+            found: Any = importlib.import_module(".".join(parts))
+            break
+        except ModuleNotFoundError:
+            rest.insert(0, parts.pop())
+    for part in rest:
+        found = getattr(found, part, None)
+    assert found is not None, f"this torch has no {name}: {WITHOUT[name]}. See bevel/_torch_private.py."
+
+
+@pytest.mark.parametrize("name", OF_A_MODULE)
+def test_a_module_has_it(name: str) -> None:
+    assert hasattr(nn.Linear(1, 1), name), f"a module has no {name}: {OF_A_MODULE[name]}. See bevel/_torch_private.py."
+
+
+@pytest.mark.parametrize("name", OF_AN_OPTIMIZER)
+def test_an_optimizer_has_it(name: str) -> None:
+    sgd = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
+    assert hasattr(sgd, name), f"an optimizer has no {name}: {OF_AN_OPTIMIZER[name]}. See bevel/_torch_private.py."
+
+
+# ------------------------------------------------------------------------------------------------- what they do
+
+
+def test_a_transform_of_torch_func_is_seen() -> None:
+    seen: list[bool] = []
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        seen.append(private.func_transforms_active())
+        return x * x
+
+    torch.func.grad(f)(torch.tensor(1.0))
+    f(torch.tensor(1.0))
+    assert seen == [True, False]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace`")
+@pytest.mark.filterwarnings("ignore:.*jit.*deprecated")
+def test_a_trace_is_seen() -> None:
+    seen: list[bool] = []
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        seen.append(private.jit_tracing())
+        return x * x
+
+    torch.jit.trace(f, torch.tensor(1.0), check_trace=False)
+    f(torch.tensor(1.0))
+    assert seen == [True, False]
+
+
+def test_forward_mode_is_seen() -> None:
+    with forward_ad.dual_level():
+        assert private.forward_mode_active()
+    assert not private.forward_mode_active()
+
+
+class _Mode(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def test_function_modes_are_exchanged_and_put_back() -> None:
+    bottom, outer, inner = _Mode(), _Mode(), _Mode()
+    before = private.function_modes()
+    with bottom, outer:
+        present = private.function_modes()
+        assert present == [*before, bottom, outer]
+        private.exchange_function_modes(present, [*before, bottom, inner])
+        assert private.function_modes() == [*before, bottom, inner]
+        elsewhere: list[list[Any]] = []
+        thread = threading.Thread(target=lambda: elsewhere.append(private.function_modes()))
+        thread.start()
+        thread.join()
+        assert elsewhere == [[]]  # the stack is the thread's own
+        private.exchange_function_modes(private.function_modes(), present)
+    assert private.function_modes() == before
+
+
+def test_a_submodule_is_replaced_past_setattr() -> None:
+    model = nn.Sequential(nn.ReLU())
+    new = nn.GELU()
+    private.submodules(model)["0"] = new
+    assert model[0] is new
+
+
+def test_registered_parameters_are_listed_once_each() -> None:
+    layer = nn.Linear(2, 2, bias=False)
+    assert list(private.own_parameters(layer)) == [layer.weight]  # a parameter of value None is none
+    assert list(private.own_parameters(nn.Sequential(layer))) == []
+
+
+def test_hooks_are_seen_dropped_and_moved() -> None:
+    calls: list[str] = []
+    old, new = nn.ReLU(), nn.ReLU()
+    assert not private.has_forward_hooks(old)
+    before = old.register_forward_pre_hook(lambda m, a: calls.append("before"))
+    assert private.has_forward_hooks(old)
+    old.register_forward_hook(lambda m, a, o: calls.append("after"))
+    old.register_full_backward_hook(lambda m, i, o: calls.append("backward"))
+    private.move_hooks(old, new)
+    new(torch.ones(1, requires_grad=True)).sum().backward()
+    assert calls == ["before", "after", "backward"]
+    private.drop_later_hooks(new)
+    calls.clear()
+    new(torch.ones(1, requires_grad=True)).sum().backward()
+    assert calls == ["before"]
+    before.remove()  # the handle of the old module removes from the new one
+    new(torch.ones(1))
+    assert calls == ["before"]
+
+
+def test_tensors_of_one_memory_have_one_address() -> None:
+    x, y = torch.zeros(4), torch.zeros(4)
+    assert private.storage_address(x) == private.storage_address(x[2:])
+    assert private.storage_address(x) != private.storage_address(y)
+    with private.FakeTensorMode() as mode:
+        fake = mode.from_tensor(x)
+        assert private.storage_address(fake) == private.storage_address(fake[2:])
+
+
+def test_hooks_on_loading_are_listed() -> None:
+    sgd = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
+
+    def before(optimizer: Any, state: dict[str, Any]) -> None: ...
+
+    def after(optimizer: Any) -> None: ...
+
+    sgd.register_load_state_dict_pre_hook(before)
+    sgd.register_load_state_dict_post_hook(after)
+    assert private.load_state_hooks(sgd) == ([before], [after])
+
+
+def test_failures_on_fake_tensors_are_logged_under_that_name(caplog: pytest.LogCaptureFixture) -> None:
+    assert torch._subclasses.fake_tensor.log.name == private.FAKE_TENSOR_LOG
+
+
+# --------------------------------------------------------------------------------------------- and nothing elsewhere
+
+LIBRARY = Path(bevel.__file__).parent
+
+
+def _private_uses(tree: ast.AST, own: set[str]) -> Iterator[str]:
+    """Names with one leading underscore that are imported from torch, or read off something that bevel did not make."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = getattr(node, "module", None) or ""
+            names = [f"{module}.{a.name}".lstrip(".") for a in node.names]
+            yield from (n for n in names if n.split(".")[0] == "torch" and "._" in n)
+        elif isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr) and node.attr not in own:
+            yield from {ast.unparse(node)} - {"sys._getframe"}
+
+
+def _defined(tree: ast.AST) -> set[str]:
+    """Names of functions, classes and attributes that a file makes."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bevel"):
+            found |= {a.name for a in node.names}
+    return found
+
+
+def test_no_other_file_uses_what_torch_keeps_to_itself() -> None:
+    trees = {p: ast.parse(p.read_text()) for p in sorted(LIBRARY.rglob("*.py")) if p.name != "_torch_private.py"}
+    own = set().union(*map(_defined, trees.values()))
+    found = [f"{p.relative_to(LIBRARY)}: {use}" for p, tree in trees.items() for use in _private_uses(tree, own)]
+    assert not found, f"put these into bevel/_torch_private.py: {found}"
+
+
+@pytest.mark.parametrize(
+    "text", ["from torch.utils import _pytree", "import torch._C", "torch._C.f()", "m._forward_hooks", "t.storage()._x"]
+)
+def test_a_private_use_would_be_found(text: str) -> None:
+    assert list(_private_uses(ast.parse(text), {"_mine"}))
+
+
+def test_a_private_name_of_bevel_is_none_of_torch() -> None:
+    assert not list(_private_uses(ast.parse("self._mine()\nfrom bevel._checks import count"), {"_mine"}))
+
+
+def test_every_private_name_is_in_the_list() -> None:
+    """The other way round: what the file uses is what the tables above say something about."""
+    tree = ast.parse((LIBRARY / "_torch_private.py").read_text())
+    used = {use.rpartition(".")[2] for use in _private_uses(tree, {"_C", "__all__"})}
+    told = {name.rpartition(".")[2] for name in (*WITHOUT, *OF_A_MODULE, *OF_AN_OPTIMIZER)}
+    assert used <= told | {"_cdata"}, used - told
