@@ -15,7 +15,7 @@ from scipy import stats as scipy_stats
 from synthetic_records import records
 
 from bevel_lab.experiment.record import Record
-from bevel_lab.report import write
+from bevel_lab.report import judge
 from bevel_lab.report.analysis import published
 from bevel_lab.report.analysis.across import Across, across
 from bevel_lab.report.analysis.cells import Cell, ReportError, cells
@@ -214,7 +214,7 @@ def test_one_cell_or_unlike_metrics_are_not_put_together(many: list[Record]) -> 
 def test_the_tables_and_the_page_show_all_of_it(many: list[Record], together: Across, tmp_path: Path) -> None:
     spent = {r.trial.id: 0.9 * r.train_seconds / r.samples for r in many if r.trial.model == "lenet"}
     timed = [dataclasses.replace(r, bare_seconds=spent.get(r.trial.id, 0.0)) for r in many]
-    page = write(timed, tmp_path, "relu", notes=["Twenty <trials> an arm."]).read_text()
+    page = judge(timed, "relu").write(tmp_path, notes=["Twenty <trials> an arm."]).read_text()
     markdown, latex = ((tmp_path / name).read_text(encoding="utf-8") for name in ("table.md", "table.tex"))
     for sentence in (*across_words.answer(together), *across_words.notes(together)):
         assert tables.escaped(sentence) in markdown
@@ -273,7 +273,7 @@ def test_arms_that_were_not_trained_alike_are_said_plainly(tmp_path: Path) -> No
         words.listing([arm.name for arm in cell.arms if "@" not in arm.name]): "lr 0.05, alternate off",
         "frelu@alternate=epoch": "lr 0.1, alternate epoch",
     }
-    page = write(plain + turns, tmp_path, "relu").read_text(encoding="utf-8")
+    page = judge(plain + turns, "relu").write(tmp_path).read_text(encoding="utf-8")
     for text in (page, (tmp_path / "table.md").read_text(encoding="utf-8")):
         assert words.UNLIKE in text
         assert "lr 0.1, alternate epoch" in text

@@ -15,12 +15,12 @@ from synthetic_records import records
 from bevel_lab.cli import _settings, main, run
 from bevel_lab.experiment import ledger
 from bevel_lab.experiment.record import Record
-from bevel_lab.report import verdict_table, write
+from bevel_lab.report import judge
 from bevel_lab.report.analysis.across import across
 from bevel_lab.report.analysis.cells import cells
 from bevel_lab.report.analysis.pairs import pairs
 from bevel_lab.report.figures import cell as views
-from bevel_lab.report.pages import compact, markdown
+from bevel_lab.report.pages import compact
 from bevel_lab.report.text import tables
 
 PAIRS = [("sau", "prelu"), ("frelu@alternate=epoch", "frelu")]
@@ -58,7 +58,7 @@ def written(many: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Wri
 def test_compact_records_give_the_same_verdicts(many: list[Record], written: Written) -> None:
     _, file, read = written
     assert len(read) == len(many)
-    assert verdict_table(read, "relu") == verdict_table(many, "relu")
+    assert judge(read, "relu").table() == judge(many, "relu").table()
     whole = sum(len(record.to_json()) for record in many)
     assert file.stat().st_size < 0.1 * whole
     ours, theirs = ({r.trial.id: r for r in some} for some in (many, read))
@@ -118,7 +118,7 @@ def test_the_pictures_are_files_that_stand_alone(written: Written) -> None:
 def test_the_same_records_write_the_same_page(many: list[Record], tmp_path: Path) -> None:
     texts = []
     for order in (1, -1):
-        markdown.write(many[::order], tmp_path / "page.md", "relu", title="t", command="c", asked=PAIRS)
+        judge(many[::order], "relu").write_markdown(tmp_path / "page.md", title="t", command="c", asked=PAIRS)
         texts.append([(p.name, p.read_bytes()) for p in sorted(tmp_path.rglob("*.*"))])
     assert texts[0] == texts[1]
 
@@ -131,7 +131,8 @@ def test_a_folder_and_files_go_into_one_report(
     files = [str(tmp_path / "digits.jsonl"), str(tmp_path / "fashion_mnist.jsonl")]
     assert main(["report", *files, "--out", str(tmp_path / "out"), "--title", "Both"]) == 0
     assert "Across 2 cells" in capsys.readouterr().out
-    expected = write([r for f in files for r in ledger.parse(Path(f))[0].values()], tmp_path / "again", "relu", "Both")
+    read = [r for f in files for r in ledger.parse(Path(f))[0].values()]
+    expected = judge(read, "relu").write(tmp_path / "again", "Both")
     assert (tmp_path / "out" / "report.html").read_bytes() == expected.read_bytes()
     for argv, part in (
         (files, "need --out DIR, --page MD or --compact FILE"),

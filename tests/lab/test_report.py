@@ -21,13 +21,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_records import ARMS, records
 
+from bevel_lab.cli import main
 from bevel_lab.experiment.record import Record
-from bevel_lab.report import ReportError, verdict_table, write
+from bevel_lab.report import ReportError, judge
 from bevel_lab.report.analysis.cells import Cell, cells
 from bevel_lab.report.figures import svg
 from bevel_lab.report.figures.cell import View, views
 from bevel_lab.report.figures.plots import apart, short
+from bevel_lab.report.pages import compact
 from bevel_lab.report.pages import html as page
+from bevel_lab.report.statistics import paired
 from bevel_lab.report.text import across
 from bevel_lab.report.text import cell as words
 
@@ -50,12 +53,12 @@ def troubled() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def written(eight: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(eight, tmp_path_factory.mktemp("report") / "new" / "folder", "relu", title="Eight <activations>")
+    return judge(eight, "relu").write(tmp_path_factory.mktemp("report") / "new" / "folder", title="Eight <activations>")
 
 
 @pytest.fixture(scope="module")
 def written_troubled(troubled: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(troubled, tmp_path_factory.mktemp("troubled"), "relu")
+    return judge(troubled, "relu").write(tmp_path_factory.mktemp("troubled"))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def written_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three cells with the same three arms, and published numbers for one of them."""
     places = (("digits", "cnn"), ("mnist", "lenet"), ("cifar100", "resnet18"))
     found = [r for d, m in places for r in records(["relu", "gelu", "sau"], dataset=d, model=m, epochs=3)]
-    return write(found, tmp_path_factory.mktemp("three"), "relu", notes=["A note."])
+    return judge(found, "relu").write(tmp_path_factory.mktemp("three"), notes=["A note."])
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +164,7 @@ def test_all_that_was_measured_is_in_the_report(eight: list[Record], tmp_path: P
     assert words.measured(only(eight)) == [], "the loss alone is no other metric"
     found = [dataclasses.replace(r, test=r.test | {"top_5": 0.9 + r.trial.seed / 200}) for r in eight]
     lost = dataclasses.replace(found[0], test={"accuracy": 0.9, "loss": 0.1})
-    text = text_of(write([lost, *found[1:]], tmp_path, "relu").read_text(encoding="utf-8"))
+    text = text_of(judge([lost, *found[1:]], "relu").write(tmp_path).read_text(encoding="utf-8"))
     whole, less = (0.9 + np.arange(start, 10) / 200 for start in (0, 1))
     (other, first) = (f"{scores.mean():.4f} ± {scores.std(ddof=1):.4f}" for scores in (whole, less))
     assert first != other
@@ -185,27 +188,27 @@ def test_numbers_have_a_true_minus_and_a_dash_where_there_is_none() -> None:
 
 def test_wrong_input_is_named(eight: list[Record]) -> None:
     with pytest.raises(ReportError, match="no records"):
-        verdict_table([], "relu")
+        judge([], "relu")
     with pytest.raises(ReportError, match=r"no arm is called 'rleu'; there are frelu, gelu, .*, swish"):
-        verdict_table(eight, "rleu")
+        judge(eight, "rleu")
     other = records(["gelu"], dataset="mnist")
     with pytest.raises(ReportError, match="cnn on mnist has no run of the reference 'relu'; it has gelu"):
-        verdict_table(eight + other, "relu")
+        judge(eight + other, "relu")
     with pytest.raises(ReportError, match="relu with seed 0, cnn on digits: there are two records"):
-        verdict_table([*eight, eight[0]], "relu")
+        judge([*eight, eight[0]], "relu")
     longer = [r for r in records(["relu"], epochs=3) if r.trial.seed == 9]
     with pytest.raises(ReportError, match=r"not trained alike \(epochs 12 and 3\)"):
-        verdict_table([r for r in eight if r.label != "relu" or r.trial.seed != 9] + longer, "relu")
+        judge([r for r in eight if r.label != "relu" or r.trial.seed != 9] + longer, "relu")
     with pytest.raises(ReportError, match="headline metric 'top5' is not among loss, accuracy"):
-        verdict_table([dataclasses.replace(r, metric="top5") for r in eight], "relu")
+        judge([dataclasses.replace(r, metric="top5") for r in eight], "relu")
     mixed = [dataclasses.replace(r, metric="loss") if r.label == "gelu" else r for r in eight]
     with pytest.raises(ReportError, match=r"different metrics \(accuracy, loss\)"):
-        verdict_table(mixed, "relu")
+        judge(mixed, "relu")
 
 
 def test_nothing_is_written_for_wrong_input(eight: list[Record], tmp_path: Path) -> None:
     with pytest.raises(ReportError):
-        write(eight, tmp_path / "out", "nobody")
+        judge(eight, "nobody").write(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -225,7 +228,7 @@ def test_activations_that_share_a_label_are_told_apart() -> None:
 def test_the_files_that_depend_on_nothing_but_the_records(eight: list[Record], written: Path, tmp_path: Path) -> None:
     assert written.name == "report.html"
     shuffled = [eight[i] for i in np.random.default_rng(0).permutation(len(eight))]
-    again = write(shuffled, tmp_path, "relu", title="Eight <activations>")
+    again = judge(shuffled, "relu").write(tmp_path, title="Eight <activations>")
     for name in ("report.html", "table.md", "table.tex", "results.csv", "verdicts.csv"):
         assert (again.parent / name).read_bytes() == (written.parent / name).read_bytes(), name
 
@@ -233,12 +236,14 @@ def test_the_files_that_depend_on_nothing_but_the_records(eight: list[Record], w
 def test_a_report_can_be_made_from_a_ledger(tmp_path: Path) -> None:
     made = records(["relu", "sau"], seeds=4, epochs=3, diverged={("relu", 1)}, scoreless={("sau", 2)})
     read = [Record.from_json(record.to_json()) for record in made]
-    assert write(read, tmp_path / "a", "relu").read_bytes() == write(made, tmp_path / "b", "relu").read_bytes()
+    assert (
+        judge(read, "relu").write(tmp_path / "a").read_bytes() == judge(made, "relu").write(tmp_path / "b").read_bytes()
+    )
     spoiled = json.loads(made[0].to_json())
     for site in spoiled["sites"]:  # what a ledger makes of a curve or parameter that is not a number
         site["curve_after"][3] = None
         site["after"], site["before"] = {"weight": [None, 0.2]}, {"weight": [0.25, 0.25]}
-    write([Record.from_json(json.dumps(spoiled)), *made[1:]], tmp_path, "relu")
+    judge([Record.from_json(json.dumps(spoiled)), *made[1:]], "relu").write(tmp_path)
 
 
 def test_the_page_starts_with_the_answer_and_holds_every_part(eight: list[Record], written: Path) -> None:
@@ -329,8 +334,32 @@ def test_the_statistics_can_be_done_again_from_the_results(eight: list[Record], 
         assert comparison.difference == pytest.approx(np.mean(differences))
 
 
+def test_rows_and_verdicts_are_dicts_that_the_files_repeat(eight: list[Record], tmp_path: Path) -> None:
+    judged = judge(eight, "relu")
+    judged.write(tmp_path)
+    for name, rows in (("results.csv", judged.rows()), ("verdicts.csv", judged.verdicts())):
+        with (tmp_path / name).open(encoding="utf-8", newline="") as file:
+            assert list(csv.DictReader(file)) == [{key: str(value) for key, value in row.items()} for row in rows]
+    assert len(judged.rows()) == len(eight)
+    assert {row["arm"]: row["verdict"] for row in judged.verdicts()} == {
+        arm.name: str(c.verdict) for arm, c in judged.cells[0].others
+    }
+
+
+def test_a_report_judges_once(
+    eight: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compact.write(eight, tmp_path / "all.jsonl")
+    families = []
+    real = paired.compare
+    monkeypatch.setattr(paired, "compare", lambda *args: families.append(args) or real(*args))
+    assert main(["report", str(tmp_path / "all.jsonl"), "--out", str(tmp_path / "out")]) == 0
+    assert len(families) == 1
+    assert "report.html" in capsys.readouterr().out
+
+
 def test_the_terminal_table_is_aligned(eight: list[Record]) -> None:
-    lines = verdict_table(eight, "relu").splitlines()
+    lines = judge(eight, "relu").table().splitlines()
     head, rule, *rows = lines[2 : 4 + len(ARMS)]
     edges = [m.end() for m in re.finditer("─+", rule)]
     assert len(edges) == len(words.COLUMNS)
@@ -365,7 +394,7 @@ def test_records_without_curves_times_or_epochs_still_make_a_page(tmp_path: Path
     ]
     (cell,) = cells(bare, "relu")
     assert [view.title for view in views(cell, "c")] == ["Test accuracy"]
-    assert write(bare, tmp_path, "relu").exists()
+    assert judge(bare, "relu").write(tmp_path).exists()
 
 
 @pytest.mark.parametrize("lost", ["relu", "gelu"])
@@ -376,13 +405,13 @@ def test_an_arm_that_lost_every_run_is_shown_without_a_score(lost: str, tmp_path
     assert words.answer(cell) == ["0 paired seeds are too few for a verdict: 6 would do."]
     assert f"7 of 7 runs of {lost} diverged and have no score." in words.caveats(cell)
     assert words.row(cell.arms[1], cell.metric)[3:9] == ("–",) * 6
-    assert "gelu" in text_of(write(found, tmp_path, "relu").read_text(encoding="utf-8"))
+    assert "gelu" in text_of(judge(found, "relu").write(tmp_path).read_text(encoding="utf-8"))
 
 
 def test_more_arms_than_colours_still_make_a_page(tmp_path: Path) -> None:
     labels = ["relu", *(f"arm{i}" for i in range(14))]
     found = records(labels, seeds=2, epochs=2, diverged={("arm3", 0), ("arm3", 1)})
-    write([dataclasses.replace(r, sites=[]) for r in found], tmp_path, "relu")
+    judge([dataclasses.replace(r, sites=[]) for r in found], "relu").write(tmp_path)
     assert (tmp_path / "results.csv").read_text().count("\n") == 1 + 2 * 15
 
 
@@ -463,9 +492,9 @@ def test_colours_are_distinct_to_colour_blind_eyes(palette: tuple[str, ...]) -> 
 
 def test_arms_keep_their_colour_in_every_cell() -> None:
     found = records(["relu", "gelu", "swish"]) + records(["relu", "swish"], dataset="mnist", effects={"swish": 0.1})
-    first, second = ({arm.name: arm.style for arm in cell.arms} for cell in cells(found, "relu"))
+    first, second = ({arm.name: arm.index for arm in cell.arms} for cell in cells(found, "relu"))
     assert second.items() <= first.items()
-    assert first["relu"] == svg.Style(0)
+    assert first["relu"] == 0
     styles = [(svg.Style(i).color, str(svg.Style(i).dash)) for i in range(1, 24)]
     assert len(set(styles)) == len(styles)
 
@@ -473,10 +502,10 @@ def test_arms_keep_their_colour_in_every_cell() -> None:
 # -- imports and browser
 
 
-def test_neither_torch_nor_bevel_is_imported() -> None:
+def test_torch_is_never_imported_and_what_draws_only_when_a_page_is_written() -> None:
     code = (
         "import sys, bevel_lab.report; "
-        "print(sorted(m for m in sys.modules if m.split('.')[0] in ('torch', 'bevel') or m == 'matplotlib.pyplot'))"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'bevel', 'matplotlib', 'jinja2', 'PIL'}))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -16,11 +16,11 @@ from PIL import Image
 from synthetic_records import records
 
 from bevel_lab.experiment.record import Picture, Record
-from bevel_lab.report import write
+from bevel_lab.report import judge
 from bevel_lab.report.analysis.cells import cells
 from bevel_lab.report.analysis.data_facts import facts
 from bevel_lab.report.figures import samples
-from bevel_lab.report.pages import compact, markdown
+from bevel_lab.report.pages import compact
 from bevel_lab.report.text import cell as words
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
@@ -71,7 +71,7 @@ def both() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def written(both: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(both, tmp_path_factory.mktemp("seen"), "relu")
+    return judge(both, "relu").write(tmp_path_factory.mktemp("seen"))
 
 
 def test_every_sample_is_a_row_and_every_arm_a_column(both: list[Record]) -> None:
@@ -176,7 +176,7 @@ def test_a_browser_shows_the_samples(browser: Any, written: Path, width: int) ->
 
 
 def test_the_markdown_page_has_them_as_files(both: list[Record], tmp_path: Path) -> None:
-    markdown.write(both, tmp_path / "page.md", "relu", title="t", command="c")
+    judge(both, "relu").write_markdown(tmp_path / "page.md", title="t", command="c")
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     named = re.findall(r"!\[[^\]]*\]\((img/[^)]+\.png)\)", text)
     assert len(named) == len(set(named)) == 7
@@ -200,7 +200,7 @@ def test_the_facts_of_the_data_stand_in_the_provenance(tmp_path: Path) -> None:
         for r in records(["relu", "gelu"], seeds=2, epochs=1)
     ]
     assert facts(found) == [("digits", "train 1,437; digest ab12; skipped 2 boxes <of no area>")]
-    assert "skipped 2 boxes &lt;of no area&gt;" in write(found, tmp_path, "relu").read_text(encoding="utf-8")
+    assert "skipped 2 boxes &lt;of no area&gt;" in judge(found, "relu").write(tmp_path).read_text(encoding="utf-8")
     moved = [dataclasses.replace(r, data=r.data | {"digest": "cd34"}) if r.label == "gelu" else r for r in found]
     assert "digest ab12 (relu) and cd34 (gelu)" in facts(moved)[0][1]
     (cell,) = cells(moved, "relu")

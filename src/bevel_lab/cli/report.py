@@ -95,18 +95,17 @@ def _judge(
     from bevel_lab.errors import LabError
 
     try:
-        table = report.verdict_table(records, reference)
-        page = report.write(records, out, reference, title or report.TITLE, command, notes)
+        judged = report.judge(records, reference)
     except report.ReportError as error:
         raise LabError(str(error)) from error
-    print(table.rstrip())
+    page = judged.write(out, title or report.TITLE, command, notes)
+    print(judged.table().rstrip())
     print(f"\nreport: {page}")
 
 
 def _page(sources: Sequence[Source], arguments: Namespace) -> None:
     from bevel_lab import report
     from bevel_lab.errors import LabError
-    from bevel_lab.report.pages import markdown
 
     words = ["bevel", "report", *map(str, arguments.sources), "--page", str(arguments.page)]
     words += [word for pair in arguments.pair for word in ("--pair", *pair)]
@@ -114,10 +113,11 @@ def _page(sources: Sequence[Source], arguments: Namespace) -> None:
         value = getattr(arguments, flag)
         words += [f"--{flag}", str(value)] if value else []
     try:
-        markdown.write(
-            [record for one in sources for record in one.records],
+        judged = report.judge(
+            [record for one in sources for record in one.records], _reference(sources, arguments.reference)
+        )
+        judged.write_markdown(
             arguments.page,
-            _reference(sources, arguments.reference),
             title=arguments.title or report.TITLE,
             command=shlex.join(words),
             notes="\n\n".join([*_told(sources), _text(arguments)]),

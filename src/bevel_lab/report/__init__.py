@@ -6,61 +6,100 @@ Neither torch nor bevel is imported, so that a report can be made wherever the r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bevel_lab.experiment.record import Record
-from bevel_lab.report.analysis.across import across
-from bevel_lab.report.analysis.cells import ReportError, cells
-from bevel_lab.report.pages import html
+from bevel_lab.report.analysis.across import Across, across
+from bevel_lab.report.analysis.cells import Cell, ReportError, cells
 from bevel_lab.report.text import tables
 
-__all__ = ["TITLE", "ReportError", "verdict_table", "write"]
+__all__ = ["TITLE", "Judgement", "ReportError", "judge"]
 
 TITLE = "Activations compared"
 
 
-def write(
-    records: Sequence[Record],
-    out: Path,
-    reference: str,
-    title: str = TITLE,
-    command: str = "",
-    notes: Sequence[str] = (),
-) -> Path:
-    """Judge the records and write ``report.html``, ``table.md``, ``table.tex``, ``results.csv`` (a row a trial) and
-    ``verdicts.csv`` (a row a comparison) into ``out``.
+def judge(records: Sequence[Record], reference: str) -> Judgement:
+    """Judge the records once; tables, rows and files are made from the result when they are asked for.
 
     Args:
-        records: of any number of data sets and models; each pair of them is a section of its own.
-        out: a folder, made where it does not exist.
+        records: of any number of data sets and models; each pair of them is a cell with verdicts of its own.
         reference: label of the activation that the others are compared with.
-        title: of the page.
-        command: the shell command that makes these records again, for the page's last section.
-        notes: sentences on the protocol, such as how the arms were tuned and with what budget.
-
-    Returns:
-        The path of ``report.html``.
 
     Raises:
         ReportError: where the records cannot be compared, or the reference is not among them.
     """
-    judged = cells(records, reference)
-    together = across(judged)
-    made = tables.blocks(judged, together, notes)
-    texts = {
-        "table.md": tables.markdown(made),
-        "table.tex": tables.latex(made),
-        "results.csv": tables.results(judged),
-        "verdicts.csv": tables.verdicts(judged, together),
-        "report.html": html.render(judged, together, title, command, notes),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8", newline="\n")
-    return out / "report.html"
+    judged = tuple(cells(records, reference))
+    return Judgement(judged, across(judged))
 
 
-def verdict_table(records: Sequence[Record], reference: str) -> str:
-    """The verdicts as aligned plain text for a terminal. Raises as ``write`` does."""
-    judged = cells(records, reference)
-    return tables.plain(tables.blocks(judged, across(judged)))
+@dataclass(frozen=True)
+class Judgement:
+    """What the records say.
+
+    Attributes:
+        cells: one model on one data set each, the reference first, then the highest mean first.
+        across: the cells together; None where there is one cell only, or scores that have no common unit.
+    """
+
+    cells: tuple[Cell, ...]
+    across: Across | None
+
+    def table(self) -> str:
+        """The verdicts as aligned plain text for a terminal."""
+        return tables.plain(tables.blocks(self.cells, self.across))
+
+    def verdicts(self) -> list[dict[str, Any]]:
+        """One row a comparison: in each cell, then over all cells (whose data set and model are empty)."""
+        return tables.verdicts(self.cells, self.across)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a trial: what was run, what came out, and what it cost; enough to do the statistics again."""
+        return tables.results(self.cells)
+
+    def write(self, out: Path, title: str = TITLE, command: str = "", notes: Sequence[str] = ()) -> Path:
+        """Write ``report.html``, ``table.md``, ``table.tex``, ``results.csv`` (``rows``) and ``verdicts.csv``.
+
+        Args:
+            out: a folder, made where it does not exist.
+            title: of the page.
+            command: the shell command that makes these records again, for the page's last section.
+            notes: sentences on the protocol, such as how the arms were tuned and with what budget.
+
+        Returns:
+            The path of ``report.html``.
+        """
+        from bevel_lab.report.pages import html  # draws figures: matplotlib and jinja2
+
+        blocks = tables.blocks(self.cells, self.across, notes)
+        texts = {
+            "table.md": tables.markdown(blocks),
+            "table.tex": tables.latex(blocks),
+            "results.csv": tables.as_csv(self.rows()),
+            "verdicts.csv": tables.as_csv(self.verdicts()),
+            "report.html": html.render(self.cells, self.across, title, command, notes),
+        }
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (out / name).write_text(text, encoding="utf-8", newline="\n")
+        return out / "report.html"
+
+    def write_markdown(
+        self, page: Path, *, title: str = TITLE, command: str, notes: str = "", asked: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Write ``page`` as Markdown, with figures (SVG) and test samples (PNG) as files in ``img/`` beside it.
+
+        Args:
+            page: the file to write.
+            title: of the page.
+            command: what writes the page, for its first line.
+            notes: Markdown, put under the answers as it is.
+            asked: pairs of arms; each is answered in a sentence at the top of the page and has a table below.
+
+        Raises:
+            ReportError: where no cell has both arms of a pair.
+        """
+        from bevel_lab.report.pages import markdown
+
+        markdown.write(self.cells, self.across, page, title=title, command=command, notes=notes, asked=asked)

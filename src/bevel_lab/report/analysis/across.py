@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from bevel_lab.report.analysis.cells import SEED, Arm, Cell, Metric
-from bevel_lab.report.figures.svg import Style
 from bevel_lab.report.statistics import aggregate, paired
 from bevel_lab.report.statistics.aggregate import Estimate, Ranks
 from bevel_lab.report.statistics.paired import Comparison, Verdict
@@ -28,6 +27,7 @@ class Standing:
     """An arm over all cells. ``comparison``, ``iqm`` and ``won`` are None for the reference.
 
     Attributes:
+        index: as in the cells.
         arms: the arm in each cell, in the cells' order.
         comparison: of the seeds' mean scores over cells with the reference's.
         iqm: interquartile mean of the paired differences of all cells.
@@ -37,7 +37,7 @@ class Standing:
     """
 
     name: str
-    style: Style
+    index: int
     arms: tuple[Arm, ...]
     comparison: Comparison | None
     iqm: Estimate | None
@@ -125,7 +125,7 @@ def _standing(
     known = bool(found) and all(row.size for row in found)
     return Standing(
         name=arms[0].name,
-        style=arms[0].style,
+        index=arms[0].index,
         arms=arms,
         comparison=comparison,
         iqm=aggregate.stratified(found, aggregate.iqm, rng) if known else None,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from bevel_lab.experiment.record import Record
-from bevel_lab.report.figures.svg import Style
-from bevel_lab.report.statistics.paired import Comparison, Floats, Summary, compare, summary
+from bevel_lab.report.statistics import paired
+from bevel_lab.report.statistics.paired import Comparison, Floats, Summary
 
 SEED = 20  # of the resampling: the same records give the same report
 
@@ -58,16 +58,22 @@ class Cost:
 
 @dataclass(frozen=True)
 class Arm:
-    """All runs of one activation in a cell, by seed."""
+    """All runs of one activation in a cell, by seed.
+
+    Attributes:
+        index: number of the arm in the whole report: 0 is the reference, the others are counted by name, so that the
+            order of the runs changes nothing.
+        comparison: with the reference, which has none.
+    """
 
     name: str
-    style: Style
+    index: int
     runs: dict[int, Record]
     scores: dict[int, float]
     diverged: frozenset[int]
     summary: Summary
     cost: Cost
-    comparison: Comparison | None  # None for the reference
+    comparison: Comparison | None
 
     @property
     def first(self) -> Record:
@@ -120,13 +126,13 @@ def cells(records: Sequence[Record], reference: str) -> list[Cell]:
     if not records:
         raise ReportError("there are no records: run some trials first.")
     names = _names(records)
-    styles = _styles(sorted(set(names.values())), reference)
+    indices = _indices(sorted(set(names.values())), reference)
     groups: dict[tuple[str, str], dict[str, dict[int, Record]]] = {}
     for record in sorted(records, key=lambda r: (r.trial.cell, r.label, r.trial.seed)):
         runs = groups.setdefault(record.trial.cell, {}).setdefault(names[record.trial.activation, record.label], {})
         _check_run(record, runs)
         runs[record.trial.seed] = record
-    return [_cell(cell, arms, styles, reference) for cell, arms in groups.items()]
+    return [_cell(cell, arms, indices, reference) for cell, arms in groups.items()]
 
 
 def recipe(record: Record) -> dict[str, Any]:
@@ -157,12 +163,11 @@ def _names(records: Sequence[Record]) -> dict[tuple[str, str], str]:
     }
 
 
-def _styles(names: list[str], reference: str) -> dict[str, Style]:
-    """The reference is number 0; the others are numbered by name, so that run order changes no colour."""
+def _indices(names: list[str], reference: str) -> dict[str, int]:
     if reference not in names:
         raise ReportError(f"no arm is called {reference!r}; there are {', '.join(names)}.")
-    others = [name for name in names if name != reference]
-    return {reference: Style(0)} | {name: Style(i) for i, name in enumerate(others, start=1)}
+    ordered = [reference, *(name for name in names if name != reference)]
+    return {name: i for i, name in enumerate(ordered)}
 
 
 def _check_run(record: Record, runs: dict[int, Record]) -> None:
@@ -180,7 +185,7 @@ def _check_run(record: Record, runs: dict[int, Record]) -> None:
             raise ReportError(f"{where}: its seeds were not trained alike ({differ}). Report one protocol at a time.")
 
 
-def _cell(cell: tuple[str, str], arms: dict[str, dict[int, Record]], styles: dict[str, Style], reference: str) -> Cell:
+def _cell(cell: tuple[str, str], arms: dict[str, dict[int, Record]], indices: dict[str, int], reference: str) -> Cell:
     dataset, model = cell
     if reference not in arms:
         raise ReportError(f"{model} on {dataset} has no run of the reference {reference!r}; it has {', '.join(arms)}.")
@@ -189,15 +194,15 @@ def _cell(cell: tuple[str, str], arms: dict[str, dict[int, Record]], styles: dic
         raise ReportError(f"{model} on {dataset}: runs are judged by different metrics ({', '.join(sorted(metrics))}).")
     key = metrics.pop()
     scores = {name: {seed: r.test[key] for seed, r in runs.items()} for name, runs in arms.items()}
-    comparisons = compare(scores, reference, np.random.default_rng(SEED))
+    comparisons = paired.compare(scores, reference, np.random.default_rng(SEED))
     made = [
         Arm(
             name=name,
-            style=styles[name],
+            index=indices[name],
             runs=runs,
             scores=scores[name],
             diverged=frozenset(seed for seed, r in runs.items() if diverged(r)),
-            summary=summary(scores[name]),
+            summary=paired.summary(scores[name]),
             cost=_cost(runs, arms[reference]),
             comparison=comparisons.get(name),
         )

@@ -10,6 +10,7 @@ import numpy as np
 from bevel_lab.report.analysis.across import Across, Standing
 from bevel_lab.report.figures import critical_difference, plots
 from bevel_lab.report.figures.cell import View
+from bevel_lab.report.figures.svg import Style
 from bevel_lab.report.statistics.aggregate import pareto
 
 
@@ -29,11 +30,11 @@ def _differences(across: Across, name: str) -> View:
         values = metric.scale * np.array([one.difference for one in by_cell])
         bounds = (metric.scale * c.difference, metric.scale * c.low, metric.scale * c.high)
         odd = [False] * len(values)
-        means.append(plots.Strip(standing.name, standing.style, values, odd, *bounds))
+        means.append(plots.Strip(standing.name, Style(standing.index), values, odd, *bounds))
         if standing.won is not None:
             won, shares = standing.won, 100 * np.array([one.improvement for one in by_cell])
             bounds = (100 * won.value, 100 * won.low, 100 * won.high)
-            wins.append(plots.Strip(standing.name, standing.style, shares, odd, *bounds))
+            wins.append(plots.Strip(standing.name, Style(standing.index), shares, odd, *bounds))
     panels = []
     if means:
         panels.append(
@@ -69,7 +70,7 @@ def _ranks(across: Across, name: str) -> View:
     panel = critical_difference.critical_difference(
         ranks,
         [s.name for s in across.standings],
-        [s.style for s in across.standings],
+        [Style(s.index) for s in across.standings],
         name=f"{name}-critical",
         title="Average rank over cells",
         description="Average rank of every arm over cells; bars join arms that ranks cannot tell apart.",
@@ -113,5 +114,5 @@ def _points(across: Across, read: Callable[[Standing], float]) -> list[plots.Poi
         x, c = read(s), s.comparison
         mean, low, high = (c.difference, c.low, c.high) if c else (0.0, 0.0, 0.0)
         if math.isfinite(x) and math.isfinite(mean):
-            made.append(plots.Point(s.name, s.style, x, x, x, scale * mean, scale * low, scale * high))
+            made.append(plots.Point(s.name, Style(s.index), x, x, x, scale * mean, scale * low, scale * high))
     return made

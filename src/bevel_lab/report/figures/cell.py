@@ -12,6 +12,7 @@ import numpy as np
 from bevel_lab.experiment.record import Epoch, Record, Site
 from bevel_lab.report.analysis.cells import Arm, Cell
 from bevel_lab.report.figures import plots
+from bevel_lab.report.figures.svg import Style
 from bevel_lab.report.statistics.aggregate import pareto
 from bevel_lab.report.statistics.paired import Floats
 
@@ -78,7 +79,7 @@ def _strip(
     arm: Arm, values: dict[int, float], scale: float, interval: tuple[float, float, float], odd: frozenset[int]
 ) -> plots.Strip:
     numbers = np.array(list(values.values()), dtype=np.float64) * scale
-    return plots.Strip(arm.name, arm.style, numbers, [seed in odd for seed in values], *interval)
+    return plots.Strip(arm.name, Style(arm.index), numbers, [seed in odd for seed in values], *interval)
 
 
 def _training(cell: Cell, name: str) -> View:
@@ -129,7 +130,7 @@ def _lines(cell: Cell, read: Callable[[Epoch], float]) -> Iterator[plots.Line]:
             sd = np.sqrt(np.where(known, (table - mean) ** 2, 0).sum(axis=0) / np.maximum(count - 1, 1))
         low = np.maximum(mean - sd, np.where(known, table, np.inf).min(axis=0))  # a band shows nothing
         high = np.minimum(mean + sd, np.where(known, table, -np.inf).max(axis=0))  # that was not seen
-        yield plots.Line(arm.name, arm.style, mean, low, high)
+        yield plots.Line(arm.name, Style(arm.index), mean, low, high)
 
 
 def _positive(lines: Sequence[plots.Line]) -> bool:
@@ -178,7 +179,7 @@ def _shape(arm: Arm) -> plots.Shape | None:
     after = np.array([_mean([read(site, "curve_after") for site in sites]) for sites in groups.values()])
     return plots.Shape(
         label=arm.name,
-        style=arm.style,
+        style=Style(arm.index),
         x=x,
         before=_mean([read(site, "curve_before") for site in flat]),
         after=after,
@@ -208,7 +209,7 @@ def _parameters(cell: Cell, name: str) -> View:
             here = [sites for sites in here if sites]
             spread = plots.Spread(
                 label=arm.name,
-                style=arm.style,
+                style=Style(arm.index),
                 sites=[np.concatenate([_floats(site.after[symbol]) for site in sites]) for sites in here],
                 before=[float(np.mean([_floats(site.before[symbol]).mean() for site in sites])) for sites in here],
             )
@@ -247,7 +248,7 @@ def _cost(cell: Cell, name: str) -> View:
             at = x(arm)
             if math.isfinite(at[0]) and math.isfinite(mean):
                 sd = sd if math.isfinite(sd) and not arm.diverged else 0.0
-                made.append(plots.Point(arm.name, arm.style, *at, mean, mean - sd, mean + sd))
+                made.append(plots.Point(arm.name, Style(arm.index), *at, mean, mean - sd, mean + sd))
         return made
 
     wanted = (

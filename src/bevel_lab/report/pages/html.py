@@ -15,7 +15,7 @@ from bevel_lab.report.analysis.cells import Arm, Cell
 from bevel_lab.report.figures import across as across_figures
 from bevel_lab.report.figures import samples
 from bevel_lab.report.figures.cell import throughput, views
-from bevel_lab.report.figures.svg import DARK, LIGHT
+from bevel_lab.report.figures.svg import DARK, LIGHT, Style
 from bevel_lab.report.statistics.paired import Verdict
 from bevel_lab.report.text import across as across_text
 from bevel_lab.report.text import cell as words
@@ -66,7 +66,7 @@ def render(
 
 def _across(together: Across) -> dict[str, Any]:
     head, *matrix = across_text.matrix(together)
-    styles = {arm.name: arm.style.variable for cell in together.cells for arm in cell.arms}
+    styles = {arm.name: Style(arm.index).variable for cell in together.cells for arm in cell.arms}
     return {
         "title": f"Across {len(together.cells)} cells",
         "reference": together.reference.name,
@@ -82,7 +82,7 @@ def _across(together: Across) -> dict[str, Any]:
                     (texts[6], texts[7]),
                     (texts[8], texts[9]),
                 ),
-                "variable": standing.style.variable,
+                "variable": Style(standing.index).variable,
                 "reference": standing.comparison is None,
                 "tone": _TONES.get(standing.comparison.verdict, "quiet") if standing.comparison else "quiet",
             }
@@ -114,7 +114,7 @@ def _section(cell: Cell, prefix: str) -> dict[str, Any]:
 def _row(cell: Cell, arm: Arm) -> dict[str, Any]:
     return {
         "texts": words.row(arm, cell.metric),
-        "variable": arm.style.variable,
+        "variable": Style(arm.index).variable,
         "formula": arm.first.formula,
         "verdict": str(arm.comparison.verdict) if arm.comparison else words.verdict(None),
         "remark": _remark(arm),

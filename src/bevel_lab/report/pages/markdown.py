@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis import pairs
-from bevel_lab.report.analysis.across import Across, across
-from bevel_lab.report.analysis.cells import Cell, cells
+from bevel_lab.report.analysis.across import Across
+from bevel_lab.report.analysis.cells import Cell
 from bevel_lab.report.figures import across as across_views
 from bevel_lab.report.figures import cell as views
 from bevel_lab.report.figures import samples as pictures
@@ -24,30 +23,18 @@ CELL_FIGURES = ("scores", "cost")
 
 
 def write(
-    records: Sequence[Record],
+    cells: Sequence[Cell],
+    together: Across | None,
     page: Path,
-    reference: str,
     *,
     title: str,
     command: str,
     notes: str = "",
     asked: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Judge the records and write ``page``, with figures (SVG) and test samples (PNG) as files in ``img/`` beside it.
-
-    Args:
-        records, reference, title: as for ``bevel_lab.report.write``.
-        command: what wrote the page, for its first line.
-        notes: Markdown, put under the answers as it is.
-        asked: pairs of arms; each is answered in a sentence at the top of the page and has a table below.
-
-    Raises:
-        ReportError: where the records cannot be compared, or no cell has both arms of a pair.
-    """
-    judged = cells(records, reference)
-    together, found = across(judged), pairs.pairs(judged, asked)
-    files = _Files(page)
-    text = "\n".join(_lines(judged, together, found, files, (title, command, notes)))
+    """Write the page and its images. For the arguments see ``Judgement.write_markdown``."""
+    found, files = pairs.pairs(cells, asked), _Files(page)
+    text = "\n".join(_lines(cells, together, found, files, (title, command, notes)))
     files.folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.made.items():
         (files.folder / name).write_bytes(content)

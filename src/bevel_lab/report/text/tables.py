@@ -118,13 +118,13 @@ def latex(tables: Sequence[Block]) -> str:
     return "\n".join(parts)
 
 
-def results(cells: Sequence[Cell]) -> str:
+def results(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """One row a trial: what was run, what came out, and what it cost; enough to do the statistics again."""
-    return _csv([_result(arm.name, r) for cell in cells for arm in cell.arms for r in arm.runs.values()])
+    return [_result(arm.name, r) for cell in cells for arm in cell.arms for r in arm.runs.values()]
 
 
-def verdicts(cells: Sequence[Cell], together: Across | None) -> str:
-    """One row a comparison as CSV: in each cell, then over all cells (whose data set and model are empty)."""
+def verdicts(cells: Sequence[Cell], together: Across | None) -> list[dict[str, Any]]:
+    """One row a comparison: in each cell, then over all cells (whose data set and model are empty)."""
     rows = []
     for cell in cells:
         for arm, c in cell.others:
@@ -135,14 +135,15 @@ def verdicts(cells: Sequence[Cell], together: Across | None) -> str:
         rows.append({"dataset": "", "model": "", "reference": cells[0].reference.name} | asdict(c)
                     | _estimates("iqm", standing.iqm) | _estimates("won", standing.won)
                     | {"rank": standing.rank, "time": standing.time, "memory": standing.memory})  # fmt: skip
-    return _csv(rows)
+    return rows
 
 
 def _estimates(key: str, found: Estimate | None) -> dict[str, float]:
     return {key: found.value, f"{key}_low": found.low, f"{key}_high": found.high} if found else {}
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as text; a column that a row lacks stays empty."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
