@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bevel
-from bevel import PiecewiseLinear, _mollify, smooth
+from bevel import PiecewiseLinear, mollify, smooth
 
 KERNELS = st.sampled_from([k for k in bevel.KERNELS if k != "cauchy"])
 COMPACT = st.sampled_from([k for k in bevel.KERNELS if bevel.KERNELS[k].compact])
@@ -46,7 +46,7 @@ def _rounding(f: PiecewiseLinear, x: torch.Tensor) -> float:
 @given(functions(), KERNELS, SHARPNESS)
 def test_the_bound_holds(f: PiecewiseLinear, kernel: str, n: float) -> None:
     x = _points(f, n)
-    smoothed = _mollify(f, kernel, n)
+    smoothed = mollify(f, kernel, n)
     assert float((smoothed(x) - f(x)).abs().max()) <= smoothed.max_error + _rounding(f, x)
 
 
@@ -54,7 +54,7 @@ def test_the_bound_holds(f: PiecewiseLinear, kernel: str, n: float) -> None:
 @given(functions(rising=True), KERNELS, SHARPNESS)
 def test_smoothing_keeps_monotone(f: PiecewiseLinear, kernel: str, n: float) -> None:
     x = _points(f, n)
-    y = _mollify(f, kernel, n)
+    y = mollify(f, kernel, n)
     assert float(y(x).diff().min()) >= -_rounding(f, x)
     assert float(y.slope(x).min()) >= -1e-12 * n
 
@@ -64,7 +64,7 @@ def test_smoothing_keeps_monotone(f: PiecewiseLinear, kernel: str, n: float) -> 
 def test_affine_outside_a_compact_support(f: PiecewiseLinear, kernel: str, n: float) -> None:
     x = _points(f, n)
     outside = torch.stack([(x - float(k)).abs() * n >= 1 + 1e-9 for k in f.knots]).all(0)
-    assert torch.equal(_mollify(f, kernel, n)(x)[outside], f(x)[outside])
+    assert torch.equal(mollify(f, kernel, n)(x)[outside], f(x)[outside])
 
 
 @settings(deadline=None, max_examples=100)
@@ -72,8 +72,8 @@ def test_affine_outside_a_compact_support(f: PiecewiseLinear, kernel: str, n: fl
 def test_width_to_zero(f: PiecewiseLinear, kernel: str) -> None:
     """The error falls as 1/n, down to rounding."""
     x = _points(f, 1.0)
-    coarse = _mollify(f, kernel, 1e3).max_error
-    fine = float((_mollify(f, kernel, 1e9)(x) - f(x)).abs().max())
+    coarse = mollify(f, kernel, 1e3).max_error
+    fine = float((mollify(f, kernel, 1e9)(x) - f(x)).abs().max())
     assert fine <= coarse * 1e-6 + _rounding(f, x)
 
 
@@ -100,7 +100,7 @@ def test_splitting_a_knot_changes_nothing(f: PiecewiseLinear, kernel: str, n: fl
 def test_slope_is_the_gradient(f: PiecewiseLinear, kernel: str, n: float, backend: str) -> None:
     x = _points(f, n).requires_grad_()
     (slope,) = torch.autograd.grad(smooth(x, f, kernel, n, backend).sum(), x)
-    torch.testing.assert_close(slope, _mollify(f, kernel, n).slope(x.detach()))
+    torch.testing.assert_close(slope, mollify(f, kernel, n).slope(x.detach()))
 
 
 @settings(deadline=None, max_examples=200)
@@ -108,7 +108,7 @@ def test_slope_is_the_gradient(f: PiecewiseLinear, kernel: str, n: float, backen
 def test_sharpness_is_finite_and_positive(n: float) -> None:
     smallest = torch.finfo(torch.float32).tiny
     if smallest <= n <= 1 / smallest:
-        assert _mollify(bevel.kinked.relu(), "box", n).max_error == pytest.approx(0.25 / n)
+        assert mollify(bevel.kinked.relu(), "box", n).max_error == pytest.approx(0.25 / n)
     else:
         with pytest.raises(bevel.InvalidValue, match=r"finite and > 0|must fit float32"):
-            _mollify(bevel.kinked.relu(), "box", n)
+            mollify(bevel.kinked.relu(), "box", n)

@@ -269,7 +269,7 @@ def test_the_plot_draws_the_curve() -> None:
 
 
 def test_report_works_on_what_is_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    from small import RECIPE
+    from small_trials import RECIPE
 
     from bevel_lab.experiment.experiment import Experiment
     from bevel_lab.training.run import run

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bevel import KERNELS, InvalidValue, _mollify, _tabulated, kinked
-from bevel._tabulated import TabulatedKernel
+from bevel import KERNELS, InvalidValue, mollify, tabulated, kinked
+from bevel.tabulated import TabulatedKernel
 from bevel.kernel import Kernel
 from bevel.testing import check_kernel, check_mollified
 
@@ -22,7 +22,7 @@ def test_mollified_laws(name: str, function: str) -> None:
     f = kinked.FUNCTIONS[function]()
     if not KERNELS[name].has_moment and function != "step":
         with pytest.raises(InvalidValue, match="finite first moment"):
-            _mollify(f, name, 1.0)
+            mollify(f, name, 1.0)
         return
     for n in (0.7, 5.0):
         assert "the proven bound" in check_mollified(f, KERNELS[name], n)
@@ -82,7 +82,7 @@ def test_a_wrong_kernel_breaks_a_law() -> None:
 
 
 def test_tabulated_reproduces_closed_forms() -> None:
-    table = _tabulated(lambda u: (1 - u * u) ** 3, support=1.0, name="mine")  # not normalised
+    table = tabulated(lambda u: (1 - u * u) ** 3, support=1.0, name="mine")  # not normalised
     closed = KERNELS["triweight"]
     u = torch.linspace(-1.2, 1.2, 1001, dtype=torch.float64)
     for form in ("pdf", "cdf", "tail", "ramp"):
@@ -91,7 +91,7 @@ def test_tabulated_reproduces_closed_forms() -> None:
 
 
 def test_tabulated_scales_its_support() -> None:
-    wide = _tabulated(lambda u: 9 - u * u, support=3.0)
+    wide = tabulated(lambda u: 9 - u * u, support=3.0)
     u = torch.linspace(-1, 1, 101, dtype=torch.float64)
     torch.testing.assert_close(wide.cdf(u), KERNELS["epanechnikov"].cdf(u), atol=1e-14, rtol=0)
 
@@ -108,7 +108,7 @@ def test_tabulated_scales_its_support() -> None:
 )
 def test_tabulated_refuses(pdf: object, support: float, message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
-        _tabulated(pdf, support)  # type: ignore[arg-type]
+        tabulated(pdf, support)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", [k for k in KERNELS if k != "cauchy"])

@@ -16,7 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from bevel import KERNELS, _tabulated
+from bevel import KERNELS, tabulated
 from bevel.family import Family, parameter
 from bevel.functional import frelu_family, sau_family
 from bevel.kernel import SHARP
@@ -84,7 +84,7 @@ def main() -> None:
     smooth = frelu_family(parameter(0), parameter(1), KERNELS["gaussian"], parameter(2), log_n=True)
     frelu = frelu_family(parameter(0), parameter(1), SHARP, 1.0)
     bump = frelu_family(1.0, parameter(0), KERNELS["bump"], 3.0)
-    table = frelu_family(1.0, parameter(0), _tabulated(lambda u: 1 - u * u, 1.0), 3.0)
+    table = frelu_family(1.0, parameter(0), tabulated(lambda u: 1 - u * u, 1.0), 3.0)
     rows: dict[str, dict[str, Any]] = {
         "sau flat bf16 forward": program(sau, flat, torch.bfloat16, 1, False),
         "sau flat bf16 backward": program(sau, flat, torch.bfloat16, 1, True),
