@@ -23,7 +23,7 @@ from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation, Model
 from bevel_lab.runtime.rng import SHARED, generator
-from bevel_lab.tasks import TASKS, Share, Task, whole
+from bevel_lab.tasks import TASKS, Shard, Task, whole_batch
 
 TEST = 88
 """Patients of the test part, a fifth."""
@@ -56,10 +56,10 @@ class Regression(Task):
         return network
 
     def batches(
-        self, order: Sequence[Tensor], seed: int, epoch: int, share: Share = whole
+        self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch
     ) -> Iterator[tuple[Tensor, Tensor]]:
         for samples in order:
-            rows = self.kept[samples[slice(*share(len(samples)))]]
+            rows = self.kept[samples[slice(*shard(len(samples)))]]
             yield self.x[rows], self.y[rows]
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

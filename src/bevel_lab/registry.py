@@ -1,4 +1,4 @@
-"""A shelf with open-ended places: ``torchvision:resnet18`` and ``folder:photos`` beside plain names."""
+"""A registry with open-ended places: ``torchvision:resnet18`` and ``folder:photos`` beside plain names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Open(Generic[T]):
+class ParametricEntry(Generic[T]):
     """An entry that stands for many items, told apart by what follows a colon.
 
     Attributes:
@@ -29,7 +29,7 @@ class Open(Generic[T]):
     task: str = "classification"
 
 
-class Shelf(Catalog[T | Open[T]], Generic[T]):
+class Registry(Catalog[T | ParametricEntry[T]], Generic[T]):
     """A catalog in which ``name:argument`` finds the item that an :class:`Open` entry makes of its argument."""
 
     def item(self, name: str) -> T:
@@ -41,7 +41,7 @@ class Shelf(Catalog[T | Open[T]], Generic[T]):
         """
         head, colon, argument = name.partition(":")
         entry = self[head]
-        if isinstance(entry, Open):
+        if isinstance(entry, ParametricEntry):
             if not argument:
                 raise InvalidValue(f"{self._kind} {head!r} is written {entry.usage}; got {name!r}.")
             return entry.of(argument)

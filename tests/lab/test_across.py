@@ -151,10 +151,10 @@ def test_the_average_over_cells_is_one_difference_a_seed(many: list[Record], tog
 def test_the_reports_family_is_holm_over_everything(judged: list[Cell], together: Across) -> None:
     p = {(cell.title, arm.name): c.p for cell in judged for arm, c in cell.others}
     order = sorted(p, key=p.__getitem__)
-    running = 0.0
+    trainer = 0.0
     for i, key in enumerate(order):
-        running = max(running, min(1.0, p[key] * (len(p) - i)))
-        assert together.family[key][0] == pytest.approx(running)
+        trainer = max(trainer, min(1.0, p[key] * (len(p) - i)))
+        assert together.family[key][0] == pytest.approx(trainer)
     assert together.needed == 9  # nine comparisons: 9 · 2 / 2**9 = 0.035
 
 

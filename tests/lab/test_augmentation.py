@@ -12,7 +12,7 @@ from small_trials import trial
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from bevel_lab.data.images import Files, LabelledImages, Part, StreamedImages
+from bevel_lab.data.images import LabeledFiles, LabeledImageFiles, LabeledImages, LabeledTensors
 from bevel_lab.data.images.augment import augment, draw
 from bevel_lab.data.images.from_files import Reader
 from bevel_lab.data.images.mixing import Mixer
@@ -21,7 +21,7 @@ from bevel_lab.data.source import Source
 from bevel_lab.datasets import load
 from bevel_lab.errors import LabError
 from bevel_lab.tasks.classification import Classification
-from bevel_lab.training.run import run
+from bevel_lab.training.run import run_trial
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -61,8 +61,8 @@ def test_augmentation_shifts_and_flips_each_image_by_itself(flips: bool) -> None
 def test_images_are_normalised_by_the_training_part() -> None:
     images = torch.randint(0, 255, (50, 3, 4, 5), dtype=torch.uint8, generator=_generator())
     labels = torch.zeros(50, dtype=torch.int64)
-    test = Part(torch.zeros(2, 3, 4, 5, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
-    data = LabelledImages(Part(images, labels), test, classes=1, flips=False)
+    test = LabeledTensors(torch.zeros(2, 3, 4, 5, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    data = LabeledImages(LabeledTensors(images, labels), test, classes=1, flips=False)
     scaled = images.double() / 255
     np.testing.assert_allclose(data.mean, scaled.mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(data.std, scaled.std((0, 2, 3), correction=0), rtol=1e-12)
@@ -90,7 +90,7 @@ def test_randaugments_operations_are_torchvisions(channels: int) -> None:
                 images, name, strength, interpolation=theirs.interpolation, fill=theirs._fill
             )
             apart = (operation(images, sign).int() - wanted.int()).abs()
-            assert int(apart.max()) <= 1, name  # their strengths are float32: a colour may round the other way
+            assert int(apart.max()) <= 1, name  # their strengths are float32: a color may round the other way
             assert float(apart.double().mean()) < 0.01, name
 
 
@@ -140,7 +140,7 @@ def _batches(task: Classification, seed: int = 0, epoch: int = 0, rank: int = 0,
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> StreamedImages:
+def files(tmp_path_factory: pytest.TempPathFactory) -> LabeledImageFiles:
     """Real digits, enlarged to pictures of different sizes, as JPEG files."""
     from PIL import Image
 
@@ -153,8 +153,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> StreamedImages:
             picture = Image.fromarray(digits.images[i, 0].numpy()).resize((230 + 3 * i, 260 - 2 * i))
             names.append(f"{name}{i}.jpg")
             picture.save(folder / names[-1])
-        parts.append(Files(folder, names, digits.labels[first:end]))
-    return StreamedImages(*parts, classes=10)
+        parts.append(LabeledFiles(folder, names, digits.labels[first:end]))
+    return LabeledImageFiles(*parts, classes=10)
 
 
 def _task(data: object, **options: object) -> Classification:
@@ -172,7 +172,7 @@ def _task(data: object, **options: object) -> Classification:
         ("streamed", OPTIONS),
     ],
 )
-def test_batches_follow_from_seed_and_epoch_and_can_be_cut(kind: str, options: dict, files: StreamedImages) -> None:
+def test_batches_follow_from_seed_and_epoch_and_can_be_cut(kind: str, options: dict, files: LabeledImageFiles) -> None:
     data = load("digits", Source()) if kind == "held" else files
     task = _task(data, **options)
     whole = _batches(task, 3, 1)
@@ -186,7 +186,7 @@ def test_batches_follow_from_seed_and_epoch_and_can_be_cut(kind: str, options: d
     assert whole[1].dtype == (torch.float32 if "mixup" in options else torch.int64)
 
 
-def test_streamed_batches_do_not_depend_on_the_number_of_readers(files: StreamedImages) -> None:
+def test_streamed_batches_do_not_depend_on_the_number_of_readers(files: LabeledImageFiles) -> None:
     task = _task(files)
     was, state = torch.get_num_threads(), torch.random.get_rng_state()
     try:
@@ -205,7 +205,7 @@ def test_readers_travel_to_processes_that_are_spawned() -> None:
         assert pickle.loads(pickle.dumps(reader)) == reader
 
 
-def test_streamed_images_are_cropped_as_torchvision_crops_them(files: StreamedImages) -> None:
+def test_streamed_images_are_cropped_as_torchvision_crops_them(files: LabeledImageFiles) -> None:
     from PIL import Image
 
     task = _task(files)
@@ -219,13 +219,13 @@ def test_streamed_images_are_cropped_as_torchvision_crops_them(files: StreamedIm
     assert all(not torch.equal(a, b) for a, b in zip(plain, cropped, strict=True))
 
 
-def test_a_file_that_goes_bad_stops_the_stream_and_is_named(files: StreamedImages, tmp_path: Path) -> None:
+def test_a_file_that_goes_bad_stops_the_stream_and_is_named(files: LabeledImageFiles, tmp_path: Path) -> None:
     for name in files.train.names:
         (tmp_path / name).write_bytes((files.train.root / name).read_bytes())
     broken = tmp_path / files.train.names[7]
     broken.write_bytes(broken.read_bytes()[:900])
-    train = Files(tmp_path, files.train.names, files.train.labels)
-    data = StreamedImages(train, files.test, classes=10)
+    train = LabeledFiles(tmp_path, files.train.names, files.train.labels)
+    data = LabeledImageFiles(train, files.test, classes=10)
     task = _task(data, validation=0.1, train_limit=0)
     assert 7 in task.feed.index
     with pytest.raises(LabError, match=rf"{broken.name} is no whole image \(.*\); fetch it again") as caught:
@@ -233,16 +233,16 @@ def test_a_file_that_goes_bad_stops_the_stream_and_is_named(files: StreamedImage
     assert "\n" not in str(caught.value)
     broken.write_bytes(b"")
     with pytest.raises(LabError, match=f"{broken.name} is empty"):
-        StreamedImages(train, files.test, classes=10)
+        LabeledImageFiles(train, files.test, classes=10)
     broken.unlink()
     with pytest.raises(LabError, match=f"{broken.name} cannot be read"):
-        StreamedImages(train, files.test, classes=10)
+        LabeledImageFiles(train, files.test, classes=10)
 
 
 def test_options_change_the_result_and_a_resumed_run_does_not(tmp_path: Path) -> None:
     plain, mixed = trial("prelu"), trial("prelu", **OPTIONS)
-    whole = run(mixed)
-    assert whole.epochs != run(plain).epochs
+    whole = run_trial(mixed)
+    assert whole.epochs != run_trial(plain).epochs
     state = tmp_path / "state.pt"
 
     class Stop(Exception):
@@ -253,8 +253,8 @@ def test_options_change_the_result_and_a_resumed_run_does_not(tmp_path: Path) ->
             raise Stop
 
     with pytest.raises(Stop):
-        run(mixed, state=state, state_every=0, on_epoch=stop)
-    assert run(mixed, state=state).result == whole.result
+        run_trial(mixed, state=state, state_every=0, on_epoch=stop)
+    assert run_trial(mixed, state=state).result == whole.result
 
 
 def test_label_smoothing_and_mixing_reach_the_loss() -> None:
@@ -272,18 +272,24 @@ def test_label_smoothing_and_mixing_reach_the_loss() -> None:
 
 
 def test_the_record_says_what_the_data_was() -> None:
-    record = run(trial(epochs=1))
+    record = run_trial(trial(epochs=1))
     assert record.data == load("digits", Source()).facts
     assert (record.data["train"], record.data["test"]) == (1437, 360)
     data = load("digits", Source())
     other = data.train.images.clone()
     other[5, 0, 3, 3] ^= 1
-    assert LabelledImages(Part(other, data.train.labels), data.test, 10, False).facts["digest"] != data.facts["digest"]
+    assert (
+        LabeledImages(LabeledTensors(other, data.train.labels), data.test, 10, False).facts["digest"]
+        != data.facts["digest"]
+    )
 
 
 def test_channels_last_is_the_layout_of_the_batch() -> None:
-    data = LabelledImages(
-        Part(_pictures(20, 3), torch.arange(20) % 4), Part(_pictures(8, 3), torch.arange(8) % 4), 4, True
+    data = LabeledImages(
+        LabeledTensors(_pictures(20, 3), torch.arange(20) % 4),
+        LabeledTensors(_pictures(8, 3), torch.arange(8) % 4),
+        4,
+        True,
     )
     images, _ = next(_task(data, channels_last=True, train_limit=0).batches([torch.arange(6)], 0, 0))
     assert images.is_contiguous(memory_format=torch.channels_last)

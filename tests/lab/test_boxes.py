@@ -17,14 +17,14 @@ import torchvision
 from conftest import SHARED
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.images.boxes import Boxed, BoxedImages
+from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DATASETS
 from bevel_lab.errors import LabError
 
 
 def _load(name: str, skip: bool = False, root: Path = Path("data")) -> BoxedImages:
-    data: BoxedImages = DATASETS.item(name).load(Source(root, skip_bad=skip))
+    data: BoxedImages = DATASETS.item(name).load(Source(root, skip_invalid=skip))
     return data
 
 
@@ -124,7 +124,7 @@ BAD_IMAGES = [
 def test_what_is_wrong_with_a_voc_folder_is_named(tmp_path: Path, damage: Callable[[Path], Any], words: str) -> None:
     folder = box_data.voc(tmp_path / "own")
     damage(folder)
-    with pytest.raises(LabError, match=rf"{words}.*, or leave it out with --skip-bad\."):
+    with pytest.raises(LabError, match=rf"{words}.*, or skip it with --skip-invalid\."):
         _load(f"folder_voc:{folder}")
 
 
@@ -134,7 +134,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path, damage: Callable[
     whole = _load(f"folder_voc:{folder}")
     damage(folder)
     _replaced("<xmax>", "<xmax>99", "trainval_7")(folder)
-    with pytest.warns(UserWarning, match=r"left out as bad, 2: "):
+    with pytest.warns(UserWarning, match=r"skipped as invalid, 2: "):
         data = _load(f"folder_voc:{folder}", skip=True)
     assert str(data.facts["skipped"]).startswith("2: ")
     assert "Annotations/trainval_7.xml:3: the box" in str(data.facts["skipped"])
@@ -152,13 +152,13 @@ def test_a_class_that_training_does_not_know_is_named(tmp_path: Path) -> None:
 
 
 def test_a_truncated_image_is_named_when_it_is_read(tmp_path: Path) -> None:
-    from bevel_lab.tasks._detection_data import Feed
+    from bevel_lab.tasks._detection_data import DetectionDataset
 
     folder = box_data.voc(tmp_path / "own")
     _cut(folder)
     data = _load(f"folder_voc:{folder}")
     with pytest.raises(LabError, match=r"trainval_2.jpg is no whole image"):
-        list(Feed(data.train, 0, "").batches([[(0, 0), (2, 0)]]))
+        list(DetectionDataset(data.train, 0, "").batches([[(0, 0), (2, 0)]]))
 
 
 def test_lists_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
@@ -253,10 +253,10 @@ def test_coco_is_the_whole_of_it(tmp_path: Path) -> None:
 def test_boxes_that_nobody_checked_are_refused() -> None:
     none = torch.zeros(1, dtype=torch.bool)
     with pytest.raises(InvalidValue, match="boxes lie inside their image; some of x do not"):
-        Boxed(Path("x"), (10, 10), torch.tensor([[0.0, 0, 11, 5]]), torch.ones(1, dtype=torch.int64), none)
+        ImageWithBoxes(Path("x"), (10, 10), torch.tensor([[0.0, 0, 11, 5]]), torch.ones(1, dtype=torch.int64), none)
     with pytest.raises(InvalidValue, match="boxes are float32"):
-        Boxed(Path("x"), (10, 10), torch.tensor([[0, 0, 9, 5]]), torch.ones(1, dtype=torch.int64), none)
-    empty = Boxed(Path("x"), (10, 10), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), none[:0])
+        ImageWithBoxes(Path("x"), (10, 10), torch.tensor([[0, 0, 9, 5]]), torch.ones(1, dtype=torch.int64), none)
+    empty = ImageWithBoxes(Path("x"), (10, 10), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), none[:0])
     with pytest.raises(InvalidValue, match="the training part of a detection data set needs at least one box"):
         BoxedImages([empty], [empty], ("a",))
 

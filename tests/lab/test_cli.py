@@ -28,7 +28,7 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
     ("argv", "words"),
     [
         (["cmpare"], ["unknown command 'cmpare'", "did you mean 'compare'"]),
-        (["list", "activation"], ["unknown shelf 'activation'", "'activations'"]),
+        (["list", "activation"], ["unknown registry 'activation'", "'activations'"]),
         (["list", "models", "more"], ["'more' is too much"]),
         (["show"], ["missing: SPEC", "--help"]),
         (["show", "rleu"], ["unknown activation 'rleu'", "'relu'"]),
@@ -272,13 +272,13 @@ def test_report_works_on_what_is_there(capsys: pytest.CaptureFixture[str], tmp_p
     from small_trials import RECIPE
 
     from bevel_lab.experiment.experiment import Experiment
-    from bevel_lab.training.run import run
+    from bevel_lab.training.run import run_trial
 
     found = Experiment.resolve(["gelu"], "relu", 3, RECIPE | {"epochs": 1})
     with Ledger(tmp_path) as book:
         found.settle(tmp_path)
         for trial, label in found.trials()[:4]:
-            book.append(run(trial, label=label))
+            book.append(run_trial(trial, label=label))
     ledger = tmp_path / LEDGER
     ledger.write_bytes(ledger.read_bytes() + b'{"torn')
     code, out, err = _run(capsys, "report", str(tmp_path), "--title", "Two <seeds>")

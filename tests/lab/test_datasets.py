@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.images import LabelledImages, Part, stratified
+from bevel_lab.data.images import LabeledImages, LabeledTensors, stratified
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DATASETS
 from bevel_lab.datasets._idx import IdxSet, parse
@@ -68,11 +68,11 @@ def test_stratified_depends_on_the_generator_and_refuses_empty_parts() -> None:
 def test_bad_values_are_refused() -> None:
     images, labels = torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1, 2])
     with pytest.raises(InvalidValue, match=r"uint8, N×C×H×W"):
-        Part(images.float(), labels)
+        LabeledTensors(images.float(), labels)
     with pytest.raises(InvalidValue, match="one an image"):
-        Part(images, labels[:2])
+        LabeledTensors(images, labels[:2])
     with pytest.raises(InvalidValue, match=r"labels are 0 … 1; the training part has 0 … 2"):
-        LabelledImages(Part(images, labels), Part(images, labels), classes=2, flips=False)
+        LabeledImages(LabeledTensors(images, labels), LabeledTensors(images, labels), classes=2, flips=False)
 
 
 def _idx(shape: tuple[int, ...], length: int) -> bytes:

@@ -30,15 +30,15 @@ from bevel_lab.errors import LabError
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, _pretrained
 from bevel_lab.models._detector import example
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks import TASKS
-from bevel_lab.tasks._detection_data import Item, augmenter
+from bevel_lab.tasks._detection_data import DetectionSample, augmenter
 from bevel_lab.tasks._detection_metrics import mean_average_precision
 from bevel_lab.tasks.detection import Detection
-from bevel_lab.training.activations import Factory
+from bevel_lab.training.activations import ActivationFactory
 from bevel_lab.training.preflight import rehearse
-from bevel_lab.training.run import run
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.run import run_trial
+from bevel_lab.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -63,10 +63,10 @@ def _task(digits: str, **settings: Any) -> Detection:
     return Detection(_trial(digits, **settings), data, CPU)
 
 
-def _item(truth: list[list[float]], labels: list[int], ignored: list[bool] | None = None) -> Item:
+def _item(truth: list[list[float]], labels: list[int], ignored: list[bool] | None = None) -> DetectionSample:
     kinds = torch.tensor(ignored or [False] * len(labels), dtype=torch.bool)
     image = torch.zeros(3, 4, 4, dtype=torch.uint8)
-    return Item(image, torch.tensor(truth).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64), kinds)
+    return DetectionSample(image, torch.tensor(truth).reshape(-1, 4), torch.tensor(labels, dtype=torch.int64), kinds)
 
 
 def _found(found: list[list[float]], labels: list[int], scores: list[float]) -> dict[str, torch.Tensor]:
@@ -142,7 +142,7 @@ def test_boxes_move_with_what_they_are_around(kind: str) -> None:
     image = torch.zeros(3, 60, 80, dtype=torch.uint8)
     image[:, 20:40, 10:30] = 255
     kinds = torch.tensor([False])
-    given = Item(image, torch.tensor([[10.0, 20.0, 30.0, 40.0]]), torch.tensor([1]), kinds)
+    given = DetectionSample(image, torch.tensor([[10.0, 20.0, 30.0, 40.0]]), torch.tensor([1]), kinds)
     augment, state = augmenter(kind, 96), torch.get_rng_state()
     made = [augment(given, seed) for seed in range(20)]
     assert torch.equal(torch.get_rng_state(), state)
@@ -157,7 +157,7 @@ def test_boxes_move_with_what_they_are_around(kind: str) -> None:
     assert torch.equal(again.image, made[3].image)
     assert torch.equal(again.boxes, made[3].boxes)
     assert len({tuple(item.boxes.flatten().tolist()) for item in made}) >= 2
-    empty = augment(Item(image, given.boxes[:0], given.labels[:0], kinds[:0]), 1)
+    empty = augment(DetectionSample(image, given.boxes[:0], given.labels[:0], kinds[:0]), 1)
     assert len(empty.boxes) == 0
 
 
@@ -207,7 +207,7 @@ def test_the_split_is_one_for_all_seeds(digits: str) -> None:
     ],
 )
 def test_a_swap_covers_every_unit(name: str, count: int) -> None:
-    factory = Factory("frelu")
+    factory = ActivationFactory("frelu")
     network = MODELS.item(name).build(factory, 3)
     if name.startswith("faster"):
         network.transform.max_size = 64
@@ -247,7 +247,7 @@ def test_folded_and_hardened_a_detector_finds_the_same(
     name: str, parts: tuple[str, ...], units: int, foldable: int
 ) -> None:
     torch.manual_seed(0)
-    network = MODELS.item(name).build(Factory("smooth_frelu:n=100000"), 3)
+    network = MODELS.item(name).build(ActivationFactory("smooth_frelu:n=100000"), 3)
     images, targets = [torch.rand(3, 96, 96) for _ in range(2)], example()[1]
     if name.startswith("faster"):
         network.transform.max_size = 128
@@ -282,7 +282,7 @@ def _seen(network: nn.Module, images: list[Tensor]) -> list[Tensor]:
 
 
 def test_coordinates_are_in_float32_under_autocast() -> None:
-    network = MODELS.item("ssd_small").build(Factory("relu"), 3)
+    network = MODELS.item("ssd_small").build(ActivationFactory("relu"), 3)
     images, targets = example()
     with torch.autocast("cpu", torch.bfloat16):
         losses = network(images, targets)
@@ -291,9 +291,9 @@ def test_coordinates_are_in_float32_under_autocast() -> None:
 
 
 def test_weights_of_the_backbone_alone_will_do(tmp_path: Path) -> None:
-    network = MODELS.item("ssd_small").build(Factory("relu"), 3)
+    network = MODELS.item("ssd_small").build(ActivationFactory("relu"), 3)
     torch.save(network.backbone.state_dict(), tmp_path / "backbone.pth")
-    other = MODELS.item("ssd_small").build(Factory("relu"), 3)
+    other = MODELS.item("ssd_small").build(ActivationFactory("relu"), 3)
     said, _ = _pretrained.load(other, tmp_path / "backbone.pth")
     assert "initial values stay for head." in said
     own, given = other.backbone.state_dict(), network.backbone.state_dict()
@@ -311,11 +311,11 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(digits: str, tmp_pat
             raise _Stop
 
     with pytest.raises(_Stop):
-        run(one, state=state, state_every=0, on_epoch=crash)
+        run_trial(one, state=state, state_every=0, on_epoch=crash)
     reached: list[int] = []
-    resumed = run(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
+    resumed = run_trial(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
     assert reached == [3], "it went on, it did not start again"
-    assert resumed.result == run(one).result
+    assert resumed.result == run_trial(one).result
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(digits: str, tmp_pat
     ],
 )
 def test_every_way_to_train_serves_detection(digits: str, settings: dict[str, Any]) -> None:
-    record = run(_trial(digits, "smooth_frelu", **settings))
+    record = run_trial(_trial(digits, "smooth_frelu", **settings))
     losses = [epoch.train["loss"] for epoch in record.epochs]
     assert losses[1] < losses[0]
     assert record.metric == "map_50"
@@ -337,13 +337,13 @@ def test_every_way_to_train_serves_detection(digits: str, settings: dict[str, An
 
 
 def test_a_diverged_training_ends(digits: str) -> None:
-    record = run(_trial(digits, lr=1e30))
+    record = run_trial(_trial(digits, lr=1e30))
     assert not record.epochs[-1].train["loss"] < 1e9
     assert record.test["map_50"] == 0
 
 
 def test_pictures_are_small_and_of_the_same_samples(digits: str) -> None:
-    pictures = [run(_trial(digits, spec, epochs=1)).pictures for spec in ("relu", "frelu")]
+    pictures = [run_trial(_trial(digits, spec, epochs=1)).pictures for spec in ("relu", "frelu")]
     assert [p.truth for p in pictures[0]] == [p.truth for p in pictures[1]]
     assert len(pictures[0]) == 3
     for picture in itertools.chain(*pictures):
@@ -356,8 +356,8 @@ def test_pictures_are_small_and_of_the_same_samples(digits: str) -> None:
                 assert image.width == 176
                 assert image.height - 141 in (12, 24), "a line or two for the classes that occur"
     with Image.open(io.BytesIO(base64.b64decode(pictures[0][0].truth.partition(",")[2]))) as image:
-        colours = {colour for _, colour in image.convert("RGB").getcolors()}
-    assert colours & {(230, 25, 75), (0, 130, 255), (60, 180, 75)}, "the boxes have their classes' colours"
+        colors = {color for _, color in image.convert("RGB").getcolors()}
+    assert colors & {(230, 25, 75), (0, 130, 255), (60, 180, 75)}, "the boxes have their classes' colors"
 
 
 def test_what_does_not_fit_is_refused(digits: str) -> None:
@@ -372,11 +372,11 @@ def test_what_does_not_fit_is_refused(digits: str) -> None:
     rehearse(_trial(digits))
 
 
-def _trained(one: Trial, source: Source) -> Running:
-    running = Running(one, source, CPU, Team())
-    while len(running.epochs) < one.epochs:
-        running.advance()
-    return running
+def _trained(one: Trial, source: Source) -> Trainer:
+    trainer = Trainer(one, source, CPU, ProcessGroup())
+    while len(trainer.epochs) < one.epochs:
+        trainer.advance()
+    return trainer
 
 
 @pytest.mark.slow
@@ -385,25 +385,25 @@ def test_real_cells_are_found_and_folding_changes_nothing(samples: Path) -> None
     one = trial("frelu", task="detection", model="ssd_small", dataset="bccd", **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the two boxes without an area
-        running = _trained(one, Source(samples, skip_bad=True))
-    assert running.epochs[-1].train["loss"] < 0.7 * running.epochs[0].train["loss"]
-    before = running.evaluate(running.task.test)
+        trainer = _trained(one, Source(samples, skip_invalid=True))
+    assert trainer.epochs[-1].train["loss"] < 0.7 * trainer.epochs[0].train["loss"]
+    before = trainer.evaluate(trainer.task.test)
     assert before["map_50"] > 0.1, "boxes by chance have less than 0.01"
-    assert _folded(running.model, [torch.rand(3, 160, 160)], "backbone") == 9 == len(running.sites)
-    assert running.evaluate(running.task.test) == pytest.approx(before, abs=1e-3)
+    assert _folded(trainer.model, [torch.rand(3, 160, 160)], "backbone") == 9 == len(trainer.sites)
+    assert trainer.evaluate(trainer.task.test) == pytest.approx(before, abs=1e-3)
 
 
 @pytest.mark.slow
 def test_hardening_changes_nothing(digits: str) -> None:
-    running = _trained(_trial(digits, "sau", epochs=16, batch_size=4, augment=False), Source())
-    task = running.task
+    trainer = _trained(_trial(digits, "sau", epochs=16, batch_size=4, augment=False), Source())
+    task = trainer.task
     assert isinstance(task, Detection)
 
-    def learnt(model: nn.Module) -> dict[str, float]:
+    def training_precision(model: nn.Module) -> dict[str, float]:
         return mean_average_precision(task.detected(model, task.training))
 
-    before = running.evaluate(learnt)
+    before = trainer.evaluate(training_precision)
     assert before["map_50"] > 0.1
-    hardened = bevel.harden(running.model, 1e-4, inplace=True)
-    assert [bool(row.new) for row in hardened.rows] == [True] * len(running.sites)
-    assert running.evaluate(learnt) == pytest.approx(before, abs=1e-3)
+    hardened = bevel.harden(trainer.model, 1e-4, inplace=True)
+    assert [bool(row.new) for row in hardened.rows] == [True] * len(trainer.sites)
+    assert trainer.evaluate(training_precision) == pytest.approx(before, abs=1e-3)

@@ -15,9 +15,9 @@ from bevel_lab.cli import _execute
 from bevel_lab.data.source import Source
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.training.preflight import probe
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.trainer import Trainer
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 @pytest.mark.parametrize("task", each_task.RECIPES)
 def test_a_task_says_how_many_samples_its_parts_have(task: str, settings: dict[str, dict[str, Any]]) -> None:
     one = Trial(activation=bevel.canonical("relu"), **settings[task])
-    found = Running(one, Source(), torch.device("cpu"), Team()).task
+    found = Trainer(one, Source(), torch.device("cpu"), ProcessGroup()).task
     assert (found.samples, found.validated, found.tested) == PARTS[task]
 
 

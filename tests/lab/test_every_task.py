@@ -27,10 +27,10 @@ from bevel_lab.execution.job import Setup
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks.detection import Detection
-from bevel_lab.training.run import run
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.run import run_trial
+from bevel_lab.training.trainer import Trainer
 
 every_task = pytest.mark.parametrize("task", each_task.RECIPES)
 
@@ -40,38 +40,38 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     return each_task.settings(tmp_path_factory.mktemp("data"))
 
 
-def _running(spec: str, **settings: Any) -> Running:
+def _trainer(spec: str, **settings: Any) -> Trainer:
     one = Trial(activation=bevel.canonical(spec), **settings)
-    return Running(one, Source(), torch.device("cpu"), Team())
+    return Trainer(one, Source(), torch.device("cpu"), ProcessGroup())
 
 
 # --------------------------------------------------------------------------------------------------------- fine-tuning
 
 
-def _measured(running: Running) -> dict[str, float]:
+def _measured(trainer: Trainer) -> dict[str, float]:
     """The test part's metrics; detections by their scores too, since so short a training finds nothing."""
 
     def measure(model: nn.Module) -> dict[str, float]:
-        task, more = running.task, {}
+        task, more = trainer.task, {}
         if isinstance(task, Detection):
             scores = [found["scores"] for found, _ in task.detected(model, task.held)]
             more = {"score": float(torch.cat(scores).mean())}
         return task.test(model) | more
 
-    return running.evaluate(measure)
+    return trainer.evaluate(measure)
 
 
 @every_task
 def test_fine_tuning_starts_where_pretraining_ended(
     task: str, settings: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
-    trained = _running("relu", epochs=4, **settings[task])
+    trained = _trainer("relu", epochs=4, **settings[task])
     for _ in range(4):
         trained.advance()
-    before, fresh = _measured(trained), _measured(_running("relu", **settings[task]))
+    before, fresh = _measured(trained), _measured(_trainer("relu", **settings[task]))
     torch.save(trained.model.state_dict(), tmp_path / "relu.pt")
     for spec, tolerance in (("frelu", 1e-5), ("sau", 1e-3)):  # FReLU can be ReLU; SAU is within 2e-5 of it at a unit
-        fine = _running(spec, weights=str(tmp_path / "relu.pt"), **settings[task])
+        fine = _trainer(spec, weights=str(tmp_path / "relu.pt"), **settings[task])
         after = _measured(fine)
         assert after == pytest.approx(before, rel=tolerance, abs=tolerance)
         assert after != pytest.approx(fresh, rel=10 * tolerance, abs=10 * tolerance), "not what any network has"
@@ -84,13 +84,13 @@ def test_fine_tuning_starts_where_pretraining_ended(
 
 @every_task
 def test_only_weights_decay_and_activations_have_their_own_rate(task: str, settings: dict[str, dict[str, Any]]) -> None:
-    running = _running("smooth_frelu", weight_decay=0.25, activation_lr=0.5, **settings[task])
-    names = {id(p): name for name, p in running.model.named_parameters()}
-    groups = [(names[id(p)], group) for group in running.optimiser.param_groups for p in group["params"]]
+    trainer = _trainer("smooth_frelu", weight_decay=0.25, activation_lr=0.5, **settings[task])
+    names = {id(p): name for name, p in trainer.model.named_parameters()}
+    groups = [(names[id(p)], group) for group in trainer.optimizer.param_groups for p in group["params"]]
     assert sorted(name for name, _ in groups) == sorted(names.values()), "each is in one group"
-    own = {names[id(p)] for p in running.activation_parameters}
-    assert len(own) == 3 * len(running.sites) > 0, "two slopes and a sharpness"
-    shapes = {name: p.ndim for name, p in running.model.named_parameters()}
+    own = {names[id(p)] for p in trainer.activation_parameters}
+    assert len(own) == 3 * len(trainer.sites) > 0, "two slopes and a sharpness"
+    shapes = {name: p.ndim for name, p in trainer.model.named_parameters()}
     for name, group in groups:
         assert group["weight_decay"] == (0.25 if shapes[name] > 1 else 0.0), name
         assert group["scale"] == (0.5 if name in own else 1.0), name
@@ -101,7 +101,7 @@ def test_only_weights_decay_and_activations_have_their_own_rate(task: str, setti
 
 @every_task
 def test_alternation_moves_one_set_at_a_time(task: str, settings: dict[str, dict[str, Any]]) -> None:
-    one = _running("frelu", alternate="step", warmup=0.0, **settings[task])
+    one = _trainer("frelu", alternate="step", warmup=0.0, **settings[task])
     sets, phases, size = Sets(one), [], settings[task]["batch_size"]
     for step, batch in enumerate(one.task.batches([torch.arange(size)] * 4, 0, 0)):
         one.step(step, batch, size)
@@ -111,7 +111,7 @@ def test_alternation_moves_one_set_at_a_time(task: str, settings: dict[str, dict
 
 @every_task
 def test_sharpness_reaches_its_end_at_every_site(task: str, settings: dict[str, dict[str, Any]]) -> None:
-    one = _running("smooth_frelu", sharpness="1:36", epochs=1, **settings[task])
+    one = _trainer("smooth_frelu", sharpness="1:36", epochs=1, **settings[task])
     assert sharpness(one) == pytest.approx(1.0)
     one.advance()
     assert sharpness(one) == pytest.approx(36.0, rel=1e-5)
@@ -121,7 +121,7 @@ def test_sharpness_reaches_its_end_at_every_site(task: str, settings: dict[str, 
 def test_bfloat16_runs_the_forward_pass_and_keeps_the_weights(task: str, settings: dict[str, dict[str, Any]]) -> None:
     kind = nn.Linear if task == "translation" else nn.Conv2d
     for precision, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
-        one = _running("sau", precision=precision, **settings[task])
+        one = _trainer("sau", precision=precision, **settings[task])
         assert {out.dtype for out in outputs(one, kind, settings[task]["batch_size"])} == {dtype}
         assert {p.dtype for p in one.model.parameters()} == {torch.float32}
 
@@ -153,7 +153,7 @@ def test_a_trial_goes_on_to_the_same_bits_where_its_process_was_killed(
         assert workers.run([(one, task)], book, Setup(Source(), "cpu", tmp_path / "states", 0.0), 1, watch) == []
     assert [note.partition(";")[0].endswith("was killed by SIGKILL (out of memory?)") for note in watch.notes] == [True]
     assert [done for _, done in watch.epochs] == [1, 2], "it went on, it did not start again"
-    assert watch.records[0].result == run(one, label=task).result
+    assert watch.records[0].result == run_trial(one, label=task).result
     assert psutil.wait_procs(readers, timeout=30)[1] == [], "what it had started to read data is gone with it"
 
 
@@ -171,7 +171,7 @@ def test_two_processes_train_every_task(settings: dict[str, dict[str, Any]], tmp
     found = [Record.from_json(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     assert [record.trial for record in found] == list(trials.values())
     for task, record in zip(trials, found, strict=True):
-        alone = run(dataclasses.replace(record.trial, processes=1))
+        alone = run_trial(dataclasses.replace(record.trial, processes=1))
         two, one = ([epoch.train["loss"] for epoch in r.epochs] for r in (record, alone))
         assert two == pytest.approx(one, rel=0.5 if task == "detection" else 0.2), task
         assert math.isfinite(record.test[record.metric])

@@ -10,27 +10,27 @@ import pytest
 import torch
 from small_trials import trial
 
-from bevel_lab.data.images import LabelledImages, Part
+from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import load
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks.classification import Classification
 from bevel_lab.training import trainer
-from bevel_lab.training.optim import rate
-from bevel_lab.training.run import run
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.optim import lr_factor
+from bevel_lab.training.run import run_trial
+from bevel_lab.training.trainer import Trainer
 
 ARMS = ("relu", "prelu", "sau:n=5", "swish", "pau")
 
 
-def _running(spec: str, **settings: Any) -> Running:
-    return Running(trial(spec, **settings), Source(), torch.device("cpu"), Team())
+def _trainer(spec: str, **settings: Any) -> Trainer:
+    return Trainer(trial(spec, **settings), Source(), torch.device("cpu"), ProcessGroup())
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn", "resnet20"])
 def test_all_arms_of_a_seed_start_from_the_same_weights(model: str) -> None:
     def weights(spec: str, seed: int) -> dict[str, torch.Tensor]:
-        trainer = _running(spec, model=model, seed=seed)
+        trainer = _trainer(spec, model=model, seed=seed)
         own = {id(p) for p in trainer.activation_parameters}
         return {name: p for name, p in trainer.model.named_parameters() if id(p) not in own}
 
@@ -58,7 +58,7 @@ def test_all_arms_of_a_seed_see_the_same_batches(monkeypatch: pytest.MonkeyPatch
     for spec, seed in [*((spec, 0) for spec in ARMS), ("relu", 1)]:
         seen.append([])
         trained.append([])
-        run(trial(spec, epochs=2, seed=seed), on_epoch=lambda *_: trained.__setitem__(-1, list(seen[-1])))
+        run_trial(trial(spec, epochs=2, seed=seed), on_epoch=lambda *_: trained.__setitem__(-1, list(seen[-1])))
     *same, other = trained
     assert len(same[0]) == 2 * 8 * 3
     for arm in same[1:]:
@@ -73,7 +73,7 @@ def test_an_epoch_is_every_sample_once_in_nearly_equal_batches(monkeypatch: pyte
         Classification, "batches", lambda self, order, *where: (orders.extend(order), original(self, order, *where))[1]
     )
     ends: list[int] = []
-    run(trial(train_limit=101, batch_size=25, epochs=2), on_epoch=lambda *_: ends.append(len(orders)))
+    run_trial(trial(train_limit=101, batch_size=25, epochs=2), on_epoch=lambda *_: ends.append(len(orders)))
     assert ends == [5, 10], "what is timed after the last epoch is none of its batches"
     assert [len(index) for index in orders[:10]] == [21, 20, 20, 20, 20] * 2
     first, second = torch.cat(orders[:5]), torch.cat(orders[5:10])
@@ -82,7 +82,7 @@ def test_an_epoch_is_every_sample_once_in_nearly_equal_batches(monkeypatch: pyte
 
 
 def test_the_split_is_one_for_all_seeds_and_stratified() -> None:
-    tasks = [_running(spec, seed=seed, train_limit=0).task for spec, seed in itertools.product(("relu", "sau"), (0, 7))]
+    tasks = [_trainer(spec, seed=seed, train_limit=0).task for spec, seed in itertools.product(("relu", "sau"), (0, 7))]
     first = tasks[0]
     assert isinstance(first, Classification)
     for task in tasks[1:]:
@@ -99,10 +99,10 @@ def test_the_split_is_one_for_all_seeds_and_stratified() -> None:
 
 
 def test_only_weights_decay_and_activations_have_their_own_rate() -> None:
-    trainer = _running("prelu", model="cnn", weight_decay=0.25, activation_lr=0.5)
+    trainer = _trainer("prelu", model="cnn", weight_decay=0.25, activation_lr=0.5)
     names = {id(p): name for name, p in trainer.model.named_parameters()}
-    decays = {names[id(p)]: g["weight_decay"] for g in trainer.optimiser.param_groups for p in g["params"]}
-    scales = {names[id(p)]: g["scale"] for g in trainer.optimiser.param_groups for p in g["params"]}
+    decays = {names[id(p)]: g["weight_decay"] for g in trainer.optimizer.param_groups for p in g["params"]}
+    scales = {names[id(p)]: g["scale"] for g in trainer.optimizer.param_groups for p in g["params"]}
     sites = {f"{site}.weight" for site in trainer.sites}
     assert decays.keys() == set(names.values())
     for name, parameter in trainer.model.named_parameters():
@@ -111,14 +111,14 @@ def test_only_weights_decay_and_activations_have_their_own_rate() -> None:
 
 
 def test_the_learning_rate_rises_then_falls_along_a_cosine() -> None:
-    rates = [rate(trial(warmup=0.1), step, 100) for step in range(100)]
+    rates = [lr_factor(trial(warmup=0.1), step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10:] == pytest.approx([0.5 * (1 + math.cos(math.pi * i / 90)) for i in range(90)])
-    assert rate(trial(warmup=0.0), 0, 5) == 1.0
-    assert rate(trial(warmup=1.0), 4, 5) == 1.0
+    assert lr_factor(trial(warmup=0.0), 0, 5) == 1.0
+    assert lr_factor(trial(warmup=1.0), 4, 5) == 1.0
 
 
-class _Counted(LabelledImages):
+class _Counted(LabeledImages):
     """Counts how often its test part is read."""
 
     def __getattribute__(self, name: str) -> Any:
@@ -134,16 +134,16 @@ def test_the_test_part_is_read_once_after_the_last_epoch(monkeypatch: pytest.Mon
     monkeypatch.setattr(trainer, "load", lambda name, source: data)
     before = data.counts[0]  # building the value checks it
     reads: list[int] = []
-    run(trial(), on_epoch=lambda done, epoch: reads.append(data.counts[0] - before))
+    run_trial(trial(), on_epoch=lambda done, epoch: reads.append(data.counts[0] - before))
     assert reads == [0, 0, 0]
     assert data.counts[0] - before == 1
 
 
 def test_training_never_depends_on_the_test_part(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = load("digits", Source())
-    black = Part(torch.zeros_like(plain.test.images), plain.test.labels)
-    a = run(trial())
+    black = LabeledTensors(torch.zeros_like(plain.test.images), plain.test.labels)
+    a = run_trial(trial())
     monkeypatch.setattr(trainer, "load", lambda name, source: dataclasses.replace(plain, test=black))
-    b = run(trial())
+    b = run_trial(trial())
     assert [e.validation for e in a.epochs] == [e.validation for e in b.epochs]
     assert a.test != b.test

@@ -27,7 +27,7 @@ from bevel_lab.experiment import ledger
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.ledger import LEDGER, Ledger
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.training.run import run
+from bevel_lab.training.run import run_trial
 
 ARMS = ["relu", "prelu"]
 SLOW: dict[str, Any] = RECIPE | {"epochs": 600, "train_limit": 200}
@@ -43,7 +43,7 @@ def _jobs(recipe: dict[str, Any], seeds: int) -> list[Job]:
 
 
 def _undisturbed(jobs: list[Job]) -> dict[str, Any]:
-    return {one.id: run(one, label=label).result for one, label in jobs}
+    return {one.id: run_trial(one, label=label).result for one, label in jobs}
 
 
 def _results(out: Path) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def test_workers_give_what_one_process_gives_and_say_what_they_cannot_do(tmp_pat
     good, watch = _jobs(RECIPE, 2), Watch()
     wrong: list[Job] = [(trial(dataset="mnist"), "no data"), (trial(task="none"), "no task")]
     with Ledger(tmp_path) as book:
-        book.append(run(good[0][0]))
+        book.append(run_trial(good[0][0]))
         failures = workers.run([*good[:2], *wrong, *good[2:]], book, _setup(tmp_path), 2, watch)
     assert _results(tmp_path) == _undisturbed(good)
     assert {r.trial.id for r in watch.records} == {t.id for t, _ in good[1:]}, "what was done is not done again"
@@ -96,7 +96,7 @@ def test_a_killed_worker_is_named_and_its_trial_goes_on_until_it_dies_twice_with
     reached = [done for key, done in watch.epochs if key == unlucky.id]
     assert reached == sorted(set(reached)), "it went on from its checkpoint"
     assert reached[-1] == 12
-    assert _results(tmp_path) == {unlucky.id: run(unlucky).result}
+    assert _results(tmp_path) == {unlucky.id: run_trial(unlucky).result}
     assert [f.trial for f in failures] == [fatal]
     assert f"process {killed[-1]}" in failures[0].reason
     assert failures[0].reason.endswith("was killed by SIGKILL (out of memory?), 2 times in a row")
@@ -109,7 +109,7 @@ def test_leftovers_are_tidied(tmp_path: Path) -> None:
     for path in (done, half, half.with_name(f"{half.name}.99.part")):
         path.touch()
     with Ledger(tmp_path) as book:
-        book.append(run(jobs[0][0]))
+        book.append(run_trial(jobs[0][0]))
         workers.run(jobs[:1], book, setup, 1, Watch())
     assert list(setup.states.iterdir()) == [half]
 
@@ -223,10 +223,10 @@ def test_killed_at_thirty_random_moments_it_ends_in_the_same_bits(tmp_path: Path
     assert _ended(out) == undisturbed
 
 
-def _kill_one(out: Path, chance: random.Random, running: bool) -> bool:
+def _kill_one(out: Path, chance: random.Random, trainer: bool) -> bool:
     """Run the command and kill it; False if it was done before."""
     driver = _compare(out)
-    if running:
+    if trainer:
         _lost(out, driver)
     else:
         time.sleep(chance.uniform(0, 5))
@@ -253,7 +253,7 @@ def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path, u
     """The disk is a limit on the size of files, which cuts a write short as a full disk does."""
     with Ledger(tmp_path) as book:
         (first, label), *_ = Experiment.resolve([*ARMS, "gelu"], "relu", 1, SLOW).trials()
-        book.append(run(first, label=label))
+        book.append(run_trial(first, label=label))
     room = (tmp_path / LEDGER).stat().st_size + 500
     script = (
         "import resource, sys; from bevel_lab import ledger, record; from pathlib import Path\n"
@@ -297,7 +297,7 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path, capsys: pytes
 
 def test_plain_lines_count_trials_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     jobs = _jobs(RECIPE, 2)
-    records = [run(one, label=label) for one, label in jobs[:1]]
+    records = [run_trial(one, label=label) for one, label in jobs[:1]]
     with watching(jobs, done=3) as watcher:
         watcher.epoch(*jobs[0], 1)
         time.sleep(1.1)
@@ -315,7 +315,7 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
     jobs = _jobs(RECIPE, 1)
-    record = run(jobs[0][0], label="relu")
+    record = run_trial(jobs[0][0], label="relu")
     with watching(jobs, done=0) as watcher:
         watcher.epoch(jobs[0][0], "a [label]", 2)
         watcher.progress.refresh()  # type: ignore[attr-defined]

@@ -19,12 +19,12 @@ from bevel_lab.experiment import experiment, ledger, protocols
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.ledger import LEDGER, TORN, Ledger
 from bevel_lab.experiment.record import Record
-from bevel_lab.training.run import run
+from bevel_lab.training.run import run_trial
 
 
 @pytest.fixture(scope="module")
 def three() -> list[Record]:
-    return [run(trial(epochs=1, seed=seed)) for seed in range(3)]
+    return [run_trial(trial(epochs=1, seed=seed)) for seed in range(3)]
 
 
 def _filled(folder: Path, records: list[Record]) -> Path:

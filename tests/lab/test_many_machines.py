@@ -30,9 +30,9 @@ from bevel_lab.execution.ray_cluster import wanting
 from bevel_lab.experiment import ledger
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.record import Record
-from bevel_lab.runtime.distributed import Team, Together
-from bevel_lab.training.run import run
-from bevel_lab.training.trainer import Running
+from bevel_lab.runtime.distributed import ProcessGroup, TorchrunProcessGroup
+from bevel_lab.training.run import run_trial
+from bevel_lab.training.trainer import Trainer
 
 HERE = Path(__file__).parent / "support"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -40,7 +40,7 @@ RECIPE: dict[str, Any] = {"model": "mlp", "epochs": 60, "train_limit": 300}
 
 
 def _undisturbed(experiment: Experiment) -> dict[str, Any]:
-    return {trial.id: run(trial, label=label).result for trial, label in experiment.trials()}
+    return {trial.id: run_trial(trial, label=label).result for trial, label in experiment.trials()}
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def test_the_command_survives_the_death_of_a_task_and_its_own(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where relative paths start, on the nodes too
     recipe = RECIPE | {"epochs": 400, "weights": "start.pth"}
-    start = Running(small(**RECIPE), Source(), torch.device("cpu"), Team())
+    start = Trainer(small(**RECIPE), Source(), torch.device("cpu"), ProcessGroup())
     torch.save(start.model.state_dict(), "start.pth")
     settings = {"activations": ["relu", "prelu"], "reference": "relu", "seeds": 1, "recipe": recipe}
     (tmp_path / "x.toml").write_text('activations = ["relu", "prelu"]\nseeds = 1\n' + _toml(recipe))
@@ -280,7 +280,7 @@ def test_two_processes_give_the_curve_of_one_and_survive_a_kill(
     records = list(ledger.parse(tmp_path / "two" / ledger.LEDGER)[0].values())
     assert [record.label for record in records] == ["relu", "frelu@alternate=epoch"]
     (tmp_path / "alone").mkdir()
-    monkeypatch.setattr(Running, "step", keeping(tmp_path / "alone"))
+    monkeypatch.setattr(Trainer, "step", keeping(tmp_path / "alone"))
     for record in records:
         assert record.trial.processes == 2
         _same_curve(record)
@@ -288,7 +288,7 @@ def test_two_processes_give_the_curve_of_one_and_survive_a_kill(
 
 
 def _same_curve(record: Record) -> None:
-    alone = run(dataclasses.replace(record.trial, processes=1))
+    alone = run_trial(dataclasses.replace(record.trial, processes=1))
     for two, one in zip(record.epochs, alone.epochs, strict=True):
         assert two.train["loss"] == pytest.approx(one.train["loss"], rel=1e-5)
         assert two.validation["loss"] == pytest.approx(one.validation["loss"], rel=1e-5)
@@ -328,7 +328,7 @@ def test_a_dry_run_under_torchrun_is_of_one_process_and_said_once(
     assert "That is of one process; the 2 of torchrun share each trial." in capsys.readouterr().out
 
 
-class Two(Team):
+class Two(ProcessGroup):
     """The first of two processes that never meet."""
 
     size = 2
@@ -336,15 +336,17 @@ class Two(Team):
 
 @pytest.mark.parametrize(("model", "said"), [("resnet8", True), ("lenet", False)])
 def test_batch_norm_over_parts_of_a_batch_is_said(model: str, said: bool) -> None:
-    one = Running(small(model=model, processes=2), Source(), torch.device("cpu"), Two())
-    assert ("batch_norm" in one.parted) is said
-    assert "batch_norm" not in Running(small(model=model), Source(), torch.device("cpu"), Team()).parted
+    one = Trainer(small(model=model, processes=2), Source(), torch.device("cpu"), Two())
+    assert ("batch_norm" in one.batch_norm_note) is said
+    assert (
+        "batch_norm" not in Trainer(small(model=model), Source(), torch.device("cpu"), ProcessGroup()).batch_norm_note
+    )
 
 
 def test_batch_norm_is_over_the_whole_batch_where_torch_can() -> None:
-    team = Together.__new__(Together)  # not made: that would wait for the others
+    group = TorchrunProcessGroup.__new__(TorchrunProcessGroup)  # not made: that would wait for the others
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    assert team.prepare(network) is network, "on a CPU"
+    assert group.prepare(network) is network, "on a CPU"
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     try:
         with pytest.raises(ValueError, match="SyncBatchNorm expected input tensor to be on GPU"):
@@ -353,7 +355,7 @@ def test_batch_norm_is_over_the_whole_batch_where_torch_can() -> None:
         distributed.destroy_process_group()
     elsewhere = network.to("meta")
     before = list(elsewhere.parameters())
-    made = team.prepare(elsewhere)
+    made = group.prepare(elsewhere)
     assert [type(module) for module in made] == [nn.Conv2d, nn.SyncBatchNorm]  # type: ignore[attr-defined]
     assert all(one is other for one, other in zip(before, made.parameters(), strict=True)), (
         "as the optimiser knows them"

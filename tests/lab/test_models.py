@@ -7,7 +7,7 @@ from torch import nn
 from bevel_lab.models import MODELS, Model, _library
 from bevel_lab.runtime.rng import generator
 from bevel_lab.tasks import he
-from bevel_lab.training.activations import Factory
+from bevel_lab.training.activations import ActivationFactory
 
 CLASSIFIERS = [
     name
@@ -19,7 +19,7 @@ CLASSIFIERS = [
 @pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize(("channels", "size"), [(1, (8, 8)), (1, (28, 28)), (3, (32, 40))])
 def test_each_activation_is_asked_for_and_used_once(name: str, channels: int, size: tuple[int, int]) -> None:
-    factory = Factory("prelu")
+    factory = ActivationFactory("prelu")
     model = MODELS.item(name).build(factory, channels, size, 7)
     sites = factory.sites(model)
     used: list[str] = []
@@ -34,17 +34,19 @@ def test_each_activation_is_asked_for_and_used_once(name: str, channels: int, si
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_smallest_images_fit(name: str) -> None:
     side = MODELS.item(name).smallest
-    assert MODELS.item(name).build(Factory("relu"), 1, (side, side), 3)(torch.randn(2, 1, side, side)).shape == (2, 3)
+    assert MODELS.item(name).build(ActivationFactory("relu"), 1, (side, side), 3)(
+        torch.randn(2, 1, side, side)
+    ).shape == (2, 3)
 
 
 def test_resnet20_is_the_papers() -> None:
-    model = MODELS.item("resnet20").build(Factory("relu"), 3, (32, 32), 10)
+    model = MODELS.item("resnet20").build(ActivationFactory("relu"), 3, (32, 32), 10)
     assert sum(p.numel() for p in model.parameters()) == 269_722  # as counted by others, e.g. Idelbayev's table
     assert sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 19
 
 
 def test_he_leaves_activations_alone_and_sets_the_spread() -> None:
-    factory = Factory("prelu:init=0.15")
+    factory = ActivationFactory("prelu:init=0.15")
     model = MODELS.item("mlp").build(factory, 3, (32, 32), 10)
     he(model, [call.module for call in factory.sites(model).values()], generator(0, "initialisation"))
     first = model[1]
@@ -57,6 +59,6 @@ def test_a_model_must_keep_what_it_asks_for() -> None:
     from bevel.errors import InvalidValue
 
     for build in (lambda activation: nn.Linear(2, 2), lambda activation: (activation(3), nn.Linear(2, 2))[1]):
-        factory = Factory("relu")
+        factory = ActivationFactory("relu")
         with pytest.raises(InvalidValue, match="one activation per call site"):
             factory.sites(build(factory))

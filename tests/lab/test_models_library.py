@@ -16,12 +16,12 @@ from torch import Tensor, nn
 import bevel
 from bevel.errors import InvalidValue, UnknownName
 from bevel_lab.models import MODELS, Model, _library
-from bevel_lab.runtime.determinism import seed_modules
+from bevel_lab.runtime.determinism import seed_global_generators
 from bevel_lab.runtime.rng import derive, generator
 from bevel_lab.surgery.inspection import inspect
 from bevel_lab.tasks import he
 from bevel_lab.training import run
-from bevel_lab.training.activations import Factory, curve
+from bevel_lab.training.activations import ActivationFactory, curve
 
 LIBRARY = [n for n, m in MODELS.items() if isinstance(m, Model) and m.build.__module__ == _library.__name__]
 
@@ -106,7 +106,7 @@ def test_images_of_all_sizes_fit(name: str) -> None:
 
 @pytest.mark.parametrize("name", EACH)
 def test_every_unit_becomes_the_trials(name: str) -> None:
-    factory = Factory("prelu")
+    factory = ActivationFactory("prelu")
     model = on_meta(name, factory, 1, 28, 7)
     calls = factory.sites(model)
     images = torch.empty(2, 1, 28, 28, device="meta")
@@ -123,7 +123,7 @@ def test_every_unit_becomes_the_trials(name: str) -> None:
 
 @pytest.mark.parametrize("name", IMAGENET)
 def test_parameters_at_imagenets_shape(name: str) -> None:
-    assert count(on_meta(name, Factory("relu"), 3, 224, 1000)) == IMAGENET[name]
+    assert count(on_meta(name, ActivationFactory("relu"), 3, 224, 1000)) == IMAGENET[name]
 
 
 @pytest.mark.parametrize("name", CIFAR)
@@ -186,8 +186,8 @@ def test_large_images_meet_the_library_s_network() -> None:
 
 def initial(name: str, spec: str, side: int = 8) -> dict[str, Tensor]:
     """Initial weights under seed 3 as the trainer draws them, without the activations' own."""
-    seed_modules(torch.device("cpu"), derive(3, "construction"))
-    factory, entry = Factory(spec), MODELS.item(name)
+    seed_global_generators(torch.device("cpu"), derive(3, "construction"))
+    factory, entry = ActivationFactory(spec), MODELS.item(name)
     model = entry.build(factory, 3, (side, side), 5)
     own = [call.module for call in factory.sites(model).values()]
     if not entry.own_init:
@@ -215,7 +215,7 @@ def test_hes_rule_reaches_depthwise_convolutions() -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet", "densenet121"])  # shared, single, and functional calls
 def test_a_swapped_model_is_a_normal_module(name: str) -> None:
-    factory = Factory("frelu")
+    factory = ActivationFactory("frelu")
     torch.manual_seed(0)
     model = MODELS.item(name).build(factory, 3, (8, 8), 5).eval()
     images = torch.randn(2, 3, 8, 8)
@@ -236,7 +236,7 @@ def test_a_swapped_model_is_a_normal_module(name: str) -> None:
 
 @pytest.mark.slow
 def test_a_swapped_model_compiles_whole() -> None:
-    model = MODELS.item("resnet18").build(Factory("frelu"), 3, (8, 8), 5).eval()
+    model = MODELS.item("resnet18").build(ActivationFactory("frelu"), 3, (8, 8), 5).eval()
     images = torch.randn(2, 3, 8, 8)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(images), model(images))
@@ -244,7 +244,7 @@ def test_a_swapped_model_compiles_whole() -> None:
 
 
 def test_a_trial_runs_on_a_library_s_model() -> None:
-    record = run.run(trial("frelu", model="shufflenet_v2_x0_5", epochs=1, train_limit=50))
+    record = run.run_trial(trial("frelu", model="shufflenet_v2_x0_5", epochs=1, train_limit=50))
     assert len(record.sites) == 37
     assert record.activation_parameters == 2 * sum(site.channels for site in record.sites)
     assert record.parameters - record.activation_parameters == count(on_meta("shufflenet_v2_x0_5", Bare(), 1, 8, 10))
@@ -253,7 +253,7 @@ def test_a_trial_runs_on_a_library_s_model() -> None:
 
 def test_anything_else_of_the_libraries() -> None:
     for name in ("timm:resnet10t", "timm:repvgg_a0", "torchvision:regnet_y_400mf", "torchvision:googlenet"):
-        model = MODELS.item(name).build(Factory("relu"), 1, (32, 32), 7)
+        model = MODELS.item(name).build(ActivationFactory("relu"), 1, (32, 32), 7)
         assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
         assert MODELS.item(name).own_init
     for name, library in (("timm:resnet10x", "timm"), ("torchvision:resnet19", "torchvision")):
@@ -266,12 +266,12 @@ def test_anything_else_of_the_libraries() -> None:
 def test_transformers_keep_their_patches_and_weights() -> None:
     name = "timm:vit_tiny_patch16_224"
     torch.manual_seed(0)
-    model = MODELS.item(name).build(Factory("relu"), 3, (32, 32), 7)
+    model = MODELS.item(name).build(ActivationFactory("relu"), 3, (32, 32), 7)
     assert model.patch_embed.proj.kernel_size == (16, 16)
     assert model.pos_embed.shape == (1, 5, 192)
     assert model.blocks[0].mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.05), "not He's rule: 0.1"
     with pytest.raises(InvalidValue, match=r"torchvision's vit_b_16 cannot take 1×28×28 images: .*patch size"):
-        on_meta("torchvision:vit_b_16", Factory("relu"), 1, 28, 7)
+        on_meta("torchvision:vit_b_16", ActivationFactory("relu"), 1, 28, 7)
 
 
 class Product(nn.Module):
@@ -289,8 +289,8 @@ class Product(nn.Module):
 
 def test_a_unit_that_cannot_be_swapped_is_an_error() -> None:
     with pytest.raises(InvalidValue, match="'frelu' cannot take the place of ReLU at 'act': the channel axis is ambig"):
-        Factory("frelu").swap(Product(), torch.zeros(2, 3, 4))
-    factory = Factory("sau:num_parameters=1")
+        ActivationFactory("frelu").swap(Product(), torch.zeros(2, 3, 4))
+    factory = ActivationFactory("sau:num_parameters=1")
     assert list(factory.sites(factory.swap(Product(), torch.zeros(2, 3, 4)))) == ["act"]
 
 
@@ -308,7 +308,7 @@ class Reused(nn.Module):
 
 
 def test_the_record_sees_the_activation_not_its_wrapper() -> None:
-    factory = Factory("prelu")
+    factory = ActivationFactory("prelu")
     (call,) = factory.sites(factory.swap(Reused(), torch.zeros(2, 4))).values()
     assert isinstance(call.module, nn.PReLU)
     assert call.module.num_parameters == call.channels == 3

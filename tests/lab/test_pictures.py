@@ -14,13 +14,13 @@ import torchvision
 from PIL import Image
 from small_trials import trial
 
-from bevel_lab.data.images import LabelledImages, StreamedImages
+from bevel_lab.data.images import LabeledImageFiles, LabeledImages
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DATASETS, DataSet, svhn
 from bevel_lab.datasets.imagenet import ImageNet
 from bevel_lab.datasets.tiny_imagenet import TinyImageNet
 from bevel_lab.errors import LabError
-from bevel_lab.training.run import run
+from bevel_lab.training.run import run_trial
 
 WNIDS = ["n01443537", "n01629819", "n02124075"]
 
@@ -289,23 +289,23 @@ def test_a_trial_on_imagenet_reads_its_files(imagenet: Path, monkeypatch: pytest
     for name, count in {"classes": 3, "train": 12, "test": 6}.items():
         monkeypatch.setitem(whole, name, count)
     source = Source(imagenet.parent)
-    record = run(trial(dataset="imagenet", epochs=1, batch_size=5, train_limit=0), source=source)
+    record = run_trial(trial(dataset="imagenet", epochs=1, batch_size=5, train_limit=0), source=source)
     assert (record.samples, record.data["train"], record.data["test"]) == (10, 12, 6)
     assert record.test["accuracy"] * 6 == pytest.approx(round(record.test["accuracy"] * 6))
     (imagenet / "val" / WNIDS[0] / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"no picture")
     with pytest.raises(LabError, match=r"val_00000001.JPEG is no whole image"):
-        run(trial(dataset="imagenet", epochs=1, batch_size=5, train_limit=0), source=source)
+        run_trial(trial(dataset="imagenet", epochs=1, batch_size=5, train_limit=0), source=source)
 
 
 def test_a_trial_on_svhn_reads_its_files(house_numbers: Path) -> None:
-    record = run(trial(dataset="svhn", epochs=1, batch_size=2, train_limit=0), source=Source(house_numbers))
+    record = run_trial(trial(dataset="svhn", epochs=1, batch_size=2, train_limit=0), source=Source(house_numbers))
     assert (record.samples, record.data["train"], record.data["test"]) == (4, 5, 2)
     assert record.test["accuracy"] in (0, 0.5, 1)
     assert np.isfinite(record.test["loss"])
 
 
-def _folder(path: Path) -> LabelledImages | StreamedImages:
-    data: LabelledImages | StreamedImages = DATASETS.item(f"folder:{path}").load(Source())
+def _folder(path: Path) -> LabeledImages | LabeledImageFiles:
+    data: LabeledImages | LabeledImageFiles = DATASETS.item(f"folder:{path}").load(Source())
     return data
 
 
@@ -314,7 +314,7 @@ def test_a_folder_of_small_pictures_is_held(tmp_path: Path, test: str) -> None:
     _classes(tmp_path / "train", ["cat", "dog"], 5, 28, "png")
     _classes(tmp_path / test, ["cat", "dog"], 3, 28, "png", first=5)
     data = _folder(tmp_path)
-    assert isinstance(data, LabelledImages)
+    assert isinstance(data, LabeledImages)
     assert data.train.images.shape == (10, 3, 28, 28)
     assert data.test.labels.tolist() == [0] * 3 + [1] * 3
     assert torch.equal(data.train.images[1, 0], _pixels(_digit(10, 28)))
@@ -368,12 +368,12 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
 def test_a_folder_of_large_pictures_is_streamed_and_trained_on(tmp_path: Path) -> None:
     _classes(tmp_path / "train", ["a", "b"], 10, 80, "jpg")
     _classes(tmp_path / "test", ["a", "b"], 2, 100, "jpg", first=10)
-    assert isinstance(_folder(tmp_path), StreamedImages)
+    assert isinstance(_folder(tmp_path), LabeledImageFiles)
     streamed = trial(dataset=f"folder:{tmp_path}", model="mlp", epochs=2, batch_size=8, train_limit=0)
-    record = run(streamed)
+    record = run_trial(streamed)
     assert record.samples == 2 * 16
     assert record.data["train"] == 20
-    assert run(streamed).result == record.result
+    assert run_trial(streamed).result == record.result
 
 
 def test_every_data_set_is_listed_with_a_summary() -> None:

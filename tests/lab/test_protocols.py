@@ -23,7 +23,7 @@ from bevel_lab.experiment.experiment import Experiment, place
 from bevel_lab.experiment.ledger import LEDGER
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.training.activations import Factory
+from bevel_lab.training.activations import ActivationFactory
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 
@@ -131,7 +131,7 @@ def test_a_control_that_is_an_arm_under_the_recipe_is_left_out(flags: list[str],
 def test_frelus_prelu_is_per_channel(tmp_path: Path) -> None:
     path = written(tmp_path, 'activations = ["frelu"]\nprotocol = "quick"\nmodel = "mlp"\n')
     jobs = {label: trial for trial, label in resolved(path).bases()}
-    module = Factory(jobs["prelu"].activation)(128)
+    module = ActivationFactory(jobs["prelu"].activation)(128)
     assert [len(p) for p in module.parameters()] == [128]
 
 

@@ -284,7 +284,7 @@ def test_the_page_starts_with_the_answer_and_holds_every_part(eight: list[Record
 def test_the_command_is_shown_when_it_is_known() -> None:
     few = cells(records(["relu"], seeds=1), "relu")
     assert "bevel compare relu &lt;x&gt;" in page.render(few, None, "t", "bevel compare relu <x>")
-    assert "from bevel_lab.training.run import run" in page.render(few, None, "t")
+    assert "from bevel_lab.training.run import run_trial" in page.render(few, None, "t")
 
 
 def test_the_page_needs_nothing_from_anywhere(written_troubled: Path) -> None:

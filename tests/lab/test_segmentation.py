@@ -32,14 +32,14 @@ from bevel_lab.errors import LabError
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks._segmentation_metrics import Metrics
 from bevel_lab.tasks._segmentation_pictures import painted
 from bevel_lab.tasks.segmentation import Segmentation
 from bevel_lab.training import result
-from bevel_lab.training.activations import Factory
-from bevel_lab.training.run import run
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.activations import ActivationFactory
+from bevel_lab.training.run import run_trial
+from bevel_lab.training.trainer import Trainer
 
 REAL = SHARED / "camvid_half" / "camvid_half.zip"
 
@@ -51,7 +51,7 @@ def street(tmp_path: Path) -> Path:
 
 
 def _load(path: Path, skip: bool = False) -> MaskedImages:
-    data: MaskedImages = DATASETS.item(f"folder_masks:{path}").load(Source(skip_bad=skip))
+    data: MaskedImages = DATASETS.item(f"folder_masks:{path}").load(Source(skip_invalid=skip))
     return data
 
 
@@ -63,8 +63,8 @@ def _trial(path: Path, spec: str = "relu", **settings: Any) -> Trial:
     return Trial(activation=bevel.canonical(spec), **(recipe | settings))
 
 
-def _running(one: Trial, source: Source | None = None) -> Running:
-    return Running(one, source or Source(), torch.device("cpu"), Team())
+def _trainer(one: Trial, source: Source | None = None) -> Trainer:
+    return Trainer(one, source or Source(), torch.device("cpu"), ProcessGroup())
 
 
 # -------------------------------------------------------------------------------------------------------- what is read
@@ -130,7 +130,7 @@ def _city(root: Path) -> Path:
 def test_cityscapes_numbers_become_its_nineteen_classes(tmp_path: Path) -> None:
     data = DATASETS.item("cityscapes_subset").load(Source(_city(tmp_path)))
     assert (len(data.classes), data.classes[0], data.classes[10], data.classes[18]) == (19, "road", "sky", "bicycle")
-    assert data.colours[0] == (128, 64, 128)
+    assert data.colors[0] == (128, 64, 128)
     mine = np.choose(np.where(scene_data.scene(1)[1] == VOID, 3, scene_data.scene(1)[1]), [10, 2, 0, VOID])
     assert np.array_equal(data.train.read(1)[3], mine)
     assert data.train.names[1] == "aachen_000001_000019_leftImg8bit.png"
@@ -145,10 +145,12 @@ def test_what_is_wrong_with_cityscapes_is_named(tmp_path: Path) -> None:
     exact = CityscapesFine((2, 1), (48, 64), (32, 32))
     assert exact.load(Source(tmp_path)).crop == (32, 32)
     next((tmp_path / "cityscapes" / "gtFine" / "train" / "aachen").iterdir()).unlink()
-    with pytest.raises(LabError, match=r"leftImg8bit.png has no mask .*labelIds.png; put it there, or .* --skip-bad"):
+    with pytest.raises(
+        LabError, match=r"leftImg8bit.png has no mask .*labelIds.png; put it there, or .* --skip-invalid"
+    ):
         exact.load(Source(tmp_path))
-    with pytest.warns(UserWarning, match=r"left out as bad, 1: .* has no mask"):
-        data = exact.load(Source(tmp_path, skip_bad=True))
+    with pytest.warns(UserWarning, match=r"skipped as invalid, 1: .* has no mask"):
+        data = exact.load(Source(tmp_path, skip_invalid=True))
     assert len(data.train) == 1
     assert str(data.facts["skipped"]).startswith("1: leftImg8bit/train/aachen/")
 
@@ -214,9 +216,9 @@ def test_a_bad_pair_is_named_or_left_out_and_counted(
     street: Path, damage: Callable[[Path], object], words: str
 ) -> None:
     damage(street)
-    with pytest.raises(LabError, match=words + r".*, or leave it out with --skip-bad\."):
+    with pytest.raises(LabError, match=words + r".*, or skip it with --skip-invalid\."):
         _load(street)
-    with pytest.warns(UserWarning, match=r"left out as bad, 1: .*02"):
+    with pytest.warns(UserWarning, match=r"skipped as invalid, 1: .*02"):
         data = _load(street, skip=True)
     assert len(data.train) + len(data.test) == 17
     assert ("002.jpg" in data.train.names) != ("202.jpg" in data.test.names), "the bad one is gone, no other"
@@ -236,10 +238,12 @@ def test_what_is_no_image_file_is_not_passed_over_in_silence(street: Path, pair:
         (folder / old).unlink()
     first = pair[0].partition("/")[0]
     with pytest.raises(
-        LabError, match=rf"train/images/{first} is no image file \(.jpg, .*\); move it away, or leave it"
+        LabError, match=rf"train/images/{first} is no image file \(.jpg, .*\); move it away, or skip it"
     ):
         _load(street)
-    with pytest.warns(UserWarning, match=rf"left out as bad, 2: train/images/{first} is .*; train/masks/{first} is no"):
+    with pytest.warns(
+        UserWarning, match=rf"skipped as invalid, 2: train/images/{first} is .*; train/masks/{first} is no"
+    ):
         assert len(_load(street, skip=True).train) == 11
 
 
@@ -247,7 +251,7 @@ def test_one_odd_image_leaves_out_itself_and_no_other(street: Path) -> None:
     scene_data.write(street / "train", "images", "masks", 1, 0, (32, 64))
     with pytest.raises(LabError, match=r"train/images/000\.jpg has 32×64 pixels where the data set's have 48×64"):
         _load(street)
-    with pytest.warns(UserWarning, match="left out as bad, 1: train/images/000.jpg has 32×64"):
+    with pytest.warns(UserWarning, match="skipped as invalid, 1: train/images/000.jpg has 32×64"):
         data = _load(street, skip=True)
     assert (data.size, len(data.train), len(data.test)) == ((48, 64), 11, 6)
 
@@ -265,14 +269,14 @@ def test_parts_beside_images_in_no_part_are_refused(tmp_path: Path, part: str) -
 def test_pairs_that_are_not_held_are_checked_when_they_are_read(
     street: Path, damage: Callable[[Path], object], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bevel_lab.datasets._masks.HELD", 0)
+    monkeypatch.setattr("bevel_lab.datasets._masks.IN_MEMORY_BYTES", 0)
     damage(street)
     data = _load(street)
     assert data.train.held is None
     with pytest.raises(LabError, match=words):
-        run(_trial(street, epochs=1))
-    with pytest.warns(UserWarning, match="left out as bad"):
-        assert run(_trial(street, epochs=1), source=Source(skip_bad=True)).data["skipped"]
+        run_trial(_trial(street, epochs=1))
+    with pytest.warns(UserWarning, match="skipped as invalid"):
+        assert run_trial(_trial(street, epochs=1), source=Source(skip_invalid=True)).data["skipped"]
 
 
 def test_a_folder_that_will_not_do_is_named(street: Path) -> None:
@@ -310,7 +314,7 @@ def test_settings_that_do_not_fit_are_refused(street: Path) -> None:
         ({"dataset": "digits"}, "data set 'digits' is of another task"),
     ):
         with pytest.raises(InvalidValue, match=words):
-            _running(_trial(street, **settings))
+            _trainer(_trial(street, **settings))
     tiny = dataclasses.replace(_load(street), crop=(16, 16))
     with pytest.raises(InvalidValue, match=r"takes images of at least 32 pixels a side; .* gives 16×16"):
         Segmentation(_trial(street, model="unet_resnet18"), tiny, torch.device("cpu"))
@@ -347,7 +351,7 @@ def test_void_does_not_count_and_an_absent_class_has_no_iou() -> None:
 
 
 def test_the_loss_is_cross_entropy_without_void(street: Path) -> None:
-    task = _running(_trial(street)).task
+    task = _trainer(_trial(street)).task
     assert isinstance(task, Segmentation)
     torch.manual_seed(0)
     masks = torch.randint(0, 3, (2, 5, 7))
@@ -376,7 +380,7 @@ def test_image_and_mask_are_cut_alike() -> None:
 
 
 def test_draws_follow_from_seed_epoch_and_sample_only(street: Path) -> None:
-    task = _running(_trial(street)).task
+    task = _trainer(_trial(street)).task
     assert isinstance(task, Segmentation)
     order = list(torch.randperm(12).split(4))
 
@@ -389,13 +393,13 @@ def test_draws_follow_from_seed_epoch_and_sample_only(street: Path) -> None:
     assert not any(torch.equal(a, b) for a, b in zip(once, images(2, (0, 4)), strict=True))
     assert once[0].shape == (4, 3, 32, 32)
     assert {int(v) for v in once[1].unique()} <= {0, 1, 2, VOID}
-    whole = _running(_trial(street, augment=False)).task
+    whole = _trainer(_trial(street, augment=False)).task
     masks = next(iter(whole.batches([torch.arange(12)], 5, 0)))[1]
     assert np.array_equal(masks[4], scene_data.scene(4)[1])
 
 
 def test_a_crop_shows_an_image_where_its_mask_is(street: Path) -> None:
-    task = _running(_trial(street)).task
+    task = _trainer(_trial(street)).task
     assert isinstance(task, Segmentation)
     for images, masks in task.batches([torch.arange(12)], 0, 0):
         blue = images[:, 2] - images[:, 0]
@@ -404,7 +408,7 @@ def test_a_crop_shows_an_image_where_its_mask_is(street: Path) -> None:
 
 def test_files_read_when_needed_train_as_those_held(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = _load(street)
-    monkeypatch.setattr("bevel_lab.datasets._masks.HELD", 0)
+    monkeypatch.setattr("bevel_lab.datasets._masks.IN_MEMORY_BYTES", 0)
     lazy = _load(street)
     assert lazy.train.held is None
     keys = [[(0, None), (3, None)], [(2, Cut(3, 4, 32, 32, True)), (1, Cut(0, 0, 32, 32, False))]]
@@ -420,7 +424,7 @@ UNITS["deeplabv3_resnet50"] = 56  # 49 of the backbone, 5 branches, their sum, t
 
 @pytest.mark.parametrize("name", UNITS)
 def test_a_model_gives_logits_of_its_images_size_and_every_unit_is_swapped(name: str) -> None:
-    factory = Factory(bevel.canonical("frelu"))
+    factory = ActivationFactory(bevel.canonical("frelu"))
     with torch.device("meta") if name in ("unet", "unet_bn") else torch.device("cpu"):
         model = MODELS.item(name).build(factory, 3, (64, 64), 7).eval()
         with torch.no_grad():
@@ -438,10 +442,10 @@ def test_fine_tuning_starts_from_torchvisions_own_file(street: Path, tmp_path: P
     network = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=21, aux_loss=True)
     torch.save(network.state_dict(), tmp_path / "coco.pth")
     one = _trial(street, "frelu", model="deeplabv3_mobilenet_v3", weights=str(tmp_path / "coco.pth"))
-    running = _running(one)
-    own = dict(running.model.named_parameters())
+    trainer = _trainer(one)
+    own = dict(trainer.model.named_parameters())
     assert torch.equal(own["network.classifier.1.weight"], network.classifier[1].weight)
-    assert "initial values stay for classifier.4.weight, classifier.4.bias" in running.loaded["weights"]
+    assert "initial values stay for classifier.4.weight, classifier.4.bias" in trainer.loaded["weights"]
 
 
 # ------------------------------------------------------------------------------------------------------------ training
@@ -459,25 +463,25 @@ def test_an_interrupted_trial_ends_as_an_undisturbed_one(street: Path, tmp_path:
             raise _Stop
 
     with pytest.raises(_Stop):
-        run(one, state=state, state_every=0, on_epoch=crash)
+        run_trial(one, state=state, state_every=0, on_epoch=crash)
     reached: list[int] = []
-    resumed = run(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
+    resumed = run_trial(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
     assert reached == [3], "it went on, it did not start again"
-    assert resumed.result == run(one).result
+    assert resumed.result == run_trial(one).result
 
 
 @pytest.fixture(scope="module")
-def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Running, Record]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Record]:
     """A trained U-Net on scenes that take seconds to learn."""
     root = scene_data.street(tmp_path_factory.mktemp("learnt"), {"train": (24, 0), "test": (6, 200)})
-    running = _running(_trial(root, "frelu", epochs=8))
-    while len(running.epochs) < 8:
-        running.advance()
-    return running, result.record(running, "frelu")
+    trainer = _trainer(_trial(root, "frelu", epochs=8))
+    while len(trainer.epochs) < 8:
+        trainer.advance()
+    return trainer, result.record(trainer, "frelu")
 
 
-def test_it_learns_far_above_chance(learnt: tuple[Running, Record]) -> None:
-    record = learnt[1]
+def test_it_learns_far_above_chance(trained: tuple[Trainer, Record]) -> None:
+    record = trained[1]
     assert record.epochs[-1].train["loss"] < record.epochs[0].train["loss"] / 2
     assert record.metric == "miou"
     assert record.test["miou"] > 0.6, "one class everywhere has at most a third"
@@ -490,40 +494,40 @@ def test_it_learns_far_above_chance(learnt: tuple[Running, Record]) -> None:
     ("spec", "hard", "folded"), [("frelu", 0, 14), ("sau", 14, 0), ("smooth_frelu:n=1000", 14, 14)]
 )
 def test_folded_and_hardened_it_measures_the_same(street: Path, spec: str, hard: int, folded: int) -> None:
-    running = _running(_trial(street, spec, lr=0.3))
+    trainer = _trainer(_trial(street, spec, lr=0.3))
     for _ in range(3):
-        running.advance()
-    before = running.evaluate(running.task.test)
+        trainer.advance()
+    before = trainer.evaluate(trainer.task.test)
     example = torch.zeros(2, 3, 48, 64)
-    hardened = bevel.harden(running.model, 1e-3, example)
+    hardened = bevel.harden(trainer.model, 1e-3, example)
     result = bevel.fold(hardened.model, example)
     assert sum(bool(row.new) for row in hardened.rows) == hard, str(hardened)
     assert sum(bool(row.into) for row in result.rows) == folded, str(result)
     with torch.no_grad():
-        found = running.task.test(result.model.eval())
+        found = trainer.task.test(result.model.eval())
     assert found["miou"] == pytest.approx(before["miou"], abs=2e-3)
     assert found["loss"] == pytest.approx(before["loss"], rel=2e-3)
 
 
-def test_pictures_show_the_image_through_its_mask_and_name_the_colours(learnt: tuple[Running, Record]) -> None:
-    running, record = learnt
+def test_pictures_show_the_image_through_its_mask_and_name_the_colours(trained: tuple[Trainer, Record]) -> None:
+    trainer, record = trained
     assert [picture.title for picture in record.pictures] == ["200.jpg", "202.jpg", "204.jpg"]
     assert all(_pixels(picture.given).shape == (48, 64, 3) for picture in record.pictures)
-    task = running.task
+    task = trainer.task
     assert isinstance(task, Segmentation)
     mask, image = scene_data.scene(202)[1], _pixels(record.pictures[1].given).astype(float)
-    colours = np.array([*task.data.colours, (0, 0, 0)])
+    colors = np.array([*task.data.colors, (0, 0, 0)])
     for uri, least in ((record.pictures[1].truth, 0.99), (record.pictures[1].guess, 0.8)):
         found = _pixels(uri)
-        expected = 0.6 * colours[np.where(mask == VOID, 3, mask)] + 0.4 * image
-        near = np.abs(found[:48] - expected).max(-1) < 24  # the image's colours are rounded to few, twice
+        expected = 0.6 * colors[np.where(mask == VOID, 3, mask)] + 0.4 * image
+        near = np.abs(found[:48] - expected).max(-1) < 24  # the image's colors are rounded to few, twice
         assert near[mask != VOID].mean() > least
-        legend = {tuple(colour) for colour in found[48:].reshape(-1, 3).tolist()}
-        assert legend >= {tuple(colour) for colour in colours[:3].tolist()}
+        legend = {tuple(color) for color in found[48:].reshape(-1, 3).tolist()}
+        assert legend >= {tuple(color) for color in colors[:3].tolist()}
         assert (0, 0, 0) in legend, "names are black"
-    truth = painted(torch.zeros(3, 4, 100).byte(), torch.full((4, 100), 2).byte(), task.data.classes, task.data.colours)
+    truth = painted(torch.zeros(3, 4, 100).byte(), torch.full((4, 100), 2).byte(), task.data.classes, task.data.colors)
     assert {tuple(c) for c in _pixels(truth)[4:].reshape(-1, 3).tolist()} == {
-        task.data.colours[2], (0, 0, 0), (255, 255, 255),
+        task.data.colors[2], (0, 0, 0), (255, 255, 255),
     }, "what does not occur is not named"  # fmt: skip
 
 
@@ -531,11 +535,11 @@ def test_pictures_are_small() -> None:
     draw = torch.Generator().manual_seed(0)
     noise = torch.randint(256, (3, 512, 1024), generator=draw).byte()
     mask = torch.randint(19, (8, 16), generator=draw).byte().repeat_interleave(64, 0).repeat_interleave(64, 1)
-    names, colours = [f"class {k}" for k in range(19)], [(13 * k, 255 - 13 * k, 7 * k) for k in range(19)]
-    drawn = _pixels(painted(noise, mask, names, colours))
+    names, colors = [f"class {k}" for k in range(19)], [(13 * k, 255 - 13 * k, 7 * k) for k in range(19)]
+    drawn = _pixels(painted(noise, mask, names, colors))
     assert drawn.shape[1] == 160
     assert 80 + 12 * 4 <= drawn.shape[0] < 80 + 12 * 19, "several names a line"
-    assert len(painted(noise, mask, names, colours)) < 25_000
+    assert len(painted(noise, mask, names, colors)) < 25_000
 
 
 def _pixels(uri: str) -> np.ndarray:
@@ -552,7 +556,7 @@ def _pixels(uri: str) -> np.ndarray:
     ],
 )
 def test_every_way_of_training_runs(street: Path, settings: dict[str, Any]) -> None:
-    record = run(_trial(street, **({"epochs": 2} | settings)))
+    record = run_trial(_trial(street, **({"epochs": 2} | settings)))
     assert record.epochs[-1].train["loss"] < 3
     assert 0 <= record.test["miou"] <= 1
 
@@ -565,7 +569,7 @@ def test_a_small_u_net_learns_real_streets(streets: Path) -> None:
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        record = run(one, source=Source(streets))
+        record = run_trial(one, source=Source(streets))
     assert record.epochs[-1].train["loss"] < 0.75 * record.epochs[0].train["loss"]
     # the commonest class everywhere: 31 % of the pixels, an IoU of 0.03
     assert record.test["accuracy"] > 0.5

@@ -47,7 +47,7 @@ def _sentences(root: Path, folder: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("always::bevel_lab.data.invalid.LeftOut")
+@pytest.mark.filterwarnings("always::bevel_lab.data.invalid.SkippedSamples")
 @pytest.mark.parametrize("task", SMALL)
 def test_it_ends_in_a_report_with_pictures(task: str, root: Path, tmp_path: Path) -> None:
     file = EXPERIMENTS / f"small-{task}.toml"
@@ -63,7 +63,7 @@ def test_it_ends_in_a_report_with_pictures(task: str, root: Path, tmp_path: Path
     assert sorted(record.label for record in records.values()) == sorted(said["activations"])
     assert {"relu", "sau", "frelu"} <= set(said["activations"])
     assert {record.trial.task for record in records.values()} == {task}
-    left_out = tmp_path / "out" / "left-out.txt"
+    left_out = tmp_path / "out" / "skipped.txt"
     assert left_out.exists() == (task == "detection"), "two boxes of BCCD have no area"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert pictures.TITLE in page

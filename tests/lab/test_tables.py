@@ -135,7 +135,7 @@ def _killed(command: list[str], ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 240
     while not ready() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    running = process.poll() is None
+    trainer = process.poll() is None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert running, "it was killed on its way"
+    assert trainer, "it was killed on its way"

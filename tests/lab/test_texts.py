@@ -55,10 +55,10 @@ def test_a_bad_line_is_named_or_left_out_and_counted(tmp_path: Path, line: bytes
     for name in ("train", "valid", "test"):
         write(tmp_path, name, PAIRS[:3])
     (tmp_path / "train.en").write_bytes(b"one\n" + line + b"\nthree\n")
-    with pytest.raises(LabError, match=f"{words}, or leave it out with --skip-bad"):
+    with pytest.raises(LabError, match=f"{words}, or skip it with --skip-invalid"):
         _read(tmp_path)
-    with pytest.warns(UserWarning, match=r"left out as bad, 1: train.en, line 2"):
-        data = _read(tmp_path, skip_bad=True)
+    with pytest.warns(UserWarning, match=r"skipped as invalid, 1: train.en, line 2"):
+        data = _read(tmp_path, skip_invalid=True)
     assert list(data.train.source) == ["one", "three"]
     assert list(data.train.target) == [PAIRS[0][1], PAIRS[2][1]]
     assert str(data.facts["skipped"]).startswith("1: train.en, line 2 ")
@@ -68,8 +68,8 @@ def test_many_bad_lines_are_counted_and_the_first_named(tmp_path: Path) -> None:
     for name in ("train", "valid", "test"):
         write(tmp_path, name, [*PAIRS[:3], ("a", "")])
     write(tmp_path, "test", [("", "b")] * 9 + [("c", "d")])
-    with pytest.warns(UserWarning, match="left out as bad, 11: "):
-        found = str(_read(tmp_path, skip_bad=True).facts["skipped"])
+    with pytest.warns(UserWarning, match="skipped as invalid, 11: "):
+        found = str(_read(tmp_path, skip_invalid=True).facts["skipped"])
     assert found.startswith("11: train.de, line 4 is empty; valid.de, line 4 is empty; test.en, line 1 is empty")
     assert found.endswith("test.en, line 3 is empty; and 6 more")
 
@@ -79,7 +79,7 @@ def test_texts_that_do_not_align_are_an_error_all_the_same(tmp_path: Path) -> No
         write(tmp_path, name, PAIRS[:3])
     (tmp_path / "valid.de").write_text("eins\n")
     with pytest.raises(LabError, match=r"valid.en has 3 lines and valid.de 1; line n of one must be the translation"):
-        _read(tmp_path, skip_bad=True)
+        _read(tmp_path, skip_invalid=True)
     (tmp_path / "valid.de").unlink()
     with pytest.raises(LabError, match=r"has no file valid.de or val.de or dev.de \(it may end in .gz\)"):
         _read(tmp_path)
@@ -89,7 +89,7 @@ def test_texts_that_do_not_align_are_an_error_all_the_same(tmp_path: Path) -> No
     write(tmp_path, "test", [(" ", " ")])
     (tmp_path / "valid.de").write_text("eins\nzwei\ndrei\n")
     with pytest.raises(LabError, match=r"test.en has no pair of sentences that can be used"):
-        _read(tmp_path, skip_bad=True)
+        _read(tmp_path, skip_invalid=True)
 
 
 def test_a_folder_of_texts_says_which_languages(corpus: Path, tmp_path: Path) -> None:
@@ -119,9 +119,9 @@ def test_a_part_of_multi30k_or_wmt_is_not_called_the_whole(tmp_path: Path) -> No
     assert len(Multi30k(4, 4, 4).load(Source(tmp_path)).test) == 4
     write(tmp_path / "multi30k", "val", [*PAIRS[:3], ("", "leer")])
     with pytest.warns(UserWarning, match=r"1: val.en, line 4"):
-        assert len(Multi30k(4, 4, 4).load(Source(tmp_path, skip_bad=True)).valid) == 3
+        assert len(Multi30k(4, 4, 4).load(Source(tmp_path, skip_invalid=True)).valid) == 3
     with pytest.warns(UserWarning, match="val.en"), pytest.raises(LabError, match=r"has 4 \+ 3 \+ 4 pairs, not 5"):
-        Multi30k(5, 4, 4).load(Source(tmp_path, skip_bad=True))
+        Multi30k(5, 4, 4).load(Source(tmp_path, skip_invalid=True))
     for name in ("train", "newstest2013", "newstest2014"):
         write(tmp_path / "wmt14", name, PAIRS[:4])
     with pytest.raises(LabError, match="has 4 training pairs where WMT14 has more than 4000000"):

@@ -16,19 +16,19 @@ from bevel.errors import InvalidValue
 from bevel_lab.data.source import Source
 from bevel_lab.experiment.arm import arm
 from bevel_lab.experiment.record import Record
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.training import result
-from bevel_lab.training.optim import rate
-from bevel_lab.training.run import run
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.optim import lr_factor
+from bevel_lab.training.run import run_trial
+from bevel_lab.training.trainer import Trainer
 
 
 class _Stop(Exception):
     """Stands for a crash."""
 
 
-def running(spec: str, **settings: Any) -> Running:
-    return Running(trial(spec, **settings), Source(), torch.device("cpu"), Team())
+def trainer(spec: str, **settings: Any) -> Trainer:
+    return Trainer(trial(spec, **settings), Source(), torch.device("cpu"), ProcessGroup())
 
 
 def finite(record: Record) -> bool:
@@ -40,7 +40,7 @@ def finite(record: Record) -> bool:
 
 
 def test_by_epoch_one_set_moves_at_a_time() -> None:
-    one = running("frelu", alternate="epoch", epochs=4)
+    one = trainer("frelu", alternate="epoch", epochs=4)
     sets, phases = Sets(one), []
     for _ in range(4):
         one.advance()
@@ -49,7 +49,7 @@ def test_by_epoch_one_set_moves_at_a_time() -> None:
 
 
 def test_by_step_the_sets_take_turns_of_their_own_length() -> None:
-    one = running("frelu", alternate="step:2:1", epochs=1, warmup=0.0)
+    one = trainer("frelu", alternate="step:2:1", epochs=1, warmup=0.0)
     sets, phases = Sets(one), []
     order = [torch.arange(25) + 25 * i for i in range(6)]
     for step, batch in enumerate(one.task.batches(order, 0, 0)):
@@ -59,7 +59,7 @@ def test_by_step_the_sets_take_turns_of_their_own_length() -> None:
 
 
 def test_without_alternation_both_sets_move_at_once() -> None:
-    one = running("frelu")
+    one = trainer("frelu")
     sets = Sets(one)
     one.advance()
     assert sets.moved() == "weights and activations"
@@ -67,7 +67,7 @@ def test_without_alternation_both_sets_move_at_once() -> None:
 
 def test_there_must_be_something_to_alternate_with() -> None:
     with pytest.raises(InvalidValue) as caught:
-        run(arm("relu@alternate=epoch").trial(model="mlp", train_limit=100, epochs=1))
+        run_trial(arm("relu@alternate=epoch").trial(model="mlp", train_limit=100, epochs=1))
     assert str(caught.value) == (
         "alternate is for activations with learnable parameters; 'relu' has none. Give it to one arm only, such as "
         "frelu@alternate=epoch."
@@ -79,7 +79,7 @@ def test_there_must_be_something_to_alternate_with() -> None:
 
 @pytest.mark.parametrize(("shape", "middle"), [("", 6.0), (":linear", 18.5), (":cosine", 18.5)])
 def test_sharpness_moves_from_its_start_to_its_end(shape: str, middle: float) -> None:
-    one = running("smooth_frelu", sharpness=f"1:36{shape}", epochs=2)
+    one = trainer("smooth_frelu", sharpness=f"1:36{shape}", epochs=2)
     seen = [sharpness(one)]
     for _ in range(2):
         one.advance()
@@ -91,7 +91,7 @@ def test_sharpness_moves_from_its_start_to_its_end(shape: str, middle: float) ->
 
 
 def test_a_fixed_n_moves_too_and_the_kink_shows_in_the_curve() -> None:
-    record = run(trial("sau", sharpness="1:1000"))
+    record = run_trial(trial("sau", sharpness="1:1000"))
     site = record.sites[0]
     at = site.x.index(0.0)
     # at 0 the published form is √(2/π)/(2n), whatever α is
@@ -109,7 +109,7 @@ def test_a_fixed_n_moves_too_and_the_kink_shows_in_the_curve() -> None:
 )
 def test_a_sharpness_that_cannot_be_is_refused(spec: str, sharpness: str, words: str) -> None:
     with pytest.raises(InvalidValue) as caught:
-        run(trial(spec, sharpness=sharpness))
+        run_trial(trial(spec, sharpness=sharpness))
     assert words in str(caught.value)
 
 
@@ -135,11 +135,11 @@ def test_a_crash_changes_no_bit(spec: str, settings: dict[str, Any], stop: int, 
             raise _Stop
 
     with pytest.raises(_Stop):
-        run(one, state=state, state_every=0, on_epoch=crash)
+        run_trial(one, state=state, state_every=0, on_epoch=crash)
     reached: list[int] = []
-    resumed = run(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
+    resumed = run_trial(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
     assert reached == list(range(stop + 1, 4))
-    assert resumed.result == run(one).result
+    assert resumed.result == run_trial(one).result
 
 
 # ------------------------------------------------------------------------------------------- optimisers and their rates
@@ -147,11 +147,13 @@ def test_a_crash_changes_no_bit(spec: str, settings: dict[str, Any], stop: int, 
 
 def test_rates_after_the_warm_up() -> None:
     constant = trial(schedule="constant", warmup=0.25)
-    assert [rate(constant, step, 8) for step in range(8)] == [0.5, *[1.0] * 7]
+    assert [lr_factor(constant, step, 8) for step in range(8)] == [0.5, *[1.0] * 7]
     falling = trial(schedule="inverse_sqrt", warmup=0.04)
-    assert [rate(falling, step, 100) for step in (0, 1, 2, 3, 15, 99)] == pytest.approx([0.25, 0.5, 0.75, 1, 0.5, 0.2])
-    assert rate(trial(schedule="inverse_sqrt", warmup=0.0), 3, 100) == pytest.approx(0.5)
-    rates = [rate(falling, step, 100) for step in range(100)]
+    assert [lr_factor(falling, step, 100) for step in (0, 1, 2, 3, 15, 99)] == pytest.approx(
+        [0.25, 0.5, 0.75, 1, 0.5, 0.2]
+    )
+    assert lr_factor(trial(schedule="inverse_sqrt", warmup=0.0), 3, 100) == pytest.approx(0.5)
+    rates = [lr_factor(falling, step, 100) for step in range(100)]
     assert max(rates) == 1.0
     assert rates[3:] == sorted(rates[3:], reverse=True)
 
@@ -160,8 +162,8 @@ def test_rates_after_the_warm_up() -> None:
 @pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt", "constant"])
 def test_every_optimiser_learns_with_every_schedule(name: str, kind: str, schedule: str) -> None:
     settings: dict[str, Any] = {"optimiser": name, "schedule": schedule, "lr": 0.05 if name == "sgd" else 0.003}
-    assert type(running("prelu", **settings).optimiser).__name__ == kind
-    record = run(trial("prelu", **settings))
+    assert type(trainer("prelu", **settings).optimizer).__name__ == kind
+    record = run_trial(trial("prelu", **settings))
     assert finite(record)
     assert record.epochs[-1].train["loss"] < 0.7 * record.epochs[0].train["loss"]
     kept = Record.from_json(record.to_json()).trial
@@ -170,7 +172,7 @@ def test_every_optimiser_learns_with_every_schedule(name: str, kind: str, schedu
 
 def test_adamw_takes_decay_apart_from_the_gradient() -> None:
     settings: dict[str, Any] = {"lr": 0.003, "weight_decay": 0.5}
-    adam, adamw = (run(trial(optimiser=name, **settings)).epochs for name in ("adam", "adamw"))
+    adam, adamw = (run_trial(trial(optimiser=name, **settings)).epochs for name in ("adam", "adamw"))
     assert [e.train for e in adam] != [e.train for e in adamw]
 
 
@@ -179,7 +181,7 @@ def test_adamw_takes_decay_apart_from_the_gradient() -> None:
 
 def test_label_smoothing_keeps_the_training_loss_above_its_entropy() -> None:
     epochs = 15
-    plain, smooth = (run(trial(epochs=epochs, label_smoothing=share, augment=False)) for share in (0.0, 0.1))
+    plain, smooth = (run_trial(trial(epochs=epochs, label_smoothing=share, augment=False)) for share in (0.0, 0.1))
     target = torch.full((10,), 0.01).index_put((torch.tensor([0]),), torch.tensor(0.91))
     entropy = float(-(target * target.log()).sum())
     assert plain.epochs[-1].train["loss"] < 0.5 * entropy < entropy < smooth.epochs[-1].train["loss"]
@@ -190,10 +192,10 @@ def test_label_smoothing_keeps_the_training_loss_above_its_entropy() -> None:
 
 @pytest.mark.parametrize("spec", ["relu", "sau", "frelu"])
 def test_bfloat16_runs_the_forward_pass_and_keeps_the_weights(spec: str) -> None:
-    one = running(spec, precision="bfloat16")
+    one = trainer(spec, precision="bfloat16")
     assert {out.dtype for out in outputs(one, nn.Linear)} == {torch.bfloat16}
     assert {p.dtype for p in one.model.parameters()} == {torch.float32}
-    short, full = (run(trial(spec, precision=precision)) for precision in ("bfloat16", "float32"))
+    short, full = (run_trial(trial(spec, precision=precision)) for precision in ("bfloat16", "float32"))
     assert finite(short)
     assert short.trial.precision == "bfloat16"
     ours, theirs = (record.epochs[-1].train["loss"] for record in (short, full))
@@ -205,9 +207,9 @@ def test_bfloat16_runs_the_forward_pass_and_keeps_the_weights(spec: str) -> None
 def test_channels_last_is_another_layout_of_the_same_numbers(spec: str) -> None:
     last = torch.channels_last
     for wanted in (True, False):
-        outs = outputs(running(spec, model="cnn", channels_last=wanted), nn.Conv2d)
+        outs = outputs(trainer(spec, model="cnn", channels_last=wanted), nn.Conv2d)
         assert all(out.is_contiguous(memory_format=last) is wanted for out in outs if min(out.shape[2:]) > 1)
-    ours, theirs = (run(trial(spec, model="cnn", channels_last=wanted, epochs=1)) for wanted in (True, False))
+    ours, theirs = (run_trial(trial(spec, model="cnn", channels_last=wanted, epochs=1)) for wanted in (True, False))
     assert finite(ours)
     assert ours.trial.channels_last
     assert ours.epochs[0].train["loss"] == pytest.approx(theirs.epochs[0].train["loss"], rel=1e-3)
@@ -217,7 +219,7 @@ def test_channels_last_is_another_layout_of_the_same_numbers(spec: str) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 def test_a_compiled_model_learns_the_same() -> None:
     settings: dict[str, Any] = {"epochs": 1, "train_limit": 100, "sharpness": "1:50"}
-    ours, theirs = (run(trial("sau", compile=wanted, **settings)) for wanted in (True, False))
+    ours, theirs = (run_trial(trial("sau", compile=wanted, **settings)) for wanted in (True, False))
     assert finite(ours)
     assert ours.trial.compile
     assert ours.epochs[0].train["loss"] == pytest.approx(theirs.epochs[0].train["loss"], rel=1e-3)

@@ -23,12 +23,12 @@ from bevel_lab.datasets import DATASETS
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Model
 from bevel_lab.models.transformer import SIZES, Size, Transformer
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks._translation_decoding import beam, greedy, limits
 from bevel_lab.tasks.translation import Bleu, Sentences, Translation
-from bevel_lab.training.activations import Factory
-from bevel_lab.training.run import run
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.activations import ActivationFactory
+from bevel_lab.training.run import run_trial
+from bevel_lab.training.trainer import Trainer
 
 RECIPE: dict[str, Any] = {
     "model": "transformer_tiny_prenorm", "task": "translation", "epochs": 2, "batch_size": 10, "lr": 2e-3,
@@ -40,8 +40,8 @@ def _trial(corpus: Path, spec: str = "relu", **settings: Any) -> Trial:
     return Trial(activation=bevel.canonical(spec), dataset=f"folder_text:{corpus}:en-de", **(RECIPE | settings))
 
 
-def _running(corpus: Path, spec: str = "relu", **settings: Any) -> Running:
-    return Running(_trial(corpus, spec, **settings), Source(), torch.device("cpu"), Team())
+def _trainer(corpus: Path, spec: str = "relu", **settings: Any) -> Trainer:
+    return Trainer(_trial(corpus, spec, **settings), Source(), torch.device("cpu"), ProcessGroup())
 
 
 def _read(folder: Path, **source: bool) -> ParallelText:
@@ -91,7 +91,7 @@ def test_models_are_for_translation_and_keep_their_own_weights(name: str) -> Non
 @pytest.mark.parametrize(("name", "count"), [("base", 63_082_496), ("small", 15_001_600)])
 @pytest.mark.parametrize("prenorm", [True, False])
 def test_a_size_has_the_published_number_of_parameters(name: str, count: int, prenorm: bool) -> None:
-    factory, size = Factory("relu"), SIZES[name]
+    factory, size = ActivationFactory("relu"), SIZES[name]
     with torch.device("meta"):
         model = MODELS.item(f"transformer_{name}{'_prenorm' * prenorm}").build(factory, 37_000)
     assert len(factory.sites(model)) == 2 * size.layers
@@ -100,7 +100,7 @@ def test_a_size_has_the_published_number_of_parameters(name: str, count: int, pr
 
 
 def test_all_arms_start_from_the_same_weights_and_swap_every_unit(corpus: Path) -> None:
-    arms = {spec: _running(corpus, spec, model="transformer_tiny") for spec in ("relu", "frelu", "pau")}
+    arms = {spec: _trainer(corpus, spec, model="transformer_tiny") for spec in ("relu", "frelu", "pau")}
     own = {spec: {id(p) for p in one.activation_parameters} for spec, one in arms.items()}
     found = {s: [p for p in one.model.parameters() if id(p) not in own[s]] for s, one in arms.items()}
     for spec in ("frelu", "pau"):
@@ -118,14 +118,14 @@ def test_all_arms_start_from_the_same_weights_and_swap_every_unit(corpus: Path) 
 @pytest.mark.parametrize("train", [True, False])
 def test_every_site_runs_in_training_and_in_inference(corpus: Path, train: bool) -> None:
     """Torch's fused encoder layer would compute ReLU by itself."""
-    running = _running(corpus, "frelu")
+    trainer = _trainer(corpus, "frelu")
     calls: list[nn.Module] = []
-    for call in running.sites.values():
+    for call in trainer.sites.values():
         call.module.register_forward_hook(lambda module, *_: calls.append(module))
-    running.model.train(train)
+    trainer.model.train(train)
     with torch.no_grad():
-        running.model(torch.full((2, 4), 5), torch.full((2, 3), 6))
-    assert [id(m) for m in calls] == [id(call.module) for call in running.sites.values()]
+        trainer.model(torch.full((2, 4), 5), torch.full((2, 3), 6))
+    assert [id(m) for m in calls] == [id(call.module) for call in trainer.sites.values()]
 
 
 # ------------------------------------------------------------------------------------------------------------ decoding
@@ -217,8 +217,8 @@ def test_bleu_is_sacrebleus_own_reference_value() -> None:
 
 
 def test_the_loss_is_the_mean_over_subwords_with_smoothed_labels(corpus: Path) -> None:
-    running = _running(corpus, label_smoothing=0.2)
-    task, model = running.task, running.model.eval()
+    trainer = _trainer(corpus, label_smoothing=0.2)
+    task, model = trainer.task, trainer.model.eval()
     assert isinstance(task, Translation)
     batch: Sentences = next(task.batches([torch.tensor([3, 50, 7])], 0, 0))
     with torch.no_grad():
@@ -236,8 +236,8 @@ def test_the_loss_is_the_mean_over_subwords_with_smoothed_labels(corpus: Path) -
 
 
 def test_shares_of_a_batch_average_to_the_whole(corpus: Path) -> None:
-    running = _running(corpus)
-    task, model = running.task, running.model.eval()
+    trainer = _trainer(corpus)
+    task, model = trainer.task, trainer.model.eval()
     assert isinstance(task, Translation)
     lengths = task.pairs.train.target.lengths
     order = [torch.cat((lengths.argsort()[:3], lengths.argsort()[-2:]))]
@@ -275,11 +275,11 @@ def test_an_interrupted_trial_ends_as_an_undisturbed_one(corpus: Path, tmp_path:
         raise _Stop
 
     with pytest.raises(_Stop):
-        run(one, state=state, state_every=0, on_epoch=crash)
+        run_trial(one, state=state, state_every=0, on_epoch=crash)
     reached: list[int] = []
-    resumed = run(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
+    resumed = run_trial(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
     assert reached == [2], "it went on, it did not start again"
-    undisturbed = run(one)
+    undisturbed = run_trial(one)
     assert resumed.result == undisturbed.result
     assert set(resumed.epochs[0].train) == {"loss", "token_accuracy"}
     assert set(resumed.epochs[0].validation) == set(resumed.test) == {"loss", "token_accuracy", "bleu"}
@@ -292,30 +292,30 @@ def test_an_interrupted_trial_ends_as_an_undisturbed_one(corpus: Path, tmp_path:
 
 def test_half_precision_taking_turns_and_a_moving_sharpness_work(corpus: Path) -> None:
     settings = {"precision": "bfloat16", "alternate": "step", "sharpness": "1:100", "epochs": 1, "train_limit": 40}
-    record = run(_trial(corpus, "smooth_frelu", channels_last=True, tuning=True, **settings))
+    record = run_trial(_trial(corpus, "smooth_frelu", channels_last=True, tuning=True, **settings))
     assert math.isfinite(record.epochs[0].train["loss"])
     assert record.test == record.epochs[-1].validation
 
 
 def test_a_diverged_model_is_scored_as_it_is(corpus: Path) -> None:
-    record = run(_trial(corpus, lr=1e30, epochs=1, train_limit=40))
+    record = run_trial(_trial(corpus, lr=1e30, epochs=1, train_limit=40))
     assert math.isnan(record.test["loss"])
     assert 0 <= record.test["bleu"] < 20
 
 
-def _trained(corpus: Path, spec: str) -> Running:
-    running = _running(corpus, spec, epochs=4, lr=5e-3)
+def _trained(corpus: Path, spec: str) -> Trainer:
+    trainer = _trainer(corpus, spec, epochs=4, lr=5e-3)
     for _ in range(4):
-        running.advance()
-    return running
+        trainer.advance()
+    return trainer
 
 
 @pytest.mark.parametrize(("spec", "hard", "foldable"), [("frelu:num_parameters=1", 0, 4), ("sau", 4, 0)])
 def test_folded_and_hardened_it_scores_the_same(corpus: Path, spec: str, hard: int, foldable: int) -> None:
-    running = _trained(corpus, spec)
-    model, task = running.model.eval(), running.task
+    trainer = _trained(corpus, spec)
+    model, task = trainer.model.eval(), trainer.task
     example = next(task.batches([torch.arange(4)], 0, 0))
-    before = running.evaluate(task.test)
+    before = trainer.evaluate(task.test)
     hardened = bevel.harden(model, 1e-3)
     folded = bevel.fold(hardened.model, example.source, example.target[:, :-1])
     with torch.no_grad():
@@ -330,7 +330,7 @@ def test_fine_tuning_starts_where_pretraining_ended(corpus: Path, tmp_path: Path
     trained = _trained(corpus, "relu")
     before = trained.evaluate(trained.task.test)
     torch.save(trained.model.state_dict(), tmp_path / "relu.pt")
-    fine = _running(corpus, "frelu", weights=str(tmp_path / "relu.pt"))
+    fine = _trainer(corpus, "frelu", weights=str(tmp_path / "relu.pt"))
     after = fine.evaluate(fine.task.test)
     assert after["bleu"] == pytest.approx(before["bleu"], abs=1e-6)
     assert after["loss"] == pytest.approx(before["loss"], abs=1e-5)
@@ -354,13 +354,13 @@ def short_real(real_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.mark.slow
 def test_it_learns_to_translate_real_sentences(short_real: Path) -> None:
     settings = {"epochs": 4, "batch_size": 32, "lr": 5e-3, "warmup": 0.1}
-    record = run(_trial(short_real, "sau:n=5", **settings))
+    record = run_trial(_trial(short_real, "sau:n=5", **settings))
     losses = [epoch.train["loss"] for epoch in record.epochs]
     assert losses == sorted(losses, reverse=True)
     test = _read(short_real).test
     bleu = Bleu("de")
     copied = bleu(test.source, test.target)
-    untrained = _running(short_real, "sau:n=5", **settings)
+    untrained = _trainer(short_real, "sau:n=5", **settings)
     chance = untrained.evaluate(untrained.task.validate)["bleu"]
     same = max(bleu([text] * len(test), test.target) for text in ("Ein Mann in einem blauen Hemd.", "Zwei Männer."))
     assert record.test["bleu"] > 2 * max(copied, chance, same), (record.test, copied, chance, same)

@@ -13,21 +13,21 @@ from small_trials import full_disk, trial
 from torch import nn
 
 from bevel.errors import InvalidValue, UnknownName
-from bevel_lab.data.images import LabelledImages, Part
+from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DATASETS, load
 from bevel_lab.errors import CannotWrite
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS
-from bevel_lab.registry import Open
+from bevel_lab.registry import ParametricEntry
 from bevel_lab.runtime.device import as_device
 from bevel_lab.runtime.memory import PeakMemory, SavedBytes
 from bevel_lab.tasks import TASKS
 from bevel_lab.tasks.classification import Classification
 from bevel_lab.training import checkpoint, plain_loop
 from bevel_lab.training import run as train
-from bevel_lab.training.run import run
+from bevel_lab.training.run import run_trial
 
 
 class _Stop(Exception):
@@ -48,27 +48,27 @@ def test_an_interrupted_trial_ends_as_an_undisturbed_one(spec: str, stop: int, t
             raise _Stop
 
     with pytest.raises(_Stop):
-        run(one, state=state, state_every=0, on_epoch=crash)
+        run_trial(one, state=state, state_every=0, on_epoch=crash)
     reached: list[int] = []
-    resumed = run(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
+    resumed = run_trial(one, state=state, state_every=0, on_epoch=lambda done, epoch: reached.append(done))
     assert reached == list(range(stop + 1, 4)), "it went on, it did not start again"
-    assert resumed.result == run(one).result
+    assert resumed.result == run_trial(one).result
     assert resumed.samples == 300
 
 
 def test_a_bare_loop_is_timed_and_leaves_the_model_as_it_was() -> None:
-    running = train.start(trial("frelu", model="cnn"), Source(), torch.device("cpu"), None, pytest.fail)
-    running.advance()
-    before = {name: tensor.clone() for name, tensor in running.model.state_dict().items()}
-    assert 0 < plain_loop.seconds(running) < running.train_seconds, "for one sample of many"
-    after = running.model.state_dict()
+    trainer = train.start(trial("frelu", model="cnn"), Source(), torch.device("cpu"), None, pytest.fail)
+    trainer.advance()
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    assert 0 < plain_loop.seconds_per_sample(trainer) < trainer.train_seconds, "for one sample of many"
+    after = trainer.model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    assert run(trial(epochs=1)).bare_seconds > 0
-    assert run(trial(epochs=1, train_limit=25)).bare_seconds == 0, "one batch cannot be timed after a warm-up"
+    assert run_trial(trial(epochs=1)).bare_seconds > 0
+    assert run_trial(trial(epochs=1, train_limit=25)).bare_seconds == 0, "one batch cannot be timed after a warm-up"
 
 
 def test_results_differ_where_they_should() -> None:
-    results = [run(t).result for t in (trial(), trial(seed=1), trial("gelu"), trial(augment=False))]
+    results = [run_trial(t).result for t in (trial(), trial(seed=1), trial("gelu"), trial(augment=False))]
     for a, b in itertools.combinations(results, 2):
         assert a["epochs"] != b["epochs"]
 
@@ -76,12 +76,12 @@ def test_results_differ_where_they_should() -> None:
 def test_the_global_state_of_torch_is_left_alone() -> None:
     torch.manual_seed(5)
     rng, threads = torch.get_rng_state(), torch.get_num_threads()
-    first = run(trial("pau", threads=2, train_limit=20, epochs=1))
+    first = run_trial(trial("pau", threads=2, train_limit=20, epochs=1))
     assert torch.equal(torch.get_rng_state(), rng)
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
     torch.manual_seed(6)
-    assert run(trial("pau", threads=2, train_limit=20, epochs=1)).result == first.result
+    assert run_trial(trial("pau", threads=2, train_limit=20, epochs=1)).result == first.result
 
 
 def _damaged(good: bytes) -> Iterator[tuple[str, bytes]]:
@@ -93,27 +93,27 @@ def _damaged(good: bytes) -> Iterator[tuple[str, bytes]]:
 
 def test_a_damaged_checkpoint_is_named_and_the_trial_starts_again(tmp_path: Path) -> None:
     one, state = trial("prelu"), tmp_path / "state.pt"
-    whole = run(one, state=state, state_every=0).result
+    whole = run_trial(one, state=state, state_every=0).result
     for what, content in _damaged(state.read_bytes()):
         state.write_bytes(content)
         notes: list[str] = []
-        assert run(one, state=state, on_note=notes.append).result == whole, what
+        assert run_trial(one, state=state, on_note=notes.append).result == whole, what
         assert len(notes) == 1
         assert f"checkpoint {state} is damaged; trial {one.id} starts again." == notes[0]
 
 
 def test_a_checkpoint_of_another_trial_or_model_is_not_used(tmp_path: Path) -> None:
     one, state, notes = trial("prelu"), tmp_path / "state.pt", []
-    run(trial("prelu", seed=9), state=state, state_every=0)
-    assert run(one, state=state, on_note=notes.append).result == run(one).result
+    run_trial(trial("prelu", seed=9), state=state, state_every=0)
+    assert run_trial(one, state=state, on_note=notes.append).result == run_trial(one).result
     assert "is of trial" in notes[0]
     state.unlink()
-    run(one, state=state, state_every=0)
+    run_trial(one, state=state, state_every=0)
     content = checkpoint.load(state)
     assert content is not None
     del content["model"]["1.weight"]
     checkpoint.save(state, content)
-    assert run(one, state=state, on_note=notes.append).result == run(one).result
+    assert run_trial(one, state=state, on_note=notes.append).result == run_trial(one).result
     assert "another version" in notes[1]
 
 
@@ -142,7 +142,7 @@ def test_a_failed_write_is_named_and_leaves_the_old_checkpoint(tmp_path: Path) -
 
 
 def test_a_short_training_learns_and_the_record_is_whole() -> None:
-    record = run(trial("sau:n=5", train_limit=0, epochs=5), label="my sau")
+    record = run_trial(trial("sau:n=5", train_limit=0, epochs=5), label="my sau")
     assert record.test["accuracy"] > 0.8, "chance is 0.1"
     assert record.epochs[-1].train["loss"] < record.epochs[0].train["loss"]
     assert all(set(e.train) == set(e.validation) == {"loss", "accuracy"} for e in record.epochs)
@@ -157,7 +157,7 @@ def test_a_short_training_learns_and_the_record_is_whole() -> None:
 
 
 def test_sites_are_drawn_before_and_after() -> None:
-    record = run(trial("smooth_frelu:negative=0.2", epochs=2))
+    record = run_trial(trial("smooth_frelu:negative=0.2", epochs=2))
     assert [site.name for site in record.sites] == ["2", "4"]
     for site in record.sites:
         assert site.channels == 128
@@ -175,13 +175,13 @@ def test_sites_are_drawn_before_and_after() -> None:
 
 
 def test_a_shared_activation_has_one_channel_and_torchs_own_none_to_learn() -> None:
-    assert run(trial("gelu", epochs=1)).sites[0].after == {}
-    shared = run(trial("sau:num_parameters=1", epochs=1)).sites[0]
+    assert run_trial(trial("gelu", epochs=1)).sites[0].after == {}
+    shared = run_trial(trial("sau:num_parameters=1", epochs=1)).sites[0]
     assert (shared.channels, len(shared.after["alpha"])) == (1, 1)
 
 
 def test_divergence_is_recorded_as_it_is() -> None:
-    record = run(trial("prelu", lr=1e30))
+    record = run_trial(trial("prelu", lr=1e30))
     assert len(record.epochs) == 3
     assert math.isnan(record.epochs[-1].train["loss"])
     assert math.isnan(record.test["loss"])
@@ -190,7 +190,7 @@ def test_divergence_is_recorded_as_it_is() -> None:
     back = Record.from_json(record.to_json())
     assert math.isnan(back.test["loss"])
     assert all(math.isnan(v) for v in back.sites[0].after["weight"])
-    assert back.result == record.result == run(trial("prelu", lr=1e30)).result
+    assert back.result == record.result == run_trial(trial("prelu", lr=1e30)).result
 
 
 def test_bytes_saved_for_backward_are_counted_once() -> None:
@@ -205,7 +205,7 @@ def test_bytes_saved_for_backward_are_counted_once() -> None:
 
 def test_smooth_activations_record_what_they_save() -> None:
     images, hidden, logits = 25 * 64, 25 * 128, 25 * 10
-    relu, gelu = (run(trial(spec, epochs=1)).saved_bytes for spec in ("relu", "gelu"))
+    relu, gelu = (run_trial(trial(spec, epochs=1)).saved_bytes for spec in ("relu", "gelu"))
     assert gelu - relu == 4 * 2 * hidden, "relu's result serves the next layer too; gelu keeps its input as well"
     assert relu >= 4 * (images + 2 * hidden + logits)
 
@@ -268,18 +268,20 @@ def test_bad_settings_are_refused(field: str, value: object, words: str) -> None
 
 def test_parts_that_do_not_fit_are_refused() -> None:
     tiny = dataclasses.replace(load("digits", Source()))
-    small = LabelledImages(*(Part(p.images[:, :, :3, :3], p.labels) for p in (tiny.train, tiny.test)), 10, False)
+    small = LabeledImages(
+        *(LabeledTensors(p.images[:, :, :3, :3], p.labels) for p in (tiny.train, tiny.test)), 10, False
+    )
     with pytest.raises(InvalidValue, match=r"'cnn' takes images of at least 4 pixels a side; 'digits' has 3×3"):
         Classification(trial(model="cnn"), small, torch.device("cpu"))
     with pytest.raises(InvalidValue, match="takes labelled images"):
         Classification(trial(), "text", torch.device("cpu"))
     with pytest.raises(UnknownName, match="unknown data set 'digit'; did you mean 'digits'"):
-        run(trial(dataset="digit"))
+        run_trial(trial(dataset="digit"))
     for name in ("gpu", "cuda:9", "cuda:x"):
         with pytest.raises(InvalidValue, match="cpu"):
             as_device(name)
 
 
 def test_data_sets_and_models_are_for_tasks_that_there_are() -> None:
-    for shelf in (DATASETS, MODELS):
-        assert all(entry.task in TASKS for entry in shelf.values() if not isinstance(entry, Open))
+    for registry in (DATASETS, MODELS):
+        assert all(entry.task in TASKS for entry in registry.values() if not isinstance(entry, ParametricEntry))

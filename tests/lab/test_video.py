@@ -30,12 +30,12 @@ from bevel_lab.errors import LabError
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS
 from bevel_lab.models._tsm import shift
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks._video_pictures import strip
 from bevel_lab.tasks.video import right
-from bevel_lab.training.activations import Factory
-from bevel_lab.training.run import run
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.activations import ActivationFactory
+from bevel_lab.training.run import run_trial
+from bevel_lab.training.trainer import Trainer
 
 av = pytest.importorskip("av", reason="pip install 'bevel[tasks]'")
 SMALL: dict[str, Any] = {"task": "video", "model": "tsm_tiny", "epochs": 2, "batch_size": 8, "validation": 0.25}
@@ -140,16 +140,16 @@ def test_time_is_read_and_only_by_a_model_that_can(few: Callable[[int], None]) -
     few(1000)
     short = {"dataset": "moving_fashion", "validation": 0.005, "train_limit": 800, "batch_size": 16}
     chance = 0.25 + 4 * (0.25 * 0.75 / 1000) ** 0.5  # four standard errors of 1,000 guesses: 0.305
-    running = Running(_trial("frelu", **short), Source(), torch.device("cpu"), Team())
-    while len(running.epochs) < 2:
-        running.advance()
-    assert running.epochs[1].train["loss"] < 0.7 * running.epochs[0].train["loss"]
-    assert running.evaluate(running.task.test)["top1"] > 0.6
-    blind = run(_trial("frelu", **short | {"model": "tsn_tiny"}))
+    trainer = Trainer(_trial("frelu", **short), Source(), torch.device("cpu"), ProcessGroup())
+    while len(trainer.epochs) < 2:
+        trainer.advance()
+    assert trainer.epochs[1].train["loss"] < 0.7 * trainer.epochs[0].train["loss"]
+    assert trainer.evaluate(trainer.task.test)["top1"] > 0.6
+    blind = run_trial(_trial("frelu", **short | {"model": "tsn_tiny"}))
     assert blind.test["top1"] < chance
-    forward = running.model.forward
-    running.model.forward = lambda clips: forward(_shuffled(clips))
-    assert running.evaluate(running.task.test)["top1"] < chance
+    forward = trainer.model.forward
+    trainer.model.forward = lambda clips: forward(_shuffled(clips))
+    assert trainer.evaluate(trainer.task.test)["top1"] < chance
 
 
 # -------------------------------------------------------------------------------------------------------------- models
@@ -170,7 +170,7 @@ def test_channels_are_shifted_ahead_and_back_and_zeros_enter() -> None:
     [("tsm_tiny", 7), ("tsn_tiny", 7), ("tsm_resnet18", 17), ("tsm_resnet50", 49), ("r2plus1d_18", 34)],
 )
 def test_every_unit_is_swapped_and_frames_in_another_order_matter(name: str, units: int) -> None:
-    factory = Factory("prelu")
+    factory = ActivationFactory("prelu")
     torch.manual_seed(0)
     model = MODELS.item(name).build(factory, 1, 4, (16, 20), 7).eval()
     sites = factory.sites(model)
@@ -194,7 +194,11 @@ def test_without_shift_a_clip_is_the_mean_of_its_frames(tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = picture(clips[0]).mean(0)
         for name, same in (("tsn_resnet18", True), ("tsm_resnet18", False)):
-            model = MODELS.item(name).build(Factory("relu", str(tmp_path / "resnet18.pth")), 3, 3, (128, 128), 5).eval()
+            model = (
+                MODELS.item(name)
+                .build(ActivationFactory("relu", str(tmp_path / "resnet18.pth")), 3, 3, (128, 128), 5)
+                .eval()
+            )
             assert torch.allclose(model(clips)[0], wanted, atol=1e-4) == same
 
 
@@ -203,7 +207,11 @@ def test_r2plus1d_takes_torchvisions_weights(tmp_path: Path) -> None:
 
     theirs = r2plus1d_18(num_classes=5).eval()
     torch.save(theirs.state_dict(), tmp_path / "r2plus1d.pth")
-    ours = MODELS.item("r2plus1d_18").build(Factory("relu", str(tmp_path / "r2plus1d.pth")), 3, 4, (72, 72), 5).eval()
+    ours = (
+        MODELS.item("r2plus1d_18")
+        .build(ActivationFactory("relu", str(tmp_path / "r2plus1d.pth")), 3, 4, (72, 72), 5)
+        .eval()
+    )
     clips = torch.randn(1, 4, 3, 72, 72)
     with torch.no_grad():
         torch.testing.assert_close(ours(clips), theirs(clips.transpose(1, 2)))
@@ -340,11 +348,11 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
         request.getfixturevalue("few")(20)
     one, state = _trial("smooth_frelu", **settings), tmp_path / "state.pt"
     with pytest.raises(KeyboardInterrupt):
-        run(one, source=source, state=state, state_every=0, on_epoch=_crash)
+        run_trial(one, source=source, state=state, state_every=0, on_epoch=_crash)
     reached: list[int] = []
-    resumed = run(one, source=source, state=state, on_epoch=lambda done, epoch: reached.append(done))
+    resumed = run_trial(one, source=source, state=state, on_epoch=lambda done, epoch: reached.append(done))
     assert reached == [2], "it went on, it did not start again"
-    assert resumed.result == run(one, source=source).result
+    assert resumed.result == run_trial(one, source=source).result
     assert len(resumed.pictures) == 4
     assert {p.truth for p in resumed.pictures} <= {*DIRECTIONS, "Clockwise", "Counter_Clockwise"}
 
@@ -358,7 +366,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
     ],
 )
 def test_the_trainers_options_work_on_clips(settings: dict[str, Any], gestures: Path) -> None:
-    record = run(_trial("smooth_frelu", dataset=f"folder_clips:{gestures}", **settings))
+    record = run_trial(_trial("smooth_frelu", dataset=f"folder_clips:{gestures}", **settings))
     assert record.metric == "top1"
     assert 0 <= record.test["top1"] <= 1
     assert np.isfinite(record.epochs[-1].train["loss"])
@@ -366,19 +374,19 @@ def test_the_trainers_options_work_on_clips(settings: dict[str, Any], gestures: 
 
 def test_r2plus1d_is_trained_whatever_the_memory_format_of_pictures(gestures: Path) -> None:
     one = _trial("frelu", dataset=f"folder_clips:{gestures}", model="r2plus1d_18", channels_last=True)
-    running = Running(one, Source(), torch.device("cpu"), Team())
-    before = running.model.stem[0].weight.clone()
-    running.step(0, next(running.task.batches([torch.arange(2)], 0, 0)), 2)
-    assert not torch.equal(running.model.stem[0].weight, before)
+    trainer = Trainer(one, Source(), torch.device("cpu"), ProcessGroup())
+    before = trainer.model.stem[0].weight.clone()
+    trainer.step(0, next(trainer.task.batches([torch.arange(2)], 0, 0)), 2)
+    assert not torch.equal(trainer.model.stem[0].weight, before)
 
 
 @pytest.mark.parametrize("spec", ["frelu", "sau", "smooth_frelu:n=50"])
 def test_folded_and_hardened_a_trained_model_has_the_same_metric(spec: str, gestures: Path) -> None:
-    running = Running(_trial(spec, dataset=f"folder_clips:{gestures}"), Source(), torch.device("cpu"), Team())
-    running.advance()
-    task, model = running.task, running.model.eval()
+    trainer = Trainer(_trial(spec, dataset=f"folder_clips:{gestures}"), Source(), torch.device("cpu"), ProcessGroup())
+    trainer.advance()
+    task, model = trainer.task, trainer.model.eval()
     clips, _ = next(task.batches([torch.arange(8)], 0, 0))
-    whole = running.evaluate(task.test)
+    whole = trainer.evaluate(task.test)
     hard = bevel.harden(model, 0.02, batch=clips)
     folded = bevel.fold(hard.model, clips)
     assert all(row.new for row in hard.rows)
@@ -391,11 +399,11 @@ def test_folded_and_hardened_a_trained_model_has_the_same_metric(spec: str, gest
 
 
 def test_shares_make_up_the_batch(gestures: Path) -> None:
-    running = Running(_trial(dataset=f"folder_clips:{gestures}"), Source(), torch.device("cpu"), Team())
+    trainer = Trainer(_trial(dataset=f"folder_clips:{gestures}"), Source(), torch.device("cpu"), ProcessGroup())
     order = [torch.arange(7), torch.arange(7, 12)]
-    whole = list(running.task.batches(order, 2, 1))
+    whole = list(trainer.task.batches(order, 2, 1))
     parts = [
-        list(running.task.batches(order, 2, 1, share))
+        list(trainer.task.batches(order, 2, 1, share))
         for share in (lambda count: (0, count // 2), lambda count: (count // 2, count))
     ]
     for batch, *shares in zip(whole, *parts, strict=True):
@@ -411,9 +419,9 @@ def test_what_is_not_for_clips_is_refused(gestures: Path) -> None:
         ({"model": "cnn"}, "model 'cnn' is for classification; choose one for video"),
     ):
         with pytest.raises(InvalidValue, match=words):
-            Running(_trial(dataset=data, **settings), Source(), torch.device("cpu"), Team())
+            Trainer(_trial(dataset=data, **settings), Source(), torch.device("cpu"), ProcessGroup())
     with pytest.raises(InvalidValue, match="video takes labelled clips"):
-        Running(_trial(dataset="digits"), Source(), torch.device("cpu"), Team())
+        Trainer(_trial(dataset="digits"), Source(), torch.device("cpu"), ProcessGroup())
 
 
 def test_a_strip_shows_every_frame() -> None:
@@ -509,9 +517,9 @@ def test_a_bad_clip_is_named_or_left_out_and_counted(
     damage(damaged / "train" / "Clockwise" / "7.webm")
     one = _trial(dataset=f"folder_clips:{damaged}", epochs=1, augment=False)
     with pytest.raises(LabError, match=words):
-        run(one)
-    with pytest.warns(UserWarning, match=f"left out as bad, 1: .*{words.partition('; ')[0]}"):
-        record = run(one, source=Source(skip_bad=True))
+        run_trial(one)
+    with pytest.warns(UserWarning, match=f"skipped as invalid, 1: .*{words.partition('; ')[0]}"):
+        record = run_trial(one, source=Source(skip_invalid=True))
     assert record.data["train"] == 23
     assert str(record.data["skipped"]).startswith("1: ")
 
@@ -569,7 +577,7 @@ def _frames(path: Path, size: tuple[int, int]) -> None:
 
 
 def _folder_clips(root: Path, skip: bool) -> Clips:
-    data: Clips = DATASETS.item(f"folder_clips:{root}").load(Source(skip_bad=skip))
+    data: Clips = DATASETS.item(f"folder_clips:{root}").load(Source(skip_invalid=skip))
     return data
 
 
@@ -592,7 +600,7 @@ def test_every_frame_of_a_folder_is_looked_at_before_bad_ones_are_left_out(
     """Frame 1 is none of the eight in the middle of their segments, but one that training may draw."""
     assert 1 not in segments(16, 8, False)
     damage(shots / "train" / "left" / "b")
-    with pytest.warns(UserWarning, match=f"left out as bad, 1: {words}"):
+    with pytest.warns(UserWarning, match=f"skipped as invalid, 1: {words}"):
         data = _folder_clips(shots, skip=True)
     assert data.facts["train"] == 5
 
@@ -607,13 +615,13 @@ def test_what_is_no_frame_is_not_passed_over_in_silence(shots: Path) -> None:
         LabError, match=r"left/a/003.tif lies among the frames of a clip and is none \(.bmp, .*; move it"
     ):
         _folder_clips(shots, skip=False)
-    with pytest.warns(UserWarning, match=r"left out as bad, 1: train/left/a/003.tif lies among"):
+    with pytest.warns(UserWarning, match=r"skipped as invalid, 1: train/left/a/003.tif lies among"):
         assert _folder_clips(shots, skip=True).facts["train"] == 6
 
 
 def test_one_odd_clip_leaves_out_itself_and_no_other(shots: Path) -> None:
     _frames(shots / "train" / "left" / "a", (48, 32))
-    with pytest.warns(UserWarning, match=r"left out as bad, 1: train/left/a has 48×32 pixels where .* 32×32"):
+    with pytest.warns(UserWarning, match=r"skipped as invalid, 1: train/left/a has 48×32 pixels where .* 32×32"):
         data = _folder_clips(shots, skip=True)
     assert (data.size, data.facts["train"], data.facts["test"]) == ((32, 32), 5, 2)
     for clip in (shots / "test").rglob("000.png"):
@@ -707,10 +715,10 @@ def test_what_is_wrong_with_something_something_is_named(
         entry.load(Source(something))
     if fatal:
         with pytest.raises(LabError, match=words):
-            entry.load(Source(something, skip_bad=True))
+            entry.load(Source(something, skip_invalid=True))
     else:
         with pytest.warns(UserWarning, match=words.partition("; ")[0]):
-            data = entry.load(Source(something, skip_bad=True))
+            data = entry.load(Source(something, skip_invalid=True))
         assert data.facts["train"] + data.facts["test"] == 31
         assert data.facts["skipped"].startswith("1: ")
 
@@ -745,10 +753,10 @@ def test_real_clips_have_the_frames_that_their_list_says(samples: Path, films: P
 
 def test_real_clips_are_trained_on(films: Path) -> None:
     one = _trial("sau", dataset=f"folder_clips:{films}", validation=0.5)
-    running = Running(one, Source(), torch.device("cpu"), Team())
-    clips, labels = next(running.task.batches([torch.arange(2)], 0, 0))
+    trainer = Trainer(one, Source(), torch.device("cpu"), ProcessGroup())
+    clips, labels = next(trainer.task.batches([torch.arange(2)], 0, 0))
     assert clips.shape == (2, 8, 3, 224, 224)
-    running.step(0, (clips, labels), 2)
-    pictures = running.evaluate(running.task.pictures)
+    trainer.step(0, (clips, labels), 2)
+    pictures = trainer.evaluate(trainer.task.pictures)
     assert {picture.truth for picture in pictures} <= {"wave", "cartwheel", "SoccerJuggling", "unknown"}
     assert all(1_000 < len(picture.given) < 25_000 for picture in pictures)

@@ -19,14 +19,14 @@ from bevel_lab.errors import LabError
 from bevel_lab.models import MODELS
 from bevel_lab.models import _pretrained as weights
 from bevel_lab.report.analysis.data_facts import changed
-from bevel_lab.runtime.distributed import Team
-from bevel_lab.training.activations import Factory
-from bevel_lab.training.run import run
-from bevel_lab.training.trainer import Running
+from bevel_lab.runtime.distributed import ProcessGroup
+from bevel_lab.training.activations import ActivationFactory
+from bevel_lab.training.run import run_trial
+from bevel_lab.training.trainer import Trainer
 
 
 def _pretrained(path: Path, classes: int = 10) -> nn.Module:
-    network = MODELS.item("resnet18").build(Factory("relu"), 1, (8, 8), classes)
+    network = MODELS.item("resnet18").build(ActivationFactory("relu"), 1, (8, 8), classes)
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.running_mean.normal_(0, 0.1)
@@ -34,25 +34,25 @@ def _pretrained(path: Path, classes: int = 10) -> nn.Module:
     return network.eval()
 
 
-def _running(spec: str, folder: Path) -> Running:
+def _trainer(spec: str, folder: Path) -> Trainer:
     one = trial(spec, model="resnet18", weights=str(folder / "weights.pth"))
-    return Running(one, Source(), torch.device("cpu"), Team())
+    return Trainer(one, Source(), torch.device("cpu"), ProcessGroup())
 
 
 @pytest.mark.parametrize("spec", ["relu", "frelu", "sau"])
 def test_fine_tuning_starts_from_the_pretrained_function(spec: str, tmp_path: Path) -> None:
     network = _pretrained(tmp_path / "weights.pth")
-    running = _running(spec, tmp_path)
+    trainer = _trainer(spec, tmp_path)
     x = torch.randn(4, 1, 8, 8)
     tolerance = 1e-3 if spec == "sau" else 0.0  # SAU is within 2e-5 at each of 17 sites, the others are ReLU itself
-    torch.testing.assert_close(running.model.eval()(x), network(x), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(trainer.model.eval()(x), network(x), rtol=tolerance, atol=tolerance)
 
 
 def test_a_unit_that_cannot_be_kept_gives_up_no_other(tmp_path: Path) -> None:
     """MobileNetV3 has ReLUs, which FReLU can be, and Hardswishes, which it cannot."""
     plain = torchvision.models.mobilenet_v3_small(num_classes=3)
     torch.save(plain.state_dict(), tmp_path / "mobilenet.pth")
-    factory = Factory(bevel.canonical("frelu"), str(tmp_path / "mobilenet.pth"))
+    factory = ActivationFactory(bevel.canonical("frelu"), str(tmp_path / "mobilenet.pth"))
     model = factory.swap(torchvision.models.mobilenet_v3_small(num_classes=3), torch.zeros(2, 3, 64, 64))
     sites, modules = factory.sites(model), dict(plain.named_modules())
     slopes = {type(modules[name]): call.module.negative[0].item() for name, call in sites.items()}
@@ -67,32 +67,32 @@ def test_a_unit_that_cannot_be_kept_gives_up_no_other(tmp_path: Path) -> None:
 
 def test_what_keeps_no_unit_starts_from_its_own_values(tmp_path: Path) -> None:
     _pretrained(tmp_path / "weights.pth")
-    running = _running("swish", tmp_path)
-    assert "swish" in running.loaded["weights"]
-    assert "cannot keep the function of 17 of 17 units: " in running.loaded["weights"]
+    trainer = _trainer("swish", tmp_path)
+    assert "swish" in trainer.loaded["weights"]
+    assert "cannot keep the function of 17 of 17 units: " in trainer.loaded["weights"]
 
 
 def test_a_head_of_another_shape_stays_new_and_is_named(tmp_path: Path) -> None:
     _pretrained(tmp_path / "weights.pth", classes=7)
-    record = run(trial(model="resnet18", weights=str(tmp_path / "weights.pth"), epochs=1, train_limit=50))
+    record = run_trial(trial(model="resnet18", weights=str(tmp_path / "weights.pth"), epochs=1, train_limit=50))
     assert "initial values stay for" in str(record.data["weights"])
     assert "fc.weight" in str(record.data["weights"])
 
 
 def _drawn(path: Path, seed: int) -> None:
     """The initial weights of a trial as a file."""
-    torch.save(Running(trial(seed=seed), Source(), torch.device("cpu"), Team()).model.state_dict(), path)
+    torch.save(Trainer(trial(seed=seed), Source(), torch.device("cpu"), ProcessGroup()).model.state_dict(), path)
 
 
 def test_another_file_under_the_same_path_does_not_go_unnoticed(tmp_path: Path) -> None:
     path, state, notes = tmp_path / "weights.pth", tmp_path / "state.pt", list[str]()
     one = trial(weights=str(path), epochs=1)
     _drawn(path, 1)
-    first = run(one, state=state, state_every=0)
-    again = run(one, state=state, on_note=notes.append)
+    first = run_trial(one, state=state, state_every=0)
+    again = run_trial(one, state=state, on_note=notes.append)
     assert (again.result, notes) == (first.result, []), "it went on from the checkpoint"
     _drawn(path, 2)
-    second = run(one, state=state, on_note=notes.append)
+    second = run_trial(one, state=state, on_note=notes.append)
     assert len(notes) == 1
     old, new = first.data["weights_digest"], second.data["weights_digest"]
     assert notes[0].startswith(f"the checkpoint is of weights {old}, not {new}; trial {one.id} starts again")
@@ -132,7 +132,7 @@ def test_a_classifiers_file_is_the_backbones_start(name: str, tmp_path: Path) ->
     if classifier == "vgg16":
         state = {key: value for key, value in state.items() if key.startswith("features.")}
     torch.save(state, tmp_path / "weights.pth")
-    factory, entry = Factory("relu", str(tmp_path / "weights.pth")), MODELS.item(name)
+    factory, entry = ActivationFactory("relu", str(tmp_path / "weights.pth")), MODELS.item(name)
     built = entry.build(factory, 3) if entry.task == "detection" else entry.build(factory, 3, (64, 64), 3)
     own = built.state_dict()
     for here, there in layers.items():

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import nn
 
 import bevel
-from bevel_lab.data.images import LabelledImages
+from bevel_lab.data.images import LabeledImages
 from bevel_lab.data.images.augment import augment, draw
-from bevel_lab.data.images.feed import Held
+from bevel_lab.data.images.feed import InMemoryFeed
 from bevel_lab.data.source import Source
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks.classification import Classification
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.trainer import Trainer
 
 MODELS = ("cnn", "resnet20")
 BATCH = 128
@@ -31,8 +31,8 @@ def epochs(model: str, threads: int) -> dict[str, Timed]:
     """Seconds a step of both, on digits with augmentation: each call trains one epoch, validation not counted."""
     spec = bevel.canonical("relu")
     trial = Trial(activation=spec, model=model, dataset="digits", batch_size=BATCH, threads=threads, epochs=100)
-    running = Running(trial, Source(), torch.device("cpu"), Team())
-    return {"bare": _bare(running, copy.deepcopy(running.model)), "lab": _timed(running._train, running.steps)}
+    trainer = Trainer(trial, Source(), torch.device("cpu"), ProcessGroup())
+    return {"bare": _bare(trainer, copy.deepcopy(trainer.model)), "lab": _timed(trainer._train, trainer.steps)}
 
 
 def _timed(epoch: Callable[[], Any], steps: int) -> Timed:
@@ -44,13 +44,13 @@ def _timed(epoch: Callable[[], Any], steps: int) -> Timed:
     return once
 
 
-def _bare(running: Running, model: nn.Module) -> Timed:
+def _bare(trainer: Trainer, model: nn.Module) -> Timed:
     """The same batches, augmentation, model and optimiser; no streams, metrics, schedule or record."""
-    task = running.task
+    task = trainer.task
     assert isinstance(task, Classification)
     data = task.data
-    assert isinstance(data, LabelledImages)
-    assert isinstance(task.feed, Held)  # digits are
+    assert isinstance(data, LabeledImages)
+    assert isinstance(task.feed, InMemoryFeed)  # digits are
     training = task.feed.index
     images, labels = data.train.images, data.train.labels
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (data.mean, data.std))
@@ -60,11 +60,11 @@ def _bare(running: Running, model: nn.Module) -> Timed:
 
     def epoch() -> None:
         model.train()
-        for index in training[torch.randperm(len(training))].tensor_split(running.steps):
+        for index in training[torch.randperm(len(training))].tensor_split(trainer.steps):
             x = augment(images[index], data.flips, draw(len(index), generator)).float().mul_(scale).add_(shift)
             loss = F.cross_entropy(model(x), labels[index])
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
 
-    return _timed(epoch, running.steps)
+    return _timed(epoch, trainer.steps)

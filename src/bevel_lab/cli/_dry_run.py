@@ -12,25 +12,25 @@ from rich.table import Table
 
 from bevel_lab.cli import _settings
 from bevel_lab.cli._execute import local, workers
-from bevel_lab.data.invalid import noted
+from bevel_lab.data.invalid import print_data_notes
 from bevel_lab.data.source import Source
 from bevel_lab.execution.progress import duration
-from bevel_lab.runtime.distributed import launched, leads
+from bevel_lab.runtime.distributed import is_rank_zero, world_size
 
 
 def estimate(options: dict[str, Any]) -> int:
     """Print the grid of ``options`` and what it would cost; nothing is trained to an end or written."""
-    with noted():
+    with print_data_notes():
         return _estimate(options)
 
 
 def _estimate(options: dict[str, Any]) -> int:
     from bevel_lab.training.preflight import probe
 
-    if not leads():
+    if not is_rank_zero():
         return 0
     asked = _settings.resolve(options, 1)
-    source = Source(Path(options["data_root"]), options["download"], options["skip_bad"])
+    source = Source(Path(options["data_root"]), options["download"], options["skip_invalid"])
     device = local(asked.device, options["ray"])
     share = workers(options, asked)
     table = Table("data set", "model", "activation", "trials", "a step", "a trial", "memory", title=_title(options))
@@ -57,8 +57,8 @@ def _estimate(options: dict[str, Any]) -> int:
 
 def _way(options: dict[str, Any]) -> str:
     """How the experiment would run otherwise than it was timed."""
-    if launched() > 1:
-        return f" That is of one process; the {launched()} of torchrun share each trial."
+    if world_size() > 1:
+        return f" That is of one process; the {world_size()} of torchrun share each trial."
     if options["ray"]:
         return " That is of this machine; the cluster runs as many at a time as it can."
     return ""

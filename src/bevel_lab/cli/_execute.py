@@ -12,7 +12,7 @@ from typing import Any
 
 from bevel.errors import InvalidValue
 from bevel_lab.cli import _settings
-from bevel_lab.data.invalid import LEFT_OUT, noted
+from bevel_lab.data.invalid import SKIPPED_FILE, print_data_notes
 from bevel_lab.data.source import Source
 from bevel_lab.execution import torchrun
 from bevel_lab.execution import workers as grid
@@ -23,7 +23,7 @@ from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Job
 from bevel_lab.experiment.tuning import search
-from bevel_lab.runtime.distributed import Team, Together, launched
+from bevel_lab.runtime.distributed import ProcessGroup, TorchrunProcessGroup, world_size
 
 
 @dataclass
@@ -33,7 +33,7 @@ class _Way:
     setup: Setup
     workers: int
     ray: str
-    team: Team | None
+    group: ProcessGroup | None
 
     def __call__(self, jobs: Sequence[Job], ledger: Ledger) -> list[Failure] | None:
         missing = [job for job in jobs if job[0].id not in ledger.records]
@@ -46,8 +46,8 @@ class _Way:
                     from bevel_lab.execution import ray_cluster
 
                     return ray_cluster.run(missing, ledger, self.setup, self.ray, watcher)
-                if self.team:
-                    return torchrun.run(missing, ledger, self.setup, self.team, watcher)
+                if self.group:
+                    return torchrun.run(missing, ledger, self.setup, self.group, watcher)
                 return grid.run(missing, ledger, self.setup, self.workers, watcher)
         except KeyboardInterrupt:
             done = sum(trial.id in ledger.records for trial, _ in jobs)
@@ -59,31 +59,31 @@ def go(options: dict[str, Any]) -> int:
     """Run what ``options`` (see ``_settings``) ask for, and write the report; returns the exit code."""
     from bevel_lab.runtime.device import as_device
 
-    processes = launched()
-    team = Together(as_device(options["device"].partition(":")[0])) if processes > 1 else None
-    if team and options["ray"]:
+    processes = world_size()
+    group = TorchrunProcessGroup(as_device(options["device"].partition(":")[0])) if processes > 1 else None
+    if group and options["ray"]:
         raise InvalidValue("--ray and torchrun are two ways to run an experiment; choose one.")
     asked = _settings.resolve(options, processes)
     out = Path(options["out"] or f"runs/{'-'.join(asked.cells[0])}")
-    with noted(out / LEFT_OUT):
-        return _carry_out(asked, options, out, team)
+    with print_data_notes(out / SKIPPED_FILE):
+        return _carry_out(asked, options, out, group)
 
 
-def _carry_out(asked: Experiment, options: dict[str, Any], out: Path, team: Together | None) -> int:
-    source = Source(Path(options["data_root"]), options["download"], options["skip_bad"])
-    device = team.device(asked.device) if team else asked.device
-    (team or Team()).ahead(lambda: rehearse_all(asked, source, local(device, options["ray"])))
+def _carry_out(asked: Experiment, options: dict[str, Any], out: Path, group: TorchrunProcessGroup | None) -> int:
+    source = Source(Path(options["data_root"]), options["download"], options["skip_invalid"])
+    device = group.local_device(asked.device) if group else asked.device
+    (group or ProcessGroup()).run_once_per_node(lambda: rehearse_all(asked, source, local(device, options["ray"])))
     setup = Setup(dataclasses.replace(source, download=False), device, out / "checkpoints")
-    way = _Way(setup, workers(options, asked), options["ray"], team)
-    if team and team.rank:
-        return torchrun.follow(setup, team)
+    way = _Way(setup, workers(options, asked), options["ray"], group)
+    if group and group.rank:
+        return torchrun.follow(setup, group)
     with Ledger(out) as ledger:
         found = asked.settle(out)
         if ledger.repaired:
             print(ledger.repaired, file=sys.stderr)
         code, found = _run(asked.part(found), found, ledger, way, out)
-        if team:
-            torchrun.dismiss(team)
+        if group:
+            torchrun.dismiss(group)
     if code != 130 and any(trial.id in ledger.records for trial, _ in found.trials()):
         from bevel_lab.cli.report import write
 
@@ -169,7 +169,7 @@ def workers(options: dict[str, Any], experiment: Experiment) -> int:
     asked = options["workers"]
     if asked is not None and asked < 1:
         raise InvalidValue(f"workers is a whole number, at least 1; got {asked}.")
-    if options["ray"] or launched() > 1:
+    if options["ray"] or world_size() > 1:
         return 1
     cores, threads = usable(), max(trial.threads for trial, _ in experiment.bases())
     count = asked or (1 if experiment.device != "cpu" else max(1, cores // threads))

@@ -58,7 +58,7 @@ OTHERS: dict[str, Any] = {
     "ray": "",
     "data_root": "data",
     "download": False,
-    "skip_bad": False,
+    "skip_invalid": False,
     "title": None,
     "tune": None,
 }
@@ -69,7 +69,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "seeds": (int, "a whole number"),
     "workers": (int, "a whole number"),
     "download": (bool, "true or false"),
-    "skip_bad": (bool, "true or false"),
+    "skip_invalid": (bool, "true or false"),
     "controls": (bool, "true or false"),
     "tune": (dict, "a table"),
 }
@@ -98,7 +98,10 @@ def add(made: Parser) -> None:
     place.add_argument("--data-root", metavar="DIR", help="folder of data sets that are files (default data)")
     place.add_argument("--download", action="store_const", const=True, help="fetch a data set that is not there")
     place.add_argument(
-        "--skip-bad", action="store_const", const=True, help="leave bad samples out, counted and named in the record"
+        "--skip-invalid",
+        action="store_const",
+        const=True,
+        help="skip invalid samples; the record counts and names them",
     )
     place.add_argument("--title", help="title of the report")
 

@@ -30,7 +30,7 @@ def run(arguments: Namespace) -> int:
     import bevel
     from bevel_lab.cli._plot import beside, plot
     from bevel_lab.errors import LabError
-    from bevel_lab.training.activations import learnt
+    from bevel_lab.training.activations import parameter_values
 
     spec = arguments.spec
     module = bevel.create(spec)
@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> int:
     x, value, slope = _curves(module)
     if not bool((value.isfinite() & slope.isfinite()).all()):
         raise LabError(f"{spec} is not finite everywhere on [-{REACH:g}, {REACH:g}]; give it other arguments.")
-    numbers = ", ".join(f"{name} = {values[0]:g}" for name, values in learnt(module).items())
+    numbers = ", ".join(f"{name} = {values[0]:g}" for name, values in parameter_values(module).items())
     print(f"{spec}: {entry.summary}")
     _say("formula", entry.formula)
     _say("in full", bevel.canonical(spec))

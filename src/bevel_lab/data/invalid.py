@@ -14,7 +14,7 @@ from bevel_lab.errors import LabError
 NAMED = 5
 """How many of the samples that were left out a record and a message name."""
 
-LEFT_OUT = "left-out.txt"
+SKIPPED_FILE = "skipped.txt"
 """The file beside a ledger that names them all, a line each."""
 
 
@@ -23,64 +23,64 @@ class DataNote(UserWarning):
     keep quiet."""
 
 
-class LeftOut(DataNote):
-    """Samples were left out as bad.
+class SkippedSamples(DataNote):
+    """Samples were skipped as invalid.
 
     Args:
         found: one sentence each.
     """
 
     def __init__(self, found: Sequence[str]) -> None:
-        super().__init__(f"left out as bad, {named(found)}")
-        self.found = found
+        super().__init__(f"skipped as invalid, {summarize_skipped(found)}")
+        self.skipped = found
 
 
-class Bad:
+class InvalidSamples:
     """Takes note of bad samples.
 
     Args:
-        skip: whether they are left out (``--skip-bad``).
-        root: what names in :attr:`found` are relative to, so that they are the same on every machine.
+        skip: whether they are left out (``--skip-invalid``).
+        root: what names in :attr:`skipped` are relative to, so that they are the same on every machine.
 
     Attributes:
-        found: what was left out, one sentence each.
+        skipped: what was skipped, one sentence each.
     """
 
     def __init__(self, skip: bool, root: Path) -> None:
         self.skip, self.root = skip, root
-        self.found: list[str] = []
+        self.skipped: list[str] = []
 
-    def note(self, problem: str, remedy: str) -> None:
+    def add(self, problem: str, remedy: str) -> None:
         """The sample that ``problem`` names is bad; returns where it is to be left out, else raises ``LabError``."""
         if not self.skip:
-            raise LabError(f"{problem}; {remedy}, or leave it out with --skip-bad.")
-        self.found.append(problem.replace(f"{self.root}/", ""))
+            raise LabError(f"{problem}; {remedy}, or skip it with --skip-invalid.")
+        self.skipped.append(problem.replace(f"{self.root}/", ""))
 
-    def close(self) -> tuple[str, ...]:
+    def finish(self) -> tuple[str, ...]:
         """Everything that was left out; warns if that is anything."""
-        if self.found:
-            warnings.warn(LeftOut(self.found), stacklevel=2)
-        return tuple(self.found)
+        if self.skipped:
+            warnings.warn(SkippedSamples(self.skipped), stacklevel=2)
+        return tuple(self.skipped)
 
 
-def named(found: Sequence[str]) -> str:
+def summarize_skipped(found: Sequence[str]) -> str:
     """How many there are, and the first of them."""
     more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return f"{len(found)}: {'; '.join(found[:NAMED])}{more}"
 
 
-def fact(skipped: Sequence[str]) -> dict[str, int | str]:
+def skipped_fact(skipped: Sequence[str]) -> dict[str, int | str]:
     """For a record; empty where nothing was left out."""
-    return {"skipped": named(skipped)} if skipped else {}
+    return {"skipped": summarize_skipped(skipped)} if skipped else {}
 
 
-def quiet() -> None:
+def silence_data_notes() -> None:
     """For a worker process: what is to be known of the data was said where it was started."""
     warnings.simplefilter("ignore", DataNote)
 
 
 @contextlib.contextmanager
-def noted(path: Path | None = None) -> Iterator[None]:
+def print_data_notes(path: Path | None = None) -> Iterator[None]:
     """On a command line: notes are a line each, and all that is left out meanwhile is listed in the file ``path``."""
     shown = warnings.showwarning
     lines: list[str] = []
@@ -90,8 +90,8 @@ def noted(path: Path | None = None) -> Iterator[None]:
             shown(message, category, *where, **more)
             return
         rest = ""
-        if isinstance(message, LeftOut) and path:
-            lines.extend(message.found)
+        if isinstance(message, SkippedSamples) and path:
+            lines.extend(message.skipped)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             rest = f"; {path} lists them"

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bevel_lab.errors import LabError
-from bevel_lab.runtime.processes import leave_with_parent
+from bevel_lab.runtime.processes import exit_with_parent
 
 
 def batches(
@@ -37,7 +37,7 @@ def batches(
         num_workers=0 if alone or multiprocessing.current_process().daemon else torch.get_num_threads(),
         collate_fn=functools.partial(_together, together),
         pin_memory=pin,
-        worker_init_fn=leave_with_parent,
+        worker_init_fn=exit_with_parent,
         generator=torch.Generator(),  # or the loader takes a number from the global one
     )
     for batch in loader:

@@ -10,9 +10,9 @@ from pathlib import Path
 class Source:
     """Where data sets that are files lie, whether missing ones may be downloaded, and whether bad samples are left out.
 
-    Left-out samples are counted and named in the record; without ``skip_bad`` the first one is an error.
+    Left-out samples are counted and named in the record; without ``skip_invalid`` the first one is an error.
     """
 
     root: Path = Path("data")
     download: bool = False
-    skip_bad: bool = False
+    skip_invalid: bool = False

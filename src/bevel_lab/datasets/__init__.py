@@ -8,12 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 from bevel_lab.data.source import Source
-from bevel_lab.registry import Open, Shelf
+from bevel_lab.registry import ParametricEntry, Registry
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """An entry of the shelf.
+    """An entry of the registry.
 
     Attributes:
         summary: one line for ``bevel list``.
@@ -27,12 +27,16 @@ class DataSet:
     task: str = "classification"
 
 
-DATASETS: Shelf[DataSet] = Shelf("bevel_lab.datasets", "data set")
+DATASETS: Registry[DataSet] = Registry("bevel_lab.datasets", "data set")
 
 
 def own(dataset: str, task: str) -> str:
     """For an error message, where ``dataset`` is a user's own folder: how one for ``task`` is written; else ""."""
-    folders = {name: entry for name, entry in DATASETS.items() if name.startswith("folder") and isinstance(entry, Open)}
+    folders = {
+        name: entry
+        for name, entry in DATASETS.items()
+        if name.startswith("folder") and isinstance(entry, ParametricEntry)
+    }
     usages = [entry.usage for entry in folders.values() if entry.task == task]
     if dataset.partition(":")[0] not in folders or not usages:
         return ""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from bevel_lab.data.images.boxes import Boxed
-from bevel_lab.data.images.from_files import opened
-from bevel_lab.data.invalid import Bad
+from bevel_lab.data.images.boxes import ImageWithBoxes
+from bevel_lab.data.images.from_files import open_image
+from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.errors import LabError
 
 SLACK = 0.5
@@ -19,7 +19,7 @@ SLACK = 0.5
 
 
 @dataclass(frozen=True)
-class Thing:
+class BoxAnnotation:
     """An object of an annotation: where it is written (file and line, or entry), class name, edges, whether ignored."""
 
     where: str
@@ -29,8 +29,12 @@ class Thing:
 
 
 def sample(
-    path: Path, things: Sequence[Thing], labels: Mapping[str, int], bad: Bad, size: tuple[int, int] | None = None
-) -> Boxed | None:
+    path: Path,
+    things: Sequence[BoxAnnotation],
+    labels: Mapping[str, int],
+    invalid: InvalidSamples,
+    size: tuple[int, int] | None = None,
+) -> ImageWithBoxes | None:
     """The image ``path`` with its boxes; None where the image itself is bad and left out.
 
     Args:
@@ -40,17 +44,17 @@ def sample(
         size: (height, width) that the annotation claims.
     """
     try:
-        found = measured(path, whole=bad.skip)
+        found = measured(path, whole=invalid.skip)
     except LabError as error:
-        bad.note(str(error).removesuffix("; fetch it again, or delete it."), "fetch it again")
+        invalid.add(str(error).removesuffix("; fetch it again, or delete it."), "fetch it again")
         return None
     if size is not None and size != found:
-        bad.note(f"{path} has {_by(found)} pixels where its annotation says {_by(size)}", "correct one of them")
+        invalid.add(f"{path} has {_by(found)} pixels where its annotation says {_by(size)}", "correct one of them")
         return None
-    good = [thing for thing in things if _good(thing, found, labels, bad)]
+    good = [thing for thing in things if _good(thing, found, labels, invalid)]
     high, wide = found
     boxes = torch.tensor([thing.box for thing in good], dtype=torch.float32).reshape(-1, 4)
-    return Boxed(
+    return ImageWithBoxes(
         path,
         found,
         torch.minimum(boxes.clamp(min=0), torch.tensor([wide, high, wide, high])),
@@ -61,28 +65,28 @@ def sample(
 
 def measured(path: Path, whole: bool) -> tuple[int, int]:
     """(height, width) of an image, from its header; raises ``LabError`` naming what is no image, or not ``whole``."""
-    with opened(path) as image:
+    with open_image(path) as image:
         if whole:
             image.load()
         return image.height, image.width
 
 
-def _good(thing: Thing, size: tuple[int, int], labels: Mapping[str, int], bad: Bad) -> bool:
+def _good(thing: BoxAnnotation, size: tuple[int, int], labels: Mapping[str, int], invalid: InvalidSamples) -> bool:
     left, top, right, bottom = thing.box
     box = f"{thing.where}: the box {left:g}, {top:g}, {right:g}, {bottom:g} of a {thing.name!r}"
     if thing.name not in labels:
-        bad.note(f"{thing.where}: there is no class {thing.name!r}", f"the classes are {_listed(list(labels))}")
+        invalid.add(f"{thing.where}: there is no class {thing.name!r}", f"the classes are {_listed(list(labels))}")
     elif not all(map(math.isfinite, thing.box)):
-        bad.note(f"{box} is no box", "give finite numbers")
+        invalid.add(f"{box} is no box", "give finite numbers")
     elif right <= left or bottom <= top:
-        bad.note(f"{box} has no area", "its right and bottom edges lie beyond its left and top ones")
+        invalid.add(f"{box} has no area", "its right and bottom edges lie beyond its left and top ones")
     elif left < -SLACK or top < -SLACK or right > size[1] + SLACK or bottom > size[0] + SLACK:
-        bad.note(f"{box} leaves its image of {_by(size)} pixels", "correct it")
+        invalid.add(f"{box} leaves its image of {_by(size)} pixels", "correct it")
     else:
         # what clipping leaves of a sliver at the edge may be nothing
         if min(right, size[1]) > max(left, 0) and min(bottom, size[0]) > max(top, 0):
             return True
-        bad.note(f"{box} lies on the edge of its image of {_by(size)} pixels", "correct it")
+        invalid.add(f"{box} lies on the edge of its image of {_by(size)} pixels", "correct it")
     return False
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bevel_lab.data.images import LabelledImages, Part
+from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import _arrays
 from bevel_lab.datasets._files import check, downloading
@@ -32,7 +32,7 @@ class Cifar:
     classes: int
     whole: bool = True
 
-    def load(self, source: Source) -> LabelledImages:
+    def load(self, source: Source) -> LabeledImages:
         """Read ``source.root / cifar-…``; raises ``LabError`` naming what is missing or damaged."""
         import torchvision.datasets
 
@@ -47,7 +47,7 @@ class Cifar:
         train = [self._batch(folder / name) for name in there]
         test = [self._batch(folder / name) for name, _ in origin.test_list]
         note = "" if self.whole else f"training batches {', '.join(there)}, not verified to be the original files"
-        return LabelledImages(_joined(train), _joined(test), classes=self.classes, flips=True, note=note)
+        return LabeledImages(_joined(train), _joined(test), classes=self.classes, flips=True, note=note)
 
     def _verify(self, origin: Any, folder: Path, source: Source) -> None:
         files = [*origin.train_list, *origin.test_list]
@@ -64,7 +64,7 @@ class Cifar:
                 f"train on what part of it is there, ask for {self.origin.lower()}_subset",
             )
 
-    def _batch(self, path: Path) -> Part:
+    def _batch(self, path: Path) -> LabeledTensors:
         pixels, labels = _arrays.read(path, "data", self.labels)
         if pixels.ndim != 2 or pixels.shape[1] != 3072 or not len(pixels) or len(labels) != len(pixels):
             raise LabError(
@@ -76,8 +76,8 @@ class Cifar:
                 f"{path} has labels {min(labels)} … {max(labels)}; {self.origin}'s are 0 … {self.classes - 1}. "
                 "Unpack or fetch it again."
             )
-        return Part(pixels.reshape(-1, 3, 32, 32).contiguous(), torch.tensor(labels))
+        return LabeledTensors(pixels.reshape(-1, 3, 32, 32).contiguous(), torch.tensor(labels))
 
 
-def _joined(parts: list[Part]) -> Part:
-    return Part(torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts]))
+def _joined(parts: list[LabeledTensors]) -> LabeledTensors:
+    return LabeledTensors(torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts]))

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images.from_files import decode
+from bevel_lab.data.images.from_files import read_image
 from bevel_lab.errors import LabError
 
 
@@ -50,7 +50,7 @@ def pictures(paths: Sequence[Path], size: tuple[int, int] | None = None) -> Tens
 
     found: list[Tensor] = []
     for path in paths:
-        pixels: Tensor = pil_to_tensor(decode(path))
+        pixels: Tensor = pil_to_tensor(read_image(path))
         height, width = size = size or (pixels.shape[1], pixels.shape[2])
         if pixels.shape[1:] != size:
             raise LabError(

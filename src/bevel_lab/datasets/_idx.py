@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images import LabelledImages, Part
+from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets._files import downloading
 from bevel_lab.errors import LabError
@@ -31,7 +31,7 @@ class IdxSet:
     flips: bool
     sha256: Mapping[str, str]
 
-    def load(self, source: Source) -> LabelledImages:
+    def load(self, source: Source) -> LabeledImages:
         """Read ``source.root / folder / raw``; raises ``LabError`` naming what is missing or damaged."""
         raw = source.root / self.folder / "raw"
         missing = [name for name in self.sha256 if not (raw / name).is_file()]
@@ -43,12 +43,12 @@ class IdxSet:
             raise LabError(
                 f"{what}; pass --data-root with the folder that holds {self.folder}/raw, or --download to fetch it."
             )
-        return LabelledImages(self._part(raw, "train"), self._part(raw, "t10k"), classes=10, flips=self.flips)
+        return LabeledImages(self._part(raw, "train"), self._part(raw, "t10k"), classes=10, flips=self.flips)
 
-    def _part(self, raw: Path, prefix: str) -> Part:
+    def _part(self, raw: Path, prefix: str) -> LabeledTensors:
         images = self._tensor(raw / f"{prefix}-images-idx3-ubyte", 3)
         labels = self._tensor(raw / f"{prefix}-labels-idx1-ubyte", 1)
-        return Part(images[:, None], labels.long())
+        return LabeledTensors(images[:, None], labels.long())
 
     def _tensor(self, path: Path, dimensions: int) -> Tensor:
         data = path.read_bytes()

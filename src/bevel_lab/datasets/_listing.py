@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from bevel_lab.data.images import Files
+from bevel_lab.data.images import LabeledFiles
 from bevel_lab.errors import LabError
 
 _WNID = re.compile(r"(n\d{8})_")
 
 
-def files_of(folder: Path, classes: list[str] | None = None) -> tuple[Files, list[str]]:
+def files_of(folder: Path, classes: list[str] | None = None) -> tuple[LabeledFiles, list[str]]:
     """The image files below ``folder`` and the names of the classes, in order.
 
     Args:
@@ -34,7 +34,7 @@ def files_of(folder: Path, classes: list[str] | None = None) -> tuple[Files, lis
         where = "only there" if odd in found.classes else "not there"
         raise LabError(f"{folder} must have the classes of the training part; {odd!r} is {where}.")
     names = [str(Path(path).relative_to(folder)) for path, _ in found.samples]
-    return Files(folder, names, torch.tensor(found.targets)), found.classes
+    return LabeledFiles(folder, names, torch.tensor(found.targets)), found.classes
 
 
 def in_class(path: Path, wnid: str) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images.from_files import decode, opened
-from bevel_lab.data.images.masks import HELD, VOID, Scenes
-from bevel_lab.data.invalid import Bad
+from bevel_lab.data.images.from_files import open_image, read_image
+from bevel_lab.data.images.masks import IN_MEMORY_BYTES, VOID, SegmentationDataset
+from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.errors import LabError
 
 MODES = {"L": "grey", "P": "palette", "1": "black and white"}
@@ -55,24 +55,24 @@ def numbered(count: int, void: int = VOID) -> Labels:
     return Labels({**{k: k for k in range(count)}, void: VOID}, f"0 … {count - 1}, and {void} for void")
 
 
-def paired(images: Path, masks: Path, bad: Bad) -> list[Pair]:
-    """The files of one name, whatever their endings, in two folders, by name; those without a partner are bad, and
+def paired(images: Path, masks: Path, invalid: InvalidSamples) -> list[Pair]:
+    """The files of one name, whatever their endings, in two folders, by name; those without a partner are invalid, and
     so is what else is there and not hidden.
 
     Raises:
         LabError: where a folder is missing, two files have one name, or no pair is there.
     """
-    left, right = _by_stem(images, bad), _by_stem(masks, bad)
+    left, right = _by_stem(images, invalid), _by_stem(masks, invalid)
     for stem in sorted(left.keys() ^ right.keys()):
         here, other = (left[stem], masks) if stem in left else (right[stem], images)
-        bad.note(f"{here} has no partner {stem}.* in {other}", "put it there")
+        invalid.add(f"{here} has no partner {stem}.* in {other}", "put it there")
     found = [Pair(left[stem], right[stem]) for stem in sorted(left.keys() & right.keys())]
     if not found:
         raise LabError(f"{images} and {masks} have no pair of image files of one name; put them there.")
     return found
 
 
-def _by_stem(folder: Path, bad: Bad) -> dict[str, Path]:
+def _by_stem(folder: Path, invalid: InvalidSamples) -> dict[str, Path]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     if not folder.is_dir():
@@ -86,11 +86,13 @@ def _by_stem(folder: Path, bad: Bad) -> dict[str, Path]:
                 raise LabError(f"{found[path.stem]} and {path} have one name; delete one of them.")
             found[path.stem] = path
         else:
-            bad.note(f"{path} is no image file ({', '.join(IMG_EXTENSIONS)})", "move it away")
+            invalid.add(f"{path} is no image file ({', '.join(IMG_EXTENSIONS)})", "move it away")
     return found
 
 
-def scenes(parts: Sequence[Sequence[Pair]], labels: Labels, size: tuple[int, int] | None, bad: Bad) -> list[Scenes]:
+def scenes(
+    parts: Sequence[Sequence[Pair]], labels: Labels, size: tuple[int, int] | None, invalid: InvalidSamples
+) -> list[SegmentationDataset]:
     """The parts of a data set, held in memory where all of them together are small.
 
     What is not held is checked when it is needed, or at once where bad pairs are to be left out.
@@ -105,8 +107,8 @@ def scenes(parts: Sequence[Sequence[Pair]], labels: Labels, size: tuple[int, int
         LabError: naming the first bad pair, or where none is left of a part.
     """
     size = size or _size([pair for part in parts for pair in part])
-    held = sum(map(len, parts)) * 4 * size[0] * size[1] <= HELD
-    return [_part(part, labels.table(), labels.text, size, held, bad) for part in parts]
+    held = sum(map(len, parts)) * 4 * size[0] * size[1] <= IN_MEMORY_BYTES
+    return [_part(part, labels.table(), labels.text, size, held, invalid) for part in parts]
 
 
 def _size(pairs: Sequence[Pair]) -> tuple[int, int]:
@@ -115,7 +117,7 @@ def _size(pairs: Sequence[Pair]) -> tuple[int, int]:
     first: LabError | None = None
     for pair in pairs:
         try:
-            with opened(pair.image) as image:
+            with open_image(pair.image) as image:
                 sizes[image.height, image.width] += 1
         except LabError as error:
             first = first or error
@@ -125,10 +127,10 @@ def _size(pairs: Sequence[Pair]) -> tuple[int, int]:
 
 
 def _part(
-    pairs: Sequence[Pair], table: Tensor, text: str, size: tuple[int, int], held: bool, bad: Bad
-) -> Scenes:  # fmt: skip
+    pairs: Sequence[Pair], table: Tensor, text: str, size: tuple[int, int], held: bool, invalid: InvalidSamples
+) -> SegmentationDataset:  # fmt: skip
     pixels: list[Tensor] = []
-    if held or bad.skip:
+    if held or invalid.skip:
         kept: list[Pair] = []
         for pair in pairs:
             found = _read(pair, table, text, size)
@@ -136,7 +138,7 @@ def _part(
                 kept.append(pair)
                 pixels += [found] if held else []
             else:
-                bad.note(*found)
+                invalid.add(*found)
         if not kept:
             raise LabError(f"{pairs[0].image.parent} has no good pair of image and mask left; mend them.")
         pairs = kept
@@ -145,8 +147,8 @@ def _part(
         whole = torch.stack(pixels)
         content = hashlib.sha256(repr(tuple(whole.shape)).encode())
         content.update(whole.numpy().data)
-        return Scenes(names, content.hexdigest(), whole.__getitem__, whole)
-    return Scenes(names, _digest(pairs), partial(_reread, pairs, table, text, size))
+        return SegmentationDataset(names, content.hexdigest(), whole.__getitem__, whole)
+    return SegmentationDataset(names, _digest(pairs), partial(_reread, pairs, table, text, size))
 
 
 def _digest(pairs: Sequence[Pair]) -> str:
@@ -160,14 +162,14 @@ def _digest(pairs: Sequence[Pair]) -> str:
 def _reread(pairs: Sequence[Pair], table: Tensor, text: str, size: tuple[int, int], number: int) -> Tensor:
     found = _read(pairs[number], table, text, size)
     if not isinstance(found, Tensor):
-        raise LabError(f"{found[0]}; {found[1]}, or leave it out with --skip-bad.")
+        raise LabError(f"{found[0]}; {found[1]}, or skip it with --skip-invalid.")
     return found
 
 
 def _read(pair: Pair, table: Tensor, text: str, size: tuple[int, int]) -> Tensor | tuple[str, str]:
     """Uint8 4×H×W, the mask as classes; or what is wrong with the pair, and what would do."""
     try:
-        image, mask = np.array(decode(pair.image)), decode(pair.mask, None)
+        image, mask = np.array(read_image(pair.image)), read_image(pair.mask, None)
     except LabError as error:
         return str(error).removesuffix("; fetch it again, or delete it."), "fetch it again"
     if mask.mode not in MODES:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bevel_lab.data.images.masks import MaskedImages, cropped
-from bevel_lab.data.invalid import Bad
+from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._masks import numbered, paired, scenes
@@ -29,7 +29,7 @@ CLASSES = {
     "pedestrian": (64, 64, 0),
     "bicyclist": (0, 128, 192),
 }
-"""Names and usual colours, in the order of the labels."""
+"""Names and usual colors, in the order of the labels."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ class CamVid:
         root = source.root / self.folder
         if not root.is_dir():
             raise LabError(f"there is no folder {root}; put SegNet's CamVid there, or pass --data-root.")
-        bad = Bad(source.skip_bad, root)
-        parts = [paired(root / name, root / f"{name}annot", bad) for name in ("train", "val", "test")]
+        invalid = InvalidSamples(source.skip_invalid, root)
+        parts = [paired(root / name, root / f"{name}annot", invalid) for name in ("train", "val", "test")]
         found = tuple(map(len, parts))
-        if found != self.counts and not bad.found:
+        if found != self.counts and not invalid.skipped:
             raise LabError(
                 f"{root} has {found} training, validation and test images, not {self.counts}; complete it, or read "
                 "what is there as a folder_masks."
             )
-        train, validation, test = scenes(parts, numbered(len(CLASSES), void=len(CLASSES)), self.size, bad)
+        train, validation, test = scenes(parts, numbered(len(CLASSES), void=len(CLASSES)), self.size, invalid)
         return MaskedImages(
             train, test, validation, tuple(CLASSES), list(CLASSES.values()), self.size, cropped(self.size),
-            skipped=bad.close(),
+            skipped=invalid.finish(),
         )  # fmt: skip
 
 

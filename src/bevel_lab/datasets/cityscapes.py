@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bevel_lab.data.images.masks import VOID, MaskedImages, cropped
-from bevel_lab.data.invalid import Bad
+from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._masks import Labels, Pair, scenes
@@ -36,20 +36,21 @@ class CityscapesFine:
     def load(self, source: Source) -> MaskedImages:
         """List the files; raises ``LabError`` naming what is missing, damaged, or of no known class."""
         root = source.root / "cityscapes"
-        bad = Bad(source.skip_bad, root)
-        parts = [_listed(source, split, bad) for split in ("train", "val")]
+        invalid = InvalidSamples(source.skip_invalid, root)
+        parts = [_listed(source, split, invalid) for split in ("train", "val")]
         found = tuple(map(len, parts))
-        if self.counts and found != self.counts and not bad.found:
+        if self.counts and found != self.counts and not invalid.skipped:
             raise LabError(
                 f"{root} has {found} training and validation images, not {self.counts}; complete it, or for a part of "
                 "it ask for cityscapes_subset."
             )
-        labels, names, colours = _classes()
-        train, test = scenes(parts, labels, self.size, bad)
+        labels, names, colors = _classes()
+        train, test = scenes(parts, labels, self.size, invalid)
         size = self.size or _shape(train.read(0).shape)
         return MaskedImages(
-            train, test, None, names, colours, size, self.crop or cropped(size),
-            note="" if self.counts else "what cityscapes holds, not verified to be the original", skipped=bad.close(),
+            train, test, None, names, colors, size, self.crop or cropped(size),
+            note="" if self.counts else "what cityscapes holds, not verified to be the original",
+            skipped=invalid.finish(),
         )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def _shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[-2], shape[-1]
 
 
-def _listed(source: Source, split: str, bad: Bad) -> list[Pair]:
+def _listed(source: Source, split: str, invalid: InvalidSamples) -> list[Pair]:
     from torchvision.datasets import Cityscapes
 
     root = source.root / "cityscapes"
@@ -73,14 +74,14 @@ def _listed(source: Source, split: str, bad: Bad) -> list[Pair]:
     whole = [pair for pair in pairs if pair.mask.is_file()]
     for pair in pairs:
         if not pair.mask.is_file():
-            bad.note(f"{pair.image} has no mask {pair.mask}", "put it there")
+            invalid.add(f"{pair.image} has no mask {pair.mask}", "put it there")
     if not whole:
         raise LabError(f"{root / 'leftImg8bit' / split} has no image with a mask in gtFine; unpack both archives.")
     return whole
 
 
 def _classes() -> tuple[Labels, tuple[str, ...], list[tuple[int, int, int]]]:
-    """What the numbers stand for, and names and colours of the classes, by torchvision's table."""
+    """What the numbers stand for, and names and colors of the classes, by torchvision's table."""
     from torchvision.datasets import Cityscapes
 
     known = [row for row in Cityscapes.classes if row.id >= 0]

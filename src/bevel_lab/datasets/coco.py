@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bevel_lab.data.images.boxes import Boxed, BoxedImages
-from bevel_lab.data.invalid import Bad
+from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
+from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
-from bevel_lab.datasets._boxes import Thing, sample
+from bevel_lab.datasets._boxes import BoxAnnotation, sample
 from bevel_lab.errors import LabError
-from bevel_lab.registry import Open
+from bevel_lab.registry import ParametricEntry
 
 PARTS = ("train2017", "val2017")
 _KEYS = ("images", "annotations", "categories")
@@ -55,9 +55,9 @@ class _File:
             raise LabError(f"{self.path}: categories have an id and a name each; one has not ({error!r}).") from error
         return dict(sorted(found.items()))
 
-    def things(self, bad: Bad) -> dict[int, list[Thing]]:
+    def things(self, invalid: InvalidSamples) -> dict[int, list[BoxAnnotation]]:
         """The objects by the number of their image; an image without any has an empty list."""
-        classes, found = self.classes(), dict[int, list[Thing]]()
+        classes, found = self.classes(), dict[int, list[BoxAnnotation]]()
         for index, entry in enumerate(self.images):
             if not isinstance(entry, dict) or type(entry.get("id")) is not int:
                 raise LabError(f"{self.path}: images[{index}] has no id, a whole number; give it one.")
@@ -68,14 +68,14 @@ class _File:
                 left, top, width, height = map(float, entry["bbox"])
                 image, category, crowd = int(entry["image_id"]), int(entry["category_id"]), bool(entry.get("iscrowd"))
             except (KeyError, TypeError, ValueError) as error:
-                bad.note(f"{where} is no annotation ({error!r})", "give bbox, image_id and category_id")
+                invalid.add(f"{where} is no annotation ({error!r})", "give bbox, image_id and category_id")
                 continue
             if image not in found:
-                bad.note(f"{where} is of image {image}, which is not among the images", "add it")
+                invalid.add(f"{where} is of image {image}, which is not among the images", "add it")
                 continue
             # a category that nobody named is told by its number
             name = classes.get(category, f"category {category}")
-            found[image].append(Thing(where, name, (left, top, left + width, top + height), crowd))
+            found[image].append(BoxAnnotation(where, name, (left, top, left + width, top + height), crowd))
         return found
 
 
@@ -83,7 +83,7 @@ def _load(folder: Path, counts: tuple[int, int] | None, source: Source) -> Boxed
     """Read both parts of ``folder``; raises ``LabError`` naming what is missing, or wrong by file and entry."""
     if not folder.is_dir():
         raise LabError(f"there is no folder {folder}; it holds train2017, val2017 and annotations.")
-    bad = Bad(source.skip_bad, folder)
+    invalid = InvalidSamples(source.skip_invalid, folder)
     files = [_File.read(folder / "annotations" / f"instances_{part}.json") for part in PARTS]
     found = len(files[0].images), len(files[1].images)
     if counts and found != counts:
@@ -93,25 +93,30 @@ def _load(folder: Path, counts: tuple[int, int] | None, source: Source) -> Boxed
         )
     classes = files[0].classes()
     labels = {name: number for number, name in enumerate(classes.values(), 1)}
-    parts: list[list[Boxed]] = []
+    parts: list[list[ImageWithBoxes]] = []
     for part, file in zip(PARTS, files, strict=True):
-        things = file.things(bad)
-        made = (_one(folder / part, file, i, things, labels, bad) for i in range(len(file.images)))
+        things = file.things(invalid)
+        made = (_one(folder / part, file, i, things, labels, invalid) for i in range(len(file.images)))
         parts.append([one for one in made if one is not None])
-    return BoxedImages(parts[0], parts[1], tuple(classes.values()), "tested on val2017", bad.close())
+    return BoxedImages(parts[0], parts[1], tuple(classes.values()), "tested on val2017", invalid.finish())
 
 
 def _one(
-    folder: Path, file: _File, index: int, things: dict[int, list[Thing]], labels: dict[str, int], bad: Bad
-) -> Boxed | None:
+    folder: Path,
+    file: _File,
+    index: int,
+    things: dict[int, list[BoxAnnotation]],
+    labels: dict[str, int],
+    invalid: InvalidSamples,
+) -> ImageWithBoxes | None:
     entry = file.images[index]
     name = entry.get("file_name")
     # a name with a folder in it could point anywhere
     if not isinstance(name, str) or name != Path(name).name:
-        bad.note(f"{file.path}: images[{index}] has no file_name", "give the name of its file")
+        invalid.add(f"{file.path}: images[{index}] has no file_name", "give the name of its file")
         return None
     size = entry.get("height"), entry.get("width")
-    return sample(folder / name, things[entry["id"]], labels, bad, size if None not in size else None)
+    return sample(folder / name, things[entry["id"]], labels, invalid, size if None not in size else None)
 
 
 def _named(name: str, counts: tuple[int, int] | None, summary: str) -> DataSet:
@@ -125,5 +130,7 @@ def _of(argument: str) -> DataSet:
 ENTRIES = {
     "coco": _named("coco", (118_287, 5_000), "118,287 + 5,000 photographs with boxes of 80 classes, from files"),
     "coco_sample": _named("coco_sample", None, "any part of COCO in its own layout, from files"),
-    "folder_coco": Open[DataSet]("your own images and boxes in COCO's layout", "folder_coco:PATH", _of, "detection"),
+    "folder_coco": ParametricEntry[DataSet](
+        "your own images and boxes in COCO's layout", "folder_coco:PATH", _of, "detection"
+    ),
 }

@@ -13,36 +13,38 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bevel_lab.data.images import Files, LabelledImages, Part, StreamedImages, stratified
-from bevel_lab.data.images.from_files import decode
+from bevel_lab.data.images import LabeledFiles, LabeledImageFiles, LabeledImages, LabeledTensors, stratified
+from bevel_lab.data.images.from_files import read_image
 from bevel_lab.data.invalid import DataNote
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._files import pictures
 from bevel_lab.datasets._listing import files_of
 from bevel_lab.errors import LabError
-from bevel_lab.registry import Open
+from bevel_lab.registry import ParametricEntry
 from bevel_lab.runtime.rng import SHARED, generator
 
-HELD = 64
+IN_MEMORY_SIDE = 64
 """Largest side of pictures that are held in memory."""
 TEST = 0.2
 """Fraction of a folder without a test part that is drawn to be one; the same in every trial."""
 
 
-def _load(path: Path, source: Source) -> LabelledImages | StreamedImages:
+def _load(path: Path, source: Source) -> LabeledImages | LabeledImageFiles:
     if not path.is_dir():
         raise LabError(f"there is no folder {path}; folder: takes a path from where bevel is started.")
     train, test, classes, note = _parts(path)
-    if max(decode(train.root / train.names[0]).size) > HELD:
-        return StreamedImages(train, test, classes=len(classes), note=note)
+    if max(read_image(train.root / train.names[0]).size) > IN_MEMORY_SIDE:
+        return LabeledImageFiles(train, test, classes=len(classes), note=note)
     first = pictures([train.root / train.names[0]])
     size = first.shape[2], first.shape[3]
-    held, unseen = (Part(pictures([p.root / name for name in p.names], size), p.labels) for p in (train, test))
-    return LabelledImages(held, unseen, classes=len(classes), flips=True, note=note)
+    held, unseen = (
+        LabeledTensors(pictures([p.root / name for name in p.names], size), p.labels) for p in (train, test)
+    )
+    return LabeledImages(held, unseen, classes=len(classes), flips=True, note=note)
 
 
-def _parts(path: Path) -> tuple[Files, Files, list[str], str]:
+def _parts(path: Path) -> tuple[LabeledFiles, LabeledFiles, list[str], str]:
     """Training and test files, class names, and a note where the test part had to be drawn."""
     if (path / "train").is_dir():
         train, classes = files_of(path / "train")
@@ -57,8 +59,8 @@ def _parts(path: Path) -> tuple[Files, Files, list[str], str]:
     return _some(whole, rest), _some(whole, drawn), classes, note
 
 
-def _some(files: Files, numbers: Tensor) -> Files:
-    return Files(files.root, [files.names[i] for i in numbers.tolist()], files.labels[numbers])
+def _some(files: LabeledFiles, numbers: Tensor) -> LabeledFiles:
+    return LabeledFiles(files.root, [files.names[i] for i in numbers.tolist()], files.labels[numbers])
 
 
 def _of(argument: str) -> DataSet:
@@ -66,5 +68,7 @@ def _of(argument: str) -> DataSet:
 
 
 ENTRIES = {
-    "folder": Open[DataSet]("your own images, PATH/{train,test}/CLASS/*.png or PATH/CLASS/*.png", "folder:PATH", _of)
+    "folder": ParametricEntry[DataSet](
+        "your own images, PATH/{train,test}/CLASS/*.png or PATH/CLASS/*.png", "folder:PATH", _of
+    )
 }

@@ -10,14 +10,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from bevel_lab.data.invalid import Bad
+from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.decode import FILES, PICTURES, in_folder
 from bevel_lab.data.video.from_files import ClipFiles
 from bevel_lab.datasets import DataSet
 from bevel_lab.errors import LabError
-from bevel_lab.registry import Open
+from bevel_lab.registry import ParametricEntry
 
 
 def _load(path: Path, source: Source) -> Clips:
@@ -28,18 +28,18 @@ def _load(path: Path, source: Source) -> Clips:
     test = next((name for name in ("test", "val") if (path / name).is_dir()), None)
     if test is None:
         raise LabError(f"{path} has train but neither test nor val; add one.")
-    bad = Bad(source.skip_bad, path)
+    invalid = InvalidSamples(source.skip_invalid, path)
     classes = [folder.name for folder in _inside(path / "train") if folder.is_dir()]
-    train, unseen = _listed(path, "train", classes, bad), _listed(path, test, classes, bad)
-    return ClipFiles(path, {"train": train, "test": unseen}, classes, bad)
+    train, unseen = _listed(path, "train", classes, invalid), _listed(path, test, classes, invalid)
+    return ClipFiles(path, {"train": train, "test": unseen}, classes, invalid)
 
 
-def _listed(root: Path, part: str, classes: list[str], bad: Bad) -> list[tuple[str, int]]:
+def _listed(root: Path, part: str, classes: list[str], invalid: InvalidSamples) -> list[tuple[str, int]]:
     """(path below ``root``, class) of every clip of a part, in order."""
     found: list[tuple[str, int]] = []
     for folder in _inside(root / part):
         if not folder.is_dir():
-            bad.note(f"{folder} lies beside the folders of the classes", "move it away")
+            invalid.add(f"{folder} lies beside the folders of the classes", "move it away")
             continue
         if folder.name not in classes:
             raise LabError(f"{folder} is of no class of the training part ({', '.join(classes)}); move it away.")
@@ -47,11 +47,11 @@ def _listed(root: Path, part: str, classes: list[str], bad: Bad) -> list[tuple[s
             if clip.is_dir() or clip.suffix.lower() in FILES:
                 found.append((str(clip.relative_to(root)), classes.index(folder.name)))
                 for other in in_folder(clip)[1] if clip.is_dir() else ():
-                    bad.note(
+                    invalid.add(
                         f"{other} lies among the frames of a clip and is none ({', '.join(PICTURES)})", "move it away"
                     )
             else:
-                bad.note(f"{clip} is neither a clip ({', '.join(FILES)}) nor a folder of frames", "move it away")
+                invalid.add(f"{clip} is neither a clip ({', '.join(FILES)}) nor a folder of frames", "move it away")
     missing = sorted(set(range(len(classes))) - {label for _, label in found})
     if missing or not found:
         raise LabError(f"{root / part / classes[missing[0]] if missing else root / part} has no clip; add some.")
@@ -68,5 +68,7 @@ def _of(argument: str) -> DataSet:
 
 
 ENTRIES = {
-    "folder_clips": Open[DataSet]("your own clips, PATH/{train,test}/CLASS/clip.mp4", "folder_clips:PATH", _of, "video")
+    "folder_clips": ParametricEntry[DataSet](
+        "your own clips, PATH/{train,test}/CLASS/clip.mp4", "folder_clips:PATH", _of, "video"
+    )
 }

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from bevel_lab.data.images.masks import VOID, Colour, MaskedImages, Scenes, cropped
-from bevel_lab.data.invalid import Bad, DataNote
+from bevel_lab.data.images.masks import VOID, Color, MaskedImages, SegmentationDataset, cropped
+from bevel_lab.data.invalid import DataNote, InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._masks import Pair, numbered, paired, scenes
 from bevel_lab.errors import LabError
-from bevel_lab.registry import Open
+from bevel_lab.registry import ParametricEntry
 from bevel_lab.runtime.rng import SHARED, generator
 
 TEST = 0.2
@@ -31,15 +31,15 @@ def _load(path: Path, source: Source) -> MaskedImages:
     if not path.is_dir():
         raise LabError(f"there is no folder {path}; folder_masks: takes a path from where bevel is started.")
     names = _names(path / "classes.txt")
-    bad = Bad(source.skip_bad, path)
-    parts, note = _parts(path, bad)
-    train, test, *validation = scenes(parts, numbered(len(names)), None, bad)
+    invalid = InvalidSamples(source.skip_invalid, path)
+    parts, note = _parts(path, invalid)
+    train, test, *validation = scenes(parts, numbered(len(names)), None, invalid)
     _several(path, train)
     shape = train.read(0).shape
     size = shape[1], shape[2]
     return MaskedImages(
-        train, test, validation[0] if validation else None, names, colours(len(names)), size, cropped(size), note,
-        bad.close(),
+        train, test, validation[0] if validation else None, names, colors(len(names)), size, cropped(size), note,
+        invalid.finish(),
     )  # fmt: skip
 
 
@@ -56,11 +56,11 @@ def _names(path: Path) -> tuple[str, ...]:
     return found
 
 
-def _parts(path: Path, bad: Bad) -> tuple[list[list[Pair]], str]:
+def _parts(path: Path, invalid: InvalidSamples) -> tuple[list[list[Pair]], str]:
     """Training and test pairs and, if there are, those for validation; a note where the test part had to be drawn."""
 
     def pairs(folder: Path) -> list[Pair]:
-        return paired(folder / "images", folder / "masks", bad)
+        return paired(folder / "images", folder / "masks", invalid)
 
     there = [name for name in ("train", "val", "test") if (path / name).is_dir()]
     if there and (path / "images").is_dir():
@@ -83,7 +83,7 @@ def _parts(path: Path, bad: Bad) -> tuple[list[list[Pair]], str]:
     return [[found[i] for i in sorted(order[count:])], [found[i] for i in sorted(order[:count])]], note
 
 
-def _several(path: Path, train: Scenes) -> None:
+def _several(path: Path, train: SegmentationDataset) -> None:
     """Raise where all that is to be learnt is one class: a mask in black and white, most likely."""
     if train.held is not None:
         there = torch.bincount(train.held[:, 3].flatten(), minlength=VOID + 1)[:VOID].nonzero().flatten().tolist()
@@ -94,8 +94,8 @@ def _several(path: Path, train: Scenes) -> None:
             )
 
 
-def colours(count: int) -> list[Colour]:
-    """As many colours as far apart as the golden ratio puts them."""
+def colors(count: int) -> list[Color]:
+    """As many colors as far apart as the golden ratio puts them."""
     found = []
     for k in range(count):
         red, green, blue = colorsys.hsv_to_rgb(k * 0.618034 % 1, 0.75, 0.95 if k % 2 else 0.65)
@@ -108,7 +108,7 @@ def _of(argument: str) -> DataSet:
 
 
 ENTRIES = {
-    "folder_masks": Open[DataSet](
+    "folder_masks": ParametricEntry[DataSet](
         "your own images with masks, PATH/{train,test}/{images,masks}/NAME.png and PATH/classes.txt",
         "folder_masks:PATH",
         _of,

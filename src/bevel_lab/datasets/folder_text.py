@@ -15,7 +15,7 @@ from bevel_lab.data.text import ParallelText
 from bevel_lab.data.text.from_files import Corpus
 from bevel_lab.datasets import DataSet
 from bevel_lab.errors import LabError
-from bevel_lab.registry import Open
+from bevel_lab.registry import ParametricEntry
 
 _DIRECTION = re.compile(r"(?P<path>.+):(?P<source>[A-Za-z_]+)-(?P<target>[A-Za-z_]+)")
 
@@ -45,7 +45,7 @@ def _of(argument: str) -> DataSet:
 
 
 ENTRIES = {
-    "folder_text": Open[DataSet](
+    "folder_text": ParametricEntry[DataSet](
         "your own translations, PATH/{train,valid,test}.{SOURCE,TARGET}",
         "folder_text:PATH[:SOURCE-TARGET]",
         _of,

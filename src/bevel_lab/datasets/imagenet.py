@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel_lab.data.images import Files, StreamedImages
+from bevel_lab.data.images import LabeledFiles, LabeledImageFiles
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._listing import files_of, in_class
@@ -27,7 +27,7 @@ class ImageNet:
     train: int
     test: int
 
-    def load(self, source: Source) -> StreamedImages:
+    def load(self, source: Source) -> LabeledImageFiles:
         """List the files; raises ``LabError`` naming what is missing, empty, or of no known or of another class."""
         root = source.root / "imagenet"
         if not root.is_dir():
@@ -47,7 +47,7 @@ class ImageNet:
                 f"{root} has {found.classes} classes, {found.train} training and {found.test} validation images, not "
                 f"{self.classes}, {self.train} and {self.test}; complete it, or name the part folder:{root}."
             )
-        return StreamedImages(train, test, classes=self.classes)
+        return LabeledImageFiles(train, test, classes=self.classes)
 
     def _known(self, root: Path) -> tuple[set[str], list[str]]:
         """The class names, and the class of every validation picture in the order of their numbers, from ``meta.bin``.
@@ -72,7 +72,7 @@ class ImageNet:
             ) from error
 
 
-def _in_classes(files: Files, truth: list[str]) -> None:
+def _in_classes(files: LabeledFiles, truth: list[str]) -> None:
     """Raise where a file's name says another class than its folder: by a class's id, or a validation file's number."""
     for name in files.names:
         path = files.root / name

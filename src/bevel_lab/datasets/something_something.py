@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bevel_lab.data.invalid import Bad
+from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.from_files import ClipFiles
@@ -33,7 +33,7 @@ class SomethingSomething:
         """List the clips; raises ``LabError`` naming the file, and in it the entry, that is missing or bad."""
         root = source.root
         classes = _classes(_path(root, "labels"))
-        bad = Bad(source.skip_bad, root)
+        invalid = InvalidSamples(source.skip_invalid, root)
         lists = [_path(root, name) for name in ("train", "validation")]
         entries = [_read(path, list) for path in lists]
         counts = (len(classes), len(entries[0]), len(entries[1]))
@@ -42,9 +42,9 @@ class SomethingSomething:
                 f"the lists in {root} have {_words(counts)}, not {_words(self.counts)}; complete them, or ask for "
                 "something_something_v2_subset."
             )
-        train, test = (_listed(path, found, classes, bad) for path, found in zip(lists, entries, strict=True))
+        train, test = (_listed(path, found, classes, invalid) for path, found in zip(lists, entries, strict=True))
         note = "" if self.counts else "not verified to be the original: whatever clips its lists name"
-        return ClipFiles(root / CLIPS, {"train": train, "test": test}, list(classes), bad, note)
+        return ClipFiles(root / CLIPS, {"train": train, "test": test}, list(classes), invalid, note)
 
 
 def _path(root: Path, name: str) -> Path:
@@ -81,21 +81,21 @@ def _classes(path: Path) -> dict[str, int]:
     return {name: int(number) for name, number in sorted(found.items(), key=lambda item: int(item[1]))}
 
 
-def _listed(path: Path, entries: list[Any], classes: dict[str, int], bad: Bad) -> list[tuple[str, int]]:
+def _listed(path: Path, entries: list[Any], classes: dict[str, int], invalid: InvalidSamples) -> list[tuple[str, int]]:
     """(file, class) of every entry of a list."""
     found = []
     for number, entry in enumerate(entries, 1):
         where = f"{path}, entry {number}"
         if not isinstance(entry, dict) or not re.fullmatch(r"\w+", str(entry.get("id", ""))):
-            bad.note(f"{where}: has no id of letters and digits", "correct it")
+            invalid.add(f"{where}: has no id of letters and digits", "correct it")
             continue
         template = str(entry.get("template", "")).replace("[", "").replace("]", "")
         clip = f"{entry['id']}.webm"
         if template not in classes:
             labels = _path(path.parent, "labels")
-            bad.note(f"{where} (clip {clip}): unknown label {template!r}", f"it must be in {labels}; correct it")
+            invalid.add(f"{where} (clip {clip}): unknown label {template!r}", f"it must be in {labels}; correct it")
         elif not (path.parent / CLIPS / clip).is_file():
-            bad.note(f"{where}: {path.parent / CLIPS / clip} does not exist", "unpack the clips again")
+            invalid.add(f"{where}: {path.parent / CLIPS / clip} does not exist", "unpack the clips again")
         else:
             found.append((clip, classes[template]))
     return found

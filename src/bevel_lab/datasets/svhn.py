@@ -6,17 +6,17 @@ from pathlib import Path
 
 import torch
 
-from bevel_lab.data.images import LabelledImages, Part
+from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._files import check, downloading
 from bevel_lab.errors import LabError
 
 
-def _load(source: Source) -> LabelledImages:
+def _load(source: Source) -> LabeledImages:
     import torchvision.datasets
 
-    parts: list[Part] = []
+    parts: list[LabeledTensors] = []
     for name in ("train", "test"):
         url, file, md5 = torchvision.datasets.SVHN.split_list[name]
         path = source.root / file
@@ -27,10 +27,10 @@ def _load(source: Source) -> LabelledImages:
                 download_url(url, str(source.root), file, md5)
         check(path, md5, f"pass --data-root with the folder that holds {file}, or --download to fetch it")
         parts.append(parse(path))
-    return LabelledImages(parts[0], parts[1], classes=10, flips=False)
+    return LabeledImages(parts[0], parts[1], classes=10, flips=False)
 
 
-def parse(path: Path) -> Part:
+def parse(path: Path) -> LabeledTensors:
     """Decode a MATLAB file of SVHN's 32×32 format: ``X`` is 32×32×3×N, ``y`` is N×1 with 10 for the digit 0.
 
     Raises:
@@ -53,7 +53,7 @@ def parse(path: Path) -> Part:
     if low < 1 or high > 10:
         raise LabError(f"{path} has labels {low} … {high}; SVHN's are 1 … 10. Fetch it again.")
     images = torch.from_numpy(pixels).permute(3, 2, 0, 1).contiguous()
-    return Part(images, torch.from_numpy(labels.astype("int64")) % 10)
+    return LabeledTensors(images, torch.from_numpy(labels.astype("int64")) % 10)
 
 
 ENTRIES = {"svhn": DataSet("73,257 + 26,032 house numbers, 32×32, 10 classes", _load)}

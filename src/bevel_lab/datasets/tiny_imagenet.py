@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images import LabelledImages, Part
+from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._files import downloading, pictures
@@ -39,7 +39,7 @@ class TinyImageNet:
     counts: tuple[int, int] | None
     size: tuple[int, int] | None
 
-    def load(self, source: Source) -> LabelledImages:
+    def load(self, source: Source) -> LabeledImages:
         """Read it whole; raises ``LabError`` naming what is missing, damaged, or of no known class."""
         root = self._root(source)
         classes = _lines(root / "wnids.txt")
@@ -47,9 +47,9 @@ class TinyImageNet:
         for part, labels, each in zip(("train", "val"), (train[1], test[1]), self.counts or (0, 0), strict=True):
             _counted(root / part, labels, classes, each)
         size = self.size or pictures(train[0][:1]).shape[2:]
-        seen, unseen = (Part(pictures(paths, (size[0], size[1])), labels) for paths, labels in (train, test))
+        seen, unseen = (LabeledTensors(pictures(paths, (size[0], size[1])), labels) for paths, labels in (train, test))
         note = "" if self.counts else f"what {root.name} holds, not verified to be the original"
-        return LabelledImages(seen, unseen, classes=len(classes), flips=True, note=note)
+        return LabeledImages(seen, unseen, classes=len(classes), flips=True, note=note)
 
     def _root(self, source: Source) -> Path:
         found = sorted(path for path in source.root.glob(self.folder) if path.is_dir())

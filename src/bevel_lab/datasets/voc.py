@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bevel_lab.data.images.boxes import Boxed, BoxedImages
-from bevel_lab.data.invalid import Bad
+from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
+from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet, _xml
-from bevel_lab.datasets._boxes import Thing, sample
+from bevel_lab.datasets._boxes import BoxAnnotation, sample
 from bevel_lab.datasets._files import downloading
 from bevel_lab.errors import LabError
-from bevel_lab.registry import Open
+from bevel_lab.registry import ParametricEntry
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -26,7 +26,7 @@ CLASSES = (
 )  # fmt: skip
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
-Entry = tuple[Path, list[Thing], "tuple[int, int] | None"]
+Entry = tuple[Path, list[BoxAnnotation], "tuple[int, int] | None"]
 """An image, its objects, and the (height, width) that its annotation claims."""
 
 
@@ -64,8 +64,8 @@ class Voc:
                 f"{root} lists {counts[0]} training and {counts[1]} test images, not {self.counts[0]} and "
                 f"{self.counts[1]}; complete it, or name what is there folder_voc:PATH."
             )
-        bad = Bad(source.skip_bad, root)
-        return _assembled([_entries(part, bad) for part in names], self.classes, bad)
+        invalid = InvalidSamples(source.skip_invalid, root)
+        return _assembled([_entries(part, invalid) for part in names], self.classes, invalid)
 
     def _fetch(self, root: Path) -> None:
         from torchvision.datasets import VOCDetection
@@ -88,16 +88,16 @@ def listed(folder: Path, part: str) -> list[str]:
     return names
 
 
-def _entries(names: Sequence[tuple[Path, str]], bad: Bad) -> list[Entry]:
+def _entries(names: Sequence[tuple[Path, str]], invalid: InvalidSamples) -> list[Entry]:
     found = []
     for folder, name in names:
         path = folder / "Annotations" / f"{name}.xml"
         try:
             root = _xml.read(path)
         except LabError as error:
-            bad.note(str(error), "fetch it again")
+            invalid.add(str(error), "fetch it again")
             continue
-        things = [thing for thing in (_thing(path, element, bad) for element in root.all("object")) if thing]
+        things = [thing for thing in (_thing(path, element, invalid) for element in root.all("object")) if thing]
         found.append((_image(folder, name), things, _size(root)))
     return found
 
@@ -112,7 +112,7 @@ def _size(root: _xml.Element) -> tuple[int, int] | None:
     return (int(texts[0]), int(texts[1])) if all(text.strip().isdecimal() for text in texts) else None
 
 
-def _thing(path: Path, element: _xml.Element, bad: Bad) -> Thing | None:
+def _thing(path: Path, element: _xml.Element, invalid: InvalidSamples) -> BoxAnnotation | None:
     def number(key: str) -> float:
         found = element.first(f"bndbox/{key}")
         return float(found.text) if found else float("")
@@ -122,21 +122,23 @@ def _thing(path: Path, element: _xml.Element, bad: Bad) -> Thing | None:
     try:
         box = number("xmin"), number("ymin"), number("xmax"), number("ymax")
     except ValueError:
-        bad.note(f"{where}: the object has no bndbox of four numbers", "give xmin, ymin, xmax and ymax")
+        invalid.add(f"{where}: the object has no bndbox of four numbers", "give xmin, ymin, xmax and ymax")
         return None
     if name is None or not name.text.strip():
-        bad.note(f"{where}: the object has no name", "give its class")
+        invalid.add(f"{where}: the object has no name", "give its class")
         return None
-    return Thing(where, name.text.strip(), box, difficult is not None and difficult.text.strip() == "1")
+    return BoxAnnotation(where, name.text.strip(), box, difficult is not None and difficult.text.strip() == "1")
 
 
-def _assembled(parts: Sequence[list[Entry]], classes: tuple[str, ...], bad: Bad, note: str = "") -> BoxedImages:
+def _assembled(
+    parts: Sequence[list[Entry]], classes: tuple[str, ...], invalid: InvalidSamples, note: str = ""
+) -> BoxedImages:
     labels = {name: number for number, name in enumerate(classes, 1)}
-    made: list[list[Boxed]] = []
+    made: list[list[ImageWithBoxes]] = []
     for part in parts:
-        found = [sample(path, things, labels, bad, size) for path, things, size in part]
+        found = [sample(path, things, labels, invalid, size) for path, things, size in part]
         made.append([one for one in found if one is not None])
-    return BoxedImages(made[0], made[1], classes, note, bad.close())
+    return BoxedImages(made[0], made[1], classes, note, invalid.finish())
 
 
 def _own(path: Path, source: Source) -> BoxedImages:
@@ -146,10 +148,10 @@ def _own(path: Path, source: Source) -> BoxedImages:
     chosen = [_part(path, ("trainval", "train")), _part(path, ("test", "val"))]
     if chosen == ["trainval", "val"]:
         raise LabError(f"{path} has trainval but no test part; name its images in ImageSets/Main/test.txt.")
-    bad = Bad(source.skip_bad, path)
-    parts = [_entries([(path, name) for name in listed(path, part)], bad) for part in chosen]
+    invalid = InvalidSamples(source.skip_invalid, path)
+    parts = [_entries([(path, name) for name in listed(path, part)], invalid) for part in chosen]
     classes = sorted({thing.name for _, things, _ in parts[0] for thing in things})
-    return _assembled(parts, tuple(classes), bad, f"trained on {chosen[0]}, tested on {chosen[1]} of {path.name}")
+    return _assembled(parts, tuple(classes), invalid, f"trained on {chosen[0]}, tested on {chosen[1]} of {path.name}")
 
 
 def _part(path: Path, names: tuple[str, str]) -> str:
@@ -182,5 +184,7 @@ ENTRIES = {
         "292 + 72 microscope images of blood with boxes of 3 kinds of cells, in VOC's layout, from files",
         Voc((_2007,), (_TEST,), (292, 72), ("RBC", "WBC", "Platelets"), download=False),
     ),
-    "folder_voc": Open[DataSet]("your own images and boxes in VOC's layout", "folder_voc:PATH", _of, "detection"),
+    "folder_voc": ParametricEntry[DataSet](
+        "your own images and boxes in VOC's layout", "folder_voc:PATH", _of, "detection"
+    ),
 }

@@ -199,11 +199,11 @@ def work(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[t
 
 
 def _train(job: Job, setup: Setup, data: bytes | None) -> Iterator[tuple[str, Any]]:
-    from bevel_lab.runtime.determinism import fixed
+    from bevel_lab.runtime.determinism import deterministic
     from bevel_lab.runtime.device import as_device
     from bevel_lab.training.run import start
 
-    invalid.quiet()
+    invalid.silence_data_notes()
     trial, label = job
     notes: list[str] = []
     found = None
@@ -212,14 +212,14 @@ def _train(job: Job, setup: Setup, data: bytes | None) -> Iterator[tuple[str, An
     except LabError as error:
         notes.append(f"{error}; trial {trial.id} starts again.")
     device = as_device(setup.device)
-    with fixed(trial.threads, device):
-        running = start(trial, setup.source, device, found, notes.append)
+    with deterministic(trial.threads, device):
+        trainer = start(trial, setup.source, device, found, notes.append)
         yield from (("note", note) for note in notes)
         sent = time.monotonic()
-        while len(running.epochs) < trial.epochs:
-            running.advance()
+        while len(trainer.epochs) < trial.epochs:
+            trainer.advance()
             state = None
             if time.monotonic() - sent >= setup.state_every:
-                state, sent = checkpoint.encode(running.state()), time.monotonic()
-            yield "epoch", (len(running.epochs), state)
-        yield "record", result.record(running, label).to_json()
+                state, sent = checkpoint.encode(trainer.state()), time.monotonic()
+            yield "epoch", (len(trainer.epochs), state)
+        yield "record", result.record(trainer, label).to_json()

@@ -12,10 +12,10 @@ from bevel_lab.execution.job import Failure, Setup, Watcher
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Job
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.distributed import ProcessGroup
 
 
-def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, team: Team, watcher: Watcher) -> list[Failure]:
+def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, group: ProcessGroup, watcher: Watcher) -> list[Failure]:
     """The first process's part: announce every job, take part in it, and store its record.
 
     What a user can cause fails alike in all processes and is a failure of the trial. Anything else, a full disk among
@@ -23,10 +23,10 @@ def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, team: Team, watcher: 
     """
     failures = []
     for job in jobs:
-        team.from_first(job)
+        group.broadcast(job)
         trial, label = job
         try:
-            record = _train(job, setup, team, watcher)
+            record = _train(job, setup, group, watcher)
         except CannotWrite:
             raise  # the others know nothing of it, and are in the middle of the trial
         except BevelError as error:
@@ -39,25 +39,25 @@ def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, team: Team, watcher: 
     return failures
 
 
-def dismiss(team: Team) -> None:
+def dismiss(group: ProcessGroup) -> None:
     """Tell the other processes that there is nothing more to do."""
-    team.from_first(None)
+    group.broadcast(None)
 
 
-def follow(setup: Setup, team: Team) -> int:
+def follow(setup: Setup, group: ProcessGroup) -> int:
     """The other processes' part: take part in every job that is announced; returns the exit code."""
-    while (job := team.from_first(None)) is not None:
+    while (job := group.broadcast(None)) is not None:
         try:
-            _train(job, setup, team, None)
+            _train(job, setup, group, None)
         except BevelError:
             continue  # the first process fails alike and says so
     return 0
 
 
-def _train(job: Job, setup: Setup, team: Team, watcher: Watcher | None) -> Record:
-    from bevel_lab.training.run import run as run_trial
+def _train(job: Job, setup: Setup, group: ProcessGroup, watcher: Watcher | None) -> Record:
+    from bevel_lab.training.run import run_trial
 
-    invalid.quiet()  # the rehearsal said it
+    invalid.silence_data_notes()  # the rehearsal said it
     trial, label = job
     return run_trial(
         trial,
@@ -68,5 +68,5 @@ def _train(job: Job, setup: Setup, team: Team, watcher: Watcher | None) -> Recor
         state_every=setup.state_every,
         on_epoch=lambda done, epoch: watcher.epoch(trial, label, done) if watcher else None,
         on_note=lambda text: watcher.note(text) if watcher else None,
-        team=team,
+        group=group,
     )

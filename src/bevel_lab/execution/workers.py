@@ -24,7 +24,7 @@ from bevel_lab.errors import LabError
 from bevel_lab.execution.job import Failure, Setup, Watcher
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.trial import Job
-from bevel_lab.runtime.processes import fork_from_a_server, leave_with_parent
+from bevel_lab.runtime.processes import exit_with_parent, use_fork_server
 
 DEATHS = 2
 """Deaths of a trial's worker without a new epoch between them before it is given up: then the trial is the reason."""
@@ -190,11 +190,11 @@ def _ignored_interrupt() -> Iterator[None]:
 
 def serve(connection: Connection, setup: Setup) -> None:
     """The worker's life: jobs in; epochs, notes, records and errors out."""
-    leave_with_parent()
-    fork_from_a_server()
-    from bevel_lab.training.run import run as run_trial
+    exit_with_parent()
+    use_fork_server()
+    from bevel_lab.training.run import run_trial
 
-    invalid.quiet()
+    invalid.silence_data_notes()
     connection.send(("ready", None))
     while True:
         trial, label = connection.recv()

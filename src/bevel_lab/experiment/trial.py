@@ -57,7 +57,7 @@ class Trial:
     Attributes:
         activation: canonical spec string with every argument written out (see ``bevel.canonical``), e.g.
             ``"leaky_relu:dim=1,negative_slope=0.15"``.
-        model, dataset, task: names on the lab's shelves.
+        model, dataset, task: names on the lab's registries.
         seed: the pair's number; all arms of one seed share split, initial weights, order and augmentation.
         epochs, batch_size: training length; counts. An epoch is cut into equal batches of at most that size.
         lr, momentum, weight_decay, warmup: SGD with a cosine schedule; ``warmup`` is the fraction of steps with

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from bevel_lab.registry import Shelf
+from bevel_lab.registry import Registry
 
 
 class Activation(Protocol):
@@ -23,7 +23,7 @@ class Activation(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """An entry of the shelf.
+    """An entry of the registry.
 
     Attributes:
         summary: one line for ``bevel list``.
@@ -43,4 +43,4 @@ class Model:
     own_init: bool = False
 
 
-MODELS: Shelf[Model] = Shelf("bevel_lab.models", "model")
+MODELS: Registry[Model] = Registry("bevel_lab.models", "model")

@@ -24,7 +24,7 @@ class Detector(Model):
     Attributes:
         side: height and width that it brings every image to; 0: it keeps their shape.
         augmentation: of training images: ``"flip"``; ``"crop"``, which crops around objects first; or ``"ssd"``, with
-            colours and zooming out too.
+            colors and zooming out too.
     """
 
     side: int = 0
@@ -39,7 +39,7 @@ def detector(
     side: int = 0,
     augmentation: str = "flip",
 ) -> Detector:
-    """An entry of the shelf; it keeps the initial values that torchvision draws, which suit its heads.
+    """An entry of the registry; it keeps the initial values that torchvision draws, which suit its heads.
 
     Args:
         summary: one line for ``bevel list``.

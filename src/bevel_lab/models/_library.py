@@ -29,11 +29,11 @@ Make = Callable[[int, tuple[int, int], int], nn.Module]
 
 
 def library(summary: str, make: Make, *, least: int = LEAST, smallest: int = 8) -> Model:
-    """An entry of the shelf for a network that a library builds.
+    """An entry of the registry for a network that a library builds.
 
     Args:
         summary: one line for ``bevel list``.
-        make: makes the network; imports its library itself, so that listing the shelf imports none.
+        make: makes the network; imports its library itself, so that listing the registry imports none.
         least: least side of the last feature map, in pixels.
         smallest: least height and width of its images, in pixels.
     """

@@ -7,7 +7,7 @@ from torch import nn
 from bevel.errors import UnknownName
 from bevel_lab.models import Model
 from bevel_lab.models._library import first_that_builds, near, opened
-from bevel_lab.registry import Open
+from bevel_lab.registry import ParametricEntry
 
 
 def _of(name: str) -> Model:
@@ -24,4 +24,4 @@ def _of(name: str) -> Model:
     return opened(f"timm's {name}", make)
 
 
-ENTRIES = {"timm": Open("any other model of timm", "timm:NAME", _of)}
+ENTRIES = {"timm": ParametricEntry("any other model of timm", "timm:NAME", _of)}

@@ -7,7 +7,7 @@ from torch import nn
 from bevel.errors import UnknownName
 from bevel_lab.models import Model
 from bevel_lab.models._library import first_that_builds, near, opened
-from bevel_lab.registry import Open
+from bevel_lab.registry import ParametricEntry
 
 _AUXILIARY = {
     "googlenet": {"aux_logits": False, "init_weights": True},
@@ -30,4 +30,4 @@ def _of(name: str) -> Model:
     return opened(f"torchvision's {name}", make)
 
 
-ENTRIES = {"torchvision": Open("any other classifier of torchvision", "torchvision:NAME", _of)}
+ENTRIES = {"torchvision": ParametricEntry("any other classifier of torchvision", "torchvision:NAME", _of)}

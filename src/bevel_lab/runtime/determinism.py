@@ -14,7 +14,7 @@ _FILLING: Any = torch.utils.deterministic  # its one setting is a property of th
 
 
 @contextlib.contextmanager
-def fixed(threads: int, device: torch.device) -> Iterator[None]:
+def deterministic(threads: int, device: torch.device) -> Iterator[None]:
     """Deterministic algorithms, a fixed number of threads, and global generators that are nobody else's.
 
     Threads, because the order of a sum depends on how many share it.
@@ -40,7 +40,7 @@ def fixed(threads: int, device: torch.device) -> Iterator[None]:
             _FILLING.fill_uninitialized_memory = was_filling
 
 
-def seed_modules(device: torch.device, value: int) -> None:
+def seed_global_generators(device: torch.device, value: int) -> None:
     """Seed the global generators that modules such as dropout draw from.
 
     Not ``torch.manual_seed``: where no GPU is in use, that keeps a stack trace of every call for one that may come.

@@ -21,7 +21,7 @@ from bevel.errors import BevelError, InvalidValue
 from bevel_lab.errors import LabError
 
 
-class Team:
+class ProcessGroup:
     """One process on its own; the base of what several do together.
 
     Attributes:
@@ -35,30 +35,30 @@ class Team:
         """``model`` with what looks at a batch as a whole made to look over all processes, where torch can."""
         return model
 
-    def setup(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
-        """What to call and what to step instead of ``model`` and ``optimiser``."""
-        return model, optimiser
+    def setup(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+        """What to call and what to step instead of ``model`` and ``optimizer``."""
+        return model, optimizer
 
     def backward(self, loss: Tensor) -> None:
         torch.autograd.backward(loss)
 
-    def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    def all_reduce(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """The sums over all processes."""
         return sums
 
-    def from_first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """What process 0 has."""
         return value
 
-    def ahead(self, do: Callable[[], None]) -> None:
+    def run_once_per_node(self, do: Callable[[], None]) -> None:
         """Call ``do`` in one process of each machine, while the others wait; its ``BevelError`` is raised in all."""
         do()
 
-    def device(self, name: str) -> str:
+    def local_device(self, name: str) -> str:
         """This process's device where all were asked to use ``name``."""
         return name
 
-    def part(self, count: int) -> tuple[int, int]:
+    def shard(self, count: int) -> tuple[int, int]:
         """First and last (exclusive) of this process's ``count`` samples."""
         if count < self.size:
             raise InvalidValue(f"every process needs a sample of each batch; {count} samples for {self.size}.")
@@ -67,11 +67,11 @@ class Team:
         return start, start + small + (self.rank < more)
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroup()
 """One process."""
 
 
-class Together(Team):
+class TorchrunProcessGroup(ProcessGroup):
     """A process of several, under torchrun; Lightning Fabric does the work.
 
     Args:
@@ -98,21 +98,21 @@ class Together(Team):
         synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return synchronised
 
-    def setup(self, model: nn.Module, optimiser: Optimizer) -> tuple[nn.Module, Optimizer]:
-        made: tuple[nn.Module, Optimizer] = self.fabric.setup(model, optimiser, move_to_device=False)
+    def setup(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+        made: tuple[nn.Module, Optimizer] = self.fabric.setup(model, optimizer, move_to_device=False)
         return made
 
     def backward(self, loss: Tensor) -> None:
         self.fabric.backward(loss)
 
-    def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    def all_reduce(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         summed: dict[str, Tensor] = self.fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
         return summed
 
-    def from_first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         return self.fabric.broadcast(value)
 
-    def ahead(self, do: Callable[[], None]) -> None:
+    def run_once_per_node(self, do: Callable[[], None]) -> None:
         trouble = ""
         with self.fabric.rank_zero_first(local=True):  # waits for as long as it takes, such as a download
             if self.fabric.local_rank == 0:
@@ -120,18 +120,18 @@ class Together(Team):
                     do()
                 except BevelError as error:
                     trouble = str(error)
-        if trouble := self.from_first(trouble) or trouble:
+        if trouble := self.broadcast(trouble) or trouble:
             raise LabError(trouble)
 
-    def device(self, name: str) -> str:
+    def local_device(self, name: str) -> str:
         return name if name == "cpu" else f"cuda:{self.fabric.local_rank}"
 
 
-def leads() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process is the first of those that torchrun has started, or was not started by it."""
-    return launched() == 1 or os.environ.get("RANK") == "0"
+    return world_size() == 1 or os.environ.get("RANK") == "0"
 
 
-def launched() -> int:
+def world_size() -> int:
     """Processes that torchrun has started, this one among them; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1

@@ -88,7 +88,7 @@ def _resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait for what a GPU has been asked to do, so that a clock counts it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -8,7 +8,7 @@ import threading
 from multiprocessing.connection import wait
 
 
-def leave_with_parent(worker: int = 0) -> None:
+def exit_with_parent(worker: int = 0) -> None:
     """Watch, from now on, for the end of the process that started this one, and leave at once then.
 
     Without it a killed parent leaves workers behind: one that reads data waits for somebody to take what it has read.
@@ -19,7 +19,7 @@ def leave_with_parent(worker: int = 0) -> None:
     threading.Thread(target=_leave, daemon=True).start()
 
 
-def fork_from_a_server() -> None:
+def use_fork_server() -> None:
     """Let the processes that this one starts from now on be copies of one that has loaded what readers need.
 
     A spawned process spawns too, and every epoch's readers would import torch again: seconds for each of them. It is

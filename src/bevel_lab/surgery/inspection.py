@@ -17,7 +17,7 @@ from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.surgery import Sites, find, swap
 from bevel_lab.models import MODELS
 from bevel_lab.models._library import near
-from bevel_lab.training.activations import Factory
+from bevel_lab.training.activations import ActivationFactory
 
 
 def inspect(
@@ -51,7 +51,7 @@ def _shelved(name: str, images: tuple[int, ...]) -> tuple[nn.Module, tuple[Any, 
     """One of the lab's own models for images of a shape and ten classes."""
     if len(images) != 4:
         raise InvalidValue(f"the shape of a batch of images is written as 1x3x32x32; got {'x'.join(map(str, images))}.")
-    model: nn.Module = MODELS.item(name).build(Factory("relu"), images[1], images[2:], 10)
+    model: nn.Module = MODELS.item(name).build(ActivationFactory("relu"), images[1], images[2:], 10)
     return model.eval(), (torch.zeros(1).expand(images),)
 
 

@@ -19,11 +19,11 @@ from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import Activation
 
-Share = Callable[[int], tuple[int, int]]
+Shard = Callable[[int], tuple[int, int]]
 """Number of a batch's samples → first and last (exclusive) of those that this process trains on."""
 
 
-def whole(count: int) -> tuple[int, int]:
+def whole_batch(count: int) -> tuple[int, int]:
     """The share of a process on its own."""
     return 0, count
 
@@ -43,7 +43,7 @@ class Task(abc.ABC):
 
     Attributes:
         metric: key of the headline number in what :meth:`test` returns; larger is better.
-        share: whether it is a share of one, which a report writes as per cent.
+        metric_is_fraction: whether the metric lies between 0 and 1, which a report writes as per cent.
         samples: number of training samples, after the validation part is split off.
         validated, tested: number of samples that :meth:`validate` and :meth:`test` measure on; the latter is a fact of
             the data set, for which the test part is not touched.
@@ -51,7 +51,7 @@ class Task(abc.ABC):
     """
 
     metric: ClassVar[str]
-    share: ClassVar[bool] = False
+    metric_is_fraction: ClassVar[bool] = False
     samples: int
     validated: int
     tested: int
@@ -64,12 +64,12 @@ class Task(abc.ABC):
     def build(self, activation: Activation) -> nn.Module:
         """The trial's model on the CPU, with the activation at its call sites."""
 
-    def initialise(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
+    def initialize(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
         """Draw the initial weights, leaving the modules of ``sites`` as they are; the default is He's rule."""
         he(model, sites, generator)
 
     @abc.abstractmethod
-    def batches(self, order: Sequence[Tensor], seed: int, epoch: int, share: Share = whole) -> Iterator[Any]:
+    def batches(self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch) -> Iterator[Any]:
         """An epoch's training batches on the device, augmented if the trial says so.
 
         Equal seeds and epochs give equal batches, whatever the arm, however the run was interrupted, and into however
@@ -78,7 +78,7 @@ class Task(abc.ABC):
         Args:
             order: the samples of every whole batch (int64, CPU, 0 … samples − 1).
             seed, epoch: what the draws of augmentation follow from.
-            share: which part of every batch to give; by default all of it.
+            shard: which part of every batch to give; by default all of it.
         """
 
     @abc.abstractmethod

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bevel_lab.errors import LabError
-from bevel_lab.tasks._detection_data import Item
+from bevel_lab.tasks._detection_data import DetectionSample
 
 
 def library() -> Any:
@@ -22,7 +22,7 @@ def library() -> Any:
     return MeanAveragePrecision
 
 
-def mean_average_precision(pairs: Iterable[tuple[dict[str, Tensor], Item]]) -> dict[str, float]:
+def mean_average_precision(pairs: Iterable[tuple[dict[str, Tensor], DetectionSample]]) -> dict[str, float]:
     """COCO's figures, 0 … 1: ``map_50`` at an IoU of 0.5, ``map`` the mean over 0.5, 0.55, …, 0.95.
 
     Precision is interpolated at 101 recalls and averaged over the classes that occur; what is detected on an ignored

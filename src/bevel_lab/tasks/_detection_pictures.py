@@ -11,8 +11,8 @@ from bevel_lab.tasks._legend import explained
 
 WIDE = 176
 """Width of a picture in pixels."""
-COLOURS = 40
-"""Colours of a picture: a photograph of that size has 10 kB then."""
+COLORS = 40
+"""Colors of a picture: a photograph of that size has 10 kB then."""
 
 PALETTE = ((230, 25, 75), (0, 130, 255), (60, 180, 75), (255, 225, 25), (240, 50, 230))
 """Red, green and blue of the first five classes; the others share them in their order."""
@@ -32,14 +32,14 @@ def drawn(image: Tensor, boxes: Tensor, labels: Tensor, size: tuple[int, int], c
     from torchvision.utils import draw_bounding_boxes
 
     shape = [round(WIDE * size[0] / size[1]), WIDE]
-    few = to_pil_image(resize(image, shape, antialias=True)).quantize(COLOURS, dither=Image.Dither.NONE)
-    small = pil_to_tensor(few.convert("RGB"))  # first, so that the colours of the boxes stay
+    few = to_pil_image(resize(image, shape, antialias=True)).quantize(COLORS, dither=Image.Dither.NONE)
+    small = pil_to_tensor(few.convert("RGB"))  # first, so that the colors of the boxes stay
     scale = torch.tensor([WIDE / image.shape[-1], shape[0] / image.shape[-2]] * 2)
     if len(boxes):
-        small = draw_bounding_boxes(small, boxes.float() * scale, colors=[_colour(n) for n in labels.tolist()], width=1)
+        small = draw_bounding_boxes(small, boxes.float() * scale, colors=[_color(n) for n in labels.tolist()], width=1)
     there = sorted(set(labels.tolist()))
-    return explained(to_pil_image(small), [(classes[label - 1], _colour(label)) for label in there])
+    return explained(to_pil_image(small), [(classes[label - 1], _color(label)) for label in there])
 
 
-def _colour(label: int) -> tuple[int, int, int]:
+def _color(label: int) -> tuple[int, int, int]:
     return PALETTE[(label - 1) % len(PALETTE)]

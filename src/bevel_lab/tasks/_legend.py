@@ -1,4 +1,4 @@
-"""Which colour is which class, below a picture; and pictures as text."""
+"""Which color is which class, below a picture; and pictures as text."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def explained(image: Any, entries: Sequence[tuple[str, tuple[int, int, int]]]) -
     """An image of Pillow's with a legend below it, as a PNG file in a ``data:`` URI.
 
     Args:
-        image: with few colours, so that the legend's keep theirs.
-        entries: names and their colours (red, green, blue), 0 to 255.
+        image: with few colors, so that the legend's keep theirs.
+        entries: names and their colors (red, green, blue), 0 to 255.
     """
     from PIL import Image
 
@@ -40,14 +40,14 @@ def _legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> 
 
     canvas = Image.new("RGB", (width, LINE * max(1, len(entries))), "white")
     draw = ImageDraw.Draw(canvas)
-    draw.fontmode = "1"  # black and white only: no colour is added
+    draw.fontmode = "1"  # black and white only: no color is added
     left = line = 0
-    for name, colour in entries:
+    for name, color in entries:
         long = SWATCH + GAP + round(draw.textlength(name)) + GAP
         if left and left + long > width:
             left, line = 0, line + 1
         top = line * LINE + (LINE - SWATCH) // 2
-        draw.rectangle((left, top, left + SWATCH - 1, top + SWATCH - 1), fill=colour)
+        draw.rectangle((left, top, left + SWATCH - 1, top + SWATCH - 1), fill=color)
         draw.text((left + SWATCH + GAP, line * LINE), name, fill="black")
         left += long + 2 * GAP
     return canvas.crop((0, 0, width, (line + 1) * LINE))

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images.masks import VOID, Colour
+from bevel_lab.data.images.masks import VOID, Color
 from bevel_lab.tasks._legend import explained, uri
 
 LONG = 160
 """The longer side of a picture in pixels."""
-COLOURS = 64
-"""Colours of a photograph: that size has 10 to 15 kB then."""
+COLORS = 64
+"""Colors of a photograph: that size has 10 to 15 kB then."""
 OPACITY = 0.6
 """Of a mask on its image."""
 
@@ -24,13 +24,13 @@ def photograph(image: Tensor) -> str:
     return uri(_quantized(_shrunk(image)))
 
 
-def painted(image: Tensor, mask: Tensor, classes: Sequence[str], colours: Sequence[Colour]) -> str:
-    """A PNG file as a ``data:`` URI: the image through its mask, and below it which colour is which class.
+def painted(image: Tensor, mask: Tensor, classes: Sequence[str], colors: Sequence[Color]) -> str:
+    """A PNG file as a ``data:`` URI: the image through its mask, and below it which color is which class.
 
     Args:
         image: uint8 3×H×W.
         mask: uint8 H×W of classes; ``VOID`` is black.
-        classes, colours: of the classes; what is named is what occurs.
+        classes, colors: of the classes; what is named is what occurs.
     """
     from torchvision.transforms.v2.functional import pil_to_tensor
     from torchvision.utils import draw_segmentation_masks
@@ -41,9 +41,9 @@ def painted(image: Tensor, mask: Tensor, classes: Sequence[str], colours: Sequen
     ]
     mask = mask.cpu()[places[0]][:, places[1]]
     there = sorted(set(mask.flatten().tolist()))
-    entries = [("void", (0, 0, 0)) if n == VOID else (classes[n], colours[n]) for n in there]
+    entries = [("void", (0, 0, 0)) if n == VOID else (classes[n], colors[n]) for n in there]
     layers = torch.stack([mask == n for n in there])
-    drawn = draw_segmentation_masks(pil_to_tensor(small), layers, OPACITY, colors=[colour for _, colour in entries])
+    drawn = draw_segmentation_masks(pil_to_tensor(small), layers, OPACITY, colors=[color for _, color in entries])
     return explained(_quantized(_image(drawn)), entries)
 
 
@@ -66,4 +66,4 @@ def _shrunk(image: Tensor) -> Any:
 def _quantized(image: Any) -> Any:
     from PIL import Image
 
-    return image.quantize(COLOURS, dither=Image.Dither.NONE)
+    return image.quantize(COLORS, dither=Image.Dither.NONE)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 HIGH = 48
 """Height of the strip in pixels, at most."""
-COLOURS = 64
-"""Of a coloured strip; with this many, eight frames take some 15 kB."""
+COLORS = 64
+"""Of a colored strip; with this many, eight frames take some 15 kB."""
 
 
 def strip(clip: Tensor) -> str:
@@ -28,7 +28,7 @@ def strip(clip: Tensor) -> str:
     clip = F.pad(clip.cpu(), (0, 1), value=255)
     picture = to_pil_image(clip.permute(1, 2, 0, 3).flatten(2)[..., :-1])
     if picture.mode != "L":
-        picture = picture.quantize(COLOURS)
+        picture = picture.quantize(COLORS)
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -10,27 +10,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.images import LabelledImages, StreamedImages, stratified
+from bevel_lab.data.images import LabeledImageFiles, LabeledImages, stratified
 from bevel_lab.data.images.feed import Rows, feed
 from bevel_lab.data.images.mixing import Mixer
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation
 from bevel_lab.runtime.rng import SHARED, derive, generator
-from bevel_lab.tasks import Share, Task, whole
+from bevel_lab.tasks import Shard, Task, whole_batch
 
 
 class Classification(Task):
     """Images into classes.
 
-    ``data`` is a :class:`LabelledImages` or :class:`StreamedImages`. A batch is float32 B×C×H×W and its targets: int64
-    B, or float32 B×classes where images are mixed.
+    ``data`` is a :class:`LabeledImages` or a :class:`LabeledImageFiles`. A batch is float32 B×C×H×W and its targets:
+    int64 B, or float32 B×classes where images are mixed.
     """
 
     metric = "accuracy"
-    share = True
+    metric_is_fraction = True
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
-        if not isinstance(data, LabelledImages | StreamedImages):
+        if not isinstance(data, LabeledImages | LabeledImageFiles):
             raise InvalidValue(f"classification takes labelled images; data set {trial.dataset!r} is of another task.")
         self.model = MODELS.item(trial.model)
         if self.model.task != "classification":
@@ -56,14 +56,14 @@ class Classification(Task):
         model: nn.Module = self.model.build(activation, self.data.channels, self.data.size, self.data.classes)
         return model
 
-    def initialise(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
+    def initialize(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
         if not self.model.own_init:
-            super().initialise(model, sites, generator)
+            super().initialize(model, sites, generator)
 
     def batches(
-        self, order: Sequence[Tensor], seed: int, epoch: int, share: Share = whole
+        self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        chosen = [(samples, self._rows(len(samples), share)) for samples in order]
+        chosen = [(samples, self._rows(len(samples), shard)) for samples in order]
         operations = generator(seed, "randaugment", epoch)
         mixing = derive(seed, "mixing", epoch)
         for step, (images, labels) in enumerate(self.feed.training(chosen, seed, epoch)):
@@ -77,9 +77,9 @@ class Classification(Task):
 
         return rand_augment(images, draw(self.trial.randaugment, count, generator)[..., rows])
 
-    def _rows(self, count: int, share: Share) -> Rows:
-        """The rows of a batch that ``share`` needs: its own, and the one before them to mix the first with."""
-        first, end = share(count)
+    def _rows(self, count: int, shard: Shard) -> Rows:
+        """The rows of a batch that ``shard`` needs: its own, and the one before them to mix the first with."""
+        first, end = shard(count)
         return torch.arange(first - 1, end) % count if self.mixer else slice(first, end)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -109,7 +109,7 @@ class Classification(Task):
 
 
 def _ready(
-    data: LabelledImages | StreamedImages, channels_last: bool, device: torch.device
+    data: LabeledImages | LabeledImageFiles, channels_last: bool, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
     """uint8 B×C×H×W on ``device`` → float32 in the trial's memory format, zero mean and unit variance over training."""
     mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.images.boxes import Boxed, BoxedImages
+from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation
 from bevel_lab.models._detector import Detector
 from bevel_lab.runtime.rng import SHARED, derive, generator
-from bevel_lab.tasks import Share, Task, whole
-from bevel_lab.tasks._detection_data import Feed, Item
+from bevel_lab.tasks import Shard, Task, whole_batch
+from bevel_lab.tasks._detection_data import DetectionDataset, DetectionSample
 from bevel_lab.tasks._detection_metrics import library, mean_average_precision
 from bevel_lab.tasks._detection_pictures import drawn
 
@@ -33,7 +33,7 @@ class Detection(Task):
     """
 
     metric = "map_50"
-    share = True
+    metric_is_fraction = True
     AT_ONCE = 16
     SURE = 0.3
     """The least score of what is drawn."""
@@ -54,23 +54,23 @@ class Detection(Task):
         self.samples, self.validated, self.tested = len(training), len(held), int(data.facts["test"])
         self.facts = data.facts
         augmentation = model.augmentation if trial.augment else ""
-        self.training = Feed([data.train[i] for i in training], model.side, augmentation)
-        self.held = Feed([data.train[i] for i in held], model.side, "")
+        self.training = DetectionDataset([data.train[i] for i in training], model.side, augmentation)
+        self.held = DetectionDataset([data.train[i] for i in held], model.side, "")
 
     def build(self, activation: Activation) -> nn.Module:
         network: nn.Module = self.model.build(activation, len(self.data.classes))
         return network
 
-    def initialise(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
+    def initialize(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
         if not self.model.own_init:
-            super().initialise(model, sites, generator)
+            super().initialize(model, sites, generator)
 
-    def batches(self, order: Sequence[Tensor], seed: int, epoch: int, share: Share = whole) -> Iterator[Batch]:
+    def batches(self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch) -> Iterator[Batch]:
         base = derive(seed, "augmentation", epoch)
         keys = (
             [(i, derive(base, "sample", i)) for i in samples[first:end].tolist()]
             for samples in order
-            for first, end in [share(len(samples))]
+            for first, end in [shard(len(samples))]
         )
         for items in self.training.batches(keys):
             yield self._images(items), [item.targets(self.device) for item in items]
@@ -83,15 +83,15 @@ class Detection(Task):
         return mean_average_precision(self.detected(model, self.held))
 
     def test(self, model: nn.Module) -> dict[str, float]:
-        return mean_average_precision(self.detected(model, Feed(self.data.test, self.model.side, "")))
+        return mean_average_precision(self.detected(model, DetectionDataset(self.data.test, self.model.side, "")))
 
     def pictures(self, model: nn.Module) -> list[Picture]:
         count = len(self.data.test)
         chosen = [self.data.test[count * k // self.DRAWN] for k in range(min(self.DRAWN, count))]
-        pairs = self.detected(model, Feed(chosen, self.model.side, ""))
+        pairs = self.detected(model, DetectionDataset(chosen, self.model.side, ""))
         return [self._picture(sample, *pair) for sample, pair in zip(chosen, pairs, strict=True)]
 
-    def _picture(self, sample: Boxed, found: dict[str, Tensor], item: Item) -> Picture:
+    def _picture(self, sample: ImageWithBoxes, found: dict[str, Tensor], item: DetectionSample) -> Picture:
         guess = {name: value.cpu()[(found["scores"] >= self.SURE).cpu()] for name, value in found.items()}
         return Picture(
             title=sample.path.name,
@@ -100,10 +100,10 @@ class Detection(Task):
             guess=drawn(item.image, guess["boxes"], guess["labels"], sample.size, self.data.classes),
         )
 
-    def _images(self, items: Sequence[Item]) -> list[Tensor]:
+    def _images(self, items: Sequence[DetectionSample]) -> list[Tensor]:
         return [item.image.to(self.device).float() / 255 for item in items]
 
-    def detected(self, model: nn.Module, feed: Feed) -> Iterator[tuple[dict[str, Tensor], Item]]:
+    def detected(self, model: nn.Module, feed: DetectionDataset) -> Iterator[tuple[dict[str, Tensor], DetectionSample]]:
         """What ``model`` finds on the images of ``feed`` (``boxes``, ``labels``, ``scores``), and what there is."""
         numbers = range(len(feed.samples))
         keys = ([(i, 0) for i in numbers[k : k + self.AT_ONCE]] for k in numbers[:: self.AT_ONCE])

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.images.masks import VOID, Cut, Key, MaskedImages, Scenes
+from bevel_lab.data.images.masks import VOID, Cut, Key, MaskedImages, SegmentationDataset
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation
 from bevel_lab.runtime.rng import SHARED, generator
-from bevel_lab.tasks import Share, Task, whole
+from bevel_lab.tasks import Shard, Task, whole_batch
 from bevel_lab.tasks._segmentation_metrics import Metrics
 from bevel_lab.tasks._segmentation_pictures import painted, photograph
 
@@ -37,7 +37,7 @@ class Segmentation(Task):
     """
 
     metric = "miou"
-    share = True
+    metric_is_fraction = True
     AT_ONCE = 2**19
     """Pixels evaluated at once, at least one image; part of the result's last bits, therefore fixed."""
     DRAWN = 3
@@ -72,16 +72,16 @@ class Segmentation(Task):
         model: nn.Module = self.model.build(activation, 3, self.seen, len(self.data.classes))
         return model
 
-    def initialise(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
+    def initialize(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
         if not self.model.own_init:
-            super().initialise(model, sites, generator)
+            super().initialize(model, sites, generator)
 
-    def batches(self, order: Sequence[Tensor], seed: int, epoch: int, share: Share = whole) -> Iterator[Batch]:
+    def batches(self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch) -> Iterator[Batch]:
         cuts = self._cuts(seed, epoch)
         keys: Iterator[list[Key]] = (
             [(self.index[i], cuts[i] if cuts else None) for i in samples[first:end].tolist()]
             for samples in order
-            for first, end in [share(len(samples))]
+            for first, end in [shard(len(samples))]
         )
         yield from map(self._ready, self.train.batches(keys))
 
@@ -122,7 +122,7 @@ class Segmentation(Task):
     def test(self, model: nn.Module) -> dict[str, float]:
         return self._evaluate(model, self.data.test.to(self.device), list(range(len(self.data.test))))
 
-    def _evaluate(self, model: nn.Module, scenes: Scenes, numbers: list[int]) -> dict[str, float]:
+    def _evaluate(self, model: nn.Module, scenes: SegmentationDataset, numbers: list[int]) -> dict[str, float]:
         metrics, total = Metrics(len(self.data.classes)), torch.zeros((), dtype=torch.float64)
         at_once = max(1, self.AT_ONCE // (self.data.size[0] * self.data.size[1]))
         keys: Iterator[list[Key]] = (
@@ -141,8 +141,8 @@ class Segmentation(Task):
         found = []
         for number, scene in zip(chosen, test.batches([(number, None)] for number in chosen), strict=True):
             guess = model(self._ready(scene)[0]).argmax(1)[0].to(torch.uint8)
-            image, names, colours = scene[0, :3], self.data.classes, self.data.colours
-            truth, made = (painted(image, mask, names, colours) for mask in (scene[0, 3], guess))
+            image, names, colors = scene[0, :3], self.data.classes, self.data.colors
+            truth, made = (painted(image, mask, names, colors) for mask in (scene[0, 3], guess))
             found.append(Picture(title=test.names[number], given=photograph(image), truth=truth, guess=made))
         return found
 

@@ -16,7 +16,7 @@ from bevel_lab.data.text.tokens import PAD, EncodedPairs, prepare
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation
-from bevel_lab.tasks import Share, Task, whole
+from bevel_lab.tasks import Shard, Task, whole_batch
 from bevel_lab.tasks._translation_decoding import beam, greedy, limits
 
 EVALUATED = 64
@@ -75,14 +75,16 @@ class Translation(Task):
         model: nn.Module = self.model.build(activation, len(self.pairs.subwords))
         return model
 
-    def initialise(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
+    def initialize(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
         if not self.model.own_init:
-            super().initialise(model, sites, generator)
+            super().initialize(model, sites, generator)
 
-    def batches(self, order: Sequence[Tensor], seed: int, epoch: int, share: Share = whole) -> Iterator[Sentences]:
+    def batches(
+        self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch
+    ) -> Iterator[Sentences]:
         lengths = self.pairs.train.target.lengths + 1  # END is learnt too
         for samples in order:
-            first, end = share(len(samples))
+            first, end = shard(len(samples))
             weight = float(lengths[samples].sum()) * (end - first) / len(samples)
             yield self._sentences(self.pairs.train, samples[first:end].tolist(), weight)
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.images import stratified
-from bevel_lab.data.video import Clips, Part
+from bevel_lab.data.video import Clips, Split
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation
 from bevel_lab.runtime.rng import SHARED, generator
-from bevel_lab.tasks import Share, Task, whole
+from bevel_lab.tasks import Shard, Task, whole_batch
 from bevel_lab.tasks._video_pictures import strip
 
 PICTURES = 4
@@ -33,7 +33,7 @@ class Video(Task):
     """
 
     metric = "top1"
-    share = True
+    metric_is_fraction = True
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
         if not isinstance(data, Clips):
@@ -61,18 +61,18 @@ class Video(Task):
         model: nn.Module = self.model.build(activation, data.channels, data.frames, data.size, len(data.classes))
         return model
 
-    def initialise(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
+    def initialize(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
         if not self.model.own_init:
-            super().initialise(model, sites, generator)
+            super().initialize(model, sites, generator)
 
     def batches(
-        self, order: Sequence[Tensor], seed: int, epoch: int, share: Share = whole
+        self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        numbers = [self.training[samples[slice(*share(len(samples)))]] for samples in order]
+        numbers = [self.training[samples[slice(*shard(len(samples)))]] for samples in order]
         return self._labelled("train", numbers, (seed, epoch) if self.trial.augment else None)
 
     def _labelled(
-        self, part: Part, numbers: Sequence[Tensor], draw: tuple[int, int] | None = None
+        self, part: Split, numbers: Sequence[Tensor], draw: tuple[int, int] | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         labels = self.data.labels[part]
         for chosen, clips in zip(numbers, self.data.clips(part, numbers, self.device, draw), strict=True):
@@ -90,7 +90,7 @@ class Video(Task):
     def test(self, model: nn.Module) -> dict[str, float]:
         return self._evaluate(model, "test", torch.arange(len(self.data.labels["test"])))
 
-    def _evaluate(self, model: nn.Module, part: Part, numbers: Tensor) -> dict[str, float]:
+    def _evaluate(self, model: nn.Module, part: Split, numbers: Tensor) -> dict[str, float]:
         loss = torch.zeros((), dtype=torch.float64)
         hits: dict[str, int] = {}
         for clips, labels in self._labelled(part, torch.split(numbers, self.data.at_once)):

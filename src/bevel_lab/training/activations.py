@@ -20,7 +20,7 @@ GRID = torch.arange(-30, 31) / 7.5
 
 
 @dataclass(frozen=True)
-class Call:
+class CallSite:
     """One call site: the module, and the number and axis of the channels it was asked for."""
 
     module: nn.Module
@@ -29,7 +29,7 @@ class Call:
 
 
 @dataclass
-class Factory:
+class ActivationFactory:
     """Makes the trial's activation for every call site of a model, and keeps what it made.
 
     Attributes:
@@ -43,11 +43,11 @@ class Factory:
     weights: str = ""
     loaded: str = ""
     digest: str = ""
-    calls: list[Call] = field(default_factory=list)
+    calls: list[CallSite] = field(default_factory=list)
 
     def __call__(self, channels: int, dim: int = 1) -> nn.Module:
         module = bevel.create(self.spec, num_parameters=channels, dim=dim)
-        self.calls.append(Call(module, channels, getattr(module, "dim", dim)))
+        self.calls.append(CallSite(module, channels, getattr(module, "dim", dim)))
         return module
 
     def swap(self, model: nn.Module, *example: Any) -> nn.Module:
@@ -70,7 +70,7 @@ class Factory:
         for site, module in self._swapped(model, *example):
             if module is not None:
                 inner = module.activation if isinstance(module, WriteBack) else module
-                self.calls.append(Call(inner, site.channels or 1, 1 if site.axis is None else site.axis))
+                self.calls.append(CallSite(inner, site.channels or 1, 1 if site.axis is None else site.axis))
             elif site.unit:
                 raise InvalidValue(
                     f"{self.spec!r} cannot take the place of {site.old} at {site.name!r}: {site.reason}."
@@ -109,7 +109,7 @@ class Factory:
         if self.weights and not self.loaded:
             self.loaded, self.digest = _pretrained.load(model, Path(self.weights))
 
-    def sites(self, model: nn.Module) -> dict[str, Call]:
+    def sites(self, model: nn.Module) -> dict[str, CallSite]:
         """The calls by qualified module name, in their order.
 
         Raises:
@@ -121,7 +121,7 @@ class Factory:
         return {names[id(call.module)]: call for call in self.calls}
 
 
-def learnt(module: nn.Module) -> dict[str, list[float]]:
+def parameter_values(module: nn.Module) -> dict[str, list[float]]:
     """A module's parameters by name, a number per channel; what is stored as a logarithm is given as itself."""
     found = {}
     for name, parameter in module.named_parameters():
@@ -133,7 +133,7 @@ def learnt(module: nn.Module) -> dict[str, list[float]]:
     return found
 
 
-def curve(call: Call) -> tuple[list[float], list[float], list[float]]:
+def curve(call: CallSite) -> tuple[list[float], list[float], list[float]]:
     """(mean, lowest, highest) over the channels at every point of ``GRID``, in eval mode, without gradient."""
     module, channels, dim = call.module, call.channels, call.dim
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
@@ -158,16 +158,18 @@ class Snapshot:
     curves: dict[str, list[float]]
 
     @classmethod
-    def take(cls, sites: dict[str, Call]) -> Snapshot:
-        return cls({n: learnt(c.module) for n, c in sites.items()}, {n: curve(c)[0] for n, c in sites.items()})
+    def take(cls, sites: dict[str, CallSite]) -> Snapshot:
+        return cls(
+            {n: parameter_values(c.module) for n, c in sites.items()}, {n: curve(c)[0] for n, c in sites.items()}
+        )
 
 
-def account(sites: dict[str, Call], before: Snapshot) -> list[Site]:
+def summarize(sites: dict[str, CallSite], before: Snapshot) -> list[Site]:
     """The record's account of every site, given what it was ``before`` training."""
     result = []
     for name, call in sites.items():
         mean, low, high = curve(call)
-        after = learnt(call.module)
+        after = parameter_values(call.module)
         result.append(
             Site(
                 name=name,

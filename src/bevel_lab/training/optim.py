@@ -14,7 +14,7 @@ from bevel.errors import InvalidValue
 from bevel_lab.experiment.trial import Trial
 
 
-def optimiser(trial: Trial, model: nn.Module, activation: list[nn.Parameter], steps_per_epoch: int) -> Optimizer:
+def make_optimizer(trial: Trial, model: nn.Module, activation: list[nn.Parameter], steps_per_epoch: int) -> Optimizer:
     """Three groups: weights (decayed), biases and norms (not), activation parameters (not, own rate).
 
     Every group has a ``scale``, its rate as a multiple of the trial's. With ``trial.alternate`` the activations have
@@ -57,7 +57,7 @@ def _make(trial: Trial, groups: list[dict[str, Any]]) -> Optimizer:
     return kind(used, lr=trial.lr, fused=True)
 
 
-def rate(trial: Trial, step: int, steps: int) -> float:
+def lr_factor(trial: Trial, step: int, steps: int) -> float:
     """Factor of the learning rate at ``step`` of ``steps``: linear up to 1 over the warm-up, then the schedule.
 
     ``cosine`` is half a cosine to 0; ``inverse_sqrt`` falls as the root of the steps since the start (Vaswani et al.
@@ -73,7 +73,7 @@ def rate(trial: Trial, step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
-def sharpness(trial: Trial, model: nn.Module, steps: int) -> bevel.SharpnessSchedule | None:
+def make_sharpness_schedule(trial: Trial, model: nn.Module, steps: int) -> bevel.SharpnessSchedule | None:
     """The schedule of n over all ``steps`` of the training, or None where the trial has none.
 
     Raises:

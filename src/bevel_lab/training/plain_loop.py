@@ -6,14 +6,14 @@ import time
 
 import torch
 
-from bevel_lab.runtime.memory import synchronise
-from bevel_lab.training.optim import optimiser
-from bevel_lab.training.trainer import Running
+from bevel_lab.runtime.memory import synchronize
+from bevel_lab.training.optim import make_optimizer
+from bevel_lab.training.trainer import Trainer
 
 STEPS = 5
 
 
-def seconds(running: Running) -> float:
+def seconds_per_sample(trainer: Trainer) -> float:
     """Seconds that a bare loop takes for a training sample: no streams, schedule, sums of metrics or record.
 
     One step to warm up, then at most :data:`STEPS` timed ones, at the end of a trial, so that both are timed on the
@@ -23,24 +23,24 @@ def seconds(running: Running) -> float:
     Returns:
         The seconds, or 0.0 where an epoch has too few batches to time one.
     """
-    task, model, trial = running.task, running.model, running.trial
-    order = torch.arange(task.samples).tensor_split(running.steps)[: STEPS + 1]
-    if running.team.size > 1 or len(order) < 2:
+    task, model, trial = trainer.task, trainer.model, trainer.trial
+    order = torch.arange(task.samples).tensor_split(trainer.steps)[: STEPS + 1]
+    if trainer.group.size > 1 or len(order) < 2:
         return 0.0
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    made = optimiser(trial, model, running.activation_parameters, running.steps)
-    running.called.train()
+    made = make_optimizer(trial, model, trainer.activation_parameters, trainer.steps)
+    trainer.called.train()
     began = 0.0
     for k, batch in enumerate(task.batches(order, trial.seed, 0)):
-        with running.precision():
-            loss, _ = task.loss(running.called, batch)
+        with trainer.precision():
+            loss, _ = task.loss(trainer.called, batch)
         made.zero_grad()
         torch.autograd.backward(loss)
         made.step()
         if k == 0:
-            synchronise(running.device)
+            synchronize(trainer.device)
             began = time.perf_counter()
-    synchronise(running.device)
+    synchronize(trainer.device)
     spent = time.perf_counter() - began
     model.load_state_dict(before)
     return spent / sum(map(len, order[1:]))

@@ -10,11 +10,11 @@ import torch
 from bevel.errors import InvalidValue
 from bevel_lab.data.source import Source
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.runtime.determinism import fixed
+from bevel_lab.runtime.determinism import deterministic
 from bevel_lab.runtime.device import as_device
-from bevel_lab.runtime.distributed import ALONE
-from bevel_lab.runtime.memory import synchronise
-from bevel_lab.training.trainer import Running
+from bevel_lab.runtime.distributed import SINGLE_PROCESS
+from bevel_lab.runtime.memory import synchronize
+from bevel_lab.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,20 @@ def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", st
     third of a training step a sample (a forward pass without its two backward ones).
     """
     place = as_device(device)
-    with fixed(trial.threads, place):
-        running = Running(trial, source or Source(), place, ALONE)
-        index = torch.arange(min(trial.batch_size, running.task.samples))
-        running.called.train()
+    with deterministic(trial.threads, place):
+        trainer = Trainer(trial, source or Source(), place, SINGLE_PROCESS)
+        index = torch.arange(min(trial.batch_size, trainer.task.samples))
+        trainer.called.train()
         began = 0.0
-        for k, batch in enumerate(running.task.batches([index] * (steps + 1), trial.seed, 0)):
-            running.step(k, batch, len(index))
+        for k, batch in enumerate(trainer.task.batches([index] * (steps + 1), trial.seed, 0)):
+            trainer.step(k, batch, len(index))
             if k == 0:
-                synchronise(place)
+                synchronize(place)
                 began = time.perf_counter()
-        synchronise(place)
+        synchronize(place)
         step = (time.perf_counter() - began) / steps
-        evaluated = trial.epochs * running.task.validated + running.task.tested
-        return Probe((running.steps * trial.epochs + evaluated / 3 / len(index)) * step, step, running.memory.read())
+        evaluated = trial.epochs * trainer.task.validated + trainer.task.tested
+        return Probe((trainer.steps * trial.epochs + evaluated / 3 / len(index)) * step, step, trainer.memory.read())
 
 
 def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu") -> None:
@@ -62,12 +62,12 @@ def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu")
         InvalidValue: where the activation cannot serve a site of the model.
     """
     place = as_device(device)
-    with fixed(trial.threads, place):
-        running = Running(trial, source or Source(), place, ALONE)
-        running.called.train()
-        batch = next(running.task.batches([torch.arange(2)], trial.seed, 0))
+    with deterministic(trial.threads, place):
+        trainer = Trainer(trial, source or Source(), place, SINGLE_PROCESS)
+        trainer.called.train()
+        batch = next(trainer.task.batches([torch.arange(2)], trial.seed, 0))
         try:
-            running.step(0, batch, 2)
+            trainer.step(0, batch, 2)
         except RuntimeError as error:
             raise InvalidValue(
                 f"{trial.activation!r} cannot be trained in {trial.model!r} on {trial.dataset!r}: "

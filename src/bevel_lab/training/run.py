@@ -14,14 +14,14 @@ from bevel_lab.data.source import Source
 from bevel_lab.errors import LabError
 from bevel_lab.experiment.record import Epoch, Record
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.runtime.determinism import fixed
+from bevel_lab.runtime.determinism import deterministic
 from bevel_lab.runtime.device import as_device
-from bevel_lab.runtime.distributed import ALONE, Team
+from bevel_lab.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 from bevel_lab.training import checkpoint, result
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.trainer import Trainer
 
 
-def run(
+def run_trial(
     trial: Trial,
     *,
     label: str = "",
@@ -31,7 +31,7 @@ def run(
     state_every: float = 1.0,
     on_epoch: Callable[[int, Epoch], None] = lambda done, epoch: None,
     on_note: Callable[[str], None] = warnings.warn,
-    team: Team = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Record:
     """Train, validate after every epoch, test once after the last.
 
@@ -44,7 +44,7 @@ def run(
         state_every: seconds between writes of ``state``, which happen at ends of epochs only; 0 writes every epoch.
         on_epoch: called with (epochs done, the epoch) after each.
         on_note: called with a sentence for the user, e.g. that ``state`` was damaged and the trial starts again.
-        team: the processes that share the trial; each of them calls this. The first one reads and writes ``state``.
+        group: the processes that share the trial; each of them calls this. The first one reads and writes ``state``.
 
     Returns:
         The record. A diverged trial is finished all the same: its losses are NaN, its accuracies as measured.
@@ -52,20 +52,20 @@ def run(
     Raises:
         bevel.errors.BevelError: for unknown names, parts that do not fit together, or missing data.
     """
-    found, trouble = team.from_first(_saved(state) if team.rank == 0 else None)
-    if trouble and team.rank == 0:
+    found, trouble = group.broadcast(_saved(state) if group.rank == 0 else None)
+    if trouble and group.rank == 0:
         on_note(f"{trouble}; trial {trial.id} starts again.")
     written = time.monotonic()
     place = as_device(device)
-    with fixed(trial.threads, place):
-        running = start(trial, source or Source(), place, found, on_note if team.rank == 0 else _silent, team)
-        while len(running.epochs) < trial.epochs:
-            running.advance()
-            if state is not None and team.rank == 0 and time.monotonic() - written >= state_every:
-                checkpoint.save(state, running.state())
+    with deterministic(trial.threads, place):
+        trainer = start(trial, source or Source(), place, found, on_note if group.rank == 0 else _silent, group)
+        while len(trainer.epochs) < trial.epochs:
+            trainer.advance()
+            if state is not None and group.rank == 0 and time.monotonic() - written >= state_every:
+                checkpoint.save(state, trainer.state())
                 written = time.monotonic()
-            on_epoch(len(running.epochs), running.epochs[-1])
-        return result.record(running, label or trial.activation)
+            on_epoch(len(trainer.epochs), trainer.epochs[-1])
+        return result.record(trainer, label or trial.activation)
 
 
 def _saved(state: Path | None) -> tuple[dict[str, Any] | None, str]:
@@ -82,14 +82,14 @@ def _silent(text: str) -> None:
 
 def start(
     trial: Trial, source: Source, device: torch.device, found: dict[str, Any] | None, on_note: Callable[[str], None],
-    team: Team = ALONE,
-) -> Running:  # fmt: skip
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Trainer:  # fmt: skip
     """The trial, ready to go on from the state ``found`` where that fits, else from its beginning."""
-    running = Running(trial, source, device, team)
+    trainer = Trainer(trial, source, device, group)
     if found is not None:
         try:
-            running.restore(found)
+            trainer.restore(found)
         except LabError as error:
             on_note(f"{error}; trial {trial.id} starts again.")
-            return Running(trial, source, device, team)
-    return running
+            return Trainer(trial, source, device, group)
+    return trainer

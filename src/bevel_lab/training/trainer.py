@@ -19,36 +19,36 @@ from bevel_lab.errors import LabError
 from bevel_lab.experiment.record import Epoch
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime import provenance
-from bevel_lab.runtime.determinism import seed_modules
-from bevel_lab.runtime.distributed import Team
+from bevel_lab.runtime.determinism import seed_global_generators
+from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.runtime.memory import PeakMemory, SavedBytes
 from bevel_lab.runtime.rng import derive, generator
 from bevel_lab.tasks import TASKS, Task
-from bevel_lab.training.activations import Call, Factory, Snapshot
-from bevel_lab.training.optim import optimiser, rate, sharpness
+from bevel_lab.training.activations import ActivationFactory, CallSite, Snapshot
+from bevel_lab.training.optim import lr_factor, make_optimizer, make_sharpness_schedule
 
 _LOCAL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 """Layers whose statistics are those of what one process sees."""
 
 
-class Running:
+class Trainer:
     """Everything that an epoch changes is in :meth:`state`; the rest follows from the trial.
 
     Args:
-        trial: what to run; torch must be set up by ``determinism.fixed``.
+        trial: what to run; torch must be set up by ``determinism.deterministic``.
         source: where data sets that are files lie.
         device: where model and data go.
-        team: the processes that share it.
+        group: the processes that share it.
     """
 
-    def __init__(self, trial: Trial, source: Source, device: torch.device, team: Team) -> None:
-        if trial.processes != team.size:
+    def __init__(self, trial: Trial, source: Source, device: torch.device, group: ProcessGroup) -> None:
+        if trial.processes != group.size:
             raise InvalidValue(
-                f"the trial is for {trial.processes} processes and there are {team.size}; start them with "
+                f"the trial is for {trial.processes} processes and there are {group.size}; start them with "
                 f"torchrun --nproc-per-node {trial.processes}."
             )
         data = load(trial.dataset, source)
-        self.trial, self.device, self.team = trial, device, team
+        self.trial, self.device, self.group = trial, device, group
         self.memory = PeakMemory(device)
         self.task: Task = TASKS[trial.task](trial, data, device)
         self.steps = math.ceil(self.task.samples / trial.batch_size)
@@ -61,35 +61,35 @@ class Running:
 
     def _build(self) -> None:
         trial = self.trial
-        seed_modules(self.device, derive(trial.seed, "construction"))
-        factory = Factory(trial.activation, trial.weights)
+        seed_global_generators(self.device, derive(trial.seed, "construction"))
+        factory = ActivationFactory(trial.activation, trial.weights)
         self.model = self.task.build(factory)
         factory.load(self.model)
         self.loaded = {"weights": factory.loaded, "weights_digest": factory.digest} if trial.weights else {}
-        self.sites: dict[str, Call] = factory.sites(self.model)
+        self.sites: dict[str, CallSite] = factory.sites(self.model)
         own = [call.module for call in self.sites.values()]
         if not trial.weights:
-            self.task.initialise(self.model, own, generator(trial.seed, "initialisation"))
-        self.model = self.team.prepare(self.model.to(self.device))
-        parted = self.team.size > 1 and any(type(m) in _LOCAL for m in self.model.modules())
-        words = f"over the part of a batch that each of {self.team.size} processes has"
-        self.parted = {"batch_norm": words} if parted else {}
+            self.task.initialize(self.model, own, generator(trial.seed, "initialisation"))
+        self.model = self.group.prepare(self.model.to(self.device))
+        batch_norm_note = self.group.size > 1 and any(type(m) in _LOCAL for m in self.model.modules())
+        words = f"over the part of a batch that each of {self.group.size} processes has"
+        self.batch_norm_note = {"batch_norm": words} if batch_norm_note else {}
         if trial.channels_last:
             for tensor in (*self.model.parameters(), *self.model.buffers()):
                 if tensor.ndim == 4:  # the format is of pictures; a convolution in space and time keeps its own
                     tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-        self.sharpness = sharpness(trial, self.model, self.steps * trial.epochs)
+        self.sharpness = make_sharpness_schedule(trial, self.model, self.steps * trial.epochs)
         self.activation_parameters = [p for module in own for p in module.parameters()]
-        made = optimiser(trial, self.model, self.activation_parameters, self.steps)
+        made = make_optimizer(trial, self.model, self.activation_parameters, self.steps)
         self.before = Snapshot.take(self.sites)
         called: Any = torch.compile(self.model) if trial.compile else self.model
-        self.called, self.optimiser = self.team.setup(called, made)
+        self.called, self.optimizer = self.group.setup(called, made)
 
     def state(self) -> dict[str, Any]:
         return {
             **self._identity(),
             "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimizer.state_dict(),
             "sharpness": self.sharpness.state_dict() if self.sharpness else {},
             "epochs": [vars(epoch) for epoch in self.epochs],
             "train_seconds": self.train_seconds,
@@ -112,7 +112,7 @@ class Running:
                 raise LabError(f"the checkpoint is of {key} {state.get(key)}, not {wanted}")
         try:
             self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            self.optimizer.load_state_dict(state["optimiser"])
             if self.sharpness:
                 self.sharpness.load_state_dict(state["sharpness"])
             self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
@@ -134,30 +134,30 @@ class Running:
         seed, epoch = self.trial.seed, len(self.epochs)
         order = torch.randperm(self.task.samples, generator=generator(seed, "order", epoch))
         parts = order.tensor_split(self.steps)  # equal parts: no last batch of one sample, and every sample is seen
-        batches = self.task.batches(parts, seed, epoch, self.team.part)
+        batches = self.task.batches(parts, seed, epoch, self.group.shard)
         sums: dict[str, Tensor] = {}
         self.called.train()
         for k, (index, batch) in enumerate(zip(parts, batches, strict=True)):
             for name, value in self.step(epoch * self.steps + k, batch, len(index)).items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
-        return {name: float(total) / self.task.samples for name, total in self.team.total(sums).items()}
+        return {name: float(total) / self.task.samples for name, total in self.group.all_reduce(sums).items()}
 
     def step(self, step: int, batch: Any, samples: int) -> dict[str, Tensor]:
         """One update from this process's share of a batch of ``samples``; returns its sums of loss and metrics."""
-        factor = self.trial.lr * rate(self.trial, step, self.steps * self.trial.epochs)
-        for group in self.optimiser.param_groups:
-            group["lr"] = factor * group["scale"]
+        factor = self.trial.lr * lr_factor(self.trial, step, self.steps * self.trial.epochs)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = factor * parameters["scale"]
         # dropout and noisy activations draw from the global generator: paired across arms, step by step
-        seed_modules(self.device, derive(self.trial.seed, "noise", step * self.team.size + self.team.rank))
-        first, end = self.team.part(samples)
+        seed_global_generators(self.device, derive(self.trial.seed, "noise", step * self.group.size + self.group.rank))
+        first, end = self.group.shard(samples)
         saved = SavedBytes()
         with saved.watch(self.model) if step == 0 else contextlib.nullcontext(), self.precision():
             loss, metrics = self.task.loss(self.called, batch)
         self.saved_bytes += saved.total
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         # gradients are averaged over the processes, whose parts may differ by one sample
-        self.team.backward(loss if self.team.size == 1 else loss * ((end - first) * self.team.size / samples))
-        self.optimiser.step()
+        self.group.backward(loss if self.group.size == 1 else loss * ((end - first) * self.group.size / samples))
+        self.optimizer.step()
         if self.sharpness:
             self.sharpness.step()
         return {name: value * (end - first) for name, value in {"loss": loss.detach(), **metrics}.items()}

@@ -18,20 +18,20 @@ from torch import Tensor
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DATASETS, DataSet
 from bevel_lab.errors import LabError
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.trainer import Trainer
 
 STEPS = 3
 PACE = 0.1
 """Seconds more for a step: a trial must outlast the second between its checkpoints to be killed after one."""
-_step = Running.step
+_step = Trainer.step
 
 
-def keeping(folder: Path, pace: float = 0.0) -> Callable[[Running, int, Any, int], dict[str, Tensor]]:
-    """``Running.step``, which writes its batch into ``folder`` first and takes ``pace`` seconds more."""
+def keeping(folder: Path, pace: float = 0.0) -> Callable[[Trainer, int, Any, int], dict[str, Tensor]]:
+    """``Trainer.step``, which writes its batch into ``folder`` first and takes ``pace`` seconds more."""
 
-    def step(self: Running, number: int, batch: Any, samples: int) -> dict[str, Tensor]:
+    def step(self: Trainer, number: int, batch: Any, samples: int) -> dict[str, Tensor]:
         if number < STEPS and samples > 2:  # two are a rehearsal
-            torch.save(batch, folder / f"{self.trial.activation}-{number}-{self.team.rank}.pt")
+            torch.save(batch, folder / f"{self.trial.activation}-{number}-{self.group.rank}.pt")
         time.sleep(pace)
         return _step(self, number, batch, samples)
 
@@ -60,5 +60,5 @@ DATASETS.register("slow_digits", DataSet("digits that are downloaded slowly", _s
 if __name__ == "__main__":
     from bevel_lab.cli import main
 
-    Running.step = keeping(Path(sys.argv[1]), PACE)  # type: ignore[method-assign]
+    Trainer.step = keeping(Path(sys.argv[1]), PACE)  # type: ignore[method-assign]
     sys.exit(main(sys.argv[2:]))

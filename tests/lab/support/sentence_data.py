@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-COLOURS = {"red": "rote", "black": "schwarze", "small": "kleine", "old": "alte", "wet": "nasse"}
+COLORS = {"red": "rote", "black": "schwarze", "small": "kleine", "old": "alte", "wet": "nasse"}
 ANIMALS = {"dog": "Hund", "bird": "Vogel", "fox": "Fuchs", "bear": "Bär", "hedgehog": "Igel"}
 DEEDS = {"runs": "läuft", "sleeps": "schläft", "eats": "frisst", "drinks": "trinkt", "jumps": "springt"}
 PAIRS = [
-    (f"The {colour} {animal} {deed}.", f"Der {COLOURS[colour]} {ANIMALS[animal]} {DEEDS[deed]}.")
-    for colour, animal, deed in itertools.product(COLOURS, ANIMALS, DEEDS)
+    (f"The {color} {animal} {deed}.", f"Der {COLORS[color]} {ANIMALS[animal]} {DEEDS[deed]}.")
+    for color, animal, deed in itertools.product(COLORS, ANIMALS, DEEDS)
 ]
 PAIRS[::3] = [(f"{english} It is glad of it.", f"{german} Darüber ist er froh.") for english, german in PAIRS[::3]]
 

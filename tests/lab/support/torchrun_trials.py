@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.runtime.distributed import Together
-from bevel_lab.training.run import run
+from bevel_lab.runtime.distributed import TorchrunProcessGroup
+from bevel_lab.training.run import run_trial
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    team = Together(torch.device("cpu"))
+    group = TorchrunProcessGroup(torch.device("cpu"))
     for fields in json.loads((folder / "trials.json").read_text()):
-        record = run(Trial(**fields), team=team)
-        if team.rank == 0:
+        record = run_trial(Trial(**fields), group=group)
+        if group.rank == 0:
             with (folder / "records.jsonl").open("a") as file:
                 file.write(record.to_json() + "\n")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bevel_lab.training.activations import learnt
-from bevel_lab.training.trainer import Running
+from bevel_lab.training.activations import parameter_values
+from bevel_lab.training.trainer import Trainer
 
 
 class Sets:
     """The two sets of parameters of a trial in progress, and which of them moved since one last looked."""
 
-    def __init__(self, one: Running) -> None:
+    def __init__(self, one: Trainer) -> None:
         own = {id(p) for p in one.activation_parameters}
         self.weights = [p for p in one.model.parameters() if id(p) not in own]
         self.slopes = one.activation_parameters
@@ -29,14 +29,14 @@ class Sets:
         )
 
 
-def sharpness(one: Running) -> float:
+def sharpness(one: Trainer) -> float:
     """The n that all sites have."""
-    values = {n for call in one.sites.values() for n in learnt(call.module)["n"]}
+    values = {n for call in one.sites.values() for n in parameter_values(call.module)["n"]}
     assert len(values) == 1, "one n for all sites and channels"
     return values.pop()
 
 
-def outputs(one: Running, kind: type[nn.Module], samples: int = 25) -> list[Tensor]:
+def outputs(one: Trainer, kind: type[nn.Module], samples: int = 25) -> list[Tensor]:
     """What comes out of the modules of ``kind`` in a training step."""
     found: list[Tensor] = []
     for module in one.model.modules():

@@ -5,8 +5,8 @@ and are read by worker processes (``streamed``). ``feed`` gives both one face; `
 both.
 """
 
-from bevel_lab.data.images.from_files import Files, StreamedImages
-from bevel_lab.data.images.in_memory import LabelledImages, Part
+from bevel_lab.data.images.from_files import LabeledFiles, LabeledImageFiles
+from bevel_lab.data.images.in_memory import LabeledImages, LabeledTensors
 from bevel_lab.data.images.stratify import stratified
 
-__all__ = ["Files", "LabelledImages", "Part", "StreamedImages", "stratified"]
+__all__ = ["LabeledFiles", "LabeledImageFiles", "LabeledImages", "LabeledTensors", "stratified"]

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.images.in_memory import facts
-from bevel_lab.data.invalid import fact
+from bevel_lab.data.invalid import skipped_fact
 
 
 @dataclass(frozen=True, eq=False)
-class Boxed:
+class ImageWithBoxes:
     """An image file and its objects.
 
     Attributes:
@@ -52,12 +52,12 @@ class BoxedImages:
         train, test: the two parts, not empty; the validation part is split off ``train`` by the task.
         classes: names of the labels 1, 2, …
         note: what a reader of the results must know of the data beside its name, or empty.
-        skipped: what was left out as bad, one sentence each.
+        skipped: what was skipped as invalid, one sentence each.
         facts: numbers of images and boxes, a digest of names, sizes, boxes and labels, the note, what was left out.
     """
 
-    train: Sequence[Boxed]
-    test: Sequence[Boxed]
+    train: Sequence[ImageWithBoxes]
+    test: Sequence[ImageWithBoxes]
     classes: tuple[str, ...]
     note: str = ""
     skipped: tuple[str, ...] = ()
@@ -71,10 +71,10 @@ class BoxedImages:
                 raise InvalidValue(f"labels are 1 … {len(self.classes)}; the {name} part has others.")
         found = facts(len(self.train), len(self.test), _digest(self.train, self.test), self.note)
         found["boxes"] = sum(len(sample.labels) for sample in (*self.train, *self.test))
-        object.__setattr__(self, "facts", found | fact(self.skipped))
+        object.__setattr__(self, "facts", found | skipped_fact(self.skipped))
 
 
-def _digest(*parts: Sequence[Boxed]) -> str:
+def _digest(*parts: Sequence[ImageWithBoxes]) -> str:
     """Sixteen hex digits of the SHA-256."""
     total = hashlib.sha256()
     for part in parts:

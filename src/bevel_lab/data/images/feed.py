@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bevel_lab.data.images.augment import augment, draw
-from bevel_lab.data.images.from_files import Files, Reader, StreamedImages, stream
-from bevel_lab.data.images.in_memory import LabelledImages, Part
+from bevel_lab.data.images.from_files import LabeledFiles, LabeledImageFiles, Reader, read_batches
+from bevel_lab.data.images.in_memory import LabeledImages, LabeledTensors
 from bevel_lab.runtime.rng import derive, generator
 
 Rows = slice | Tensor
@@ -36,19 +36,19 @@ class Feed(abc.ABC):
         """The test part, in order; nothing is read of it before."""
 
 
-class Held(Feed):
+class InMemoryFeed(Feed):
     """From memory: all images lie on the device, and never leave it."""
 
     AT_ONCE = 1000
     """Images evaluated at once; part of the result's last bits, therefore fixed."""
 
     def __init__(
-        self, data: LabelledImages, training: Tensor, validation: Tensor, augmented: bool, device: torch.device
+        self, data: LabeledImages, training: Tensor, validation: Tensor, augmented: bool, device: torch.device
     ) -> None:
         self.data, self.augmented, self.device = data, augmented, device
         self.index = training.to(device)
         self.part = data.train.to(device)
-        self.held_out = Part(data.train.images[validation], data.train.labels[validation]).to(device)
+        self.held_out = LabeledTensors(data.train.images[validation], data.train.labels[validation]).to(device)
 
     def training(self, order: Iterable[tuple[Tensor, Rows]], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         draws = generator(seed, "augmentation", epoch, self.device)
@@ -65,19 +65,19 @@ class Held(Feed):
     def test(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self._whole(self.data.test.to(self.device))
 
-    def _whole(self, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
+    def _whole(self, part: LabeledTensors) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(part), self.AT_ONCE):
             end = start + self.AT_ONCE
             yield part.images[start:end], part.labels[start:end]
 
 
-class Streamed(Feed):
+class FileFeed(Feed):
     """From files: only the rows asked for are read."""
 
     AT_ONCE = 250
 
     def __init__(
-        self, data: StreamedImages, training: Tensor, validation: Tensor, augmented: bool, device: torch.device
+        self, data: LabeledImageFiles, training: Tensor, validation: Tensor, augmented: bool, device: torch.device
     ) -> None:
         self.data, self.device = data, device
         self.index, self.held_out = training, validation
@@ -87,7 +87,7 @@ class Streamed(Feed):
         base = derive(seed, "augmentation", epoch)
         wanted = [self.index[samples[rows]] for samples, rows in order]
         keys = ([(i, derive(base, "sample", i)) for i in numbers.tolist()] for numbers in wanted)
-        batches = stream(self.data.train, keys, self.read_training, self.device.type == "cuda")
+        batches = read_batches(self.data.train, keys, self.read_training, self.device.type == "cuda")
         return self._placed(self.data.train, batches, wanted)
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -96,22 +96,22 @@ class Streamed(Feed):
     def test(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self._whole(self.data.test, torch.arange(len(self.data.test)))
 
-    def _whole(self, files: Files, numbers: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _whole(self, files: LabeledFiles, numbers: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         parts = [numbers[start : start + self.AT_ONCE] for start in range(0, len(numbers), self.AT_ONCE)]
         keys = ([(i, 0) for i in part.tolist()] for part in parts)
-        return self._placed(files, stream(files, keys, self.read, self.device.type == "cuda"), parts)
+        return self._placed(files, read_batches(files, keys, self.read, self.device.type == "cuda"), parts)
 
     def _placed(
-        self, files: Files, batches: Iterator[Tensor], wanted: Iterable[Tensor]
+        self, files: LabeledFiles, batches: Iterator[Tensor], wanted: Iterable[Tensor]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         for images, numbers in zip(batches, wanted, strict=True):
             yield images.to(self.device, non_blocking=True), files.labels[numbers].to(self.device)
 
 
 def feed(
-    data: LabelledImages | StreamedImages, training: Tensor, validation: Tensor, augmented: bool, device: torch.device
+    data: LabeledImages | LabeledImageFiles, training: Tensor, validation: Tensor, augmented: bool, device: torch.device
 ) -> Feed:
     """The feed for ``data``: ``training`` and ``validation`` are numbers of its training part's samples."""
-    if isinstance(data, StreamedImages):
-        return Streamed(data, training, validation, augmented, device)
-    return Held(data, training, validation, augmented, device)
+    if isinstance(data, LabeledImageFiles):
+        return FileFeed(data, training, validation, augmented, device)
+    return InMemoryFeed(data, training, validation, augmented, device)

@@ -23,7 +23,7 @@ SIDE = 224
 
 
 @dataclass(frozen=True, eq=False)
-class Files:
+class LabeledFiles:
     """Image files of one part, below ``root``, and their labels: int64, N."""
 
     root: Path
@@ -60,7 +60,7 @@ def _bytes(path: Path) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class StreamedImages:
+class LabeledImageFiles:
     """An image classification data set on disk; the model sees 3×224×224.
 
     Attributes:
@@ -69,11 +69,11 @@ class StreamedImages:
         flips: whether a mirrored image keeps its label.
         note: what a reader of the results must know of the data beside its name, or empty.
         mean, std: per channel of pixels in [0, 1]: ImageNet's, as everywhere.
-        facts: as of ``LabelledImages``, but the digest is of names, sizes and labels: pixels are not read for it.
+        facts: as of ``LabeledImages``, but the digest is of names, sizes and labels: pixels are not read for it.
     """
 
-    train: Files
-    test: Files
+    train: LabeledFiles
+    test: LabeledFiles
     classes: int
     flips: bool = True
     note: str = ""
@@ -118,24 +118,24 @@ class Reader:
 class _Reading(Dataset[Tensor]):
     """Keys are (number of the file, seed)."""
 
-    files: Files
+    files: LabeledFiles
     read: Callable[[Any, int], Tensor]
-    opened: Callable[[Path], Any]
+    open_file: Callable[[Path], Any]
 
     def __getitem__(self, key: tuple[int, int]) -> Tensor:
         number, seed = key
-        return self.read(self.opened(self.files.root / self.files.names[number]), seed)
+        return self.read(self.open_file(self.files.root / self.files.names[number]), seed)
 
 
-def decode(path: Path, mode: str | None = "RGB") -> Any:
+def read_image(path: Path, mode: str | None = "RGB") -> Any:
     """The Pillow image in ``mode`` (None: the file's own); raises ``LabError`` naming a file that is no whole image."""
-    with opened(path) as image:
-        return image.convert(mode) if mode else image.copy()  # without a mode, palettes would become colours
+    with open_image(path) as image:
+        return image.convert(mode) if mode else image.copy()  # without a mode, palettes would become colors
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The Pillow image read up to its header; raises as :func:`decode`, also for what is done with it."""
+def open_image(path: Path) -> Iterator[Any]:
+    """The Pillow image read up to its header; raises as :func:`read_image`, also for what is done with it."""
     from PIL import Image
 
     try:
@@ -147,12 +147,12 @@ def opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def stream(
-    files: Files, keys: Iterable[list[tuple[int, int]]], read: Callable[[Any, int], Tensor], pin: bool,
-    opened: Callable[[Path], Any] = decode,
+def read_batches(
+    files: LabeledFiles, keys: Iterable[list[tuple[int, int]]], read: Callable[[Any, int], Tensor], pin: bool,
+    open_file: Callable[[Path], Any] = read_image,
 ) -> Iterator[Tensor]:  # fmt: skip
-    """Batches of what ``read`` makes of (what ``opened`` makes of a file's path, seed).
+    """Batches of what ``read`` makes of (what ``open_file`` makes of a file's path, seed).
 
     By :func:`bevel_lab.data.loader.batches`; ``keys`` are (number of the file, seed).
     """
-    return loader.batches(_Reading(files, read, opened), keys, pin=pin)
+    return loader.batches(_Reading(files, read, open_file), keys, pin=pin)

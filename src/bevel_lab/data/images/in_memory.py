@@ -12,7 +12,7 @@ from bevel.errors import InvalidValue
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class LabeledTensors:
     """Images of one part: uint8, N×C×H×W, and their labels: int64, N."""
 
     images: Tensor
@@ -30,12 +30,12 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def to(self, device: str | torch.device) -> Part:
-        return Part(self.images.to(device), self.labels.to(device))
+    def to(self, device: str | torch.device) -> LabeledTensors:
+        return LabeledTensors(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledImages:
+class LabeledImages:
     """An image classification data set.
 
     Attributes:
@@ -47,8 +47,8 @@ class LabelledImages:
         facts: what exactly the data is: numbers of images, a digest of all pixels and labels, the note.
     """
 
-    train: Part
-    test: Part
+    train: LabeledTensors
+    test: LabeledTensors
     classes: int
     flips: bool
     note: str = ""
@@ -86,7 +86,7 @@ def facts(train: int, test: int, digest: str, note: str) -> dict[str, int | str]
     return found | {"note": note} if note else found
 
 
-def _digest(*parts: Part) -> str:
+def _digest(*parts: LabeledTensors) -> str:
     """Sixteen hex digits of the SHA-256 of shapes, pixels and labels."""
     total = hashlib.sha256()
     for part in parts:

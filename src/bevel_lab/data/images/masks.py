@@ -19,14 +19,14 @@ from torch.utils.data import Dataset
 from bevel.errors import InvalidValue
 from bevel_lab.data import loader
 from bevel_lab.data.images.in_memory import moments
-from bevel_lab.data.invalid import fact
+from bevel_lab.data.invalid import skipped_fact
 
 VOID = 255
 """The class of pixels that are neither learnt nor counted."""
-HELD = 2**29
+IN_MEMORY_BYTES = 2**29
 """Bytes of pixels and masks that a data set may have to be held in memory."""
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 class Cut(NamedTuple):
@@ -49,7 +49,7 @@ Key = tuple[int, Cut | None]
 
 
 @dataclass(frozen=True, eq=False)
-class Scenes(Dataset[Any]):
+class SegmentationDataset(Dataset[Any]):
     """One part of a data set: scenes of one size.
 
     Attributes:
@@ -72,7 +72,7 @@ class Scenes(Dataset[Any]):
         scene = self.read(number) if self.held is None else self.held[number]
         return cut.of(scene) if cut else scene
 
-    def to(self, device: torch.device) -> Scenes:
+    def to(self, device: torch.device) -> SegmentationDataset:
         return self if self.held is None else dataclasses.replace(self, held=self.held.to(device))
 
     def batches(self, keys: Iterable[list[Key]]) -> Iterator[Tensor]:
@@ -88,20 +88,20 @@ class MaskedImages:
         train, test: two parts.
         validation: the data set's own validation part; None: the task draws one from ``train``.
         classes: their names; masks hold 0 … classes − 1, and ``VOID``.
-        colours: one (red, green, blue) a class, for pictures.
+        colors: one (red, green, blue) a class, for pictures.
         size: (height, width) of all images.
         crop: (height, width) of what is cut out at random in training.
         note: what a reader of the results must know of the data beside its name, or empty.
-        skipped: what was left out as bad, a sentence each.
+        skipped: what was skipped as invalid, a sentence each.
         mean, std: per channel of pixels in [0, 1]: of ``train`` where it is held, else ImageNet's.
         facts: what exactly the data is: numbers of images, a digest, the note, what was left out.
     """
 
-    train: Scenes
-    test: Scenes
-    validation: Scenes | None
+    train: SegmentationDataset
+    test: SegmentationDataset
+    validation: SegmentationDataset | None
     classes: tuple[str, ...]
-    colours: Sequence[Colour]
+    colors: Sequence[Color]
     size: tuple[int, int]
     crop: tuple[int, int]
     note: str = ""
@@ -111,10 +111,10 @@ class MaskedImages:
     facts: dict[str, int | str] = field(init=False)
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2 or len(self.colours) != len(self.classes):
+        if len(self.classes) < 2 or len(self.colors) != len(self.classes):
             raise InvalidValue(
-                f"a data set has at least two classes, one colour each; got {len(self.classes)} and "
-                f"{len(self.colours)} colours."
+                f"a data set has at least two classes, one color each; got {len(self.classes)} and "
+                f"{len(self.colors)} colors."
             )
         held = self.train.held
         mean, std = IMAGENET if held is None else moments(held[:, :3])
@@ -130,7 +130,7 @@ class MaskedImages:
         found |= {"digest": digest, "classes": ", ".join(self.classes)}
         if self.note:
             found["note"] = self.note
-        return found | fact(self.skipped)
+        return found | skipped_fact(self.skipped)
 
 
 def cropped(size: tuple[int, int]) -> tuple[int, int]:

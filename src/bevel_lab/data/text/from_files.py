@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel_lab.data.invalid import Bad
+from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.data.text.parallel import Aligned, ParallelText
 from bevel_lab.errors import LabError
@@ -41,13 +41,13 @@ class Corpus:
 
         Raises:
             LabError: naming the file that is missing or damaged, the two that differ in length, or, unless
-                ``source.skip_bad``, file and line of the first sentence that is not UTF-8, empty or over-long.
+                ``source.skip_invalid``, file and line of the first sentence that is not UTF-8, empty or over-long.
         """
-        bad = Bad(source.skip_bad, self.folder)
-        train, valid, test = (self._part(names, bad) for names in self.parts)
-        return ParallelText(train, valid, test, self.languages, self.note, bad.close())
+        invalid = InvalidSamples(source.skip_invalid, self.folder)
+        train, valid, test = (self._part(names, invalid) for names in self.parts)
+        return ParallelText(train, valid, test, self.languages, self.note, invalid.finish())
 
-    def _part(self, names: Sequence[str], bad: Bad) -> Aligned:
+    def _part(self, names: Sequence[str], invalid: InvalidSamples) -> Aligned:
         paths = [self._file(names, language) for language in self.languages]
         lines = [_lines(path) for path in paths]
         if len(lines[0]) != len(lines[1]):
@@ -61,7 +61,7 @@ class Corpus:
             fault = next(((p, text) for p, text in zip(paths, texts, strict=True) if text[1]), None)
             if fault:
                 path, (_, problem, remedy) = fault
-                bad.note(f"{path}, line {number} {problem}", remedy)
+                invalid.add(f"{path}, line {number} {problem}", remedy)
             else:
                 pairs.append((texts[0][0], texts[1][0]))
         if not pairs:

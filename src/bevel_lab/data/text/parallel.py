@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.invalid import fact
+from bevel_lab.data.invalid import skipped_fact
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class ParallelText:
         facts |= {"languages": " to ".join(self.languages), "digest": _digest(parts.values())}
         if self.note:
             facts["note"] = self.note
-        object.__setattr__(self, "facts", facts | fact(self.skipped))
+        object.__setattr__(self, "facts", facts | skipped_fact(self.skipped))
 
 
 def _digest(parts: Iterable[Aligned]) -> str:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-Part = Literal["train", "test"]
+Split = Literal["train", "test"]
 
 
 class Clips(abc.ABC):
@@ -24,7 +24,7 @@ class Clips(abc.ABC):
         at_once: clips evaluated at once; part of the result's last bits, therefore fixed.
     """
 
-    labels: dict[Part, Tensor]
+    labels: dict[Split, Tensor]
     classes: Sequence[str]
     frames: int
     channels: int
@@ -36,7 +36,7 @@ class Clips(abc.ABC):
 
     @abc.abstractmethod
     def clips(
-        self, part: Part, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
+        self, part: Split, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
     ) -> Iterator[Tensor]:
         """The clips of every batch: uint8 B×T×C×H×W on ``device``.
 

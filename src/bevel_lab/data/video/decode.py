@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images.from_files import SIDE, decode
+from bevel_lab.data.images.from_files import SIDE, read_image
 from bevel_lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ FILES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 SHORT = 256
 """Shorter side in pixels that a large clip is brought to before it is cropped."""
-HELD = 64
+SMALL_SIDE = 64
 """Largest side of clips that keep their size."""
 WHOLE = 0.9
 """A file with less than this share of the frames that its header promises is truncated; DivX counts one too many."""
@@ -95,7 +95,7 @@ def _pictures(names: Sequence[Path]) -> Iterator[Tensor]:
 
     size = ""
     for name in names:
-        picture: Tensor = pil_to_tensor(decode(name))
+        picture: Tensor = pil_to_tensor(read_image(name))
         here = _by(picture.shape)
         size = size or here
         if here != size:
@@ -180,7 +180,7 @@ class Reader:
 
     Attributes:
         frames: T.
-        size: (H, W). Clips of at most ``HELD`` pixels a side must have it; larger ones are scaled and cropped to it.
+        size: (H, W). Clips of at most ``SMALL_SIDE`` pixels a side must have it; larger ones are scaled and cropped.
         drawn: whether frames and crop are drawn, from ``seed`` and nothing else, or are those in the middle.
     """
 
@@ -195,7 +195,7 @@ class Reader:
             _enough(path, count, self.frames)
             return segments(count, self.frames, self.drawn)
 
-        small = max(self.size) <= HELD
+        small = max(self.size) <= SMALL_SIDE
         if self.drawn:
             crop = v2.RandomCrop(self.size, max(1, min(self.size) // 8)) if small else v2.RandomResizedCrop(self.size)
         else:
@@ -211,7 +211,7 @@ class Reader:
 
     def fault(self, path: Path, size: tuple[int, int]) -> str:
         """Why a clip of this (H, W) cannot be read so; "" if it can."""
-        if max(self.size) > HELD or size == self.size:
+        if max(self.size) > SMALL_SIDE or size == self.size:
             return ""
         return (
             f"{path} has {_by(size)} pixels where the data set's clips have {_by(self.size)}; resize it, or delete it."
@@ -220,7 +220,7 @@ class Reader:
 
 def size_for(size: tuple[int, int]) -> tuple[int, int]:
     """(H, W) of what is read of a data set of clips of this size: it where it is small, else 224×224."""
-    return size if max(size) <= HELD else (SIDE, SIDE)
+    return size if max(size) <= SMALL_SIDE else (SIDE, SIDE)
 
 
 def _enough(path: Path, count: int, least: int) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images import Files
-from bevel_lab.data.images.from_files import stream
+from bevel_lab.data.images import LabeledFiles
+from bevel_lab.data.images.from_files import read_batches
 from bevel_lab.data.images.in_memory import facts
-from bevel_lab.data.invalid import Bad, fact
-from bevel_lab.data.video import Clips, Part
+from bevel_lab.data.invalid import InvalidSamples, skipped_fact
+from bevel_lab.data.video import Clips, Split
 from bevel_lab.data.video.decode import Reader, frames_of, looked_through, size_for
 from bevel_lab.errors import LabError
 from bevel_lab.runtime.rng import derive
@@ -27,9 +27,9 @@ FRAMES = 8
 class ClipFiles(Clips):
     """Clips below a folder, as files or as folders of frames.
 
-    Without ``bad.skip`` a clip is first looked at when it is needed, and a broken one stops the trial there; the first
-    clip says what is read, see :func:`size_for`. With it, all are decoded once beforehand, every frame, and those that
-    cannot be are left out; what is read is what most training clips say.
+    Without ``invalid.skip`` a clip is first read when a batch needs it, and an invalid one stops the trial there; the
+    first clip determines the size, see :func:`size_for`. With it, every frame of every clip is decoded once beforehand
+    and invalid clips are skipped; the size is what most training clips have.
 
     Args:
         root: the folder.
@@ -46,12 +46,12 @@ class ClipFiles(Clips):
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def __init__(
-        self, root: Path, listed: Mapping[Part, Sequence[tuple[str, int]]], classes: Sequence[str], bad: Bad,
-        note: str = "",
+        self, root: Path, listed: Mapping[Split, Sequence[tuple[str, int]]], classes: Sequence[str],
+        invalid: InvalidSamples, note: str = "",
     ) -> None:  # fmt: skip
         self.classes = classes
-        if bad.skip:
-            self.size, listed = _good(root, listed, bad)
+        if invalid.skip:
+            self.size, listed = _good(root, listed, invalid)
         else:
             height, width = frames_of(root / listed["train"][0][0], lambda count: [0]).shape[2:]
             self.size = size_for((height, width))
@@ -59,38 +59,38 @@ class ClipFiles(Clips):
         self.labels = {part: files.labels for part, files in self._files.items()}
         train, test = self._files["train"], self._files["test"]
         digest = hashlib.sha256((train.digest() + test.digest()).encode()).hexdigest()[:16]
-        self.facts = facts(len(train), len(test), digest, note) | fact(bad.close())
+        self.facts = facts(len(train), len(test), digest, note) | skipped_fact(invalid.finish())
 
     def clips(
-        self, part: Part, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
+        self, part: Split, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
     ) -> Iterator[Tensor]:
         base = derive(draw[0], "clips", draw[1]) if draw else 0
         keys = ([(i, derive(base, "sample", i)) for i in numbers.tolist()] for numbers in batches)
         read = Reader(FRAMES, self.size, drawn=draw is not None)
-        for clips in stream(self._files[part], keys, read, device.type == "cuda", opened=Path):
+        for clips in read_batches(self._files[part], keys, read, device.type == "cuda", open_file=Path):
             yield clips.to(device, non_blocking=True)
 
 
 def _good(
-    root: Path, listed: Mapping[Part, Sequence[tuple[str, int]]], bad: Bad
-) -> tuple[tuple[int, int], dict[Part, list[tuple[str, int]]]]:
+    root: Path, listed: Mapping[Split, Sequence[tuple[str, int]]], invalid: InvalidSamples
+) -> tuple[tuple[int, int], dict[Split, list[tuple[str, int]]]]:
     """The size of what is read, and the clips that can be; the others are noted."""
     with ThreadPoolExecutor() as pool:  # decoding lets go of Python's lock
         found = {part: list(pool.map(lambda clip: _seen(root / clip[0]), clips)) for part, clips in listed.items()}
     sizes = Counter(size_for(seen) for seen in found["train"] if not isinstance(seen, str))
     size = max(sizes, key=sizes.__getitem__, default=(0, 0))
-    read, good = Reader(FRAMES, size), dict[Part, list[tuple[str, int]]]()
+    read, good = Reader(FRAMES, size), dict[Split, list[tuple[str, int]]]()
     for part, clips in listed.items():
         good[part] = []
         for clip, seen in zip(clips, found[part], strict=True):
             reason = seen if isinstance(seen, str) else read.fault(root / clip[0], seen)
             if reason:
                 problem, _, remedy = reason.removesuffix(".").rpartition("; ")
-                bad.note(problem, remedy)
+                invalid.add(problem, remedy)
             else:
                 good[part].append(clip)
         if not good[part]:
-            raise LabError(f"a part of the data below {root} has no good clip left; {' '.join(bad.found[-1:])}")
+            raise LabError(f"a part of the data below {root} has no good clip left; {' '.join(invalid.skipped[-1:])}")
     return size, good
 
 
@@ -102,5 +102,5 @@ def _seen(path: Path) -> tuple[int, int] | str:
         return str(error)
 
 
-def _files(root: Path, clips: Sequence[tuple[str, int]]) -> Files:
-    return Files(root, [name for name, _ in clips], torch.tensor([label for _, label in clips]))
+def _files(root: Path, clips: Sequence[tuple[str, int]]) -> LabeledFiles:
+    return LabeledFiles(root, [name for name, _ in clips], torch.tensor([label for _, label in clips]))

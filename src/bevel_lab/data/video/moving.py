@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bevel_lab.data.images import LabelledImages
-from bevel_lab.data.video import Clips, Part
+from bevel_lab.data.images import LabeledImages
+from bevel_lab.data.video import Clips, Split
 from bevel_lab.runtime.rng import SHARED, generator
 
 DIRECTIONS = ("right", "left", "down", "up")
@@ -74,8 +74,8 @@ class MovingImages(Clips):
 
     at_once = 250
 
-    def __init__(self, images: LabelledImages, frames: int, side: int, tests: int) -> None:
-        self._pictures: dict[Part, Tensor] = {"train": images.train.images, "test": images.test.images[:tests]}
+    def __init__(self, images: LabeledImages, frames: int, side: int, tests: int) -> None:
+        self._pictures: dict[Split, Tensor] = {"train": images.train.images, "test": images.test.images[:tests]}
         self.labels = {part: _directions(part, len(pictures)) for part, pictures in self._pictures.items()}
         self.classes, self.frames, self.channels, self.size = DIRECTIONS, frames, images.channels, (side, side)
         # a canvas is black but for the share of it that the picture covers
@@ -88,7 +88,7 @@ class MovingImages(Clips):
         self.facts = {**counts, "digest": hashlib.sha256(kind.encode()).hexdigest()[:16]}
 
     def clips(
-        self, part: Part, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
+        self, part: Split, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
     ) -> Iterator[Tensor]:
         count = len(self.labels[part])
         stream = generator(SHARED, f"motion of {part}") if draw is None else generator(draw[0], "motion", draw[1])
@@ -99,7 +99,7 @@ class MovingImages(Clips):
             yield render(pictures[numbers.to(device)], where.to(device), self.size[0])
 
 
-def _directions(part: Part, count: int) -> Tensor:
+def _directions(part: Split, count: int) -> Tensor:
     """As many clips of one direction as of another, whatever the picture shows; the same in every trial."""
     order = torch.randperm(count, generator=generator(SHARED, f"directions of {part}"))
     return order % len(DIRECTIONS)

@@ -24,7 +24,7 @@ class Result:
 
     Attributes:
         citation: where it was printed.
-        activation, reference: names on the shelf; ``reference`` is of a difference, and empty for a value.
+        activation, reference: names on the registry; ``reference`` is of a difference, and empty for a value.
         requires: an argument that the activation's full spec must have, or "".
         alternate: whether it was trained by alternate optimisation, as the arm then must be.
         model, names: as published; what the lab may call it.

@@ -152,6 +152,6 @@ def _speed(cell: Cell) -> str:
 def _snippet(record: Record) -> str:
     fields = "\n".join(f"    {key}={value!r}," for key, value in record.trial.to_dict().items())
     return (
-        "from bevel_lab.training.run import run\nfrom bevel_lab.experiment.trial import Trial\n\n"
+        "from bevel_lab.training.run import run_trial\nfrom bevel_lab.experiment.trial import Trial\n\n"
         f"record = run(Trial(\n{fields}\n))\nprint(record.test)  # {record.test[record.metric]!r} {record.metric}"
     )
