@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bevel import KERNELS, InvalidValue, mollify, tabulated, kinked
-from bevel.tabulated import TabulatedKernel
+from bevel import KERNELS, InvalidValue, kinked, mollify, tabulated
+from bevel._tabulated import TabulatedKernel
 from bevel.kernel import Kernel
 from bevel.testing import check_kernel, check_mollified
 
