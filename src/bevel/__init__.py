@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bevel import functional, kinked, nn
 from bevel._mollify import Smooth, mollify, sharpness_for
 from bevel._tabulated import tabulated
-from bevel._watch import watch
+from bevel._watch import learnt, watch
 from bevel.deploy import fold, harden
 from bevel.errors import BackendUnavailable, BevelError, InvalidValue, UnknownName
 from bevel.kernel import KERNELS, Kernel
@@ -59,6 +59,7 @@ __all__ = [
     "functional",
     "harden",
     "kinked",
+    "learnt",
     "mollify",
     "nn",
     "parameter_groups",

@@ -128,7 +128,7 @@ def test_an_example_may_be_keywords() -> None:
             return {"y": scale * self.act(self.layer(x))}
 
     model, x = Keywords(), torch.randn(8, 4)
-    for result in (fold(model, x=x, scale=3.0), fold(model, x, scale=3.0)):
+    for result in (fold(model, kwargs={"x": x, "scale": 3.0}), fold(model, x, kwargs={"scale": 3.0})):
         assert result.rows[0].new == "LeakyReLU"
         torch.testing.assert_close(result.model(x)["y"], model(x)["y"])
 

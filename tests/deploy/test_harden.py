@@ -150,7 +150,7 @@ def test_a_bad_tolerance_is_refused(tolerance: float) -> None:
         harden(nn.Sequential(bevel.SAU()), tolerance)
 
 
-def test_a_batch_may_be_keywords() -> None:
+def test_an_example_may_be_keywords() -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -159,5 +159,5 @@ def test_a_batch_may_be_keywords() -> None:
         def forward(self, *, x: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"y": self.act(x)}
 
-    result = harden(Model(), 1e-2, {"x": torch.zeros(3)})
+    result = harden(Model(), 1e-2, kwargs={"x": torch.zeros(3)})
     assert result.change == pytest.approx(0.398942 / 1e3, rel=1e-4)

@@ -81,9 +81,9 @@ def test_fold_of_a_swapped_model(kind: str, modules: tuple[float, float], functi
 @pytest.mark.parametrize("functions", SLOPES.values(), ids=SLOPES)
 def test_harden_of_a_swapped_model(kind: str, modules: tuple[float, float], functions: tuple[float, float]) -> None:
     model = _trained(kind, "sau", modules, functions)
-    for batch in (None, X):
-        result = harden(model, 1e-3, batch)
-        assert (result.change is None) == (batch is None)
+    for example in ((), (X,)):
+        result = harden(model, 1e-3, *example)
+        assert (result.change is None) == (not example)
         _same(result, model, 1e-3)
 
 

@@ -387,7 +387,7 @@ def test_folded_and_hardened_a_trained_model_has_the_same_metric(spec: str, gest
     task, model = trainer.task, trainer.model.eval()
     clips, _ = next(task.batches([torch.arange(8)], 0, 0))
     whole = trainer.evaluate(task.test)
-    hard = bevel.harden(model, 0.02, batch=clips)
+    hard = bevel.harden(model, 0.02, clips)
     folded = bevel.fold(hard.model, clips)
     assert all(row.new for row in hard.rows)
     assert len(hard.rows) == (0 if spec == "frelu" else 7)

@@ -299,7 +299,7 @@ def test_a_model_that_reads_values_is_run_for_real() -> None:
 
 
 def test_a_model_that_cannot_run_says_why() -> None:
-    with pytest.raises(InvalidValue, match=r"could not be run on the example.*swap\(model, to, \*inputs"):
+    with pytest.raises(InvalidValue, match=r"could not be run on the example.*swap\(model, to, \*inputs, kwargs="):
         find(nn.Linear(4, 4), torch.randn(3, 5))
     with pytest.raises(InvalidValue, match="neither on fake tensors nor for real"):
         find(Block(detect, fc=nn.Linear(4, 4)).to("meta"), torch.randn(3, 4, device="meta"))

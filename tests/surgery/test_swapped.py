@@ -225,7 +225,7 @@ def test_the_encoders_fused_path_is_left() -> None:
     x, mask = torch.randn(2, 5, 16), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
     with torch.no_grad():
         before = encoder(x)
-        result = swap(encoder, "sau:n=1", x, src_key_padding_mask=mask, preserve=False)
+        result = swap(encoder, "sau:n=1", x, kwargs={"src_key_padding_mask": mask}, preserve=False)
         assert not torch.allclose(encoder(x), before, atol=1e-3)
         assert encoder(x, src_key_padding_mask=mask).shape == x.shape
     result.restore()

@@ -55,7 +55,7 @@ def test_every_smooth_activation_follows_and_its_function_with_it() -> None:
         assert [_n(model[i]) for i in (1, 2, 4)] == pytest.approx([schedule.n] * 3, rel=1e-5)
         torch.testing.assert_close(model[1](x), bevel.SAU(4, n=schedule.n)(x), rtol=1e-5, atol=1e-6)
         schedule.step()
-    only = SharpnessSchedule(_model(), 2.0, 5.0, steps=1, where=lambda name, _: name == "1")
+    only = SharpnessSchedule(_model(), 2.0, 5.0, steps=1, where=lambda site: site.name == "1")
     assert list(only.sites) == ["1"]
 
 

@@ -105,7 +105,7 @@ def test_no_batch_is_kept() -> None:
 
 def test_every() -> None:
     model = _model()
-    with watch(model, every=3, where=lambda name, _: name == "1") as record:
+    with watch(model, every=3, where="1") as record:
         for _ in range(7):
             model(torch.randn(2, 3))
     assert list(record.to_dict()) == ["1"]

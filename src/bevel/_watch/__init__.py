@@ -1,4 +1,4 @@
-"""Watching activations: ``bevel.watch(model)``."""
+"""What :func:`bevel.watch` and :func:`bevel.learnt` are made of."""
 
 from bevel._watch._watch import FLAT, Watch, learnt, watch
 

@@ -1,6 +1,6 @@
-"""Watch a model's activations while it runs: what comes in, what is dead or saturated, what the slopes have learnt.
+"""Watch a model's activations while it runs: their inputs, dead channels, saturation, learnt slopes.
 
-Everything streams into fixed counters: 202 bins a site and a number or two a channel. No batch is kept.
+Everything is summed in counters of fixed size: 202 bins a site and a number or two a channel. No batch is kept.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
 from bevel.nn import Activation
+from bevel.surgery._arguments import Where, activation_modules
 from bevel.terms import Coefficient
 from bevel.training import activation_kinds
 
@@ -40,34 +41,45 @@ class _Counts:
     alive: Tensor | None = None  # per channel: whether any slope was not flat
 
 
-def watch(model: nn.Module, *, every: int = 1, where: Callable[[str, nn.Module], bool] | None = None) -> Watch:
+def watch(model: nn.Module, *, every: int = 1, where: Where = None) -> Watch:
     """Start watching every activation module of a model; use as a context manager or call ``remove()``.
 
     Watch before ``torch.compile``, or watch an uncompiled copy: a hook's counters break the graph.
 
     Args:
         model: the model; activations are bevel's modules and every class in ``bevel.ACTIVATIONS``.
-        every: look at every so many-th call of each site.
-        where: takes a module's qualified name and the module; False leaves it alone.
+        every: look at every so many-th call of each site, an integer >= 1; default 1.
+        where: which activations: a name, glob patterns of names, or a function of a :class:`bevel.surgery.Site`;
+            default all.
+
+    Returns:
+        The running :class:`Watch`.
 
     Raises:
         InvalidValue: if there is no activation module, or ``every`` is no integer >= 1.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), bevel.FReLU(4))
+        >>> with bevel.watch(model) as record:
+        ...     _ = model(torch.randn(8, 3))
+        >>> record.to_dict()["1"]["elements"]
+        32
     """
     return Watch(model, every=every, where=where)
 
 
 class Watch:
-    """The running record of :func:`watch`."""
+    """The running record that :func:`bevel.watch` returns.
 
-    def __init__(
-        self, model: nn.Module, *, every: int = 1, where: Callable[[str, nn.Module], bool] | None = None
-    ) -> None:
+    Attributes:
+        sites: the watched activation modules by the name of their site.
+    """
+
+    def __init__(self, model: nn.Module, *, every: int = 1, where: Where = None) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise InvalidValue(f"every must be an integer >= 1; got {every!r}.")
-        kinds = activation_kinds()
-        self.sites: dict[str, nn.Module] = {
-            name: m for name, m in model.named_modules() if isinstance(m, kinds) and (where is None or where(name, m))
-        }
+        self.sites: dict[str, nn.Module] = activation_modules(model, activation_kinds(), where)
         if not self.sites:
             raise InvalidValue(
                 "there must be an activation module to watch; the model has none. Functional calls such as F.relu "
@@ -85,13 +97,13 @@ class Watch:
         self.remove()
 
     def remove(self) -> None:
-        """Take the hooks off; what was counted stays readable."""
+        """Remove the hooks; what was counted stays readable."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def reset(self) -> None:
-        """Forget what was counted, e.g. at the start of an epoch."""
+        """Set all counters to zero, e.g. at the start of an epoch."""
         self._counts = {name: _Counts() for name in self.sites}
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
@@ -103,17 +115,18 @@ class Watch:
         return look
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Per site: plain numbers and lists, ready for JSON.
+        """Return plain numbers and lists per site, ready for JSON.
 
-        ``calls``, ``elements``; ``mean`` and ``std`` of the pre-activations; ``histogram`` with ``edges`` and
-        ``counts`` (the first and last count what lies beyond); ``saturated``, the fraction of elements where the
-        slope's size was below 0.01; ``dead``, the fraction of channels where it never was not; ``dead_channels``;
-        ``slopes``, the learnt ones now, see :func:`learnt`. Fractions are None before the first call.
+        ``calls`` and ``elements`` count; ``mean`` and ``std`` are those of the pre-activations; ``histogram`` has
+        ``edges`` and ``counts`` (the first and last count what lies beyond the edges); ``saturated`` is the fraction
+        of elements where the slope's size was below 0.01; ``dead`` is the fraction of channels where it always was,
+        and ``dead_channels`` lists them; ``slopes`` are the present ones, see :func:`bevel.learnt`. Fractions are None
+        before the first call.
         """
         return {name: _summary(self._counts[name]) | {"slopes": learnt(m)} for name, m in self.sites.items()}
 
     def layers(self) -> list[dict[str, Any]]:
-        """Learnt numbers layer by layer: one row per site and quantity, with channel mean, std, min and max."""
+        """Return one row per site and learnt quantity, with its mean, std, min and max over the channels."""
         rows: list[dict[str, Any]] = []
         for name, module in self.sites.items():
             for quantity, values in learnt(module).items():
@@ -133,10 +146,10 @@ class Watch:
         return rows
 
     def figure(self) -> Figure:
-        """A row per site: histogram of pre-activations under the curve, and the learnt slopes channel by channel.
+        """Draw a row per site: histogram of pre-activations under the curve, and the slopes channel by channel.
 
-        The last row has the slopes layer by layer, mean and range over the channels, if several sites have some.
-        Needs matplotlib; save it with ``figure.savefig("watch.png")``.
+        If several sites have slopes, a last row shows their mean and range over the channels, layer by layer. This
+        needs matplotlib; ``figure.savefig("watch.png")`` saves it.
         """
         from bevel._watch._plots import figure
 
@@ -166,10 +179,19 @@ class Watch:
 
 
 def learnt(module: nn.Module) -> dict[str, list[float]]:
-    """What an activation has learnt, per channel (one value where shared).
+    """Read what an activation has learnt, one value per channel (one where it is shared).
 
-    For the engine's family ``left`` and ``right`` (the slopes far from the knots) and the sharpness ``n`` where it is
-    smooth; for others their parameters by name; for PReLU ``left``.
+    Args:
+        module: an activation module.
+
+    Returns:
+        For the engine's family ``left`` and ``right`` (the slopes far from the knots), and the sharpness ``n`` where
+        it is smooth; for others their parameters by name; for PReLU ``left``.
+
+    Example:
+        >>> import bevel
+        >>> bevel.learnt(bevel.FReLU(2, negative=0.25))
+        {'left': [0.25, 0.25], 'right': [1.0, 1.0]}
     """
     if isinstance(module, Activation):
         terms, n = module.family.coefficients([p.detach().double() for p in module.values()])
@@ -188,7 +210,7 @@ def _values(c: Coefficient) -> list[float]:
 
 
 def _count(counts: _Counts, module: nn.Module, x: Tensor) -> None:
-    """Add one input; counters live where x does, so that nothing waits for an accelerator."""
+    """Count one input; counters live on x's device, so that nothing waits for an accelerator."""
     if counts.bins.device != x.device:
         for name in ("total", "squares", "bins", "saturated", "edges"):
             setattr(counts, name, getattr(counts, name).to(x.device))
@@ -209,7 +231,7 @@ def _count(counts: _Counts, module: nn.Module, x: Tensor) -> None:
 
 
 def _slope(module: nn.Module, x: Tensor) -> Tensor:
-    """The activation's derivative at x, by one small backward of its own."""
+    """Compute the activation's derivative at x by a backward of its own."""
     with torch.enable_grad():
         point = x.detach().requires_grad_()
         y = module.forward(point.clone())  # a clone: it may work in place

@@ -1,4 +1,4 @@
-"""Deploying: fold learnt slopes into the layers before them, and put the corners back where that is proven harmless."""
+"""Deploy a trained model: fold learnt slopes into the layers before them, and harden what is smooth."""
 
 from bevel.deploy._fold import Folded, FoldRow, fold
 from bevel.deploy._harden import Hardened, HardenRow, error_bound, harden

@@ -1,4 +1,4 @@
-"""Which layer feeds an activation, and whether it feeds nothing else: found by running the model once."""
+"""Find, in one run of the model, the layer that feeds an activation and whether it feeds anything else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ LAYERS: tuple[type[nn.Module], ...] = (*_CONVOLUTIONS, *_TRANSPOSED, *_FIRST_AXI
 
 @dataclass(frozen=True, eq=False)
 class Feed:
-    """What was seen of one activation: its input, and the layer it can be folded into or why there is none."""
+    """What one run showed of an activation.
+
+    Attributes:
+        x: its input; None if it did not run.
+        layer: the layer that it can be folded into, or None.
+        name: the qualified name of the layer before it, "" if there is none.
+        reason: why it cannot be folded, "" if it can.
+    """
 
     x: Tensor | None
     layer: nn.Module | None
@@ -33,7 +40,7 @@ class Feed:
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own hook on subclassing
-    """Sees every operation on data, also inside fused calls; metadata reads are none."""
+    """A dispatch mode that sees every operation on data, also inside fused calls; reading a shape is none."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -73,7 +80,7 @@ def _storage(t: Tensor) -> int:
 def feeds(
     model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any], activations: Mapping[str, nn.Module]
 ) -> dict[str, Feed]:
-    """One run in evaluation mode: for each activation, the layer that feeds it and only it, or the reason against."""
+    """Run the model once in evaluation mode and find, for each activation, the layer that feeds it and only it."""
     names: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, LAYERS)}
     hooked = {m for m in (*names, *activations.values()) if has_forward_hooks(m)}
     calls: Counter[nn.Module] = Counter()
@@ -132,7 +139,7 @@ def _against(
     tied: set[nn.Module],
     recorder: _Recorder,
 ) -> str:
-    """Why the activation cannot fold into the layer, or ""."""
+    """Say why the activation cannot be folded into the layer; "" if it can."""
     count = calls.get(activation, 0)
     if count != 1:
         return "the example does not run it" if count == 0 else f"it runs {count} times, so its slopes are shared"
@@ -160,7 +167,7 @@ def _against(
 
 
 def _tied(model: nn.Module, layers: Iterable[nn.Module]) -> set[nn.Module]:
-    """Layers with a parameter that another module has too."""
+    """Find the layers with a parameter that another module has too."""
     owners: dict[int, set[nn.Module]] = {}
     for m in model.modules():
         for p in own_parameters(m):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Never
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +25,20 @@ from bevel.errors import BevelError, InvalidValue
 from bevel.kernel import SHARP, Kernel
 from bevel.nn import Activation, SmoothFReLU
 from bevel.nn._base import LearnableModule
+from bevel.surgery._arguments import Where, activation_modules, model_kwargs
 
 
 @dataclass(frozen=True)
 class FoldRow:
-    """One activation: what it was, what remains (None: it stayed), the layer it went into ("": none), why it stayed."""
+    """What became of one activation.
+
+    Attributes:
+        name: its qualified name.
+        old: its class.
+        new: the class of what remains; None if it stayed as it was.
+        into: the layer that took the factor; "" if there was none to put anywhere.
+        reason: why it stayed; "" if it did not.
+    """
 
     name: str
     old: str
@@ -39,7 +49,13 @@ class FoldRow:
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """Result of :func:`fold`: the model, a row per activation, and the largest change of the example's output."""
+    """What :func:`fold` did.
+
+    Attributes:
+        model: the folded model.
+        rows: one :class:`FoldRow` per activation of bevel's; prints as a table.
+        change: the largest absolute change of the example's output.
+    """
 
     model: nn.Module
     rows: tuple[FoldRow, ...]
@@ -51,43 +67,63 @@ class Folded:
         return f"{table(cells)}\nlargest change of the example's output: {self.change:.1e}"
 
 
-def fold(model: nn.Module, *example: Any, inplace: bool = False, **kwargs: Any) -> Folded:
-    """Fold what activations multiply by into the layers before them; exact to rounding.
+def fold(
+    model: nn.Module,
+    *example: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    where: Where = None,
+    inplace: bool = False,
+    **unknown: Never,
+) -> Folded:
+    """Fold the factors of activations into the layers before them; exact to rounding.
 
     ``FReLU`` with every positive slope ``a > 0`` is ``PReLU_{b/a}(a·x)``: a goes into the convolution, linear or
-    normalising layer before it, and a ReLU, LeakyReLU or PReLU remains. ``SmoothFReLU`` with slopes a, b and
-    sharpness n is the one with ``a/n``, ``b/n`` and sharpness 1 at ``n·x``: n goes into the layer. So it does for
+    normalizing layer before it, and a ReLU, LeakyReLU or PReLU remains. ``SmoothFReLU`` with slopes a, b and
+    sharpness n is the one with ``a/n``, ``b/n`` and sharpness 1 at ``n·x``: n goes into the layer. The same holds for
     whatever is a SmoothFReLU under another name (one smoothed corner at 0, nothing added): SAU's exact form, a
     mollified ReLU, SmeLU, Squareplus. A layer takes part if, in the example's forward in evaluation mode, it runs
     once, feeds that activation and nothing else, and neither shares its weight nor carries hooks or parametrizations.
 
     Args:
-        model: any bare model; it is copied unless ``inplace``.
-        *example, **kwargs: what the model takes, one batch of any size.
-        inplace: change the given model.
+        model: any bare model.
+        *example: the model's positional arguments, one batch of any size.
+        kwargs: the model's keyword arguments in one dictionary, as ``torch.export.export`` has it; default none.
+        where: which activations: a name, glob patterns of names, or a function of a :class:`bevel.surgery.Site`;
+            default all.
+        inplace: whether to change the given model; default False, which changes a copy.
 
     Returns:
-        The model and a table with one row per activation of bevel's; what stayed has a reason.
+        A :class:`Folded`: the model, and a table with one row per activation of bevel's; what stayed has a reason.
 
     Raises:
-        InvalidValue: without an example, or for a model wrapped in DDP or FSDP.
+        InvalidValue: without an example, for other keywords, or for a model wrapped in DDP or FSDP.
         BevelError: if the output changed by more than rounding; a copy leaves the given model as it was.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 6), bevel.FReLU(6, positive=2.0, negative=0.5))
+        >>> result = bevel.fold(model, torch.randn(8, 4))
+        >>> result.model[1]
+        LeakyReLU(negative_slope=0.25)
+        >>> result.rows[0].into
+        '0'
     """
-    if not example and not kwargs:
+    arguments = model_kwargs(fold, kwargs, unknown)
+    if not example and not arguments:
         raise InvalidValue("fold runs the model once; give it an example: bevel.fold(model, x).")
     model = working_copy(model, inplace)
-    activations = {name: m for name, m in model.named_modules() if isinstance(m, LearnableModule)}
+    activations = activation_modules(model, LearnableModule, where)
     with evaluation(model):
-        before = model(*example, **kwargs)
-    found = feeds(model, example, kwargs, activations)
+        before = model(*example, **arguments)
+    found = feeds(model, example, arguments, activations)
     rows = tuple(_fold_one(model, name, m, found[name]) for name, m in activations.items())
     with evaluation(model):
-        after = model(*example, **kwargs)
+        after = model(*example, **arguments)
     return Folded(model, rows, _checked(before, after))
 
 
 def _checked(before: Any, after: Any) -> float:
-    """The change, if it is rounding."""
+    """Return the change of the output; raise if it is more than rounding."""
     change = largest_change(before, after)
     floating = [t for t in tensors(before) if t.is_floating_point() and t.numel()]
     size = max((float(t.abs().max()) for t in floating), default=0.0)
@@ -100,7 +136,8 @@ def _checked(before: Any, after: Any) -> float:
     return change
 
 
-def _fold_one(model: nn.Module, name: str, activation: LearnableModule, feed: Feed) -> FoldRow:
+def _fold_one(model: nn.Module, name: str, activation: nn.Module, feed: Feed) -> FoldRow:
+    """Fold one activation if that is possible."""
     old = type(activation).__name__
 
     def kept(reason: str) -> FoldRow:
@@ -143,7 +180,7 @@ class _Corner:
     dim: int
 
     def factor(self) -> Tensor | str:
-        """What x is to be multiplied by; or why there is nothing."""
+        """The factor that x is multiplied by; or the reason why there is none."""
         if self.kernel is not SHARP:
             return self.n
         if bool((self.a > 0).all()):
@@ -152,7 +189,7 @@ class _Corner:
         return f"its positive slope must be > 0 to move before the sign; channel {bad} has {float(self.a[bad]):.4g}"
 
     def remaining(self, factor: Tensor, x: Tensor) -> nn.Module | str:
-        """The activation of ``factor·x`` that equals this one of x; or why there is none."""
+        """The activation that, applied to ``factor·x``, equals this one at x; or the reason why there is none."""
         a, b = self.a / factor, self.b / factor
         if self.kernel is not SHARP:
             soft = SmoothFReLU(a.numel(), 1, 0, self.kernel, 1, False, self.dim)
@@ -168,8 +205,8 @@ class _Corner:
         return prelu(b, x.device, x.dtype)
 
 
-def _corner(activation: LearnableModule) -> _Corner | str:
-    """An activation as one smoothed or sharp corner at 0; or why it is none."""
+def _corner(activation: nn.Module) -> _Corner | str:
+    """Read an activation as one smoothed or sharp corner at 0; or say why it is none."""
     old = type(activation).__name__
     if not isinstance(activation, Activation):
         return f"{old} is outside FReLU's family: no factor of it is known that could move"

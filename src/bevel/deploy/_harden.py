@@ -1,11 +1,12 @@
-"""Replace smooth activations by their kinked ones where the proven bound allows it."""
+"""Replace smooth activations by their kinked functions where a proven bound allows it."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Never
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 from bevel.deploy._fold import prelu
 from bevel.deploy._model import (
     as_tensor,
-    call,
     coefficients,
     evaluation,
     largest_change,
@@ -27,6 +27,7 @@ from bevel.family import Affine, Family, Slot
 from bevel.kernel import KERNELS, SHARP
 from bevel.nn import Activation, FReLU
 from bevel.nn._base import FormulaActivation
+from bevel.surgery._arguments import Where, activation_modules, model_kwargs
 from bevel.terms import Coefficient, is_zero
 
 _BELL = math.exp(-0.5) / math.sqrt(2 * math.pi)  # largest v·φ(v), at v = 1
@@ -34,7 +35,15 @@ _BELL = math.exp(-0.5) / math.sqrt(2 * math.pi)  # largest v·φ(v), at v = 1
 
 @dataclass(frozen=True)
 class HardenRow:
-    """One activation: what it was, what it is now (None: it stayed), its proven bound, why it stayed."""
+    """What became of one smooth activation.
+
+    Attributes:
+        name: its qualified name.
+        old: its class.
+        new: the class that took its place; None if it stayed.
+        bound: a proven bound on ``|smooth − kinked|``; None if none is known.
+        reason: why it stayed; "" if it did not.
+    """
 
     name: str
     old: str
@@ -45,12 +54,12 @@ class HardenRow:
 
 @dataclass(frozen=True, eq=False)
 class Hardened:
-    """Result of :func:`harden`.
+    """What :func:`harden` did.
 
     Attributes:
-        model: with the kinked activations.
-        rows: one per smooth activation of bevel's; ``bound`` is for its own output.
-        change: largest absolute change of the model's output on the batch, None without one.
+        model: the model with kinked activations.
+        rows: one :class:`HardenRow` per smooth activation of bevel's; prints as a table.
+        change: largest absolute change of the example's output; None without an example.
     """
 
     model: nn.Module
@@ -63,36 +72,60 @@ class Hardened:
             bound = "-" if r.bound is None else f"{r.bound:.1e}"
             cells.append((r.name, r.old, r.new or r.old, bound, r.reason or "-"))
         measured = "not measured" if self.change is None else f"{self.change:.1e}"
-        return f"{table(cells)}\nlargest change of the batch's output: {measured}"
+        return f"{table(cells)}\nlargest change of the example's output: {measured}"
 
 
-def harden(model: nn.Module, tolerance: float, batch: Any = None, *, inplace: bool = False) -> Hardened:
+def harden(
+    model: nn.Module,
+    tolerance: float,
+    *example: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    where: Where = None,
+    inplace: bool = False,
+    **unknown: Never,
+) -> Hardened:
     """Replace each smooth activation by its kinked function where ``|smooth − kinked| ≤ tolerance`` is proven.
 
     A ReLU, LeakyReLU, PReLU, ReLU6 or Hardtanh where the function is one, else FReLU or the engine's unsmoothed form.
 
     Args:
-        model: any bare model; it is copied unless ``inplace``.
-        tolerance: largest absolute error allowed at each activation's own output, >= 0.
-        batch: a tensor, a tuple of arguments or a dict of keyword arguments: measure the change of the output on it.
-        inplace: change the given model.
+        model: any bare model.
+        tolerance: largest absolute error allowed at each activation's own output, finite and >= 0.
+        *example: the model's positional arguments, one batch of any size, to measure the change of its output on;
+            default none.
+        kwargs: the model's keyword arguments in one dictionary, as ``torch.export.export`` has it; default none.
+        where: which activations: a name, glob patterns of names, or a function of a :class:`bevel.surgery.Site`;
+            default all.
+        inplace: whether to change the given model; default False, which changes a copy.
+
+    Returns:
+        A :class:`Hardened`: the model, a table with one row per smooth activation, and the measured change.
 
     Raises:
-        InvalidValue: for a tolerance that is negative or not finite, or a model wrapped in DDP or FSDP.
+        InvalidValue: for a tolerance that is negative or not finite, other keywords, or a model wrapped in DDP or FSDP.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 6), bevel.SAU(6))
+        >>> result = bevel.harden(model, 1e-4, torch.randn(8, 4))
+        >>> type(result.model[1]).__name__, result.change <= 1e-4
+        ('LeakyReLU', True)
     """
+    arguments = model_kwargs(harden, kwargs, unknown)
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
         raise InvalidValue(f"tolerance must be finite and >= 0, in the activation output's unit; got {tolerance!r}.")
     model = working_copy(model, inplace)
+    measured = bool(example or arguments)
     before = None
-    if batch is not None:
+    if measured:
         with evaluation(model):
-            before = call(model, batch)
-    sites = {name: m for name, m in model.named_modules() if isinstance(m, Activation | FormulaActivation)}
+            before = model(*example, **arguments)
+    sites = activation_modules(model, (Activation, FormulaActivation), where)
     rows = tuple(_harden_one(model, name, m, tolerance) for name, m in sites.items() if not _is_kinked(m))
     change = None
-    if batch is not None:
+    if measured:
         with evaluation(model):
-            change = largest_change(before, call(model, batch))
+            change = largest_change(before, model(*example, **arguments))
     return Hardened(model, rows, change)
 
 
@@ -101,6 +134,7 @@ def _is_kinked(module: nn.Module) -> bool:
 
 
 def _harden_one(model: nn.Module, name: str, module: nn.Module, tolerance: float) -> HardenRow:
+    """Replace one activation if its bound allows it."""
     old = type(module).__name__
     if not isinstance(module, Activation):
         return HardenRow(name, old, None, None, f"{old} has no kinked function with a proven bound")
@@ -115,7 +149,7 @@ def _harden_one(model: nn.Module, name: str, module: nn.Module, tolerance: float
 
 
 def error_bound(module: Activation) -> float | None:
-    """A proven bound on ``|activation − its kinked function|`` over all inputs, the worst channel's; None without one.
+    """Bound ``|activation − its kinked function|`` over all inputs, in the worst channel; None without a proof.
 
     ``w·gap·Σ(|jump| + |c0|) + ½Σ|step| + w²·φ(1)·Σ|c1|``: c0 is the extra ``α·w·φ(nx)`` of SAU's published form, so
     that its bound is ``w·gap`` for α in [0, 1], reached at the kink; c1 is the tail of the centred form. A gated
@@ -166,7 +200,7 @@ class Kinked(Activation):
 
 
 def kinked(module: Activation) -> nn.Module:
-    """The plainest module that computes the activation's kinked function at its present parameters."""
+    """Make the plainest module that computes the activation's kinked function at its present parameters."""
     terms, _ = coefficients(module)
     if one_corner(terms):
         left = as_tensor(terms.left)

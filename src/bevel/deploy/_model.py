@@ -1,10 +1,10 @@
-"""What fold and harden both need: a copy to work on, a forward in evaluation mode, replacing a module, and so on."""
+"""What fold and harden share: the copy they work on, runs in evaluation mode, replacing a module, tables."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +14,13 @@ from torch.nn.parallel import DistributedDataParallel
 from bevel._torch_private import move_hooks, tree_leaves
 from bevel.errors import InvalidValue
 from bevel.nn import Activation
-from bevel.surgery._copy import faithful
+from bevel.surgery._copy import copy_model
 from bevel.surgery._route import RoutedForward, shield
 from bevel.terms import Coefficient, Terms, is_zero
 
 
 def working_copy(model: nn.Module, inplace: bool) -> nn.Module:
-    """The model itself or a deep copy; wrapped models are refused."""
+    """Return the model itself, or a deep copy of it; refuse wrapped models."""
     fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: nothing can be wrapped in it, and it is heavy
     kinds = (fsdp.FSDPModule, fsdp.FullyShardedDataParallel) if fsdp is not None else ()
     for m in model.modules():
@@ -29,12 +29,12 @@ def working_copy(model: nn.Module, inplace: bool) -> nn.Module:
                 f"deploying works on whole weights; this model is wrapped ({type(m).__name__}). Use the model inside "
                 "DistributedDataParallel (.module), or load the full state dict into an unsharded one."
             )
-    return model if inplace else faithful(model)
+    return model if inplace else copy_model(model)
 
 
 @contextlib.contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode is put back."""
+    """Put the model into evaluation mode without gradients, and every module back into its own mode afterwards."""
     modes = {m: m.training for m in model.modules()}
     model.eval()
     try:
@@ -45,15 +45,8 @@ def evaluation(model: nn.Module) -> Iterator[None]:
             m.training = mode
 
 
-def call(model: nn.Module, batch: Any) -> Any:
-    """The model at a batch: a tensor, a tuple of arguments, or a dict of keyword arguments."""
-    if isinstance(batch, Mapping):
-        return model(**batch)
-    return model(*batch) if isinstance(batch, tuple | list) else model(batch)
-
-
 def tensors(tree: Any) -> list[Tensor]:
-    """Every tensor in a nested result, data classes included."""
+    """Find every tensor in a nested result, data classes included."""
     found: list[Tensor] = []
     for leaf in tree_leaves(tree):
         if isinstance(leaf, Tensor):
@@ -75,7 +68,7 @@ def largest_change(before: Any, after: Any) -> float:
 def replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put ``new`` wherever ``old`` is registered, in the same mode, with its hooks.
 
-    In a model with replaced functions it is shielded: the ``F.relu`` that an ``nn.ReLU`` calls is no scope's own.
+    In a model with replaced functions ``new`` is shielded, so that no scope counts the ``F.relu`` that it calls.
     """
     new.train(old.training)
     move_hooks(old, new)

@@ -1,90 +1,123 @@
 """Find every activation of a model, swap any of them for another, and put them back.
 
-``find`` runs the model once on fake tensors, without memory or computation, and lists each call site: modules,
-functions (``F.relu(x)``) and methods (``x.relu_()``), told apart call by call even where they share one object.
-``swap`` replaces them in place: class, ``type(model)``, parameter names, mode, device, hooks, copying and pickling of
-the model stay as they are. See :mod:`bevel.surgery._route` for how a replaced call finds its activation, and what that
-costs.
+:func:`find` runs a copy of the model once on fake tensors and lists each call site: modules, functions (``F.relu(x)``)
+and methods (``x.relu_()``), told apart call by call even where they share one object. :func:`swap` replaces them:
+class, ``type(model)``, parameter names, mode, device, hooks, copying and pickling of the model stay as they are.
+:mod:`bevel.surgery._route` says how a replaced call finds its activation, and what that costs.
 
-What a swap cannot see: an activation written as a formula of other operations inside a forward (``x * x.sigmoid()``,
-unless it is a module of its own); calls made outside any ``forward`` (a model's functions called one by one); code
-that reaches the class past the instance (``torch.fx.symbolic_trace`` and ``torch.jit.script`` of a scope with replaced
+A swap does not see: an activation that is a formula of other operations inside a forward (``x * x.sigmoid()``, unless
+it is a module of its own); calls made outside any ``forward`` (a model's functions called one by one); code that
+reaches the class past the instance (``torch.fx.symbolic_trace`` and ``torch.jit.script`` of a scope with replaced
 functions); and checkpointing of a part of one forward in which a function was replaced: checkpoint whole modules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Never
 
 from torch import nn
 
 from bevel.spec import Factory
+from bevel.surgery._arguments import Where, model_kwargs
+from bevel.surgery._copy import copy_model
 from bevel.surgery._preserve import Maker
 from bevel.surgery._sites import Site, Sites
-from bevel.surgery._survey import survey
-from bevel.surgery._swap import Edits, Result, Where, checked_what, decide, put_in
+from bevel.surgery._survey import refuse_wrapped, survey
+from bevel.surgery._swap import Edits, Result, checked_what, decide, put_in
 
 
-def find(model: nn.Module, *example: Any, **kwargs: Any) -> Sites:
-    """Every activation call site of a model, in the order in which they run.
+def find(model: nn.Module, *example: Any, kwargs: Mapping[str, Any] | None = None, **unknown: Never) -> Sites:
+    """List every activation call site of a model, in the order in which they run.
 
     The model is not changed and nothing of it runs: a copy with fake tensors does, in both modes, since some branches
-    run in one only. A model that looks at a tensor's values (detection) is copied and run for real instead.
+    run in one only. If the model looks at a tensor's values (detection), the copy runs for real instead.
 
     Args:
         model: any module, not yet compiled or wrapped for several devices.
-        *example, **kwargs: what the model takes; only shapes, types and devices matter.
+        *example: the model's positional arguments; only shapes, dtypes and devices matter.
+        kwargs: the model's keyword arguments in one dictionary, as ``torch.export.export`` has it; default none.
+
+    Returns:
+        The sites: a sequence of :class:`Site` that prints as a table.
 
     Raises:
-        InvalidValue: for a wrapped model, or an example it cannot be run on.
+        InvalidValue: for a wrapped model, an example that it cannot be run on, or other keywords.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+        >>> (site,) = bevel.find(model, torch.zeros(1, 3, 8, 8))
+        >>> site.name, site.function, site.feeder, site.channels, site.axis
+        ('1', 'relu', '0', 8, 1)
     """
-    return survey(model, example, kwargs).sites
+    return survey(model, example, model_kwargs(find, kwargs, unknown)).sites()
 
 
 def swap(
     model: nn.Module,
     to: str | Factory,
     *example: Any,
+    kwargs: Mapping[str, Any] | None = None,
     where: Where = None,
     what: str | Iterable[str] | None = None,
     preserve: bool = True,
-    **kwargs: Any,
+    inplace: bool = True,
+    **unknown: Never,
 ) -> Result:
-    """Give a model other activations, in place; each call site gets its own.
+    """Give a model other activations; each call site gets its own.
 
     Per-channel coefficients get their number and axis from the layer that feeds the site. With ``preserve`` the new
     activation starts as the old function (ReLU as FReLU(1, 0), a Leaky ReLU's or PReLU's slopes carried over, SAU with
-    α = the old slope), so a trained model's output stays within ``site.bound`` at every site. A function the new
+    α = the old slope), so a trained model's output stays within ``site.bound`` at every site. A function that the new
     activation cannot equal, such as GELU for SAU, is left alone with the reason in the table.
 
     Args:
         model: any module, not yet compiled or wrapped for several devices.
         to: spec string, class or function, as :func:`bevel.create` takes it.
-        *example, **kwargs: what the model takes; only shapes, types and devices matter.
-        where: which sites: a name, glob patterns, or a function of a :class:`Site`; default all.
-        what: which functions, e.g. ``("relu", "gelu")``. Default: all units between layers; the gates (sigmoid, tanh,
-            softmax, …) only if named here.
-        preserve: False starts from the new activation's own initial values, as for training from scratch.
+        *example: the model's positional arguments; only shapes, dtypes and devices matter.
+        kwargs: the model's keyword arguments in one dictionary, as ``torch.export.export`` has it; default none.
+        where: which sites: a name, glob patterns of names, or a function of a :class:`Site`; default all.
+        what: which functions, e.g. ``("relu", "gelu")``; default all units between layers. Gates and read-outs
+            (sigmoid, tanh, softmax, …) are swapped only if named here.
+        preserve: whether to keep each site's function, default True; False starts from the new activation's own
+            initial values, as for training from scratch.
+        inplace: whether to change the given model, default True, since ``restore()`` takes a swap back; False changes
+            a copy.
+
+    Returns:
+        A :class:`Result`: the model, the sites, the new activations, and ``restore()``.
 
     Raises:
-        InvalidValue: for a wrapped model, an example it cannot be run on, or a function named in ``what`` (or all of
-            them) that ``to`` cannot preserve.
+        InvalidValue: for a wrapped model, an example that it cannot be run on, other keywords, or a function named in
+            ``what`` (or all of them) that ``to`` cannot preserve.
         UnknownName: for a function or activation that does not exist.
+
+    Example:
+        >>> import torch, bevel
+        >>> model, x = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU()), torch.randn(2, 4)
+        >>> before = model(x)
+        >>> result = bevel.swap(model, "frelu", x)
+        >>> model[1]
+        FReLU(num_parameters=6, positive=1, negative=0, dim=-1)
+        >>> torch.equal(model(x), before)
+        True
+        >>> result.restore()[1]
+        ReLU()
     """
+    arguments = model_kwargs(swap, kwargs, unknown)
     maker = Maker(to, preserve)
-    found = survey(model, example, kwargs)
-    made = decide(found, maker, where, checked_what(what, found))
+    refuse_wrapped(model)
+    model = model if inplace else copy_model(model)
+    found = survey(model, example, arguments)
+    decide(found, maker, where, checked_what(what, found))
     edits = Edits(model)
     try:
-        put_in(model, found, made, edits)
+        put_in(model, found, edits)
     except BaseException:
         edits.undo()
         raise
-    by_name = {spot.site.name: spot for group in found.groups for spot in group.spots if spot.site}
-    spots = [by_name[site.name] for site in found.sites]
-    activations = {s.site.name: made[id(s)] for s in spots if s.site and id(s) in made}
-    return Result(model, Sites([s.site for s in spots if s.site], found.sites.notes), activations, edits)
+    return Result(model, found.sites(), edits)
 
 
-__all__ = ["Result", "Site", "Sites", "find", "swap"]
+__all__ = ["Result", "Site", "Sites", "Where", "find", "swap"]

@@ -1,9 +1,9 @@
-"""Which axis of a tensor counts channels: followed from the layer that made it, operation by operation.
+"""Follow the channel axis of tensors through a run, from the layer that made them, operation by operation.
 
-A :class:`Channels` mode watches the operations of one run. A convolution puts its channels on axis 1, a product with a
-weight on the last (or first) axis, a norm confirms; elementwise operations, pooling and permutations carry the axis
-along, and whatever merges, splits or forgets it leaves a reason instead. Nothing is guessed from sizes alone: where as
-many tokens as channels come along, sizes cannot tell.
+:class:`Channels` is a dispatch mode. A convolution puts its channels on axis 1, a product with a weight on the last (or
+first) axis, a norm confirms it; elementwise operations, pooling and permutations carry the axis along; an operation
+that merges, splits or drops it leaves a reason instead. Sizes alone decide nothing: a tensor may have as many tokens as
+channels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ from bevel._torch_private import TorchDispatchMode, storage_address
 
 @dataclass(frozen=True)
 class Label:
-    """Where a tensor's channels are: ``axis`` from the front, or None and the reason. ``feeder`` is the layer."""
+    """What is known of a tensor's channels.
+
+    Attributes:
+        axis: the channel axis, counted from the front; None if it is unknown.
+        feeder: the name of the layer that made them.
+        reason: why the axis is unknown.
+    """
 
     axis: int | None
     feeder: str
@@ -39,27 +45,27 @@ _NORMS_1 = ("batch_norm", "group_norm")
 _NORMS_LAST = ("layer_norm", "rms_norm")
 _REDUCTIONS = ("mean", "sum", "amax", "amin", "max", "min", "std", "var", "norm", "logsumexp", "prod", "any", "all")
 _VIEWS = ("view", "reshape", "_unsafe_view", "_reshape_alias")
-# Operations of the same rank in and out that still move or mix axes.
+# These operations keep the rank and still move or mix axes.
 _MIXING = ("as_strided", "index", "gather", "scatter", "_fft", "linalg", "attention", "pixel_", "im2col", "col2im")
 _MIXING_EXACT = ("unfold", "rot90", "repeat_interleave", "cumsum", "sort", "topk")
 _RESIZING = ("slice", "split", "chunk", "cat", "narrow", "split_with_sizes")
 
 
 class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows channel axes through the operations of a run.
+    """Follow channel axes through the operations of a run.
 
     Args:
-        where: gives the name of the module that runs now.
+        running: returns the name of the module that runs now.
     """
 
-    def __init__(self, where: Callable[[], str]) -> None:
+    def __init__(self, running: Callable[[], str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._where = where
+        self._running = running
         self._labels = WeakTensorKeyDictionary()
         self._watched: dict[int, tuple[StorageWeakRef, Callable[[], None]]] = {}
 
     def label(self, x: Tensor) -> Label:
-        """What is known of a tensor's channels."""
+        """Return what is known of a tensor's channels."""
         found: Label = self._labels.get(x, UNKNOWN)  # type: ignore[no-untyped-call]
         return found
 
@@ -73,7 +79,7 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._watched[storage.cdata] = (storage, then)
 
     def used(self, x: Tensor) -> None:
-        """Note that x is read."""
+        """Tell the channels that x is read."""
         if self._watched and x.layout == torch.strided:
             storage, then = self._watched.pop(storage_address(x), (None, None))
             if storage is not None and then is not None:
@@ -107,8 +113,8 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._labels[out] = label
 
     def _produced(self, name: str, args: tuple[Any, ...], labels: list[Label], out: Tensor) -> Label | None:
-        """The label of a layer's output; None if the operation is no layer."""
-        here = self._where()
+        """Label the output of a layer; None if the operation is no layer."""
+        here = self._running()
         if "convolution" in name:
             return Label(1, here)
         if name in _PRODUCTS:
@@ -123,7 +129,7 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return None
 
     def _product(self, labels: list[Label], out: Tensor, here: str) -> Label:
-        """A matrix product: channels are where the weight's other axis went; without a weight, where they were."""
+        """Label a matrix product: the weight's other axis becomes the channels; without a weight they stay."""
         last = out.dim() - 1
         a, b = labels
         for weight in (WEIGHT, CONSTANT):
@@ -144,7 +150,7 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         labels: list[Label],
         out: Tensor,
     ) -> Label:
-        """The label an operation that is no layer passes on."""
+        """Label the output of an operation that is no layer."""
         pairs = [(t, label) for t, label in zip(tensors, labels, strict=True) if label not in (WEIGHT, CONSTANT)]
         told = [(t, label) for t, label in pairs if label.axis is not None]
         if not told:
@@ -175,7 +181,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _aligned(told: Sequence[tuple[Tensor, Label]], out: Tensor) -> Label:
-    """Elementwise operations align axes from the right; operands must agree."""
+    """Label the output of an elementwise operation, which aligns axes from the right; operands must agree."""
     axes = {label.axis + out.dim() - t.dim() for t, label in told if label.axis is not None}
     first = told[0][1]
     if len(axes) > 1:
@@ -184,7 +190,7 @@ def _aligned(told: Sequence[tuple[Tensor, Label]], out: Tensor) -> Label:
 
 
 def _moved(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, axis: int, out: Tensor) -> Label | None:
-    """Where a permutation, view or reduction puts the axis; None if the operation is none of these."""
+    """Find where a permutation, view or reduction puts the axis; None if the operation is none of these."""
     rank = x.dim()
     if name == "t":
         return Label(rank - 1 - axis, "")
@@ -206,7 +212,7 @@ def _moved(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, 
 
 
 def _viewed(x: Tensor, axis: int, out: Tensor) -> Label:
-    """A view keeps the axis if one of equal length has as many elements behind it."""
+    """Find the axis in a view: one of equal length with as many elements behind it."""
     behind = math.prod(x.shape[axis + 1 :])
     for j in (min(axis, out.dim() - 1), *range(out.dim() - 1, -1, -1)) if out.dim() else ():
         if out.shape[j] == x.shape[axis] and math.prod(out.shape[j + 1 :]) == behind:
@@ -217,7 +223,7 @@ def _viewed(x: Tensor, axis: int, out: Tensor) -> Label:
 def _reduced(
     name: str, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, axis: int, out: Tensor
 ) -> Label | None:
-    """Reductions over axes, and the operations that remove one."""
+    """Find the axis after a reduction over axes, or after an operation that removes one."""
     if out.dim() == x.dim():
         return Label(axis, "") if out.shape[axis] == x.shape[axis] else Label(None, "", f"{name} reduced the channels")
     dims = args[1] if len(args) > 1 else kwargs.get("dim", 0 if name == "unbind" else None)

@@ -1,4 +1,4 @@
-"""A deep copy that computes what the model computes."""
+"""Copy a model so that the copy computes what the model computes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from torch import nn
 from bevel._torch_private import submodules
 
 
-def faithful(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
-    """``copy.deepcopy(model, memo)``, with submodules that the copying hid laid open again.
+def copy_model(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """Deepcopy a model and restore submodules that a custom ``__setstate__`` replaced.
 
     torch's TransformerDecoderLayer, when it is copied or unpickled, puts ``F.relu`` over an activation that is a
     module, whatever it is: the copy computes another function.
+
+    Args:
+        model: the model.
+        memo: copies that are made already, by the id of the original, as for ``copy.deepcopy``.
     """
     twin: nn.Module = copy.deepcopy(model, memo)
     for mine, theirs in zip(model.modules(), twin.modules(), strict=True):

@@ -1,4 +1,4 @@
-"""Activation functions as torch spells them: every function and method object, and the one name it goes by."""
+"""The names of activation functions, and every function or method of torch that computes one of them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ UNITS = (
     "hardswish",
     "threshold",
 )
-"""What a network's layers are separated by: swapped unless ``what`` says otherwise."""
+"""Functions that separate layers. A swap replaces them unless ``what=`` says otherwise."""
 
-GATES = (
+LEFT_ALONE = (
     "sigmoid",
     "tanh",
     "hardsigmoid",
@@ -43,17 +43,23 @@ GATES = (
     "softshrink",
     "tanhshrink",
 )
-"""What scales, selects, reads out or shrinks: listed by ``find``, left alone unless ``what`` names them."""
+"""Gates, read-outs and shrinkages. ``find`` lists them; a swap replaces them only if ``what=`` names them."""
 
 _ALIASES = {"expit": "sigmoid", "softmax": "softmax", "log_softmax": "log_softmax"}
-"""Names of ``torch.special`` for functions that have another elsewhere."""
+"""What ``torch.special`` calls functions that have another name elsewhere."""
 
 Kind = Literal["module", "function", "method"]
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """One callable of torch: the function it computes, how it is called, and how a person writes it."""
+    """One callable of torch.
+
+    Attributes:
+        name: the activation function that it computes, e.g. ``relu``.
+        kind: how a model calls it.
+        written: how a person writes it, e.g. ``F.relu_``.
+    """
 
     name: str
     kind: Kind
@@ -62,7 +68,7 @@ class Spelling:
 
 def _spellings() -> dict[Callable[..., Any], Spelling]:
     found: dict[Callable[..., Any], Spelling] = {}
-    for name in (*UNITS, *GATES):
+    for name in (*UNITS, *LEFT_ALONE):
         for suffix in ("", "_"):
             for holder, written in (
                 (F, "F"),
@@ -83,6 +89,6 @@ SPELLINGS = _spellings()
 
 
 def spelled(names: Iterable[str]) -> dict[Callable[..., Any], str]:
-    """The function objects that compute the named functions, each with the name."""
+    """Map every callable of torch that computes one of the named functions to that function's name."""
     wanted = set(names)
     return {function: s.name for function, s in SPELLINGS.items() if s.name in wanted}

@@ -1,7 +1,7 @@
-"""Makes the new activation of a site, one that keeps the old one's function where the new one can.
+"""Make the new activation of a site so that it starts as the old function, where it can.
 
-Nothing here knows SAU or FReLU: the constructor's arguments that mean a slope are tried, and what comes out is compared
-with the old function. So an activation that a user registers is preserved like bevel's own.
+Nothing here knows SAU or FReLU: each constructor argument that means a slope is tried, and the module that results is
+compared with the old function. So an activation that a user registers keeps functions as bevel's own do.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, kinked_text, 
 from bevel.terms import Coefficient
 
 _SENTINEL = 0.1236572265625
-"""A slope no one starts from, exact in float32: finds the parameter that a constructor's argument fills."""
+"""A slope that no activation starts from, exact in float32; it shows which parameter an argument fills."""
 
 
 class CannotKeep(Exception):
-    """Why an activation cannot stand for another."""
+    """Says why one activation cannot take the place of another."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A new activation, the proven bound on its distance from the old one, and a remark."""
+    """A new activation, the proven bound on its distance from the old function, and a remark for the table."""
 
     module: nn.Module
     bound: float | None
@@ -39,7 +39,7 @@ class Made:
 
 
 class Maker:
-    """Makes activations of one kind.
+    """Make activations of one kind.
 
     Args:
         to: spec string, class or function, as ``bevel.create`` takes it.
@@ -54,11 +54,11 @@ class Maker:
         self.name = to if isinstance(to, str) else getattr(to, "__name__", type(probe).__name__)
         self.accepted = accepted_arguments(self.factory)
         free = "num_parameters" in self.accepted and "num_parameters" not in self.given
-        #: whether it wants to know its channels: only then can an unknown axis be in its way
+        #: whether it has a parameter per channel; only then an unknown axis stands in its way
         self.per_channel = free and next(probe.parameters(), None) is not None
 
     def make(self, source: Source, channels: int | None, axis: int | None, rank: int) -> Made:
-        """An activation for one site, on the CPU.
+        """Make the activation for one site, on the CPU.
 
         Raises:
             CannotKeep: if it is to preserve and cannot.
@@ -86,7 +86,7 @@ class Maker:
         return module
 
     def _guess(self, source: Source) -> tuple[dict[str, Any], float]:
-        """Constructor arguments that keep the function, and the bound."""
+        """Find constructor arguments that keep the function, and the bound."""
         values = None if source.function is None else evaluate(source.function)
         if values is None:
             raise CannotKeep(f"{source.name} cannot be evaluated apart from the model")
@@ -122,7 +122,7 @@ class Maker:
         yield {}
 
     def _like_prelu(self, weight: Tensor, width: dict[str, Any], remark: str) -> Made:
-        """Carry learnt slopes over, one by one."""
+        """Make an activation with the learnt slopes of a PReLU."""
         sentinel = Source("prelu", lambda x: torch.where(x > 0, x, _SENTINEL * x))
         guess, _ = self._guess(sentinel)
         if weight.numel() > 1 and width.get("num_parameters", 1) == 1:
@@ -138,7 +138,7 @@ class Maker:
 
 
 def deviation(module: nn.Module, values: Tensor) -> float | None:
-    """A bound on the distance of a float64 module from the function with these values; None if it is another one."""
+    """Bound the distance of a float64 module from the function with these values; None if it is another function."""
     if isinstance(module, Activation):
         terms, _ = module.coefficients()
         kinked = PiecewiseLinear(terms.left, terms.offset, terms.knots, terms.jumps, terms.steps)
@@ -150,7 +150,7 @@ def deviation(module: nn.Module, values: Tensor) -> float | None:
 
 
 def proven(module: Activation) -> float:
-    """A bound on ``|f * phi_n − f|`` for the module's own coefficients, over all x and channels.
+    """Bound ``|f * phi_n − f|`` for the module's own coefficients, over all x and channels.
 
     A smoothed kink is off by at most ``|jump|·w·gap``, gated or not, since ``v·survival(v) ≤ moment(v) ≤ gap``; a step
     by half its height; the tails of SAU's forms add ``|c0|·w·gap`` and ``|c1|·w·(|knot|·gap + w·max v·moment(v))``.
@@ -177,6 +177,6 @@ def _least(c: Coefficient) -> float:
 
 
 def placed(module: nn.Module, like_device: torch.device, like_dtype: torch.dtype) -> nn.Module:
-    """Onto the site's device. bevel computes in float32 from float32 parameters, whatever the input, unless float64."""
+    """Move a module to a site's device and dtype; bevel's keep float32 parameters unless the site has float64."""
     keep = isinstance(module, LearnableModule) and like_dtype != torch.float64
     return module.to(device=like_device, dtype=None if keep else like_dtype)

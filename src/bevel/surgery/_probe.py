@@ -1,4 +1,4 @@
-"""Which modules are activations, judged by what they compute on a grid of numbers.
+"""Recognize activation modules by what they compute on a grid of numbers.
 
 A list of classes would miss transformers' ``NewGELUActivation``, timm's ``Swish`` and every user's own.
 """
@@ -23,10 +23,10 @@ from bevel.surgery._names import UNITS
 Function = Callable[[Tensor], Tensor]
 
 ROUNDING = 1e-6
-"""Functions closer than this, times 1 + |x|, are one: float32's rounding of their coefficients, and no more."""
+"""Two functions closer than this, times 1 + |x|, count as equal: the rounding of their coefficients in float32."""
 
 FAR = 64.0
-"""The largest number of the grid; a power of two, so that a slope read off there is exact."""
+"""The largest number of the grid; a power of two, so that dividing by it is exact."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Source:
 
     Attributes:
         name: ``relu``, ``gelu``, …; for a function torch does not know, the class's own name in lower case.
-        function: a float64 tensor in, one of the same shape out; None where it cannot be evaluated apart.
+        function: maps a float64 tensor to one of the same shape; None where it cannot be evaluated alone.
         weight: the slopes for x < 0 of a PReLU, one or one per channel.
-        unit: whether a swap takes it unless told otherwise.
+        unit: whether a swap replaces it unless told otherwise.
     """
 
     name: str
@@ -48,14 +48,14 @@ class Source:
 
 @functools.cache
 def grid() -> Tensor:
-    """Where functions are compared: dense around zero, sparse to ±FAR; 240 numbers, float64, shape (2, 3, 5, 8)."""
+    """The points at which functions are compared: 240, dense near 0, up to ±FAR; float64, shape (2, 3, 5, 8)."""
     near = torch.linspace(-9, 9, 200, dtype=torch.float64, device="cpu")
     far = torch.linspace(10, FAR, 20, dtype=torch.float64, device="cpu")
     return torch.cat((near, far, -far)).reshape(2, 3, 5, 8)
 
 
 def evaluate(function: Function) -> Tensor | None:
-    """The function's values on the grid; None if it is not an elementwise function of real numbers."""
+    """Evaluate a function on the grid; None if it is not an elementwise function of real numbers."""
     try:
         # It may stand inside anything: the fake tensors of a trace, autocast, a default device.
         with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.autocast("cpu", enabled=False):
@@ -88,13 +88,13 @@ def _known() -> dict[str, Tensor]:
 
 
 def ends(y: Tensor) -> tuple[float, float]:
-    """The values at −FAR and FAR."""
+    """Return the values at −FAR and FAR."""
     x = grid()
     return float(y[x == -FAR]), float(y[x == FAR])
 
 
 def limits(y: Tensor) -> tuple[float, float] | None:
-    """The levels of a function that is flat towards both sides, else None."""
+    """Return both levels of a function that is constant far out on either side, else None."""
     low, high = ends(y)
     x = grid().flatten()
     outer = y.flatten()[x.abs() > FAR * 0.9]
@@ -102,15 +102,15 @@ def limits(y: Tensor) -> tuple[float, float] | None:
 
 
 def slopes(y: Tensor) -> tuple[float, float] | None:
-    """(left, right) where the values on the grid are those of a line kinked at zero, else None."""
+    """Return (left, right) if the values are those of a line with a kink at zero, else None."""
     x = grid()
     low, high = ends(y)
-    left, right = low / -FAR, high / FAR
+    left, right = low / -FAR + 0.0, high / FAR + 0.0  # no −0.0
     return (left, right) if same(y, torch.where(x > 0, right * x, left * x)) else None
 
 
 def named(y: Tensor, otherwise: str) -> str | None:
-    """The name of the function with these values; None for straight lines, which are no activation."""
+    """Name the function with these values; None for a straight line, which is no activation."""
     lines = slopes(y)
     if lines is not None:
         left, right = lines
@@ -123,14 +123,14 @@ def named(y: Tensor, otherwise: str) -> str | None:
     return otherwise
 
 
-def recognise(module: nn.Module) -> Source | None:
-    """What an activation module computes; None if it is none.
+def recognize(module: nn.Module) -> Source | None:
+    """Say what an activation module computes; None if it is no activation.
 
     A module of bevel or an ``nn.PReLU`` is one by its class. Any other is one if it has no parameters, buffers or
-    random parts, and maps numbers one by one, and not by a straight line. Only a copy is ever run.
+    random parts, is elementwise, and is no straight line. Only a copy of it is run.
     """
     if isinstance(module, LearnableModule):
-        return Source(_catalog_name(module), None)
+        return Source(catalog_name(module), None)
     if isinstance(module, nn.PReLU):
         return Source("prelu", None, module.weight)
     if isinstance(module, nn.RReLU):  # random slopes: in evaluation it would pass for a Leaky ReLU
@@ -140,7 +140,7 @@ def recognise(module: nn.Module) -> Source | None:
     if next(module.parameters(), None) is not None or next(module.buffers(), None) is not None:
         return None
     leaves = [m for m in module.modules() if m is not module and not list(m.children())]
-    if any(recognise(leaf) is None for leaf in leaves):  # a Dropout inside does nothing in evaluation
+    if any(recognize(leaf) is None for leaf in leaves):  # a Dropout inside does nothing in evaluation
         return None
     try:
         double = copy.deepcopy(module).eval()
@@ -151,7 +151,8 @@ def recognise(module: nn.Module) -> Source | None:
     return None if name is None else Source(name, double.forward, unit=name in UNITS)
 
 
-def _catalog_name(module: nn.Module) -> str:
+def catalog_name(module: nn.Module) -> str:
+    """The name of a module's class in ``bevel.ACTIVATIONS``, else the class's own in lower case."""
     for name, entry in ACTIVATIONS.items():
         if entry.factory is type(module):
             return name
@@ -159,7 +160,7 @@ def _catalog_name(module: nn.Module) -> str:
 
 
 def kinked_text(y: Tensor) -> str | None:
-    """A kinked function of ``bevel.kinked`` with these values on the grid, as ``mollified`` takes it: ``"relu6"``."""
+    """Name a function of ``bevel.kinked`` with these values, as ``mollified`` takes it, e.g. ``"relu6"``."""
     lines, levels = slopes(y), limits(y)
     guesses = ["relu", "relu6", "absolute", "hard_sigmoid"]
     if levels is not None:

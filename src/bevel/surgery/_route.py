@@ -43,7 +43,7 @@ Plan = dict[bool, tuple[int, ...]]
 
 
 def take(plan: tuple[int, ...], step: int, what: str) -> int:
-    """The activation of the ``step``-th call; a plan of one activation serves any number of calls."""
+    """Look up the activation of the ``step``-th call; a plan of one activation serves any number of calls."""
     if step < len(plan):
         return plan[step]
     if plan and len(set(plan)) == 1:
@@ -55,7 +55,7 @@ def take(plan: tuple[int, ...], step: int, what: str) -> int:
 
 
 def chosen(plan: Plan, training: bool) -> tuple[int, ...]:
-    """The plan of a mode; a mode that was not seen takes the other's."""
+    """Return the plan of a mode, or the other mode's if this one was not seen."""
     return plan[training] if training in plan else plan[not training]
 
 
@@ -70,9 +70,9 @@ _STEPS = _Steps()
 
 
 class PerCall(nn.Module):
-    """One activation per call of what used to be one module called several times; the scope says which is next.
+    """Take the place of one module that is called several times, with an activation for each call.
 
-    They are its submodules "0", "1", …; None leaves a number out.
+    The scope says which call is next. The activations are the submodules "0", "1", …; None leaves a number out.
     """
 
     def __init__(self, activations: Sequence[nn.Module | None]) -> None:
@@ -85,7 +85,7 @@ class PerCall(nn.Module):
         self.step = 0
 
     def open(self, plan: tuple[int, ...]) -> Any:
-        """Begin a run of the scope; returns what :meth:`close` takes."""
+        """Begin a run of the scope; return what :meth:`close` takes."""
         if torch.compiler.is_compiling():  # traced by one thread, and thread-local state cannot be traced
             before = (self.plan, self.step)
             self.plan, self.step = plan, 0
@@ -123,9 +123,9 @@ class PerCall(nn.Module):
 
 
 class WriteBack(nn.Module):
-    """For a call in place whose input is read again afterwards: the result also goes into the input.
+    """Take the place of a call in place whose input is read again: write the result into the input.
 
-    The activation sees a copy, because autograd keeps its input for backward.
+    The activation gets a copy, because autograd keeps its input for backward.
     """
 
     def __init__(self, activation: nn.Module) -> None:
@@ -137,7 +137,7 @@ class WriteBack(nn.Module):
 
 
 class _Route(TorchFunctionMode):
-    """Sends the calls of some functions to the scope's activations, in the order of the plan."""
+    """A function mode that sends the calls of some functions to the scope's activations, in the plan's order."""
 
     def __init__(self, owner: nn.Module, table: Mapping[Any, str], plans: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
@@ -162,12 +162,12 @@ class _Route(TorchFunctionMode):
 
 
 def place(name: str, index: int) -> str:
-    """The key of a function call's activation in its scope's ``bevel_sites``."""
+    """Name a function call's activation within its scope's ``bevel_sites``."""
     return name if index == 0 else f"{name}_{index}"
 
 
 def free(scope: nn.Module, name: str) -> int:
-    """The first index past those that earlier swaps took in the scope's ``bevel_sites``."""
+    """Find the first index of the scope's ``bevel_sites`` that no earlier swap has taken."""
     held = submodules(scope).get(HOLDER)
     tails = [key.removeprefix(name) for key in submodules(held) if key.startswith(name)] if held is not None else []
     taken = [int(tail[1:] or 0) for tail in tails if not tail or (tail[0] == "_" and tail[1:].isdecimal())]
@@ -175,11 +175,11 @@ def free(scope: nn.Module, name: str) -> int:
 
 
 class RoutedForward:
-    """A scope's forward with its calls routed; sits in the module's own ``__dict__``.
+    """Run a scope's forward with its calls routed; stored in the module's own ``__dict__``.
 
     A route inside another (a routed module called by a routed module) suspends the outer one, so that a scope counts
-    its own calls only; a mode of another kind in between, such as ``with torch.device(...)``, stays. With no plans at
-    all it only shields what the module calls from the routes around it.
+    its own calls only; a mode of another kind in between, such as ``with torch.device(...)``, stays. Without any plan
+    it only hides what the module calls from the routes around it.
 
     Args:
         module: the scope.
@@ -253,5 +253,5 @@ class RoutedForward:
 
 
 def shield(module: nn.Module) -> RoutedForward:
-    """A forward for ``module.__dict__`` that keeps what the module calls from being counted by the scopes around it."""
+    """Make a forward for ``module.__dict__`` that hides the module's calls from the scopes around it."""
     return RoutedForward(module, {})

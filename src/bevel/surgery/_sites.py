@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import overload
+
+from torch import nn
 
 from bevel.surgery._names import Kind
 
@@ -14,8 +16,13 @@ from bevel.surgery._names import Kind
 class Site:
     """One activation call site.
 
+    What only a run of the model can tell (feeder, channels of a plain function, calls, mode) has its default where no
+    run was made: in the sites that :func:`bevel.watch`, :func:`bevel.harden` and a schedule give to ``where=``.
+
     Attributes:
-        name: qualified name; what hangs there after a swap has this name too.
+        name: qualified name; after a swap the new activation hangs there.
+        module: the activation module at this site now, after a swap the new one; None for a function that was not
+            swapped.
         kind: ``module``, ``function`` (``F.relu(x)``) or ``method`` (``x.relu()``).
         function: what it computes: ``relu``, ``gelu``, …
         written: the class or function as the model's author wrote it.
@@ -25,9 +32,9 @@ class Site:
         calls: how often it runs in one forward in the model's present mode.
         shared: whether one object (or one line of code) serves other sites too.
         mode: ``train`` or ``eval`` if it runs in that mode only, else "".
-        unit: whether a swap takes it unless ``what`` says otherwise: a unit between layers, not a gate.
+        unit: whether a swap replaces it unless ``what=`` says otherwise; False for gates, read-outs and the like.
         old, new: the activation before and after a swap; ``new`` is "" if it was not swapped.
-        reason: why it was skipped; or, if it was swapped, what there is to know.
+        reason: why a swap left it alone; or, if it was swapped, what there is to know.
         bound: a proven bound on ``|new(x) − old(x)|`` over all x; None if not swapped or not preserved.
     """
 
@@ -35,18 +42,19 @@ class Site:
     kind: Kind
     function: str
     written: str
-    feeder: str
-    channels: int | None
-    axis: int | None
-    ambiguous: str
-    calls: int
-    shared: bool
-    mode: str
-    unit: bool
+    feeder: str = ""
+    channels: int | None = None
+    axis: int | None = None
+    ambiguous: str = ""
+    calls: int = 0
+    shared: bool = False
+    mode: str = ""
+    unit: bool = True
     old: str = ""
     new: str = ""
     reason: str = ""
     bound: float | None = None
+    module: nn.Module | None = field(default=None, compare=False, repr=False)
 
 
 class Sites(Sequence[Site]):
@@ -79,7 +87,7 @@ class Sites(Sequence[Site]):
         return hash(self._sites)
 
     def counts(self, *, units: bool = True) -> dict[str, int]:
-        """Sites by function; ``units=False`` counts the gates too."""
+        """Count the sites by function; ``units=False`` also counts those that a swap leaves alone by default."""
         return dict(Counter(s.function for s in self if s.unit or not units))
 
     @property
@@ -89,7 +97,7 @@ class Sites(Sequence[Site]):
 
     @property
     def skipped(self) -> Sites:
-        """The sites a swap left alone."""
+        """The sites that a swap left alone."""
         return Sites([s for s in self if not s.new], self.notes)
 
     def __repr__(self) -> str:

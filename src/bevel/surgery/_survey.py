@@ -1,4 +1,4 @@
-"""From calls to call sites: which calls share an activation, and by what the others are told apart."""
+"""Sort the activation calls of a traced model into sites: which calls share one activation."""
 
 from __future__ import annotations
 
@@ -12,41 +12,29 @@ from torch import Tensor, nn
 from bevel._torch_private import FakeTensor, FakeTensorMode
 from bevel.errors import InvalidValue
 from bevel.surgery._axes import WEIGHT
-from bevel.surgery._probe import Source, recognise
+from bevel.surgery._probe import Source, recognize
 from bevel.surgery._route import HOLDER, Plan, free, place
 from bevel.surgery._sites import Site, Sites
 from bevel.surgery._trace import Call, Scope, Trace, double, run
 
 
 @dataclass
-class Spot:
-    """What gets one activation: one or more calls that share it."""
-
-    calls: list[Call] = field(default_factory=list)
-    seen: set[bool] = field(default_factory=set)
-    count: int = 0
-    site: Site | None = None
-
-    @property
-    def call(self) -> Call:
-        return self.calls[0]
-
-
-@dataclass
 class Group:
-    """Calls that go through one name: one module's, or one function's within one scope.
+    """Sites whose calls go through one name: one module's, or one function's within one scope.
 
     Attributes:
         path: the module's qualified name; "" for a function.
         function: the function's name; "" for a module.
-        spots: their activations.
-        plans: for each scope, which call takes which spot.
-        first: a function's first spot has this index in the scope's holder; below it lie those of earlier swaps.
+        calls: for each site the calls that share its activation.
+        sites: the sites, in the same order.
+        plans: for each scope, which call belongs to which site.
+        first: the index of a function's first site in the scope's holder; earlier swaps have the ones below.
     """
 
     path: str
     function: str
-    spots: list[Spot] = field(default_factory=list)
+    calls: list[list[Call]] = field(default_factory=list)
+    sites: list[Site] = field(default_factory=list)
     plans: dict[str, Plan] = field(default_factory=dict)
     first: int = 0
 
@@ -58,11 +46,15 @@ class Group:
 
 @dataclass
 class Survey:
-    """Everything a swap needs to know of a model."""
+    """What a swap needs to know of a model: its sites by group, and remarks on the runs that found them."""
 
     groups: list[Group]
-    sites: Sites
-    sources: dict[str, Source]
+    notes: list[str]
+
+    def sites(self) -> Sites:
+        """All sites, in the order in which they first run."""
+        found = [(calls[0].order, site) for g in self.groups for calls, site in zip(g.calls, g.sites, strict=True)]
+        return Sites([site for _, site in sorted(found, key=lambda pair: pair[0])], self.notes)
 
 
 def survey(model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Survey:
@@ -71,20 +63,20 @@ def survey(model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any]
     sources = {path: s for path, s in _sources(model).items() if path}
     traces, notes = _traces(model, example, kwargs, sources)
     calls = [call for trace in traces for call in trace.calls]
+    for order, call in enumerate(calls):
+        call.order = order
     groups = _function_groups([c for c in calls if not c.path]) + _module_groups([c for c in calls if c.path])
     homes = _homes(model, sources)
     for group in groups:
         if group.function:
             group.first = free(model.get_submodule(group.scope), group.function)
-        for index, spot in enumerate(group.spots):
-            spot.site = _site(group, index, spot, homes, traces, model.training)
-    order = {id(call): i for i, call in enumerate(calls)}
-    spots = sorted((s for g in groups for s in g.spots), key=lambda s: order[id(s.call)])
-    return Survey(groups, Sites([s.site for s in spots if s.site], notes), sources)
+        for index in range(len(group.calls)):
+            group.sites.append(_site(model, group, index, homes, traces))
+    return Survey(groups, notes)
 
 
 def refuse_wrapped(model: nn.Module) -> None:
-    """A wrapper has already taken hold of the parameters: what is swapped under it would never be synchronised."""
+    """Refuse wrapped models: a wrapper already holds the parameters and would never synchronise new ones."""
     if not isinstance(model, nn.Module):
         raise InvalidValue(f"the model must be a torch.nn.Module; got {type(model).__name__}.")
     remedies = {
@@ -110,12 +102,12 @@ def refuse_wrapped(model: nn.Module) -> None:
 
 
 def _sources(model: nn.Module) -> dict[str, Source]:
-    """Activation modules under every name they hang; what is inside one is no site of its own."""
+    """Find the activation modules under every name they have; a module inside one is no site of its own."""
     known: dict[int, Source | None] = {}
     found: dict[str, Source] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         if id(module) not in known:
-            known[id(module)] = recognise(module)
+            known[id(module)] = recognize(module)
         source = known[id(module)]
         parent = path.rpartition(".")[0]
         if source is not None and not any(parent == p or parent.startswith(p + ".") for p in found):
@@ -128,7 +120,7 @@ def _sources(model: nn.Module) -> dict[str, Source]:
 def _traces(
     model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any], sources: Mapping[str, Source]
 ) -> tuple[list[Trace], list[str]]:
-    """A run in the present mode, and one in the other, since some calls happen in one of them only."""
+    """Run the model in its present mode and in the other, since some calls happen in one of them only."""
     notes: list[str] = []
     traces: list[Trace] = []
     failed: list[tuple[str, Exception]] = []
@@ -146,7 +138,7 @@ def _traces(
         tried = "; ".join(f"{mode}: {_said(e)}" for mode, e in failed)
         raise InvalidValue(
             f"the model could not be run on the example given, neither on fake tensors nor for real ({tried}). Give "
-            "find and swap what you would give the model: swap(model, to, *inputs, **keywords)."
+            "find and swap what you would give the model: swap(model, to, *inputs, kwargs={…})."
         ) from failed[0][1]
     return traces, notes
 
@@ -159,7 +151,7 @@ def _run_once(
     sources: Mapping[str, Source],
     real: bool,
 ) -> tuple[Trace | None, list[Exception]]:
-    """On fake tensors; if the model cannot (it reads values), on real ones. A copy is run, never the model."""
+    """Run a copy of the model on fake tensors, or on real ones if it reads the values of tensors."""
     errors: list[Exception] = []
     weights = dict(model.named_parameters(remove_duplicate=False))
     tensors = [
@@ -188,7 +180,7 @@ def _said(error: Exception) -> str:
 
 
 def _assign(calls: Sequence[Call]) -> list[tuple[Scope, Call]]:
-    """The scope of each call: the innermost forward in which its place in the order settles its width.
+    """Assign each call to the innermost module whose call order determines its channel count.
 
     A module without layers of its own, used at several widths, cannot tell its calls apart; its caller can.
     """
@@ -212,7 +204,7 @@ def _assign(calls: Sequence[Call]) -> list[tuple[Scope, Call]]:
 
 
 def _fill(group: Group, scope_name: str, runs: Mapping[tuple[bool, int], list[Call]]) -> None:
-    """Give the calls of a scope their spots: one per line of code, layer and width."""
+    """Sort the calls of a scope into sites: one for each line of code, feeding layer and width."""
     keys: dict[tuple[Any, ...], int] = {}
     plans: dict[bool, list[int]] = {}
     for (training, _), calls in runs.items():
@@ -221,10 +213,10 @@ def _fill(group: Group, scope_name: str, runs: Mapping[tuple[bool, int], list[Ca
             if k >= len(plan):
                 key = (call.position, call.label.feeder, call.width)
                 if key not in keys:
-                    keys[key] = len(group.spots)
-                    group.spots.append(Spot())
+                    keys[key] = len(group.calls)
+                    group.calls.append([])
                 plan.append(keys[key])
-            group.spots[plan[k]].calls.append(call)
+            group.calls[plan[k]].append(call)
     group.plans[scope_name] = {training: tuple(plan) for training, plan in plans.items()}
 
 
@@ -257,22 +249,21 @@ def _module_groups(calls: Sequence[Call]) -> list[Group]:
 
 
 def _homes(model: nn.Module, sources: Mapping[str, Source]) -> Callable[[str], int]:
-    """Under how many names an activation module hangs."""
+    """Count the names under which each activation module hangs."""
     counts: dict[int, int] = defaultdict(int)
     for path in sources:
         counts[id(model.get_submodule(path))] += 1
     return lambda path: counts[id(model.get_submodule(path))] if path else 1
 
 
-def _site(
-    group: Group, index: int, spot: Spot, homes: Callable[[str], int], traces: Sequence[Trace], training: bool
-) -> Site:
-    call = spot.call
-    members = {id(c) for c in spot.calls}
+def _site(model: nn.Module, group: Group, index: int, homes: Callable[[str], int], traces: Sequence[Trace]) -> Site:
+    """Describe one site of a group."""
+    call = group.calls[index][0]
+    members = {id(c) for c in group.calls[index]}
     ran = [t.training for t in traces if any(id(c) in members for c in t.calls)]
-    now = next((t for t in traces if t.training == training), traces[0])
+    now = next((t for t in traces if t.training == model.training), traces[0])
     if group.path:
-        name = group.path if len(group.spots) == 1 else f"{group.path}.{index}"
+        name = group.path if len(group.calls) == 1 else f"{group.path}.{index}"
     else:
         name = ".".join(filter(None, (group.scope, HOLDER, place(group.function, group.first + index))))
     mode = "" if len(ran) == len(traces) else "train" if ran[0] else "eval"
@@ -286,7 +277,8 @@ def _site(
         axis=call.axis,
         ambiguous=call.label.reason if call.label.axis is None else "",
         calls=sum(id(c) in members for c in now.calls),
-        shared=homes(group.path) > 1 or (bool(group.path) and len(group.spots) > 1),
+        shared=homes(group.path) > 1 or (bool(group.path) and len(group.calls) > 1),
         mode=mode,
         unit=call.source.unit and call.label != WEIGHT,  # softplus may keep a weight positive
+        module=model.get_submodule(group.path) if group.path else None,
     )

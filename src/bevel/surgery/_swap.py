@@ -1,9 +1,8 @@
-"""The swap itself: decide for each site, make the activations, put them in, and remember how to take them out."""
+"""The swap: decide for each site, make the new activations, install them, and undo it all again."""
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,14 +12,13 @@ from torch.overrides import TorchFunctionMode
 
 from bevel._torch_private import move_hooks, submodules
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
-from bevel.surgery._names import GATES, SPELLINGS, UNITS
+from bevel.surgery._arguments import Where, matcher
+from bevel.surgery._names import LEFT_ALONE, SPELLINGS, UNITS
 from bevel.surgery._preserve import CannotKeep, Maker, placed
 from bevel.surgery._route import HOLDER, LEAVE, PerCall, Plan, RoutedForward, WriteBack, place, shield
 from bevel.surgery._sites import Site, Sites
 from bevel.surgery._survey import Group, Survey
 from bevel.surgery._trace import Call
-
-Where = str | Iterable[str] | Callable[[Site], bool] | None
 
 _ABSENT: Any = object()
 
@@ -33,10 +31,10 @@ def _kept_in(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
 
 
 class Edits:
-    """Changes of dictionaries, in order, and the way back.
+    """A journal of changes to dictionaries, which :meth:`undo` takes back.
 
     Args:
-        model: the model they belong to; what it goes through in the meantime, what was taken out catches up with.
+        model: the model they belong to. If it is moved or cast before ``undo``, so is what returns to it.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -49,7 +47,7 @@ class Edits:
         where[key] = value
 
     def undo(self) -> None:
-        """Take everything back; a second time does nothing.
+        """Take every change back; a second call does nothing.
 
         Raises:
             InvalidValue: if someone changed what was put in since; nothing is taken back then.
@@ -76,18 +74,21 @@ class Edits:
 
 @dataclass
 class Result:
-    """What a swap did.
+    """What :func:`swap` did.
 
     Attributes:
-        model: the model given, changed in place.
-        sites: every activation site, with ``old`` and ``new``, or the reason why it was skipped.
-        activations: the new activations by site name.
+        model: the swapped model: the one given, or its copy with ``inplace=False``.
+        sites: every activation site, with ``old`` and ``new``, or the reason why it was left alone.
     """
 
     model: nn.Module
     sites: Sites
-    activations: dict[str, nn.Module]
     _edits: Edits = field(repr=False)
+
+    @property
+    def activations(self) -> dict[str, nn.Module]:
+        """The new activations by site name."""
+        return {site.name: site.module for site in self.sites if site.new and site.module is not None}
 
     def restore(self) -> nn.Module:
         """Put the old activations back: the same objects in the same places, in the model's present mode.
@@ -104,21 +105,16 @@ class Result:
         return str(self.sites)
 
 
-def select(site: Site, where: Where, what: tuple[str, ...] | None, maker: Maker) -> str:
-    """Why a site is to be left alone; "" if it is to be swapped."""
+def _left_alone(site: Site, picked: bool, what: tuple[str, ...] | None, maker: Maker) -> str:
+    """Say why a site is to be left alone; "" if it is to be swapped."""
     if what is None and not site.unit:
         own = "a function of a weight" if site.function in UNITS else "a function of the model's own"
-        kind = "a gate or read-out" if site.function in GATES else own
+        kind = "a gate or read-out" if site.function in LEFT_ALONE else own
         return f"{kind}: name it in what= to swap it"
     if what is not None and site.function not in what:
         return "not in what="
-    if callable(where):
-        if not where(site):
-            return "not in where="
-    elif where is not None:
-        patterns = [where] if isinstance(where, str) else list(where)
-        if not any(fnmatch.fnmatchcase(site.name, pattern) for pattern in patterns):
-            return "not in where="
+    if not picked:
+        return "not in where="
     if maker.per_channel and site.axis is None:
         return (
             f"the channel axis is ambiguous: {site.ambiguous}. Name it in the spec for this site (num_parameters=…, "
@@ -128,55 +124,57 @@ def select(site: Site, where: Where, what: tuple[str, ...] | None, maker: Maker)
 
 
 def checked_what(what: str | Iterable[str] | None, survey: Survey) -> tuple[str, ...] | None:
-    """The functions to swap, each known to torch or found in the model."""
+    """Check that torch or the model knows every function named in ``what=``."""
     if what is None:
         return None
     names = (what,) if isinstance(what, str) else tuple(what)
-    known = {*UNITS, *GATES, *(s.function for s in survey.sites)}
+    known = {*UNITS, *LEFT_ALONE, *(site.function for group in survey.groups for site in group.sites)}
     for name in names:
         if name not in known:
             raise UnknownName(f"unknown activation function {name!r} in what=; {did_you_mean(name, known)}")
     return names
 
 
-def decide(survey: Survey, maker: Maker, where: Where, what: tuple[str, ...] | None) -> dict[int, nn.Module]:
-    """Make the activations: by the id of their spot. Every spot's site gets its ``new`` or its reason.
+def decide(survey: Survey, maker: Maker, where: Where, what: tuple[str, ...] | None) -> None:
+    """Give every site of the survey its new activation, or the reason why it is left alone.
 
     Raises:
         InvalidValue: if a function named in ``what`` cannot be preserved, or nothing at all could be.
     """
-    made: dict[int, nn.Module] = {}
+    picks = matcher(where)
     refused: list[str] = []
-    for spot in (s for g in survey.groups for s in g.spots):
-        site, call = spot.site, spot.call
-        assert site is not None
-        reason = select(site, where, what, maker)
-        new, bound = "", None
-        if not reason:
-            try:
-                result = maker.make(call.source, call.channels, call.axis, len(call.shape))
-            except CannotKeep as error:
-                reason = f"{error}; preserve=False starts from its own initial values instead"
-                if what is not None:
-                    raise InvalidValue(f"{site.name}: {reason}.") from None
-                refused.append(reason)
-            else:
-                module = placed(result.module, call.device, call.dtype)
-                made[id(spot)] = WriteBack(module) if call.reused else module
-                new, bound, reason = maker.name, result.bound, result.remark
-        spot.site = replace(site, old=site.written, new=new, bound=bound, reason=reason)
-    if refused and not made:
+    for group in survey.groups:
+        for index, (site, calls) in enumerate(zip(group.sites, group.calls, strict=True)):
+            site = replace(site, old=site.written)
+            reason = _left_alone(site, picks(site), what, maker)
+            if not reason:
+                try:
+                    site = _renewed(site, calls[0], maker)
+                except CannotKeep as error:
+                    reason = f"{error}; preserve=False starts from its own initial values instead"
+                    if what is not None:
+                        raise InvalidValue(f"{site.name}: {reason}.") from None
+                    refused.append(reason)
+            group.sites[index] = replace(site, reason=reason) if reason else site
+    if refused and not any(site.new for group in survey.groups for site in group.sites):
         raise InvalidValue(f"no site can keep its function: {refused[0]}.")
-    return made
 
 
-def put_in(model: nn.Module, survey: Survey, made: Mapping[int, nn.Module], edits: Edits) -> None:
-    """Install the activations."""
+def _renewed(site: Site, call: Call, maker: Maker) -> Site:
+    """The site with a new activation."""
+    made = maker.make(call.source, call.channels, call.axis, len(call.shape))
+    module = placed(made.module, call.device, call.dtype)
+    module = WriteBack(module) if call.reused else module
+    return replace(site, new=maker.name, module=module, bound=made.bound, reason=made.remark)
+
+
+def put_in(model: nn.Module, survey: Survey, edits: Edits) -> None:
+    """Install the new activations of the survey's sites."""
     modules = dict(model.named_modules())
     routes: dict[str, dict[str, Plan]] = {}
     shared: dict[str, list[tuple[PerCall, Plan]]] = {}
     for group in survey.groups:
-        chosen = [made.get(id(spot)) for spot in group.spots]
+        chosen = [site.module if site.new else None for site in group.sites]
         if not any(chosen):
             continue
         if group.path:
@@ -187,12 +185,12 @@ def put_in(model: nn.Module, survey: Survey, made: Mapping[int, nn.Module], edit
     for scope in dict.fromkeys((*routes, *shared)):
         forward = RoutedForward(modules[scope], routes.get(scope, {}), tuple(shared.get(scope, ())))
         edits.set(modules[scope].__dict__, "forward", forward)
-    _shield(modules, survey, routes, made, edits)
-    _leave_fused_path(model, survey, made, edits)
+    _shield(modules, survey, routes, edits)
+    _leave_fused_path(model, survey, edits)
 
 
 def _pruned(group: Group, plan: Plan, chosen: Sequence[nn.Module | None]) -> Plan:
-    """The plan by where the activations are held, without those that are not."""
+    """Translate a plan from sites to the indices of their activations, LEAVE for those that were not swapped."""
     return {m: tuple(LEAVE if chosen[i] is None else group.first + i for i in indices) for m, indices in plan.items()}
 
 
@@ -203,7 +201,7 @@ def _replace_module(
     shared: dict[str, list[tuple[PerCall, Plan]]],
     edits: Edits,
 ) -> None:
-    """Put one activation where the module hung, or one per call behind its name; its hooks move along."""
+    """Replace a module by one activation, or by a ``PerCall`` of several; its hooks move along."""
     parent, _, name = group.path.rpartition(".")
     old = submodules(modules[parent])[name]
     assert old is not None
@@ -223,6 +221,7 @@ def _replace_module(
 
 
 def _hold_functions(scope: nn.Module, group: Group, chosen: Sequence[nn.Module | None], edits: Edits) -> None:
+    """Put the activations of function calls into the scope's holder."""
     holder = submodules(scope).get(HOLDER)
     if holder is None:
         holder = nn.ModuleDict().train(scope.training)
@@ -233,7 +232,7 @@ def _hold_functions(scope: nn.Module, group: Group, chosen: Sequence[nn.Module |
 
 
 class _Heard(TorchFunctionMode):
-    """Which activation functions are called, by name."""
+    """A function mode that notes which activation functions are called, by name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -259,19 +258,16 @@ def _calls(module: nn.Module, call: Call) -> set[str]:
 
 
 def _shield(
-    modules: Mapping[str, nn.Module],
-    survey: Survey,
-    routes: Mapping[str, Mapping[str, Plan]],
-    made: Mapping[int, nn.Module],
-    edits: Edits,
+    modules: Mapping[str, nn.Module], survey: Survey, routes: Mapping[str, Mapping[str, Plan]], edits: Edits
 ) -> None:
-    """Keep what runs inside a routed scope without being a call of its own from being counted there."""
+    """Shield modules that run inside a routed scope and call its functions without being calls of its own."""
     for group in survey.groups:
-        for spot in group.spots:
-            around = {name for call in spot.calls for s in call.scopes for name in routes.get(s.name, ())}
+        for site, calls in zip(group.sites, group.calls, strict=True):
+            around = {name for call in calls for s in call.scopes for name in routes.get(s.name, ())}
             if group.path and around:
-                shielded = made.get(id(spot)) or modules[group.path]
-                needed = bool(around & _calls(shielded, spot.call))
+                shielded = site.module
+                assert shielded is not None
+                needed = bool(around & _calls(shielded, calls[0]))
             else:
                 shielded = modules[group.scope]
                 needed = group.scope not in routes and group.function in around
@@ -279,9 +275,9 @@ def _shield(
                 edits.set(shielded.__dict__, "forward", shield(shielded))
 
 
-def _leave_fused_path(model: nn.Module, survey: Survey, made: Mapping[int, nn.Module], edits: Edits) -> None:
-    """torch's fused encoder layer computes ReLU or GELU itself in inference; its own switches turn that off."""
-    touched = {spot.site.name for g in survey.groups for spot in g.spots if id(spot) in made and spot.site}
+def _leave_fused_path(model: nn.Module, survey: Survey, edits: Edits) -> None:
+    """Turn off torch's fused encoder layer, which computes ReLU or GELU itself in inference."""
+    touched = {site.name for group in survey.groups for site in group.sites if site.new}
     for name, module in model.named_modules():
         prefix = name + "." if name else ""
         if any(t.startswith(prefix) for t in touched):

@@ -1,4 +1,4 @@
-"""One run of a model with everything watched: which activation calls happen, where, and on what."""
+"""Run a model once and record every activation call: where it is made and on what."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bevel._torch_private import (
     tree_map,
 )
 from bevel.surgery._axes import CONSTANT, WEIGHT, Channels, Label
-from bevel.surgery._copy import faithful
+from bevel.surgery._copy import copy_model
 from bevel.surgery._names import SPELLINGS, UNITS, Kind, Spelling
 from bevel.surgery._probe import Source
 
@@ -55,8 +55,9 @@ class Call:
         scopes: the forwards it was made in, outermost first.
         position: the lines of code it came from, as code locations.
         label, shape: of the input: where its channels are, and its lengths.
-        like: the input, for its device and dtype.
+        device, dtype: of the input.
         reused: whether it was in place and its input was read afterwards.
+        order: its number among all calls of all runs.
     """
 
     path: str
@@ -70,6 +71,7 @@ class Call:
     device: torch.device
     dtype: torch.dtype
     reused: bool = False
+    order: int = 0
 
     @property
     def channels(self) -> int | None:
@@ -77,7 +79,7 @@ class Call:
 
     @property
     def axis(self) -> int | None:
-        """−1 for the last axis, so that it holds with or without a batch or a sequence; else counted from the front."""
+        """The channel axis: −1 if it is the last, whatever the number of axes, else counted from the front."""
         axis = self.label.axis
         return -1 if axis == len(self.shape) - 1 else axis
 
@@ -95,10 +97,10 @@ class Trace:
 
 
 def double(model: nn.Module, sources: Mapping[str, Source], fake: FakeTensorMode | None) -> nn.Module:
-    """A copy to run: of fake tensors, or a real one. Each activation hangs in one place only, so a call tells which."""
+    """Copy a model in order to run it, with fake tensors or real ones; each name gets an activation of its own."""
     with FakeCopyMode(fake) if fake else contextlib.nullcontext(), fake or contextlib.nullcontext():
         tensors = (*model.parameters(), *model.buffers()) if fake else ()
-        twin = faithful(model, {id(t): _fake(t, fake) for t in tensors})
+        twin = copy_model(model, {id(t): _fake(t, fake) for t in tensors})
         for path in sources:
             parent, _, name = path.rpartition(".")
             held = submodules(twin.get_submodule(parent))
@@ -143,7 +145,7 @@ def _fake(leaf: Any, mode: FakeTensorMode | None) -> Any:
 
 @contextlib.contextmanager
 def _untouched() -> Iterator[None]:
-    """Random states stay as they are; no warning of the model's own; no fused path that hides the activations."""
+    """Keep random states, silence the model's own warnings, and turn off fused paths, which hide activations."""
     state = random.getstate()
     numpy: Any = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy else None
@@ -164,7 +166,7 @@ def _untouched() -> Iterator[None]:
 
 
 class _Watch(TorchFunctionMode):
-    """Sees every torch function the model calls, and by hooks on the copy, in which module."""
+    """A function mode that sees every torch function of a run; hooks on the copy tell in which module."""
 
     def __init__(
         self, twin: nn.Module, trace: Trace, sources: Mapping[str, Source], weights: Mapping[str, Tensor]
@@ -185,7 +187,7 @@ class _Watch(TorchFunctionMode):
 
     @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
-        """Hooks on every module of the copy; outside them nothing is global."""
+        """Register hooks on every module of the copy."""
         handles = []
         for name, module in self.twin.named_modules():
             source = self.sources.get(name)
@@ -278,7 +280,7 @@ class _Watch(TorchFunctionMode):
 
 
 def _position(kind: Kind) -> tuple[Any, ...]:
-    """The code locations between the call and the module's forward it is made in; for a module, past its own."""
+    """The code locations from the call up to the forward that makes it; a module's own forward is passed over."""
     frame = sys._getframe(2)
     while frame.f_back is not None and kind == "module" and frame.f_code.co_filename != _MODULE_FILE:
         frame = frame.f_back

@@ -1,7 +1,7 @@
-"""Alternate optimisation.
+"""Alternate optimization, as FReLU's paper trains (Varshney and Singh 2021).
 
-It is FReLU's (Varshney and Singh 2021): network weights learn while the slopes are frozen, then
-the other way round. The paper's schedule is not public, so it is an argument here.
+Network weights learn while the slopes are frozen, then the other way round. The paper's schedule is not public, so it
+is an argument here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _COUNT = "alternating_count"  # lives in the first weights group, so that every 
 
 
 class _JoinedState(MutableMapping[Tensor, Any]):
-    """The states of two optimizers as one mapping that writes through."""
+    """Show the states of two optimizers as one mapping; writing to it writes to them."""
 
     def __init__(self, first: Optimizer, second: Optimizer) -> None:
         self._first, self._second = first, second
@@ -47,22 +47,37 @@ class _JoinedState(MutableMapping[Tensor, Any]):
 
 
 class Alternating(Optimizer):
-    """Two optimizers as one: each ``step`` moves the weights or the activations' parameters, never both.
+    """Join two optimizers into one: each ``step`` moves the weights or the activations' parameters, never both.
 
-    The frozen set keeps its gradients computed (so DDP, FSDP and GradScaler see nothing unusual) but its optimizer is
-    not called: no momentum, no decay, no step count moves. ``zero_grad`` clears both sets, so that a frozen set's
-    gradients do not pile up. The place in the schedule is saved in ``state_dict`` with everything else.
+    Autograd still computes the gradients of the frozen set (so DDP, FSDP and GradScaler see nothing unusual), but its
+    optimizer is not called: no momentum, no decay, no step count moves. ``zero_grad`` clears both sets, so that the
+    gradients of the frozen set do not add up. ``state_dict`` holds the place in the schedule too.
 
     Args:
         weights_optimizer, activations_optimizer: any two optimizers over different parameters.
-        weights_steps, activation_steps: length of the two phases, in the unit of ``by``; the weights go first.
-        by: ``step`` (calls of :meth:`step`) or ``epoch``.
-        steps_per_epoch: with ``by="epoch"``, how an epoch's end is known: the number of ``step`` calls in one, or
-            ``"manual"`` if you call :meth:`end_epoch` after each. No default: whoever forgot the call would train the
-            weights only, in silence.
+        weights_steps, activation_steps: length of the two phases, in the unit of ``by``, integers >= 1; default 1. The
+            weights go first.
+        by: the unit of the phases, ``step`` (default; calls of :meth:`step`) or ``epoch``.
+        steps_per_epoch: with ``by="epoch"`` the number of ``step`` calls in an epoch, or ``"manual"`` if you call
+            :meth:`end_epoch` after each. There is no default: a loop that forgot the call would train the weights only
+            and never say so.
 
     Raises:
         InvalidValue: for overlapping or empty sets, phases that are no integers >= 1, or an epoch without a signal.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), bevel.FReLU(8), torch.nn.Linear(8, 1))
+        >>> weights, slopes = bevel.parameter_groups(model, lr=0.1, activation_lr=0.01)
+        >>> optimizer = bevel.Alternating(torch.optim.SGD([weights]), torch.optim.Adam([slopes]), weights_steps=2)
+        >>> for _ in range(3):
+        ...     optimizer.zero_grad()
+        ...     model(torch.randn(16, 4)).square().mean().backward()
+        ...     print(optimizer.phase)
+        ...     optimizer.step()
+        weights
+        weights
+        activations
     """
 
     def __init__(
@@ -154,7 +169,7 @@ class Alternating(Optimizer):
         return loss
 
     def end_epoch(self) -> None:
-        """Say that an epoch is over; only with ``by="epoch", steps_per_epoch="manual"``.
+        """End an epoch; only with ``by="epoch", steps_per_epoch="manual"``.
 
         Raises:
             InvalidValue: if epochs are not counted by hand, or no step was made since the last call.

@@ -11,13 +11,34 @@ from bevel.nn._base import LearnableModule
 
 
 def activation_kinds() -> tuple[type[nn.Module], ...]:
-    """The module classes that are activations: bevel's own, and every class in ``bevel.ACTIVATIONS``."""
+    """List the module classes that are activations: bevel's own, and every class in ``bevel.ACTIVATIONS``.
+
+    Returns:
+        The classes, for ``isinstance``.
+
+    Example:
+        >>> import torch, bevel
+        >>> isinstance(bevel.SAU(), bevel.training.activation_kinds())
+        True
+    """
     factories = (ACTIVATIONS[name].factory for name in ACTIVATIONS)
     return (LearnableModule, *(f for f in factories if isinstance(f, type) and f is not nn.Identity))
 
 
 def activation_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters of activations by qualified name: bevel's modules, PReLU, and classes in ``bevel.ACTIVATIONS``."""
+    """Find the parameters of activations: of bevel's modules, PReLU, and classes in ``bevel.ACTIVATIONS``.
+
+    Args:
+        model: any model, bare or wrapped.
+
+    Returns:
+        The parameters by qualified name.
+
+    Example:
+        >>> import torch, bevel
+        >>> list(bevel.training.activation_parameters(torch.nn.Sequential(bevel.FReLU(2), torch.nn.Linear(2, 2))))
+        ['0.positive', '0.negative']
+    """
     kinds = activation_kinds()
     ours = {id(p) for m in model.modules() if isinstance(m, kinds) for p in m.parameters()}
     return {name: p for name, p in model.named_parameters() if id(p) in ours}
@@ -26,18 +47,27 @@ def activation_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def parameter_groups(
     model: nn.Module, lr: float, weight_decay: float = 0.0, *, activation_lr: float | None = None
 ) -> list[dict[str, Any]]:
-    """Two parameter groups for an optimizer: all else (decayed), and the activations' parameters (never decayed).
+    """Make two parameter groups for an optimizer: the weights (decayed) and the activations' (never decayed).
 
-    Weight decay pulls a slope towards 0 as if a linear unit were the aim. Parameters that do not require a gradient
+    Weight decay pulls a slope towards 0, as if a dead unit were the aim. Parameters that do not require a gradient
     are left out. The second group is empty when the activations have nothing to learn; optimizers accept that.
 
     Args:
         model: any model, bare or wrapped.
-        lr, weight_decay: for the first group.
-        activation_lr: for the second; the same as ``lr`` by default.
+        lr: learning rate of the weights.
+        weight_decay: of the weights; default 0.
+        activation_lr: learning rate of the activations' parameters; default ``lr``.
 
     Returns:
         ``[{"name": "weights", …}, {"name": "activations", …}]``.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), bevel.FReLU(8))
+        >>> groups = bevel.parameter_groups(model, lr=0.1, weight_decay=5e-4, activation_lr=0.01)
+        >>> [(g["name"], len(g["params"]), g["weight_decay"]) for g in groups]
+        [('weights', 2, 0.0005), ('activations', 2, 0.0)]
+        >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
     """
     learnt = [p for p in model.parameters() if p.requires_grad]
     ours = {id(p) for p in activation_parameters(model).values()}

@@ -1,11 +1,11 @@
-"""A sharpness that grows over training; see :mod:`bevel.training`."""
+"""Let the sharpness of smooth activations grow over training."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from bevel.errors import InvalidValue, did_you_mean
 from bevel.family import Affine, parameter
 from bevel.kernel import SHARP
 from bevel.nn import Activation
+from bevel.surgery._arguments import Where, activation_modules
 from bevel.terms import as_sharpness
 from bevel.training._checks import check_count
 
@@ -27,7 +28,10 @@ _SHAPES: dict[str, Callable[[float, float, float], float]] = {
 
 
 class SharpnessSchedule:
-    """Move the sharpness n of every smooth activation from ``start`` to ``end``: train smooth, ship kinked.
+    """Move the sharpness n of every smooth activation from ``start`` to ``end``: train smooth, deploy kinked.
+
+    At step t of ``steps``, with ``s = t/steps``: ``geometric`` has ``n = start·(end/start)^s``, ``linear``
+    ``n = start + (end − start)·s``, ``cosine`` ``n = start + (end − start)·(1 − cos πs)/2``.
 
     While it runs, each module keeps log n in a tensor (its parameter where n is learnt, else a non-persistent buffer),
     which is refilled in place: a compiled model is not compiled again. Where n is learnt the schedule wins: what an
@@ -36,12 +40,22 @@ class SharpnessSchedule:
     Args:
         model: the model, before or after ``torch.compile``.
         start, end: sharpness, finite and > 0.
-        steps: how many calls of :meth:`step` lead from one to the other; afterwards n stays.
-        shape: ``geometric`` (equal ratios, the width shrinks evenly on a log scale), ``linear`` or ``cosine``.
-        where: takes a module's qualified name and the module; False leaves it alone.
+        steps: how many calls of :meth:`step` lead from one to the other, an integer >= 1; afterwards n stays.
+        shape: ``geometric`` (default; equal ratios), ``linear`` or ``cosine``.
+        where: which activations: a name, glob patterns of names, or a function of a :class:`bevel.surgery.Site`;
+            default all.
 
     Raises:
         InvalidValue: for a bad sharpness, steps or shape, or a model without a smooth activation of the engine.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), bevel.SAU(8), torch.nn.Linear(8, 1))
+        >>> schedule = bevel.SharpnessSchedule(model, start=2.0, end=200.0, steps=2)
+        >>> for _ in range(2):
+        ...     schedule.step()  # after optimizer.step()
+        >>> schedule.n
+        200.0
     """
 
     def __init__(
@@ -51,7 +65,7 @@ class SharpnessSchedule:
         end: float,
         steps: int,
         shape: Shape = "geometric",
-        where: Callable[[str, nn.Module], bool] | None = None,
+        where: Where = None,
     ) -> None:
         check_count(steps, "steps")
         if shape not in _SHAPES:
@@ -59,11 +73,8 @@ class SharpnessSchedule:
         self.start, self.end = float(as_sharpness(start)), float(as_sharpness(end))
         self.steps, self.shape = steps, shape
         self.position = 0
-        self.sites = {
-            name: m
-            for name, m in model.named_modules()
-            if isinstance(m, Activation) and m.family.kernel is not SHARP and (where is None or where(name, m))
-        }
+        found = cast("dict[str, Activation]", activation_modules(model, Activation, where))
+        self.sites = {name: m for name, m in found.items() if m.family.kernel is not SHARP}
         if not self.sites:
             raise InvalidValue(
                 "a sharpness schedule needs a smooth activation of bevel's family (sau, smooth_frelu, mollified, …); "
@@ -81,7 +92,7 @@ class SharpnessSchedule:
         return _SHAPES[self.shape](self.start, self.end, self.position / self.steps)
 
     def step(self) -> None:
-        """Go on by one; call it after the optimizer's step (or once an epoch, with ``steps`` in epochs)."""
+        """Advance by one step; call it after the optimizer's step (or once an epoch, with ``steps`` in epochs)."""
         self.position = min(self.position + 1, self.steps)
         self._apply()
 

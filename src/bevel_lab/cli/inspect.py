@@ -1,4 +1,4 @@
-"""``bevel inspect``: every activation of a model, and what a swap would make of it."""
+"""``bevel inspect``: list every activation of a model, and what a swap would make of it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""bevel's swap over 40 architectures, and what ``bevel inspect`` tells of a model."""
+"""Try bevel's swap on 40 architectures; inspect the activations of any model."""

@@ -1,4 +1,4 @@
-"""Forty architectures that no one here wrote, with random weights, small enough for a laptop: what surgery is tried on.
+"""The 40 architectures of other libraries that surgery is tried on: random weights, small enough for a laptop.
 
 The libraries are optional; each is imported when one of its models is made.
 """
@@ -17,14 +17,14 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Architecture:
-    """A model and how to run it.
+    """A model, and inputs to run it on.
 
     Attributes:
         name: ``library:name``.
         build: makes it with random weights.
-        inputs: (positional, keyword) inputs for a run in eval mode.
-        train_inputs: the same for a run in train mode, None for the same ones.
-        traced: inputs for finding the sites, where the small ones do not reach every branch.
+        inputs: makes (positional, keyword) inputs for a run in eval mode.
+        train_inputs: the same for a run in train mode; None for ``inputs``.
+        traced: the same for finding the sites, where small inputs do not reach every branch; None for ``inputs``.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Architecture:
     traced: Callable[[], Inputs] | None = None
 
     def model(self, seed: int = 0) -> nn.Module:
-        """The model in eval mode, its batch norms settled on the inputs, so that no signal fades away in them."""
+        """Make the model in eval mode, its batch norms calibrated on the inputs, so that no signal fades in them."""
         torch.manual_seed(seed)
         model = self.build()
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

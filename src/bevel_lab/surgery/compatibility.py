@@ -1,4 +1,4 @@
-"""Surgery tried on every architecture of the zoo: one row each, and the page that shows them.
+"""Try surgery on every architecture, one row each, and write the page that shows the rows.
 
 ``python -m bevel_lab.surgery.compatibility`` writes ``docs/compatibility.md``; the tests assert on the same rows.
 """
@@ -29,7 +29,7 @@ TARGETS = ("frelu", "sau")
 
 @dataclass(frozen=True)
 class Swapped:
-    """One swap that keeps the function, measured.
+    """What was measured of one swap that keeps the function.
 
     Attributes:
         count: sites swapped.
@@ -46,10 +46,10 @@ class Swapped:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one architecture.
+    """What was measured of one architecture.
 
     Attributes:
-        name: as in the zoo.
+        name: as in ``ARCHITECTURES``.
         units, gates: sites found by function.
         ambiguous: units whose channel axis cannot be told.
         kept: per target the swap that keeps the function; None where no site's function can be kept.
@@ -70,7 +70,7 @@ class Row:
 
 
 def tensors(output: Any) -> list[Tensor]:
-    """The floating tensors of a model's output."""
+    """Find the floating tensors of a model's output."""
     return [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.is_floating_point()]
 
 
@@ -85,7 +85,7 @@ def measure(architecture: Architecture) -> Row:
     restored = True
     for to in TARGETS:
         try:
-            result = swap(model, to, *traced[0], **traced[1])
+            result = swap(model, to, *traced[0], kwargs=traced[1])
         except InvalidValue:
             kept[to] = None
             continue
@@ -94,7 +94,7 @@ def measure(architecture: Architecture) -> Row:
         restored &= _same_state(model, state)
     trained: dict[str, tuple[int, bool]] = {}
     for to in TARGETS:
-        result = swap(model, to, *traced[0], preserve=False, **traced[1])
+        result = swap(model, to, *traced[0], kwargs=traced[1], preserve=False)
         trained[to] = _train(result, architecture)
         result.restore()
         model.eval().load_state_dict(state)  # the step in train mode moved the statistics of batch norms
@@ -122,7 +122,7 @@ def _same_state(model: nn.Module, state: dict[str, Tensor]) -> bool:
 
 
 def _kept(result: Result, inputs: Inputs, before: Any) -> Swapped:
-    """Run the swapped model, checking at every site what it did to what it got against its proven bound."""
+    """Run the swapped model and check at every site that its change of the output is within the proven bound."""
     worst = [-1.0]
     handles = []
     for site in result.sites.swapped:
@@ -155,7 +155,7 @@ def _checker(old: Callable[[Tensor], Tensor], bound: float, worst: list[float]) 
 
 
 def _deviation(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
-    """Largest difference over the largest output; boxes that a detector sorts or drops otherwise count as far off."""
+    """Largest difference over the largest output; infinite if a detector returns another number of boxes."""
     scale = max((float(t.abs().max()) for t in before if t.numel()), default=0.0)
     if [t.shape for t in before] != [t.shape for t in after]:
         return float("inf")

@@ -1,4 +1,4 @@
-"""Models named on the command line, and the table of their activations: what ``bevel inspect`` prints."""
+"""Load a model that the command line names, and list its activations, for ``bevel inspect``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bevel_lab.training.activations import ActivationFactory
 def inspect(
     model: str, to: str | None = None, shape: str | None = None, preserve: bool = True, what: list[str] | None = None
 ) -> Sites:
-    """The activation sites of a model, and, given ``to``, what a swap would make of them.
+    """Find the activation sites of a model and, given ``to``, what a swap would make of them.
 
     Args:
         model: a name of ``bevel list models``, as it is trained with ReLU on images of the shape;
@@ -48,7 +48,7 @@ def inspect(
 
 
 def _shelved(name: str, images: tuple[int, ...]) -> tuple[nn.Module, tuple[Any, ...]]:
-    """One of the lab's own models for images of a shape and ten classes."""
+    """Build one of the lab's own models, for images of a shape and ten classes."""
     if len(images) != 4:
         raise InvalidValue(f"the shape of a batch of images is written as 1x3x32x32; got {'x'.join(map(str, images))}.")
     model: nn.Module = MODELS.item(name).build(ActivationFactory("relu"), images[1], images[2:], 10)
@@ -56,7 +56,7 @@ def _shelved(name: str, images: tuple[int, ...]) -> tuple[nn.Module, tuple[Any, 
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """``"1x3x224x224"`` as numbers."""
+    """Read ``"1x3x224x224"``."""
     sizes = text.lower().split("x")
     if not all(size.isdigit() and int(size) > 0 for size in sizes):
         raise InvalidValue(f"a shape is written as 1x3x224x224; got {text!r}.")
@@ -64,7 +64,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def load(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
-    """A model in eval mode and an example input, by name."""
+    """Load a model by name, in eval mode, with an example input."""
     library, colon, rest = name.rpartition(":")
     if not colon or not rest:
         raise InvalidValue(f"a model is named torchvision:NAME, timm:NAME or FILE.py:callable; got {name!r}.")
