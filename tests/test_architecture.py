@@ -13,11 +13,13 @@ from bevel.catalog import Catalog
 SOURCE = Path(bevel.__file__).parent.parent
 LIBRARY = [
     ("bevel.errors", "bevel._torch_private"),
+    ("bevel._checks",),
     ("bevel.catalog", "bevel.portable"),
     ("bevel.kernel",),
     ("bevel._tabulated",),
     ("bevel.kernels",),
     ("bevel.terms",),
+    ("bevel._bound",),
     ("bevel.family",),
     ("bevel.kinked",),
     ("bevel._mollify",),

@@ -256,7 +256,7 @@ BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: PiecewiseLinear(left=float("nan")), "left must be finite; got nan"),
     (lambda: PiecewiseLinear(knots=0.0), "must be a sequence"),  # type: ignore[arg-type]
     (lambda: PiecewiseLinear(left="1"), "must be a number"),  # type: ignore[arg-type]
-    (lambda: kinked.soft_shrink(-1.0), "lam must be > 0; got -1.0"),
+    (lambda: kinked.soft_shrink(-1.0), "lam must be finite and > 0; got -1.0"),
     (lambda: kinked.hardtanh(1.0, 0.0), "strictly increasing"),
     (lambda: kinked.soft_shrink("a"), "lam must be a number"),  # type: ignore[arg-type]
     (lambda: kinked.frelu(torch.ones(2), torch.ones(3)), r"as many channels as one another; got \[2, 3\]"),
@@ -322,7 +322,7 @@ def test_established_names() -> None:
     torch.testing.assert_close(bevel.create("smelu:beta=1.5")(x), smelu)
     smu1 = bevel.create("smu1:alpha=0.25,mu=0.5")(x)
     torch.testing.assert_close(smooth(x, kinked.leaky_relu(0.25), "student", 0.75 / 0.5), smu1)
-    gate = Terms(0.0, 0.0, (0.0,), (1.0,), (0.0,), (0.0,), (0.0,), gate=True)
+    gate = Terms(0.0, 0.0, (0.0,), (1.0,), (0.0,), (0.0,), (0.0,), multiplies_cdf=True)
     for kernel, want in (("gaussian", F.gelu(x)), ("logistic", F.silu(x))):
         torch.testing.assert_close(evaluate(x, Family(gate, bevel.KERNELS[kernel], 1.0), []), want)
 

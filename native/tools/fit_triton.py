@@ -1,4 +1,4 @@
-"""Fit the polynomials of the Triton backend and write ``src/bevel/kernels/_polynomials.py``.
+"""Fit the polynomials of the Triton backend and of the bump in float64, and write both ``_polynomials.py``.
 
     python native/tools/fit_triton.py     # needs mpmath, takes a minute or two
 
@@ -16,8 +16,18 @@ from mpmath import mp, mpf
 MILLS = {"float": mpf(4), "double": mpf(5)}  # the integer of the least degrees
 REACH = {"float": mpf("13.3"), "double": mpf("39")}  # beyond it exp(-v²/2) is zero in that precision
 TARGET = {"float": mpf("6e-8"), "double": mpf("6e-17")}
-TITLE = {"float": "SINGLE", "double": "DOUBLE"}
-WIDTH = 120
+SOURCE = Path(__file__).parents[2] / "src" / "bevel"
+HEAD = """\
+\"""{title}
+
+Written by native/tools/fit_triton.py; do not edit. Minimax polynomials, ascending powers, one a line.
+\"""
+
+# ruff: noqa: E501
+# fmt: off
+
+from __future__ import annotations
+"""
 
 
 def rows(ctype: str) -> list[fit.Fit]:
@@ -63,24 +73,31 @@ def entry(row: fit.Fit) -> list[str]:
     coefficients, error = least_degree(row)
     print(f"{row.ctype:6} {row.name:16} degree {len(coefficients) - 1:2}  error {mp.nstr(error, 2)}", flush=True)
     digits = 9 if row.ctype == "float" else 17
-    numbers = [mp.nstr(c, digits) for c in coefficients]
-    body = [f"        {number}," for number in numbers]
-    return [f"    # {row.note}: relative error {mp.nstr(error, 2)}", f'    "{row.name}": (', *body, "    ),"]
+    numbers = ", ".join(mp.nstr(c, digits) for c in coefficients)
+    return [f"    # {row.note}: relative error {mp.nstr(error, 2)}", f'    "{row.name}": ({numbers}),']
+
+
+def table(name: str, entries: list[list[str]]) -> list[str]:
+    return ["", f"{name}: dict[str, tuple[float, ...]] = {{", *(line for lines in entries for line in lines), "}"]
+
+
+def write(path: Path, title: str, *tables: list[str]) -> None:
+    lines = [line for lines in tables for line in lines]
+    path.write_text(HEAD.format(title=title) + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    lines = [
-        '"""Written by native/tools/fit_triton.py; do not edit. Minimax polynomials, ascending powers."""',
-        "",
-        "from __future__ import annotations",
-    ]
-    for ctype in ("float", "double"):
-        lines += ["", f"{TITLE[ctype]}: dict[str, tuple[float, ...]] = {{"]
-        for row in rows(ctype):
-            lines += entry(row)
-        lines.append("}")
-    target = Path(__file__).parents[2] / "src" / "bevel" / "kernels" / "_polynomials.py"
-    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """The bump's float64 rows are the kernel's own, which Triton reads too; all others are Triton's alone."""
+    fitted = {ctype: {row.name: entry(row) for row in rows(ctype)} for ctype in ("float", "double")}
+    bump = {name: lines for name, lines in fitted["double"].items() if name.startswith("bump_")}
+    others = [lines for name, lines in fitted["double"].items() if name not in bump]
+    write(SOURCE / "kernels" / "_polynomials.py", "The bump's forms in float64.", table("BUMP", list(bump.values())))
+    write(
+        SOURCE / "ops" / "triton" / "_polynomials.py",
+        "Polynomials that Triton programs evaluate.",
+        table("SINGLE", list(fitted["float"].values())),
+        table("DOUBLE", others),
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Smooth any kinked function by any approximate identity, exactly and at ReLU's me
 from typing import TYPE_CHECKING, Any
 
 from bevel import functional, kinked, nn
-from bevel._mollify import Smooth, mollify, sharpness_for
+from bevel._mollify import Mollification, mollify, sharpness_for
 from bevel._tabulated import tabulated
 from bevel._watch import learnt, watch
 from bevel.deploy import fold, harden
@@ -45,10 +45,10 @@ __all__ = [
     "FReLU",
     "InvalidValue",
     "Kernel",
+    "Mollification",
     "Mollified",
     "PiecewiseLinear",
     "SharpnessSchedule",
-    "Smooth",
     "SmoothFReLU",
     "UnknownName",
     "backends",

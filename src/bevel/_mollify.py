@@ -7,32 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bevel._bound import error_bound
+from bevel._checks import check_positive
 from bevel._torch_private import func_transforms_active
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
-from bevel.terms import Coefficient, Formulas, Terms, as_number, as_sharpness, is_zero
-
-
-def _size(c: Coefficient) -> float:
-    return float(c.detach().abs().max()) if isinstance(c, Tensor) else abs(c)
-
-
-def _drift(f: PiecewiseLinear) -> float:
-    return sum(map(_size, f.jumps))
-
-
-def proven_bound(terms: Terms[Coefficient], kernel: Kernel, n: Coefficient) -> float | None:
-    """A bound on the distance to the kinked function over all x: ``w·gap·Σ(|jumpᵢ| + |c0ᵢ|) + ½·Σ|stepᵢ|``.
-
-    Each part is largest at its knot. Per-channel coefficients give the worst channel's; None for a gate or a ``c1``,
-    which have no such bound here.
-    """
-    if terms.gate or not all(map(is_zero, terms.c1)):
-        return None
-    ramps = sum(map(_size, (*terms.jumps, *terms.c0)))
-    least = float(n.detach().min()) if isinstance(n, Tensor) else n
-    return (ramps * kernel.gap / least if ramps else 0.0) + 0.5 * sum(map(_size, terms.steps))
+from bevel.terms import Coefficient, Formulas, as_number, as_sharpness, is_zero
 
 
 def _traced() -> bool:
@@ -51,7 +32,7 @@ def _check_values(f: PiecewiseLinear, n: Coefficient) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Smooth:
+class Mollification:
     """``f * phi_n`` for a kinked ``f`` and ``phi_n(x) = n·phi(n·x)``; make one with :func:`mollify`."""
 
     f: PiecewiseLinear
@@ -83,14 +64,14 @@ class Smooth:
         Attained at the knot of a function with one kink or one step. Per-channel coefficients give the worst channel's.
         """
         _check_values(self.f, self.n)
-        bound = proven_bound(self.f.terms, self.kernel, self.n)
+        bound = error_bound(self.f.terms, self.kernel, self.n)
         assert bound is not None, "a plain convolution has one"
         return bound
 
 
 def mollify(
     f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", n: Coefficient = 1.0, *, dim: int = 1
-) -> Smooth:
+) -> Mollification:
     """Convolve ``f`` with the approximate identity ``n·pdf(n·x)``.
 
     Args:
@@ -106,7 +87,7 @@ def mollify(
     f.terms.check(kernel)
     if not _traced():
         _check_values(f, n)
-    return Smooth(f, kernel, n, dim)
+    return Mollification(f, kernel, n, dim)
 
 
 def sharpness_for(f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", tolerance: float = 1e-3) -> float:
@@ -116,13 +97,12 @@ def sharpness_for(f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", t
         InvalidValue: if ``tolerance`` is not a finite number > 0, or ``f`` has steps: a smoothed step stays half its
             height away from the step at any n.
     """
-    f, kernel, tolerance = as_function(f), as_kernel(kernel), as_number(tolerance, "tolerance")
+    f, kernel = as_function(f), as_kernel(kernel)
+    tolerance = check_positive(as_number(tolerance, "tolerance"), "tolerance")
     f.terms.check(kernel)
-    if not tolerance > 0:
-        raise InvalidValue(f"tolerance must be finite and > 0; got {tolerance!r}.")
     if any(not is_zero(s) for s in f.steps):
         raise InvalidValue("a function with steps has no n for a uniform tolerance: half of each step always remains.")
-    ramps = _drift(f)
-    if ramps == 0:
+    at_one = error_bound(f.terms, kernel, 1.0)
+    if not at_one:
         raise InvalidValue("f is a straight line: any n is exact. There is no smallest sharpness to return.")
-    return ramps * kernel.gap / tolerance
+    return at_one / tolerance

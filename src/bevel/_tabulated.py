@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bevel._checks import check_positive
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel
 
@@ -77,10 +78,7 @@ def tabulated(pdf: Callable[[Tensor], Tensor], support: float, name: str = "tabu
         InvalidValue: if the density is negative, not even, not finite, has no mass, or is too rough for 4096 panels
             of degree 8 to reach 1e-13 of its maximum.
     """
-    if not (math.isfinite(support) and support > 0):
-        raise InvalidValue(
-            f"support must be a finite number > 0; got {support!r}. Give the point beyond which pdf is 0."
-        )
+    support = check_positive(support, "support", hint="Give the point beyond which pdf is 0.")
     probe = torch.linspace(0, 1, 257, dtype=torch.float64)[1:-1] * support
     there, mirrored = pdf(probe), pdf(-probe)
     if there.shape != probe.shape or not bool(torch.isfinite(there).all()):
@@ -89,7 +87,7 @@ def tabulated(pdf: Callable[[Tensor], Tensor], support: float, name: str = "tabu
         raise InvalidValue(f"pdf must be >= 0 everywhere; kernel {name!r} reaches {float(there.min())!r}.")
     if not torch.allclose(there, mirrored, rtol=1e-12, atol=1e-300):
         raise InvalidValue(f"pdf must be even, pdf(-u) == pdf(u); kernel {name!r} is not. Symmetrise it first.")
-    return TabulatedKernel(pdf, name=name, support=float(support))
+    return TabulatedKernel(pdf, name=name, support=support)
 
 
 def _chebyshev(degree: int) -> tuple[Tensor, Tensor]:

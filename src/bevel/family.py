@@ -101,6 +101,10 @@ class Family:
     def __reduce__(self) -> tuple[Any, ...]:  # without the hash, which differs between processes
         return Family, (self.terms, self.kernel, self.n, self.log_n)
 
+    def slots(self) -> list[Slot]:
+        """The coefficients in the order of :meth:`Terms.flat`, then n."""
+        return [*self.terms.flat(), self.n]
+
     def coefficients(self, parameters: Sequence[Tensor]) -> tuple[Terms[Coefficient], Coefficient]:
         """The terms and n at given parameters (1-D tensors of one dtype), differentiable."""
         values = [s.value(parameters) if isinstance(s, Affine) else s for s in self.terms.flat()]
@@ -128,9 +132,9 @@ class FamilyFormulas(Formulas):
 
     @lazy
     def line_slope(self) -> Tensor | float:
-        total = self._line(_constant)
+        total = self._line(constant_of)
         for index, value in enumerate(self._parameters):
-            weight = self._line(functools.partial(_weight, index=index))
+            weight = self._line(functools.partial(weight_of, index=index))
             total = total + _where_it_counts(weight, along(value, self.x, self.dim))
         return total
 
@@ -146,12 +150,14 @@ class FamilyFormulas(Formulas):
     def by_parameter(self, index: int) -> Tensor:
         """Elementwise derivative by one parameter."""
         family = self._family
-        total = _where_it_counts(self._line(functools.partial(_weight, index=index)), self.x) + torch.zeros_like(self.x)
+        total = _where_it_counts(self._line(functools.partial(weight_of, index=index)), self.x) + torch.zeros_like(
+            self.x
+        )
         for slot, expression in enumerate(family.terms.flat()):
-            weight = _weight(expression, index)
+            weight = weight_of(expression, index)
             if weight and slot:
                 total = total + weight * self.partial(slot)
-        weight = _weight(family.n, index)
+        weight = weight_of(family.n, index)
         if weight:
             total = total + (weight * self.n if family.log_n else weight) * self.partial_n()
         return total
@@ -164,9 +170,11 @@ def _where_it_counts(weight: Tensor | float, value: Coefficient) -> Tensor | flo
     return weight * value if weight else 0.0
 
 
-def _weight(slot: Slot, index: int) -> float:
+def weight_of(slot: Slot, index: int) -> float:
+    """The factor of one parameter in a coefficient."""
     return dict(slot.weights).get(index, 0.0) if isinstance(slot, Affine) else 0.0
 
 
-def _constant(slot: Slot) -> float:
+def constant_of(slot: Slot) -> float:
+    """A coefficient's value where every parameter is 0."""
     return slot.constant if isinstance(slot, Affine) else slot

@@ -31,7 +31,7 @@ def sau_family(alpha: Slot, n: Slot, form: SauForm, *, log_n: bool = False) -> F
     """
     c0: Slot = alpha if form == "published" else 0.0
     c1 = 1.0 if form == "centred" else 0.0
-    terms: Terms[Slot] = Terms(alpha, 0.0, (0.0,), (1 - alpha,), (0.0,), (c0,), (c1,), gate=form == "centred")
+    terms: Terms[Slot] = Terms(alpha, 0.0, (0.0,), (1 - alpha,), (0.0,), (c0,), (c1,), multiplies_cdf=form == "centred")
     return Family(terms, KERNELS["gaussian"], n, log_n)
 
 

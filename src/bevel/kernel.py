@@ -115,7 +115,7 @@ class Kernel(abc.ABC):
     @property
     def gap(self) -> float:
         """``tail(0)``: the largest distance between ReLU and ReLU * kernel at width 1, reached at the kink."""
-        return float(self.excess(torch.zeros((), dtype=torch.float64)))
+        return float(self.excess(torch.zeros((), dtype=torch.float64, device="cpu")))
 
     def __repr__(self) -> str:
         return f"<kernel {self.name}>"

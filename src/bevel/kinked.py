@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from bevel._checks import check_positive
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.kernel import SHARP
 from bevel.terms import Coefficient, Formulas, Terms, as_coefficient, as_number, is_zero
@@ -127,9 +128,7 @@ def hard_sigmoid() -> PiecewiseLinear:
 
 def soft_shrink(lam: float = 0.5) -> PiecewiseLinear:
     """x moved towards zero by lam > 0, and zero within lam of it."""
-    lam = as_number(lam, "lam")
-    if not lam > 0:
-        raise InvalidValue(f"lam must be > 0; got {lam!r}.")
+    lam = check_positive(as_number(lam, "lam"), "lam")
     return PiecewiseLinear(left=1.0, offset=lam, knots=(-lam, lam), jumps=(-1.0, 1.0))
 
 

@@ -8,7 +8,7 @@ line plus deviations that decay away from the knots::
                     + Σ (c0ᵢ + c1ᵢ·x)·w·moment(vᵢ)    SAU's published and centred forms
 
 ``line`` is evaluated segment by segment, so that a flat end stays flat for |x| as large as you like, where a sum of
-ramps would cancel. ``gate`` turns ``jump·ramp`` into ``jump·x·cdf``: GELU, SiLU, SMU, SAU's centred form.
+ramps would cancel. ``multiplies_cdf`` turns ``jump·ramp`` into ``jump·x·cdf``: GELU, SiLU, SMU, SAU's centred form.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from bevel._checks import check_positive, is_number
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel
 from bevel.portable import lazy
@@ -46,7 +47,7 @@ def as_coefficient(value: object, name: str) -> Coefficient:
                 f"{value.dtype} tensor of shape {tuple(value.shape)}. Use tensor.reshape(-1)."
             )
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise InvalidValue(f"{name} must be a number or a 1-D tensor; got {value!r}.")
     if not -_LARGEST <= value <= _LARGEST:
         within = ", also in float32, which ends at 3.4e38" if math.isfinite(value) else ""
@@ -71,11 +72,10 @@ def as_sharpness(n: object) -> Coefficient:
     caller's to keep > 0)."""
     if isinstance(n, Tensor):
         return as_coefficient(n, "n")
-    if isinstance(n, bool) or not isinstance(n, int | float) or not (math.isfinite(n) and n > 0):
-        raise InvalidValue(f"the sharpness n must be finite and > 0; got {n!r}. The smoothing width is 1/n.")
+    n = check_positive(n, "the sharpness n", hint="The smoothing width is 1/n.")
     if not _SMALLEST <= n <= 1 / _SMALLEST:
         raise InvalidValue(f"the sharpness n and the width 1/n must fit float32, so 1.2e-38 <= n <= 8.5e37; got {n!r}.")
-    return float(n)
+    return n
 
 
 def as_one_sharpness(n: object) -> float:
@@ -84,8 +84,8 @@ def as_one_sharpness(n: object) -> float:
 
 
 def is_zero(c: object) -> bool:
-    """Whether a coefficient is the number zero (a tensor never is: it may change, and it has a gradient)."""
-    return isinstance(c, float) and c == 0.0
+    """Whether a coefficient is the number zero; a tensor or an expression never is, since it may change."""
+    return isinstance(c, int | float) and c == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Terms(Generic[C]):
     steps: tuple[C, ...]
     c0: tuple[C, ...]
     c1: tuple[C, ...]
-    gate: bool = False
+    multiplies_cdf: bool = False
 
     def flat(self) -> list[C]:
         """left, offset, then knots, jumps, steps, c0, c1: the order of gradients everywhere."""
@@ -114,7 +114,7 @@ class Terms(Generic[C]):
         k = len(self.knots)
         groups = [tuple(values[2 + i * k : 2 + (i + 1) * k]) for i in range(len(GROUPS))]
         knots, jumps, steps, c0, c1 = groups
-        return Terms(values[0], values[1], knots, jumps, steps, c0, c1, self.gate)
+        return Terms(values[0], values[1], knots, jumps, steps, c0, c1, self.multiplies_cdf)
 
     def check(self, kernel: Kernel) -> None:
         """Refuse a kernel without a first moment for anything but pure steps."""
@@ -135,6 +135,11 @@ def along(c: Coefficient, x: Tensor, dim: int) -> Coefficient:
     shape = [1] * x.dim()
     shape[dim] = c.numel()
     return c.to(x.dtype).reshape(shape)
+
+
+def as_numbers(c: Coefficient) -> Tensor:
+    """A coefficient's values as a 1-D float64 tensor on the CPU, without gradients."""
+    return c.detach().cpu().double() if isinstance(c, Tensor) else torch.tensor([c], dtype=torch.float64, device="cpu")
 
 
 def at_channel(terms: Terms[Coefficient], n: Coefficient, channel: int) -> tuple[Terms[Coefficient], float]:
@@ -291,7 +296,7 @@ class _Knot:
     def deviations(self) -> Iterator[Tensor]:
         w = self.at.w
         if not is_zero(self.jump):
-            yield -self.jump * self.lag if self.at.terms.gate else self.jump * w * self.excess
+            yield -self.jump * self.lag if self.at.terms.multiplies_cdf else self.jump * w * self.excess
         if not is_zero(self.step):
             yield self.step * self.below
         if self.extra:
@@ -300,7 +305,7 @@ class _Knot:
     def slopes(self) -> Iterator[Tensor]:
         at = self.at
         if not is_zero(self.jump):
-            yield self.jump * (self.below + self.u * self.pdf if at.terms.gate else self.below)
+            yield self.jump * (self.below + self.u * self.pdf if at.terms.multiplies_cdf else self.below)
         if not is_zero(self.step):
             yield self.step * at.n * self.pdf
         if self.extra:
@@ -312,7 +317,7 @@ class _Knot:
             total = -self.right * self.jump - sum(self.slopes(), start=torch.zeros_like(self.v))
             return total if is_zero(self.c1) else total + self.c1 * (w * self.moment)
         if group == "jumps":
-            return (-self.lag if self.at.terms.gate else w * self.excess) - self.right * self.knot
+            return (-self.lag if self.at.terms.multiplies_cdf else w * self.excess) - self.right * self.knot
         if group == "steps":
             return self.right + self.below
         moment = w * self.moment
@@ -321,7 +326,7 @@ class _Knot:
     def partial_w(self) -> Tensor:
         total = torch.zeros_like(self.v)
         if not is_zero(self.jump):
-            total = total + self.jump * (-self.u * (self.u * self.pdf) if self.at.terms.gate else self.moment)
+            total = total + self.jump * (-self.u * (self.u * self.pdf) if self.at.terms.multiplies_cdf else self.moment)
         if not is_zero(self.step):
             total = total - self.step * self.at.n * (self.u * self.pdf)
         if self.extra:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bevel._mollify import mollify, proven_bound
+from bevel._bound import error_bound
+from bevel._mollify import mollify
 from bevel.kernel import Kernel, as_kernel, derivative
 from bevel.kinked import PiecewiseLinear, as_function
 from bevel.nn import Activation, LearnableModule
@@ -173,16 +174,16 @@ def not_applicable(module: nn.Module) -> dict[str, str]:
     if not isinstance(module, Activation):
         return dict.fromkeys((bound, monotone), "it is not one of the engine's smoothings of a kinked function")
     terms, n = module.coefficients()
-    if proven_bound(terms, module.family.kernel, n) is None:
-        return dict.fromkeys((bound, monotone), "a gated unit is no convolution, and no bound is known here")
+    if error_bound(terms, module.family.kernel, n) is None:
+        return dict.fromkeys((bound, monotone), "no bound is known for its tail with this kernel")
     if not _plain(terms):
-        return {monotone: "the tail that is added to the convolution rises and falls"}
+        return {monotone: "what it adds to the convolution rises and falls"}
     return {}
 
 
 def _plain(terms: Terms[Coefficient]) -> bool:
     """Whether it is a convolution and nothing else."""
-    return not terms.gate and all(map(is_zero, (*terms.c0, *terms.c1)))
+    return not terms.multiplies_cdf and all(map(is_zero, (*terms.c0, *terms.c1)))
 
 
 def _check_dtypes(module: nn.Module, x: Tensor, dim: int) -> list[str]:
@@ -246,7 +247,7 @@ def _check_smoothing(module: Activation, device: torch.device, dim: int) -> list
     laws: dict[str, None] = {}  # each once, in order
     for channel in range(module.num_parameters):
         fixed, sharpness = at_channel(terms, n, channel)
-        bound = proven_bound(fixed, kernel, sharpness)
+        bound = error_bound(fixed, kernel, sharpness)
         if bound is None:
             return []
         f = PiecewiseLinear(fixed.left, fixed.offset, fixed.knots, fixed.jumps, fixed.steps)

@@ -236,15 +236,15 @@ def test_opcheck_of_the_operator_that_compiled_graphs_call(family: str, layout: 
     rest = (*_custom_op.spell(module.family), 1)
     parameters = [p.detach() for p in module.values()]
     learnt = [p.clone().requires_grad_() for p in parameters]
-    torch.library.opcheck(torch.ops.bevel.smooth.default, (x.detach().requires_grad_(), learnt, *rest))
+    torch.library.opcheck(torch.ops.bevel.evaluate.default, (x.detach().requires_grad_(), learnt, *rest))
     g = torch.ones_like(x)
-    torch.library.opcheck(torch.ops.bevel.smooth_backward.default, (g, x, parameters, *rest))
+    torch.library.opcheck(torch.ops.bevel.evaluate_backward.default, (g, x, parameters, *rest))
 
 
 def test_no_other_operator_is_registered() -> None:
     zoo()(inputs(2, CHANNELS))
     ours = {n for n in torch._C._dispatch_get_all_op_names() if n.split("::")[0].startswith("bevel")}
-    assert ours <= {"bevel::smooth", "bevel::smooth_backward"}, "add torch.library.opcheck for it"
+    assert ours <= {"bevel::evaluate", "bevel::evaluate_backward"}, "add torch.library.opcheck for it"
 
 
 @pytest.fixture

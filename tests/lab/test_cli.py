@@ -220,7 +220,7 @@ def test_show_tells_bound_slope_and_draws(capsys: pytest.CaptureFixture[str], tm
         ("frelu", "0: it is a kinked function itself"),
         ("gelu", "none is known"),
         ("smelu:beta=2", "at most 0.5 "),
-        ("sau:n=5,form=centred", "(measured)"),
+        ("sau:n=5,form=centred", "at most 0.03857 from its kinked function (proven; 0.03809 measured)"),
         ("mollified:f=relu6,kernel=box,n=2", "at most 0.25 from its kinked function (proven; 0.125 measured)"),
     ],
 )

@@ -99,7 +99,7 @@ def test_tabulated_scales_its_support() -> None:
 @pytest.mark.parametrize(
     ("pdf", "support", "message"),
     [
-        (lambda u: torch.ones_like(u), float("inf"), "finite number > 0"),
+        (lambda u: torch.ones_like(u), float("inf"), "support must be finite and > 0"),
         (lambda u: u.abs() - 0.5, 1.0, ">= 0 everywhere"),
         (lambda u: 1 + 0.1 * u, 1.0, "must be even"),
         (lambda u: 1 / u.abs() ** 0 / (u.abs() - 0.5).abs().sqrt(), 1.0, "one finite number|too rough|smooth enough"),

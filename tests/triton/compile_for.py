@@ -21,7 +21,7 @@ from bevel.family import Family, parameter
 from bevel.functional import frelu_family, sau_family
 from bevel.kernel import SHARP
 from bevel.ops.triton import layout
-from bevel.ops.triton.forms import ACCURACY
+from bevel.ops.triton.kernel_terms import ACCURACY
 from bevel.ops.triton.launch import compiled
 from bevel.ops.triton.program import Program, add_up_text, job
 

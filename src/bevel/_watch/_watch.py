@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from bevel._checks import check_integer
 from bevel.errors import InvalidValue
 from bevel.nn import Activation
 from bevel.surgery._arguments import Where, activation_modules
@@ -77,8 +78,7 @@ class Watch:
     """
 
     def __init__(self, model: nn.Module, *, every: int = 1, where: Where = None) -> None:
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise InvalidValue(f"every must be an integer >= 1; got {every!r}.")
+        check_integer(every, "every", 1)
         self.sites: dict[str, nn.Module] = activation_modules(model, activation_kinds(), where)
         if not self.sites:
             raise InvalidValue(
@@ -194,7 +194,7 @@ def learnt(module: nn.Module) -> dict[str, list[float]]:
         {'left': [0.25, 0.25], 'right': [1.0, 1.0]}
     """
     if isinstance(module, Activation):
-        terms, n = module.family.coefficients([p.detach().double() for p in module.values()])
+        terms, n = module.coefficients()
         right: Coefficient = terms.left
         for jump in terms.jumps:
             right = right + jump

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from bevel.deploy._feeders import Feed, feeds, output_axis, scale
 from bevel.deploy._model import (
-    as_tensor,
-    coefficients,
     evaluation,
     largest_change,
     one_corner,
@@ -26,6 +24,7 @@ from bevel.kernel import SHARP, Kernel
 from bevel.nn import Activation, SmoothFReLU
 from bevel.nn._base import LearnableModule
 from bevel.surgery._arguments import Where, activation_modules, model_kwargs
+from bevel.terms import as_numbers
 
 
 @dataclass(frozen=True)
@@ -210,10 +209,10 @@ def _corner(activation: nn.Module) -> _Corner | str:
     old = type(activation).__name__
     if not isinstance(activation, Activation):
         return f"{old} is outside FReLU's family: no factor of it is known that could move"
-    terms, n = coefficients(activation)
-    if any(bool(as_tensor(c).any()) for c in terms.c1):
+    terms, n = activation.coefficients()
+    if any(bool(as_numbers(c).any()) for c in terms.c1):
         return f"{old}'s centred form is at no factor on x the one of another sharpness; bevel.harden may replace it"
-    if terms.gate or any(bool(as_tensor(c).any()) for c in terms.c0):
+    if terms.multiplies_cdf or any(bool(as_numbers(c).any()) for c in terms.c0):
         return (
             f"{old} is 1/n times itself at sharpness 1 of n·x, and has no slope on the right to take the 1/n; "
             "bevel.harden may replace it"
@@ -221,7 +220,7 @@ def _corner(activation: nn.Module) -> _Corner | str:
     if not one_corner(terms):
         return f"only one corner at 0 takes a factor on x; {old} has other corners, steps or an offset"
     left, jump, sharpness = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
-        *map(as_tensor, (terms.left, terms.jumps[0], n))
+        *map(as_numbers, (terms.left, terms.jumps[0], n))
     )
     return _Corner(left + jump, left, sharpness, activation.family.kernel, activation.dim)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Never
@@ -11,10 +10,10 @@ from typing import Any, Never
 import torch
 from torch import Tensor, nn
 
+from bevel._bound import error_bound
+from bevel._checks import check_positive
 from bevel.deploy._fold import prelu
 from bevel.deploy._model import (
-    as_tensor,
-    coefficients,
     evaluation,
     largest_change,
     one_corner,
@@ -22,15 +21,12 @@ from bevel.deploy._model import (
     table,
     working_copy,
 )
-from bevel.errors import InvalidValue
 from bevel.family import Affine, Family, Slot
-from bevel.kernel import KERNELS, SHARP
+from bevel.kernel import SHARP
 from bevel.nn import Activation, FReLU
 from bevel.nn._base import FormulaActivation
 from bevel.surgery._arguments import Where, activation_modules, model_kwargs
-from bevel.terms import Coefficient, is_zero
-
-_BELL = math.exp(-0.5) / math.sqrt(2 * math.pi)  # largest v·φ(v), at v = 1
+from bevel.terms import as_numbers, is_zero
 
 
 @dataclass(frozen=True)
@@ -112,8 +108,7 @@ def harden(
         ('LeakyReLU', True)
     """
     arguments = model_kwargs(harden, kwargs, unknown)
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
-        raise InvalidValue(f"tolerance must be finite and >= 0, in the activation output's unit; got {tolerance!r}.")
+    check_positive(tolerance, "tolerance", zero=True, hint="It is in the unit of the activations' output.")
     model = working_copy(model, inplace)
     measured = bool(example or arguments)
     before = None
@@ -138,7 +133,8 @@ def _harden_one(model: nn.Module, name: str, module: nn.Module, tolerance: float
     old = type(module).__name__
     if not isinstance(module, Activation):
         return HardenRow(name, old, None, None, f"{old} has no kinked function with a proven bound")
-    bound = error_bound(module)
+    terms, n = module.coefficients()
+    bound = error_bound(terms, module.family.kernel, n)
     if bound is None:
         return HardenRow(name, old, None, None, "no bound is proven for this form with this kernel")
     if not bound <= tolerance:
@@ -146,35 +142,6 @@ def _harden_one(model: nn.Module, name: str, module: nn.Module, tolerance: float
     new = kinked(module)
     replace(model, module, new)
     return HardenRow(name, old, type(new).__name__, bound, "")
-
-
-def error_bound(module: Activation) -> float | None:
-    """Bound ``|activation − its kinked function|`` over all inputs, in the worst channel; None without a proof.
-
-    ``w·gap·Σ(|jump| + |c0|) + ½Σ|step| + w²·φ(1)·Σ|c1|``: c0 is the extra ``α·w·φ(nx)`` of SAU's published form, so
-    that its bound is ``w·gap`` for α in [0, 1], reached at the kink; c1 is the tail of the centred form. A gated
-    unit stays within ``w·gap·|jump|`` of its corner since ``v·survival(v) ≤ moment(v) ≤ gap``.
-    """
-    family = module.family
-    terms, n = coefficients(module)
-    total = torch.zeros(1, dtype=torch.float64)
-    ramps = [_size(j) + _size(c) for j, c in zip(terms.jumps, terms.c0, strict=True)]
-    width = 1 / as_tensor(n)
-    if any(bool(r.any()) for r in ramps):
-        total = total + width * family.kernel.gap * sum(ramps)
-    for knot, c1 in zip(terms.knots, terms.c1, strict=True):
-        if is_zero(c1):
-            continue
-        if family.kernel is not KERNELS["gaussian"]:
-            return None
-        total = total + _size(c1) * width * (_size(knot) * family.kernel.gap + width * _BELL)
-    for step in terms.steps:
-        total = total + 0.5 * _size(step)
-    return float(total.max())
-
-
-def _size(c: Coefficient) -> Tensor:
-    return as_tensor(c).abs()
 
 
 class Kinked(Activation):
@@ -196,15 +163,15 @@ class Kinked(Activation):
 
         terms = soft.family.terms.with_flat([moved(s) for s in soft.family.terms.flat()])
         none: tuple[Slot, ...] = (0.0,) * len(terms.knots)
-        self.family = Family(dataclasses.replace(terms, c0=none, c1=none, gate=False), SHARP, 1.0)
+        self.family = Family(dataclasses.replace(terms, c0=none, c1=none, multiplies_cdf=False), SHARP, 1.0)
 
 
 def kinked(module: Activation) -> nn.Module:
     """Make the plainest module that computes the activation's kinked function at its present parameters."""
-    terms, _ = coefficients(module)
+    terms, _ = module.coefficients()
     if one_corner(terms):
-        left = as_tensor(terms.left)
-        return _slopes(module, left + as_tensor(terms.jumps[0]), left)
+        left = as_numbers(terms.left)
+        return _slopes(module, left + as_numbers(terms.jumps[0]), left)
     low, high = (terms.knots[0], terms.knots[-1]) if terms.knots else (None, None)
     clip = is_zero(terms.left) and terms.jumps == (1.0, -1.0) and terms.offset == low and not any(terms.steps)
     if clip and isinstance(low, float) and isinstance(high, float):

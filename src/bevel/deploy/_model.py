@@ -13,7 +13,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bevel._torch_private import move_hooks, tree_leaves
 from bevel.errors import InvalidValue
-from bevel.nn import Activation
 from bevel.surgery._copy import copy_model
 from bevel.surgery._route import RoutedForward, shield
 from bevel.terms import Coefficient, Terms, is_zero
@@ -79,16 +78,6 @@ def replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
         for name, child in parent.named_children():
             if child is old:
                 setattr(parent, name, new)
-
-
-def coefficients(module: Activation) -> tuple[Terms[Coefficient], Coefficient]:
-    """The engine's terms and the sharpness at the present parameters, in float64 and without gradients."""
-    return module.family.coefficients([p.detach().double() for p in module.values()])
-
-
-def as_tensor(c: Coefficient) -> Tensor:
-    """A coefficient as a 1-D float64 tensor on the CPU."""
-    return c.cpu() if isinstance(c, Tensor) else torch.tensor([c], dtype=torch.float64)
 
 
 def one_corner(terms: Terms[Coefficient]) -> bool:

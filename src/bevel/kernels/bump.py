@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from bevel.kernel import Kernel
-from bevel.kernels._polynomials import DOUBLE
+from bevel.kernels._polynomials import BUMP
 
 _LEAST = 6e-4  # of z: exp(-1/(2z)) is zero from there on, in float64 too, and its derivatives are 0 and not 0·∞
 _A = 0.25  # where the polynomials' variable t = (z - a)/(z + a) is 0
 
 
 def _polynomial(name: str, t: Tensor) -> Tensor:
-    *others, last = DOUBLE[name]
+    *others, last = BUMP[name]
     total = torch.full_like(t, last)
     for c in reversed(others):
         total = total * t + c

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bevel._checks import check_integer
 from bevel._torch_private import forward_mode_active
 from bevel.errors import InvalidValue
 from bevel.family import Family, Slot, parameter
@@ -45,14 +46,8 @@ class LearnableModule(nn.Module):
 
     def __init__(self, num_parameters: int, dim: int) -> None:
         super().__init__()
-        if isinstance(num_parameters, bool) or not isinstance(num_parameters, int) or num_parameters < 1:
-            raise InvalidValue(
-                f"num_parameters must be an integer >= 1; got {num_parameters!r}. Give 1, or the channel count."
-            )
-        if isinstance(dim, bool) or not isinstance(dim, int):
-            raise InvalidValue(f"dim must be an integer, the channel axis; got {dim!r}.")
-        self.num_parameters = num_parameters
-        self.dim = dim
+        self.num_parameters = check_integer(num_parameters, "num_parameters", 1, "Give 1, or the channel count.")
+        self.dim = check_integer(dim, "dim", hint="It is the channel axis.")
         self.given: dict[str, object] = {}  # further arguments of the constructor, for the repr
 
     def learnable(self, value: float, name: str = "a parameter's initial value") -> nn.Parameter:
@@ -80,14 +75,14 @@ class Activation(LearnableModule):
         return [getattr(self, name) for name in self.arguments]
 
     def coefficients(self) -> tuple[Terms[Coefficient], Coefficient]:
-        """The engine's terms and the sharpness n at the present parameters."""
-        return self.family.coefficients(self.values())
+        """The engine's terms and the sharpness n at the present parameters, in float64 and without gradients."""
+        return self.family.coefficients([p.detach().double() for p in self.values()])
 
     def forward(self, x: Tensor) -> Tensor:
         return evaluate(x, self.family, self.values(), self.dim)
 
 
-class Slots:
+class ParameterBuilder:
     """Builds a module's parameters and the expressions of a family over them, in one order."""
 
     def __init__(self, module: Activation) -> None:

@@ -6,7 +6,7 @@ from torch import nn
 
 from bevel.functional import frelu_family
 from bevel.kernel import SHARP
-from bevel.nn._base import Activation, Entry, Slots
+from bevel.nn._base import Activation, Entry, ParameterBuilder
 
 CITATION = (
     "Varshney, Singh: Optimizing nonlinear activation function for convolutional neural networks. "
@@ -41,9 +41,9 @@ class FReLU(Activation):
     ) -> None:
         super().__init__(num_parameters, dim)
         self.given = {"positive": positive, "negative": negative}
-        slots = Slots(self)
-        a = slots.add("positive", positive)
-        b = slots.add("negative", negative)
+        build = ParameterBuilder(self)
+        a = build.add("positive", positive)
+        b = build.add("negative", negative)
         self.family = frelu_family(a, b, SHARP, 1.0)
 
 

@@ -10,7 +10,7 @@ from bevel.errors import InvalidValue, did_you_mean
 from bevel.family import Family
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
-from bevel.nn._base import Activation, Entry, Slots
+from bevel.nn._base import Activation, Entry, ParameterBuilder
 
 GROUPS = ("left", "offset", "knots", "jumps", "steps", "n")
 
@@ -48,9 +48,9 @@ class Mollified(Activation):
             if group not in GROUPS:
                 raise InvalidValue(f"learn names groups of coefficients; got {group!r}; {did_you_mean(group, GROUPS)}")
         self.given = {"f": f, "kernel": kernel.name, "n": n, "learn": "+".join(chosen)}
-        slots = Slots(self)
-        terms = self.f.terms.with_flat([slots.add(*c) for c in self._coefficients(chosen)])
-        sharpness = slots.add_sharpness(n, "n" in chosen)
+        build = ParameterBuilder(self)
+        terms = self.f.terms.with_flat([build.add(*c) for c in self._coefficients(chosen)])
+        sharpness = build.add_sharpness(n, "n" in chosen)
         self.family = Family(terms, kernel, sharpness, log_n="n" in chosen)
         terms.check(self.family.kernel)
 

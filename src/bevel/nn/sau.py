@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bevel.functional import as_form, sau_family
-from bevel.nn._base import Activation, Entry, Slots
+from bevel.nn._base import Activation, Entry, ParameterBuilder
 
 CITATION = (
     "Biswas, Kumar, Banerjee, Pandey: SAU: Smooth Activation Function Using Convolution with Approximate Identities. "
@@ -41,9 +41,9 @@ class SAU(Activation):
         super().__init__(num_parameters, dim)
         self.form = as_form(form)
         self.given = {"alpha": alpha, "n": n, "form": form, "learn_alpha": learn_alpha, "learn_n": learn_n}
-        slots = Slots(self)
-        a = slots.add("alpha", alpha, learn_alpha)
-        sharpness = slots.add_sharpness(n, learn_n)
+        build = ParameterBuilder(self)
+        a = build.add("alpha", alpha, learn_alpha)
+        sharpness = build.add_sharpness(n, learn_n)
         self.family = sau_family(a, sharpness, self.form, log_n=learn_n)
 
 

@@ -8,7 +8,7 @@ from bevel.functional import frelu_family
 from bevel.kernel import Kernel, as_kernel
 from bevel.nn import frelu as _frelu
 from bevel.nn import sau as _sau
-from bevel.nn._base import Activation, Entry, Slots
+from bevel.nn._base import Activation, Entry, ParameterBuilder
 
 
 class SmoothFReLU(Activation):
@@ -43,10 +43,10 @@ class SmoothFReLU(Activation):
         super().__init__(num_parameters, dim)
         kernel = as_kernel(kernel)
         self.given = {"positive": positive, "negative": negative, "kernel": kernel.name, "n": n, "learn_n": learn_n}
-        slots = Slots(self)
-        a = slots.add("positive", positive)
-        b = slots.add("negative", negative)
-        sharpness = slots.add_sharpness(n, learn_n)
+        build = ParameterBuilder(self)
+        a = build.add("positive", positive)
+        b = build.add("negative", negative)
+        sharpness = build.add_sharpness(n, learn_n)
         self.family = frelu_family(a, b, kernel, sharpness, log_n=learn_n)
         self.family.terms.check(self.family.kernel)
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import math
 
-from bevel.errors import InvalidValue
+from bevel._checks import check_positive
 from bevel.family import Family
 from bevel.functional import frelu_family
 from bevel.kernel import KERNELS
 from bevel.nn._base import Activation, Entry
 from bevel.terms import as_one_sharpness
-
-
-def _positive(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
-        raise InvalidValue(f"{name} must be finite and > 0; got {value!r}.")
-    return float(value)
 
 
 def _relu_family(kernel: str, n: float) -> Family:
@@ -32,7 +26,7 @@ class Squareplus(Activation):
 
     def __init__(self, b: float = 4.0, inplace: bool = False) -> None:
         super().__init__(1, 1)
-        self.b = _positive(b, "b")
+        self.b = check_positive(b, "b")
         self.family = _relu_family("student", 1 / math.sqrt(self.b))
 
     def extra_repr(self) -> str:
@@ -49,7 +43,7 @@ class SmeLU(Activation):
 
     def __init__(self, beta: float = 2.0, inplace: bool = False) -> None:
         super().__init__(1, 1)
-        self.beta = _positive(beta, "beta")
+        self.beta = check_positive(beta, "beta")
         self.family = _relu_family("box", 1 / self.beta)
 
     def extra_repr(self) -> str:

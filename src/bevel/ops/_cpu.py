@@ -21,7 +21,8 @@ from torch import Tensor
 
 from bevel._tabulated import TabulatedKernel
 from bevel.errors import BevelError
-from bevel.family import Affine, Family, Slot
+from bevel.family import Affine, Family, constant_of
+from bevel.ops._layout import dense_view
 
 ABI = 3
 MAX_KNOTS = 8
@@ -35,7 +36,10 @@ class _Term(ctypes.Structure):
 
 class _Plan(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("abi", "kernel", "knots", "gate", "log_n", "params", "terms", "panels")),
+        *(
+            (name, ctypes.c_int32)
+            for name in ("abi", "kernel", "knots", "multiplies_cdf", "log_n", "params", "terms", "panels")
+        ),
         ("constant", ctypes.POINTER(ctypes.c_double)),
         ("term", ctypes.POINTER(_Term)),
         ("param_dtype", ctypes.POINTER(ctypes.c_int32)),
@@ -127,15 +131,16 @@ def refuses(family: Family, x: Tensor) -> str | None:
 @functools.lru_cache(maxsize=1024)
 def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> tuple[ctypes.c_void_p, object]:
     """A pointer to the family's plan, and what must live as long as it."""
-    terms = family.terms
-    slots: list[Slot] = [*terms.flat(), family.n]
-    constants = [s.constant if isinstance(s, Affine) else s for s in slots]
+    terms, slots = family.terms, family.slots()
+    constants = [constant_of(s) for s in slots]
     weights = [(i, j, w) for i, s in enumerate(slots) if isinstance(s, Affine) for j, w in s.weights]
     constant = (ctypes.c_double * len(slots))(*constants)
     term = (_Term * len(weights))(*(_Term(*w) for w in weights))
     dtype = (ctypes.c_int32 * len(dtypes))(*(_DTYPES[d] for d in dtypes))
     length = (ctypes.c_int64 * len(lengths))(*lengths)
-    plan = _Plan(ABI, family.kernel.native, len(terms.knots), terms.gate, family.log_n, len(lengths), len(weights), 0)
+    plan = _Plan(
+        ABI, family.kernel.native, len(terms.knots), terms.multiplies_cdf, family.log_n, len(lengths), len(weights), 0
+    )
     plan.constant, plan.term, plan.param_dtype, plan.param_length = constant, term, dtype, length
     kept: list[object] = [plan, constant, term, dtype, length]
     if isinstance(family.kernel, TabulatedKernel):
@@ -152,24 +157,13 @@ def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, .
 def _layout(
     shape: tuple[int, ...], stride: tuple[int, ...], dim: int, channels: int, dtype: torch.dtype
 ) -> tuple[ctypes.c_void_p, object] | None:
-    """A dense tensor as (outer, channel, inner) in memory order; None if it is not dense."""
-    empty = 0 in shape
-    order = [] if empty else sorted((d for d in range(len(shape)) if shape[d] > 1), key=lambda d: -stride[d])
-    expected = 1
-    for d in reversed(order):
-        if stride[d] != expected:
-            return None
-        expected *= shape[d]
-    outer, inner, seen = 1, 1, channels == 1
-    for d in order:
-        if channels > 1 and d == dim:
-            seen = True
-        elif seen:
-            inner *= shape[d]
-        else:
-            outer *= shape[d]
+    """A dense tensor as the library's description of it; None if it is not dense."""
+    view = dense_view(shape, stride, dim, channels > 1)
+    if view is None:
+        return None
+    outer, _, inner = view
     strides = (ctypes.c_int64 * 3)(channels * inner, inner, 1)
-    layout = _Layout(_DTYPES[dtype], 0, 0 if empty else outer, channels, inner, strides, strides, strides, strides)
+    layout = _Layout(_DTYPES[dtype], 0, outer, channels, inner, strides, strides, strides, strides)
     return ctypes.c_void_p(ctypes.addressof(layout)), layout
 
 

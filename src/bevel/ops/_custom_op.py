@@ -1,4 +1,4 @@
-"""The native library as two operators that a compiled graph can hold: ``bevel::smooth`` and its backward.
+"""The native library as two operators that a compiled graph can hold: ``bevel::evaluate`` and its backward.
 
 Their arguments spell the family out, numbers and the kernel's name, and refer to nothing in the process: compiled
 graphs are kept on disk and come back in another one. Only ``torch.compile`` uses them; in eager mode going through the
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from bevel._torch_private import func_transforms_active
-from bevel.family import Affine, Family, Slot
+from bevel.family import Affine, Family, Slot, constant_of
 from bevel.kernel import KERNELS
 from bevel.ops import _cpu
 from bevel.terms import GROUPS, Terms
 
-_FAMILY = "str kernel, bool gate, bool log_n, float[] constants, int[] places, float[] weights, int dim"
+_FAMILY = "str kernel, bool multiplies_cdf, bool log_n, float[] constants, int[] places, float[] weights, int dim"
 _library: Any = torch.library.Library("bevel", "DEF")  # type: ignore[no-untyped-call]
-_library.define(f"smooth(Tensor x, Tensor[] parameters, {_FAMILY}) -> Tensor")
-_library.define(f"smooth_backward(Tensor g, Tensor x, Tensor[] parameters, {_FAMILY}) -> Tensor[]")
+_library.define(f"evaluate(Tensor x, Tensor[] parameters, {_FAMILY}) -> Tensor")
+_library.define(f"evaluate_backward(Tensor g, Tensor x, Tensor[] parameters, {_FAMILY}) -> Tensor[]")
 
 Spelled = tuple[str, bool, bool, list[float], list[int], list[float]]
 
@@ -33,18 +33,18 @@ def spell(family: Family) -> Spelled:
     constants: list[float] = []
     places: list[int] = []
     weights: list[float] = []
-    for slot, value in enumerate([*family.terms.flat(), family.n]):
-        constants.append(value.constant if isinstance(value, Affine) else value)
+    for slot, value in enumerate(family.slots()):
+        constants.append(constant_of(value))
         for index, weight in value.weights if isinstance(value, Affine) else ():
             places += [slot, index]
             weights.append(weight)
-    return family.kernel.name, family.terms.gate, family.log_n, constants, places, weights
+    return family.kernel.name, family.terms.multiplies_cdf, family.log_n, constants, places, weights
 
 
 @functools.lru_cache(maxsize=256)
 def _read(
     kernel: str,
-    gate: bool,
+    multiplies_cdf: bool,
     log_n: bool,
     constants: tuple[float, ...],
     places: tuple[int, ...],
@@ -57,13 +57,13 @@ def _read(
     slots: list[Slot] = [Affine(c, tuple(terms[i])) if i in terms else c for i, c in enumerate(constants)]
     *flat, n = slots
     none = (0.0,) * ((len(flat) - 2) // len(GROUPS))
-    empty: Terms[Slot] = Terms(0.0, 0.0, none, none, none, none, none, gate)
+    empty: Terms[Slot] = Terms(0.0, 0.0, none, none, none, none, none, multiplies_cdf)
     return Family(empty.with_flat(flat), KERNELS[kernel], n, log_n)
 
 
 def _family(spelled: Sequence[Any]) -> Family:
-    kernel, gate, log_n, constants, places, weights = spelled
-    return _read(kernel, gate, log_n, tuple(constants), tuple(places), tuple(weights))
+    kernel, multiplies_cdf, log_n, constants, places, weights = spelled
+    return _read(kernel, multiplies_cdf, log_n, tuple(constants), tuple(places), tuple(weights))
 
 
 def _forward(x: Tensor, parameters: Sequence[Tensor], *spelled_dim: Any) -> Tensor:
@@ -78,8 +78,8 @@ def _backward(g: Tensor, x: Tensor, parameters: Sequence[Tensor], *spelled_dim: 
     return [d for d in found if d is not None]
 
 
-_library.impl("smooth", _forward, "CPU")
-_library.impl("smooth_backward", _backward, "CPU")
+_library.impl("evaluate", _forward, "CPU")
+_library.impl("evaluate_backward", _backward, "CPU")
 
 
 def _fake_forward(x: Tensor, parameters: Sequence[Tensor], *rest: Any) -> Tensor:
@@ -90,8 +90,8 @@ def _fake_backward(g: Tensor, x: Tensor, parameters: Sequence[Tensor], *rest: An
     return [torch.empty_like(x), *(torch.empty_like(p) for p in parameters)]
 
 
-torch.library.register_fake("bevel::smooth", _fake_forward, lib=_library)
-torch.library.register_fake("bevel::smooth_backward", _fake_backward, lib=_library)
+torch.library.register_fake("bevel::evaluate", _fake_forward, lib=_library)
+torch.library.register_fake("bevel::evaluate_backward", _fake_backward, lib=_library)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -101,14 +101,14 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _autograd(ctx: Any, g: Tensor) -> tuple[Any, ...]:
     x, *parameters = ctx.saved_tensors
-    dx, *grads = torch.ops.bevel.smooth_backward(g, x, parameters, *ctx.rest)
+    dx, *grads = torch.ops.bevel.evaluate_backward(g, x, parameters, *ctx.rest)
     nothing: Iterator[list[Any] | None] = (
         [] if value == [] else None for value in ctx.rest
     )  # torch wants an empty list's gradient as one
     return (dx, grads, *nothing)
 
 
-torch.library.register_autograd("bevel::smooth", _autograd, setup_context=_setup_context, lib=_library)
+torch.library.register_autograd("bevel::evaluate", _autograd, setup_context=_setup_context, lib=_library)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -127,7 +127,7 @@ def takes(family: Family, x: Tensor) -> bool:
     return named and x.device.type == "cpu" and _usable()
 
 
-def smooth(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The operator, for a traced call."""
-    result: Tensor = torch.ops.bevel.smooth(x, list(parameters), *spell(family), dim)
+    result: Tensor = torch.ops.bevel.evaluate(x, list(parameters), *spell(family), dim)
     return result

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bevel.family import Affine, Family, Slot
 from bevel.kernel import KERNELS, SHARP
-from bevel.terms import Coefficient, along
+from bevel.terms import Coefficient, along, is_zero
 
 
 def value(family: Family, x: Tensor, parameters: Sequence[Tensor], dim: int) -> Tensor:
@@ -52,42 +52,38 @@ class _At:
     def rise(self, jump: Coefficient) -> Coefficient:
         """What is added right of the knot when the slope there multiplies x itself, not x − knot."""
         step = self.number(self.step)
-        return step if _is_zero(self.knot) else step - jump * self.knot
+        return step if is_zero(self.knot) else step - jump * self.knot
 
     def kinked(self) -> Tensor:
         # What runtimes fuse, and exact; not for torch.export, whose gradient at 0 it would make 0, not the left slope.
-        if torch.onnx.is_in_onnx_export() and _is_zero(self.knot) and self.step == 0:
+        if torch.onnx.is_in_onnx_export() and is_zero(self.knot) and self.step == 0:
             y = self.number(self.left, self.jump) * torch.relu(self.x) + self.number(self.left) * self.x.clamp(max=0.0)
-            return y if _is_zero(self.offset) else y + self.offset
+            return y if is_zero(self.offset) else y + self.offset
         right = self.x > self.knot
         y = self.x * _where(right, self.number(self.left, self.jump), self.number(self.left), self.x)
         rise = self.rise(self.number(self.jump))
-        if not _is_zero(rise):
+        if not is_zero(rise):
             y = y + _where(right, rise, 0.0, self.x)
-        return y if _is_zero(self.offset) else y + self.offset
+        return y if is_zero(self.offset) else y + self.offset
 
     def gaussian(self) -> Tensor:
         terms = self.family.terms
         n = self.number(self.family.n)
         n = torch.exp(n) if self.family.log_n and isinstance(n, Tensor) else n
-        t = (self.x if _is_zero(self.knot) else self.x - self.knot) * (n * math.sqrt(0.5))
+        t = (self.x if is_zero(self.knot) else self.x - self.knot) * (n * math.sqrt(0.5))
         erf = torch.erf(t)
         jump = self.number(self.jump)
         # t may overflow to ±inf, which erf and exp(−t²) take to their limits.
         y = self.x * (self.number(self.left) + 0.5 * jump + 0.5 * jump * erf)
         rise = self.rise(jump)
-        if not _is_zero(rise):
+        if not is_zero(rise):
             y = y + rise * (0.5 + 0.5 * erf)
-        bell = self.number(*(() if terms.gate else (self.jump,)), terms.c0[0])
+        bell = self.number(*(() if terms.multiplies_cdf else (self.jump,)), terms.c0[0])
         slope = self.number(terms.c1[0])
-        weight = bell if _is_zero(slope) else bell + slope * self.x
-        if not _is_zero(weight):
+        weight = bell if is_zero(slope) else bell + slope * self.x
+        if not is_zero(weight):
             y = y + weight * (1 / (n * math.sqrt(2 * math.pi))) * torch.exp(-t * t)
-        return y if _is_zero(self.offset) else y + self.offset
-
-
-def _is_zero(c: Coefficient) -> bool:
-    return not isinstance(c, Tensor) and c == 0
+        return y if is_zero(self.offset) else y + self.offset
 
 
 def _where(mask: Tensor, right: Coefficient, left: Coefficient, like: Tensor) -> Tensor:

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bevel._bound import error_bound
 from bevel.errors import BevelError, InvalidValue
 from bevel.kinked import PiecewiseLinear
 from bevel.nn._base import Activation, LearnableModule
 from bevel.spec import Factory, accepted_arguments, create, parse
 from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, kinked_text, limits, same, slopes
-from bevel.terms import Coefficient
 
 _SENTINEL = 0.1236572265625
 """A slope that no activation starts from, exact in float32; it shows which parameter an argument fills."""
@@ -150,30 +150,10 @@ def deviation(module: nn.Module, values: Tensor) -> float | None:
 
 
 def proven(module: Activation) -> float:
-    """Bound ``|f * phi_n − f|`` for the module's own coefficients, over all x and channels.
-
-    A smoothed kink is off by at most ``|jump|·w·gap``, gated or not, since ``v·survival(v) ≤ moment(v) ≤ gap``; a step
-    by half its height; the tails of SAU's forms add ``|c0|·w·gap`` and ``|c1|·w·(|knot|·gap + w·max v·moment(v))``.
-    """
+    """Bound ``|f * phi_n − f|`` for the module's own coefficients, over all x and channels."""
     terms, n = module.coefficients()
-    w = 1 / _least(n)
-    kernel = module.family.kernel
-    gap = kernel.gap if kernel.has_moment else 0.0
-    v = torch.linspace(0, min(kernel.reach, 60.0), 20001, dtype=torch.float64)
-    reach = float((v * kernel.moment(v)).max()) * 1.001 if kernel.has_moment else 0.0
-    total = 0.0
-    for knot, jump, step, c0, c1 in zip(terms.knots, terms.jumps, terms.steps, terms.c0, terms.c1, strict=True):
-        total += (_most(jump) + _most(c0)) * w * gap + _most(step) / 2
-        total += _most(c1) * w * (_most(knot) * gap + w * reach)
-    return total if math.isfinite(total) else math.inf
-
-
-def _most(c: Coefficient) -> float:
-    return float(c.detach().abs().max()) if isinstance(c, Tensor) else abs(c)
-
-
-def _least(c: Coefficient) -> float:
-    return float(c.detach().min()) if isinstance(c, Tensor) else c
+    bound = error_bound(terms, module.family.kernel, n)
+    return math.inf if bound is None else bound
 
 
 def placed(module: nn.Module, like_device: torch.device, like_dtype: torch.dtype) -> nn.Module:

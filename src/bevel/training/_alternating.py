@@ -12,9 +12,9 @@ from typing import Any, Literal, overload
 from torch import Tensor
 from torch.optim import Optimizer
 
+from bevel._checks import check_integer
 from bevel._torch_private import load_state_hooks
 from bevel.errors import InvalidValue, did_you_mean
-from bevel.training._checks import check_count
 
 _COUNT = "alternating_count"  # lives in the first weights group, so that every checkpoint format carries it
 
@@ -91,8 +91,8 @@ class Alternating(Optimizer):
         steps_per_epoch: int | Literal["manual"] | None = None,
     ) -> None:
         _check_sets(weights_optimizer, activations_optimizer)
-        check_count(weights_steps, "weights_steps")
-        check_count(activation_steps, "activation_steps")
+        check_integer(weights_steps, "weights_steps", 1)
+        check_integer(activation_steps, "activation_steps", 1)
         _check_signal(by, steps_per_epoch)
         self.weights_optimizer, self.activations_optimizer = weights_optimizer, activations_optimizer
         self.weights_steps, self.activation_steps = weights_steps, activation_steps
@@ -250,4 +250,4 @@ def _check_signal(by: str, steps_per_epoch: object) -> None:
             "len(loader) without gradient accumulation), or 'manual' and call end_epoch() after each."
         )
     if steps_per_epoch not in (None, "manual"):
-        check_count(steps_per_epoch, "steps_per_epoch")
+        check_integer(steps_per_epoch, "steps_per_epoch", 1)

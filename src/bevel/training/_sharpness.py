@@ -10,13 +10,13 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from bevel._checks import check_integer
 from bevel.errors import InvalidValue, did_you_mean
 from bevel.family import Affine, parameter
 from bevel.kernel import SHARP
 from bevel.nn import Activation
 from bevel.surgery._arguments import Where, activation_modules
 from bevel.terms import as_sharpness
-from bevel.training._checks import check_count
 
 Shape = Literal["geometric", "linear", "cosine"]
 
@@ -67,7 +67,7 @@ class SharpnessSchedule:
         shape: Shape = "geometric",
         where: Where = None,
     ) -> None:
-        check_count(steps, "steps")
+        check_integer(steps, "steps", 1)
         if shape not in _SHAPES:
             raise InvalidValue(f"shape is one of {', '.join(_SHAPES)}; got {shape!r}; {did_you_mean(shape, _SHAPES)}")
         self.start, self.end = float(as_sharpness(start)), float(as_sharpness(end))

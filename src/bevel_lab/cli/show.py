@@ -87,7 +87,7 @@ def _slopes(module: nn.Module, slope: Tensor) -> str:
 def bound(module: nn.Module) -> str:
     """How far the activation is from the kinked function it smooths, in words."""
     import bevel
-    from bevel._mollify import proven_bound
+    from bevel._bound import error_bound
     from bevel.kernel import SHARP
     from bevel.terms import at_channel
 
@@ -99,7 +99,7 @@ def bound(module: nn.Module) -> str:
     terms, n = at_channel(*module.coefficients(), 0)
     f = bevel.PiecewiseLinear(terms.left, terms.offset, terms.knots, terms.jumps, terms.steps)
     measured = _distance(module, f, 1 / n)
-    proven = proven_bound(terms, kernel, n)
+    proven = error_bound(terms, kernel, n)
     if proven is None:
         return f"at most {measured:.4g} from its kinked function (measured)"
     return f"at most {proven:.4g} from its kinked function (proven; {measured:.4g} measured)"

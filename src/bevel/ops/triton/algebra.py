@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bevel.family import Affine, Family, Slot
-from bevel.terms import GROUPS
+from bevel.family import Affine, Family, constant_of, weight_of
+from bevel.terms import GROUPS, is_zero
 
 _FLAT = "(0.0)"
 # what a kernel gives at v = |u|
@@ -24,18 +24,10 @@ def wanted(lines: Sequence[str]) -> tuple[str, ...]:
     return tuple(form for form in FORMS if f"{form}_" in text)
 
 
-def is_zero(slot: Slot) -> bool:
-    return isinstance(slot, float | int) and slot == 0
-
-
 def constants(family: Family) -> tuple[float, ...]:
     """The numbers of a family that are not structure, in the order in which its text calls them k0, k1, …"""
-    values = [s.constant if isinstance(s, Affine) else float(s) for s in _slots(family)]
+    values = [float(constant_of(s)) for s in family.slots()]
     return tuple(v for v in values if v != 0)
-
-
-def _slots(family: Family) -> list[Slot]:
-    return [*family.terms.flat(), family.n]
 
 
 def total(parts: Sequence[str]) -> str:
@@ -62,11 +54,11 @@ class Algebra:
         terms = family.terms
         self.family = family
         self.exact = exact
-        self.gate = terms.gate
+        self.multiplies_cdf = terms.multiplies_cdf
         self.count = len(terms.knots)
         self.names = terms.names()
         self.zero = {name: is_zero(slot) for name, slot in zip(self.names, terms.flat(), strict=True)}
-        self.smooth = family.kernel.reach > 0
+        self.smoothed = family.kernel.reach > 0
         self.indices = range(self.count)
 
     # ------------------------------------------------------------------------------------------------ coefficients
@@ -74,8 +66,8 @@ class Algebra:
     def coefficients(self) -> list[str]:
         """Assignments of every coefficient that is not the number zero, and of n and w."""
         lines, used = [], 0
-        for name, slot in zip([*self.names, "n"], _slots(self.family), strict=True):
-            number = slot.constant if isinstance(slot, Affine) else float(slot)
+        for name, slot in zip([*self.names, "n"], self.family.slots(), strict=True):
+            number = constant_of(slot)
             parts = [f"k{used}"] if number else []
             used += bool(number)
             for index, weight in slot.weights if isinstance(slot, Affine) else ():
@@ -97,13 +89,13 @@ class Algebra:
             knot = f"knots_{i}"
             lines.append(f"right_{i} = x > {'0.0' if self.zero[knot] else knot}")
             lines.append(f"distance_{i} = " + ("x" if self.zero[knot] else f"x - {knot}"))
-            if self.smooth:
+            if self.smoothed:
                 lines.append(f"away_{i} = tl.abs(distance_{i}) * n")
         return lines
 
     def votes(self) -> list[str]:
         """Numbers whose :func:`vote` says how near they are: |u| at every knot, or |x| where there is only a line."""
-        if not self.smooth or not self.count:
+        if not self.smoothed or not self.count:
             return ["tl.abs(x)"]
         return [f"away_{i}" for i in self.indices]
 
@@ -112,7 +104,7 @@ class Algebra:
         lines = []
         # Beyond the reach, where the forms are exactly zero; and finite, so that u times a vanished density is no NaN.
         most = min(1.5 * reach, 3e38)
-        for i in self.indices if self.smooth else ():
+        for i in self.indices if self.smoothed else ():
             lines.append(f"v_{i} = tl.where(away_{i} > {most!r}, {most!r}, away_{i})")
             rest = "0.0"
             if self.exact:
@@ -162,7 +154,7 @@ class Algebra:
 
     def near_value(self) -> Text:
         parts = []
-        for i in self.indices if self.smooth else ():
+        for i in self.indices if self.smoothed else ():
             if not self.zero[f"jumps_{i}"]:
                 parts.append(f"jumps_{i} * (w * {self._lag(i)})")
             if not self.zero[f"steps_{i}"]:
@@ -181,7 +173,7 @@ class Algebra:
 
     def _lag(self, i: int) -> str:
         """How far a unit kink is above the line, in widths."""
-        return f"(-v_{i} * survival_{i})" if self.gate else f"excess_{i}"
+        return f"(-v_{i} * survival_{i})" if self.multiplies_cdf else f"excess_{i}"
 
     def extra(self, i: int) -> bool:
         return not (self.zero[f"c0_{i}"] and self.zero[f"c1_{i}"])
@@ -203,14 +195,16 @@ class Algebra:
 
     def near_slope(self) -> str:
         parts = [self.slope_of_line()]
-        for i in self.indices if self.smooth else ():
+        for i in self.indices if self.smoothed else ():
             parts += self._slopes(i)
         return f"tl.where(x == x, {total(parts)}, x)"
 
     def _slopes(self, i: int) -> list[str]:
         parts = []
         if not self.zero[f"jumps_{i}"]:
-            parts.append(f"jumps_{i} * (below_{i} + u_{i} * density_{i})" if self.gate else f"jumps_{i} * below_{i}")
+            parts.append(
+                f"jumps_{i} * (below_{i} + u_{i} * density_{i})" if self.multiplies_cdf else f"jumps_{i} * below_{i}"
+            )
         if not self.zero[f"steps_{i}"]:
             parts.append(f"steps_{i} * (n * density_{i})")
         if self.extra(i):
@@ -223,14 +217,14 @@ class Algebra:
 
     def partial(self, index: int, near: bool) -> str | None:
         """Elementwise derivative by one parameter; None where it is zero."""
-        near = near and self.smooth
+        near = near and self.smoothed
         parts = self._by_line(index)
         for name, slot in zip(self.names, self.family.terms.flat(), strict=True):
-            weight = _weight(slot, index)
+            weight = weight_of(slot, index)
             part = self._by_coefficient(name, near) if weight else None
             if part:
                 parts.append(_times(weight, part))
-        weight = _weight(self.family.n, index)
+        weight = weight_of(self.family.n, index)
         if weight and near:
             factor = "(-w)" if self.family.log_n else "(-w * w)"
             parts.append(_times(weight, f"({factor} * ({total(self._by_width())}))"))
@@ -242,8 +236,8 @@ class Algebra:
         The weights of x meet before x does: x − x is NaN at x = ∞, and far out it swallows what decays.
         """
         terms = self.family.terms
-        left = _weight(terms.left, index)
-        jumps = {i: weight for i, jump in enumerate(terms.jumps) if (weight := _weight(jump, index))}
+        left = weight_of(terms.left, index)
+        jumps = {i: weight for i, jump in enumerate(terms.jumps) if (weight := weight_of(jump, index))}
         if not jumps:
             return [_times(left, "x")] if left else []
         kinks = [(i, weight) for i, weight in jumps.items() if not self.zero[f"knots_{i}"]]
@@ -290,16 +284,12 @@ class Algebra:
         for i in self.indices:
             square = f"(u_{i} * (u_{i} * density_{i}))"
             if not self.zero[f"jumps_{i}"]:
-                parts.append(f"jumps_{i} * " + (f"(-{square})" if self.gate else f"moment_{i}"))
+                parts.append(f"jumps_{i} * " + (f"(-{square})" if self.multiplies_cdf else f"moment_{i}"))
             if not self.zero[f"steps_{i}"]:
                 parts.append(f"(-steps_{i} * (n * (u_{i} * density_{i})))")
             if self.extra(i):
                 parts.append(f"{self.weight(i)} * (moment_{i} + {square})")
         return parts
-
-
-def _weight(slot: Slot, index: int) -> float:
-    return dict(slot.weights).get(index, 0.0) if isinstance(slot, Affine) else 0.0
 
 
 def _times(weight: float, part: str) -> str:

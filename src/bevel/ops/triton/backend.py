@@ -16,7 +16,8 @@ from torch import Tensor
 
 from bevel.family import Family
 from bevel.kernel import Kernel
-from bevel.ops.triton import forms, layout
+from bevel.ops._layout import dense_view
+from bevel.ops.triton import kernel_terms, layout
 from bevel.ops.triton.launch import Plan, interpreted, processors
 from bevel.ops.triton.layout import Tuning
 
@@ -57,7 +58,7 @@ def refuses(family: Family, x: Tensor) -> str | None:
     if kernel not in _reasons:
         if len(_reasons) >= _MOST:
             _reasons.clear()
-        _reasons[kernel] = forms.why_not(kernel)
+        _reasons[kernel] = kernel_terms.why_not(kernel)
     return _reasons[kernel]
 
 
@@ -131,7 +132,7 @@ def _planned(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) 
     if plan is not None:
         return x, plan
     per_channel = tuple(p.numel() > 1 for p in parameters)
-    view = layout.view(x.shape, x.stride(), dim, any(per_channel))
+    view = dense_view(x.shape, x.stride(), dim, any(per_channel))
     if view is None:
         x = torch.empty_like(x).copy_(x)
         return _planned(family, dim, x, parameters)
@@ -147,6 +148,6 @@ def _known(family: Family) -> Hashable:
     terms = family.terms
     if len(_keys) >= _MOST:
         _keys.clear()
-    key = (family.kernel, terms.gate, family.log_n, family.n, *terms.flat())
+    key = (family.kernel, terms.multiplies_cdf, family.log_n, family.n, *terms.flat())
     _keys[family] = key
     return key

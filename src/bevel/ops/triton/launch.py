@@ -22,7 +22,7 @@ from bevel.family import Family
 from bevel.kernel import Kernel
 from bevel.ops.triton import layout
 from bevel.ops.triton.algebra import constants
-from bevel.ops.triton.forms import ACCURACY, table
+from bevel.ops.triton.kernel_terms import ACCURACY, table
 from bevel.ops.triton.layout import Tiling, Tuning
 from bevel.ops.triton.program import Program, add_up_text, job
 
@@ -111,7 +111,7 @@ class Plan:
         self.shared: tuple[Tensor, ...] = ()
         self._backward: dict[tuple[object, ...], tuple[Launcher, Launcher | None]] = {}
         program, self._forward = self._build(())
-        if program.forms and program.forms.panels:
+        if program.terms and program.terms.panels:
             self.shared = (table_on(family.kernel, x.device, self.accuracy),)
 
     def _build(self, needs: tuple[bool, ...]) -> tuple[Program, Launcher]:

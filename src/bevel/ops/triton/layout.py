@@ -1,12 +1,7 @@
-"""How a dense tensor is cut into tiles: plain numbers, no Triton.
-
-A dense tensor is (outer, channel, inner) in memory order, whatever its shape: axes of larger stride than the channel's
-are outer, those of smaller stride inner, and each group is one run. So an offset is ``(o·channels + c)·inner + i``.
-"""
+"""How a dense tensor, as (outer, channel, inner) from ``dense_view``, is cut into tiles: plain numbers, no Triton."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -61,25 +56,6 @@ ARGUMENTS = {
 }
 
 
-def view(shape: Sequence[int], stride: Sequence[int], dim: int, per_channel: bool) -> tuple[int, int, int] | None:
-    """(outer, channels, inner) of a dense tensor, None if it has gaps or overlaps."""
-    order = sorted((d for d in range(len(shape)) if shape[d] != 1), key=lambda d: -stride[d])
-    expected = 1
-    for d in reversed(order):
-        if stride[d] != expected:
-            return None
-        expected *= shape[d]
-    if not per_channel:
-        return 1, 1, expected
-    outer, inner = 1, 1
-    for d in order:
-        if d != dim and stride[d] > stride[dim]:
-            outer *= shape[d]
-        elif d != dim:
-            inner *= shape[d]
-    return outer, shape[dim], inner
-
-
 def power_of_two(n: int) -> int:
     """The least power of two that is not below n."""
     return 1 << max(n - 1, 0).bit_length()
@@ -130,5 +106,5 @@ def _columns(outer: int, channels: int, most: int, tile: int) -> Tiling:
 
 
 def _split(trips: int, programs: int, most: int) -> int:
-    """Into how many programs a walk of so many trips is split, when there are so many walks."""
+    """Number of programs per walk: as many as fit the grid, between 1 and ``trips``."""
     return max(1, min(trips, most // programs))

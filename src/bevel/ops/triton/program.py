@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from bevel.family import Family
 from bevel.ops.triton.algebra import Algebra, constants, wanted
-from bevel.ops.triton.forms import Forms, forms, module_text
+from bevel.ops.triton.kernel_terms import KernelTerms, kernel_terms, module_text
 from bevel.ops.triton.layout import ARGUMENTS, Tiling
 
 _DTYPE = {"double": "tl.float64", "single": "tl.float32", "half": "tl.float32"}
@@ -26,7 +26,7 @@ class Job:
     """What one program text is made for; equal jobs share it.
 
     Attributes:
-        accuracy: ``double``, ``single`` or ``half``, see :mod:`forms`.
+        accuracy: ``double``, ``single`` or ``half``, see :mod:`kernel_terms`.
         kind, rows, columns, divisor: of the tiling.
         per_channel: for each parameter, whether it has one value per channel.
         needs: backward only: whether dx, and each parameter's gradient, are wanted. Empty for forward.
@@ -132,15 +132,15 @@ class Program:
         self.job = job
         self.family = family
         self.algebra = Algebra(family, exact=job.accuracy != "half")
-        self.forms: Forms | None = forms(family.kernel, job.accuracy) if self.algebra.smooth else None
-        self.reach = self.forms.reach if self.forms else 0.0
+        self.terms: KernelTerms | None = kernel_terms(family.kernel, job.accuracy) if self.algebra.smoothed else None
+        self.reach = self.terms.reach if self.terms else 0.0
         self.wanted = [i for i, need in enumerate(job.needs[1:]) if need]
         self.backward = bool(job.needs)
 
     def text(self) -> str:
         """The whole module."""
         run = _RUN if self.job.kind in ("flat", "inner") else _MASKED
-        parts = [] if self.forms is None else [module_text(self.family.kernel, self.job.accuracy, self._used())]
+        parts = [] if self.terms is None else [module_text(self.family.kernel, self.job.accuracy, self._used())]
         return "\n\n".join([*parts, run.format(columns=self.job.columns).strip(), self._main()]) + "\n"
 
     def _used(self) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ class Program:
         """Names in order: tensors, constants, numbers of the tiling."""
         tensors = ["x_", "g_", *(["dx_"] if self.job.needs[0] else [])] if self.backward else ["x_", "y_"]
         tensors += ["partial"] if self.wanted else []
-        tensors += ["table"] if self.forms and self.forms.panels else []
+        tensors += ["table"] if self.terms and self.terms.panels else []
         tensors += [f"p{i}_" for i in range(len(self.job.per_channel))]
         numbers = [f"k{i}_" for i in range(len(constants(self.family)))]
         if self.job.accuracy == "double":
@@ -246,9 +246,9 @@ class Program:
 
     def _near_forms(self) -> list[str]:
         used = self._used()
-        if self.forms is None or not used:
+        if self.terms is None or not used:
             return []
-        return self.algebra.forms(self.reach, used, ", table" if self.forms.panels else "")
+        return self.algebra.forms(self.reach, used, ", table" if self.terms.panels else "")
 
     def _work(self, near: bool) -> list[str]:
         """Assign ``out`` and add to the sums."""

@@ -2,7 +2,7 @@
 
 A kernel declares ``triton``: assignments, in Triton's language, of ``density``, ``survival`` and ``excess`` (and of
 ``moment`` where there is a shorter form than ``excess + v·survival``) from ``v >= 0`` and ``rest``, what rounding took
-from ``v``. They may use ``tl`` and the functions below; polynomials of ``kernels/_polynomials.py`` are called by name.
+from ``v``. They may use ``tl`` and the functions below; polynomials of ``_polynomials.py`` are called by name.
 
 Three accuracies: ``double`` and ``single`` keep ``rest``, since one ulp of v is v² ulp of exp(-v²/2), 1e-5 of it at
 v = 13; ``half`` (float32 arithmetic, an output of at most 11 bits) drops it, and with it a sixth of the instructions.
@@ -23,7 +23,8 @@ from torch import Tensor
 from bevel._tabulated import TabulatedKernel
 from bevel.errors import InvalidValue
 from bevel.kernel import SHARP, Kernel
-from bevel.kernels import _polynomials
+from bevel.kernels._polynomials import BUMP
+from bevel.ops.triton import _polynomials
 
 ACCURACY = {torch.float64: "double", torch.float32: "single", torch.bfloat16: "half", torch.float16: "half"}
 
@@ -127,7 +128,7 @@ _STEP = """
 
 
 @dataclass(frozen=True, eq=False)
-class Forms:
+class KernelTerms:
     """A kernel as Triton text.
 
     Attributes:
@@ -159,7 +160,7 @@ def _own_text(kernel: Kernel) -> str:
     return str(vars(type(kernel)).get("triton", ""))
 
 
-def forms(kernel: Kernel, accuracy: str) -> Forms:
+def kernel_terms(kernel: Kernel, accuracy: str) -> KernelTerms:
     """The kernel's Triton text, or text that looks into :func:`table`."""
     text = _own_text(kernel)
     # 1 - 2^-24 and its rest may still be inside: the edge is where v can no longer round from below 1.
@@ -168,14 +169,14 @@ def forms(kernel: Kernel, accuracy: str) -> Forms:
         columns, panels = table(kernel).shape[1], table(kernel).shape[0]
         steps = "".join(_STEP.format(k=k) for k in range(columns - 2, -1, -1)).strip()
         body = _TABULATED.format(columns=columns, last=columns - 1, steps=steps).replace("PANELS", str(panels))
-        return Forms(body.strip("\n"), reach, panels)
+        return KernelTerms(body.strip("\n"), reach, panels)
     body = textwrap.indent(textwrap.dedent(text).strip("\n"), "    ")
-    return Forms(body.replace("MILLS", _MILLS[accuracy]), reach)
+    return KernelTerms(body.replace("MILLS", _MILLS[accuracy]), reach)
 
 
 def module_text(kernel: Kernel, accuracy: str, wanted: Sequence[str]) -> str:
     """The helpers and a function ``forms(v, rest)`` that returns the wanted forms, without what they do not need."""
-    found = forms(kernel, accuracy)
+    found = kernel_terms(kernel, accuracy)
     text = textwrap.dedent(found.body)
     assigned = set(re.findall(r"^(\w+) = ", text, re.MULTILINE))
     if "moment" not in assigned and "excess" in assigned:
@@ -185,7 +186,7 @@ def module_text(kernel: Kernel, accuracy: str, wanted: Sequence[str]) -> str:
     arguments = "v, rest, table" if found.panels else "v, rest"
     body = ["@triton.jit", f"def forms({arguments}):", *(f"    {line}" for line in lines)]
     body.append(f"    return {', '.join(wanted)}")
-    source = _polynomials.DOUBLE if accuracy == "double" else _polynomials.SINGLE
+    source = _polynomials.DOUBLE | BUMP if accuracy == "double" else _polynomials.SINGLE
     polynomials = [_horner(name, source[name]) for name in sorted({"exp", *names} & set(source))]
     return "\n\n".join([*polynomials, _COMMON.strip(), _HELPERS[accuracy].strip(), "\n".join(body)])
 

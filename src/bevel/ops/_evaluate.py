@@ -69,7 +69,7 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int =
         return family.formulas(x, parameters, axis).value().to(x.dtype)
     if not _needs_autograd(x, parameters):
         return chosen.forward(family, axis, x, parameters)
-    result: Tensor = _Smooth.apply(x, family, chosen, axis, *parameters)
+    result: Tensor = _BackendCall.apply(x, family, chosen, axis, *parameters)
     return result
 
 
@@ -81,7 +81,7 @@ def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int) 
         from bevel.ops import _custom_op  # only here: it brings torch's compiler along, most of a second
 
         if _custom_op.takes(family, x):
-            return _custom_op.smooth(family, axis, x, parameters)
+            return _custom_op.evaluate(family, axis, x, parameters)
     return family.formulas(x, parameters, axis).value().to(x.dtype)
 
 
@@ -126,7 +126,7 @@ def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
     return dim % x.dim()
 
 
-class _Smooth(torch.autograd.Function):
+class _BackendCall(torch.autograd.Function):
     """Saves x and the small parameters; one backend call gives dx and all their gradients.
 
     Context and forward in one: torch binds the arguments of a forward with a separate ``setup_context`` anew in every
