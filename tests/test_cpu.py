@@ -12,7 +12,7 @@ from torch import Tensor
 import bevel
 from bevel import KERNELS, kinked, smooth
 from bevel.functional import sau
-from bevel.ops import _cpu, _custom_op, using
+from bevel.ops import _cpu, using
 
 pytestmark = pytest.mark.skipif(_cpu.unavailable() is not None, reason=f"backend cpu: {_cpu.unavailable()}")
 
@@ -161,6 +161,8 @@ def test_compiled_graphs_call_it_or_trace_the_formulas(name: str) -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("name", ["sau", "sau centred", "smooth_frelu", "no parameters"])
 def test_opcheck(name: str) -> None:
+    from bevel.ops import _custom_op
+
     module = MODULES[name]()
     x = torch.randn(4, 8, 6, 6, requires_grad=True)
     torch.library.opcheck(
@@ -169,6 +171,8 @@ def test_opcheck(name: str) -> None:
 
 
 def test_the_operator_spells_the_whole_family() -> None:
+    from bevel.ops import _custom_op
+
     for make in MODULES.values():
         family = make().family
         if family.kernel.native not in (0, 13):

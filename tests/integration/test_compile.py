@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._dynamo.testing import CompileCounterWithBackend
 
 import bevel
 
@@ -82,6 +81,8 @@ def test_every_kernel() -> None:
 
 def test_replacing_a_fixed_sharpness_compiles_again() -> None:
     """Why SharpnessSchedule keeps n in a tensor."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
     module, x = bevel.SAU(n=1.0), inputs(3)
     counter = CompileCounterWithBackend("eager")
     compiled = torch.compile(module, backend=counter, fullgraph=True)

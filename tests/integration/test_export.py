@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -51,6 +50,8 @@ def _onnx(model: nn.Module, x: Tensor, **options: Any) -> Any:
 
 
 def _run(program: Any, x: Tensor) -> list[np.ndarray]:
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
     return list(session.run(None, {session.get_inputs()[0].name: x.numpy()}))
 

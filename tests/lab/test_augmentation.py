@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 import torch
 from small_trials import trial
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
 
 from bevel_lab.data.images import LabeledFiles, LabeledImageFiles, LabeledImages, LabeledTensors
 from bevel_lab.data.images.augment import augment, draw
 from bevel_lab.data.images.from_files import Reader
 from bevel_lab.data.images.mixing import Mixer
-from bevel_lab.data.images.randaugment import OPERATIONS, rand_augment
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import load
 from bevel_lab.errors import LabError
@@ -74,12 +71,18 @@ def test_images_are_normalised_by_the_training_part() -> None:
 
 def _pictures(count: int, channels: int, side: int = 32, seed: int = 0) -> torch.Tensor:
     """Smooth blobs: pictures on which every operation does something."""
+    from torchvision.transforms.v2 import functional as F
+
     noise = torch.rand(count, channels, 5, 5, generator=_generator(seed))
     return (F.resize(noise, [side, side], antialias=True) * 200 + 20).to(torch.uint8)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_randaugments_operations_are_torchvisions(channels: int) -> None:
+    from torchvision.transforms import v2
+
+    from bevel_lab.data.images.randaugment import OPERATIONS
+
     images = _pictures(4, channels)
     theirs = v2.RandAugment()
     for operation, (name, (strengths, signed)) in zip(OPERATIONS, theirs._AUGMENTATION_SPACE.items(), strict=True):
@@ -95,6 +98,8 @@ def test_randaugments_operations_are_torchvisions(channels: int) -> None:
 
 
 def test_randaugment_gives_every_image_operations_of_its_own() -> None:
+    from bevel_lab.data.images.randaugment import rand_augment
+
     images = _pictures(1, 3).expand(200, -1, -1, -1)
     draws = torch.rand(2, 2, 200, generator=_generator())
     together = rand_augment(images, draws)
@@ -207,6 +212,7 @@ def test_readers_travel_to_processes_that_are_spawned() -> None:
 
 def test_streamed_images_are_cropped_as_torchvision_crops_them(files: LabeledImageFiles) -> None:
     from PIL import Image
+    from torchvision.transforms.v2 import functional as F
 
     task = _task(files)
     (first, _), *_ = task.feed.test()

@@ -13,7 +13,6 @@ from typing import Any
 import box_data
 import pytest
 import torch
-import torchvision
 from conftest import SHARED
 
 from bevel.errors import InvalidValue
@@ -29,10 +28,12 @@ def _load(name: str, skip: bool = False, root: Path = Path("data")) -> BoxedImag
 
 
 def test_voc_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
+    from torchvision.datasets import VOCDetection
+
     folder = box_data.voc(tmp_path / "VOCdevkit" / "VOC2007", {"train": 3, "val": 3, "trainval": 9, "test": 2})
     data = _load(f"folder_voc:{folder}")
     assert (data.classes, len(data.train), len(data.test)) == (("one", "two", "zero"), 9, 2)
-    theirs = torchvision.datasets.VOCDetection(str(tmp_path), "2007", "trainval")
+    theirs = VOCDetection(str(tmp_path), "2007", "trainval")
     for sample, (_, target) in zip(data.train, theirs, strict=True):
         for index, thing in enumerate(target["annotation"]["object"]):
             edges = [float(thing["bndbox"][key]) for key in ("xmin", "ymin", "xmax", "ymax")]
@@ -45,12 +46,12 @@ def test_voc_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
 
 
 def test_coco_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
+    from torchvision.datasets import CocoDetection
+
     folder = box_data.coco(tmp_path / "coco_sample")
     data = _load("coco_sample", root=tmp_path)
     assert data.classes == ("one", "two", "zero"), "in the order of their numbers"
-    theirs = torchvision.datasets.CocoDetection(
-        str(folder / "train2017"), str(folder / "annotations" / "instances_train2017.json")
-    )
+    theirs = CocoDetection(str(folder / "train2017"), str(folder / "annotations" / "instances_train2017.json"))
     for sample, (_, things) in zip(data.train, theirs, strict=True):
         widths = torch.tensor([thing["bbox"] for thing in things], dtype=torch.float32)
         widths[:, 2:] += widths[:, :2]

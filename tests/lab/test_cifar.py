@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision
 
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DATASETS, _arrays
@@ -61,6 +60,8 @@ def test_a_subset_is_the_batches_that_are_there_and_says_which(small: Path) -> N
 
 
 def test_the_whole_set_is_the_original_files_only(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision
+
     with pytest.raises(LabError, match=r"data_batch_1 is not the original file: .*ask for cifar10_subset"):
         DATASETS.item("cifar10").load(Source(small))
     digest = {p.name: hashlib.md5(p.read_bytes()).hexdigest() for p in (small / FOLDER).iterdir()}
@@ -76,6 +77,8 @@ def test_the_whole_set_is_the_original_files_only(small: Path, monkeypatch: pyte
 
 
 def test_a_download_that_fails_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision
+
     asked = []
 
     def offline(url: str, root: str, **what: str) -> None:
@@ -135,26 +138,29 @@ def test_a_pickle_that_would_call_something_is_refused(small: Path, call: Callab
     assert path.exists()
 
 
-def _with(**change: object) -> dict[str, object]:
-    return _batch() | change
-
-
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("change", "words"),
     [
-        (_with(labels=[3] * 11 + [10]), r"has labels 3 … 10; CIFAR10's are 0 … 9"),
-        (_with(labels=[3] * 11 + [-1]), r"has labels -1 … 3"),
-        (_with(labels=[3] * 11), r"has pixels 12×3072 and 11 labels"),
-        (_with(labels=["3"] * 12), r"not a list of whole numbers"),
-        (_with(data=np.zeros((12, 3071), np.uint8)), r"has pixels 12×3071"),
-        (_with(data=np.zeros((12, 3072), np.float32)), r"not of unsigned bytes"),
-        (_with(data=np.zeros((0, 3072), np.uint8), labels=[]), r"its array is empty"),
-        (_with(data=[[0] * 3072] * 12), r"'data' is not an array"),
-        ({"data": _batch()["data"]}, r"no 'labels'"),
-        (["data"], r"is not a batch of images"),
+        ({"labels": [3] * 11 + [10]}, r"has labels 3 … 10; CIFAR10's are 0 … 9"),
+        ({"labels": [3] * 11 + [-1]}, r"has labels -1 … 3"),
+        ({"labels": [3] * 11}, r"has pixels 12×3072 and 11 labels"),
+        ({"labels": ["3"] * 12}, r"not a list of whole numbers"),
+        ({"data": np.zeros((12, 3071), np.uint8)}, r"has pixels 12×3071"),
+        ({"data": np.zeros((12, 3072), np.float32)}, r"not of unsigned bytes"),
+        ({"data": np.zeros((0, 3072), np.uint8), "labels": []}, r"its array is empty"),
+        ({"data": [[0] * 3072] * 12}, r"'data' is not an array"),
     ],
 )
-def test_a_mislabelled_or_odd_batch_is_named(small: Path, content: object, words: str) -> None:
+def test_a_mislabelled_or_odd_batch_is_named(small: Path, change: dict[str, object], words: str) -> None:
+    _names(small, _batch() | change, words)
+
+
+def test_what_is_no_batch_is_named(small: Path) -> None:
+    _names(small, {"data": _batch()["data"]}, r"no 'labels'")
+    _names(small, ["data"], r"is not a batch of images")
+
+
+def _names(small: Path, content: object, words: str) -> None:
     _write(small, "data_batch_3", content)
     with pytest.raises(LabError, match=words) as caught:
         _subset(small)
@@ -185,6 +191,8 @@ def test_what_is_missing_is_named(small: Path) -> None:
 def test_real_parts_are_read_as_torchvision_reads_them(
     unpacked: Path, monkeypatch: pytest.MonkeyPatch, name: str, origin: str, sizes: tuple[int, int]
 ) -> None:
+    import torchvision
+
     data = DATASETS.item(name).load(Source(unpacked))
     kind = getattr(torchvision.datasets, origin)
     there = [[file, None] for file, _ in kind.train_list if (unpacked / kind.base_folder / file).exists()]

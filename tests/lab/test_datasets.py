@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,6 +133,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_is_downloaded_unasked_and_failure_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision
+
     asked = []
 
     def offline(root: str, download: bool) -> None:
@@ -151,6 +152,8 @@ def test_nothing_is_downloaded_unasked_and_failure_is_one_line(tmp_path: Path, m
 
 @pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
 def test_the_real_files_are_read_as_torchvision_reads_them(real_data: Path, name: str, folder: str) -> None:
+    import torchvision
+
     data = DATASETS.item(name).load(Source(real_data))
     for part, train in ((data.train, True), (data.test, False)):
         theirs = getattr(torchvision.datasets, folder)(str(real_data), train=train)

@@ -19,7 +19,6 @@ from PIL import Image
 from small_trials import trial
 from test_boxes import samples  # noqa: F401
 from torch import Tensor, nn
-from torchvision.models.detection.ssd import SSD
 
 import bevel
 from bevel.errors import InvalidValue
@@ -271,6 +270,8 @@ def test_folded_and_hardened_a_detector_finds_the_same(
 
 def _seen(network: nn.Module, images: list[Tensor]) -> list[Tensor]:
     """Boxes, labels and scores; of an SSD the head's result, from which near ties make other detections."""
+    from torchvision.models.detection.ssd import SSD
+
     given: list[dict[str, Tensor]] = []
     if isinstance(network, SSD):
         handle = network.head.register_forward_hook(lambda module, arguments, result: given.append(result))

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
 import torch
-import torchvision
 from PIL import Image
 from small_trials import trial
 
@@ -45,6 +43,8 @@ def _classes(folder: Path, classes: list[str], each: int, side: int, suffix: str
 
 
 def _mat(path: Path, labels: list[int], **change: np.ndarray) -> None:
+    import scipy.io
+
     images = np.stack([np.asarray(_digit(y % 10, 32).convert("RGB")) for y in labels], -1)
     scipy.io.savemat(path, {"X": images, "y": np.array(labels, np.uint8)[:, None]} | change)
 
@@ -52,6 +52,8 @@ def _mat(path: Path, labels: list[int], **change: np.ndarray) -> None:
 @pytest.fixture
 def house_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """SVHN's two files, with the checksums they have instead of the originals'."""
+    import torchvision
+
     lists = {}
     for name, labels in (("train", [1, 10, 9, 10, 2]), ("test", [10, 3])):
         _mat(tmp_path / f"{name}_32x32.mat", labels)
@@ -62,6 +64,8 @@ def house_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_svhn_is_read_as_torchvision_reads_it(house_numbers: Path) -> None:
+    import torchvision
+
     data = DATASETS.item("svhn").load(Source(house_numbers))
     for part, split in ((data.train, "train"), (data.test, "test")):
         theirs = torchvision.datasets.SVHN(str(house_numbers), split)
@@ -217,6 +221,8 @@ def imagenet(tmp_path: Path) -> Path:
 
 
 def test_imagenet_is_listed_as_torchvision_lists_it(imagenet: Path) -> None:
+    import torchvision
+
     data = ImageNet(3, 12, 6).load(Source(imagenet.parent))
     for part, split in ((data.train, "train"), (data.test, "val")):
         theirs = torchvision.datasets.ImageNet(str(imagenet), split)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED
+from needs import needs
 from torch import Tensor, nn
 
 import bevel
@@ -37,7 +38,7 @@ from bevel_lab.training.activations import ActivationFactory
 from bevel_lab.training.run import run_trial
 from bevel_lab.training.trainer import Trainer
 
-av = pytest.importorskip("av", reason="pip install 'bevel[tasks]'")
+pytestmark = needs("av")
 SMALL: dict[str, Any] = {"task": "video", "model": "tsm_tiny", "epochs": 2, "batch_size": 8, "validation": 0.25}
 
 
@@ -236,6 +237,8 @@ def test_top_1_and_top_5_are_torchmetrics() -> None:
 
 def _write(path: Path, frames: list[np.ndarray], codec: str = "libvpx-vp9", sound: int = 0) -> None:
     """A clip of uint8 H×W×3 frames, 12 a second as in Something-Something, with so many seconds of silence."""
+    import av
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, rate=12)
@@ -461,12 +464,16 @@ def _large(path: Path) -> None:
 
 def _sound(path: Path) -> None:
     """A file with sound and no video."""
+    import av
+
     with av.open(path, "w") as container:
         _hum(container, container.add_stream("libopus", rate=48000), 1)
 
 
 def _hum(container: Any, stream: Any, count: int) -> None:
     """So many fiftieths of a second of silence."""
+    import av
+
     for place in range(count):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), format="s16", layout="mono")
         frame.sample_rate, frame.pts = 48000, 960 * place
@@ -476,6 +483,8 @@ def _hum(container: Any, stream: Any, count: int) -> None:
 
 def _changing(path: Path) -> None:
     """Eight frames of one size and eight of another."""
+    import av
+
     with av.open(path, "w") as container:
         stream = container.add_stream("libvpx-vp9", rate=12)
         stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
@@ -545,6 +554,8 @@ def test_what_is_wrong_with_a_folder_of_clips_is_named(damaged: Path) -> None:
 @pytest.mark.parametrize("tagged", [True, False])
 def test_sound_that_outlasts_the_video_is_no_truncation(tmp_path: Path, tagged: bool) -> None:
     """The container's length is the sound's; the video's own is in a tag, or nowhere."""
+    import av
+
     path = tmp_path / "long.webm"
     _write(path, [np.full((32, 32, 3), 9 * i, np.uint8) for i in range(16)], sound=3)
     assert b"DURATION" in path.read_bytes()

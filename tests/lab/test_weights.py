@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from small_trials import trial
 from torch import nn
 
@@ -50,6 +49,8 @@ def test_fine_tuning_starts_from_the_pretrained_function(spec: str, tmp_path: Pa
 
 def test_a_unit_that_cannot_be_kept_gives_up_no_other(tmp_path: Path) -> None:
     """MobileNetV3 has ReLUs, which FReLU can be, and Hardswishes, which it cannot."""
+    import torchvision
+
     plain = torchvision.models.mobilenet_v3_small(num_classes=3)
     torch.save(plain.state_dict(), tmp_path / "mobilenet.pth")
     factory = ActivationFactory(bevel.canonical("frelu"), str(tmp_path / "mobilenet.pth"))
@@ -127,6 +128,8 @@ BACKBONES = {
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "ssd300_vgg16")) for n in BACKBONES])
 def test_a_classifiers_file_is_the_backbones_start(name: str, tmp_path: Path) -> None:
     """As torchvision saves it, head and all; of the VGG without its head, as the file with the features alone is."""
+    import torchvision
+
     classifier, place, layers = BACKBONES[name]
     state = torchvision.models.get_model(classifier, weights=None).state_dict()
     if classifier == "vgg16":

@@ -8,15 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from needs import needs
 from torch import nn
 
 from bevel.surgery import swap
 from bevel_lab.surgery.architectures import ARCHITECTURES
 from bevel_lab.surgery.compatibility import Row, measure, page, right
 
-pytest.importorskip("torchvision")
-pytest.importorskip("timm")
-pytest.importorskip("transformers")
+pytestmark = needs("torchvision", "timm", "transformers")
 
 UNITS = {
     "torchvision:alexnet": {"relu": 7},  # 5 convolutions, 2 linear

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from surgery_models import Net, RunsIn, X
 from torch import Tensor, nn
-from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 import bevel
@@ -143,6 +142,8 @@ def test_hooks_stay(net: Net) -> None:
 
 @pytest.mark.parametrize("to", ["sau", "frelu", "swish", "relu6"])
 def test_compile_has_one_graph_and_compiles_once(net: Net, to: str) -> None:
+    from torch._dynamo.testing import CompileCounterWithBackend
+
     swap(net, to, X, preserve=False)
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("aot_eager")

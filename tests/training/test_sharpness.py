@@ -7,7 +7,6 @@ import pickle
 import pytest
 import torch
 from torch import nn
-from torch._dynamo.testing import CompileCounter
 
 import bevel
 from bevel.deploy import harden
@@ -118,6 +117,8 @@ def test_training_goes_on_under_it() -> None:
 
 def test_no_compilation_while_n_moves() -> None:
     """A fixed n is a constant of the graph: replacing it would compile once a step. The schedule's tensor does not."""
+    from torch._dynamo.testing import CompileCounter
+
     model = _model()
     schedule = SharpnessSchedule(model, 1.0, 100.0, steps=5)
     counter = CompileCounter()
