@@ -16,16 +16,14 @@ from synthetic_records import records
 
 from bevel_lab.experiment.record import Record
 from bevel_lab.report import judge
-from bevel_lab.report.analysis import published
-from bevel_lab.report.analysis.across import Across, across
-from bevel_lab.report.analysis.cells import Cell, ReportError, cells
-from bevel_lab.report.analysis.pairs import pairs
-from bevel_lab.report.figures import across as across_views
+from bevel_lab.report.analysis.across import Across, judge_across
+from bevel_lab.report.analysis.cells import Cell, ReportError, judge_cells
+from bevel_lab.report.analysis.pairs import judge_pairs
+from bevel_lab.report.analysis.published import results
+from bevel_lab.report.figures.across import across_views
 from bevel_lab.report.statistics import aggregate
 from bevel_lab.report.statistics.paired import Verdict
-from bevel_lab.report.text import across as across_words
-from bevel_lab.report.text import cell as words
-from bevel_lab.report.text import tables
+from bevel_lab.report.text import across, findings, pairs, published, tables, words
 
 PLACES = (("digits", "cnn"), ("mnist", "lenet"), ("cifar100", "resnet18"))
 LABELS = ("relu", "sau", "swish", "gelu")
@@ -47,12 +45,12 @@ def many() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def judged(many: list[Record]) -> list[Cell]:
-    return cells(many, "relu")
+    return judge_cells(many, "relu")
 
 
 @pytest.fixture(scope="module")
 def together(judged: list[Cell]) -> Across:
-    found = across(judged)
+    found = judge_across(judged)
     assert found is not None
     return found
 
@@ -159,7 +157,7 @@ def test_the_reports_family_is_holm_over_everything(judged: list[Cell], together
 
 
 def test_a_verdict_that_falls_with_the_family_loses_its_mark(together: Across) -> None:
-    head, *lines = across_words.matrix(together)
+    head, *lines = across.matrix(together)
     assert head[1:] == [cell.title for cell in together.cells]
     found = {(line[0], title): text for line in lines for title, text in zip(head[1:], line[1:], strict=True)}
     for (title, arm), (_, verdict) in together.family.items():
@@ -169,20 +167,20 @@ def test_a_verdict_that_falls_with_the_family_loses_its_mark(together: Across) -
 
 def test_ten_pairs_in_a_large_report_are_said_to_be_too_few() -> None:
     found = [r for d, m in PLACES for r in records(dataset=d, model=m, epochs=1, seeds=9)]
-    together = across(cells(found, "relu"))
+    together = judge_across(judge_cells(found, "relu"))
     assert together is not None
-    assert "the report's 21 comparisons would need 11 paired seeds" not in across_words.notes(together)[0]
-    assert "the report's 21 comparisons would need 10 paired seeds" in across_words.notes(together)[0]
+    assert "the report's 21 comparisons would need 11 paired seeds" not in across.notes(together)[0]
+    assert "the report's 21 comparisons would need 10 paired seeds" in across.notes(together)[0]
 
 
 def test_an_arm_that_is_missing_somewhere_is_left_out_and_named(many: list[Record]) -> None:
     kept = [r for r in many if (r.label, r.trial.dataset) != ("gelu", "mnist")]
-    found = across(cells(kept, "relu"))
+    found = judge_across(judge_cells(kept, "relu"))
     assert found is not None
     assert found.partial == ("gelu",)
-    assert "gelu did not run in every cell and is left out here." in across_words.notes(found)
+    assert "gelu did not run in every cell and is left out here." in across.notes(found)
     assert ("cnn on digits", "gelu") in found.family
-    line = next(line for line in across_words.matrix(found) if line[0] == "gelu")
+    line = next(line for line in across.matrix(found) if line[0] == "gelu")
     assert line.count(words.NONE) == 1
 
 
@@ -193,19 +191,19 @@ def test_a_run_without_a_score_costs_its_seed_and_the_ranks_stay(many: list[Reco
         else r
         for r in many
     ]
-    found = across(cells(lost, "relu"))
+    found = judge_across(judge_cells(lost, "relu"))
     assert found is not None
     assert {s.name: c.pairs for s, c in found.others} == {"swish": 12, "gelu": 12, "sau": 11}
     assert found.ranks is not None
 
 
 def test_one_cell_or_unlike_metrics_are_not_put_together(many: list[Record]) -> None:
-    assert across(cells([r for r in many if r.trial.dataset == "mnist"], "relu")) is None
+    assert judge_across(judge_cells([r for r in many if r.trial.dataset == "mnist"], "relu")) is None
     other = [
         dataclasses.replace(r, metric="bleu", share=False, test={"bleu": 30.0}) if r.trial.dataset == "mnist" else r
         for r in many
     ]
-    assert across(cells(other, "relu")) is None
+    assert judge_across(judge_cells(other, "relu")) is None
 
 
 # -- files and words
@@ -216,14 +214,14 @@ def test_the_tables_and_the_page_show_all_of_it(many: list[Record], together: Ac
     timed = [dataclasses.replace(r, bare_seconds=spent.get(r.trial.id, 0.0)) for r in many]
     page = judge(timed, "relu").write(tmp_path, notes=["Twenty <trials> an arm."]).read_text()
     markdown, latex = ((tmp_path / name).read_text(encoding="utf-8") for name in ("table.md", "table.tex"))
-    for sentence in (*across_words.answer(together), *across_words.notes(together)):
+    for sentence in (*across.answer(together), *across.notes(together)):
         assert tables.escaped(sentence) in markdown
         assert sentence.replace("'", "&#39;").replace("<", "&lt;") in page
     assert "### Across 3 cells" in markdown
     assert "### Published, not reproduced here" in markdown
     assert latex.count(r"\toprule") == len(PLACES) + 3
     assert "Twenty &lt;trials&gt; an arm." in page
-    said = page.count("samples a second, 90 % of a bare training loop")
+    said = page.count("samples a second, 90 % of a plain training loop")
     assert said == 2, "of the cell that was timed, and of all trials that know it"
     with (tmp_path / "verdicts.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -237,7 +235,7 @@ def test_the_tables_and_the_page_show_all_of_it(many: list[Record], together: Ac
 
 
 def test_figures_over_cells_show_every_cell(together: Across) -> None:
-    found = {view.title: view for view in across_views.views(together, "all")}
+    found = {view.title: view for view in across_views(together, "all")}
     assert list(found) == ["Difference over all cells", "Average ranks", "Accuracy beside cost, over all cells"]
     for panel in found["Difference over all cells"].panels:
         assert panel.count("fill-opacity: 0.55") == 3 * len(PLACES)
@@ -248,10 +246,10 @@ def test_figures_over_cells_show_every_cell(together: Across) -> None:
 
 
 def test_two_cells_are_too_few_for_ranks_and_that_is_said(many: list[Record]) -> None:
-    found = across(cells([r for r in many if r.trial.dataset != "mnist"], "relu"))
+    found = judge_across(judge_cells([r for r in many if r.trial.dataset != "mnist"], "relu"))
     assert found is not None
-    assert "2 cells are too few for ranks to tell 4 arms apart" in across_words.notes(found)[-1]
-    (view,) = (view for view in across_views.views(found, "all") if view.title == "Average ranks")
+    assert "2 cells are too few for ranks to tell 4 arms apart" in across.notes(found)[-1]
+    (view,) = (view for view in across_views(found, "all") if view.title == "Average ranks")
     assert "critical difference" not in view.panels[0]
     assert "too few for any two to differ" in view.caption
 
@@ -267,18 +265,18 @@ def test_arms_that_were_not_trained_alike_are_said_plainly(tmp_path: Path) -> No
         )
         for r in records(["frelu"], seeds=8, epochs=2, draw=1)
     ]
-    (cell,) = cells(plain + turns, "relu")
+    (cell,) = judge_cells(plain + turns, "relu")
     assert {arm.name for arm in cell.arms} == {"relu", "frelu", "frelu@alternate=epoch"}
-    assert dict(words.recipes(cell)) == {
+    assert dict(findings.recipes(cell)) == {
         words.listing([arm.name for arm in cell.arms if "@" not in arm.name]): "lr 0.05, alternate off",
         "frelu@alternate=epoch": "lr 0.1, alternate epoch",
     }
     page = judge(plain + turns, "relu").write(tmp_path).read_text(encoding="utf-8")
     for text in (page, (tmp_path / "table.md").read_text(encoding="utf-8")):
-        assert words.UNLIKE in text
+        assert findings.UNLIKE in text
         assert "lr 0.1, alternate epoch" in text
-    (alike,) = cells(plain, "relu")
-    assert words.recipes(alike) == words.recipe_notes(alike) == []
+    (alike,) = judge_cells(plain, "relu")
+    assert findings.recipes(alike) == findings.recipe_notes(alike) == []
 
 
 # -- published numbers
@@ -300,7 +298,7 @@ def test_the_papers_gain_is_shown_for_the_papers_activation_only(spec: str, show
         dataclasses.replace(r, trial=dataclasses.replace(r.trial, activation=spec)) if r.label == "sau" else r
         for r in records(["relu", "sau"], dataset="cifar100", model="preact_resnet50", seeds=6, epochs=1)
     ]
-    rows = published.rows(cells(found, "relu"))
+    rows = published.rows(judge_cells(found, "relu"))
     assert len(rows) == shown
     assert all(row[2] == "+2.95 points to relu" and "no evidence" in row[3] for row in rows)
 
@@ -308,12 +306,12 @@ def test_the_papers_gain_is_shown_for_the_papers_activation_only(spec: str, show
 def test_every_published_number_has_a_source_a_model_and_one_number() -> None:
     import bevel
 
-    for result in published.results():
+    for result in results():
         assert result.citation
         assert result.activation in bevel.ACTIVATIONS
         assert math.isnan(result.value) != math.isnan(result.difference)
         assert bool(result.reference) == math.isfinite(result.difference)
-    table = [r for r in published.results() if "five seeds" in r.citation]
+    table = [r for r in results() if "five seeds" in r.citation]
     assert len(table) == 7 * 7
 
 
@@ -321,19 +319,23 @@ def test_every_published_number_has_a_source_a_model_and_one_number() -> None:
 
 
 def test_a_pair_is_answered_in_one_sentence(many: list[Record], judged: list[Cell]) -> None:
-    first, second = pairs(judged, [("swish", "sau"), ("sau", "relu")])
+    first, second = judge_pairs(judged, [("swish", "sau"), ("sau", "relu")])
     scores = {(r.label, r.trial.dataset, r.trial.seed): r.test["accuracy"] for r in many}
     expected = np.mean([scores["swish", d, s] - scores["sau", d, s] for d, _ in PLACES for s in range(12)])
     assert first.whole.difference == pytest.approx(expected)
-    assert first.answer.startswith("swish is better than sau on the average of 3 cells (mean paired difference +0.")
-    assert second.answer.startswith("There is no evidence that sau differs from relu on the average of 3 cells (")
+    assert pairs.answer(first).startswith(
+        "swish is better than sau on the average of 3 cells (mean paired difference +0."
+    )
+    assert pairs.answer(second).startswith(
+        "There is no evidence that sau differs from relu on the average of 3 cells ("
+    )
     for pair in (first, second):
         for part in ("95 % interval", "p ", "after Holm", "12 paired seeds"):
-            assert part in pair.answer
-        assert len(pair.block.rows) == len(PLACES) + 1
+            assert part in pairs.answer(pair)
+        assert len(pairs.block(pair).rows) == len(PLACES) + 1
     assert first.whole.adjusted == pytest.approx(min(1, 2 * first.whole.p))
 
 
 def test_a_pair_that_nobody_ran_is_named(judged: list[Cell]) -> None:
-    with pytest.raises(ReportError, match="has both 'sau' and 'prelu'; there are gelu, relu, sau and swish"):
-        pairs(judged, [("sau", "prelu")])
+    with pytest.raises(ReportError, match="has both 'sau' and 'prelu'; there are gelu, relu, sau, swish"):
+        judge_pairs(judged, [("sau", "prelu")])

@@ -15,7 +15,7 @@ from synthetic_records import records
 from bevel_lab.cli import calibrate as command
 from bevel_lab.cli import main
 from bevel_lab.report import ReportError
-from bevel_lab.report.analysis.aa_test import same
+from bevel_lab.report.analysis.aa_test import aa_test
 from bevel_lab.report.pages import calibration, compact
 from bevel_lab.report.statistics.calibration import calibrate, calibrate_cells
 from bevel_lab.report.statistics.paired import LEVEL, Verdict
@@ -63,13 +63,13 @@ def test_heavy_noise_is_heavy_and_does_not_mislead_the_judge() -> None:
 
 def test_one_activation_under_two_names_gives_no_evidence() -> None:
     made = records(["relu", "gelu", "sau"], seeds=24, epochs=1, effects={"gelu": 0.02})
-    found = same(made, 400, rng(5))
+    found = aa_test(made, 400, rng(5))
     assert {name: c.pairs for name, c in found.first.items()} == {"gelu": 12, "relu": 12, "sau": 12}
     assert {c.verdict for c in found.first.values()} == {Verdict.NO_EVIDENCE}
     assert found.single <= _at_most(LEVEL, 3 * 400)
     assert found.family <= _at_most(LEVEL, 400)
-    assert found == same(made, 400, rng(5))
-    assert found.single != same(made, 400, rng(6)).single
+    assert found == aa_test(made, 400, rng(5))
+    assert found.single != aa_test(made, 400, rng(6)).single
 
 
 def test_whatever_the_runs_are_a_split_of_them_draws_every_sign_anew() -> None:
@@ -79,7 +79,7 @@ def test_whatever_the_runs_are_a_split_of_them_draws_every_sign_anew() -> None:
         dataclasses.replace(r, test=r.test | {"accuracy": math.exp(-r.trial.seed / 4) * (-1) ** (r.trial.seed // 3)})
         for r in records(["relu", "gelu", "sau", "frelu"], seeds=24, epochs=1)
     ]
-    found = same(made, 4_000, rng(7))
+    found = aa_test(made, 4_000, rng(7))
     assert found.single <= _at_most(102 / 2048, 4 * 4_000)
     assert found.family <= _at_most(1 - (1 - 25 / 2048) ** 4, 4_000)
     assert found.family > 0
@@ -90,20 +90,20 @@ def test_halves_that_differ_would_be_found() -> None:
         dataclasses.replace(r, test=r.test | {"accuracy": 0.9 + 0.05 * (r.trial.seed % 2) + 1e-4 * r.trial.seed})
         for r in records(["relu"], seeds=16, epochs=1)
     ]
-    assert same(made, 10, rng()).first["relu"].verdict is Verdict.WORSE
+    assert aa_test(made, 10, rng()).first["relu"].verdict is Verdict.WORSE
 
 
 def test_cells_add_their_pairs_and_too_few_are_named() -> None:
     made = [r for d in ("digits", "mnist") for r in records(["relu", "gelu"], seeds=9, epochs=1, dataset=d)]
-    assert {c.pairs for c in same(made, 10, rng()).first.values()} == {8}
+    assert {c.pairs for c in aa_test(made, 10, rng()).first.values()} == {8}
     few = [r for r in made if r.label != "gelu" or r.trial.seed < 7]
     with pytest.raises(
-        ReportError, match=r"of 2 activations needs 7 pairs of runs of each, two runs a pair; gelu has 6"
+        ReportError, match=r"needs 7 pairs of runs of every activation when it has 2, two runs a pair; gelu has 6"
     ):
-        same(few, 10, rng())
-    assert same([r for r in few if r.label == "gelu"], 10, rng()).first["gelu"].pairs == 6
+        aa_test(few, 10, rng())
+    assert aa_test([r for r in few if r.label == "gelu"], 10, rng()).first["gelu"].pairs == 6
     with pytest.raises(ReportError, match="there are none"):
-        same([], 10, rng())
+        aa_test([], 10, rng())
 
 
 # -- the command

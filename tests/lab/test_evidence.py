@@ -16,12 +16,12 @@ from bevel_lab.cli import _settings, main, run
 from bevel_lab.experiment import ledger
 from bevel_lab.experiment.record import Record
 from bevel_lab.report import judge
-from bevel_lab.report.analysis.across import across
-from bevel_lab.report.analysis.cells import cells
-from bevel_lab.report.analysis.pairs import pairs
-from bevel_lab.report.figures import cell as views
+from bevel_lab.report.analysis.across import judge_across
+from bevel_lab.report.analysis.cells import judge_cells
+from bevel_lab.report.analysis.pairs import judge_pairs
+from bevel_lab.report.figures.cell import cell_views
 from bevel_lab.report.pages import compact
-from bevel_lab.report.text import tables
+from bevel_lab.report.text import pairs, tables
 
 PAIRS = [("sau", "prelu"), ("frelu@alternate=epoch", "frelu")]
 Written = tuple[Path, Path, list[Record]]
@@ -76,7 +76,7 @@ def test_the_file_does_not_depend_on_the_order_of_the_runs(many: list[Record], t
 
 def test_one_epoch_of_many_is_no_curve(many: list[Record], written: Written) -> None:
     *_, read = written
-    titles = [[view.title for view in views.views(cells(some, "relu")[0], "c")] for some in (many, read)]
+    titles = [[view.title for view in cell_views(judge_cells(some, "relu")[0], "c")] for some in (many, read)]
     assert "Training" in titles[0]
     assert titles[1] == ["Test accuracy", "Cost beside accuracy"]
 
@@ -84,12 +84,12 @@ def test_one_epoch_of_many_is_no_curve(many: list[Record], written: Written) -> 
 def test_the_page_answers_and_shows_what_was_found(many: list[Record], written: Written) -> None:
     page, file, _ = written
     text = page.read_text(encoding="utf-8")
-    judged = cells(many, "relu")
-    together = across(judged)
+    judged = judge_cells(many, "relu")
+    together = judge_across(judged)
     assert together is not None
-    for pair in pairs(judged, PAIRS):
-        assert f"- {tables.escaped(pair.answer)}\n" in text
-        assert f"### {tables.escaped(pair.block.title)}\n" in text
+    for pair in judge_pairs(judged, PAIRS):
+        assert f"- {tables.escaped(pairs.answer(pair))}\n" in text
+        assert f"### {tables.escaped(pairs.block(pair).title)}\n" in text
     for block in (*(block for cell in judged for block in tables.cell_blocks(cell)), *tables.across_blocks(together)):
         assert tables.markdown_table(block) in text
     assert text.startswith(f"# What was seen\n\nWritten by `bevel report {file} --page {page} --pair sau prelu ")
@@ -159,7 +159,7 @@ def test_a_diverged_run_is_still_seen_as_one(written: Written) -> None:
     lost = [r for r in read if (r.label, r.trial.seed) == ("prelu", 3)]
     assert len(lost) == 2
     assert all(math.isnan(r.epochs[0].train["loss"]) for r in lost)
-    assert {arm.name: len(arm.diverged) for arm in cells(read, "relu")[0].arms}["prelu"] == 1
+    assert {arm.name: len(arm.diverged) for arm in judge_cells(read, "relu")[0].arms}["prelu"] == 1
 
 
 # ------------------------------------------------------------------------------------------------ what is committed

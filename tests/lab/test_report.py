@@ -21,18 +21,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_records import ARMS, records
 
+from bevel_lab import report
 from bevel_lab.cli import main
 from bevel_lab.experiment.record import Record
 from bevel_lab.report import ReportError, judge
-from bevel_lab.report.analysis.cells import Cell, cells
+from bevel_lab.report.analysis.cells import Cell, judge_cells
 from bevel_lab.report.figures import svg
-from bevel_lab.report.figures.cell import View, views
-from bevel_lab.report.figures.plots import apart, short
-from bevel_lab.report.pages import compact
-from bevel_lab.report.pages import html as page
+from bevel_lab.report.figures.cell import View, cell_views
+from bevel_lab.report.figures.labels import apart, short
+from bevel_lab.report.pages import compact, html
 from bevel_lab.report.statistics import paired
-from bevel_lab.report.text import across
-from bevel_lab.report.text import cell as words
+from bevel_lab.report.text import across, findings, words
 
 HOSTILE = '<script>alert("a & b")</script>'
 AWKWARD = ["relu", HOSTILE, "$x^{2$", "漢字 😀", "a|b_{c}\\d%#~", "mollified:f=relu6,kernel=epanechnikov,n=2"]
@@ -71,11 +70,11 @@ def written_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def eight_views(eight: list[Record]) -> list[View]:
-    return views(only(eight), "c")
+    return cell_views(only(eight), "c")
 
 
 def only(found: list[Record], reference: str = "relu") -> Cell:
-    (cell,) = cells(found, reference)
+    (cell,) = judge_cells(found, reference)
     return cell
 
 
@@ -111,38 +110,38 @@ def test_the_headline_says_who_is_better_and_what_is_not_known(eight: list[Recor
     by_name = {arm.name: c for arm, c in cell.others}
     better = sorted(("swish", "gelu"), key=lambda name: -by_name[name].difference)
     sizes = [f"{100 * by_name[name].difference:.2f}" for name in better]
-    assert words.answer(cell) == [
+    assert findings.answer(cell) == [
         f"{better[0]} and {better[1]} are better than relu by {sizes[0]} and {sizes[1]} points.",
         f"frelu is worse than relu by {-100 * by_name['frelu'].difference:.2f} points.",
         "For the other 4 there is no evidence of a difference.",
     ]
-    assert any("four times in five" in note for note in words.caveats(cell))
+    assert any("four times in five" in note for note in findings.caveats(cell))
 
 
 def test_the_headline_when_nothing_is_found() -> None:
-    assert words.answer(only(records(["relu", "gelu", "silu"]))) == [
+    assert findings.answer(only(records(["relu", "gelu", "silu"]))) == [
         "There is no evidence that any of the 2 activations differs from relu."
     ]
-    assert words.answer(only(records(["relu", "gelu"]))) == ["There is no evidence that gelu differs from relu."]
+    assert findings.answer(only(records(["relu", "gelu"]))) == ["There is no evidence that gelu differs from relu."]
 
 
 def test_the_headline_when_there_is_too_little() -> None:
-    assert words.answer(only(records(seeds=4))) == ["4 paired seeds are too few for a verdict: 9 would do."]
-    assert words.answer(only(records(seeds=1))) == ["1 paired seed is too few for a verdict: 9 would do."]
-    assert words.answer(only(records(["relu"]))) == ["Only relu was run: there is nothing to compare it with."]
+    assert findings.answer(only(records(seeds=4))) == ["4 paired seeds are too few for a verdict: 9 would do."]
+    assert findings.answer(only(records(seeds=1))) == ["1 paired seed is too few for a verdict: 9 would do."]
+    assert findings.answer(only(records(["relu"]))) == ["Only relu was run: there is nothing to compare it with."]
 
 
 def test_an_arm_with_too_few_pairs_is_named(eight: list[Record]) -> None:
     kept = [r for r in eight if r.label != "sau" or r.trial.seed < 5]
     cell = only(kept)
-    assert words.answer(cell)[-1] == "5 paired seeds are too few for a verdict on sau: 9 would do."
-    assert "sau is compared on the 5 seeds for which both it and relu have a score" in " ".join(words.caveats(cell))
+    assert findings.answer(cell)[-1] == "5 paired seeds are too few for a verdict on sau: 9 would do."
+    assert "sau is compared on the 5 seeds for which both it and relu have a score" in " ".join(findings.caveats(cell))
 
 
 def test_lost_runs_are_counted_and_said(troubled: list[Record], written_troubled: Path) -> None:
     assert "2 of 10 diverged" in text_of(written_troubled.read_text(encoding="utf-8"))
-    cell = cells(troubled, "relu")[0]
-    notes = words.caveats(cell)
+    cell = judge_cells(troubled, "relu")[0]
+    notes = findings.caveats(cell)
     assert "1 of 10 runs of sau diverged and has no score." in notes
     assert "2 of 10 runs of frelu diverged; their scores count all the same." in notes
     assert any(note.startswith("sau is compared on the 9 seeds") for note in notes)
@@ -156,12 +155,12 @@ def test_a_metric_that_is_no_share_keeps_its_unit() -> None:
         dataclasses.replace(r, metric="bleu", share=False, test={"bleu": 30 * r.test["accuracy"]})
         for r in records(["relu", "gelu"], effects={"gelu": 0.02})
     ]
-    (sentence,) = words.answer(only(scaled))
+    (sentence,) = findings.answer(only(scaled))
     assert re.fullmatch(r"gelu is better than relu by 0\.[56]\d\d\d\.", sentence)
 
 
 def test_all_that_was_measured_is_in_the_report(eight: list[Record], tmp_path: Path) -> None:
-    assert words.measured(only(eight)) == [], "the loss alone is no other metric"
+    assert findings.measured(only(eight)) == [], "the loss alone is no other metric"
     found = [dataclasses.replace(r, test=r.test | {"top_5": 0.9 + r.trial.seed / 200}) for r in eight]
     lost = dataclasses.replace(found[0], test={"accuracy": 0.9, "loss": 0.1})
     text = text_of(judge([lost, *found[1:]], "relu").write(tmp_path).read_text(encoding="utf-8"))
@@ -169,7 +168,7 @@ def test_all_that_was_measured_is_in_the_report(eight: list[Record], tmp_path: P
     (other, first) = (f"{scores.mean():.4f} ± {scores.std(ddof=1):.4f}" for scores in (whole, less))
     assert first != other
     assert "activation loss top 5" in text
-    rows = text[text.index(words.MEASURED) : text.index(words.AS_RECORDED)]
+    rows = text[text.index(findings.MEASURED) : text.index(findings.AS_RECORDED)]
     assert (rows.count(first), rows.count(other)) == (1, 7)
     assert (tmp_path / "table.md").read_text(encoding="utf-8").count(f"| {other} |\n") == 7
     assert "top 5" in (tmp_path / "table.tex").read_text(encoding="utf-8")
@@ -247,17 +246,16 @@ def test_a_report_can_be_made_from_a_ledger(tmp_path: Path) -> None:
 
 
 def test_the_page_starts_with_the_answer_and_holds_every_part(eight: list[Record], written: Path) -> None:
-    html = written.read_text(encoding="utf-8")
-    text = text_of(html)
+    text = text_of(written.read_text(encoding="utf-8"))
     cell = only(eight)
     parts = [
         "Eight <activations>",
-        words.answer(cell)[0],
+        findings.answer(cell)[0],
         "verdict",
         "Test accuracy",
         "Training",
         "The activations, before and after training",
-        "What was learnt, layer by layer",
+        "What was learned, layer by layer",
         "Cost beside accuracy",
         "What was compared",
         "sau(x)",
@@ -275,31 +273,31 @@ def test_the_page_starts_with_the_answer_and_holds_every_part(eight: list[Record
     assert -1 not in places
     assert places == sorted(places)
     for arm in cell.arms:
-        for cell_text in words.row(arm, cell.metric):
+        for cell_text in findings.row(arm, cell.metric):
             assert cell_text in text
     assert all(record.trial.id in text for record in eight)
     assert text.count("Biswas et al.") == 1
 
 
 def test_the_command_is_shown_when_it_is_known() -> None:
-    few = cells(records(["relu"], seeds=1), "relu")
-    assert "bevel compare relu &lt;x&gt;" in page.render(few, None, "t", "bevel compare relu <x>")
-    assert "from bevel_lab.training.run import run_trial" in page.render(few, None, "t")
+    few = judge_cells(records(["relu"], seeds=1), "relu")
+    assert "bevel compare relu &lt;x&gt;" in html.render(few, None, "t", "bevel compare relu <x>")
+    assert "from bevel_lab.training.run import run_trial" in html.render(few, None, "t")
 
 
 def test_the_page_needs_nothing_from_anywhere(written_troubled: Path) -> None:
-    html = written_troubled.read_text(encoding="utf-8")
-    assert not re.search(r"<(script|link|img|iframe|object|embed)\b", html)
-    assert not re.search(r"@import|url\((?!#)", html)
-    assert not re.search(r'(href|src)="(?!#)', html)
-    assert "w3.org" in html  # the SVG's namespace, the only address in it
-    assert not re.search(r"https?://(?!www\.w3\.org/)", html)
+    page = written_troubled.read_text(encoding="utf-8")
+    assert not re.search(r"<(script|link|img|iframe|object|embed)\b", page)
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert not re.search(r'(href|src)="(?!#)', page)
+    assert "w3.org" in page  # the SVG's namespace, the only address in it
+    assert not re.search(r"https?://(?!www\.w3\.org/)", page)
 
 
 def test_a_label_is_never_markup(written_troubled: Path) -> None:
-    html = written_troubled.read_text(encoding="utf-8")
-    assert "&lt;script&gt;alert(" in html
-    text = text_of(html)
+    page = written_troubled.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(" in page
+    text = text_of(page)
     for label in AWKWARD:
         assert label in text
     markdown = (written_troubled.parent / "table.md").read_text(encoding="utf-8")
@@ -307,7 +305,7 @@ def test_a_label_is_never_markup(written_troubled: Path) -> None:
     assert r"a\|b\_{c}\\d%\#\~" in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     # the cells' tables, the one over cells, and the difference in each of two cells
-    widths = {len(words.COLUMNS) + 1, len(across.COLUMNS) + 1, 2 + 2}
+    widths = {len(findings.COLUMNS) + 1, len(across.COLUMNS) + 1, 2 + 2}
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == widths
     latex = (written_troubled.parent / "table.tex").read_text(encoding="utf-8")
     assert r"a\textbar{}b\_\{c\}\textbackslash{}d\%\#\textasciitilde{}" in latex
@@ -318,7 +316,7 @@ def test_latex_rows_are_complete(written: Path) -> None:
     latex = (written.parent / "table.tex").read_text(encoding="utf-8")
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert len(rows) == 1 + len(ARMS)
-    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(words.COLUMNS) - 1}
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(findings.COLUMNS) - 1}
     assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
     assert r"smooth\_frelu" in latex
 
@@ -362,7 +360,7 @@ def test_the_terminal_table_is_aligned(eight: list[Record]) -> None:
     lines = judge(eight, "relu").table().splitlines()
     head, rule, *rows = lines[2 : 4 + len(ARMS)]
     edges = [m.end() for m in re.finditer("─+", rule)]
-    assert len(edges) == len(words.COLUMNS)
+    assert len(edges) == len(findings.COLUMNS)
     for line in (head, *rows):
         for edge in edges[2:]:
             assert line[edge : edge + 2].strip() == ""
@@ -376,7 +374,7 @@ def test_settings_that_differ_between_arms_are_said() -> None:
         dataclasses.replace(r, trial=dataclasses.replace(r.trial, lr=0.1)) if r.label == "gelu" else r
         for r in records(["relu", "gelu"], seeds=2)
     ]
-    assert "lr 0.05 (relu) and 0.1 (gelu)" in text_of(page.render(cells(tuned, "relu"), None, "t"))
+    assert "lr 0.05 (relu) and 0.1 (gelu)" in text_of(html.render(judge_cells(tuned, "relu"), None, "t"))
 
 
 def test_time_is_compared_on_one_device_only() -> None:
@@ -392,8 +390,8 @@ def test_records_without_curves_times_or_epochs_still_make_a_page(tmp_path: Path
         dataclasses.replace(r, epochs=[], sites=[], samples=0, train_seconds=0.0, saved_bytes=0, citations=[])
         for r in records(["relu", "gelu"], seeds=2)
     ]
-    (cell,) = cells(bare, "relu")
-    assert [view.title for view in views(cell, "c")] == ["Test accuracy"]
+    (cell,) = judge_cells(bare, "relu")
+    assert [view.title for view in cell_views(cell, "c")] == ["Test accuracy"]
     assert judge(bare, "relu").write(tmp_path).exists()
 
 
@@ -402,9 +400,9 @@ def test_an_arm_that_lost_every_run_is_shown_without_a_score(lost: str, tmp_path
     gone = {(lost, seed) for seed in range(7)}
     found = records(["relu", "gelu"], seeds=7, epochs=1, scoreless=gone)
     cell = only(found)
-    assert words.answer(cell) == ["0 paired seeds are too few for a verdict: 6 would do."]
-    assert f"7 of 7 runs of {lost} diverged and have no score." in words.caveats(cell)
-    assert words.row(cell.arms[1], cell.metric)[3:9] == ("–",) * 6
+    assert findings.answer(cell) == ["0 paired seeds are too few for a verdict: 6 would do."]
+    assert f"7 of 7 runs of {lost} diverged and have no score." in findings.caveats(cell)
+    assert findings.row(cell.arms[1], cell.metric)[3:9] == ("–",) * 6
     assert "gelu" in text_of(judge(found, "relu").write(tmp_path).read_text(encoding="utf-8"))
 
 
@@ -420,7 +418,7 @@ def test_more_arms_than_colours_still_make_a_page(tmp_path: Path) -> None:
 
 def test_figures_do_not_listen_to_the_users_style(eight: list[Record], eight_views: list[View]) -> None:
     with matplotlib.rc_context({"font.size": 30, "axes.grid": True, "svg.fonttype": "path", "lines.linewidth": 9}):
-        assert views(only(eight), "c") == eight_views
+        assert cell_views(only(eight), "c") == eight_views
         assert matplotlib.rcParams["font.size"] == 30
 
 
@@ -492,7 +490,7 @@ def test_colours_are_distinct_to_colour_blind_eyes(palette: tuple[str, ...]) -> 
 
 def test_arms_keep_their_colour_in_every_cell() -> None:
     found = records(["relu", "gelu", "swish"]) + records(["relu", "swish"], dataset="mnist", effects={"swish": 0.1})
-    first, second = ({arm.name: arm.index for arm in cell.arms} for cell in cells(found, "relu"))
+    first, second = ({arm.name: arm.index for arm in cell.arms} for cell in judge_cells(found, "relu"))
     assert second.items() <= first.items()
     assert first["relu"] == 0
     styles = [(svg.Style(i).color, str(svg.Style(i).dash)) for i in range(1, 24)]
@@ -500,6 +498,17 @@ def test_arms_keep_their_colour_in_every_cell() -> None:
 
 
 # -- imports and browser
+
+
+ROOMS = {"statistics": 0, "analysis": 1, "figures": 2, "text": 2, "pages": 3}
+
+
+def test_its_rooms_import_only_what_lies_below_them() -> None:
+    folder = Path(report.__file__).parent
+    for path in folder.glob("*/*.py"):
+        room = path.parent.name
+        for other in re.findall(r"from bevel_lab\.report\.(\w+)", path.read_text(encoding="utf-8")):
+            assert other == room or ROOMS[other] < ROOMS[room], f"{path.relative_to(folder)} imports {other}"
 
 
 def test_torch_is_never_imported_and_what_draws_only_when_a_page_is_written() -> None:
@@ -531,7 +540,7 @@ def test_a_browser_draws_every_figure_and_asks_for_nothing(
     browser: Any, which: str, width: int, request: pytest.FixtureRequest
 ) -> None:
     path: Path = request.getfixturevalue(which)
-    # learnt parameters: eight panels; the second cell has no arm with parameters, and six arms; over cells five more
+    # learned parameters: eight panels; the second cell has no arm with parameters, and six arms; over cells five more
     three = 3 * (2 + 2 + 3 + 1 + 2) + 2 + 1 + 2
     expected = {"written": 2 + 2 + 8 + 8 + 2, "written_troubled": 22 + 2 + 2 + 6 + 0 + 2, "written_three": three}[which]
     open_page(browser, path, width)

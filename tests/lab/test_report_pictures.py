@@ -17,11 +17,11 @@ from synthetic_records import records
 
 from bevel_lab.experiment.record import Picture, Record
 from bevel_lab.report import judge
-from bevel_lab.report.analysis.cells import cells
+from bevel_lab.report.analysis.cells import judge_cells
 from bevel_lab.report.analysis.data_facts import facts
 from bevel_lab.report.figures import samples
 from bevel_lab.report.pages import compact
-from bevel_lab.report.text import cell as words
+from bevel_lab.report.text import findings
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
 ARMS = ["relu", "sau", "frelu"]
@@ -75,26 +75,26 @@ def written(both: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_every_sample_is_a_row_and_every_arm_a_column(both: list[Record]) -> None:
-    found = samples.gallery(cells(both, "relu")[0])
+    found = samples.gallery(judge_cells(both, "relu")[0])
     assert found is not None
-    order = [arm.name for arm in cells(both, "relu")[0].arms]
+    order = [arm.name for arm in judge_cells(both, "relu")[0].arms]
     assert found.head == ["sample", "given", "truth", *order]
-    assert [sample.title for sample in found.samples] == ["photo 3", "clip 8", "digit"]
-    for sample, *expected in zip(found.samples, *(drawn(name) for name in order), strict=True):
-        assert sample.guesses == tuple(samples.shown(picture.guess) for picture in expected)
-    assert found.samples[0].given.png == png(320, 240, 0)
+    assert [title for title, _ in found.rows] == ["photo 3", "clip 8", "digit"]
+    for (_, fields), *expected in zip(found.rows, *(drawn(name) for name in order), strict=True):
+        assert [shown for _, shown in fields[2:]] == [samples.shown(picture.guess) for picture in expected]
+    assert found.rows[0][1][0][1].png == png(320, 240, 0)
 
 
 def test_a_sample_that_an_arm_did_not_see_is_a_dash_and_no_pictures_are_no_table(both: list[Record]) -> None:
     lost = [dataclasses.replace(r, pictures=r.pictures[1:]) if r.label == "sau" else r for r in both]
-    (cell, _) = cells(lost, "relu")
+    (cell, _) = judge_cells(lost, "relu")
     found = samples.gallery(cell)
     assert found is not None
-    place = found.arms.index("sau")
-    assert [sample.guesses[place].text for sample in found.samples] == ["–", "sau says right", "one"]
-    assert samples.gallery(cells(records(["relu"], seeds=1), "relu")[0]) is None
+    place = found.head.index("sau") - 1
+    assert [fields[place][1].text for _, fields in found.rows] == ["–", "sau says right", "one"]
+    assert samples.gallery(judge_cells(records(["relu"], seeds=1), "relu")[0]) is None
     only_truth = with_pictures(records(["relu"], seeds=1), lambda _: said("x")[1:])
-    found = samples.gallery(cells(only_truth, "relu")[0])
+    found = samples.gallery(judge_cells(only_truth, "relu")[0])
     assert found is not None
     assert found.head == ["sample", "truth", "relu"]
 
@@ -181,7 +181,7 @@ def test_the_markdown_page_has_them_as_files(both: list[Record], tmp_path: Path)
     named = re.findall(r"!\[[^\]]*\]\((img/[^)]+\.png)\)", text)
     assert len(named) == len(set(named)) == 7
     assert {path.name for path in (tmp_path / "img").glob("*.png")} == {Path(name).name for name in named}
-    order = [arm.name for arm in cells(both, "relu")[0].arms]
+    order = [arm.name for arm in judge_cells(both, "relu")[0].arms]
     assert (tmp_path / named[2 + order.index("frelu")]).read_bytes() == png(320, 240, 120)
     assert "<img" not in text
     block = text[text.index("### What it sees: transformer on wmt") :].split("\n\n")[1].splitlines()
@@ -203,6 +203,6 @@ def test_the_facts_of_the_data_stand_in_the_provenance(tmp_path: Path) -> None:
     assert "skipped 2 boxes &lt;of no area&gt;" in judge(found, "relu").write(tmp_path).read_text(encoding="utf-8")
     moved = [dataclasses.replace(r, data=r.data | {"digest": "cd34"}) if r.label == "gelu" else r for r in found]
     assert "digest ab12 (relu) and cd34 (gelu)" in facts(moved)[0][1]
-    (cell,) = cells(moved, "relu")
-    assert words.caveats(cell)[0] == "The runs did not see the same data: its digest is ab12 (relu) and cd34 (gelu)."
-    assert not any("same data" in note for note in words.caveats(cells(found, "relu")[0]))
+    (cell,) = judge_cells(moved, "relu")
+    assert findings.caveats(cell)[0] == "The runs did not see the same data: its digest is ab12 (relu) and cd34 (gelu)."
+    assert not any("same data" in note for note in findings.caveats(judge_cells(found, "relu")[0]))

@@ -18,7 +18,7 @@ from conftest import SHARED
 from bevel_lab.cli import main
 from bevel_lab.experiment import ledger
 from bevel_lab.report.figures import samples as pictures
-from bevel_lab.report.text import cell
+from bevel_lab.report.text import findings
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SMALL = ("detection", "segmentation", "translation", "video")
@@ -72,7 +72,7 @@ def test_it_ends_in_a_report_with_pictures(task: str, root: Path, tmp_path: Path
     images = {"detection": len(records) + 1, "segmentation": len(records) + 1, "translation": 0, "video": 1}[task]
     assert page.count('<img src="data:image/png;base64,') >= min(samples) * images, "truth, and guesses that are drawn"
     assert MEASURED[task] in page
-    assert (cell.MEASURED in page) == (task != "video")
+    assert (findings.MEASURED in page) == (task != "video")
 
 
 LARGE = {

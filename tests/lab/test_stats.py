@@ -192,15 +192,15 @@ def test_the_smallest_effect_approaches_the_noncentral_t() -> None:
 def test_better_and_worse_need_both_criteria(
     adjusted: float, low: float, high: float, pairs: int, verdict: Verdict
 ) -> None:
-    assert list(paired.judge(np.array([adjusted]), np.array([low]), np.array([high]), pairs)) == [verdict]
+    assert list(paired.verdicts(np.array([adjusted]), np.array([low]), np.array([high]), pairs)) == [verdict]
 
 
 def test_no_verdict_of_too_few_could_have_been_another() -> None:
     # eight pairs among seven equal arms can never do; one arm that lost two of ten pairs still can, as Holm's last
-    never = paired.judge(paired.holm(np.full(7, 2 / 2**8)), np.ones(7), np.ones(7), 8)
+    never = paired.verdicts(paired.holm(np.full(7, 2 / 2**8)), np.ones(7), np.ones(7), 8)
     assert set(never) == {Verdict.TOO_FEW}
     pairs = np.array([10] * 6 + [8])
-    still = paired.judge(paired.holm(2.0 / 2.0**pairs), np.ones(7), np.ones(7), pairs)
+    still = paired.verdicts(paired.holm(2.0 / 2.0**pairs), np.ones(7), np.ones(7), pairs)
     assert set(still) == {Verdict.BETTER}
 
 

@@ -1,6 +1,8 @@
 """From records to a judgement: one page, the same table for papers, and every trial as a row.
 
-Neither torch nor bevel is imported, so that a report can be made wherever the records are.
+Its rooms, each of which imports only those before it: ``statistics`` (arrays and tests), ``analysis`` (records grouped
+and judged; it draws and phrases nothing), ``figures`` and ``text`` (what is drawn and what is said; neither imports the
+other), ``pages`` (whole files). Torch is not imported, so that a report can be made wherever the records are.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bevel_lab.experiment.record import Record
-from bevel_lab.report.analysis.across import Across, across
-from bevel_lab.report.analysis.cells import Cell, ReportError, cells
+from bevel_lab.report.analysis.across import Across, judge_across
+from bevel_lab.report.analysis.cells import Cell, ReportError, judge_cells
 from bevel_lab.report.text import tables
 
 __all__ = ["TITLE", "Judgement", "ReportError", "judge"]
@@ -30,8 +32,8 @@ def judge(records: Sequence[Record], reference: str) -> Judgement:
     Raises:
         ReportError: where the records cannot be compared, or the reference is not among them.
     """
-    judged = tuple(cells(records, reference))
-    return Judgement(judged, across(judged))
+    cells = tuple(judge_cells(records, reference))
+    return Judgement(cells, judge_across(cells))
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""From records to comparisons: cells, what holds across them, the A/A test, published numbers."""
+"""Records grouped into cells and judged: per cell, across cells, pair by pair, and an activation against itself."""

@@ -15,16 +15,14 @@ import numpy as np
 from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis.cells import ReportError
 from bevel_lab.report.statistics import paired
-from bevel_lab.report.statistics.calibration import called
 from bevel_lab.report.statistics.paired import Comparison, Floats
-from bevel_lab.report.text import cell as words
 
 Scores = dict[tuple[str, str], Floats]
 """An activation's scores by cell, in the order of the seeds."""
 
 
 @dataclass(frozen=True)
-class Same:
+class AATest:
     """What the judge says of activations against themselves.
 
     Attributes:
@@ -41,7 +39,7 @@ class Same:
     family: float
 
 
-def same(records: Sequence[Record], splits: int, rng: np.random.Generator) -> Same:
+def aa_test(records: Sequence[Record], splits: int, rng: np.random.Generator) -> AATest:
     """Split every activation's runs, cell by cell, into halves, and judge one against the other.
 
     Raises:
@@ -53,21 +51,21 @@ def same(records: Sequence[Record], splits: int, rng: np.random.Generator) -> Sa
     for name, c in zip(names, first, strict=True):
         if c.pairs < c.needed:
             raise ReportError(
-                f"an A/A test of {words.count(len(names), 'activation')} needs {c.needed} pairs of runs of each, two "
-                f"runs a pair; {name} has {c.pairs}."
+                f"an A/A test needs {c.needed} pairs of runs of every activation when it has {len(names)}, two runs a "
+                f"pair; {name} has {c.pairs}."
             )
     rows = [_split(found[name], splits, rng) for name in names]
     p = np.stack([paired.sign_flip(row, rng) for row in rows], axis=-1)
     bounds = [paired.bca(row, rng, 1_999) for row in rows]
     low, high = (np.stack([one[i] for one in bounds], axis=-1) for i in (0, 1))
     pairs = np.array([row.shape[-1] for row in rows])
-    alone = [paired.judge(p[:, i : i + 1], low[:, i : i + 1], high[:, i : i + 1], n) for i, n in enumerate(pairs)]
-    family = paired.judge(paired.holm(p), low, high, pairs)
-    return Same(
+    alone = [paired.verdicts(p[:, i : i + 1], low[:, i : i + 1], high[:, i : i + 1], n) for i, n in enumerate(pairs)]
+    family = paired.verdicts(paired.holm(p), low, high, pairs)
+    return AATest(
         first=dict(zip(names, first, strict=True)),
         splits=splits,
-        single=float(called(np.concatenate(alone, axis=1)).mean()),
-        family=float(called(family).any(axis=1).mean()),
+        single=float(paired.differs(np.concatenate(alone, axis=1)).mean()),
+        family=float(paired.differs(family).any(axis=1).mean()),
     )
 
 

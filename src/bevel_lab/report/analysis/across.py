@@ -79,7 +79,7 @@ class Across:
         return tuple((s, s.comparison) for s in self.standings if s.comparison is not None)
 
 
-def across(cells: Sequence[Cell]) -> Across | None:
+def judge_across(cells: Sequence[Cell]) -> Across | None:
     """Judge the cells together; None where there is one cell only, or scores that have no common unit."""
     if len(cells) < 2 or len({cell.metric for cell in cells}) > 1:
         return None

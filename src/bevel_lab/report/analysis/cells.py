@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,11 @@ class Metric:
     @property
     def axis(self) -> str:
         return f"{self.name} (%)" if self.share else self.name
+
+    @property
+    def difference(self) -> str:
+        """The axis of a difference."""
+        return "difference (points)" if self.share else "difference"
 
     @property
     def points(self) -> str:
@@ -121,7 +127,7 @@ def diverged(record: Record) -> bool:
     return not all(map(math.isfinite, (record.test[record.metric], *last)))
 
 
-def cells(records: Sequence[Record], reference: str) -> list[Cell]:
+def judge_cells(records: Sequence[Record], reference: str) -> list[Cell]:
     """Group and judge. Raises ``ReportError`` where the records cannot be compared, and says why."""
     if not records:
         raise ReportError("there are no records: run some trials first.")
@@ -152,14 +158,11 @@ def differing(cell: Cell) -> dict[str, dict[str, Any]]:
 def _names(records: Sequence[Record]) -> dict[tuple[str, str], str]:
     """(activation, label) → arm. A label that stands for two activations gives way to the full spec, and keeps the
     fields after its ``@``."""
-    meanings: dict[str, set[str]] = {}
-    for record in records:
-        meanings.setdefault(record.label, set()).add(record.trial.activation)
+    pairs = {(record.trial.activation, record.label) for record in records}
+    labels = Counter(label for _, label in pairs)
     return {
-        (record.trial.activation, record.label): record.label
-        if len(meanings[record.label]) == 1
-        else record.trial.activation + "".join(record.label.partition("@")[1:])
-        for record in records
+        (activation, label): label if labels[label] == 1 else activation + "".join(label.partition("@")[1:])
+        for activation, label in pairs
     }
 
 

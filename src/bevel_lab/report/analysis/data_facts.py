@@ -10,13 +10,12 @@ from bevel_lab.experiment.record import Record
 def facts(records: Sequence[Record]) -> list[tuple[str, str]]:
     """(data set, its facts), by name. A fact that is not the same in all records is given with the arms of each value:
     two digests mean that the data changed between the runs."""
-    found: dict[str, dict[str, dict[str, list[str]]]] = {}
+    found: dict[str, dict[str, list[tuple[str, str]]]] = {}
     for record in sorted(records, key=lambda r: (r.trial.cell, r.label, r.trial.seed)):
         for key, value in record.data.items():
-            holders = found.setdefault(record.trial.dataset, {}).setdefault(key, {}).setdefault(_text(value), [])
-            holders.append(record.label)
+            found.setdefault(record.trial.dataset, {}).setdefault(key, []).append((_text(value), record.label))
     return [
-        (dataset, "; ".join(f"{key.replace('_', ' ')} {_values(by_value)}" for key, by_value in rows.items()))
+        (dataset, "; ".join(f"{key.replace('_', ' ')} {by_value(pairs)}" for key, pairs in rows.items()))
         for dataset, rows in found.items()
     ]
 
@@ -28,20 +27,21 @@ def changed(records: Sequence[Record]) -> list[str]:
         ("digest", "see the same data: its digest"),
         ("weights_digest", "start from the same weights: the file's digest"),
     ):
-        digests: dict[str, list[str]] = {}
-        for record in sorted(records, key=lambda r: (r.label, r.trial.seed)):
-            if key in record.data:
-                digests.setdefault(_text(record.data[key]), []).append(record.label)
-        if len(digests) > 1:
-            found.append(f"The runs did not {what} is {_values(digests)}.")
+        digests = [(_text(record.data[key]), record.label) for record in records if key in record.data]
+        if len({digest for digest, _ in digests}) > 1:
+            found.append(f"The runs did not {what} is {by_value(digests)}.")
     return found
+
+
+def by_value(pairs: Sequence[tuple[str, str]]) -> str:
+    """Of (value, arm): the one value, or every value with its arms, ``0.05 (relu) and 0.1 (gelu, sau)``."""
+    holders: dict[str, set[str]] = {}
+    for value, label in pairs:
+        holders.setdefault(value, set()).add(label)
+    if len(holders) == 1:
+        return next(iter(holders))
+    return " and ".join(f"{value} ({', '.join(sorted(who))})" for value, who in sorted(holders.items()))
 
 
 def _text(value: int | str) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _values(by_value: dict[str, list[str]]) -> str:
-    if len(by_value) == 1:
-        return next(iter(by_value))
-    return " and ".join(f"{value} ({', '.join(dict.fromkeys(who))})" for value, who in sorted(by_value.items()))

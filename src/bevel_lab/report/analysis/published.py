@@ -1,4 +1,4 @@
-"""Published results beside the measured ones: ``published.toml``, each number with its source."""
+"""Published results, each with its source (``published.toml``), and the arms that they are of."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bevel_lab.report.analysis.cells import Arm, Cell
-from bevel_lab.report.text import cell as words
 
 PATH = Path(__file__).with_name("published.toml")
-LABEL = "published, not reproduced here"
-COLUMNS = ("activation", "model and data set", "published", "measured here", "source")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +21,9 @@ class Result:
 
     Attributes:
         citation: where it was printed.
-        activation, reference: names on the registry; ``reference`` is of a difference, and empty for a value.
+        activation, reference: names in the registry; ``reference`` is of a difference, and empty for a value.
         requires: an argument that the activation's full spec must have, or "".
-        alternate: whether it was trained by alternate optimisation, as the arm then must be.
+        alternate: whether it was trained by alternate optimization, as the arm then must be.
         model, names: as published; what the lab may call it.
         dataset, metric: the lab's names.
         value, sd, runs: what was printed; NaN and 0 where it was not.
@@ -61,15 +58,6 @@ class Result:
         alike = bool(trial.alternate) == self.alternate
         return name == self.activation and alike and (not self.requires or self.requires in arguments.split(","))
 
-    @property
-    def text(self) -> str:
-        about = f"{self.remark} " if self.remark else ""
-        if self.reference:
-            return f"{about}{words.number(self.difference, sign=True)} points to {self.reference}"
-        sd = f" ± {words.number(self.sd)}" if self.sd == self.sd else ""
-        runs = f", {words.count(self.runs, 'run')}" if self.runs else ""
-        return f"{about}{words.number(self.value)}{sd} %{runs}"
-
 
 @lru_cache(maxsize=1)
 def results() -> tuple[Result, ...]:
@@ -85,26 +73,15 @@ def results() -> tuple[Result, ...]:
     )
 
 
-def rows(cells: Sequence[Cell]) -> list[tuple[str, ...]]:
-    """Lines in the order of ``COLUMNS`` for every published number of an arm of these cells."""
+def beside(cells: Sequence[Cell]) -> list[tuple[Cell, Arm, Result]]:
+    """Every published number of an arm of these cells."""
     return [
-        (arm.name, cell.title, result.text, _measured(cell, arm, result), result.citation)
+        (cell, arm, result)
         for cell in cells
         for arm in cell.arms
         for result in results()
         if result.of(cell) and result.fits(arm)
     ]
-
-
-def _measured(cell: Cell, arm: Arm, result: Result) -> str:
-    metric = cell.metric
-    if not result.reference:
-        return f"{words.score(arm.summary.mean, metric)} ± {words.score(arm.summary.sd, metric)} %"
-    base = cell.reference.first.trial.activation.partition(":")[0]
-    if arm.comparison is None or base != result.reference:
-        return f"{words.NONE} (not compared with {result.reference} here)"
-    c = arm.comparison
-    return f"{words.change(c.difference, metric)}{metric.points} ({words.span(c.low, c.high, metric)}): {c.verdict}"
 
 
 def _plain(name: str) -> str:

@@ -1,1 +1,1 @@
-"""Drawings of a report, as SVG: they read what was judged and compute nothing of their own."""
+"""What is drawn: SVG figures of cells and across cells, and tables of test samples."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 import numpy as np
 
-from bevel_lab.experiment.record import Epoch, Record, Site
+from bevel_lab.experiment.record import Epoch, Site
 from bevel_lab.report.analysis.cells import Arm, Cell
 from bevel_lab.report.figures import plots
-from bevel_lab.report.figures.svg import Style
+from bevel_lab.report.figures.labels import short
+from bevel_lab.report.figures.svg import Heading, Style
 from bevel_lab.report.statistics.aggregate import pareto
 from bevel_lab.report.statistics.paired import Floats
 
@@ -27,7 +28,7 @@ class View:
     small: bool = False  # small multiples rather than wide panels
 
 
-def views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View]:
+def cell_views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View]:
     """All figures of a cell that its records allow; ``prefix`` makes their ids unique in the page. ``wanted`` names
     some of scores, training, shapes, parameters and cost; nothing stands for all."""
     makers = {"scores": _scores, "training": _training, "shapes": _shapes, "parameters": _parameters, "cost": _cost}
@@ -35,37 +36,40 @@ def views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View]:
     return [view for view in made if view.panels]
 
 
+def cost_panels(
+    found: Mapping[str, Sequence[plots.Point]], name: str, gain: str, describe: Callable[[str], str], reference: str
+) -> list[str]:
+    """A panel for time and one for memory, where there are points. ``describe`` gets the name of the cost."""
+    kinds = {"time": "training time", "memory": "memory kept for backward"}
+    return [
+        plots.scatter(
+            found[kind],
+            Heading(f"{name}-{kind}", f"{gain} by {what}", describe(what)),
+            xlabel=f"{what}, × {reference}",
+            front=pareto([p.x for p in found[kind]], [p.y for p in found[kind]]),
+        )
+        for kind, what in kinds.items()
+        if found[kind]
+    ]
+
+
 def _scores(cell: Cell, name: str) -> View:
     metric, ref = cell.metric, cell.reference.name
-    own, paired = [], []
+    own, paired = [], [_strip(cell.reference, {}, 1.0, (0.0, 0.0, 0.0), frozenset())]  # an empty row keeps rows level
     for arm in cell.arms:
         mean, sd = arm.summary.mean * metric.scale, arm.summary.sd * metric.scale
         own.append(_strip(arm, arm.scores, metric.scale, (mean, mean - sd, mean + sd), arm.diverged))
-    paired.append(_strip(cell.reference, {}, 1.0, (0.0, 0.0, 0.0), frozenset()))  # an empty row keeps rows level
     for arm, c in cell.others:
         interval = (c.difference * metric.scale, c.low * metric.scale, c.high * metric.scale)
         odd = arm.diverged | cell.reference.diverged
         paired.append(_strip(arm, cell.differences(arm), metric.scale, interval, odd))
-    panels = [
-        plots.strips(
-            own,
-            name=f"{name}-own",
-            title="Every run: mean ± 1 sd",
-            xlabel=f"test {metric.axis}",
-            description=f"Test {metric.name} of every run, with mean and standard deviation of each arm.",
-        )
-    ]
+    said = f"Test {metric.name} of every run, with mean and standard deviation of each arm."
+    heading = Heading(f"{name}-own", "Every run: mean ± 1 sd", said)
+    panels = [plots.strips(own, heading, xlabel=f"test {metric.axis}")]
     if cell.others:
-        panels.append(
-            plots.strips(
-                paired,
-                name=f"{name}-paired",
-                title=f"Difference to {plots.short(ref)} on the same seed: mean and 95 % interval",
-                xlabel=f"difference{' (points)' if metric.share else ''}",
-                description=f"Paired differences to {ref} with their mean and 95 % interval.",
-                line=0.0,
-            )
-        )
+        title = f"Difference to {short(ref)} on the same seed: mean and 95 % interval"
+        said = f"Paired differences to {ref} with their mean and 95 % interval."
+        panels.append(plots.strips(paired, Heading(f"{name}-paired", title, said), xlabel=metric.difference, line=0.0))
     caption = (
         f"A small dot is one seed and the large one the mean; an arm whose interval reaches the line at zero cannot be "
         f"told from {ref}, and one whose interval clears it must still pass the adjusted test"
@@ -89,25 +93,13 @@ def _training(cell: Cell, name: str) -> View:
     log, floor = _positive(loss), _floor(validation)
     panels = []
     if loss:
-        panels.append(
-            plots.curves(
-                loss,
-                name=f"{name}-loss",
-                title="Training loss (log scale)" if log else "Training loss",
-                description="Mean training loss by epoch, one line an arm.",
-                log=log,
-            )
-        )
+        title = "Training loss (log scale)" if log else "Training loss"
+        heading = Heading(f"{name}-loss", title, "Mean training loss by epoch, one line an arm.")
+        panels.append(plots.curves(loss, heading, log=log))
     if validation:
-        panels.append(
-            plots.curves(
-                validation,
-                name=f"{name}-validation",
-                title=f"Validation {metric.axis}",
-                description=f"Mean validation {metric.name} by epoch, one line an arm.",
-                floor=floor,
-            )
-        )
+        said = f"Mean validation {metric.name} by epoch, one line an arm."
+        heading = Heading(f"{name}-validation", f"Validation {metric.axis}", said)
+        panels.append(plots.curves(validation, heading, floor=floor))
     caption = "Lines are means over seeds and bands ± 1 sd"
     if floor is not None:
         caption += f"; the {metric.name} axis leaves out the first quarter of the training, to give the end room"
@@ -149,15 +141,10 @@ def _floor(lines: Sequence[plots.Line]) -> float | None:
 
 def _shapes(cell: Cell, name: str) -> View:
     shapes = [shape for arm in cell.arms if (shape := _shape(arm)) is not None]
-    panels = [
-        plots.shape(
-            shape,
-            name=f"{name}-{i}",
-            limits=_curve_limits(shapes),
-            description=f"{shape.label} before training (dotted) and after it at each site.",
-        )
-        for i, shape in enumerate(shapes)
-    ]
+    limits, panels = _curve_limits(shapes), []
+    for i, shape in enumerate(shapes):
+        said = f"{shape.label} before training (dotted) and after it at each site."
+        panels.append(plots.shape(shape, Heading(f"{name}-{i}", short(shape.label, 30), said), limits))
     caption = (
         "The dotted curve is the activation before training, the lines are its sites after it (mean over seeds, darker "
         "with depth), and the band runs from the lowest to the highest channel of any seed."
@@ -213,19 +200,14 @@ def _parameters(cell: Cell, name: str) -> View:
                 sites=[np.concatenate([_floats(site.after[symbol]) for site in sites]) for sites in here],
                 before=[float(np.mean([_floats(site.before[symbol]).mean() for site in sites])) for sites in here],
             )
-            panels.append(
-                plots.parameter(
-                    spread,
-                    name=f"{name}-{len(panels)}",
-                    symbol=symbol,
-                    description=f"{symbol} of {arm.name} at each site after training; dotted: before.",
-                )
-            )
+            title = f"{short(arm.name)} · {short(symbol, 14)}"
+            said = f"{symbol} of {arm.name} at each site after training; dotted: before."
+            panels.append(plots.parameter(spread, Heading(f"{name}-{len(panels)}", title, said)))
     caption = (
         "Sites run from input to output; the ring is the median over channels and seeds, the thick bar the middle "
         "half, the thin one 5 % to 95 %, and the dotted line the value before training."
     )
-    return View("What was learnt, layer by layer", caption, tuple(panels), small=True)
+    return View("What was learned, layer by layer", caption, tuple(panels), small=True)
 
 
 def _by_site(arm: Arm, wanted: Callable[[Site], bool]) -> dict[str, list[Site]]:
@@ -251,40 +233,21 @@ def _cost(cell: Cell, name: str) -> View:
                 made.append(plots.Point(arm.name, Style(arm.index), *at, mean, mean - sd, mean + sd))
         return made
 
-    wanted = (
-        ("time", "training time", points(lambda a: (a.cost.time, a.cost.time_low, a.cost.time_high))),
-        ("memory", "memory kept for backward", points(lambda a: (a.cost.memory,) * 3)),
-    )
-    panels = [
-        plots.scatter(
-            found,
-            name=f"{name}-{kind}",
-            title=f"Test {metric.axis} by {what}",
-            xlabel=f"{what}, × {ref}",
-            description=f"Test {metric.name} of every arm beside its {what} as a multiple of {ref}.",
-            front=pareto([p.x for p in found], [p.y for p in found]),
-        )
-        for kind, what, found in wanted
-        if found
-    ]
+    found = {
+        "time": points(lambda arm: (arm.cost.time, arm.cost.time_low, arm.cost.time_high)),
+        "memory": points(lambda arm: (arm.cost.memory,) * 3),
+    }
+
+    def describe(what: str) -> str:
+        return f"Test {metric.name} of every arm beside its {what} as a multiple of {ref}."
+
+    panels = cost_panels(found, name, f"Test {metric.axis}", describe, ref)
     caption = (
         f"Up is better and left is cheaper, with {ref} on the vertical line; bars are ± 1 sd of the {metric.name} and "
         f"the quartiles over seeds of the time for a training sample, and the dotted line joins the arms that no other "
         f"beats in both."
     )
     return View(f"Cost beside {metric.name}", caption, tuple(panels))
-
-
-def throughput(records: Sequence[Record]) -> float:
-    """Median training samples a second."""
-    rates = [r.samples / r.train_seconds for r in records if r.train_seconds > 0]
-    return float(np.median(rates)) if rates else math.nan
-
-
-def bare_share(records: Sequence[Record]) -> float:
-    """Median share of a bare training loop's throughput; NaN where no trial timed one."""
-    shares = [r.bare_seconds * r.samples / r.train_seconds for r in records if r.train_seconds > 0 < r.bare_seconds]
-    return float(np.median(shares)) if shares else math.nan
 
 
 def _floats(values: Sequence[float]) -> Floats:

@@ -7,20 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from bevel_lab.report.figures.plots import CHARACTER, WIDE, finish, short
-from bevel_lab.report.figures.svg import INK, MUTED, PAPER, Style, canvas
+from bevel_lab.report.figures.labels import margin_for
+from bevel_lab.report.figures.plots import WIDE, finish, name_rows
+from bevel_lab.report.figures.svg import INK, MUTED, PAPER, Heading, Style, canvas
 from bevel_lab.report.statistics.aggregate import Ranks
 
 
-def critical_difference(
-    ranks: Ranks, labels: Sequence[str], styles: Sequence[Style], *, name: str, title: str, description: str
-) -> str:
+def diagram(ranks: Ranks, labels: Sequence[str], styles: Sequence[Style], heading: Heading) -> str:
     """One row an arm, the best rank on top; a bar joins the arms of a group, and the difference itself is drawn to
     scale above them. An arm that shares no bar with another differs from it by more than chance would."""
     order = [int(i) for i in np.argsort(ranks.mean, kind="stable")]
     place = {arm: row for row, arm in enumerate(order)}
-    left = 12 + CHARACTER * max(len(short(label)) for label in labels)
-    right = 16 + 10 * len(ranks.groups)
+    left, right = margin_for(labels), 16 + 10 * len(ranks.groups)
     with canvas(WIDE, 96 + 26 * len(labels), left=left, right=right, top=26, bottom=38) as ax:
         arms = len(labels)
         for arm, row in place.items():
@@ -38,8 +36,5 @@ def critical_difference(
             ax.annotate(text, (1, -1), (0, 5), color=MUTED, textcoords="offset pixels", annotation_clip=False)
         ax.set(xlim=(1, arms), ylim=(arms - 0.4, -1.9), xlabel="average rank (1: the highest score)")
         ax.xaxis.set_major_locator(MaxNLocator(min(arms, 8), integer=True))
-        ax.set_yticks(range(arms), [short(labels[arm]) for arm in order], color=INK, size=11.5)
-        ax.tick_params(axis="y", length=0, pad=8)
-        ax.spines.left.set_visible(False)
-        ax.grid(axis="x")
-        return finish(ax, name, title, description)
+        name_rows(ax, [labels[arm] for arm in order])
+        return finish(ax, heading)

@@ -6,16 +6,15 @@ import base64
 import binascii
 import io
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image
 
 from bevel_lab.experiment.record import Picture
 from bevel_lab.report.analysis.cells import Arm, Cell
-from bevel_lab.report.text.cell import NONE
 
 TITLE = "What it sees"
+NONE = "–"
 SEED = 0
 """The seed whose records carry pictures."""
 PNG = "data:image/png;base64,"
@@ -52,38 +51,21 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A row: what was given (perhaps an empty text) and true, and an arm's guess each; a dash where there is none."""
-
-    title: str
-    given: Shown
-    truth: Shown
-    guesses: tuple[Shown, ...]
-
-
-@dataclass(frozen=True)
 class Gallery:
-    """The table of a cell; ``given`` tells whether any sample has something to show there."""
+    """The table of a cell.
 
-    arms: tuple[str, ...]
-    samples: tuple[Sample, ...]
-    given: bool
+    Attributes:
+        head: the columns: the sample, what was given (unless no sample has anything to show there), the truth, and
+            every arm.
+        rows: a sample's title, and its fields with what they are in words.
+    """
+
+    head: list[str]
+    rows: list[tuple[str, list[tuple[str, Shown]]]]
 
     @property
     def caption(self) -> str:
         return f"Test samples as the models of seed {SEED} see them; a few samples illustrate, and decide nothing."
-
-    @property
-    def head(self) -> list[str]:
-        return ["sample", *(["given"] if self.given else []), "truth", *self.arms]
-
-    def fields(self) -> Iterator[tuple[str, list[tuple[str, Shown]]]]:
-        """Every row: its title, and its fields with what they are in words."""
-        for sample in self.samples:
-            row = [("given", sample.given)] if self.given else []
-            row += [("truth", sample.truth)]
-            row += [(f"guess of {arm}", guess) for arm, guess in zip(self.arms, sample.guesses, strict=True)]
-            yield sample.title, [(f"{sample.title}: {what}", shown) for what, shown in row]
 
 
 def gallery(cell: Cell) -> Gallery | None:
@@ -92,16 +74,14 @@ def gallery(cell: Cell) -> Gallery | None:
     keys = dict.fromkeys(key for guesses in found.values() for key in guesses)
     if not keys:
         return None
-    samples = tuple(
-        Sample(
-            title,
-            shown(given),
-            shown(truth),
-            tuple(shown(guesses.get((title, given, truth), NONE)) for guesses in found.values()),
-        )
-        for title, given, truth in keys
-    )
-    return Gallery(tuple(found), samples, any(sample.given != Shown("") for sample in samples))
+    shows_given = any(given for _, given, _ in keys)
+    rows = []
+    for title, given, truth in keys:
+        row = [("given", given)] if shows_given else []
+        row.append(("truth", truth))
+        row += [(f"guess of {arm}", guesses.get((title, given, truth), NONE)) for arm, guesses in found.items()]
+        rows.append((title, [(f"{title}: {what}", shown(content)) for what, content in row]))
+    return Gallery(["sample", *(["given"] if shows_given else []), "truth", *found], rows)
 
 
 def _guesses(arm: Arm) -> dict[tuple[str, str, str], str]:

@@ -1,6 +1,6 @@
 """From a matplotlib figure to SVG that lives inside a page: themed, titled, and the same bytes every time.
 
-Figures are drawn in the light theme's colours; ``export`` turns each into a CSS variable with that colour as its
+Figures are drawn in the light theme's colors; ``export`` turns each into a CSS variable with that color as its
 fallback, so that the page can change to its dark theme and the same SVG still stands on its own.
 """
 
@@ -75,7 +75,17 @@ class Style:
         if self.index == 0:
             return _DASHES[0]
         lap, place = divmod(self.index - 1, len(LIGHT) - 1)
-        return _DASHES[(place // 4 + lap) % len(_DASHES)]  # a colour that comes again comes with another dash
+        return _DASHES[(place // 4 + lap) % len(_DASHES)]  # a color that comes again comes with another dash
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a figure is called: a name that is unique in the page (ids derive from it), a title, and a description for
+    those who cannot see it."""
+
+    name: str
+    title: str
+    description: str
 
 
 @contextmanager
@@ -92,8 +102,9 @@ def canvas(width: float, height: float, *, left: float, right: float, top: float
         yield axes
 
 
-def export(axes: Axes, *, name: str, title: str, description: str) -> str:
-    """The figure as SVG text for inlining. ``name`` must be unique in the page: ids derive from it."""
+def export(axes: Axes, heading: Heading) -> str:
+    """The figure as SVG text for inlining."""
+    name = heading.name
     matplotlib.rcParams["svg.hashsalt"] = name
     figure = cast(Figure, axes.figure)
     out = io.StringIO()
@@ -107,7 +118,8 @@ def export(axes: Axes, *, name: str, title: str, description: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
         f'viewBox="0 0 {width} {height}" style="max-width: {1.2 * width:.0f}px" '
         f'aria-labelledby="{name}-title {name}-desc">\n'
-        f'<title id="{name}-title">{escape(title)}</title>\n<desc id="{name}-desc">{escape(description)}</desc>\n'
+        f'<title id="{name}-title">{escape(heading.title)}</title>\n'
+        f'<desc id="{name}-desc">{escape(heading.description)}</desc>\n'
     )
     return head + _clean(body) + "</svg>"
 

@@ -1,1 +1,1 @@
-"""Whole pages: HTML, Markdown, the calibration page, and compact records."""
+"""Whole files: the HTML report, the Markdown page, the calibration page, and compact records."""

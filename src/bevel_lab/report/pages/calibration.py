@@ -9,10 +9,10 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from bevel_lab.experiment.record import Record
-from bevel_lab.report.analysis.aa_test import Same, same
+from bevel_lab.report.analysis.aa_test import AATest, aa_test
 from bevel_lab.report.statistics.calibration import Calibration, calibrate, calibrate_cells
 from bevel_lab.report.statistics.paired import EXACT_PAIRS, LEVEL, Verdict
-from bevel_lab.report.text import cell
+from bevel_lab.report.text import words
 from bevel_lab.report.text.tables import Block, markdown, plain
 
 POWER = 0.90
@@ -45,7 +45,7 @@ def measure(experiments: int, seed: int, say: Callable[[str], None]) -> Results:
     heard = iter(range(1, rows + 1))
 
     def run(arms: int, pairs: int, effect: float, noise: str = "normal") -> tuple[Calibration, int]:
-        say(f"[{next(heard)}/{rows}] {cell.count(arms, 'arm')}, {pairs} seeds, difference {effect:g} sd, {noise}")
+        say(f"[{next(heard)}/{rows}] {words.count(arms, 'arm')}, {pairs} seeds, difference {effect:g} sd, {noise}")
         # above the exact range each test draws its own thousands of patterns
         count = experiments if pairs <= EXACT_PAIRS else max(1, experiments // 4)
         return calibrate(experiments=count, arms=arms, pairs=pairs, effect=effect, rng=rng, noise=noise), count
@@ -72,11 +72,11 @@ def measure(experiments: int, seed: int, say: Callable[[str], None]) -> Results:
 
 def measure_same(records: Sequence[Record], splits: int, seed: int) -> Results:
     """The A/A test on real records. Raises ``ReportError`` where there are too few."""
-    found = same(records, splits, np.random.default_rng(seed))
+    found = aa_test(records, splits, np.random.default_rng(seed))
     silent = sum(c.verdict is Verdict.NO_EVIDENCE for c in found.first.values())
     text = (
         f"Real runs of one activation under two names: no evidence of a difference for {silent} of "
-        f"{cell.count(len(found.first), 'activation')}."
+        f"{words.count(len(found.first), 'activation')}."
     )
     rates = (
         f"Over {splits:,} random splits of these runs, a verdict on {share(found.single)} of single activations, and "
@@ -101,7 +101,7 @@ def page(results: Sequence[Results], command: str) -> str:
 
 def share(value: float) -> str:
     """A share as per cent; a dash where there is none."""
-    return f"{100 * value:.1f} %" if value == value else cell.NONE
+    return f"{100 * value:.1f} %" if value == value else words.NONE
 
 
 def _lines(results: Sequence[Results], command: str) -> Iterator[str]:
@@ -158,7 +158,7 @@ def _cells_block(rows: Sequence[Sequence[str]]) -> Block:
     return Block("Several cells", head, rows, 0, (), notes)
 
 
-def _same_block(found: Same) -> Block:
+def _same_block(found: AATest) -> Block:
     head = ("activation", "verdict", "pairs", "difference", "95 % interval", "p", "Holm p")
     rows = [
         (
@@ -167,8 +167,8 @@ def _same_block(found: Same) -> Block:
             str(c.pairs),
             f"{c.difference:+.4f}",
             f"{c.low:+.4f} to {c.high:+.4f}",
-            cell.p_value(c.p),
-            cell.p_value(c.adjusted),
+            words.p_value(c.p),
+            words.p_value(c.adjusted),
         )
         for name, c in found.first.items()
     ]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bevel_lab.report.statistics.paired import LEVEL, Floats, Verdict, bca, holm, judge, sign_flip
+from bevel_lab.report.statistics.paired import LEVEL, Floats, Verdict, bca, differs, holm, sign_flip, verdicts
 
 NOISES = ("normal", "heavy")
 """Scores of a run: normal, or Student's t with three degrees of freedom (some runs far off)."""
@@ -62,7 +61,7 @@ def calibrate(
     one of ``NOISES``.
     """
     differences = _differences((experiments, arms, pairs), effect, noise, rng)
-    return _score(_verdicts(differences, rng, resamples), effect)
+    return _score(_verdicts(differences, rng, resamples)[:, None], effect)
 
 
 def calibrate_cells(
@@ -81,12 +80,12 @@ def calibrate_cells(
     by_cell = _verdicts(differences, rng, resamples)
     grid = differences.reshape(experiments, cells, arms, pairs)
     whole = _verdicts(grid.reshape(experiments, cells * arms, pairs), rng, resamples)
-    wrong = called(by_cell)[:, int(effect != 0) :].any(axis=1).reshape(experiments, cells)
+    wrong = differs(by_cell)[:, int(effect != 0) :].any(axis=1).reshape(experiments, cells)
     return CellsCalibration(
-        cell=_score(by_cell, effect),
+        cell=_score(by_cell[:, None], effect),
         anywhere=float(wrong.any(axis=1).mean()),
-        report=_score_everywhere(whole.reshape(experiments, cells, arms), effect),
-        average=_score(_verdicts(grid.mean(axis=1), rng, resamples), effect),
+        report=_score(whole.reshape(experiments, cells, arms), effect),
+        average=_score(_verdicts(grid.mean(axis=1), rng, resamples)[:, None], effect),
     )
 
 
@@ -107,29 +106,14 @@ def _verdicts(differences: Floats, rng: np.random.Generator, resamples: int) -> 
     low, high = np.full((2, *adjusted.shape), np.nan)
     open_ = adjusted <= LEVEL  # the interval can only matter here
     low[open_], high[open_] = bca(differences[open_], rng, resamples)
-    return judge(adjusted, low, high, differences.shape[-1])
+    return verdicts(adjusted, low, high, differences.shape[-1])
 
 
-def called(verdicts: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
-    """Where a verdict is better or worse."""
-    either: npt.NDArray[np.bool_] = (verdicts == Verdict.BETTER) | (verdicts == Verdict.WORSE)
-    return either
-
-
-def _right(verdicts: npt.NDArray[Any], effect: float) -> npt.NDArray[np.bool_]:
-    right: npt.NDArray[np.bool_] = verdicts == (Verdict.BETTER if effect > 0 else Verdict.WORSE)
-    return right
-
-
-def _score(verdicts: npt.NDArray[np.object_], effect: float) -> Calibration:
-    """Of verdicts (experiments, arms), whose first arm has the effect."""
-    return _score_everywhere(verdicts[:, None], effect)
-
-
-def _score_everywhere(verdicts: npt.NDArray[np.object_], effect: float) -> Calibration:
-    """Of verdicts (experiments, cells, arms): found is found in every cell, false is false in any."""
-    said = called(verdicts)
+def _score(found: npt.NDArray[np.object_], effect: float) -> Calibration:
+    """Of verdicts (experiments, cells, arms): a difference is found where every cell has it, and a false verdict in any
+    cell counts. The first arm has the effect."""
+    said = differs(found)
     if effect == 0:
         return Calibration(found=math.nan, false=float(said.any(axis=(1, 2)).mean()))
-    found = _right(verdicts[..., 0], effect).all(axis=1)
-    return Calibration(found=float(found.mean()), false=float(said[..., 1:].any(axis=(1, 2)).mean()))
+    right = (found[..., 0] == (Verdict.BETTER if effect > 0 else Verdict.WORSE)).all(axis=1)
+    return Calibration(found=float(right.mean()), false=float(said[..., 1:].any(axis=(1, 2)).mean()))

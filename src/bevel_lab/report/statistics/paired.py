@@ -35,6 +35,11 @@ class Verdict(StrEnum):
     NO_EVIDENCE = "no evidence"
     TOO_FEW = "too few seeds"
 
+    @property
+    def differs(self) -> bool:
+        """Whether the arm is called better or worse."""
+        return self in (Verdict.BETTER, Verdict.WORSE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -85,7 +90,7 @@ def summary(scores: Mapping[int, float]) -> Summary:
 
 
 def sign_flip(differences: Floats, rng: np.random.Generator) -> Floats:
-    """Two-sided sign-flip (randomisation) test of "the differences are symmetric about zero".
+    """Two-sided sign-flip (randomization) test of "the differences are symmetric about zero".
 
     Up to ``EXACT_PAIRS`` pairs all sign patterns are tried, above that ``PATTERNS`` random ones. One formula serves
     both, (1 + extreme) / (1 + tried): the one is the observed pattern itself. In the exact test a pattern and its
@@ -175,19 +180,24 @@ def improvement(differences: Floats) -> Floats:
     return wins
 
 
-def judge(adjusted: Floats, low: Floats, high: Floats, pairs: npt.ArrayLike) -> npt.NDArray[np.object_]:
+def verdicts(adjusted: Floats, low: Floats, high: Floats, pairs: npt.ArrayLike) -> npt.NDArray[np.object_]:
     """Verdicts from adjusted p and intervals; the arms of a family lie along the last axis.
 
     Better and worse need both: the adjusted p at most 5 % and an interval that excludes zero. Too few seeds is said
     where the adjusted p would exceed 5 % even if every arm came out as extreme as its number of pairs allows.
     """
     best = holm(np.broadcast_to(2.0 ** (1.0 - np.asarray(pairs, dtype=np.float64)), adjusted.shape))
-    verdicts = np.empty(adjusted.shape, dtype=object)
-    verdicts.fill(Verdict.NO_EVIDENCE)  # np.full would make plain strings of them
-    verdicts[best > LEVEL] = Verdict.TOO_FEW
-    verdicts[(adjusted <= LEVEL) & (low > 0)] = Verdict.BETTER
-    verdicts[(adjusted <= LEVEL) & (high < 0)] = Verdict.WORSE
-    return verdicts
+    found = np.empty(adjusted.shape, dtype=object)
+    found.fill(Verdict.NO_EVIDENCE)  # np.full would make plain strings of them
+    found[best > LEVEL] = Verdict.TOO_FEW
+    found[(adjusted <= LEVEL) & (low > 0)] = Verdict.BETTER
+    found[(adjusted <= LEVEL) & (high < 0)] = Verdict.WORSE
+    return found
+
+
+def differs(found: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
+    """Where a verdict is better or worse."""
+    return np.isin(found, (Verdict.BETTER, Verdict.WORSE))
 
 
 def compare(
@@ -201,39 +211,37 @@ def compare(
     arms = [arm for arm in scores if arm != reference]
     base = {seed: s for seed, s in scores[reference].items() if math.isfinite(s)}
     paired = {arm: _paired(scores[arm], base) for arm in arms}
-    p = np.array([float(sign_flip(d, rng)) if d.size else 1.0 for d in paired.values()])
-    bounds = np.array([bca(d, rng) if d.size else (np.nan, np.nan) for d in paired.values()]).reshape(-1, 2)
-    counts = [d.size for d in paired.values()]
-    adjusted = holm(p)
-    verdicts = judge(adjusted, bounds[:, 0], bounds[:, 1], counts)
-    effects = {n: smallest_effect(n, len(arms), rng) for n in sorted(set(counts))}
-    return {
-        arm: Comparison(
+    p = [float(sign_flip(d, rng)) if d.size else 1.0 for d in paired.values()]
+    bounds = [bca(d, rng) if d.size else (math.nan, math.nan) for d in paired.values()]
+    effects = {n: smallest_effect(n, len(arms), rng) for n in sorted({d.size for d in paired.values()})}
+    alone = [
+        Comparison(
             arm=arm,
             pairs=d.size,
             unpaired=len(set(scores[arm]) | set(scores[reference])) - d.size,
             difference=float(d.mean()) if d.size else math.nan,
-            low=float(bounds[i, 0]),
-            high=float(bounds[i, 1]),
-            p=float(p[i]),
-            adjusted=float(adjusted[i]),
+            low=float(low),
+            high=float(high),
+            p=p_value,
+            adjusted=p_value,
             detectable=effects[d.size] * float(d.std(ddof=1)) if math.isfinite(effects[d.size]) else math.inf,
             improvement=float(improvement(d)) if d.size else math.nan,
-            verdict=verdicts[i],
-            needed=pairs_needed(len(arms)),
+            verdict=Verdict.NO_EVIDENCE,
+            needed=0,
         )
-        for i, (arm, d) in enumerate(paired.items())
-    }
+        for (arm, d), p_value, (low, high) in zip(paired.items(), p, bounds, strict=True)
+    ]
+    return {c.arm: c for c in as_family(alone)}
 
 
 def as_family(found: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons as one family of their own: Holm over them, and the verdicts that follow."""
+    """The same comparisons as one family: Holm's adjustment over them all, and the verdicts that follow from it."""
     if not found:
         return []
     adjusted = holm(np.array([c.p for c in found]))
     low, high, pairs = (np.array([getattr(c, key) for c in found]) for key in ("low", "high", "pairs"))
-    verdicts, needed = judge(adjusted, low, high, pairs), pairs_needed(len(found))
-    both = zip(found, adjusted, verdicts, strict=True)
+    needed = pairs_needed(len(found))
+    both = zip(found, adjusted, verdicts(adjusted, low, high, pairs), strict=True)
     return [replace(c, adjusted=float(p), verdict=verdict, needed=needed) for c, p, verdict in both]
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from bevel_lab.report.analysis.across import Across, Standing
 from bevel_lab.report.analysis.cells import Metric
-from bevel_lab.report.statistics.aggregate import Estimate
-from bevel_lab.report.statistics.paired import LEVEL, Verdict
-from bevel_lab.report.text import cell as words
+from bevel_lab.report.statistics.paired import LEVEL, Comparison, Verdict
+from bevel_lab.report.text import words
 
 COLUMNS = ("activation", "verdict", "mean difference", "95 % interval", "p", "Holm p", "IQM of differences",
            "IQM interval", "pairs won", "won interval", "rank", "time", "memory")  # fmt: skip
@@ -20,42 +18,36 @@ FEW = 5  # cells; Demšar (2006) asks more than ten for Friedman's chi-squared t
 
 def row(standing: Standing, metric: Metric) -> tuple[str, ...]:
     """The arm's line of the table, in the order of ``COLUMNS``."""
+    c, iqm, won = standing.comparison, standing.iqm, standing.won
     costs = (words.number(standing.rank), words.number(standing.time), words.number(standing.memory))
-    c = standing.comparison
     if c is None:
         return (standing.name, words.verdict(None), *[""] * 8, *costs)
-    return (
-        standing.name,
-        words.verdict(c),
-        words.change(c.difference, metric),
-        words.span(c.low, c.high, metric),
-        words.p_value(c.p) if c.pairs else words.NONE,
-        words.p_value(c.adjusted) if c.pairs else words.NONE,
-        words.change(standing.iqm.value, metric) if standing.iqm else words.NONE,
-        words.span(standing.iqm.low, standing.iqm.high, metric) if standing.iqm else words.NONE,
-        f"{words.number(100 * standing.won.value, 0)} %" if standing.won else words.NONE,
-        _shares(standing.won),
-        *costs,
-    )
+    change, span, _, p, adjusted, _ = words.compared(c, metric)
+    estimates = (words.NONE,) * 4
+    if iqm and won:
+        middle, interval = words.change(iqm.value, metric), words.span(iqm.low, iqm.high, metric)
+        shares = f"{words.number(100 * won.low, 0)} to {words.percent(won.high)}"
+        estimates = (middle, interval, words.percent(won.value), shares)
+    return (standing.name, words.verdict(c), change, span, p, adjusted, *estimates, *costs)
 
 
 def matrix(across: Across) -> list[list[str]]:
     """Header and one line an arm: its difference and verdict in every cell, ``STANDS`` where it stands for all."""
     names = dict.fromkeys(arm.name for cell in across.cells for arm, _ in cell.others)
-    found = {(cell.title, arm.name): (cell, c) for cell in across.cells for arm, c in cell.others}
+    found = {(cell.title, arm.name): c for cell in across.cells for arm, c in cell.others}
     lines = [["activation", *(cell.title for cell in across.cells)]]
     for name in names:
         line = [name]
         for cell in across.cells:
-            if (cell.title, name) not in found:
-                line.append(words.NONE)
-                continue
-            _, c = found[cell.title, name]
-            word = "" if c.verdict is Verdict.NO_EVIDENCE else f" {c.verdict}"
-            stands = STANDS if across.family[cell.title, name][1] in (Verdict.BETTER, Verdict.WORSE) else ""
-            line.append(words.change(c.difference, cell.metric) + word + stands)
+            c = found.get((cell.title, name))
+            line.append(_difference(c, cell.metric, across.family[cell.title, name][1]) if c else words.NONE)
         lines.append(line)
     return lines
+
+
+def _difference(c: Comparison, metric: Metric, of_report: Verdict) -> str:
+    word = "" if c.verdict is Verdict.NO_EVIDENCE else f" {c.verdict}"
+    return words.change(c.difference, metric) + word + (STANDS if of_report.differs else "")
 
 
 def answer(across: Across) -> list[str]:
@@ -63,14 +55,7 @@ def answer(across: Across) -> list[str]:
     ref, where = across.reference.name, f"on average over the {len(across.cells)} cells"
     if not across.others:
         return [f"No activation but {ref} ran in every cell: there is nothing to compare over all of them."]
-    sentences = []
-    for word in (Verdict.BETTER, Verdict.WORSE):
-        found = [(s, c) for s, c in across.others if c.verdict is word]
-        if found:
-            sizes = words.listing([words.score(abs(c.difference), across.metric) for _, c in found])
-            verb = "is" if len(found) == 1 else "are"
-            names = words.listing([s.name for s, _ in found])
-            sentences.append(f"{names} {verb} {word} than {ref} by {sizes}{across.metric.points} {where}.")
+    sentences = words.differences(across.others, ref, across.metric, f" {where}")
     silent = [s.name for s, c in across.others if c.verdict is Verdict.NO_EVIDENCE]
     if silent:
         sentences.append(f"For {words.listing(silent)} there is no evidence of a difference {where}.")
@@ -103,16 +88,11 @@ def method(across: Across) -> list[str]:
     ]
 
 
-def _shares(won: Estimate | None) -> str:
-    return f"{words.number(100 * won.low, 0)} to {words.number(100 * won.high, 0)} %" if won else words.NONE
-
-
 def _family(across: Across) -> str:
     size, needed = len(across.family), across.needed
-    in_cells = [c.verdict for cell in across.cells for _, c in cell.others]
-    called = sum(v in (Verdict.BETTER, Verdict.WORSE) for v in in_cells)
+    called = sum(c.verdict.differs for cell in across.cells for _, c in cell.others)
     verdicts = [v for _, v in across.family.values()]
-    stand = sum(v in (Verdict.BETTER, Verdict.WORSE) for v in verdicts)
+    stand = sum(v.differs for v in verdicts)
     text = f"{words.count(called, 'verdict')} of better or worse in the cells"
     if size and all(v is Verdict.TOO_FEW for v in verdicts):
         return f"{text}; taken as one family, the report's {size} comparisons would need {needed} paired seeds."
@@ -122,20 +102,17 @@ def _family(across: Across) -> str:
 def _partial(across: Across) -> list[str]:
     if not across.partial:
         return []
-    return [f"{words.listing(across.partial)} did not run in every cell and {_are(across.partial)} left out here."]
-
-
-def _are(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
+    verb = "is" if len(across.partial) == 1 else "are"
+    return [f"{words.listing(across.partial)} did not run in every cell and {verb} left out here."]
 
 
 def _ranks(across: Across) -> list[str]:
     ranks, cells = across.ranks, len(across.cells)
     if ranks is None:
         return ["There are no ranks: some arm has no score in some cell."] if len(across.standings) > 1 else []
-    p = f" (p {words.p_value(ranks.p)})" if math.isfinite(ranks.p) and ranks.p < 0.001 else ""
-    p = p or (f" (p = {words.p_value(ranks.p)})" if math.isfinite(ranks.p) else "")
-    friedman = f"Friedman's test of equal ranks{p}" if p else "Friedman's test needs three arms"
+    friedman = "Friedman's test needs three arms"
+    if math.isfinite(ranks.p):
+        friedman = f"Friedman's test of equal ranks (p {words.relation(ranks.p)})"
     if not ranks.possible:
         return [
             f"{cells} cells are too few for ranks to tell {len(across.standings)} arms apart: the critical difference "

@@ -7,35 +7,21 @@ from collections.abc import Sequence
 from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis import data_facts
 from bevel_lab.report.analysis.cells import Cell, recipe
-from bevel_lab.report.figures.cell import bare_share, throughput
+from bevel_lab.report.analysis.throughput import share_of_plain_loop, throughput
 from bevel_lab.report.statistics.paired import LEVEL
-from bevel_lab.report.text import cell as words
-
-
-def _rate(records: Sequence[Record]) -> str:
-    """Throughput, and its share of a bare training loop's where that was timed."""
-    share = bare_share(records)
-    return f"{throughput(records):,.0f} samples a second" + (
-        f", {100 * share:.0f} % of a bare training loop's" if share > 0 else ""
-    )
-
-
-def _timed(records: Sequence[Record]) -> str:
-    """In how many trials a bare loop was timed, where it was not in all or none."""
-    timed = sum(record.bare_seconds > 0 for record in records)
-    return f"; a bare loop was timed in {timed} of {len(records)}" if 0 < timed < len(records) else ""
+from bevel_lab.report.text import words
 
 
 def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
     """What every trial shares, and where trials differ."""
-    fields = {key: _setting_of(records, key) for key in recipe(records[0])}
-    held = _values([f"{100 * record.trial.validation:g} %" for record in records])
+    fields = {key: _setting(records, key) for key in recipe(records[0])}
+    share = values_of([f"{100 * record.trial.validation:g} %" for record in records])
     rows = [
         ("seeds", _ranges({record.trial.seed for record in records})),
         ("pairing", "all arms of a seed share split, initial weights, order of samples and augmentation"),
         (
             "split",
-            f"{held} of the training part held out for validation, unless the data set brings a part of its own; "
+            f"{share} of the training part held out for validation, unless the data set brings a part of its own; "
             "the same for every trial",
         ),
         ("test part", "read once, after the last epoch"),
@@ -50,17 +36,13 @@ def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
     return rows
 
 
-def _setting_of(records: Sequence[Record], key: str) -> str:
+def _setting(records: Sequence[Record], key: str) -> str:
     """A field's value; where the arms of one cell differ in it, which arm has which."""
-    holders: dict[str, list[str]] = {}
-    by_cell: dict[tuple[str, str], set[str]] = {}
-    for record in records:
-        value = words.setting(recipe(record)[key])
-        holders.setdefault(value, []).append(record.label)
-        by_cell.setdefault(record.trial.cell, set()).add(value)
-    if all(len(values) == 1 for values in by_cell.values()):
-        return ", ".join(sorted(holders))
-    return " and ".join(f"{value} ({', '.join(dict.fromkeys(sorted(who)))})" for value, who in sorted(holders.items()))
+    found = [(words.setting(recipe(record)[key]), record.label) for record in records]
+    by_cell = {(record.trial.cell, value) for record, (value, _) in zip(records, found, strict=True)}
+    if len(by_cell) == len({cell for cell, _ in by_cell}):
+        return values_of([value for value, _ in found])
+    return data_facts.by_value(found)
 
 
 def method(cells: Sequence[Cell]) -> list[str]:
@@ -82,23 +64,35 @@ def method(cells: Sequence[Cell]) -> list[str]:
 
 def provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
     packages = sorted({name for record in records for name in record.versions})
-    versions = [f"{name} {_values([r.versions[name] for r in records if name in r.versions])}" for name in packages]
+    versions = [f"{name} {values_of([r.versions[name] for r in records if name in r.versions])}" for name in packages]
     dates = sorted({record.started[:10] for record in records})
     hours = sum(record.seconds for record in records) / 3600
     return [
         ("versions", ", ".join(versions)),
-        ("commit", _values([record.commit or "unknown" for record in records])),
-        ("device", _values([record.device for record in records])),
+        ("commit", values_of([record.commit or "unknown" for record in records])),
+        ("device", values_of([record.device for record in records])),
         ("run", " to ".join(dict.fromkeys((dates[0], dates[-1])))),
         ("compute", f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"),
-        ("throughput", f"{_rate(records)} (a trial's mean, median over trials{_timed(records)})"),
+        ("throughput", f"{speed(records)} (a trial's mean, median over trials{_timed(records)})"),
         *data_facts.facts(records),
     ]
 
 
-def _values(values: Sequence[object]) -> str:
+def speed(records: Sequence[Record]) -> str:
+    """Throughput, and its share of a plain training loop's where that was timed."""
+    text, share = f"{throughput(records):,.0f} samples a second", share_of_plain_loop(records)
+    return f"{text}, {100 * share:.0f} % of a plain training loop's" if share > 0 else text
+
+
+def _timed(records: Sequence[Record]) -> str:
+    """In how many trials a plain loop was timed, where it was not in all or none."""
+    timed = sum(record.bare_seconds > 0 for record in records)
+    return f"; a plain loop was timed in {timed} of {len(records)}" if 0 < timed < len(records) else ""
+
+
+def values_of(values: Sequence[object]) -> str:
     """The one value, or all there are."""
-    return ", ".join(dict.fromkeys(sorted(str(value) for value in values)))
+    return ", ".join(sorted({str(value) for value in values}))
 
 
 def _ranges(seeds: set[int]) -> str:

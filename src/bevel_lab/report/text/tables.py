@@ -10,12 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bevel_lab.experiment.record import Record
-from bevel_lab.report.analysis import published
 from bevel_lab.report.analysis.across import Across
 from bevel_lab.report.analysis.cells import Cell, diverged
 from bevel_lab.report.statistics.aggregate import Estimate
-from bevel_lab.report.text import across
-from bevel_lab.report.text import cell as words
+from bevel_lab.report.text import across, findings, published
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
           "−": "$-$", "–": "--", "×": r"$\times$", "<": r"$<$", ">": r"$>$", "|": r"\textbar{}",
@@ -42,24 +40,22 @@ class Block:
 def blocks(cells: Sequence[Cell], together: Across | None, notes: Sequence[str] = ()) -> list[Block]:
     """All tables of a report: the cells, the cells together where there are several, and published numbers."""
     made = [block for cell in cells for block in cell_blocks(cell)]
-    if together is not None:
-        made += across_blocks(together)
-    known = published_block(cells)
-    if known:
-        made.append(known)
-    if notes:
-        made[0] = replace(made[0], notes=[*made[0].notes, *notes])
-    return made
+    made += [*(across_blocks(together) if together else ()), *published_blocks(cells)]
+    return [replace(made[0], notes=[*made[0].notes, *notes]), *made[1:]]
 
 
 def cell_blocks(cell: Cell) -> list[Block]:
     """The verdict table, and one of what else was measured where there is something."""
-    head, *rows = _grid(cell)
-    said = [*words.caveats(cell), *words.recipe_notes(cell)]
-    made = [Block(cell.title, head, rows, 2, words.answer(cell), said)]
-    if measured := words.measured(cell):
-        title = f"{words.MEASURED}: {cell.title}"
-        made.append(Block(title, measured[0], measured[1:], 1, notes=[words.AS_RECORDED]))
+    ref = cell.reference.name
+    own = {"score": f"test {cell.metric.axis}", "interval": "95 % interval", "difference": f"vs {ref}",
+           "time": "time ×", "memory": "memory ×"}  # fmt: skip
+    head = [own.get(column, column) for column in findings.COLUMNS]
+    said = [*findings.caveats(cell), *findings.recipe_notes(cell)]
+    rows = [findings.row(arm, cell.metric) for arm in cell.arms]
+    made = [Block(cell.title, head, rows, 2, findings.answer(cell), said)]
+    if measured := findings.measured(cell):
+        title = f"{findings.MEASURED}: {cell.title}"
+        made.append(Block(title, measured[0], measured[1:], 1, notes=[findings.AS_RECORDED]))
     return made
 
 
@@ -73,10 +69,10 @@ def across_blocks(together: Across) -> list[Block]:
     ]
 
 
-def published_block(cells: Sequence[Cell]) -> Block | None:
+def published_blocks(cells: Sequence[Cell]) -> list[Block]:
     """Published numbers of these cells, where there are any."""
     rows = published.rows(cells)
-    return Block(published.LABEL.capitalize(), published.COLUMNS, rows, len(published.COLUMNS)) if rows else None
+    return [Block(published.TITLE, published.COLUMNS, rows, len(published.COLUMNS))] if rows else []
 
 
 def plain(tables: Sequence[Block]) -> str:
@@ -175,15 +171,6 @@ def _result(arm: str, record: Record) -> dict[str, Any]:
         "started": record.started,
         "id": record.trial.id,
     }
-
-
-def _grid(cell: Cell) -> list[list[str]]:
-    """Header and rows, with the header in the cell's own words."""
-    ref = cell.reference.name
-    own = {"score": f"test {cell.metric.axis}", "interval": "95 % interval", "difference": f"vs {ref}",
-           "time": "time ×", "memory": "memory ×"}  # fmt: skip
-    head = [own.get(column, column) for column in words.COLUMNS]
-    return [head, *(list(words.row(arm, cell.metric)) for arm in cell.arms)]
 
 
 def _aligned(texts: Sequence[str], widths: Sequence[int], left: int) -> str:

@@ -1,0 +1,25 @@
+"""How fast the trials trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bevel_lab.experiment.record import Record
+
+
+def throughput(records: Sequence[Record]) -> float:
+    """Median over trials of training samples a second."""
+    return _median([r.samples / r.train_seconds for r in records if r.train_seconds > 0])
+
+
+def share_of_plain_loop(records: Sequence[Record]) -> float:
+    """Median share of a plain training loop's throughput; NaN where no trial timed one."""
+    timed = [r for r in records if r.train_seconds > 0 < r.bare_seconds]
+    return _median([r.bare_seconds * r.samples / r.train_seconds for r in timed])
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else math.nan

@@ -1,0 +1,98 @@
+"""Numbers, verdicts and lists as text, the same in the page, the terminal and the tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bevel_lab.report.analysis.across import Standing
+from bevel_lab.report.analysis.cells import Arm, Metric
+from bevel_lab.report.statistics.paired import Comparison, Verdict
+
+NONE = "–"
+
+
+def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
+    """With a true minus sign; a dash where there is no number."""
+    if not math.isfinite(value):
+        return NONE
+    value = round(value, decimals) + 0.0  # no negative zero
+    text = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
+    return text.replace("-", "−")
+
+
+def score(value: float, metric: Metric, *, sign: bool = False) -> str:
+    return number(value * metric.scale, 2 if metric.share else 4, sign=sign)
+
+
+def change(value: float, metric: Metric) -> str:
+    return score(value, metric, sign=True)
+
+
+def span(low: float, high: float, metric: Metric) -> str:
+    """An interval of differences."""
+    return f"{change(low, metric)} to {change(high, metric)}" if math.isfinite(low) else NONE
+
+
+def percent(share: float) -> str:
+    return f"{number(100 * share, 0)} %" if math.isfinite(share) else NONE
+
+
+def p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def relation(p: float) -> str:
+    """After a "p": ``= 0.012`` or ``<0.001``."""
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def count(number_of: int, noun: str) -> str:
+    return f"{number_of} {noun}" if number_of == 1 else f"{number_of} {noun}s"
+
+
+def listing(items: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def setting(value: Any) -> str:
+    """A field's value; an empty text is an option that is off."""
+    return "off" if value == "" or value is False else "on" if value is True else str(value)
+
+
+def verdict(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return "reference"
+    if comparison.verdict is Verdict.TOO_FEW:
+        return f"{comparison.verdict} ({comparison.needed} would do)"
+    return str(comparison.verdict)
+
+
+def compared(c: Comparison, metric: Metric) -> tuple[str, str, str, str, str, str]:
+    """Mean difference, its interval, pairs won, p, p after Holm, and the smallest detectable difference."""
+    return (
+        change(c.difference, metric),
+        span(c.low, c.high, metric),
+        percent(c.improvement),
+        p_value(c.p) if c.pairs else NONE,
+        p_value(c.adjusted) if c.pairs else NONE,
+        score(c.detectable, metric),
+    )
+
+
+def differences(
+    others: Sequence[tuple[Arm | Standing, Comparison]], reference: str, metric: Metric, where: str = ""
+) -> list[str]:
+    """A sentence on the arms that are better than the reference, and one on those that are worse."""
+    sentences = []
+    for word in (Verdict.BETTER, Verdict.WORSE):
+        found = [(arm.name, c) for arm, c in others if c.verdict is word]
+        if found:
+            names = listing([name for name, _ in found])
+            sizes = listing([score(abs(c.difference), metric) for _, c in found])
+            verb = "is" if len(found) == 1 else "are"
+            sentences.append(f"{names} {verb} {word} than {reference} by {sizes}{metric.points}{where}.")
+    return sentences
