@@ -175,8 +175,8 @@ def test_lists_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
         _load(f"folder_voc:{folder}")
     with pytest.raises(LabError, match=r"there is no folder .*; folder_voc: takes a path"):
         _load(f"folder_voc:{tmp_path / 'none'}")
-    for name, more in (("voc2007", ", or --download to fetch it"), ("bccd", "")):
-        with pytest.raises(LabError, match=rf"no folder .*VOCdevkit; pass --data-root with .* holds it{more}\.$"):
+    for name, place in (("voc2007", "VOCdevkit/VOC2007"), ("bccd", "BCCD")):
+        with pytest.raises(LabError, match=rf"no folder .*{place}; pass --data-root .*, or --download to fetch it"):
             _load(name, root=tmp_path)
     box_data.voc(tmp_path / "VOCdevkit" / "VOC2007")
     with pytest.raises(LabError, match=r"lists 9 training and 3 test images, not 5011 and 4952"):

@@ -60,6 +60,7 @@ def house_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         digest = hashlib.md5((tmp_path / f"{name}_32x32.mat").read_bytes()).hexdigest()
         lists[name] = ["http://nowhere", f"{name}_32x32.mat", digest]
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", lists)
+    monkeypatch.setattr(svhn, "FILES", {file: md5 for _, file, md5 in lists.values()})
     return tmp_path
 
 

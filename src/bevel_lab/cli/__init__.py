@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "list": ("list_", "what there is: activations, kernels, data sets, models"),
+    "data": ("data", "fetch data sets, and say which there are and where they come from"),
     "show": ("show", "one activation: formula, bound, derivative, a plot"),
     "check": ("check", "run the laws on an activation or a kernel"),
     "compare": ("compare", "train activations against one another and judge the difference"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from bevel_lab.data.fetch import Origin, fetch
 from bevel_lab.data.source import Source
 from bevel_lab.registry import ParametricEntry, Registry
 
@@ -20,11 +21,14 @@ class DataSet:
         load: reads it whole; the value's type is an agreement between the data set and its task. Raises
             ``LabError`` that names the missing or damaged file and says what would do.
         task: name of the task it is for.
+        origin: where it is fetched from; or, for one that must be had by hand, a sentence that says how; empty where
+            it is a user's own or comes with a package.
     """
 
     summary: str
     load: Callable[[Source], Any]
     task: str = "classification"
+    origin: Origin | str = ""
 
 
 DATASETS: Registry[DataSet] = Registry("bevel_lab.datasets", "data set")
@@ -45,5 +49,11 @@ def own(dataset: str, task: str) -> str:
 
 @lru_cache(maxsize=1)
 def load(name: str, source: Source) -> Any:
-    """The data set ``name``, kept in memory until another one is asked for (a worker runs many trials on one)."""
-    return DATASETS.item(name).load(source)
+    """The data set ``name``, fetched if it is missing and ``source.download`` says so.
+
+    It is kept in memory until another one is asked for, since a worker runs many trials on one.
+    """
+    entry = DATASETS.item(name)
+    if source.download and isinstance(entry.origin, Origin):
+        fetch(entry.origin, source.root)
+    return entry.load(source)

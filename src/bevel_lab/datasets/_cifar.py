@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from bevel_lab.data.fetch import Origin, Remote
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import _arrays
-from bevel_lab.datasets._files import check, downloading
+from bevel_lab.datasets._files import check
 from bevel_lab.errors import LabError
 
 
@@ -20,49 +21,51 @@ class Cifar:
     """One of the two sets.
 
     Attributes:
-        origin: name of its class in torchvision, which knows folder, files and checksums.
+        classes: number of classes, which is in its name.
+        folder: that its archive holds.
         labels: key of the labels in a batch.
-        classes: number of classes.
-        whole: whether every batch must be there and be the original file. Otherwise the test batch and at least one
-            training batch of any origin do; the record's digest says which they were.
+        md5: of the archive, as torchvision publishes it.
+        train, test: MD5 of every batch by its file's name, likewise.
     """
 
-    origin: str
-    labels: str
     classes: int
-    whole: bool = True
+    folder: str
+    labels: str
+    md5: str
+    train: Mapping[str, str]
+    test: Mapping[str, str]
 
-    def load(self, source: Source) -> LabeledImages:
-        """Read ``source.root / cifar-…``; raises ``LabError`` naming what is missing or damaged."""
-        import torchvision.datasets
+    @property
+    def origin(self) -> Origin:
+        url = f"https://www.cs.toronto.edu/~kriz/cifar-{self.classes}-python.tar.gz"
+        makes = tuple(f"{self.folder}/{name}" for name in (*self.train, *self.test))
+        about = "170 MB; no license is stated, the author asks to be cited"
+        return Origin((Remote(url, f"md5:{self.md5}"),), makes, about)
 
-        origin = getattr(torchvision.datasets, self.origin)
-        folder = source.root / origin.base_folder
-        if self.whole:
-            self._verify(origin, folder, source)
-        there = [name for name, _ in origin.train_list if (folder / name).is_file()]
-        if not there:
-            names = ", ".join(name for name, _ in origin.train_list)
-            raise LabError(f"{folder} has no training batch ({names}); pass --data-root with the folder around it.")
-        train = [self._batch(folder / name) for name in there]
-        test = [self._batch(folder / name) for name, _ in origin.test_list]
-        note = "" if self.whole else f"training batches {', '.join(there)}, not verified to be the original files"
-        return LabeledImages(_joined(train), _joined(test), classes=self.classes, flips=True, note=note)
-
-    def _verify(self, origin: Any, folder: Path, source: Source) -> None:
-        files = [*origin.train_list, *origin.test_list]
-        if source.download and not all((folder / name).is_file() for name, _ in files):
-            from torchvision.datasets.utils import download_and_extract_archive
-
-            with downloading(origin.__name__, source.root, f"unpack {origin.filename} into it"):
-                download_and_extract_archive(origin.url, str(source.root), filename=origin.filename, md5=origin.tgz_md5)
-        for name, md5 in files:
+    def whole(self, source: Source) -> LabeledImages:
+        """Read the original files; raises ``LabError`` naming one that is missing, changed or damaged."""
+        folder = source.root / self.folder
+        for name, md5 in {**self.train, **self.test}.items():
             check(
                 folder / name,
                 md5,
-                f"pass --data-root with the folder that holds {origin.base_folder}, or --download to fetch it; to "
-                f"train on what part of it is there, ask for {self.origin.lower()}_subset",
+                f"pass --data-root with the folder that holds {self.folder}, or --download to fetch it; to train on "
+                f"what part of it is there, ask for cifar{self.classes}_subset",
             )
+        return self._read(folder, list(self.train), "")
+
+    def subset(self, source: Source) -> LabeledImages:
+        """Read the test batch and those training batches that are there; the record's digest says which they were."""
+        folder = source.root / self.folder
+        there = [name for name in self.train if (folder / name).is_file()]
+        if not there:
+            names = ", ".join(self.train)
+            raise LabError(f"{folder} has no training batch ({names}); pass --data-root with the folder around it.")
+        return self._read(folder, there, f"training batches {', '.join(there)}, not verified to be the original files")
+
+    def _read(self, folder: Path, names: list[str], note: str) -> LabeledImages:
+        train, test = (_joined([self._batch(folder / name) for name in part]) for part in (names, self.test))
+        return LabeledImages(train, test, classes=self.classes, flips=True, note=note)
 
     def _batch(self, path: Path) -> LabeledTensors:
         pixels, labels = _arrays.read(path, "data", self.labels)
@@ -73,7 +76,7 @@ class Cifar:
             )
         if not 0 <= min(labels) <= max(labels) < self.classes:
             raise LabError(
-                f"{path} has labels {min(labels)} … {max(labels)}; {self.origin}'s are 0 … {self.classes - 1}. "
+                f"{path} has labels {min(labels)} … {max(labels)}; CIFAR-{self.classes}'s are 0 … {self.classes - 1}. "
                 "Unpack or fetch it again."
             )
         return LabeledTensors(pixels.reshape(-1, 3, 32, 32).contiguous(), torch.tensor(labels))

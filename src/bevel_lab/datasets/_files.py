@@ -1,10 +1,9 @@
-"""What data sets that are files share: the checksum of a file, a quiet download, small pictures read whole."""
+"""What data sets that are files share: the checksum of a file, small pictures read whole."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,24 +13,12 @@ from bevel_lab.data.images.from_files import read_image
 from bevel_lab.errors import LabError
 
 
-@contextlib.contextmanager
-def downloading(name: str, root: Path, instead: str) -> Iterator[None]:
-    """Around torchvision's download of ``name`` to ``root``: quiet, and one sentence where it fails."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    except (RuntimeError, OSError) as error:
-        last = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise LabError(f"could not download {name} to {root} ({last}); when offline, {instead}.") from error
-
-
 def check(path: Path, md5: str, instead: str) -> None:
     """Raise ``LabError`` where ``path`` is not there or is another file than the one of that checksum."""
-    from torchvision.datasets.utils import calculate_md5
-
     if not path.is_file():
         raise LabError(f"{path} does not exist; {instead}.")
-    found = calculate_md5(path)
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
         raise LabError(f"{path} is not the original file: its MD5 is {found}, not {md5}; {instead}.")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from bevel_lab.data.fetch import Origin, Remote
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
-from bevel_lab.datasets._files import downloading
 from bevel_lab.errors import LabError
 
 
@@ -22,22 +22,34 @@ class IdxSet:
     """Four idx files.
 
     Attributes:
-        folder: name of the data set's folder, and of its class in torchvision.
+        folder: name of the data set's folder.
         flips: whether a mirrored image keeps its label.
         sha256: digest of every (uncompressed) file by name. Sizes do not show a flipped byte; this does.
+        urls: addresses of folders that have the files as ``.gz``.
+        md5: digest of every ``.gz`` by the file's name.
+        about: as of ``Origin``.
     """
 
     folder: str
     flips: bool
     sha256: Mapping[str, str]
+    urls: tuple[str, ...] = ()
+    md5: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        raw = f"{self.folder}/raw"
+        files = []
+        for name, digest in self.md5.items():
+            first, *others = (f"{url}{name}.gz" for url in self.urls)
+            files.append(Remote(first, f"md5:{digest}", raw, tuple(others)))
+        return Origin(tuple(files), tuple(f"{raw}/{name}" for name in self.sha256), self.about)
 
     def load(self, source: Source) -> LabeledImages:
         """Read ``source.root / folder / raw``; raises ``LabError`` naming what is missing or damaged."""
         raw = source.root / self.folder / "raw"
         missing = [name for name in self.sha256 if not (raw / name).is_file()]
-        if missing and source.download:
-            self._download(source.root)
-            missing = [name for name in self.sha256 if not (raw / name).is_file()]
         if missing:
             what = f"{raw / missing[0]} does not exist" if raw.is_dir() else f"there is no folder {raw}"
             raise LabError(
@@ -56,12 +68,6 @@ class IdxSet:
         if hashlib.sha256(data).hexdigest() != self.sha256[path.name]:
             raise LabError(f"{path} is damaged: its checksum is not {self.folder}'s; delete it and fetch it again.")
         return values
-
-    def _download(self, root: Path) -> None:
-        import torchvision.datasets
-
-        with downloading(self.folder, root, f"copy its idx files to {root / self.folder / 'raw'}"):
-            getattr(torchvision.datasets, self.folder)(str(root), download=True)
 
 
 def parse(data: bytes, dimensions: int, path: Path) -> Tensor:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._cifar import Cifar
 
-CIFAR100 = Cifar("CIFAR100", labels="fine_labels", classes=100)
-SUBSET = dataclasses.replace(CIFAR100, whole=False)
+CIFAR100 = Cifar(
+    classes=100,
+    folder="cifar-100-python",
+    labels="fine_labels",
+    md5="eb9058c3a382ffc7106e4002c42a8d85",
+    train={
+        "train": "16019d7e3df5f24257cddd939b257f8d",
+    },
+    test={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+)
 
 ENTRIES = {
-    "cifar100": DataSet("50,000 + 10,000 photographs, 32×32, 100 classes; the original files only", CIFAR100.load),
-    "cifar100_subset": DataSet("CIFAR-100, as much of it as is there, of any origin", SUBSET.load),
+    "cifar100": DataSet(
+        "50,000 + 10,000 photographs, 32×32, 100 classes; the original files only",
+        CIFAR100.whole,
+        origin=CIFAR100.origin,
+    ),
+    "cifar100_subset": DataSet(
+        "CIFAR-100, as much of it as is there, of any origin",
+        CIFAR100.subset,
+        origin="fetch cifar100, or put some of its batches into cifar-100-python",
+    ),
 }

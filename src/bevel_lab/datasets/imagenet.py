@@ -90,5 +90,7 @@ ENTRIES = {
     "imagenet": DataSet(
         "1,281,167 + 50,000 photographs at 224×224, 1,000 classes, from files; the original archives",
         ImageNet(1000, 1_281_167, 50_000).load,
+        origin="get ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar at "
+        "image-net.org, with an account, and put them into imagenet",
     )
 }

@@ -16,6 +16,9 @@ def _load(source: Source) -> Clips:
 
 ENTRIES = {
     "moving_fashion": DataSet(
-        "60,000 + 2,000 clips of 8 frames: Fashion-MNIST's pictures drift one of 4 ways, 40×40, grey", _load, "video"
+        "60,000 + 2,000 clips of 8 frames: Fashion-MNIST's pictures drift one of 4 ways, 40×40, grey",
+        _load,
+        "video",
+        FASHION_MNIST.origin,
     )
 }

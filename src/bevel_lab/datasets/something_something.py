@@ -101,13 +101,19 @@ def _listed(path: Path, entries: list[Any], classes: dict[str, int], invalid: In
     return found
 
 
+BY_HAND = (
+    f"get labels and clips at qualcomm.com, with an account, and unpack them: something-something-v2-labels.json, "
+    f"-train.json, -validation.json, and {CLIPS}/ID.webm"
+)
+
 ENTRIES = {
     "something_something_v2": DataSet(
         "168,913 + 24,777 clips of things done, 174 classes, 8 frames at 224×224, from files; the whole set",
         SomethingSomething((174, 168_913, 24_777)).load,
         "video",
+        BY_HAND,
     ),
     "something_something_v2_subset": DataSet(
-        "whatever clips its lists name, in the layout of the original", SomethingSomething(None).load, "video"
+        "whatever clips its lists name, in the layout of the original", SomethingSomething(None).load, "video", BY_HAND
     ),
 }

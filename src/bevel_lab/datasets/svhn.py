@@ -6,28 +6,31 @@ from pathlib import Path
 
 import torch
 
+from bevel_lab.data.fetch import Origin, Remote
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
-from bevel_lab.datasets._files import check, downloading
+from bevel_lab.datasets._files import check
 from bevel_lab.errors import LabError
+
+FILES = {
+    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+}
+"""MD5 of the training and the test file, as torchvision publishes them."""
+ORIGIN = Origin(
+    tuple(Remote(f"http://ufldl.stanford.edu/housenumbers/{name}", f"md5:{md5}") for name, md5 in FILES.items()),
+    tuple(FILES),
+    "246 MB; for non-commercial use only",
+)
 
 
 def _load(source: Source) -> LabeledImages:
-    import torchvision.datasets
-
-    parts: list[LabeledTensors] = []
-    for name in ("train", "test"):
-        url, file, md5 = torchvision.datasets.SVHN.split_list[name]
-        path = source.root / file
-        if source.download and not path.is_file():
-            from torchvision.datasets.utils import download_url
-
-            with downloading("SVHN", source.root, f"copy {file} into it"):
-                download_url(url, str(source.root), file, md5)
-        check(path, md5, f"pass --data-root with the folder that holds {file}, or --download to fetch it")
-        parts.append(parse(path))
-    return LabeledImages(parts[0], parts[1], classes=10, flips=False)
+    for name, md5 in FILES.items():
+        instead = f"pass --data-root with the folder that holds {name}, or --download to fetch it"
+        check(source.root / name, md5, instead)
+    train, test = (parse(source.root / name) for name in FILES)
+    return LabeledImages(train, test, classes=10, flips=False)
 
 
 def parse(path: Path) -> LabeledTensors:
@@ -56,4 +59,4 @@ def parse(path: Path) -> LabeledTensors:
     return LabeledTensors(images, torch.from_numpy(labels.astype("int64")) % 10)
 
 
-ENTRIES = {"svhn": DataSet("73,257 + 26,032 house numbers, 32×32, 10 classes", _load)}
+ENTRIES = {"svhn": DataSet("73,257 + 26,032 house numbers, 32×32, 10 classes", _load, origin=ORIGIN)}

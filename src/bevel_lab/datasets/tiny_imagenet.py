@@ -13,15 +13,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bevel_lab.data.fetch import Origin, Remote
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
-from bevel_lab.datasets._files import downloading, pictures
+from bevel_lab.datasets._files import pictures
 from bevel_lab.datasets._listing import in_class
 from bevel_lab.errors import LabError
 
-URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+ORIGIN = Origin(
+    # its authors publish no checksum; this one is avalanche-lib's
+    (Remote("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "md5:90528d7ca1a48142e341f4ef8d21d0de"),),
+    ("tiny-imagenet-200/wnids.txt",),
+    "248 MB; ImageNet's terms: for non-commercial research",
+)
 AGAIN = "unpack tiny-imagenet-200.zip again"
 
 
@@ -53,18 +58,10 @@ class TinyImageNet:
 
     def _root(self, source: Source) -> Path:
         found = sorted(path for path in source.root.glob(self.folder) if path.is_dir())
-        if not found and source.download and self.counts:
-            from torchvision.datasets.utils import download_and_extract_archive
-
-            with downloading("Tiny ImageNet", source.root, "unpack tiny-imagenet-200.zip into it"):
-                download_and_extract_archive(URL, str(source.root), md5=MD5)
-            return source.root / self.folder
         if len(found) != 1:
             what = f"{len(found)} folders {self.folder}" if found else f"no folder {self.folder}"
-            raise LabError(
-                f"{source.root} has {what}; pass --data-root with the folder that holds one"
-                + (", or --download to fetch it." if self.counts else ".")
-            )
+            more = ", or --download to fetch it" if self.counts and not found else ""
+            raise LabError(f"{source.root} has {what}; pass --data-root with the folder that holds one{more}.")
         return found[0]
 
 
@@ -127,6 +124,12 @@ WHOLE = TinyImageNet("tiny-imagenet-200", (500, 50), (64, 64))
 SUBSET = TinyImageNet("tiny-imagenet-*", None, None)
 
 ENTRIES = {
-    "tiny_imagenet": DataSet("100,000 + 10,000 photographs, 64×64, 200 classes; the whole original", WHOLE.load),
-    "tiny_imagenet_subset": DataSet("Tiny ImageNet, as much of it as is there, of one size", SUBSET.load),
+    "tiny_imagenet": DataSet(
+        "100,000 + 10,000 photographs, 64×64, 200 classes; the whole original", WHOLE.load, origin=ORIGIN
+    ),
+    "tiny_imagenet_subset": DataSet(
+        "Tiny ImageNet, as much of it as is there, of one size",
+        SUBSET.load,
+        origin="fetch tiny_imagenet, or put a part of it into a folder tiny-imagenet-…",
+    ),
 }

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bevel_lab.data.fetch import Origin, Remote, from_git
 from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet, _xml
 from bevel_lab.datasets._boxes import BoxAnnotation, sample
-from bevel_lab.datasets._files import downloading
 from bevel_lab.errors import LabError
 from bevel_lab.registry import ParametricEntry
 
@@ -32,31 +32,30 @@ Entry = tuple[Path, list[BoxAnnotation], "tuple[int, int] | None"]
 
 @dataclass(frozen=True)
 class Voc:
-    """A data set below ``VOCdevkit``.
+    """What must be there.
 
     Attributes:
-        train, test: (year, part) of the lists of names that make the parts.
+        train, test: (folder below the data root, part) of the lists of names that make the parts.
         counts: numbers of images that must be listed: nothing else tells a part from the whole.
         classes: names of the labels.
-        download: whether torchvision has it.
     """
 
     train: tuple[tuple[str, str], ...]
     test: tuple[tuple[str, str], ...]
     counts: tuple[int, int]
     classes: tuple[str, ...] = CLASSES
-    download: bool = True
 
     def load(self, source: Source) -> BoxedImages:
         """Read the annotations; raises ``LabError`` naming what is missing, or wrong by file and line."""
-        root = source.root / "VOCdevkit"
-        if source.download and self.download:
-            self._fetch(source.root)
-        if not root.is_dir():
-            fetched = ", or --download to fetch it" if self.download else ""
-            raise LabError(f"there is no folder {root}; pass --data-root with the folder that holds it{fetched}.")
+        for folder, _ in (*self.train, *self.test):
+            if not (source.root / folder).is_dir():
+                raise LabError(
+                    f"there is no folder {source.root / folder}; pass --data-root with the folder that holds it, or "
+                    "--download to fetch it."
+                )
+        root = (source.root / self.test[0][0]).parent
         names = [
-            [(root / f"VOC{year}", name) for year, part in parts for name in listed(root / f"VOC{year}", part)]
+            [(source.root / folder, name) for folder, part in parts for name in listed(source.root / folder, part)]
             for parts in (self.train, self.test)
         ]
         if (counts := (len(names[0]), len(names[1]))) != self.counts:
@@ -66,14 +65,6 @@ class Voc:
             )
         invalid = InvalidSamples(source.skip_invalid, root)
         return _assembled([_entries(part, invalid) for part in names], self.classes, invalid)
-
-    def _fetch(self, root: Path) -> None:
-        from torchvision.datasets import VOCDetection
-
-        for year, part in (*self.train, *self.test):
-            if not (root / "VOCdevkit" / f"VOC{year}" / "ImageSets" / "Main" / f"{part}.txt").is_file():
-                with downloading(f"VOC {year}", root, "unpack its archives there, which makes VOCdevkit"):
-                    VOCDetection(str(root), year=year, image_set=part, download=True)
 
 
 def listed(folder: Path, part: str) -> list[str]:
@@ -163,26 +154,67 @@ def _of(argument: str) -> DataSet:
     return DataSet(f"the images and boxes in {argument}", partial(_own, Path(argument)), task="detection")
 
 
-def _entry(summary: str, data: Voc) -> DataSet:
-    return DataSet(summary, data.load, task="detection")
+_PASCAL = {
+    "voc2007/VOCtrainval_06-Nov-2007.tar": "c52e279531787c972589f7e41ab4ae64",
+    "voc2007/VOCtest_06-Nov-2007.tar": "b6e924de25625d8de591ea690078ad9f",
+    "voc2012/VOCtrainval_11-May-2012.tar": "6cd6e144f989b92b3379bac3b3de84fd",
+}
+"""MD5 of the archives, as torchvision publishes them."""
 
 
-_2007, _TEST = ("2007", "trainval"), ("2007", "test")
+def _pascal(summary: str, data: Voc, about: str) -> DataSet:
+    """A data set of PASCAL's: the archives of its years."""
+    parts = {*data.train, *data.test}
+    years = [folder.removeprefix("VOCdevkit/VOC") for folder, _ in parts]
+    files = []
+    for name, md5 in _PASCAL.items():
+        if name[3:7] in years:
+            first, other = (
+                f"{host}/pascal/VOC/{name}" for host in ("https://thor.robots.ox.ac.uk", "http://host.robots.ox.ac.uk")
+            )
+            files.append(Remote(first, f"md5:{md5}", mirrors=(other,)))
+    makes = tuple(f"{folder}/ImageSets/Main/{part}.txt" for folder, part in sorted(parts))
+    origin = Origin(tuple(files), makes, f"{about}; pictures from Flickr, under its terms")
+    return DataSet(summary, data.load, "detection", origin)
+
+
+def _bccd(source: Source) -> BoxedImages:
+    """Raises ``LabError`` as :meth:`Voc.load`; a copy in VOC's own folder is read as well."""
+    there = [name for name in ("BCCD", "VOCdevkit/VOC2007") if (source.root / name).is_dir()]
+    folder = [*there, "BCCD"][0]
+    cells = Voc(((folder, "trainval"),), ((folder, "test"),), (292, 72), ("RBC", "WBC", "Platelets"))
+    return cells.load(source)
+
+
+_2007, _TEST, _2012 = ("VOCdevkit/VOC2007", "trainval"), ("VOCdevkit/VOC2007", "test"), "VOCdevkit/VOC2012"
 ENTRIES = {
-    "voc2007": _entry(
-        "5,011 + 4,952 photographs with boxes of 20 classes, from files", Voc((_2007,), (_TEST,), (5011, 4952))
+    "voc2007": _pascal(
+        "5,011 + 4,952 photographs with boxes of 20 classes, from files",
+        Voc((_2007,), (_TEST,), (5011, 4952)),
+        "911 MB",
     ),
-    "voc2012": _entry(
+    "voc2012": _pascal(
         "5,717 + 5,823 photographs with boxes of 20 classes, from files; tested on its validation part",
-        Voc((("2012", "train"),), (("2012", "val"),), (5717, 5823)),
+        Voc(((_2012, "train"),), ((_2012, "val"),), (5717, 5823)),
+        "2.0 GB",
     ),
-    "voc0712": _entry(
+    "voc0712": _pascal(
         "both years' 16,551 photographs with boxes of 20 classes + 4,952 of 2007, from files",
-        Voc((_2007, ("2012", "trainval")), (_TEST,), (16551, 4952)),
+        Voc((_2007, (_2012, "trainval")), (_TEST,), (16551, 4952)),
+        "2.9 GB",
     ),
-    "bccd": _entry(
+    "bccd": DataSet(
         "292 + 72 microscope images of blood with boxes of 3 kinds of cells, in VOC's layout, from files",
-        Voc((_2007,), (_TEST,), (292, 72), ("RBC", "WBC", "Platelets"), download=False),
+        _bccd,
+        "detection",
+        from_git(
+            "Shenggan/BCCD_Dataset",
+            "d272fb14cdff6e473fafeeeba32aba5f560e9e43",
+            "BCCD",
+            "e4ad516b612329e16143e94f47a478d5832395d3",
+            ("BCCD/ImageSets/Main/trainval.txt", "BCCD/ImageSets/Main/test.txt"),
+            "8 MB; MIT",
+        ),
     ),
     "folder_voc": ParametricEntry[DataSet](
         "your own images and boxes in VOC's layout", "folder_voc:PATH", _of, "detection"
