@@ -276,7 +276,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_real_boxes_without_an_area_are_left_out(samples: Path) -> None:
     with pytest.raises(LabError, match=r"BloodImage_00338.xml:158: the box 504, 337, 504, 337 of a 'RBC' has no area"):
         _load("bccd", root=samples)
-    with pytest.warns(UserWarning, match="bad, 2: "):
+    with pytest.warns(UserWarning, match="invalid, 2: "):
         data = _load("bccd", skip=True, root=samples)
     assert (len(data.train), len(data.test), data.facts["boxes"]) == (292, 72, 4886)
     counts = torch.bincount(torch.cat([s.labels for s in (*data.train, *data.test)])).tolist()

@@ -178,7 +178,7 @@ def test_the_real_camvid_sample(streets: Path) -> None:
     assert 0 < shares[VOID] < 0.1
     with pytest.raises(LabError, match=r"has \(184, 51, 117\) training, validation and test images, not \(367, 101"):
         CamVid("camvid_half", (367, 101, 233), (180, 240)).load(Source(streets))
-    with pytest.raises(LabError, match=r"there is no folder .*CamVid; put SegNet's CamVid there"):
+    with pytest.raises(LabError, match=r"there is no folder .*CamVid; pass --data-root .*, or --download to fetch it"):
         DATASETS.item("camvid").load(Source(streets))
 
 
