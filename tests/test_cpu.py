@@ -47,7 +47,7 @@ def test_tails_keep_relative_accuracy(kernel: str) -> None:
     reach = 1.0 if KERNELS[kernel].compact else 12.0
     x = torch.linspace(-reach, 4.0, 40001).requires_grad_()
     want = KERNELS[kernel].ramp(x.detach().double())
-    y = smooth(x, kinked.relu(), kernel, 1.0, "cpu")
+    y = smooth(x, kinked.relu(), kernel, 1.0, backend="cpu")
     (slope,) = torch.autograd.grad(y.sum(), x)
     for got, exact in ((y, want), (slope, KERNELS[kernel].cdf(x.detach().double()))):
         error = ((got.detach().double() - exact).abs() / exact)[exact > 1e-30].max()
@@ -138,7 +138,7 @@ MODULES = {
     "smooth_frelu": lambda: bevel.SmoothFReLU(8),
     "tabulated": lambda: bevel.SmoothFReLU(8, kernel=bevel.tabulated(lambda u: (1 - u * u) ** 2, 1.0)),
     "bump": lambda: bevel.SmoothFReLU(8, kernel="bump"),
-    "three knots": lambda: bevel.Mollified("hardtanh", "triweight", 2.0, learn="knots+n", num_parameters=8),
+    "three knots": lambda: bevel.Mollified(8, "hardtanh", "triweight", 2.0, learn="knots+n"),
     "no parameters": lambda: bevel.nn.Squareplus(),
 }
 
@@ -199,12 +199,12 @@ def test_what_it_cannot_take_is_said_when_asked_by_name() -> None:
         native = -1
 
     with pytest.raises(bevel.BackendUnavailable, match="no native code"):
-        smooth(torch.ones(3), kinked.relu(), Mine(), 1.0, "cpu")
+        smooth(torch.ones(3), kinked.relu(), Mine(), 1.0, backend="cpu")
     with pytest.raises(bevel.BackendUnavailable, match="not on the CPU"):
-        smooth(torch.ones(3, device="meta"), kinked.relu(), "box", 1.0, "cpu")
+        smooth(torch.ones(3, device="meta"), kinked.relu(), "box", 1.0, backend="cpu")
     many = bevel.PiecewiseLinear(knots=[float(i) for i in range(9)], jumps=[1.0] * 9)
     with pytest.raises(bevel.BackendUnavailable, match="at most 8 knots; got 9"):
-        smooth(torch.ones(3), many, "box", 1.0, "cpu")
+        smooth(torch.ones(3), many, "box", 1.0, backend="cpu")
     assert smooth(torch.ones(3), many, "box", 1.0).shape == (3,)  # auto falls back
 
 

@@ -63,7 +63,7 @@ def test_smoothing_rows(kernel: str, backend: str) -> None:
     for row in rows:
         f = kinked.FUNCTIONS[NAMES.get(row["function"], row["function"])](**row["args"])
         x = torch.tensor([float(row["x"])], dtype=torch.float64, requires_grad=True)
-        y = bevel.smooth(x, f, kernel, float(row["n"]), backend)
+        y = bevel.smooth(x, f, kernel, float(row["n"]), backend=backend)
         (slope,) = torch.autograd.grad(y.sum(), x)
         assert _relative(y, _column([row], "value")) <= 1e-13, row
         assert _relative(slope, _column([row], "slope")) <= 1e-13, row
@@ -132,7 +132,7 @@ def test_smoothing_rows_in_float32(backend: str) -> None:
         f = kinked.PiecewiseLinear(_single(given.left), _single(given.offset), *groups)  # rounded as the backend does
         kernel, n = row["kernel"], _single(float(row["n"]))
         x = torch.tensor([float(row["x"])], requires_grad=True)
-        y = bevel.smooth(x, f, kernel, n, backend)
+        y = bevel.smooth(x, f, kernel, n, backend=backend)
         (slope,) = torch.autograd.grad(y.sum(), x)
         x = x.detach()
         theirs, their_slope = _mollified(f, kernel, n, x)
@@ -154,7 +154,7 @@ def test_smoothing_float32_beside_the_textbook_formula(kernel: str, backend: str
     k = KERNELS[kernel]
     want = k.ramp(u.double())
     theirs = _relative(u * k.cdf(u) + k.tail(u), want)
-    ours = _relative(bevel.smooth(u, kinked.relu(), kernel, 1.0, backend), want)
+    ours = _relative(bevel.smooth(u, kinked.relu(), kernel, 1.0, backend=backend), want)
     assert ours <= 2 * theirs
 
 

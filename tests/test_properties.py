@@ -91,7 +91,7 @@ def test_splitting_a_knot_changes_nothing(f: PiecewiseLinear, kernel: str, n: fl
         [f.steps[k] * share, f.steps[k] * (1 - share), *(f.steps[i] for i in rest)],
     )
     x = _points(f, n)
-    got, want = (smooth(x, g, kernel, n, "reference") for g in (split, f))
+    got, want = (smooth(x, g, kernel, n, backend="reference") for g in (split, f))
     assert float((got - want).abs().max()) <= 10 * _rounding(f, x)
 
 
@@ -99,7 +99,7 @@ def test_splitting_a_knot_changes_nothing(f: PiecewiseLinear, kernel: str, n: fl
 @given(functions(), KERNELS, st.floats(0.2, 5.0), st.sampled_from(["analytic"]))
 def test_slope_is_the_gradient(f: PiecewiseLinear, kernel: str, n: float, backend: str) -> None:
     x = _points(f, n).requires_grad_()
-    (slope,) = torch.autograd.grad(smooth(x, f, kernel, n, backend).sum(), x)
+    (slope,) = torch.autograd.grad(smooth(x, f, kernel, n, backend=backend).sum(), x)
     torch.testing.assert_close(slope, mollify(f, kernel, n).slope(x.detach()))
 
 

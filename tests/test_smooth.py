@@ -43,8 +43,8 @@ def test_every_gradient_against_the_reference(kernel: str, knots: int, backend: 
     x = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
     g = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
     inputs = [x, n, *coefficients]
-    want_y = smooth(x, f, kernel, n, "reference")
-    got_y = smooth(x, f, kernel, n, backend)
+    want_y = smooth(x, f, kernel, n, backend="reference")
+    got_y = smooth(x, f, kernel, n, backend=backend)
     torch.testing.assert_close(got_y, want_y, rtol=1e-12, atol=1e-12)
     want = torch.autograd.grad(want_y, inputs, g)
     got = torch.autograd.grad(got_y, inputs, g)
@@ -111,11 +111,11 @@ def test_layouts_and_dtypes(layout: str, backend: str, dtype: torch.dtype) -> No
     n = torch.tensor([2.0], requires_grad=True)
     given = x.detach().requires_grad_()
     family = frelu_family(parameter(0), parameter(1), bevel.KERNELS["gaussian"], parameter(2))
-    y = evaluate(given, family, (b, a, n), dim, backend)
+    y = evaluate(given, family, (b, a, n), dim=dim, backend=backend)
     g = torch.randn(y.shape).to(dtype)
     got = torch.autograd.grad(y, (given, a, b, n), g)
     twin = x.detach().double().contiguous().requires_grad_()
-    want_y = smooth(twin, kinked.frelu(b.double(), a.double()), "gaussian", n.double(), "reference", dim)
+    want_y = smooth(twin, kinked.frelu(b.double(), a.double()), "gaussian", n.double(), backend="reference", dim=dim)
     want = torch.autograd.grad(want_y, (twin, a, b, n), g.double())
     assert y.dtype == dtype
     dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last) if x.dim() == 4 else True
@@ -149,8 +149,8 @@ def test_parameters_need_not_be_dense(backend: str, kind: str) -> None:
 def test_a_parameter_on_another_device_is_refused(backend: str) -> None:
     family = frelu_family(parameter(0), parameter(1), bevel.KERNELS["gaussian"], 3.0)
     given = torch.ones(1, device="meta"), torch.ones(1)
-    with pytest.raises(InvalidValue, match=r"x's device, cpu; got one on meta\. Move"):
-        evaluate(torch.ones(4), family, given, 0, backend)
+    with pytest.raises(InvalidValue, match=r"the input's device, cpu; got one on meta\. Move"):
+        evaluate(torch.ones(4), family, given, dim=0, backend=backend)
 
 
 @pytest.mark.parametrize("backend", ["reference", *BACKENDS])
@@ -158,11 +158,11 @@ def test_ends_and_nan(backend: str) -> None:
     inf, nan = float("inf"), float("nan")
     x = torch.tensor([-inf, inf, nan, -1e30, 1e30, 0.0])
     for kernel in KERNELS:
-        relu = smooth(x, kinked.relu(), kernel, 3.0, backend)
+        relu = smooth(x, kinked.relu(), kernel, 3.0, backend=backend)
         assert relu[0] == 0
         assert relu[1] == inf
         assert relu[2].isnan()
-        clip = smooth(x, kinked.relu6(), kernel, 3.0, backend)
+        clip = smooth(x, kinked.relu6(), kernel, 3.0, backend=backend)
         torch.testing.assert_close(clip[[0, 1, 3, 4]], torch.tensor([0.0, 6.0, 0.0, 6.0]))
     for form in ("published", "exact", "centred"):
         y = sau(x, 0.15, 2.0, form, backend=backend)
@@ -174,7 +174,7 @@ def test_ends_and_nan(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["reference", *BACKENDS])
 def test_slopes_at_the_ends_are_finite(backend: str) -> None:
     x = torch.tensor([-float("inf"), float("inf"), 1e30], requires_grad=True)
-    (slope,) = torch.autograd.grad(smooth(x, kinked.leaky_relu(0.1), "gaussian", 3.0, backend).sum(), x)
+    (slope,) = torch.autograd.grad(smooth(x, kinked.leaky_relu(0.1), "gaussian", 3.0, backend=backend).sum(), x)
     torch.testing.assert_close(slope, torch.tensor([0.1, 1.0, 1.0]))
 
 
@@ -199,8 +199,8 @@ def test_a_leaf_may_be_used_twice_as_coefficient() -> None:
     shared = torch.tensor([0.4], dtype=torch.float64, requires_grad=True)
     x = torch.randn(9, dtype=torch.float64)
     f = PiecewiseLinear(left=shared, knots=[0.0], jumps=[shared])
-    (got,) = torch.autograd.grad(smooth(x, f, "box", 2.0, "analytic").sum(), shared)
-    (want,) = torch.autograd.grad(smooth(x, f, "box", 2.0, "reference").sum(), shared)
+    (got,) = torch.autograd.grad(smooth(x, f, "box", 2.0, backend="analytic").sum(), shared)
+    (want,) = torch.autograd.grad(smooth(x, f, "box", 2.0, backend="reference").sum(), shared)
     torch.testing.assert_close(got, want)
 
 
@@ -264,15 +264,15 @@ BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: sau(torch.zeros(1), n=1e-300), "must fit float32"),
     (lambda: sau(torch.zeros(1), alpha=1e39), r"also in float32, which ends at 3.4e38; got 1e\+39"),
     (lambda: bevel.create("squareplus", 1).__class__(b=1e-300), "must fit float32"),
-    (lambda: sau([1.0]), "x must be a tensor; got a list"),  # type: ignore[arg-type]
-    (lambda: bevel.nn.Swish()([1.0]), "x must be a tensor; got a list"),
+    (lambda: sau([1.0]), "input must be a tensor; got a list"),  # type: ignore[arg-type]
+    (lambda: bevel.nn.Swish()([1.0]), "input must be a tensor; got a list"),
     (lambda: smooth(torch.zeros(1), 3), "a PiecewiseLinear or the name of one, as 'relu6'; got 3"),  # type: ignore[arg-type]
     (lambda: bevel.mollify(3), "a PiecewiseLinear or the name"),  # type: ignore[arg-type]
-    (lambda: bevel.nn.Mollified(3), "a PiecewiseLinear or the name"),  # type: ignore[arg-type]
+    (lambda: bevel.nn.Mollified(1, 3), "a PiecewiseLinear or the name"),  # type: ignore[arg-type]
     (lambda: bevel.sharpness_for("relu", tolerance="a"), "tolerance must be a number"),  # type: ignore[arg-type]
     (lambda: bevel.SAU(2, alpha=torch.ones(2)), r"alpha must be one number; got a tensor of shape \(2,\)"),  # type: ignore[arg-type]
     (lambda: bevel.SAU(2, n=torch.ones(2)), "n must be one number"),  # type: ignore[arg-type]
-    (lambda: bevel.nn.Swish(beta=float("nan")), "initial value must be finite; got nan"),
+    (lambda: bevel.nn.Swish(beta=float("nan")), "beta must be finite; got nan"),
     (lambda: bevel.mollify("relu", "gaussian", torch.tensor([-1.0])), r"n must be finite and > 0 in every .*\[-1.0\]"),
     (lambda: bevel.mollify(PiecewiseLinear(torch.tensor([float("nan")]))), "left must be finite in every channel"),
 ]

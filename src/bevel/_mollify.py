@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Mollification:
     f: PiecewiseLinear
     kernel: Kernel
     n: Coefficient
-    dim: int = 1
+    dim: int = field(default=1, kw_only=True)
 
     def _formulas(self, x: Tensor) -> Formulas:
         if x.dtype not in (torch.float32, torch.float64):
@@ -87,7 +87,7 @@ def mollify(
     f.terms.check(kernel)
     if not _traced():
         _check_values(f, n)
-    return Mollification(f, kernel, n, dim)
+    return Mollification(f, kernel, n, dim=dim)
 
 
 def sharpness_for(f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", tolerance: float = 1e-3) -> float:

@@ -42,7 +42,7 @@ def frelu_family(positive: Slot, negative: Slot, kernel: Kernel, n: Slot, *, log
 
 
 def sau(
-    x: Tensor,
+    input: Tensor,
     alpha: Coefficient = 0.15,
     n: Coefficient = 20000.0,
     form: str = "published",
@@ -50,47 +50,81 @@ def sau(
     dim: int = 1,
     backend: str = "auto",
 ) -> Tensor:
-    """SAU (Biswas et al., ECCV 2022): Leaky ReLU smoothed by a Gaussian of width ``1/n``.
+    """SAU: Leaky ReLU smoothed by a Gaussian of width ``1/n``.
 
-    ``published`` is the paper's printed formula ``√(2/π)·e/(2n) + (1+α)/2·x + (1−α)/2·x·erf(nx/√2)`` with
-    ``e = exp(−n²x²/2)``; ``exact`` is the true convolution, smaller by ``(α/n)·φ(nx)``; ``centred`` has ``x·e`` for
-    ``e`` and passes through zero.
+    With ``e = exp(−n²x²/2)`` and the Gaussian density φ::
+
+        published   √(2/π)·e/(2n) + (1+α)/2·x + (1−α)/2·x·erf(nx/√2)      what the paper prints
+        exact       published − (α/n)·φ(nx)                               the true convolution
+        centred     published with x·e for e                              passes through zero
 
     Args:
-        x: float64, float32, bfloat16 or float16, any shape; the result has its shape and dtype.
-        alpha: slope for x ≪ 0; a number, or a 1-D tensor of length one or one per channel along ``dim``.
-        n: sharpness, finite and > 0; a number or such a tensor.
-        form: ``published``, ``exact`` or ``centred``.
-        dim: channel axis of per-channel tensors.
-        backend: as in :func:`bevel.smooth`.
+        input: float64, float32, bfloat16 or float16, any shape.
+        alpha: slope for x ≪ 0; a number, or a 1-D tensor of length one or one per channel along ``dim``. Default: 0.15.
+        n: sharpness, finite and > 0; a number or such a tensor. Default: 20000.
+        form: ``published``, ``exact`` or ``centred``. Default: ``published``.
+        dim: channel axis of per-channel tensors. Default: 1.
+        backend: as in :func:`bevel.smooth`. Default: ``auto``.
+
+    Returns:
+        A tensor of input's shape and dtype.
 
     Raises:
         InvalidValue: for a bad form, alpha, n, dtype or channel count.
+        BackendUnavailable: if a backend asked for by name cannot be used.
+
+    Example:
+        >>> import torch, bevel
+        >>> x = torch.tensor([-1.0, 0.0, 1.0])
+        >>> [round(y, 4) for y in bevel.functional.sau(x, n=5.0).tolist()]
+        [-0.15, 0.0798, 1.0]
+        >>> bevel.functional.sau(x, n=5.0, form="centred")[1].item()
+        0.0
+
+    Source: Biswas, Kumar, Banerjee, Pandey: SAU: Smooth Activation Function Using Convolution with Approximate
+    Identities. ECCV 2022, arXiv:2109.13210.
     """
     (a, sharpness), tensors = lift((as_coefficient(alpha, "alpha"), as_sharpness(n)))
-    return evaluate(x, sau_family(a, sharpness, as_form(form)), tensors, dim, backend)
+    return evaluate(input, sau_family(a, sharpness, as_form(form)), tensors, dim=dim, backend=backend)
 
 
 def frelu(
-    x: Tensor,
+    input: Tensor,
     positive: Coefficient = 1.0,
     negative: Coefficient = 0.01,
     *,
     dim: int = 1,
     backend: str = "auto",
 ) -> Tensor:
-    """Fully parametric ReLU (Varshney & Singh, SIViP 2021): ``positive·x`` for x > 0, ``negative·x`` otherwise.
+    """Fully parametric ReLU: ``positive·x`` for x > 0, ``negative·x`` otherwise.
 
     Not Funnel ReLU (Ma et al. 2020) nor Flexible ReLU (Qiu et al. 2018), which share the abbreviation.
 
     Args:
-        x: float64, float32, bfloat16 or float16, any shape; the result has its shape and dtype.
-        positive, negative: slopes; numbers, or 1-D tensors of length one or one per channel along ``dim``.
-        dim: channel axis of per-channel tensors.
-        backend: as in :func:`bevel.smooth`.
+        input: float64, float32, bfloat16 or float16, any shape.
+        positive: slope for x > 0; a number, or a 1-D tensor of length one or one per channel along ``dim``. Default: 1.
+        negative: slope for x ≤ 0; a number or such a tensor. Default: 0.01.
+        dim: channel axis of per-channel tensors. Default: 1.
+        backend: as in :func:`bevel.smooth`. Default: ``auto``.
+
+    Returns:
+        A tensor of input's shape and dtype.
 
     Raises:
         InvalidValue: for bad slopes, dtype or channel count.
+        BackendUnavailable: if a backend asked for by name cannot be used.
+
+    Example:
+        >>> import torch, bevel
+        >>> slopes = torch.tensor([0.5, 0.25])  # one per channel
+        >>> bevel.functional.frelu(torch.tensor([[-2.0, -2.0]]), negative=slopes).tolist()
+        [[-1.0, -0.5]]
+
+    Source: Varshney, Singh: Optimizing nonlinear activation function for convolutional neural networks. SIViP 2021,
+    doi:10.1007/s11760-021-01863-z.
     """
     (a, b), tensors = lift((as_coefficient(positive, "positive"), as_coefficient(negative, "negative")))
-    return evaluate(x, frelu_family(a, b, SHARP, 1.0), tensors, dim, backend)
+    return evaluate(input, frelu_family(a, b, SHARP, 1.0), tensors, dim=dim, backend=backend)
+
+
+__all__ = ["frelu", "sau"]

@@ -76,7 +76,7 @@ class PiecewiseLinear:
         """Whether any knot changes the value (a tensor counts as changing it)."""
         return not all(is_zero(s) for s in self.steps)
 
-    def __call__(self, x: Tensor, dim: int = 1) -> Tensor:
+    def __call__(self, x: Tensor, *, dim: int = 1) -> Tensor:
         """The kinked function itself at a float32 or float64 ``x``; at a knot the left branch, as torch's ReLU does."""
         return Formulas(x, self.terms, SHARP, 1.0, dim).value()
 

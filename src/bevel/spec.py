@@ -12,6 +12,7 @@ from torch import nn
 
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.nn import ACTIVATIONS
+from bevel.nn._base import Device
 
 _NOT_TYPED = ("inplace", "device", "dtype", "self")  # arguments a spec string cannot set
 _GIVEN_LATER = ("num_parameters", "dim")  # set by whoever places the activation, unless the spec does
@@ -19,18 +20,36 @@ _GIVEN_LATER = ("num_parameters", "dim")  # set by whoever places the activation
 Factory = Callable[..., nn.Module]
 
 
-def create(spec: str | Factory, num_parameters: int = 1, dim: int = 1) -> nn.Module:
-    """Make an activation module.
+def create(
+    spec: str | Factory,
+    num_parameters: int = 1,
+    *,
+    dim: int = 1,
+    device: Device = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """Make an activation module from its spec string.
 
     Args:
         spec: a spec string, e.g. ``"sau"``, ``"sau:n=5,alpha=0.25"``,
             ``"mollified:f=leaky_relu(0.1),kernel=epanechnikov,n=2"``; or a class or function that makes a module.
-        num_parameters: parameters per coefficient (1, or the channel count), where the activation has any.
-        dim: the channel axis, where it matters.
+        num_parameters: parameters per coefficient (1, or the channel count), where the activation has any. Default: 1.
+        dim: the channel axis, where it matters. Default: 1.
+        device, dtype: of the parameters, where the activation has any. Default: torch's default device and dtype.
+
+    Returns:
+        A new module.
 
     Raises:
         UnknownName: for an unknown activation, kernel or kinked function, with the nearest names.
         InvalidValue: for an argument it does not take, or a value of the wrong type or out of range.
+
+    Example:
+        >>> import bevel
+        >>> bevel.create("sau:n=5,alpha=0.25", num_parameters=64)
+        SAU(num_parameters=64, alpha=0.25, n=5, form='published', learn_alpha=True, learn_n=False, dim=1)
+        >>> bevel.create("relu")
+        ReLU()
     """
     if isinstance(spec, str):
         factory, arguments = parse(spec)
@@ -38,8 +57,9 @@ def create(spec: str | Factory, num_parameters: int = 1, dim: int = 1) -> nn.Mod
         factory, arguments = spec, {}
     else:
         raise InvalidValue(f"an activation is a spec string, a class or a function; got {spec!r}.")
-    accepted = accepted_arguments(factory)
-    later = {k: v for k, v in (("num_parameters", num_parameters), ("dim", dim)) if k in accepted}
+    named = named_arguments(factory)
+    place = {k: v for k, v in (("device", device), ("dtype", dtype)) if k in named and v is not None}
+    later = {k: v for k, v in (("num_parameters", num_parameters), ("dim", dim)) if k in named} | place
     if isinstance(spec, str) and arguments and not factory.__module__.startswith("bevel."):
         return _checked(spec, lambda: factory(**(later | arguments)), arguments.get("num_parameters", num_parameters))
     module = factory(**(later | arguments))
@@ -89,9 +109,24 @@ def parse(spec: str) -> tuple[Factory, dict[str, Any]]:
 
 
 def canonical(spec: str) -> str:
-    """The spec with every argument written out and sorted, so that equal activations have equal strings.
+    """Write a spec with every argument, sorted, so that equal activations have equal strings.
 
     ``num_parameters`` and ``dim`` appear only if the spec gives them: they are otherwise set where it is placed.
+
+    Args:
+        spec: a spec string, as :func:`create` takes it.
+
+    Returns:
+        The spec string in its one form.
+
+    Raises:
+        UnknownName: for an unknown activation, kernel or kinked function, with the nearest names.
+        InvalidValue: for an argument it does not take, or a value of the wrong type or out of range.
+
+    Example:
+        >>> import bevel
+        >>> bevel.canonical("sau: n=5.0")
+        'sau:alpha=0.15,form=published,learn_alpha=true,learn_n=false,n=5.0'
     """
     factory, arguments = parse(spec)
     create(spec)  # refuse values the constructor refuses
@@ -105,12 +140,17 @@ def canonical(spec: str) -> str:
 
 def accepted_arguments(factory: Factory) -> dict[str, inspect.Parameter]:
     """The arguments that a factory takes and a spec string may give, by name; none if it has no signature."""
+    return {k: p for k, p in named_arguments(factory).items() if k not in _NOT_TYPED}
+
+
+def named_arguments(factory: Factory) -> dict[str, inspect.Parameter]:
+    """The arguments that a factory takes by name; none if it has no signature."""
     try:
         found = inspect.signature(factory).parameters
     except (TypeError, ValueError):
         return {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {k: p for k, p in found.items() if p.kind in named and k not in _NOT_TYPED}
+    return {k: p for k, p in found.items() if p.kind in named}
 
 
 def _split(text: str) -> list[str]:

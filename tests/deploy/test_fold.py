@@ -97,8 +97,8 @@ SMOOTH_CORNERS: dict[str, Callable[[], nn.Module]] = {
     "sau with a learnt n": lambda: bevel.SAU(6, alpha=0.2, n=7.0, form="exact", learn_n=True),
     "sau as swapped for relu": lambda: bevel.SAU(alpha=0.0, n=7.0),
     "sau without parameters": lambda: bevel.SAU(alpha=0.2, n=20000.0, form="exact", learn_alpha=False),
-    "mollified": lambda: bevel.Mollified("leaky_relu(0.2)", "logistic", n=7.0),
-    "mollified and learnt": lambda: bevel.Mollified("relu", "bump", n=7.0, learn="left+jumps+n", num_parameters=6),
+    "mollified": lambda: bevel.Mollified(1, "leaky_relu(0.2)", "logistic", n=7.0),
+    "mollified and learnt": lambda: bevel.Mollified(6, "relu", "bump", n=7.0, learn="left+jumps+n"),
     "smelu": lambda: bevel.nn.SmeLU(),
 }
 

@@ -32,8 +32,8 @@ def _activations() -> dict[str, Activation]:
         if bevel.KERNELS[kernel].has_moment:
             found[f"smooth_frelu {kernel}"] = bevel.SmoothFReLU(positive=1.3, negative=-0.4, kernel=kernel, n=2.0)
     for f in ("relu6", "hardtanh", "absolute", "hard_sigmoid", "soft_shrink", "step"):
-        found[f"mollified {f}"] = bevel.Mollified(f, "gaussian", n=4.0)
-    found["mollified step cauchy"] = bevel.Mollified("step", "cauchy", n=4.0)
+        found[f"mollified {f}"] = bevel.Mollified(1, f, "gaussian", n=4.0)
+    found["mollified step cauchy"] = bevel.Mollified(1, "step", "cauchy", n=4.0)
     found["squareplus"] = bevel.nn.Squareplus()
     found["smelu"] = bevel.nn.SmeLU()
     gated = bevel.SAU(alpha=0.2, n=2.0, form="exact")
@@ -77,9 +77,9 @@ def test_saus_printed_form_has_its_own_bound() -> None:
         (bevel.SAU(alpha=0.0, n=1e4), "ReLU"),
         (bevel.SmoothFReLU(n=1e4), "LeakyReLU"),
         (bevel.SmoothFReLU(positive=0.9, n=1e4), "FReLU"),
-        (bevel.Mollified("relu6", n=1e4), "ReLU6"),
-        (bevel.Mollified("hardtanh", n=1e4), "Hardtanh"),
-        (bevel.Mollified("hard_sigmoid", n=1e4, learn="jumps+n"), "Kinked"),
+        (bevel.Mollified(f="relu6", n=1e4), "ReLU6"),
+        (bevel.Mollified(f="hardtanh", n=1e4), "Hardtanh"),
+        (bevel.Mollified(f="hard_sigmoid", n=1e4, learn="jumps+n"), "Kinked"),
         (bevel.nn.Squareplus(b=1e-8), "ReLU"),
     ],
     ids=lambda v: v if isinstance(v, str) else type(v).__name__,
@@ -132,7 +132,7 @@ def test_no_bound_for_a_centred_form_of_another_kernel() -> None:
 
 
 def test_learnt_knots_move_along() -> None:
-    module = bevel.Mollified("hard_sigmoid", n=1e3, learn="knots+n", num_parameters=2)
+    module = bevel.Mollified(2, "hard_sigmoid", n=1e3, learn="knots+n")
     hard = kinked(module)
     assert isinstance(hard, Activation)
     assert hard.arguments == ("knots_0", "knots_1")

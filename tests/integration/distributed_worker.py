@@ -82,6 +82,7 @@ def run(rank: int, folder: str) -> None:
         found[f"fsdp2 {name}"] = largest_difference(get_model_state_dict(sharded, options=whole), want)
         found |= checkpoints(name, sharded, optimizer)
     found["fsdp2 bfloat16"] = bfloat16_runs()
+    found["fsdp2 from meta"] = from_meta()
     if rank == 0:
         Path(folder, "found.json").write_text(json.dumps(found))
     dist.destroy_process_group()
@@ -110,6 +111,23 @@ def bfloat16_runs() -> bool:
     model(inputs(4, 4).bfloat16()).float().square().mean().backward()
     dtypes = {p.grad.dtype for p in model.parameters()}
     return dtypes == {torch.bfloat16, torch.float32}
+
+
+def from_meta() -> dict[str, list[float]]:
+    """Built without memory, sharded, given memory, reset: what every activation's parameters start from."""
+    with torch.device("meta"):
+        model = zoo()
+    for activation in model.activations.values():
+        if any(True for _ in activation.parameters()):
+            fully_shard(activation)
+    fully_shard(model)
+    model.to_empty(device="cpu")
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    whole = StateDictOptions(full_state_dict=True, cpu_offload=False)
+    state = get_model_state_dict(model, options=whole)
+    return {k: v.flatten().tolist() for k, v in state.items() if k.startswith("activations.")}
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def test_a_recompilation_would_be_seen() -> None:
 @pytest.mark.slow
 def test_every_kernel() -> None:
     kernels = [k for k in bevel.KERNELS if bevel.KERNELS[k].has_moment]
-    module = Each([bevel.Mollified("relu6", k, n=2.0, learn="jumps+n") for k in kernels])
+    module = Each([bevel.Mollified(1, "relu6", k, n=2.0, learn="jumps+n") for k in kernels])
     x = inputs(3, CHANNELS)
     compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
     for got, want in zip(_gradients(compiled, module, x), _gradients(module, module, x), strict=True):

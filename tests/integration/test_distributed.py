@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .zoo import zoo
+
 pytestmark = pytest.mark.slow
 
 
@@ -22,3 +24,6 @@ def test_ddp_and_fsdp2_equal_one_process_and_keep_the_phase(tmp_path: Path) -> N
         assert found[f"phase {model}"] == ["activations", "activations"]
         assert found[f"count {model}"] == [5, None]
     assert found["fsdp2 bfloat16"]
+    started = {k: v.flatten().tolist() for k, v in zoo().state_dict().items() if k.startswith("activations.")}
+    assert found["fsdp2 from meta"] == started
+    assert len(started) > 20

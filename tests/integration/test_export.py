@@ -100,7 +100,7 @@ def test_the_portable_form_of_every_sau(form: str, alpha: float) -> None:
 def test_the_portable_form_with_a_knot_elsewhere_an_offset_and_steps() -> None:
     for kernel, n in (("gaussian", 2.0), ("logistic", 2.0)):
         f = bevel.PiecewiseLinear(left=0.3, offset=-0.7, knots=[0.4], jumps=[1.1], steps=[-0.6])
-        module, x = bevel.Mollified(f, kernel, n=n, learn="knots+jumps").double(), inputs(50).double()
+        module, x = bevel.Mollified(1, f, kernel, n=n, learn="knots+jumps").double(), inputs(50).double()
         torch.testing.assert_close(torch.export.export(module, (x,)).module()(x), module(x), rtol=1e-13, atol=1e-13)
     kinked = bevel.deploy._harden.Kinked(module)
     torch.testing.assert_close(torch.export.export(kinked, (x,)).module()(x), kinked(x), rtol=1e-13, atol=1e-13)
@@ -121,7 +121,7 @@ def test_onnx_equals_torch_to_a_millionth() -> None:
 @pytest.mark.slow
 def test_onnx_with_every_kernel() -> None:
     kernels = [k for k in bevel.KERNELS if bevel.KERNELS[k].has_moment]
-    model, x = Each([bevel.Mollified("relu6", k, n=2.0) for k in kernels]), _edges()
+    model, x = Each([bevel.Mollified(1, "relu6", k, n=2.0) for k in kernels]), _edges()
     for kernel, got, want in zip(kernels, _run(_onnx(model, x), x), model(x), strict=True):
         torch.testing.assert_close(torch.from_numpy(got), want, rtol=1e-6, atol=2e-6, msg=lambda m, k=kernel: k + m)
 

@@ -214,11 +214,12 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "a gate and a moment times x": lambda: _spread(bevel.SAU(CHANNELS, n=3.0, form="centred", learn_n=True)),
     "six learnt knots": lambda: _spread(
         bevel.Mollified(
+            CHANNELS,
             bevel.PiecewiseLinear(0.1, 0.2, [-2.0, -1.0, 0.0, 0.5, 1.0, 2.0], [0.3, -0.2, 0.5, 0.1, -0.4, 0.2]),
-            "biweight", n=2.0, learn="offset+knots+jumps+n", num_parameters=CHANNELS,
+            "biweight", n=2.0, learn="offset+knots+jumps+n",
         )
     ),
-    "no parameter": lambda: bevel.Mollified("relu6", "box", n=2.0),
+    "no parameter": lambda: bevel.Mollified(1, "relu6", "box", n=2.0),
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def _model() -> nn.Sequential:
         bevel.SAU(4, n=7.0),
         bevel.SmoothFReLU(4),
         bevel.FReLU(4),
-        bevel.Mollified("relu6", "box"),
+        bevel.Mollified(1, "relu6", "box"),
         nn.ReLU(),
     )
 

@@ -54,7 +54,7 @@ def test_every_gradient_of_one_knot(kernel: str, device: torch.device) -> None:
 
     def call(given: list[Tensor], backend: str) -> Tensor:
         x, n, left, offset, knot, jump, step = given
-        return smooth(x, PiecewiseLinear(left, offset, [knot], [jump], [step]), kernel, n, backend)
+        return smooth(x, PiecewiseLinear(left, offset, [knot], [jump], [step]), kernel, n, backend=backend)
 
     got, want = _both(
         call, [x, n, *coefficients], torch.randn(4, 3, 5, dtype=torch.float64, generator=generator), device
@@ -71,7 +71,7 @@ def test_every_gradient_of_three_knots(kernel: str, device: torch.device) -> Non
 
     def call(given: list[Tensor], backend: str) -> Tensor:
         x, n, left, offset, *rest = given
-        return smooth(x, PiecewiseLinear(left, offset, rest[:3], rest[3:6], rest[6:]), kernel, n, backend)
+        return smooth(x, PiecewiseLinear(left, offset, rest[:3], rest[3:6], rest[6:]), kernel, n, backend=backend)
 
     n = torch.tensor([1.5], dtype=torch.float64)
     got, want = _both(
@@ -87,7 +87,7 @@ def test_a_step_smoothed_by_cauchy(device: torch.device) -> None:
 
     def call(given: list[Tensor], backend: str) -> Tensor:
         x, n, step = given
-        return smooth(x, PiecewiseLinear(knots=[0.3], steps=[step]), "cauchy", n, backend)
+        return smooth(x, PiecewiseLinear(knots=[0.3], steps=[step]), "cauchy", n, backend=backend)
 
     two = torch.tensor([2.0], dtype=torch.float64)
     got, want = _both(call, [x, two, two], torch.ones(61, dtype=torch.float64), device)
@@ -106,7 +106,7 @@ def test_extra_terms_and_gates(gate: bool, device: torch.device) -> None:
     values = [torch.tensor([v], dtype=torch.float64) for v in (0.3, 0.7, -0.4, 0.9, 0.6)]
 
     def call(given: list[Tensor], backend: str) -> Tensor:
-        return evaluate(given[0], family, given[1:], 0, backend)
+        return evaluate(given[0], family, given[1:], dim=0, backend=backend)
 
     got, want = _both(call, [x, *values], torch.cos(x), device)
     for a, b in zip(got, want, strict=True):
@@ -145,11 +145,11 @@ def test_layouts_and_dtypes(layout: str, dtype: torch.dtype, device: torch.devic
         given.copy_(x)
     given.requires_grad_()
     own = [v.to(device).requires_grad_() for v in values]
-    y = evaluate(given, family, own, dim, "triton")
+    y = evaluate(given, family, own, dim=dim, backend="triton")
     got = torch.autograd.grad(y, (given, *own), g.to(device))
     twin = x.detach().double().contiguous().requires_grad_()
     theirs = [v.double().requires_grad_() for v in values]
-    want_y = evaluate(twin, family, theirs, dim, "reference")
+    want_y = evaluate(twin, family, theirs, dim=dim, backend="reference")
     want = torch.autograd.grad(want_y, (twin, *theirs), g.double())
     assert y.dtype == dtype
     if layout not in ("every_other", "expanded"):
@@ -213,7 +213,7 @@ def test_many_trips(
     family = frelu_family(parameter(0), parameter(1), SHARP, 1.0)
 
     def call(given: list[Tensor], backend: str) -> Tensor:
-        return evaluate(given[0], family, given[1:], 1 if len(shape) > 1 else 0, backend)
+        return evaluate(given[0], family, given[1:], dim=1 if len(shape) > 1 else 0, backend=backend)
 
     dim = 1 if len(shape) > 1 else 0
     want = _both(call, [x, *slopes], g, torch.device("cpu"))[1]
@@ -249,10 +249,10 @@ def test_a_tile_just_within_reach_takes_the_near_side(kernel: str, device: torch
     k = bevel.KERNELS[kernel]
     for v in (0.9, 0.99 if kernel == "bump" else 0.999) if k.compact else (3.0, 9.0, 12.0):
         x = torch.full((300,), -v / 5, device=device, requires_grad=True)
-        got = smooth(x, kinked.relu(), kernel, 5.0, "triton")
+        got = smooth(x, kinked.relu(), kernel, 5.0, backend="triton")
         (slope,) = torch.autograd.grad(got.sum(), x)
         exact = x.detach().double().requires_grad_()
-        want = smooth(exact, kinked.relu(), kernel, 5.0, "reference")
+        want = smooth(exact, kinked.relu(), kernel, 5.0, backend="reference")
         (want_slope,) = torch.autograd.grad(want.sum(), exact)
         assert bool((got > 0).all() & (slope > 0).all())
         tolerance = 2e-4 if k.compact else 2e-6  # 1 - |u| itself has few digits near a compact kernel's edge
@@ -289,7 +289,7 @@ def test_ends_and_nan(kernel: str, device: torch.device) -> None:
     inf, nan = float("inf"), float("nan")
     x = torch.tensor([-inf, inf, nan, -1e30, 1e30, 0.0], device=device, requires_grad=True)
     k = SHARP if kernel == "sharp" else bevel.KERNELS[kernel]
-    relu = evaluate(x, frelu_family(1.0, 0.0, k, 3.0), [], 0, "triton")
+    relu = evaluate(x, frelu_family(1.0, 0.0, k, 3.0), [], dim=0, backend="triton")
     (slope,) = torch.autograd.grad(relu.sum(), x)
     assert relu[0] == 0
     assert relu[1] == inf
@@ -297,7 +297,7 @@ def test_ends_and_nan(kernel: str, device: torch.device) -> None:
     assert slope[2].isnan()
     torch.testing.assert_close(slope[[0, 1, 3, 4]].cpu(), torch.tensor([0.0, 1.0, 0.0, 1.0]))
     assert float(slope[5]) == pytest.approx(0.0 if k is SHARP else 0.5, abs=1e-6)
-    clip = evaluate(x, _hardtanh(k), [], 0, "triton")
+    clip = evaluate(x, _hardtanh(k), [], dim=0, backend="triton")
     torch.testing.assert_close(clip[[0, 1, 3, 4]].cpu().detach(), torch.tensor([-1.0, 1.0, -1.0, 1.0]))
 
 
@@ -345,12 +345,14 @@ class _Narrow(type(bevel.KERNELS["box"])):  # type: ignore[misc] # a subclass of
 @pytest.mark.parametrize("kernel", [_Plain(), _Narrow()], ids=["plain", "inherited text"])
 def test_a_kernel_without_text_is_tabulated(kernel: Kernel, device: torch.device) -> None:
     x = torch.linspace(-1.5, 1.5, 61, dtype=torch.float64, device=device)
-    got = smooth(x, kinked.relu(), kernel, 1.0, "triton")
-    torch.testing.assert_close(got, smooth(x, kinked.relu(), "epanechnikov", 1.0, "reference"), rtol=1e-13, atol=1e-14)
+    got = smooth(x, kinked.relu(), kernel, 1.0, backend="triton")
+    torch.testing.assert_close(
+        got, smooth(x, kinked.relu(), "epanechnikov", 1.0, backend="reference"), rtol=1e-13, atol=1e-14
+    )
 
 
 def test_a_kernel_it_cannot_take_is_refused(device: torch.device) -> None:
     x = torch.ones(3, device=device)
     with pytest.raises(BackendUnavailable, match="has no Triton forms"):
-        smooth(x, kinked.relu(), _Wide(), 1.0, "triton")
+        smooth(x, kinked.relu(), _Wide(), 1.0, backend="triton")
     assert smooth(x, kinked.relu(), _Wide(), 1.0).isfinite().all()  # auto takes another

@@ -218,7 +218,7 @@ def test_the_page_is_written_from_the_rows() -> None:
 
 
 def _frelu(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return evaluate(x, FAMILY, (a, b), 1, "triton")
+    return evaluate(x, FAMILY, (a, b), dim=1, backend="triton")
 
 
 FAMILY = frelu_family(bevel.family.parameter(0), bevel.family.parameter(1), bevel.kernel.SHARP, 1.0)
@@ -291,7 +291,7 @@ def test_beyond_two_to_the_31(shape: tuple[int, ...], device: torch.device) -> N
         pytest.skip("needs 40 GB")
     x = torch.randn(shape, device=device, dtype=torch.bfloat16)
     slopes = [torch.tensor([2.0, 0.5, 1.0][: shape[0] if len(shape) > 1 else 1], device=device) for _ in range(2)]
-    y = evaluate(x, FAMILY, slopes, 0, "triton")
+    y = evaluate(x, FAMILY, slopes, dim=0, backend="triton")
     end = x.flatten()[-4096:].float()
     torch.testing.assert_close(y.flatten()[-4096:].float(), end * float(slopes[0][-1]), rtol=1e-2, atol=0)
     dx, da, _db = backend.backward(FAMILY, 0, x, x, slopes, (True, True, True))

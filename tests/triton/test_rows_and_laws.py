@@ -48,19 +48,19 @@ def test_tails_keep_their_digits(kernel: str, device: torch.device) -> None:
     for n in (1.0, 7.3):
         f = kinked.relu()
         x = (u / n).to(device).requires_grad_()
-        y = smooth(x, f, kernel, n, "triton")
+        y = smooth(x, f, kernel, n, backend="triton")
         (slope,) = torch.autograd.grad(y.sum(), x)
         exact = x.detach().cpu().double().requires_grad_()
-        want = smooth(exact, f, kernel, float(torch.tensor(n)), "reference")
+        want = smooth(exact, f, kernel, float(torch.tensor(n)), backend="reference")
         (want_slope,) = torch.autograd.grad(want.sum(), exact)
         for got, true in ((y, want), (slope, want_slope)):
             true = true.detach()
             error = ((got.detach().cpu().double() - true).abs() / true.abs())[true.abs() > 1e-30]
             assert float(error.max()) <= 2e-6
     x = torch.linspace(-11, 12, 1201, device=device)
-    got = smooth(x, kinked.PiecewiseLinear(knots=[0.37], steps=[1.0]), kernel, 1.0, "triton").cpu().double()
+    got = smooth(x, kinked.PiecewiseLinear(knots=[0.37], steps=[1.0]), kernel, 1.0, backend="triton").cpu().double()
     knot = float(torch.tensor(0.37))
-    true = smooth(x.cpu().double(), kinked.PiecewiseLinear(knots=[knot], steps=[1.0]), kernel, 1.0, "reference")
+    true = smooth(x.cpu().double(), kinked.PiecewiseLinear(knots=[knot], steps=[1.0]), kernel, 1.0, backend="reference")
     assert float(((got - true).abs() / true)[true > 1e-30].max()) <= 2e-6
 
 
@@ -71,7 +71,7 @@ def test_float32_beside_the_textbook_formula(kernel: str, device: torch.device) 
     k = KERNELS[kernel]
     want = k.ramp(u.double())
     theirs = _relative(u * k.cdf(u) + k.tail(u), want)
-    ours = _relative(smooth(u.to(device), kinked.relu(), kernel, 1.0, "triton"), want)
+    ours = _relative(smooth(u.to(device), kinked.relu(), kernel, 1.0, backend="triton"), want)
     assert ours <= 2 * theirs
 
 
@@ -107,7 +107,7 @@ def test_one_parameter_of_several_slopes(slopes: str, kernel: str, device: torch
     def gradients(backend: str, where: torch.device) -> list[Tensor]:
         """One value of each parameter per element: nothing is added up."""
         given = [torch.full((len(x),), v, dtype=x.dtype, device=where, requires_grad=True) for v in (0.3, 0.9)]
-        y = evaluate(x.to(where), family, given, 0, backend)
+        y = evaluate(x.to(where), family, given, dim=0, backend=backend)
         return [t.cpu() for t in torch.autograd.grad(y.sum(), given)]
 
     got, want = gradients("triton", device), gradients("reference", torch.device("cpu"))

@@ -191,7 +191,7 @@ class _Corner:
         """The activation that, applied to ``factor·x``, equals this one at x; or the reason why there is none."""
         a, b = self.a / factor, self.b / factor
         if self.kernel is not SHARP:
-            soft = SmoothFReLU(a.numel(), 1, 0, self.kernel, 1, False, self.dim)
+            soft = SmoothFReLU(a.numel(), 1.0, 0.0, self.kernel, 1.0, learn_n=False, dim=self.dim)
             soft.to(x.device, torch.float64 if x.dtype == torch.float64 else torch.float32)
             with torch.no_grad():
                 soft.positive.copy_(a)

@@ -26,7 +26,7 @@ from bevel.kernel import SHARP
 from bevel.nn import Activation, FReLU
 from bevel.nn._base import FormulaActivation
 from bevel.surgery._arguments import Where, activation_modules, model_kwargs
-from bevel.terms import as_numbers, is_zero
+from bevel.terms import as_numbers
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,12 @@ class Kinked(Activation):
     """The unsmoothed function of an activation, with its parameters (but for a learnt n, which has no meaning here)."""
 
     def __init__(self, soft: Activation) -> None:
-        super().__init__(soft.num_parameters, soft.dim)
+        super().__init__(soft.num_parameters, dim=soft.dim)
         used = sorted({i for slot in soft.family.terms.flat() if isinstance(slot, Affine) for i, _ in slot.weights})
         place = {old: new for new, old in enumerate(used)}
         for i in used:
             name = soft.arguments[i]
+            self._initial[name] = soft.values()[i].detach().clone()
             setattr(self, name, nn.Parameter(soft.values()[i].detach().clone()))
             self.arguments = (*self.arguments, name)
 
@@ -172,10 +173,11 @@ def kinked(module: Activation) -> nn.Module:
     if one_corner(terms):
         left = as_numbers(terms.left)
         return _slopes(module, left + as_numbers(terms.jumps[0]), left)
-    low, high = (terms.knots[0], terms.knots[-1]) if terms.knots else (None, None)
-    clip = is_zero(terms.left) and terms.jumps == (1.0, -1.0) and terms.offset == low and not any(terms.steps)
-    if clip and isinstance(low, float) and isinstance(high, float):
-        return nn.ReLU6() if (low, high) == (0.0, 6.0) else nn.Hardtanh(low, high)
+    numbers = [c for c in terms.flat() if isinstance(c, float)]
+    if len(terms.knots) == 2 and len(numbers) == len(terms.flat()):  # nothing is learnt
+        low, high = numbers[2], numbers[3]
+        if numbers[:8] == [0.0, low, low, high, 1.0, -1.0, 0.0, 0.0]:
+            return nn.ReLU6() if (low, high) == (0.0, 6.0) else nn.Hardtanh(low, high)
     return Kinked(module)
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bevel._checks import check_integer
 from bevel._torch_private import forward_mode_active
-from bevel.errors import InvalidValue
+from bevel.errors import BevelError, InvalidValue
 from bevel.family import Family, Slot, parameter
 from bevel.ops import check_dtype, evaluate, needs_composed
 from bevel.terms import Coefficient, Terms, as_number, as_one_sharpness
+
+Device = torch.device | str | int | None
+"""Where parameters live, as torch's own factories take it; None is the default device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,24 +42,51 @@ class Entry:
 
 
 class LearnableModule(nn.Module):
-    """Parameters of an activation: 1-D, float32, one value or one per channel along ``dim``.
+    """Parameters of an activation: 1-D, one value or one per channel along ``dim``.
 
     1-D because 0-d tensors break sharding and because weight-decay rules leave 1-D parameters alone.
+
+    Args:
+        num_parameters: 1 (shared) or the channel count.
+        dim: channel axis of per-channel parameters.
+
+    Raises:
+        InvalidValue: if either is not an integer, or ``num_parameters`` is less than 1.
     """
 
-    def __init__(self, num_parameters: int, dim: int) -> None:
+    def __init__(self, num_parameters: int, *, dim: int = 1) -> None:
         super().__init__()
         self.num_parameters = check_integer(num_parameters, "num_parameters", 1, "Give 1, or the channel count.")
         self.dim = check_integer(dim, "dim", hint="It is the channel axis.")
         self.given: dict[str, object] = {}  # further arguments of the constructor, for the repr
+        self._initial: dict[str, float | Tensor] = {}  # by parameter name
 
-    def learnable(self, value: float, name: str = "a parameter's initial value") -> nn.Parameter:
-        """A parameter of this module's length, filled with ``value``; ``name`` is for the message of a bad one."""
-        return nn.Parameter(torch.full((self.num_parameters,), as_number(value, name), dtype=torch.float32))
+    def learn(self, name: str, value: float, *, device: Device = None, dtype: torch.dtype | None = None) -> None:
+        """Register a parameter of this module's length that starts at ``value``."""
+        self._initial[name] = value = as_number(value, name)
+        start = torch.full((self.num_parameters,), value, device=device, dtype=dtype)
+        self.register_parameter(name, nn.Parameter(start))
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Set every parameter to its initial value, e.g. after ``to_empty`` gave a module built on "meta" memory."""
+        for name, value in self._initial.items():
+            parameter: Tensor = getattr(self, name)
+            if isinstance(value, Tensor):
+                parameter.copy_(value)
+            else:
+                parameter.fill_(value)
 
     def extra_repr(self) -> str:
         given = {"num_parameters": self.num_parameters, **self.given, "dim": self.dim}
         return ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v!r}" for k, v in given.items())
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Refuse ``torch.jit.script``, which asks every module for what to script in its place."""
+        raise BevelError(
+            f"torch.jit.script cannot compile {type(self).__name__}, whose function is data; torch.export.export and "
+            "torch.compile can."
+        )
 
 
 class Activation(LearnableModule):
@@ -78,21 +108,22 @@ class Activation(LearnableModule):
         """The engine's terms and the sharpness n at the present parameters, in float64 and without gradients."""
         return self.family.coefficients([p.detach().double() for p in self.values()])
 
-    def forward(self, x: Tensor) -> Tensor:
-        return evaluate(x, self.family, self.values(), self.dim)
+    def forward(self, input: Tensor) -> Tensor:
+        return evaluate(input, self.family, self.values(), dim=self.dim)
 
 
 class ParameterBuilder:
     """Builds a module's parameters and the expressions of a family over them, in one order."""
 
-    def __init__(self, module: Activation) -> None:
+    def __init__(self, module: Activation, *, device: Device = None, dtype: torch.dtype | None = None) -> None:
         self._module = module
+        self._device, self._dtype = device, dtype
 
     def add(self, name: str, value: float, learn: bool = True) -> Slot:
         """A coefficient: a new parameter called ``name``, or just the number."""
         if not learn:
             return as_number(value, name)
-        setattr(self._module, name, self._module.learnable(value, name))
+        self._module.learn(name, value, device=self._device, dtype=self._dtype)
         self._module.arguments = (*self._module.arguments, name)
         return parameter(len(self._module.arguments) - 1)
 
@@ -107,28 +138,47 @@ class FormulaActivation(LearnableModule):
 
     Only the input is kept for backward; the formula is evaluated again there. Half precisions are computed in float32.
     At ±inf they give what the formula gives, which may be NaN (as torch's SiLU does); the engine's family gives limits.
+
+    Args:
+        num_parameters: 1 (shared) or the channel count.
+        initial: initial values by parameter name, in the order in which :meth:`formula` takes the parameters.
+        dim: channel axis of per-channel parameters.
+        device, dtype: of the parameters.
     """
 
-    arguments: ClassVar[tuple[str, ...]] = ()  # names of its parameters, in the order formula() takes them
+    def __init__(
+        self,
+        num_parameters: int,
+        initial: Mapping[str, float],
+        *,
+        dim: int = 1,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(num_parameters, dim=dim)
+        self.arguments = tuple(initial)
+        for name, value in initial.items():
+            self.learn(name, value, device=device, dtype=dtype)
 
     @staticmethod
     @abc.abstractmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
         """The function of x and of its parameters, which broadcast against x."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        check_dtype(x)
-        shape = [1] * x.dim()
+    def forward(self, input: Tensor) -> Tensor:
+        check_dtype(input)
+        shape = [1] * input.dim()
         if self.num_parameters > 1:
-            if not -x.dim() <= self.dim < x.dim() or x.shape[self.dim] != self.num_parameters:
+            if not -input.dim() <= self.dim < input.dim() or input.shape[self.dim] != self.num_parameters:
                 raise InvalidValue(
-                    f"x must have {self.num_parameters} channels along dim={self.dim}; got shape {tuple(x.shape)}."
+                    f"input must have {self.num_parameters} channels along dim={self.dim}; got shape "
+                    f"{tuple(input.shape)}."
                 )
             shape[self.dim] = self.num_parameters
         parameters = [getattr(self, name) for name in self.arguments]
         if needs_composed() or forward_mode_active():  # dual numbers: plain operations carry them
-            return _formula(self.formula, shape, x, parameters)
-        result: Tensor = _Recompute.apply(self.formula, shape, x, *parameters)
+            return _formula(self.formula, shape, input, parameters)
+        result: Tensor = _Recompute.apply(self.formula, shape, input, *parameters)
         return result
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from bevel.nn._base import Entry, FormulaActivation
+from bevel.nn._base import Device, Entry, FormulaActivation
 
 CITATION = (
     "Biswas, Kumar, Banerjee, Pandey: ErfAct and Pserf: Non-monotonic Smooth Trainable Activation Functions. AAAI 2022"
@@ -14,22 +14,47 @@ CITATION = (
 
 
 class ErfAct(FormulaActivation):
-    """``x·erf(α·exp(βx))``.
+    """``x·erf(α·exp(βx))``, α and β learnt.
 
     Args:
-        num_parameters: 1 (shared) or the channel count.
-        alpha, beta: initial values, learnt.
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+        num_parameters: 1 (shared) or the channel count. Default: 1.
+        alpha: initial value of α. Default: 0.75.
+        beta: initial value of β. Default: 0.75.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or initial value.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.nn.ErfAct()
+        >>> [round(y, 4) for y in f(torch.tensor([-1.0, 0.0, 4.0])).tolist()]
+        [-0.3837, 0.0, 4.0]
+
+    Source: Biswas, Kumar, Banerjee, Pandey: ErfAct and Pserf. AAAI 2022.
     """
 
-    arguments = ("alpha", "beta")
+    alpha: nn.Parameter
+    beta: nn.Parameter
 
     def __init__(
-        self, num_parameters: int = 1, alpha: float = 0.75, beta: float = 0.75, dim: int = 1, inplace: bool = False
+        self,
+        num_parameters: int = 1,
+        alpha: float = 0.75,
+        beta: float = 0.75,
+        *,
+        dim: int = 1,
+        inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(num_parameters, dim)
-        self.alpha, self.beta = self.learnable(alpha), self.learnable(beta)
+        super().__init__(num_parameters, {"alpha": alpha, "beta": beta}, dim=dim, device=device, dtype=dtype)
 
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
@@ -39,22 +64,47 @@ class ErfAct(FormulaActivation):
 
 
 class Pserf(FormulaActivation):
-    """``x·erf(γ·ln(1 + exp(σx)))``.
+    """``x·erf(γ·ln(1 + exp(σx)))``, γ and σ learnt.
 
     Args:
-        num_parameters: 1 (shared) or the channel count.
-        gamma, sigma: initial values, learnt.
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+        num_parameters: 1 (shared) or the channel count. Default: 1.
+        gamma: initial value of γ. Default: 1.25.
+        sigma: initial value of σ. Default: 0.85.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or initial value.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.nn.Pserf()
+        >>> [round(y, 4) for y in f(torch.tensor([-1.0, 0.0, 4.0])).tolist()]
+        [-0.4738, 0.0, 4.0]
+
+    Source: Biswas, Kumar, Banerjee, Pandey: ErfAct and Pserf. AAAI 2022.
     """
 
-    arguments = ("gamma", "sigma")
+    gamma: nn.Parameter
+    sigma: nn.Parameter
 
     def __init__(
-        self, num_parameters: int = 1, gamma: float = 1.25, sigma: float = 0.85, dim: int = 1, inplace: bool = False
+        self,
+        num_parameters: int = 1,
+        gamma: float = 1.25,
+        sigma: float = 0.85,
+        *,
+        dim: int = 1,
+        inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(num_parameters, dim)
-        self.gamma, self.sigma = self.learnable(gamma), self.learnable(sigma)
+        super().__init__(num_parameters, {"gamma": gamma, "sigma": sigma}, dim=dim, device=device, dtype=dtype)
 
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:

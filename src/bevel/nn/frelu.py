@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from bevel.functional import frelu_family
 from bevel.kernel import SHARP
-from bevel.nn._base import Activation, Entry, ParameterBuilder
+from bevel.nn._base import Activation, Device, Entry, ParameterBuilder
 
 CITATION = (
     "Varshney, Singh: Optimizing nonlinear activation function for convolutional neural networks. "
@@ -20,12 +21,28 @@ class FReLU(Activation):
     Funnel ReLU (Ma et al. 2020) and Flexible ReLU (Qiu et al. 2018) are other functions that share the abbreviation.
 
     Args:
-        num_parameters: the channel count for the paper's one pair a channel; 1 shares one pair.
-        positive, negative: initial slopes (the paper's are not public).
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+        num_parameters: the channel count for the paper's one pair per channel; 1 shares one pair. Default: 1.
+        positive: initial slope for x > 0; the paper's is not public. Default: 1.
+        negative: initial slope for x ≤ 0; the paper's is not public. Default: 0.01.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
 
-    Shape: any; the output has the input's shape and dtype.
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or slope.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.FReLU(3, negative=0.25)  # one pair of slopes per channel
+        >>> f(torch.tensor([[-4.0, 0.0, 2.0]])).tolist()
+        [[-1.0, 0.0, 2.0]]
+
+    Source: Varshney, Singh: Optimizing nonlinear activation function for convolutional neural networks. SIViP 2021,
+    doi:10.1007/s11760-021-01863-z.
     """
 
     positive: nn.Parameter
@@ -36,12 +53,15 @@ class FReLU(Activation):
         num_parameters: int = 1,
         positive: float = 1.0,
         negative: float = 0.01,
+        *,
         dim: int = 1,
         inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(num_parameters, dim)
+        super().__init__(num_parameters, dim=dim)
         self.given = {"positive": positive, "negative": negative}
-        build = ParameterBuilder(self)
+        build = ParameterBuilder(self, device=device, dtype=dtype)
         a = build.add("positive", positive)
         b = build.add("negative", negative)
         self.family = frelu_family(a, b, SHARP, 1.0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from bevel.errors import InvalidValue, did_you_mean
 from bevel.family import Family
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
-from bevel.nn._base import Activation, Entry, ParameterBuilder
+from bevel.nn._base import Activation, Device, Entry, ParameterBuilder
 
 GROUPS = ("left", "offset", "knots", "jumps", "steps", "n")
 
@@ -18,37 +19,64 @@ GROUPS = ("left", "offset", "knots", "jumps", "steps", "n")
 class Mollified(Activation):
     """``f * phi_n`` for a kinked ``f`` and a kernel; any group of its numbers can be learnt.
 
-    Args:
-        f: a ``PiecewiseLinear`` of numbers, or the name of one in ``bevel.kinked.FUNCTIONS``, e.g. ``"relu6"``.
-        kernel: approximate identity or its name.
-        n: sharpness, finite and > 0.
-        learn: which groups are parameters: names out of ``left, offset, knots, jumps, steps, n``, as an iterable or
-            joined by ``+``. They are named ``left``, ``knots_0``, …; a learnt n is stored as ``log_n``.
-        num_parameters: 1 (shared) or the channel count.
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+    With ``w = 1/n`` and ``uᵢ = (x − knotᵢ)·n``::
 
-    Shape: any; the output has the input's shape and dtype.
+        left·x + offset + Σ jumpᵢ·w·ramp(uᵢ) + Σ stepᵢ·cdf(uᵢ)
+
+    Args:
+        num_parameters: 1 (shared) or the channel count. Default: 1.
+        f: a :class:`bevel.PiecewiseLinear` of numbers, or the name of one, e.g. ``"relu6"`` or ``"leaky_relu(0.1)"``.
+            Default: ``relu``.
+        kernel: approximate identity or its name in ``bevel.KERNELS``. Default: ``gaussian``.
+        n: sharpness, finite and > 0. Default: 1.
+        learn: which groups are parameters: names out of ``left, offset, knots, jumps, steps, n``, as an iterable or
+            joined by ``+``. They are called ``left``, ``knots_0``, …; a learnt n is stored as its logarithm,
+            ``log_n``. Default: none.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis, function, sharpness or group, or a kernel without a first moment where f
+            has a change of slope.
+        UnknownName: for a function or kernel that does not exist.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.Mollified(f="hardtanh", kernel="box", n=4.0, learn="jumps+n")
+        >>> f(torch.tensor([-2.0, 0.0, 2.0])).tolist()
+        [-1.0, 0.0, 1.0]
+        >>> [name for name, _ in f.named_parameters()]
+        ['jumps_0', 'jumps_1', 'log_n']
+
+    Source: bevel's own; the mathematics are in docs/engine.md.
     """
 
     def __init__(
         self,
+        num_parameters: int = 1,
         f: PiecewiseLinear | str = "relu",
         kernel: str | Kernel = "gaussian",
         n: float = 1.0,
+        *,
         learn: Iterable[str] | str = (),
-        num_parameters: int = 1,
         dim: int = 1,
         inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(num_parameters, dim)
+        super().__init__(num_parameters, dim=dim)
         self.f, kernel = as_function(f), as_kernel(kernel)
         chosen = [g for g in learn.split("+") if g] if isinstance(learn, str) else list(learn)
         for group in chosen:
             if group not in GROUPS:
                 raise InvalidValue(f"learn names groups of coefficients; got {group!r}; {did_you_mean(group, GROUPS)}")
         self.given = {"f": f, "kernel": kernel.name, "n": n, "learn": "+".join(chosen)}
-        build = ParameterBuilder(self)
+        build = ParameterBuilder(self, device=device, dtype=dtype)
         terms = self.f.terms.with_flat([build.add(*c) for c in self._coefficients(chosen)])
         sharpness = build.add_sharpness(n, "n" in chosen)
         self.family = Family(terms, kernel, sharpness, log_n="n" in chosen)

@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from bevel.nn._base import Entry, FormulaActivation
+from bevel.nn._base import Device, Entry, FormulaActivation
 
 # Least-squares fit of P5/(1+|Q4|) to Leaky ReLU(0.01) on [-3, 3]; largest error 0.034, at the kink.
 _NUMERATOR = (0.033572103, 0.50500864, 1.6527177, 2.0081814, 0.93060653, 0.15213793)
 _DENOMINATOR = (0.0, 3.9764807, 0.0, 0.301253)
+_START = {f"a{k}": c for k, c in enumerate(_NUMERATOR)} | {f"b{k}": c for k, c in enumerate(_DENOMINATOR, start=1)}
 
 
 class PAU(FormulaActivation):
     """``P₅(x) / (1 + |b₁x + b₂x² + b₃x³ + b₄x⁴|)``, all ten coefficients learnt, started as Leaky ReLU(0.01).
 
+    The parameters are ``a0`` … ``a5`` of ``P₅(x) = a₀ + a₁x + … + a₅x⁵`` and ``b1`` … ``b4``. They start at a
+    least-squares fit to Leaky ReLU on [−3, 3], which is off by at most 0.034.
+
     Args:
-        num_parameters: 1 (shared) or the channel count.
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+        num_parameters: 1 (shared) or the channel count. Default: 1.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or initial value.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.nn.PAU()
+        >>> [round(y, 2) for y in f(torch.tensor([-2.0, 2.0])).tolist()]
+        [-0.02, 2.0]
+
+    Source: Molina, Schramowski, Kersting: Padé Activation Units. ICLR 2020.
     """
 
-    arguments = tuple(f"a{k}" for k in range(6)) + tuple(f"b{k}" for k in range(1, 5))
-
-    def __init__(self, num_parameters: int = 1, dim: int = 1, inplace: bool = False) -> None:
-        super().__init__(num_parameters, dim)
-        for name, value in zip(self.arguments, _NUMERATOR + _DENOMINATOR, strict=True):
-            setattr(self, name, self.learnable(value))
+    def __init__(
+        self,
+        num_parameters: int = 1,
+        *,
+        dim: int = 1,
+        inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(num_parameters, _START, dim=dim, device=device, dtype=dtype)
 
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:

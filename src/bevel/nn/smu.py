@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bevel.nn._base import Entry, FormulaActivation
+from bevel.nn._base import Device, Entry, FormulaActivation
 from bevel.portable import hypot
 
 CITATION = (
@@ -15,23 +15,47 @@ CITATION = (
 
 
 class SMU(FormulaActivation):
-    """``[(1+α)x + (1−α)x·erf(μ(1−α)x)]/2`` with a learnt μ.
+    """``[(1+α)x + (1−α)x·erf(μ(1−α)x)]/2`` with α and μ learnt: Leaky ReLU as a smooth maximum.
 
     Args:
-        num_parameters: 1 (shared) or the channel count.
-        alpha: slope for x ≪ 0, learnt; 0.01 is the authors' later advice (their first code had 0.25).
-        mu: initial sharpness, learnt; 2.5 is the authors' later advice (their first code had 1e6).
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+        num_parameters: 1 (shared) or the channel count. Default: 1.
+        alpha: initial slope for x ≪ 0; 0.01 is the authors' later advice (their first code had 0.25). Default: 0.01.
+        mu: initial sharpness; 2.5 is the authors' later advice (their first code had 1e6). Default: 2.5.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or initial value.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.nn.SMU(alpha=0.25)
+        >>> [round(y, 4) for y in f(torch.tensor([-4.0, 0.0, 4.0])).tolist()]
+        [-1.0, 0.0, 4.0]
+
+    Source: Biswas, Kumar, Banerjee, Pandey: Smooth Maximum Unit. CVPR 2022.
     """
 
-    arguments = ("alpha", "mu")
+    alpha: nn.Parameter
+    mu: nn.Parameter
 
     def __init__(
-        self, num_parameters: int = 1, alpha: float = 0.01, mu: float = 2.5, dim: int = 1, inplace: bool = False
+        self,
+        num_parameters: int = 1,
+        alpha: float = 0.01,
+        mu: float = 2.5,
+        *,
+        dim: int = 1,
+        inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(num_parameters, dim)
-        self.alpha, self.mu = self.learnable(alpha), self.learnable(mu)
+        super().__init__(num_parameters, {"alpha": alpha, "mu": mu}, dim=dim, device=device, dtype=dtype)
 
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
@@ -40,23 +64,47 @@ class SMU(FormulaActivation):
 
 
 class SMU1(FormulaActivation):
-    """``[(1+α)x + √((1−α)²x² + μ²)]/2`` with a learnt μ.
+    """``[(1+α)x + √((1−α)²x² + μ²)]/2`` with α and μ learnt: a smooth maximum by a square root.
 
     Args:
-        num_parameters: 1 (shared) or the channel count.
-        alpha: slope for x ≪ 0, learnt.
-        mu: initial width, learnt; the authors' 4.35e-9.
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+        num_parameters: 1 (shared) or the channel count. Default: 1.
+        alpha: initial slope for x ≪ 0. Default: 0.25.
+        mu: initial width. Default: 4.35e-9, the authors'.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or initial value.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.nn.SMU1(alpha=0.25, mu=1.0)
+        >>> f(torch.tensor([0.0])).tolist()  # μ/2
+        [0.5]
+
+    Source: Biswas, Kumar, Banerjee, Pandey: Smooth Maximum Unit. CVPR 2022.
     """
 
-    arguments = ("alpha", "mu")
+    alpha: nn.Parameter
+    mu: nn.Parameter
 
     def __init__(
-        self, num_parameters: int = 1, alpha: float = 0.25, mu: float = 4.35e-9, dim: int = 1, inplace: bool = False
+        self,
+        num_parameters: int = 1,
+        alpha: float = 0.25,
+        mu: float = 4.35e-9,
+        *,
+        dim: int = 1,
+        inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(num_parameters, dim)
-        self.alpha, self.mu = self.learnable(alpha), self.learnable(mu)
+        super().__init__(num_parameters, {"alpha": alpha, "mu": mu}, dim=dim, device=device, dtype=dtype)
 
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:

@@ -4,29 +4,57 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from bevel.nn._base import Entry, FormulaActivation
+from bevel.nn._base import Device, Entry, FormulaActivation
 from bevel.portable import hypot
 
 
 class EIS2(FormulaActivation):
-    """``x·softplus(x) / √(β + γx²)``.
+    """``x·softplus(x) / √(β + γx²)``, β and γ learnt.
+
+    The root is of ``|β| + |γ|x²``, so that training cannot leave its domain.
 
     Args:
-        num_parameters: 1 (shared) or the channel count.
-        beta, gamma: initial values, learnt; the root is of ``|β| + |γ|x²``, so that training cannot leave its domain.
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+        num_parameters: 1 (shared) or the channel count. Default: 1.
+        beta: initial value of β. Default: 1.
+        gamma: initial value of γ. Default: 1.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or initial value.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.nn.EIS2()
+        >>> [round(y, 4) for y in f(torch.tensor([-1.0, 0.0, 1.0])).tolist()]
+        [-0.2215, 0.0, 0.9286]
+
+    Source: Biswas, Kumar, Banerjee, Pandey: EIS - Efficient and Trainable Activation Functions for Better Accuracy and
+    Performance. 2020, arXiv:2009.13501.
     """
 
-    arguments = ("beta", "gamma")
+    beta: nn.Parameter
+    gamma: nn.Parameter
 
     def __init__(
-        self, num_parameters: int = 1, beta: float = 1.0, gamma: float = 1.0, dim: int = 1, inplace: bool = False
+        self,
+        num_parameters: int = 1,
+        beta: float = 1.0,
+        gamma: float = 1.0,
+        *,
+        dim: int = 1,
+        inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(num_parameters, dim)
-        self.beta, self.gamma = self.learnable(beta), self.learnable(gamma)
+        super().__init__(num_parameters, {"beta": beta, "gamma": gamma}, dim=dim, device=device, dtype=dtype)
 
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
@@ -35,20 +63,45 @@ class EIS2(FormulaActivation):
 
 
 class TanhSoft1(FormulaActivation):
-    """``tanh(αx)·softplus(x)``.
+    """``tanh(αx)·softplus(x)``, α learnt.
 
     Args:
-        num_parameters: 1 (shared) or the channel count.
-        alpha: initial value, learnt.
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+        num_parameters: 1 (shared) or the channel count. Default: 1.
+        alpha: initial value of α. Default: 0.87.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or initial value.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.nn.TanhSoft1()
+        >>> [round(y, 4) for y in f(torch.tensor([-1.0, 0.0, 1.0])).tolist()]
+        [-0.2199, 0.0, 0.9219]
+
+    Source: Biswas, Kumar, Banerjee, Pandey: TanhSoft - Dynamic Trainable Activation Functions for Faster Learning and
+    Better Performance. IEEE Access 9 (2021).
     """
 
-    arguments = ("alpha",)
+    alpha: nn.Parameter
 
-    def __init__(self, num_parameters: int = 1, alpha: float = 0.87, dim: int = 1, inplace: bool = False) -> None:
-        super().__init__(num_parameters, dim)
-        self.alpha = self.learnable(alpha)
+    def __init__(
+        self,
+        num_parameters: int = 1,
+        alpha: float = 0.87,
+        *,
+        dim: int = 1,
+        inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(num_parameters, {"alpha": alpha}, dim=dim, device=device, dtype=dtype)
 
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from bevel._checks import check_positive
 from bevel.family import Family
 from bevel.functional import frelu_family
 from bevel.kernel import KERNELS
-from bevel.nn._base import Activation, Entry
+from bevel.nn._base import Activation, Device, Entry
 from bevel.terms import as_one_sharpness
 
 
@@ -20,12 +22,28 @@ class Squareplus(Activation):
     """``(x + √(x² + b))/2``: ReLU * student at width √b.
 
     Args:
-        b: squared width, finite and > 0.
-        inplace: accepted and ignored.
+        b: squared width, finite and > 0. Default: 4.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: accepted and ignored, as there are no parameters.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: if ``b`` is not finite and > 0.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.nn.Squareplus(b=4.0)(torch.tensor([0.0, 1.5])).tolist()
+        [1.0, 2.0]
+
+    Source: Barron: Squareplus: A Softplus-Like Algebraic Rectifier. 2021, arXiv:2112.11687.
     """
 
-    def __init__(self, b: float = 4.0, inplace: bool = False) -> None:
-        super().__init__(1, 1)
+    def __init__(
+        self, b: float = 4.0, *, inplace: bool = False, device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__(1)
         self.b = check_positive(b, "b")
         self.family = _relu_family("student", 1 / math.sqrt(self.b))
 
@@ -37,12 +55,29 @@ class SmeLU(Activation):
     """0 below −β, ``(x+β)²/(4β)`` on [−β, β], x above: ReLU * box at width β.
 
     Args:
-        beta: width, finite and > 0.
-        inplace: accepted and ignored.
+        beta: width, finite and > 0. Default: 2.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: accepted and ignored, as there are no parameters.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: if ``beta`` is not finite and > 0.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.nn.SmeLU(beta=2.0)(torch.tensor([-2.0, 0.0, 2.0])).tolist()
+        [0.0, 0.5, 2.0]
+
+    Source: Shamir, Lin: Real World Large Scale Recommendation Systems Reproducibility and Smooth Activations. 2022,
+    arXiv:2202.06499.
     """
 
-    def __init__(self, beta: float = 2.0, inplace: bool = False) -> None:
-        super().__init__(1, 1)
+    def __init__(
+        self, beta: float = 2.0, *, inplace: bool = False, device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__(1)
         self.beta = check_positive(beta, "beta")
         self.family = _relu_family("box", 1 / self.beta)
 

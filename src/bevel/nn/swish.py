@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bevel.nn._base import Entry, FormulaActivation
+from bevel.nn._base import Device, Entry, FormulaActivation
 
 
 class Swish(FormulaActivation):
     """``x·σ(βx)`` with β learnt.
 
     Args:
-        num_parameters: 1 (shared) or the channel count.
-        beta: initial value.
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+        num_parameters: 1 (shared) or the channel count. Default: 1.
+        beta: initial value of β. Default: 1, where it is SiLU.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or initial value.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.nn.Swish()
+        >>> [round(y, 4) for y in f(torch.tensor([-1.0, 0.0, 1.0])).tolist()]
+        [-0.2689, 0.0, 0.7311]
+
+    Source: Ramachandran, Zoph, Le: Searching for Activation Functions. 2017, arXiv:1710.05941.
     """
 
-    arguments = ("beta",)
+    beta: nn.Parameter
 
-    def __init__(self, num_parameters: int = 1, beta: float = 1.0, dim: int = 1, inplace: bool = False) -> None:
-        super().__init__(num_parameters, dim)
-        self.beta = self.learnable(beta)
+    def __init__(
+        self,
+        num_parameters: int = 1,
+        beta: float = 1.0,
+        *,
+        dim: int = 1,
+        inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(num_parameters, {"beta": beta}, dim=dim, device=device, dtype=dtype)
 
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
@@ -31,16 +55,38 @@ class Swish(FormulaActivation):
 
 
 class ACONC(FormulaActivation):
-    """``(p1−p2)x·σ(β(p1−p2)x) + p2·x``.
+    """``(p1−p2)x·σ(β(p1−p2)x) + p2·x``, all three parameters learnt.
+
+    The paper has one set per channel and starts with p1 = 1, p2 = 0; the official code draws p1 and p2 from N(0, 1).
 
     Args:
-        num_parameters: the channel count for the paper's per-channel parameters; 1 shares them.
-        p1, p2, beta: initial values, learnt; the paper's (the official code draws p1, p2 from N(0, 1)).
-        dim: channel axis of per-channel parameters.
-        inplace: accepted and ignored.
+        num_parameters: 1 (shared) or the channel count. Default: 1.
+        p1: initial slope for x ≫ 0. Default: 1.
+        p2: initial slope for x ≪ 0. Default: 0.
+        beta: initial value of β. Default: 1.
+        dim: channel axis of per-channel parameters. Default: 1.
+        inplace: accepted and ignored. Default: False.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Shape:
+        input: any; float64, float32, bfloat16 or float16, with ``num_parameters`` channels along ``dim`` if there are
+        several. The output has the input's shape and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or initial value.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.nn.ACONC(8, p2=0.25)
+        >>> f(torch.tensor([0.0]).expand(2, 8)).shape
+        torch.Size([2, 8])
+
+    Source: Ma, Zhang, Liu, Sun: Activate or Not: Learning Customized Activation. CVPR 2021.
     """
 
-    arguments = ("p1", "p2", "beta")
+    p1: nn.Parameter
+    p2: nn.Parameter
+    beta: nn.Parameter
 
     def __init__(
         self,
@@ -48,11 +94,13 @@ class ACONC(FormulaActivation):
         p1: float = 1.0,
         p2: float = 0.0,
         beta: float = 1.0,
+        *,
         dim: int = 1,
         inplace: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(num_parameters, dim)
-        self.p1, self.p2, self.beta = self.learnable(p1), self.learnable(p2), self.learnable(beta)
+        super().__init__(num_parameters, {"p1": p1, "p2": p2, "beta": beta}, dim=dim, device=device, dtype=dtype)
 
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:

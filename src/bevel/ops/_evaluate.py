@@ -22,39 +22,58 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def smooth(
-    x: Tensor,
+    input: Tensor,
     f: PiecewiseLinear | str,
     kernel: str | Kernel = "gaussian",
     n: Coefficient = 1.0,
-    backend: str = "auto",
+    *,
     dim: int = 1,
+    backend: str = "auto",
 ) -> Tensor:
-    """``f`` convolved with ``n·pdf(n·x)``, elementwise, with gradients by ``x`` and every coefficient that is a tensor.
+    """Smooth a kinked function and apply it elementwise: ``f`` convolved with ``n·pdf(n·x)``, at ``input``.
+
+    Gradients flow to ``input`` and to every coefficient of f, and n, that is a tensor.
 
     Args:
-        x: any shape and strides; float64, float32, bfloat16 or float16. Arithmetic is float64 for float64, else
-            float32; the result has x's dtype.
-        f: a kinked function or its name.
-        kernel: a kernel or its name in ``bevel.KERNELS``.
-        n: sharpness, finite and > 0; the smoothing width is 1/n.
-        backend: ``auto``, or a name in ``bevel.backends()``, which then works or says why not.
-        dim: the channel axis of per-channel coefficients; unused when all have length one.
+        input: any shape and strides; float64, float32, bfloat16 or float16. Arithmetic is float64 for float64, else
+            float32.
+        f: a kinked function or the name of one, as ``"relu6"``.
+        kernel: an approximate identity or its name in ``bevel.KERNELS``. Default: ``gaussian``.
+        n: sharpness, finite and > 0; the smoothing width is 1/n. A number, or a 1-D tensor of length one or one per
+            channel along ``dim``. Default: 1.
+        dim: the channel axis of per-channel coefficients; unused when all have length one. Default: 1.
+        backend: ``auto``, or a name in ``bevel.backends()``, which then works or says why not. Default: ``auto``.
+
+    Returns:
+        A tensor of input's shape and dtype.
 
     Raises:
         InvalidValue: for a bad dtype, sharpness, kernel or channel count.
+        UnknownName: for a function, kernel or backend that does not exist.
         BackendUnavailable: if a backend asked for by name cannot be used.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.smooth(torch.tensor([-3.0, 0.0, 3.0]), "relu", "box", n=2.0).tolist()  # at 0: gap/n = 0.25/2
+        [0.0, 0.125, 3.0]
+        >>> n = torch.tensor([2.0], requires_grad=True)
+        >>> bevel.smooth(torch.tensor([0.0]), "relu", "box", n).backward()
+        >>> n.grad.tolist()  # −gap/n²
+        [-0.0625]
+
+    Source: docs/engine.md has the formulas.
     """
     f, kernel = as_function(f), as_kernel(kernel)
     f.terms.check(kernel)
     (sharpness, *slots), tensors = lift((as_sharpness(n), *f.terms.flat()))
-    return evaluate(x, Family(f.terms.with_flat(slots), kernel, sharpness), tensors, dim, backend)
+    return evaluate(input, Family(f.terms.with_flat(slots), kernel, sharpness), tensors, dim=dim, backend=backend)
 
 
-def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], dim: int = 1, backend: str = "auto") -> Tensor:
+def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], *, dim: int = 1, backend: str = "auto") -> Tensor:
     """A family of functions at given parameters: what :func:`smooth` and every module of the engine call.
 
     Args:
-        x: as in :func:`smooth`.
+        x: the input of :func:`smooth`.
         family: well-formed coefficients as expressions of the parameters.
         parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``, on x's device.
         dim, backend: as in :func:`smooth`.
@@ -95,16 +114,18 @@ def _needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
 def check_dtype(x: Tensor) -> None:
     """Refuse what is not a tensor of one of the four floating types, complex numbers among them."""
     if not isinstance(x, Tensor):
-        raise InvalidValue(f"x must be a tensor; got a {type(x).__name__}. Use torch.as_tensor(x).")
+        raise InvalidValue(f"input must be a tensor; got a {type(x).__name__}. Use torch.as_tensor.")
     if x.dtype not in DTYPES:
-        raise InvalidValue(f"x must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert it first.")
+        raise InvalidValue(f"input must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert it first.")
 
 
 def _check_device(x: Tensor, parameters: Sequence[Tensor]) -> None:
     """A backend hands out addresses: one of another device's memory would be read as if it were of this one."""
     for p in parameters:
         if p.device != x.device:
-            raise InvalidValue(f"parameters must be on x's device, {x.device}; got one on {p.device}. Move either.")
+            raise InvalidValue(
+                f"parameters must be on the input's device, {x.device}; got one on {p.device}. Move either."
+            )
 
 
 def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
@@ -115,12 +136,12 @@ def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
     counts = set(lengths) - {1}
     if not -x.dim() <= dim < x.dim():
         raise InvalidValue(
-            f"per-channel coefficients need an x with axis dim={dim}; got shape {tuple(x.shape)}. Give another dim, or "
-            "one shared coefficient (num_parameters=1)."
+            f"per-channel coefficients need an input with axis dim={dim}; got shape {tuple(x.shape)}. Give another "
+            "dim, or one shared coefficient (num_parameters=1)."
         )
     if counts != {x.shape[dim]}:
         raise InvalidValue(
-            f"x must have as many channels along dim={dim} as there are coefficients ({sorted(counts)}); got shape "
+            f"input must have as many channels along dim={dim} as there are coefficients ({sorted(counts)}); got shape "
             f"{tuple(x.shape)}. Set num_parameters to the channel count, or dim to the channel axis."
         )
     return dim % x.dim()

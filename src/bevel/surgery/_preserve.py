@@ -18,7 +18,7 @@ from bevel._bound import error_bound
 from bevel.errors import BevelError, InvalidValue
 from bevel.kinked import PiecewiseLinear
 from bevel.nn._base import Activation, LearnableModule
-from bevel.spec import Factory, accepted_arguments, create, parse
+from bevel.spec import Factory, accepted_arguments, create, named_arguments, parse
 from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, kinked_text, limits, same, slopes
 
 _SENTINEL = 0.1236572265625
@@ -53,6 +53,7 @@ class Maker:
         probe = create(to)  # refuses what the constructor refuses, before anything is touched
         self.name = to if isinstance(to, str) else getattr(to, "__name__", type(probe).__name__)
         self.accepted = accepted_arguments(self.factory)
+        self.takes_dtype = "dtype" in named_arguments(self.factory)
         free = "num_parameters" in self.accepted and "num_parameters" not in self.given
         #: whether it has a parameter per channel; only then an unknown axis stands in its way
         self.per_channel = free and next(probe.parameters(), None) is not None
@@ -80,6 +81,8 @@ class Maker:
 
     def _build(self, arguments: dict[str, Any]) -> nn.Module:
         chosen = {k: v for k, v in arguments.items() if k in self.accepted} | self.given
+        if self.takes_dtype:  # not the default dtype: slopes are compared with the old function's to float32's digits
+            chosen["dtype"] = torch.float32
         module = self.factory(**chosen)
         if not isinstance(module, nn.Module):
             raise InvalidValue(f"an activation factory returns a torch.nn.Module; got {type(module).__name__}.")

@@ -100,7 +100,7 @@ def ours(channels: int, dim: int, dtype: torch.dtype) -> list[Case]:
 def every_kernel() -> list[Case]:
     """ReLU with each kernel at n = 1: one kink, nothing learnt but the slope and n."""
     return [
-        _module(f"mollified({k})", bevel.Mollified("relu", k, 1.0, learn="jumps+n"), torch.float32)
+        _module(f"mollified({k})", bevel.Mollified(f="relu", kernel=k, learn="jumps+n"), torch.float32)
         for k in bevel.KERNELS
         if bevel.KERNELS[k].has_moment
     ]

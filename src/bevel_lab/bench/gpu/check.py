@@ -65,7 +65,7 @@ def smoothing_rows(kernel: str, device: torch.device) -> None:
         name = str(group[0]["function"])
         f = bevel.kinked.FUNCTIONS[NAMES.get(name, name)](**group[0]["args"])
         x = _column(group, "x").to(device).requires_grad_()
-        y = bevel.smooth(x, f, kernel, _column(group, "n").to(device), "triton", dim=0)
+        y = bevel.smooth(x, f, kernel, _column(group, "n").to(device), backend="triton", dim=0)
         (slope,) = torch.autograd.grad(y.sum(), x)
         _compare(f"{what} by {kernel}, value", y, _column(group, "value"))
         _compare(f"{what} by {kernel}, slope", slope, _column(group, "slope"))
