@@ -12,7 +12,7 @@ from small_trials import trial
 
 from bevel_lab.data.images import LabeledFiles, LabeledImageFiles, LabeledImages, LabeledTensors
 from bevel_lab.data.images.augment import augment, draw
-from bevel_lab.data.images.from_files import Reader
+from bevel_lab.data.images.from_files import ImageReader
 from bevel_lab.data.images.mixing import Mixer
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import load
@@ -64,7 +64,7 @@ def test_images_are_normalised_by_the_training_part() -> None:
     np.testing.assert_allclose(data.mean, scaled.mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(data.std, scaled.std((0, 2, 3), correction=0), rtol=1e-12)
     task = Classification(trial(model="mlp", augment=False, validation=0.02), data, torch.device("cpu"))
-    flat = task.ready(images)
+    flat = task.normalize(images)
     np.testing.assert_allclose(flat.mean((0, 2, 3)), np.zeros(3), atol=1e-5)
     np.testing.assert_allclose(flat.std((0, 2, 3), correction=0), np.ones(3), rtol=1e-5)
 
@@ -206,7 +206,7 @@ def test_streamed_batches_do_not_depend_on_the_number_of_readers(files: LabeledI
 
 
 def test_readers_travel_to_processes_that_are_spawned() -> None:
-    for reader in (Reader(augment=True, flips=True), Reader(augment=False)):
+    for reader in (ImageReader(augment=True, flips=True), ImageReader(augment=False)):
         assert pickle.loads(pickle.dumps(reader)) == reader
 
 

@@ -186,10 +186,10 @@ def test_what_is_ignored_is_not_learnt(digits: str) -> None:
 
 def test_the_split_is_one_for_all_seeds(digits: str) -> None:
     tasks = [_task(digits, seed=seed) for seed in (0, 5)]
-    names = [[s.path.name for s in (*task.training.samples, *task.held.samples)] for task in tasks]
+    names = [[s.path.name for s in (*task.training.samples, *task.validation.samples)] for task in tasks]
     assert names[0] == names[1]
     assert len(set(names[0])) == 20
-    assert (tasks[0].samples, len(tasks[0].held.samples)) == (16, 4)
+    assert (tasks[0].samples, len(tasks[0].validation.samples)) == (16, 4)
     assert _task(digits, train_limit=5).samples == 5
 
 
@@ -362,13 +362,13 @@ def test_pictures_are_small_and_of_the_same_samples(digits: str) -> None:
 
 
 def test_what_does_not_fit_is_refused(digits: str) -> None:
-    with pytest.raises(InvalidValue, match=r"mixup is for classification; got 0.2"):
+    with pytest.raises(InvalidValue, match=r"mixup must be 0 for detection, got 0.2"):
         _task(digits, mixup=0.2)
     with pytest.raises(InvalidValue, match=r"model 'cnn' is for classification; choose one for detection"):
         _task(digits, model="cnn")
-    with pytest.raises(InvalidValue, match=r"detection takes images with boxes; data set 'digits' is of another task"):
+    with pytest.raises(InvalidValue, match=r"detection takes BoxedImages; data set 'digits' gives LabeledImages"):
         TASKS["detection"](_trial(digits, dataset="digits"), DATASETS.item("digits").load(Source()), CPU)
-    with pytest.raises(InvalidValue, match=r"training needs at least two images; of 20 19 are held out"):
+    with pytest.raises(InvalidValue, match=r"training needs at least 2 samples; 19 of 20 are held out"):
         _task(digits, validation=0.95)
     rehearse(_trial(digits))
 

@@ -54,7 +54,7 @@ def _measured(trainer: Trainer) -> dict[str, float]:
     def measure(model: nn.Module) -> dict[str, float]:
         task, more = trainer.task, {}
         if isinstance(task, Detection):
-            scores = [found["scores"] for found, _ in task.detected(model, task.held)]
+            scores = [found["scores"] for found, _ in task.detected(model, task.validation)]
             more = {"score": float(torch.cat(scores).mean())}
         return task.test(model) | more
 

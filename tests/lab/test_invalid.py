@@ -6,7 +6,8 @@ import pytest
 from small_trials import trial
 
 from bevel_lab.cli import main
-from bevel_lab.data.invalid import NAMED, SKIPPED_FILE, InvalidSamples, SkippedSamples, print_data_notes, skipped_fact
+from bevel_lab.data.facts import NAMED
+from bevel_lab.data.invalid import SKIPPED_FILE, InvalidSamples, SkippedSamples, print_data_notes
 from bevel_lab.data.source import Source
 from bevel_lab.errors import LabError
 from bevel_lab.experiment.ledger import LEDGER, parse
@@ -52,7 +53,7 @@ def test_a_bad_sample_is_an_error_or_a_sentence_that_is_the_same_on_every_machin
     with pytest.raises(LabError, match=r"x is torn; mend it, or skip it with --skip-invalid\."):
         InvalidSamples(False, tmp_path).add("x is torn", "mend it")
     invalid = InvalidSamples(True, tmp_path)
-    assert (invalid.finish(), skipped_fact(())) == ((), {})
+    assert invalid.finish() == ()
     invalid.add(f"{tmp_path}/a/b is torn", "mend it")
     with pytest.warns(SkippedSamples, match="skipped as invalid, 1: a/b is torn"):
         assert invalid.finish() == ("a/b is torn",)

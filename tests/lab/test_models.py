@@ -6,7 +6,7 @@ from torch import nn
 
 from bevel_lab.models import MODELS, Model, _library
 from bevel_lab.runtime.rng import generator
-from bevel_lab.tasks import he
+from bevel_lab.tasks import init_he
 from bevel_lab.training.activations import ActivationFactory
 
 CLASSIFIERS = [
@@ -33,7 +33,7 @@ def test_each_activation_is_asked_for_and_used_once(name: str, channels: int, si
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_smallest_images_fit(name: str) -> None:
-    side = MODELS.item(name).smallest
+    side = MODELS.item(name).min_size
     assert MODELS.item(name).build(ActivationFactory("relu"), 1, (side, side), 3)(
         torch.randn(2, 1, side, side)
     ).shape == (2, 3)
@@ -48,7 +48,7 @@ def test_resnet20_is_the_papers() -> None:
 def test_he_leaves_activations_alone_and_sets_the_spread() -> None:
     factory = ActivationFactory("prelu:init=0.15")
     model = MODELS.item("mlp").build(factory, 3, (32, 32), 10)
-    he(model, [call.module for call in factory.sites(model).values()], generator(0, "initialisation"))
+    init_he(model, [call.module for call in factory.sites(model).values()], generator(0, "initialisation"))
     first = model[1]
     assert first.weight.std().item() == pytest.approx((2 / 3072) ** 0.5, rel=0.01)
     assert not first.bias.any()

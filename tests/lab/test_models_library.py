@@ -19,7 +19,7 @@ from bevel_lab.models import MODELS, Model, _library
 from bevel_lab.runtime.determinism import seed_global_generators
 from bevel_lab.runtime.rng import derive, generator
 from bevel_lab.surgery.inspection import inspect
-from bevel_lab.tasks import he
+from bevel_lab.tasks import init_he
 from bevel_lab.training import run
 from bevel_lab.training.activations import ActivationFactory, curve
 
@@ -99,7 +99,7 @@ def count(model: nn.Module) -> int:
 
 @pytest.mark.parametrize("name", EACH)
 def test_images_of_all_sizes_fit(name: str) -> None:
-    for channels, side in ((1, 28), (3, 32), (3, 64), (1, MODELS.item(name).smallest)):
+    for channels, side in ((1, 28), (3, 32), (3, 64), (1, MODELS.item(name).min_size)):
         model = on_meta(name, Bare(), channels, side, 7)
         assert _library.shape_of(model, (2, channels, side, side)) == (2, 7)
 
@@ -191,7 +191,7 @@ def initial(name: str, spec: str, side: int = 8) -> dict[str, Tensor]:
     model = entry.build(factory, 3, (side, side), 5)
     own = [call.module for call in factory.sites(model).values()]
     if not entry.own_init:
-        he(model, own, generator(3, "initialisation"))
+        init_he(model, own, generator(3, "initialisation"))
     skip = {id(t) for m in own for t in (*m.parameters(), *m.buffers())}
     return {n: t for n, t in model.state_dict(keep_vars=True).items() if id(t) not in skip}
 

@@ -22,7 +22,7 @@ from torch import nn
 
 import bevel
 from bevel.errors import InvalidValue
-from bevel_lab.data.images.masks import VOID, Cut, MaskedImages, cropped
+from bevel_lab.data.images.masks import VOID, Crop, MaskedImages, cropped
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DATASETS
 from bevel_lab.datasets import load as load_named
@@ -171,8 +171,8 @@ def test_the_real_camvid_sample(streets: Path) -> None:
     assert data.validation is not None
     assert (len(data.train), len(data.validation), len(data.test)) == (184, 51, 117)
     assert (data.size, data.crop, len(data.classes)) == ((180, 240), (128, 160), 11)
-    assert data.train.held is not None
-    shares = torch.bincount(data.train.held[:, 3].flatten(), minlength=256) / data.train.held[:, 3].numel()
+    assert data.train.in_memory is not None
+    shares = torch.bincount(data.train.in_memory[:, 3].flatten(), minlength=256) / data.train.in_memory[:, 3].numel()
     assert shares[11:VOID].sum() == 0
     assert 0.2 < shares[3] < 0.4, "road"
     assert 0 < shares[VOID] < 0.1
@@ -272,7 +272,7 @@ def test_pairs_that_are_not_held_are_checked_when_they_are_read(
     monkeypatch.setattr("bevel_lab.datasets._masks.IN_MEMORY_BYTES", 0)
     damage(street)
     data = _load(street)
-    assert data.train.held is None
+    assert data.train.in_memory is None
     with pytest.raises(LabError, match=words):
         run_trial(_trial(street, epochs=1))
     with pytest.warns(UserWarning, match="skipped as invalid"):
@@ -309,16 +309,16 @@ def test_a_folder_that_will_not_do_is_named(street: Path) -> None:
 
 def test_settings_that_do_not_fit_are_refused(street: Path) -> None:
     for settings, words in (
-        ({"cutmix": 1.0}, "cutmix is for classification; got 1.0"),
+        ({"cutmix": 1.0}, "cutmix must be 0 for segmentation, got 1.0"),
         ({"model": "cnn"}, "model 'cnn' is for classification; choose one for segmentation"),
-        ({"dataset": "digits"}, "data set 'digits' is of another task"),
+        ({"dataset": "digits"}, "data set 'digits' gives LabeledImages"),
     ):
         with pytest.raises(InvalidValue, match=words):
             _trainer(_trial(street, **settings))
     tiny = dataclasses.replace(_load(street), crop=(16, 16))
-    with pytest.raises(InvalidValue, match=r"takes images of at least 32 pixels a side; .* gives 16×16"):
+    with pytest.raises(InvalidValue, match=r"takes images of at least 32 pixels a side; .* has 16×16"):
         Segmentation(_trial(street, model="unet_resnet18"), tiny, torch.device("cpu"))
-    with pytest.raises(InvalidValue, match="training needs at least two images; of 12 12 are held out"):
+    with pytest.raises(InvalidValue, match="training needs at least 2 samples; 12 of 12 are held out"):
         Segmentation(_trial(street, validation=0.99), dataclasses.replace(tiny, validation=None), torch.device("cpu"))
 
 
@@ -373,7 +373,7 @@ def test_the_loss_is_cross_entropy_without_void(street: Path) -> None:
 
 def test_image_and_mask_are_cut_alike() -> None:
     scene = torch.arange(4 * 6 * 8, dtype=torch.uint8).view(4, 6, 8)
-    found = Cut(1, 2, 3, 4, True).of(scene)
+    found = Crop(1, 2, 3, 4, True).apply(scene)
     assert found.shape == (4, 3, 4)
     assert torch.equal(found, scene[:, 1:4, 2:6].flip(2))
     assert [cropped((side, 1024)) for side in (24, 48, 180, 1024)] == [(24, 768), (32, 768), (128, 768), (768, 768)]
@@ -410,8 +410,8 @@ def test_files_read_when_needed_train_as_those_held(street: Path, monkeypatch: p
     held = _load(street)
     monkeypatch.setattr("bevel_lab.datasets._masks.IN_MEMORY_BYTES", 0)
     lazy = _load(street)
-    assert lazy.train.held is None
-    keys = [[(0, None), (3, None)], [(2, Cut(3, 4, 32, 32, True)), (1, Cut(0, 0, 32, 32, False))]]
+    assert lazy.train.in_memory is None
+    keys = [[(0, None), (3, None)], [(2, Crop(3, 4, 32, 32, True)), (1, Crop(0, 0, 32, 32, False))]]
     for a, b in zip(held.train.batches(keys), lazy.train.batches(keys), strict=True):
         assert torch.equal(a, b)
 

@@ -254,11 +254,11 @@ def test_parts_that_do_not_fit_are_refused(corpus: Path) -> None:
     place = torch.device("cpu")
     for changes, words in (
         ({"model": "cnn"}, "model 'cnn' is for classification; choose one for translation"),
-        ({"mixup": 0.2}, "mixup is for images, translation has none; leave it 0"),
+        ({"mixup": 0.2}, "mixup must be 0 for translation, got 0.2"),
     ):
         with pytest.raises(InvalidValue, match=words):
             Translation(_trial(corpus, **changes), _read(corpus), place)
-    with pytest.raises(InvalidValue, match=r"takes aligned texts; data set .* is of another task"):
+    with pytest.raises(InvalidValue, match=r"takes ParallelText; data set .* gives str"):
         Translation(_trial(corpus), "text", place)
     with pytest.raises(InvalidValue, match="as many sentences as translations"):
         Aligned(["a"], [])

@@ -273,7 +273,9 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     )
     with pytest.raises(InvalidValue, match=r"'cnn' takes images of at least 4 pixels a side; 'digits' has 3×3"):
         Classification(trial(model="cnn"), small, torch.device("cpu"))
-    with pytest.raises(InvalidValue, match="takes labelled images"):
+    with pytest.raises(
+        InvalidValue, match="classification takes LabeledImages or LabeledImageFiles; data set 'digits' gives str"
+    ):
         Classification(trial(), "text", torch.device("cpu"))
     with pytest.raises(UnknownName, match="unknown data set 'digit'; did you mean 'digits'"):
         run_trial(trial(dataset="digit"))

@@ -23,7 +23,7 @@ import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
-from bevel_lab.data.video.decode import Reader, frames_of, segments
+from bevel_lab.data.video.decode import ClipReader, frames_of, segments
 from bevel_lab.data.video.moving import DIRECTIONS, MovingImages, places, render
 from bevel_lab.datasets import DATASETS, load
 from bevel_lab.datasets.something_something import CLIPS, SomethingSomething
@@ -33,7 +33,7 @@ from bevel_lab.models import MODELS
 from bevel_lab.models._tsm import shift
 from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks._video_pictures import strip
-from bevel_lab.tasks.video import right
+from bevel_lab.tasks.video import top_hits
 from bevel_lab.training.activations import ActivationFactory
 from bevel_lab.training.run import run_trial
 from bevel_lab.training.trainer import Trainer
@@ -227,9 +227,10 @@ def test_top_1_and_top_5_are_torchmetrics() -> None:
     logits, labels = torch.randn(200, 9, generator=generator), torch.randint(9, (200,), generator=generator)
     for k, name in ((1, "top1"), (5, "top5")):
         theirs = accuracy(logits, labels, num_classes=9, average="micro", top_k=k)
-        assert right(logits, labels)[name] / 200 == pytest.approx(float(theirs))
-    assert right(torch.arange(9.0).expand(3, 9), torch.tensor([8, 4, 3])) == {"top1": 1, "top5": 2}
-    assert "top5" not in right(logits[:, :5], labels % 5), "it would be 1"
+        assert float(top_hits(logits, labels)[name].float().mean()) == pytest.approx(float(theirs))
+    few = top_hits(torch.arange(9.0).expand(3, 9), torch.tensor([8, 4, 3]))
+    assert {name: int(hits.sum()) for name, hits in few.items()} == {"top1": 1, "top5": 2}
+    assert "top5" not in top_hits(logits[:, :5], labels % 5), "it would be 1"
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -312,9 +313,9 @@ def test_a_clip_is_read_as_it_was_written(samples: Path, gestures: Path) -> None
     assert found.shape == (16, 3, 32, 32)
     wanted = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
     assert ((found > 127) == (wanted > 127)).float().mean() > 0.98, "the codec is lossy, the dot is where it was"
-    middle = Reader(8, (32, 32))(path)
+    middle = ClipReader(8, (32, 32))(path)
     assert torch.equal(middle, found[[0, 2, 4, 6, 8, 10, 12, 14]])
-    drawn = Reader(8, (32, 32), drawn=True)
+    drawn = ClipReader(8, (32, 32), drawn=True)
     assert torch.equal(drawn(path, 5), drawn(path, 5))
     assert not torch.equal(drawn(path, 5), drawn(path, 6))
 
@@ -329,7 +330,7 @@ def test_a_folder_of_frames_is_a_clip(gestures: Path, tmp_path: Path) -> None:
                 path = tmp_path / part / name / "clip" / f"{i:03}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(frame.permute(1, 2, 0).numpy()).save(path)
-            assert torch.equal(Reader(8, (32, 32))(tmp_path / part / name / "clip"), Reader(8, (32, 32))(clip))
+            assert torch.equal(ClipReader(8, (32, 32))(tmp_path / part / name / "clip"), ClipReader(8, (32, 32))(clip))
     data = DATASETS.item(f"folder_clips:{tmp_path}").load(Source())
     assert data.size == (32, 32)
     assert data.facts["train"] == 2
@@ -417,13 +418,13 @@ def test_shares_make_up_the_batch(gestures: Path) -> None:
 def test_what_is_not_for_clips_is_refused(gestures: Path) -> None:
     data = f"folder_clips:{gestures}"
     for settings, words in (
-        ({"mixup": 0.2}, "mixup is for pictures and not for clips; got 0.2"),
-        ({"randaugment": 2}, "randaugment is for pictures"),
+        ({"mixup": 0.2}, "mixup must be 0 for video, got 0.2"),
+        ({"randaugment": 2}, "randaugment must be 0 for video, got 2"),
         ({"model": "cnn"}, "model 'cnn' is for classification; choose one for video"),
     ):
         with pytest.raises(InvalidValue, match=words):
             Trainer(_trial(dataset=data, **settings), Source(), torch.device("cpu"), ProcessGroup())
-    with pytest.raises(InvalidValue, match="video takes labelled clips"):
+    with pytest.raises(InvalidValue, match="video takes Clips; data set 'digits' gives LabeledImages"):
         Trainer(_trial(dataset="digits"), Source(), torch.device("cpu"), ProcessGroup())
 
 

@@ -1,4 +1,4 @@
-"""Bad samples of a data set: the first is an error, or all are left out, counted and listed."""
+"""Invalid samples of a data set: the first is an error, or all are skipped, counted and listed."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bevel_lab.data.facts import summarize_skipped
 from bevel_lab.errors import LabError
 
-NAMED = 5
-"""How many of the samples that were left out a record and a message name."""
-
 SKIPPED_FILE = "skipped.txt"
-"""The file beside a ledger that names them all, a line each."""
+"""The file beside a ledger that lists all skipped samples, one a line."""
 
 
 class DataNote(UserWarning):
-    """What a user must know of the data. The process that he started says it; its workers, which load the same data,
-    keep quiet."""
+    """What a user must know about the data.
+
+    The process that the user started prints it; its workers, which load the same data, stay silent.
+    """
 
 
 class SkippedSamples(DataNote):
     """Samples were skipped as invalid.
 
     Args:
-        found: one sentence each.
+        skipped: one sentence for each sample.
     """
 
-    def __init__(self, found: Sequence[str]) -> None:
-        super().__init__(f"skipped as invalid, {summarize_skipped(found)}")
-        self.skipped = found
+    def __init__(self, skipped: Sequence[str]) -> None:
+        super().__init__(f"skipped as invalid, {summarize_skipped(skipped)}")
+        self.skipped = skipped
 
 
 class InvalidSamples:
-    """Takes note of bad samples.
+    """Collects the invalid samples of a data set while it is read.
 
     Args:
-        skip: whether they are left out (``--skip-invalid``).
-        root: what names in :attr:`skipped` are relative to, so that they are the same on every machine.
+        skip: whether invalid samples are skipped (``--skip-invalid``); otherwise the first is an error.
+        root: folder that names in :attr:`skipped` are relative to, so that they are equal on every machine.
 
     Attributes:
-        skipped: what was skipped, one sentence each.
+        skipped: one sentence for each skipped sample.
     """
 
     def __init__(self, skip: bool, root: Path) -> None:
@@ -51,43 +51,32 @@ class InvalidSamples:
         self.skipped: list[str] = []
 
     def add(self, problem: str, remedy: str) -> None:
-        """The sample that ``problem`` names is bad; returns where it is to be left out, else raises ``LabError``."""
+        """Skip the invalid sample that ``problem`` names, or raise ``LabError`` with ``problem`` and ``remedy``."""
         if not self.skip:
             raise LabError(f"{problem}; {remedy}, or skip it with --skip-invalid.")
         self.skipped.append(problem.replace(f"{self.root}/", ""))
 
     def finish(self) -> tuple[str, ...]:
-        """Everything that was left out; warns if that is anything."""
+        """All skipped samples; warns :class:`SkippedSamples` if there are any."""
         if self.skipped:
             warnings.warn(SkippedSamples(self.skipped), stacklevel=2)
         return tuple(self.skipped)
 
 
-def summarize_skipped(found: Sequence[str]) -> str:
-    """How many there are, and the first of them."""
-    more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return f"{len(found)}: {'; '.join(found[:NAMED])}{more}"
-
-
-def skipped_fact(skipped: Sequence[str]) -> dict[str, int | str]:
-    """For a record; empty where nothing was left out."""
-    return {"skipped": summarize_skipped(skipped)} if skipped else {}
-
-
 def silence_data_notes() -> None:
-    """For a worker process: what is to be known of the data was said where it was started."""
+    """Ignore data notes in a worker process: the process that started it prints them."""
     warnings.simplefilter("ignore", DataNote)
 
 
 @contextlib.contextmanager
 def print_data_notes(path: Path | None = None) -> Iterator[None]:
-    """On a command line: notes are a line each, and all that is left out meanwhile is listed in the file ``path``."""
-    shown = warnings.showwarning
+    """Print data notes to stderr, one line each, and list all skipped samples in the file ``path``."""
+    default = warnings.showwarning
     lines: list[str] = []
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if not isinstance(message, DataNote):
-            shown(message, category, *where, **more)
+            default(message, category, *where, **more)
             return
         rest = ""
         if isinstance(message, SkippedSamples) and path:
@@ -101,4 +90,4 @@ def print_data_notes(path: Path | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        warnings.showwarning = shown
+        warnings.showwarning = default

@@ -1,4 +1,4 @@
-"""Samples that are read from files as they are needed, by processes that die with the one that wants them."""
+"""Batches of samples that worker processes read from files."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from bevel_lab.runtime.processes import exit_with_parent
 
 
 def batches(
-    samples: Dataset[Any], keys: Iterable[list[Any]], together: Callable[[list[Any]], Any] = torch.stack,
-    *, alone: bool = False, pin: bool = False,
+    samples: Dataset[Any], keys: Iterable[list[Any]], collate: Callable[[list[Any]], Any] = torch.stack,
+    *, in_memory: bool = False, pin: bool = False,
 ) -> Iterator[Any]:  # fmt: skip
-    """``together`` of the samples of every list of keys, in order, read by as many processes as torch has threads.
+    """Read a batch for every list of keys, in order, with as many processes as torch has threads.
 
-    How many processes there are changes nothing in the result. A process that may have no children (a daemon) reads
-    by itself.
+    The number of processes does not change the result. A daemonic process, which may have no children, reads by itself.
 
     Args:
-        samples: key → sample; raises ``LabError`` naming a file that will not do. It travels to the processes.
-        alone: whether nothing is read from files, so that processes would only cost.
+        samples: key → sample; raises ``LabError`` for an invalid file. It is pickled to the worker processes.
+        keys: the keys of every batch.
+        collate: list of samples → batch.
+        in_memory: whether samples are read without files, so that worker processes would only cost time.
         pin: whether batches are put into pinned memory, for a GPU.
 
     Raises:
-        LabError: the first that reading a sample raised, before its batch is given.
+        LabError: the first error of a sample, when its batch is due.
     """
     loader: DataLoader[Any] = DataLoader(
-        _Told(samples),
+        _ErrorsAsSamples(samples),
         batch_sampler=keys,
-        num_workers=0 if alone or multiprocessing.current_process().daemon else torch.get_num_threads(),
-        collate_fn=functools.partial(_together, together),
+        num_workers=0 if in_memory or multiprocessing.current_process().daemon else torch.get_num_threads(),
+        collate_fn=functools.partial(_collate, collate),
         pin_memory=pin,
         worker_init_fn=exit_with_parent,
-        generator=torch.Generator(),  # or the loader takes a number from the global one
+        generator=torch.Generator(),  # otherwise the loader draws from the global generator
     )
     for batch in loader:
         if isinstance(batch, LabError):
@@ -46,8 +47,8 @@ def batches(
         yield batch
 
 
-class _Told(Dataset[Any]):
-    """An error is a sample: raised in a process, it would arrive wrapped in that one's traceback."""
+class _ErrorsAsSamples(Dataset[Any]):
+    """Returns a ``LabError`` instead of raising it: torch would wrap it in the worker's traceback."""
 
     def __init__(self, samples: Dataset[Any]) -> None:
         self.samples = samples
@@ -59,5 +60,5 @@ class _Told(Dataset[Any]):
             return error
 
 
-def _together(together: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
-    return next((sample for sample in samples if isinstance(sample, LabError)), None) or together(samples)
+def _collate(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
+    return next((sample for sample in samples if isinstance(sample, LabError)), None) or collate(samples)

@@ -8,9 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Source:
-    """Where data sets that are files lie, whether missing ones may be downloaded, and whether bad samples are left out.
+    """Where data sets that are files lie, and what to do about missing files and invalid samples.
 
-    Left-out samples are counted and named in the record; without ``skip_invalid`` the first one is an error.
+    Attributes:
+        root: folder of the data sets.
+        download: whether a missing data set is downloaded.
+        skip_invalid: whether invalid samples are skipped, counted and named in the record; otherwise the first is an
+            error.
     """
 
     root: Path = Path("data")

@@ -85,8 +85,8 @@ def _parts(path: Path, invalid: InvalidSamples) -> tuple[list[list[Pair]], str]:
 
 def _several(path: Path, train: SegmentationDataset) -> None:
     """Raise where all that is to be learnt is one class: a mask in black and white, most likely."""
-    if train.held is not None:
-        there = torch.bincount(train.held[:, 3].flatten(), minlength=VOID + 1)[:VOID].nonzero().flatten().tolist()
+    if train.in_memory is not None:
+        there = torch.bincount(train.in_memory[:, 3].flatten(), minlength=VOID + 1)[:VOID].nonzero().flatten().tolist()
         if len(there) == 1:
             raise LabError(
                 f"the training masks of {path} hold class {there[0]} and void ({VOID}) only; write the second class "

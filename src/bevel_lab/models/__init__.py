@@ -31,15 +31,15 @@ class Model:
             calls ``build(activation, in_channels, image_size, classes)`` with ``image_size`` as (height, width) and
             wants B×classes logits of B×in_channels×height×width images.
         task: name of the task it is for.
-        smallest: least height and width of its images, in pixels.
+        min_size: least height and width of its images, in pixels.
         own_init: keep the initial weights that ``build`` drew from the global generator. By default tasks draw them by
             He's rule, which suits convolutions and batch norms but not, e.g., a transformer.
     """
 
     summary: str
-    build: Callable[..., Any]
+    build: Callable[..., nn.Module]
     task: str = "classification"
-    smallest: int = 1
+    min_size: int = 1
     own_init: bool = False
 
 

@@ -28,14 +28,14 @@ Make = Callable[[int, tuple[int, int], int], nn.Module]
 """Makes a library's network of (input channels, image size, classes); torchvision's always have three channels."""
 
 
-def library(summary: str, make: Make, *, least: int = LEAST, smallest: int = 8) -> Model:
+def library(summary: str, make: Make, *, least: int = LEAST, min_size: int = 8) -> Model:
     """An entry of the registry for a network that a library builds.
 
     Args:
         summary: one line for ``bevel list``.
         make: makes the network; imports its library itself, so that listing the registry imports none.
         least: least side of the last feature map, in pixels.
-        smallest: least height and width of its images, in pixels.
+        min_size: least height and width of its images, in pixels.
     """
 
     def build(activation: Activation, in_channels: int, image_size: tuple[int, int], classes: int) -> nn.Module:
@@ -43,10 +43,10 @@ def library(summary: str, make: Make, *, least: int = LEAST, smallest: int = 8) 
         fit(model, in_channels, image_size, least)
         return _swapped(model, activation, in_channels, image_size)
 
-    return Model(summary, build, smallest=smallest)
+    return Model(summary, build, min_size=min_size)
 
 
-def from_torchvision(summary: str, name: str, *, smallest: int = 8, **options: Any) -> Model:
+def from_torchvision(summary: str, name: str, *, min_size: int = 8, **options: Any) -> Model:
     """An entry for ``torchvision.models.NAME``, built with ``options``."""
 
     def make(in_channels: int, size: tuple[int, int], classes: int) -> nn.Module:
@@ -55,10 +55,10 @@ def from_torchvision(summary: str, name: str, *, smallest: int = 8, **options: A
         model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
         return model
 
-    return library(summary, make, smallest=smallest)
+    return library(summary, make, min_size=min_size)
 
 
-def from_timm(summary: str, name: str, *, smallest: int = 8, **options: Any) -> Model:
+def from_timm(summary: str, name: str, *, min_size: int = 8, **options: Any) -> Model:
     """An entry for timm's model NAME, built with ``options``."""
 
     def make(in_channels: int, size: tuple[int, int], classes: int) -> nn.Module:
@@ -67,7 +67,7 @@ def from_timm(summary: str, name: str, *, smallest: int = 8, **options: Any) -> 
         model: nn.Module = timm.create_model(name, in_chans=in_channels, num_classes=classes, **options)
         return model
 
-    return library(summary, make, smallest=smallest)
+    return library(summary, make, min_size=min_size)
 
 
 def opened(summary: str, make: Make) -> Model:

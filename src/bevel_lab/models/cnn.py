@@ -29,4 +29,4 @@ def _build(activation: Activation, in_channels: int, image_size: tuple[int, int]
     )
 
 
-ENTRIES = {"cnn": Model("small network of four 3×3 convolutions with batch norm", _build, smallest=4)}
+ENTRIES = {"cnn": Model("small network of four 3×3 convolutions with batch norm", _build, min_size=4)}

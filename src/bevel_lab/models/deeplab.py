@@ -36,7 +36,7 @@ def _build(name: str, activation: Activation, in_channels: int, image_size: tupl
 
 
 def _deeplab(summary: str, name: str) -> Model:
-    return Model(summary, partial(_build, name), "segmentation", smallest=32)
+    return Model(summary, partial(_build, name), "segmentation", min_size=32)
 
 
 ENTRIES = {

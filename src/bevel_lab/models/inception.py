@@ -6,7 +6,7 @@ ENTRIES = {
     "inception_v3": from_torchvision(
         "Inception v3 without auxiliary head",
         "inception_v3",
-        smallest=24,
+        min_size=24,
         aux_logits=False,
         init_weights=False,  # the lab draws its own
     )

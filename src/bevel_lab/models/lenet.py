@@ -29,4 +29,4 @@ def _build(activation: Activation, in_channels: int, image_size: tuple[int, int]
     )
 
 
-ENTRIES = {"lenet": Model("LeNet-5: two 5×5 convolutions, three linear layers, no normalisation", _build, smallest=4)}
+ENTRIES = {"lenet": Model("LeNet-5: two 5×5 convolutions, three linear layers, no normalisation", _build, min_size=4)}

@@ -36,4 +36,4 @@ def _build(activation: Activation, channels: int, frames: int, size: tuple[int, 
     return activation.swap(model, torch.zeros(2, frames, channels, *size))
 
 
-ENTRIES = {"r2plus1d_18": Model("R(2+1)D-18: convolutions in space and time", _build, task="video", smallest=8)}
+ENTRIES = {"r2plus1d_18": Model("R(2+1)D-18: convolutions in space and time", _build, task="video", min_size=8)}

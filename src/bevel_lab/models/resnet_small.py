@@ -57,6 +57,6 @@ def _build(
 
 
 ENTRIES = {
-    "resnet8": Model("ResNet-8: one block a stage, 7 convolutions, 0.08 M parameters", partial(_build, 1), smallest=8),
-    "resnet20": Model("ResNet-20 as for CIFAR: 19 convolutions, 0.27 M parameters", partial(_build, 3), smallest=8),
+    "resnet8": Model("ResNet-8: one block a stage, 7 convolutions, 0.08 M parameters", partial(_build, 1), min_size=8),
+    "resnet20": Model("ResNet-20 as for CIFAR: 19 convolutions, 0.27 M parameters", partial(_build, 3), min_size=8),
 }

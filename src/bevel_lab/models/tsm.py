@@ -54,8 +54,8 @@ def _build(
 
 
 def _entries(name: str, title: str, make: Make) -> dict[str, Model]:
-    tsm = Model(f"TSM: {title} with temporal shifts", partial(_build, make, True), task="video", smallest=8)
-    tsn = Model(f"TSN: {title} on every frame, blind to order", partial(_build, make, False), task="video", smallest=8)
+    tsm = Model(f"TSM: {title} with temporal shifts", partial(_build, make, True), task="video", min_size=8)
+    tsn = Model(f"TSN: {title} on every frame, blind to order", partial(_build, make, False), task="video", min_size=8)
     return {f"tsm_{name}": tsm, f"tsn_{name}": tsn}
 
 

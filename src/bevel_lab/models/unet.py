@@ -69,7 +69,7 @@ def _build(
 
 
 def _unet(summary: str, widths: Sequence[int], norm: bool) -> Model:
-    return Model(summary, partial(_build, widths, norm), "segmentation", smallest=2 ** (len(widths) - 1))
+    return Model(summary, partial(_build, widths, norm), "segmentation", min_size=2 ** (len(widths) - 1))
 
 
 ENTRIES = {

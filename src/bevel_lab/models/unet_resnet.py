@@ -20,6 +20,6 @@ def _build(activation: Activation, in_channels: int, image_size: tuple[int, int]
 
 ENTRIES = {
     "unet_resnet18": Model(
-        "U-Net on a ResNet-18 (segmentation-models-pytorch), 14 M parameters", _build, "segmentation", smallest=32
+        "U-Net on a ResNet-18 (segmentation-models-pytorch), 14 M parameters", _build, "segmentation", min_size=32
     )
 }

@@ -7,7 +7,9 @@ run needs no saved generator state.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import torch
 
@@ -24,3 +26,11 @@ def derive(seed: int, name: str, counter: int = 0) -> int:
 def generator(seed: int, name: str, counter: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
     """A torch generator at the start of the stream."""
     return torch.Generator(device).manual_seed(derive(seed, name, counter))
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global CPU generator inside the ``with`` block, for code that draws from it; restore it after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -13,6 +13,7 @@ from bevel_lab.data import loader
 from bevel_lab.data.images.boxes import ImageWithBoxes
 from bevel_lab.data.images.from_files import read_image
 from bevel_lab.errors import LabError
+from bevel_lab.runtime.rng import seeded
 
 CACHE_BYTES = 2**28
 """Bytes of pixels that are kept once they are decoded; a larger data set is read by worker processes every time."""
@@ -51,7 +52,7 @@ class DetectionDataset(Dataset[DetectionSample]):
 
     def batches(self, keys: Iterable[list[tuple[int, int]]]) -> Iterator[list[DetectionSample]]:
         """The samples of every list of (number, seed), as :func:`bevel_lab.data.loader.batches` reads them."""
-        return loader.batches(self, keys, list, alone=self.kept is not None)
+        return loader.batches(self, keys, list, in_memory=self.kept is not None)
 
     def __getitem__(self, key: tuple[int, int]) -> DetectionSample:
         number, seed = key
@@ -101,9 +102,7 @@ def augmenter(kind: str, side: int) -> Callable[[DetectionSample, int], Detectio
     def augment(item: DetectionSample, seed: int) -> DetectionSample:
         boxes = tv_tensors.BoundingBoxes(item.boxes, format="XYXY", canvas_size=item.image.shape[-2:])
         given = {"image": tv_tensors.Image(item.image), "boxes": boxes, "labels": item.labels, "ignored": item.ignored}
-        # torchvision draws from the global generator, which is lent to it here
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             made = (whole if len(boxes) else empty)(given)
         plain = made["image"].as_subclass(Tensor), made["boxes"].as_subclass(Tensor)
         return DetectionSample(*plain, made["labels"], made["ignored"])

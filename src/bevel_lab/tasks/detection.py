@@ -2,125 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bevel.errors import InvalidValue
 from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.models import MODELS, Activation
+from bevel_lab.models import Activation
 from bevel_lab.models._detector import Detector
-from bevel_lab.runtime.rng import SHARED, derive, generator
-from bevel_lab.tasks import Shard, Task, whole_batch
+from bevel_lab.runtime.rng import derive
+from bevel_lab.tasks import Shard, Task, evenly_spaced, sharded, whole_batch
 from bevel_lab.tasks._detection_data import DetectionDataset, DetectionSample
 from bevel_lab.tasks._detection_metrics import library, mean_average_precision
 from bevel_lab.tasks._detection_pictures import drawn
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
-"""Images, float32 3×H×W from 0 to 1, and targets as of ``Detector``, on the device."""
-
-OFF = ("mixup", "cutmix", "randaugment", "label_smoothing")
+"""Images, float32 3×H×W in [0, 1], and targets as of :class:`Detector`, on the device."""
 
 
 class Detection(Task):
-    """Boxes around objects, and their classes; ``data`` is a :class:`BoxedImages`, the model a ``Detector``.
+    """Boxes around objects, and their classes; models are :class:`Detector` entries.
 
-    Mean precision is measured in evaluation mode, in which detectors have no loss.
+    Mean average precision is measured in evaluation mode, in which detectors have no loss.
     """
 
+    name = "detection"
+    data_types = (BoxedImages,)
+    model_type = Detector
     metric = "map_50"
     metric_is_fraction = True
-    AT_ONCE = 16
-    SURE = 0.3
-    """The least score of what is drawn."""
-    DRAWN = 3
+    EVALUATED_AT_ONCE = 16
+    MIN_SCORE = 0.3
+    """Pictures show detections of at least this score."""
+    PICTURES = 3
+    data: BoxedImages
+    model: Detector
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
-        if not isinstance(data, BoxedImages):
-            raise InvalidValue(f"detection takes images with boxes; data set {trial.dataset!r} is of another task.")
-        model = MODELS.item(trial.model)
-        if not isinstance(model, Detector):
-            raise InvalidValue(f"model {trial.model!r} is for {model.task}; choose one for detection.")
-        for name in OFF:
-            if getattr(trial, name):
-                raise InvalidValue(f"{name} is for classification; got {getattr(trial, name)!r}. Leave it at 0.")
-        library()
-        self.model, self.data, self.device = model, data, device
-        training, held = _split(trial, len(data.train))
-        self.samples, self.validated, self.tested = len(training), len(held), int(data.facts["test"])
-        self.facts = data.facts
-        augmentation = model.augmentation if trial.augment else ""
-        self.training = DetectionDataset([data.train[i] for i in training], model.side, augmentation)
-        self.held = DetectionDataset([data.train[i] for i in held], model.side, "")
+        super().__init__(trial, data, device)
+        library()  # a missing library is found before the training
+        training, validation = (part.tolist() for part in self.split(len(data.train)))
+        self.samples, self.validated = len(training), len(validation)
+        self.training = self._dataset(
+            [data.train[i] for i in training], self.model.augmentation if trial.augment else ""
+        )
+        self.validation = self._dataset([data.train[i] for i in validation])
+
+    def _dataset(self, samples: Sequence[ImageWithBoxes], augmentation: str = "") -> DetectionDataset:
+        return DetectionDataset(samples, self.model.side, augmentation)
 
     def build(self, activation: Activation) -> nn.Module:
-        network: nn.Module = self.model.build(activation, len(self.data.classes))
-        return network
-
-    def initialize(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
-        if not self.model.own_init:
-            super().initialize(model, sites, generator)
+        return self.model.build(activation, len(self.data.classes))
 
     def batches(self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch) -> Iterator[Batch]:
         base = derive(seed, "augmentation", epoch)
-        keys = (
-            [(i, derive(base, "sample", i)) for i in samples[first:end].tolist()]
-            for samples in order
-            for first, end in [shard(len(samples))]
-        )
-        for items in self.training.batches(keys):
-            yield self._images(items), [item.targets(self.device) for item in items]
+        keys = ([(i, derive(base, "sample", i)) for i in samples.tolist()] for samples in sharded(order, shard))
+        for found in self.training.batches(keys):
+            yield self._images(found), [sample.targets(self.device) for sample in found]
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         losses: dict[str, Tensor] = model(*batch)
         return torch.stack(list(losses.values())).sum(), {name: value.detach() for name, value in losses.items()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        return mean_average_precision(self.detected(model, self.held))
+        return mean_average_precision(self.detected(model, self.validation))
 
     def test(self, model: nn.Module) -> dict[str, float]:
-        return mean_average_precision(self.detected(model, DetectionDataset(self.data.test, self.model.side, "")))
+        return mean_average_precision(self.detected(model, self._dataset(self.data.test)))
 
     def pictures(self, model: nn.Module) -> list[Picture]:
-        count = len(self.data.test)
-        chosen = [self.data.test[count * k // self.DRAWN] for k in range(min(self.DRAWN, count))]
-        pairs = self.detected(model, DetectionDataset(chosen, self.model.side, ""))
+        chosen = [self.data.test[i] for i in evenly_spaced(len(self.data.test), self.PICTURES)]
+        pairs = self.detected(model, self._dataset(chosen))
         return [self._picture(sample, *pair) for sample, pair in zip(chosen, pairs, strict=True)]
 
-    def _picture(self, sample: ImageWithBoxes, found: dict[str, Tensor], item: DetectionSample) -> Picture:
-        guess = {name: value.cpu()[(found["scores"] >= self.SURE).cpu()] for name, value in found.items()}
+    def _picture(self, sample: ImageWithBoxes, found: dict[str, Tensor], truth: DetectionSample) -> Picture:
+        guess = {name: value.cpu()[(found["scores"] >= self.MIN_SCORE).cpu()] for name, value in found.items()}
+        size, classes = sample.size, self.data.classes
         return Picture(
             title=sample.path.name,
             given="",
-            truth=drawn(item.image, item.boxes, item.labels, sample.size, self.data.classes),
-            guess=drawn(item.image, guess["boxes"], guess["labels"], sample.size, self.data.classes),
+            truth=drawn(truth.image, truth.boxes, truth.labels, size, classes),
+            guess=drawn(truth.image, guess["boxes"], guess["labels"], size, classes),
         )
 
-    def _images(self, items: Sequence[DetectionSample]) -> list[Tensor]:
-        return [item.image.to(self.device).float() / 255 for item in items]
+    def _images(self, samples: Sequence[DetectionSample]) -> list[Tensor]:
+        return [sample.image.to(self.device).float() / 255 for sample in samples]
 
-    def detected(self, model: nn.Module, feed: DetectionDataset) -> Iterator[tuple[dict[str, Tensor], DetectionSample]]:
-        """What ``model`` finds on the images of ``feed`` (``boxes``, ``labels``, ``scores``), and what there is."""
-        numbers = range(len(feed.samples))
-        keys = ([(i, 0) for i in numbers[k : k + self.AT_ONCE]] for k in numbers[:: self.AT_ONCE])
-        for items in feed.batches(keys):
-            yield from zip(model(self._images(items)), items, strict=True)
-
-
-def _split(trial: Trial, count: int) -> tuple[list[int], list[int]]:
-    """Numbers of the training and validation samples, the same for every trial of a data set and these settings."""
-    held = max(1, round(count * trial.validation))
-    if count - held < 2:
-        raise InvalidValue(f"training needs at least two images; of {count} {held} are held out for validation.")
-    order = torch.randperm(count, generator=generator(SHARED, "split"))
-    training = order[held:]
-    if trial.train_limit and trial.train_limit < len(training):
-        training = training[: trial.train_limit]
-    return sorted(training.tolist()), sorted(order[:held].tolist())
+    def detected(
+        self, model: nn.Module, dataset: DetectionDataset
+    ) -> Iterator[tuple[dict[str, Tensor], DetectionSample]]:
+        """Pairs of the model's detections (``boxes``, ``labels``, ``scores``) and the truth, image by image."""
+        numbers = range(len(dataset.samples))
+        keys = ([(i, 0) for i in numbers[k : k + self.EVALUATED_AT_ONCE]] for k in numbers[:: self.EVALUATED_AT_ONCE])
+        for samples in dataset.batches(keys):
+            yield from zip(model(self._images(samples)), samples, strict=True)
 
 
-ENTRIES = {"detection": Detection}
+ENTRIES = {Detection.name: Detection}

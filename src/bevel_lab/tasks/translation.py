@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.text import ParallelText
+from bevel_lab.data.text import Aligned, ParallelText
 from bevel_lab.data.text.tokens import PAD, EncodedPairs, prepare
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.models import MODELS, Activation
-from bevel_lab.tasks import Shard, Task, whole_batch
+from bevel_lab.models import Activation
+from bevel_lab.tasks import Shard, Task, evenly_spaced, whole_batch
 from bevel_lab.tasks._translation_decoding import beam, greedy, limits
 
-EVALUATED = 64
-"""Pairs in a batch of evaluation, alike in length."""
-SHOWN = 4
+EVALUATED_AT_ONCE = 64
+"""Pairs in a batch of evaluation, of similar length."""
+PICTURES = 4
 """Test sentences that a record shows."""
+Decoder = Callable[[nn.Module, Tensor, Tensor], list[list[int]]]
+"""(model, source, longest) → subwords of every translation; see :func:`greedy`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,28 +43,23 @@ class Sentences:
 
 
 class Translation(Task):
-    """Sentences into another language; ``data`` is a :class:`ParallelText` and brings its own validation part.
+    """Sentences into another language; the data set brings its own validation part.
 
-    A batch has the samples that the trainer's order says and is filled up to its longest sentence. Training is
-    unaugmented: ``Trial.augment`` and ``Trial.validation`` say nothing here. Validation decodes greedily, the test by
-    beam search.
+    A batch has the samples that the trainer's order names, padded to its longest sentence. Training does not augment:
+    the task ignores ``Trial.augment`` and ``Trial.validation``. Validation decodes greedily, the test by beam search.
     """
 
+    name = "translation"
+    data_types = (ParallelText,)
+    unsupported = ("mixup", "cutmix", "randaugment")
     metric = "bleu"
+    data: ParallelText
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
-        if not isinstance(data, ParallelText):
-            raise InvalidValue(f"translation takes aligned texts; data set {trial.dataset!r} is of another task.")
-        self.model = MODELS.item(trial.model)
-        if self.model.task != "translation":
-            raise InvalidValue(f"model {trial.model!r} is for {self.model.task}; choose one for translation.")
-        for name in ("mixup", "cutmix", "randaugment"):
-            if getattr(trial, name):
-                raise InvalidValue(f"{name} is for images, translation has none; leave it 0.")
-        self.data, self.device, self.trial = data, device, trial
+        super().__init__(trial, data, device)
         self.bleu = Bleu(data.languages[1])
         self.pairs = prepare(data, trial.train_limit)
-        self.samples, self.validated, self.tested = map(len, (self.pairs.train, self.pairs.valid, self.pairs.test))
+        self.samples, self.validated = len(self.pairs.train), len(self.pairs.valid)
         vocabulary = self.pairs.subwords
         self.facts = data.facts | {
             "trained_on": self.samples,
@@ -72,12 +69,7 @@ class Translation(Task):
         }
 
     def build(self, activation: Activation) -> nn.Module:
-        model: nn.Module = self.model.build(activation, len(self.pairs.subwords))
-        return model
-
-    def initialize(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
-        if not self.model.own_init:
-            super().initialize(model, sites, generator)
+        return self.model.build(activation, len(self.pairs.subwords))
 
     def batches(
         self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch
@@ -97,17 +89,18 @@ class Translation(Task):
         return loss / batch.weight, {"token_accuracy": right / batch.weight}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        guesses = self._translate(model, self.pairs.valid, range(len(self.pairs.valid)), search=False)
-        return self._likelihood(model, self.pairs.valid) | {"bleu": self.bleu(guesses, self.data.valid.target)}
+        return self._evaluate(model, self.pairs.valid, self.data.valid, greedy)
 
     def test(self, model: nn.Module) -> dict[str, float]:
-        guesses = self._translate(model, self.pairs.test, range(len(self.pairs.test)), search=True)
-        return self._likelihood(model, self.pairs.test) | {"bleu": self.bleu(guesses, self.data.test.target)}
+        return self._evaluate(model, self.pairs.test, self.data.test, beam)
+
+    def _evaluate(self, model: nn.Module, pairs: EncodedPairs, texts: Aligned, decode: Decoder) -> dict[str, float]:
+        guesses = self._translate(model, pairs, range(len(pairs)), decode)
+        return self._likelihood(model, pairs) | {"bleu": self.bleu(guesses, texts.target)}
 
     def pictures(self, model: nn.Module) -> list[Picture]:
-        texts, count = self.data.test, len(self.data.test)
-        chosen = [k * count // SHOWN for k in range(min(SHOWN, count))]
-        guesses = self._translate(model, self.pairs.test, chosen, search=True)
+        texts, chosen = self.data.test, evenly_spaced(len(self.data.test), PICTURES)
+        guesses = self._translate(model, self.pairs.test, chosen, beam)
         return [
             Picture(title=f"test pair {i + 1}", given=texts.source[i], truth=texts.target[i], guess=guess)
             for i, guess in zip(chosen, guesses, strict=True)
@@ -116,18 +109,18 @@ class Translation(Task):
     def _likelihood(self, model: nn.Module, pairs: EncodedPairs) -> dict[str, float]:
         """Mean loss, without label smoothing, and share of right guesses over all subwords, each given those before."""
         loss = right = 0.0
-        for index in _alike(pairs, range(len(pairs))):
+        for index in _by_length(pairs, range(len(pairs))):
             found = _sums(model, self._sentences(pairs, index))
             loss, right = loss + float(found[0]), right + float(found[1])
         total = len(pairs.target.numbers) + len(pairs)
         return {"loss": loss / total, "token_accuracy": right / total}
 
-    def _translate(self, model: nn.Module, pairs: EncodedPairs, index: Sequence[int], *, search: bool) -> list[str]:
+    def _translate(self, model: nn.Module, pairs: EncodedPairs, index: Sequence[int], decode: Decoder) -> list[str]:
         """The model's translations of the chosen sentences, in their order."""
         found: dict[int, str] = {}
-        for some in _alike(pairs, index):
+        for some in _by_length(pairs, index):
             source = pairs.source.padded(some, begin=False).to(self.device)
-            written = (beam if search else greedy)(model, source, limits(source))
+            written = decode(model, source, limits(source))
             found |= zip(some, map(self.pairs.subwords.decode, written), strict=True)
         return [found[i] for i in index]
 
@@ -141,12 +134,12 @@ def _sums(model: nn.Module, batch: Sentences, smoothing: float = 0.0) -> tuple[T
     return loss, right.sum().float()
 
 
-def _alike(pairs: EncodedPairs, index: Sequence[int]) -> Iterator[list[int]]:
-    """The chosen pairs in batches of like length, which need little filling."""
+def _by_length(pairs: EncodedPairs, index: Sequence[int]) -> Iterator[list[int]]:
+    """The chosen pairs in batches of similar length, which need little padding."""
     lengths = pairs.source.lengths.tolist()
     ordered = sorted(index, key=lambda i: lengths[i])
-    for first in range(0, len(ordered), EVALUATED):
-        yield ordered[first : first + EVALUATED]
+    for first in range(0, len(ordered), EVALUATED_AT_ONCE):
+        yield ordered[first : first + EVALUATED_AT_ONCE]
 
 
 class Bleu:
@@ -177,4 +170,4 @@ class Bleu:
         return float(self._metric.corpus_score(list(guesses), [list(truth)]).score)
 
 
-ENTRIES = {"translation": Translation}
+ENTRIES = {Translation.name: Translation}

@@ -1,9 +1,8 @@
-"""Images with boxes around the objects on them: files, read as they are needed."""
+"""Images with boxes around objects: files that are read when a batch needs them."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import torch
 from torch import Tensor
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.images.in_memory import facts
-from bevel_lab.data.invalid import skipped_fact
+from bevel_lab.data.facts import Facts, digest, facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +22,7 @@ class ImageWithBoxes:
         size: (height, width) in pixels.
         boxes: float32, N×4: left, top, right and bottom edge in pixels, inside the image and not empty.
         labels: int64, N: 1 … number of classes; 0 is the background.
-        ignored: bool, N: neither learnt nor counted (VOC's difficult objects, COCO's crowds).
+        ignored: bool, N: neither learned nor counted (VOC's difficult objects, COCO's crowds).
     """
 
     path: Path
@@ -44,16 +42,19 @@ class ImageWithBoxes:
             raise InvalidValue(f"boxes lie inside their image; some of {self.path} do not.")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class BoxedImages:
     """A detection data set.
 
     Attributes:
-        train, test: the two parts, not empty; the validation part is split off ``train`` by the task.
+        train, test: the two parts, not empty; the task splits the validation part off ``train``.
         classes: names of the labels 1, 2, …
         note: what a reader of the results must know of the data beside its name, or empty.
-        skipped: what was skipped as invalid, one sentence each.
-        facts: numbers of images and boxes, a digest of names, sizes, boxes and labels, the note, what was left out.
+        skipped: one sentence for every object or image that was skipped as invalid.
+        facts: counts of images and boxes, a digest of names, sizes, boxes and labels, the note, what was skipped.
+
+    Raises:
+        InvalidValue: if a part has no box, or a label without a class.
     """
 
     train: Sequence[ImageWithBoxes]
@@ -61,7 +62,7 @@ class BoxedImages:
     classes: tuple[str, ...]
     note: str = ""
     skipped: tuple[str, ...] = ()
-    facts: dict[str, int | str] = field(init=False)
+    facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
         for name, part in (("training", self.train), ("test", self.test)):
@@ -69,18 +70,15 @@ class BoxedImages:
                 raise InvalidValue(f"the {name} part of a detection data set needs at least one box; this has none.")
             if max(int(s.labels.max()) for s in part if len(s.labels)) > len(self.classes):
                 raise InvalidValue(f"labels are 1 … {len(self.classes)}; the {name} part has others.")
-        found = facts(len(self.train), len(self.test), _digest(self.train, self.test), self.note)
-        found["boxes"] = sum(len(sample.labels) for sample in (*self.train, *self.test))
-        object.__setattr__(self, "facts", found | skipped_fact(self.skipped))
+        content = digest(chunk for part in (self.train, self.test) for chunk in _content(part))
+        boxes = sum(len(sample.labels) for sample in (*self.train, *self.test))
+        counts = {"train": len(self.train), "test": len(self.test)}
+        self.facts = facts(counts, content, boxes=boxes, note=self.note, skipped=self.skipped)
 
 
-def _digest(*parts: Sequence[ImageWithBoxes]) -> str:
-    """Sixteen hex digits of the SHA-256."""
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(f"{len(part)}\n".encode())
-        for sample in part:
-            total.update(f"{sample.path.name}\0{sample.size}\0{sample.path.stat().st_size}\n".encode())
-            for tensor in (sample.boxes, sample.labels, sample.ignored):
-                total.update(tensor.numpy().tobytes())
-    return total.hexdigest()[:16]
+def _content(part: Sequence[ImageWithBoxes]) -> Iterator[bytes]:
+    yield f"{len(part)}\n".encode()
+    for sample in part:
+        yield f"{sample.path.name}\0{sample.size}\0{sample.path.stat().st_size}\n".encode()
+        for tensor in (sample.boxes, sample.labels, sample.ignored):
+            yield tensor.numpy().tobytes()

@@ -1,117 +1,107 @@
-"""What feeds a classifier: uint8 images and labels on the device, from memory or from files, with one face."""
+"""Batches for a classifier, uint8 images and labels on the device, from memory or from files through one interface."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bevel_lab.data.images.augment import augment, draw
-from bevel_lab.data.images.from_files import LabeledFiles, LabeledImageFiles, Reader, read_batches
+from bevel_lab.data.images.from_files import ImageReader, LabeledImageFiles
 from bevel_lab.data.images.in_memory import LabeledImages, LabeledTensors
+from bevel_lab.data.labeled_files import LabeledFiles
 from bevel_lab.runtime.rng import derive, generator
 
 Rows = slice | Tensor
-"""Which rows of a whole batch are wanted; a process of several needs its own only."""
+"""The rows of a whole batch that are wanted; one process of several needs its own only."""
+Batches = Iterator[tuple[Tensor, Tensor]]
+"""Images, uint8 B×C×H×W, and labels, int64 B, on the device."""
 
 
 class Feed(abc.ABC):
-    """The parts of a data set, split. Batches are (uint8 B×C×H×W, int64 B) on the device."""
+    """Batches of the three parts of a data set.
+
+    Args:
+        data: the data set.
+        index, held_out: the training and validation samples in ``data.train``, int64.
+        augmented: whether training images are augmented.
+        device: where the batches go.
+    """
+
+    def __init__(self, data: Any, index: Tensor, held_out: Tensor, augmented: bool, device: torch.device) -> None:
+        self.data, self.train, self.index, self.held_out = data, data.train, index, held_out
+        self.augmented, self.device = augmented, device
 
     @abc.abstractmethod
-    def training(self, order: Iterable[tuple[Tensor, Rows]], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """For every (samples of the whole batch, rows): those rows, shifted or cropped and mirrored where asked.
+    def training(self, order: Iterable[tuple[Tensor, Rows]], seed: int, epoch: int) -> Batches:
+        """For every (samples of the whole batch, rows): those rows, randomly cropped and mirrored if augmented.
 
-        What happens to a sample follows from seed, epoch and its place, never from which rows are asked for.
+        Augmentation of a sample follows from seed, epoch and its place, never from the rows that are asked for.
         """
 
-    @abc.abstractmethod
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def validation(self) -> Batches:
         """The validation part, in order."""
+        return self._in_order(self.train, self.held_out)
+
+    def test(self) -> Batches:
+        """The test part, in order; nothing reads it before."""
+        part = self.data.test
+        return self._in_order(part, torch.arange(len(part)))
 
     @abc.abstractmethod
-    def test(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The test part, in order; nothing is read of it before."""
+    def _in_order(self, part: Any, numbers: Tensor) -> Batches: ...
 
 
 class InMemoryFeed(Feed):
-    """From memory: all images lie on the device, and never leave it."""
+    """Batches of :class:`LabeledImages`; the training part lies on the device."""
 
     AT_ONCE = 1000
-    """Images evaluated at once; part of the result's last bits, therefore fixed."""
+    """Images evaluated at once; the result's last bits depend on it, so it is fixed."""
 
-    def __init__(
-        self, data: LabeledImages, training: Tensor, validation: Tensor, augmented: bool, device: torch.device
-    ) -> None:
-        self.data, self.augmented, self.device = data, augmented, device
-        self.index = training.to(device)
-        self.part = data.train.to(device)
-        self.held_out = LabeledTensors(data.train.images[validation], data.train.labels[validation]).to(device)
+    def __init__(self, data: Any, index: Tensor, held_out: Tensor, augmented: bool, device: torch.device) -> None:
+        super().__init__(data, index.to(device), held_out.to(device), augmented, device)
+        self.train = data.train.to(device)
 
-    def training(self, order: Iterable[tuple[Tensor, Rows]], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def training(self, order: Iterable[tuple[Tensor, Rows]], seed: int, epoch: int) -> Batches:
         draws = generator(seed, "augmentation", epoch, self.device)
         for samples, rows in order:
             chosen = self.index[samples[rows].to(self.device)]
-            images = self.part.images[chosen]
+            images = self.train.images[chosen]
             if self.augmented:
                 images = augment(images, self.data.flips, draw(len(samples), draws)[:, rows])
-            yield images, self.part.labels[chosen]
+            yield images, self.train.labels[chosen]
 
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._whole(self.held_out)
-
-    def test(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._whole(self.data.test.to(self.device))
-
-    def _whole(self, part: LabeledTensors) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(part), self.AT_ONCE):
-            end = start + self.AT_ONCE
-            yield part.images[start:end], part.labels[start:end]
+    def _in_order(self, part: LabeledTensors, numbers: Tensor) -> Batches:
+        part = part.to(self.device)
+        for chosen in torch.split(numbers.to(self.device), self.AT_ONCE):
+            yield part.images[chosen], part.labels[chosen]
 
 
 class FileFeed(Feed):
-    """From files: only the rows asked for are read."""
+    """Batches of :class:`LabeledImageFiles`, which worker processes read."""
 
     AT_ONCE = 250
+    """Images evaluated at once; the result's last bits depend on it, so it is fixed."""
 
-    def __init__(
-        self, data: LabeledImageFiles, training: Tensor, validation: Tensor, augmented: bool, device: torch.device
-    ) -> None:
-        self.data, self.device = data, device
-        self.index, self.held_out = training, validation
-        self.read_training, self.read = Reader(augmented, data.flips), Reader(augment=False)
+    def training(self, order: Iterable[tuple[Tensor, Rows]], seed: int, epoch: int) -> Batches:
+        numbers = [self.index[samples[rows]] for samples, rows in order]
+        reader = ImageReader(self.augmented, self.data.flips)
+        return self._read(self.train, numbers, reader, derive(seed, "augmentation", epoch))
 
-    def training(self, order: Iterable[tuple[Tensor, Rows]], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        base = derive(seed, "augmentation", epoch)
-        wanted = [self.index[samples[rows]] for samples, rows in order]
-        keys = ([(i, derive(base, "sample", i)) for i in numbers.tolist()] for numbers in wanted)
-        batches = read_batches(self.data.train, keys, self.read_training, self.device.type == "cuda")
-        return self._placed(self.data.train, batches, wanted)
+    def _in_order(self, part: LabeledFiles, numbers: Tensor) -> Batches:
+        return self._read(part, torch.split(numbers, self.AT_ONCE), ImageReader(augment=False))
 
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._whole(self.data.train, self.held_out)
-
-    def test(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._whole(self.data.test, torch.arange(len(self.data.test)))
-
-    def _whole(self, files: LabeledFiles, numbers: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        parts = [numbers[start : start + self.AT_ONCE] for start in range(0, len(numbers), self.AT_ONCE)]
-        keys = ([(i, 0) for i in part.tolist()] for part in parts)
-        return self._placed(files, read_batches(files, keys, self.read, self.device.type == "cuda"), parts)
-
-    def _placed(
-        self, files: LabeledFiles, batches: Iterator[Tensor], wanted: Iterable[Tensor]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, numbers in zip(batches, wanted, strict=True):
-            yield images.to(self.device, non_blocking=True), files.labels[numbers].to(self.device)
+    def _read(self, part: LabeledFiles, numbers: Sequence[Tensor], reader: ImageReader, seed: int = 0) -> Batches:
+        for images, chosen in zip(part.batches(numbers, reader, self.device, seed), numbers, strict=True):
+            yield images, part.labels[chosen].to(self.device)
 
 
 def feed(
-    data: LabeledImages | LabeledImageFiles, training: Tensor, validation: Tensor, augmented: bool, device: torch.device
+    data: LabeledImages | LabeledImageFiles, index: Tensor, held_out: Tensor, augmented: bool, device: torch.device
 ) -> Feed:
-    """The feed for ``data``: ``training`` and ``validation`` are numbers of its training part's samples."""
-    if isinstance(data, LabeledImageFiles):
-        return FileFeed(data, training, validation, augmented, device)
-    return InMemoryFeed(data, training, validation, augmented, device)
+    """The feed of a data set; the arguments are those of :class:`Feed`."""
+    kind = FileFeed if isinstance(data, LabeledImageFiles) else InMemoryFeed
+    return kind(data, index, held_out, augmented, device)

@@ -1,19 +1,28 @@
-"""Labelled images held in memory: small ones, as uint8, whole."""
+"""Labeled images in memory: uint8, whole, for data sets of small images."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bevel.errors import InvalidValue
+from bevel_lab.data.facts import Facts, digest, facts
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledTensors:
-    """Images of one part: uint8, N×C×H×W, and their labels: int64, N."""
+    """Images of one part of a data set, and their labels.
+
+    Attributes:
+        images: uint8, N×C×H×W.
+        labels: int64, N.
+
+    Raises:
+        InvalidValue: for other dtypes or shapes, or no image.
+    """
 
     images: Tensor
     labels: Tensor
@@ -30,21 +39,29 @@ class LabeledTensors:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def content(self) -> list[Any]:
+        """Bytes-like shape, pixels and labels."""
+        tensors = [tensor.cpu().contiguous().numpy().data for tensor in (self.images, self.labels)]
+        return [repr(tuple(self.images.shape)).encode(), *tensors]
+
     def to(self, device: str | torch.device) -> LabeledTensors:
         return LabeledTensors(self.images.to(device), self.labels.to(device))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class LabeledImages:
-    """An image classification data set.
+    """An image classification data set in memory.
 
     Attributes:
-        train, test: the two parts; the validation part is split off ``train`` by the task.
+        train, test: the two parts; the task splits the validation part off ``train``.
         classes: number of classes; labels are 0 … classes − 1.
         flips: whether a mirrored image keeps its label.
         note: what a reader of the results must know of the data beside its name, or empty.
         mean, std: per channel, of ``train`` scaled to [0, 1].
-        facts: what exactly the data is: numbers of images, a digest of all pixels and labels, the note.
+        facts: counts, a digest of all pixels and labels, the note.
+
+    Raises:
+        InvalidValue: if a label is out of range, or the two parts differ in shape.
     """
 
     train: LabeledTensors
@@ -54,7 +71,7 @@ class LabeledImages:
     note: str = ""
     mean: tuple[float, ...] = field(init=False)
     std: tuple[float, ...] = field(init=False)
-    facts: dict[str, int | str] = field(init=False)
+    facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
         for name, part in (("training", self.train), ("test", self.test)):
@@ -63,12 +80,9 @@ class LabeledImages:
                 raise InvalidValue(f"labels are 0 … {self.classes - 1}; the {name} part has {low} … {high}.")
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise InvalidValue("training and test images have one shape; these differ.")
-        mean, std = moments(self.train.images)
-        object.__setattr__(self, "mean", mean)
-        object.__setattr__(self, "std", std)
-        object.__setattr__(
-            self, "facts", facts(len(self.train), len(self.test), _digest(self.train, self.test), self.note)
-        )
+        self.mean, self.std = moments(self.train.images)
+        content = digest(chunk for part in (self.train, self.test) for chunk in part.content())
+        self.facts = facts({"train": len(self.train), "test": len(self.test)}, content, note=self.note)
 
     @property
     def channels(self) -> int:
@@ -78,22 +92,6 @@ class LabeledImages:
     def size(self) -> tuple[int, int]:
         """(height, width)."""
         return self.train.images.shape[2], self.train.images.shape[3]
-
-
-def facts(train: int, test: int, digest: str, note: str) -> dict[str, int | str]:
-    """What a record says of its data; two data sets of one name with different files differ in ``digest``."""
-    found: dict[str, int | str] = {"train": train, "test": test, "digest": digest}
-    return found | {"note": note} if note else found
-
-
-def _digest(*parts: LabeledTensors) -> str:
-    """Sixteen hex digits of the SHA-256 of shapes, pixels and labels."""
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(repr(tuple(part.images.shape)).encode())
-        total.update(part.images.cpu().contiguous().numpy().data)
-        total.update(part.labels.cpu().contiguous().numpy().data)
-    return total.hexdigest()[:16]
 
 
 def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

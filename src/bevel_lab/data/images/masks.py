@@ -7,7 +7,6 @@ mirrors the one does the same to the other.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,18 +17,18 @@ from torch.utils.data import Dataset
 
 from bevel.errors import InvalidValue
 from bevel_lab.data import loader
+from bevel_lab.data.facts import Facts, digest, facts
+from bevel_lab.data.images.from_files import IMAGENET_MEAN, IMAGENET_STD
 from bevel_lab.data.images.in_memory import moments
-from bevel_lab.data.invalid import skipped_fact
 
 VOID = 255
 """The class of pixels that are neither learnt nor counted."""
 IN_MEMORY_BYTES = 2**29
 """Bytes of pixels and masks that a data set may have to be held in memory."""
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Color = tuple[int, int, int]
 
 
-class Cut(NamedTuple):
+class Crop(NamedTuple):
     """A part of a scene in pixels, mirrored or not."""
 
     top: int
@@ -38,13 +37,13 @@ class Cut(NamedTuple):
     width: int
     mirrored: bool
 
-    def of(self, scene: Tensor) -> Tensor:
+    def apply(self, scene: Tensor) -> Tensor:
         """…×H×W → …×height×width."""
         part = scene[..., self.top : self.top + self.height, self.left : self.left + self.width]
         return part.flip(-1) if self.mirrored else part
 
 
-Key = tuple[int, Cut | None]
+Key = tuple[int, Crop | None]
 """Number of a scene, and what of it is wanted; None: all."""
 
 
@@ -56,31 +55,31 @@ class SegmentationDataset(Dataset[Any]):
         names: of the images, one each, the same on every machine.
         digest: of what the part holds, as hex digits.
         read: number → uint8 4×H×W; raises ``LabError`` naming a file that will not do.
-        held: uint8 N×4×H×W where all are in memory; ``read`` is then not called.
+        in_memory: uint8 N×4×H×W if all scenes are in memory; ``read`` is then not called.
     """
 
     names: Sequence[str]
     digest: str
     read: Callable[[int], Tensor]
-    held: Tensor | None = None
+    in_memory: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, key: Key) -> Tensor:
-        number, cut = key
-        scene = self.read(number) if self.held is None else self.held[number]
-        return cut.of(scene) if cut else scene
+        number, crop = key
+        scene = self.read(number) if self.in_memory is None else self.in_memory[number]
+        return crop.apply(scene) if crop else scene
 
     def to(self, device: torch.device) -> SegmentationDataset:
-        return self if self.held is None else dataclasses.replace(self, held=self.held.to(device))
+        return self if self.in_memory is None else dataclasses.replace(self, in_memory=self.in_memory.to(device))
 
     def batches(self, keys: Iterable[list[Key]]) -> Iterator[Tensor]:
         """Uint8 B×4×H×W for every list of keys, read by :func:`bevel_lab.data.loader.batches` unless in memory."""
-        return loader.batches(self, keys, alone=self.held is not None)
+        return loader.batches(self, keys, in_memory=self.in_memory is not None)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class MaskedImages:
     """A segmentation data set.
 
@@ -108,7 +107,7 @@ class MaskedImages:
     skipped: tuple[str, ...] = ()
     mean: tuple[float, ...] = field(init=False)
     std: tuple[float, ...] = field(init=False)
-    facts: dict[str, int | str] = field(init=False)
+    facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(self.colors) != len(self.classes):
@@ -116,21 +115,14 @@ class MaskedImages:
                 f"a data set has at least two classes, one color each; got {len(self.classes)} and "
                 f"{len(self.colors)} colors."
             )
-        held = self.train.held
-        mean, std = IMAGENET if held is None else moments(held[:, :3])
-        object.__setattr__(self, "mean", mean)
-        object.__setattr__(self, "std", std)
-        object.__setattr__(self, "facts", self._facts())
-
-    def _facts(self) -> dict[str, int | str]:
+        held = self.train.in_memory
+        self.mean, self.std = (IMAGENET_MEAN, IMAGENET_STD) if held is None else moments(held[:, :3])
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         there = {name: part for name, part in parts.items() if part is not None}
-        digest = hashlib.sha256("".join(part.digest for part in there.values()).encode()).hexdigest()[:16]
-        found: dict[str, int | str] = {name: len(part) for name, part in there.items()}
-        found |= {"digest": digest, "classes": ", ".join(self.classes)}
-        if self.note:
-            found["note"] = self.note
-        return found | skipped_fact(self.skipped)
+        content = digest(part.digest.encode() for part in there.values())
+        counts = {name: len(part) for name, part in there.items()}
+        classes = ", ".join(self.classes)
+        self.facts = facts(counts, content, classes=classes, note=self.note, skipped=self.skipped)
 
 
 def cropped(size: tuple[int, int]) -> tuple[int, int]:

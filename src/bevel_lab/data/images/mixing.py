@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bevel_lab.runtime.rng import seeded
+
 
 class Mixer:
     """Mixes every image, and its label, with its neighbour in the batch. The order is random already.
@@ -33,9 +35,7 @@ class Mixer:
 
         The first is there for the second; so a process that has a part of the batch needs one image more, and no other.
         """
-        # torchvision draws from the global generator, which is lent to it here
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             way = self.ways[int(torch.randint(len(self.ways), ()))]
             mixed, targets = way(images, labels)
         return mixed[1:], targets[1:]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.invalid import skipped_fact
+from bevel_lab.data.facts import Facts, digest, facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +27,7 @@ class Aligned:
         return len(self.source)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class ParallelText:
     """A translation data set.
 
@@ -47,21 +46,15 @@ class ParallelText:
     languages: tuple[str, str]
     note: str = ""
     skipped: Sequence[str] = ()
-    facts: dict[str, int | str] = field(init=False)
+    facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
         parts = {"train": self.train, "validation": self.valid, "test": self.test}
-        facts: dict[str, int | str] = {name: len(part) for name, part in parts.items()}
-        facts |= {"languages": " to ".join(self.languages), "digest": _digest(parts.values())}
-        if self.note:
-            facts["note"] = self.note
-        object.__setattr__(self, "facts", facts | skipped_fact(self.skipped))
-
-
-def _digest(parts: Iterable[Aligned]) -> str:
-    """Sixteen hex digits of the SHA-256 of all texts."""
-    total = hashlib.sha256()
-    for part in parts:
-        for text in (*part.source, "", *part.target, ""):
-            total.update(f"{text}\n".encode())
-    return total.hexdigest()[:16]
+        texts = (text for part in parts.values() for text in (*part.source, "", *part.target, ""))
+        self.facts = facts(
+            {name: len(part) for name, part in parts.items()},
+            digest(f"{text}\n".encode() for text in texts),
+            languages=" to ".join(self.languages),
+            note=self.note,
+            skipped=self.skipped,
+        )

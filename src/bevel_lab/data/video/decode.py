@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bevel_lab.data.images.from_files import SIDE, read_image
 from bevel_lab.errors import LabError
+from bevel_lab.runtime.rng import seeded
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -175,7 +176,7 @@ def _smaller(frame: VideoFrame) -> VideoFrame:
 
 
 @dataclass(frozen=True)
-class Reader:
+class ClipReader:
     """(path, seed) → uint8 T×3×H×W.
 
     Attributes:
@@ -200,9 +201,7 @@ class Reader:
             crop = v2.RandomCrop(self.size, max(1, min(self.size) // 8)) if small else v2.RandomResizedCrop(self.size)
         else:
             crop = v2.Identity() if small else v2.Compose([v2.Resize(SHORT), v2.CenterCrop(self.size)])
-        # torchvision draws from the global generator, which is lent to it here
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             clip = frames_of(path, choose)
             if fault := self.fault(path, (clip.shape[2], clip.shape[3])):
                 raise LabError(fault)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images import LabeledFiles
-from bevel_lab.data.images.from_files import read_batches
-from bevel_lab.data.images.in_memory import facts
-from bevel_lab.data.invalid import InvalidSamples, skipped_fact
+from bevel_lab.data.facts import digest, facts
+from bevel_lab.data.images.from_files import IMAGENET_MEAN, IMAGENET_STD
+from bevel_lab.data.invalid import InvalidSamples
+from bevel_lab.data.labeled_files import LabeledFiles
 from bevel_lab.data.video import Clips, Split
-from bevel_lab.data.video.decode import Reader, frames_of, looked_through, size_for
+from bevel_lab.data.video.decode import ClipReader, frames_of, looked_through, size_for
 from bevel_lab.errors import LabError
 from bevel_lab.runtime.rng import derive
 
@@ -43,7 +42,7 @@ class ClipFiles(Clips):
     """
 
     at_once, channels, frames = 16, 3, FRAMES
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(
         self, root: Path, listed: Mapping[Split, Sequence[tuple[str, int]]], classes: Sequence[str],
@@ -58,17 +57,14 @@ class ClipFiles(Clips):
         self._files = {part: _files(root, clips) for part, clips in listed.items()}
         self.labels = {part: files.labels for part, files in self._files.items()}
         train, test = self._files["train"], self._files["test"]
-        digest = hashlib.sha256((train.digest() + test.digest()).encode()).hexdigest()[:16]
-        self.facts = facts(len(train), len(test), digest, note) | skipped_fact(invalid.finish())
+        content = digest(part.digest().encode() for part in (train, test))
+        self.facts = facts({"train": len(train), "test": len(test)}, content, note=note, skipped=invalid.finish())
 
     def clips(
         self, part: Split, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
     ) -> Iterator[Tensor]:
-        base = derive(draw[0], "clips", draw[1]) if draw else 0
-        keys = ([(i, derive(base, "sample", i)) for i in numbers.tolist()] for numbers in batches)
-        read = Reader(FRAMES, self.size, drawn=draw is not None)
-        for clips in read_batches(self._files[part], keys, read, device.type == "cuda", open_file=Path):
-            yield clips.to(device, non_blocking=True)
+        seed = derive(draw[0], "clips", draw[1]) if draw else 0
+        return self._files[part].batches(batches, ClipReader(FRAMES, self.size, drawn=draw is not None), device, seed)
 
 
 def _good(
@@ -79,7 +75,7 @@ def _good(
         found = {part: list(pool.map(lambda clip: _seen(root / clip[0]), clips)) for part, clips in listed.items()}
     sizes = Counter(size_for(seen) for seen in found["train"] if not isinstance(seen, str))
     size = max(sizes, key=sizes.__getitem__, default=(0, 0))
-    read, good = Reader(FRAMES, size), dict[Split, list[tuple[str, int]]]()
+    read, good = ClipReader(FRAMES, size), dict[Split, list[tuple[str, int]]]()
     for part, clips in listed.items():
         good[part] = []
         for clip, seen in zip(clips, found[part], strict=True):

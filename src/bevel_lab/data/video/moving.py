@@ -9,13 +9,13 @@ drift would give away. The canvas is a torus and the start uniform on it, so eac
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bevel_lab.data.facts import digest, facts
 from bevel_lab.data.images import LabeledImages
 from bevel_lab.data.video import Clips, Split
 from bevel_lab.runtime.rng import SHARED, generator
@@ -84,8 +84,7 @@ class MovingImages(Clips):
         squares = [(mean**2 + std**2) * share for mean, std in zip(images.mean, images.std, strict=True)]
         self.std = tuple((square - mean**2) ** 0.5 for square, mean in zip(squares, self.mean, strict=True))
         kind = f"{images.facts['digest']} moving {frames} {side} {STEPS}"
-        counts: dict[str, int | str] = {part: len(pictures) for part, pictures in self._pictures.items()}
-        self.facts = {**counts, "digest": hashlib.sha256(kind.encode()).hexdigest()[:16]}
+        self.facts = facts({part: len(pictures) for part, pictures in self._pictures.items()}, digest([kind.encode()]))
 
     def clips(
         self, part: Split, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
