@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 import bevel
-from bevel_lab.cli import COMMANDS, _plot, _settings, compare, main
+from bevel_lab.cli import COMMANDS, _plot, _settings, compare, main, run
 from bevel_lab.cli.show import bound
+from bevel_lab.data.source import Source
+from bevel_lab.execution.run import Request
+from bevel_lab.experiment import folder, settings
 from bevel_lab.experiment.ledger import LEDGER, Ledger
 from bevel_lab.experiment.trial import Trial
 
@@ -29,7 +32,7 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
     [
         (["cmpare"], ["unknown command 'cmpare'", "did you mean 'compare'"]),
         (["list", "activation"], ["unknown registry 'activation'", "'activations'"]),
-        (["list", "models", "more"], ["'more' is too much"]),
+        (["list", "models", "more"], ["unexpected argument 'more'"]),
         (["show"], ["missing: SPEC", "--help"]),
         (["show", "rleu"], ["unknown activation 'rleu'", "'relu'"]),
         (["show", "sau:m=3"], ["'sau' takes no argument 'm'"]),
@@ -80,7 +83,11 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         ([*COMPARE, "--dataset", "mnist", "--data-root", "none"], ["no folder none/MNIST/raw", "--download"]),
         (["compare", "--activations", "gelu,gelu:approximate=none"], ["are the same activation"]),
         (["compare", "--activations", "prelu:num_parameters=3"], ["cannot serve a site of 16 channels"]),
-        (["compare", "nothere.toml"], ["there is no file nothere.toml"]),
+        (["compare", "x.toml"], ["unexpected argument 'x.toml'", "`bevel run FILE.toml` takes a file."]),
+        (["compare", "relu", "gelu"], ["unexpected argument 'relu'; it takes flags only"]),
+        (["run", "--activations", "relu"], ["missing: FILE.toml", "`bevel compare` takes flags only."]),
+        (["run", "x.toml", "y.toml"], ["unexpected argument 'y.toml'; it takes one file"]),
+        (["run", "nothere.toml"], ["there is no file nothere.toml"]),
         ([*COMPARE, "--out", "/dev/null/x"], ["cannot write to /dev/null/x", "another --out"]),
         (["report"], ["missing: DIR"]),
         (["report", "none"], ["none holds no experiment"]),
@@ -126,7 +133,7 @@ def test_a_wrong_file_is_one_line_too(
 ) -> None:
     path = tmp_path / "experiment.toml"
     path.write_text(text)
-    code, _, err = _run(capsys, "compare", str(path))
+    code, _, err = _run(capsys, "run", str(path))
     assert (code, err.count("\n")) == (2, 1)
     assert words in err
 
@@ -134,19 +141,23 @@ def test_a_wrong_file_is_one_line_too(
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "experiment.toml"
     path.write_text("activations = ['relu', 'gelu']\nepochs = 5\nlr = 1\naugment = false\nout = 'here'\n")
-    options = _settings.options(compare.parser().read([str(path), "--epochs", "7", "--augment"]))
-    assert options["activations"] == ["relu", "gelu"]
-    assert (options["epochs"], options["lr"], options["augment"], options["out"]) == (7, 1, True, "here")
-    assert (options["seeds"], options["reference"], options["download"]) == (10, "relu", False)
-    assert "batch_size" not in options
+    flags = _settings.given(run.parser().read([str(path), "--epochs", "7", "--augment"]))
+    assert flags == {"epochs": 7, "augment": True}
+    request = Request.of(path, flags)
+    assert [one.label for one in request.experiment.arms] == ["relu", "gelu"]
+    assert {key: request.experiment.recipe[key] for key in ("epochs", "lr", "augment", "batch_size")} == {
+        "epochs": 7, "lr": 1.0, "augment": True, "batch_size": 32,
+    }  # fmt: skip
+    assert (request.experiment.seeds, request.experiment.reference, request.folder) == (10, "relu", Path("here"))
+    assert request.source == Source()
 
 
 def test_every_setting_of_a_trial_is_a_flag() -> None:
     set_by_the_lab = {"activation", "seed", "task", "tuning", "processes"}
     fields = {f.name for f in dataclasses.fields(Trial)} - set_by_the_lab
-    assert set(_settings.RECIPE) == fields
+    assert set(_settings.RECIPE) == set(settings.RECIPE_KEYS) == fields
     text = compare.parser().format_help()
-    for name in [*fields, *_settings.OTHERS.keys() - {"tune"}]:
+    for name in [*fields, *settings.DEFAULTS.keys() - {"tune"}]:
         assert "--" + name.replace("_", "-") in text
 
 
@@ -161,7 +172,7 @@ def test_every_setting_of_a_trial_is_a_flag() -> None:
     ],
 )
 def test_specs_are_told_apart_at_commas(texts: list[str], found: list[str]) -> None:
-    assert _settings.specs(texts) == found
+    assert settings.split_arms(texts) == found
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -276,7 +287,7 @@ def test_report_works_on_what_is_there(capsys: pytest.CaptureFixture[str], tmp_p
 
     found = Experiment.resolve(["gelu"], "relu", 3, RECIPE | {"epochs": 1})
     with Ledger(tmp_path) as book:
-        found.settle(tmp_path)
+        folder.merge(tmp_path, found)
         for trial, label in found.trials()[:4]:
             book.append(run_trial(trial, label=label))
     ledger = tmp_path / LEDGER

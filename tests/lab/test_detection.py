@@ -323,8 +323,8 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(digits: str, tmp_pat
     "settings",
     [
         {"precision": "bfloat16", "channels_last": True},
-        {"alternate": "epoch", "optimiser": "adamw", "lr": 1e-3, "schedule": "constant"},
-        {"sharpness": "1:20", "optimiser": "adam", "lr": 1e-3},
+        {"alternate": "epoch", "optimizer": "adamw", "lr": 1e-3, "schedule": "constant"},
+        {"sharpness": "1:20", "optimizer": "adam", "lr": 1e-3},
         {"tuning": True, "augment": False},
     ],
 )

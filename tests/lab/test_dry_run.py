@@ -7,12 +7,14 @@ from typing import Any
 import each_task
 import pytest
 import torch
+from recording_watcher import Watch
 from small_trials import trial
 
 import bevel
 from bevel.errors import InvalidValue
-from bevel_lab.cli import _execute
 from bevel_lab.data.source import Source
+from bevel_lab.execution import workers
+from bevel_lab.execution.ray_cluster import Ray
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.distributed import ProcessGroup
@@ -57,32 +59,32 @@ def test_a_task_says_how_many_samples_its_parts_have(task: str, settings: dict[s
 
 
 @pytest.mark.parametrize(
-    ("options", "threads", "device", "count", "said"),
+    ("asked", "threads", "device", "count", "said"),
     [
-        ({"workers": None}, 1, "cpu", 6, ""),
-        ({"workers": None}, 4, "cpu", 1, ""),
-        ({"workers": None}, 8, "cpu", 1, "1 × 8"),
-        ({"workers": None}, 1, "cuda", 1, ""),
-        ({"workers": 3}, 2, "cpu", 3, ""),
-        ({"workers": 4}, 2, "cpu", 4, "4 × 2"),
-        ({"workers": 2}, 8, "cuda", 2, "2 × 8"),
-        ({"workers": 9, "ray": "auto"}, 2, "cpu", 1, ""),
+        (None, 1, "cpu", 6, ""),
+        (None, 4, "cpu", 1, ""),
+        (None, 8, "cpu", 1, "1 × 8"),
+        (None, 1, "cuda", 1, ""),
+        (3, 2, "cpu", 3, ""),
+        (4, 2, "cpu", 4, "4 × 2"),
+        (2, 8, "cuda", 2, "2 × 8"),
     ],
 )  # fmt: skip
-def test_workers_share_the_cores_and_more_than_these_are_said(
-    options: dict[str, Any], threads: int, device: str, count: int, said: str,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    monkeypatch.setattr(_execute, "usable", lambda: 6)
-    asked = Experiment.resolve(["gelu"], "relu", 1, {"threads": threads}, device=device)
-    assert _execute.workers({"ray": ""} | options, asked) == count
+def test_workers_share_the_cores_and_more_than_these_are_said_once(
+    asked: int | None, threads: int, device: str, count: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "usable_cores", lambda: 6)
+    jobs = Experiment.resolve(["gelu"], "relu", 1, {"threads": threads}).base_trials()
+    watch, executor = Watch(), workers.Workers(asked)
+    assert [executor.at_once(jobs, device, watch) for _ in range(2)] == [count, count]
     line = f"workers × threads is {said} and there are 6 cores, on which they take turns; ask for less by"
-    assert capsys.readouterr().err == (f"{line} --workers or --threads.\n" if said else "")
+    assert watch.notes == ([f"{line} --workers or --threads."] if said else [])
 
 
 def test_workers_count_the_threads_of_the_arm_that_has_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_execute, "usable", lambda: 6)
-    asked = Experiment.resolve(["gelu@threads=3"], "relu", 1, {})
-    assert _execute.workers({"ray": "", "workers": None}, asked) == 2
+    monkeypatch.setattr(workers, "usable_cores", lambda: 6)
+    jobs = Experiment.resolve(["gelu@threads=3"], "relu", 1, {}).base_trials()
+    assert workers.Workers().at_once(jobs, "cpu", Watch()) == 2
+    assert Ray().at_once(jobs, "cpu", Watch()) == 1, "the cluster is elsewhere"
     with pytest.raises(InvalidValue, match="workers is a whole number, at least 1; got 0"):
-        _execute.workers({"ray": "", "workers": 0}, asked)
+        workers.Workers(0)

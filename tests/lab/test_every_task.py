@@ -22,8 +22,8 @@ from trainer_state import Sets, outputs, sharpness
 
 import bevel
 from bevel_lab.data.source import Source
-from bevel_lab.execution import workers
-from bevel_lab.execution.job import Setup
+from bevel_lab.execution.executor import Setup
+from bevel_lab.execution.workers import Workers
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
@@ -150,7 +150,7 @@ def test_a_trial_goes_on_to_the_same_bits_where_its_process_was_killed(
     readers: list[psutil.Process] = []
     watch = Watch(kill)
     with Ledger(tmp_path) as book:
-        assert workers.run([(one, task)], book, Setup(Source(), "cpu", tmp_path / "states", 0.0), 1, watch) == []
+        assert Workers(1).run([(one, task)], book, Setup(Source(), "cpu", tmp_path / "states", 0.0), watch) == []
     assert [note.partition(";")[0].endswith("was killed by SIGKILL (out of memory?)") for note in watch.notes] == [True]
     assert [done for _, done in watch.epochs] == [1, 2], "it went on, it did not start again"
     assert watch.records[0].result == run_trial(one, label=task).result

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from synthetic_records import records
 
-from bevel_lab.cli import _settings, main, run
-from bevel_lab.experiment import ledger
+from bevel_lab.cli import main
+from bevel_lab.experiment import ledger, settings
 from bevel_lab.experiment.record import Record
 from bevel_lab.report import judge
 from bevel_lab.report.analysis.across import judge_across
@@ -171,10 +171,10 @@ COMMITTED[ROOT / "evidence" / "aa" / "digits.jsonl"] = "aa-digits"
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_records_are_those_of_their_experiment(path: Path) -> None:
-    options = _settings.options(run.parser().read([str(ROOT / "experiments" / f"{COMMITTED[path]}.toml")]))
+    found = settings.resolve(settings.read(ROOT / "experiments" / f"{COMMITTED[path]}.toml"))
     records, torn = ledger.parse(path)
     assert not torn
-    assert set(records) == {trial.id for trial, _ in _settings.resolve(options, 1).trials()}
+    assert set(records) == {trial.id for trial, _ in found.trials()}
     assert len({record.commit for record in records.values()}) == 1, "one state of the code"
 
 

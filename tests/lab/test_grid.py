@@ -19,14 +19,14 @@ from recording_watcher import Watch
 from small_trials import RECIPE, full_disk, trial
 
 from bevel_lab.data.source import Source
-from bevel_lab.execution import workers
-from bevel_lab.execution.job import Failure, Setup
-from bevel_lab.execution.progress import watching
-from bevel_lab.execution.workers import Job
-from bevel_lab.experiment import ledger
+from bevel_lab.execution.executor import Setup
+from bevel_lab.execution.progress import progress_display
+from bevel_lab.execution.workers import Workers
+from bevel_lab.experiment import folder, ledger
+from bevel_lab.experiment.events import Begun, EpochDone, Failure, Note
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.ledger import LEDGER, Ledger
-from bevel_lab.experiment.trial import Trial
+from bevel_lab.experiment.trial import Job, Trial
 from bevel_lab.training.run import run_trial
 
 ARMS = ["relu", "prelu"]
@@ -58,7 +58,7 @@ def test_workers_give_what_one_process_gives_and_say_what_they_cannot_do(tmp_pat
     wrong: list[Job] = [(trial(dataset="mnist"), "no data"), (trial(task="none"), "no task")]
     with Ledger(tmp_path) as book:
         book.append(run_trial(good[0][0]))
-        failures = workers.run([*good[:2], *wrong, *good[2:]], book, _setup(tmp_path), 2, watch)
+        failures = Workers(2).run([*good[:2], *wrong, *good[2:]], book, _setup(tmp_path), watch)
     assert _results(tmp_path) == _undisturbed(good)
     assert {r.trial.id for r in watch.records} == {t.id for t, _ in good[1:]}, "what was done is not done again"
     for one, _ in good[1:]:
@@ -87,7 +87,7 @@ def test_a_killed_worker_is_named_and_its_trial_goes_on_until_it_dies_twice_with
 
     watch = Watch(kill)
     with Ledger(tmp_path) as book:
-        failures = workers.run([(unlucky, "prelu"), (fatal, "fatal")], book, setup, 1, watch)
+        failures = Workers(1).run([(unlucky, "prelu"), (fatal, "fatal")], book, setup, watch)
     for pid, note in zip(killed[:2], watch.notes[:2], strict=True):
         assert f"process {pid}" in note
         assert "prelu, seed 0, was killed by SIGKILL (out of memory?); the trial goes on from its last" in note
@@ -110,7 +110,7 @@ def test_leftovers_are_tidied(tmp_path: Path) -> None:
         path.touch()
     with Ledger(tmp_path) as book:
         book.append(run_trial(jobs[0][0]))
-        workers.run(jobs[:1], book, setup, 1, Watch())
+        Workers(1).run(jobs[:1], book, setup, Watch())
     assert list(setup.states.iterdir()) == [half]
 
 
@@ -256,7 +256,7 @@ def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path, u
         book.append(run_trial(first, label=label))
     room = (tmp_path / LEDGER).stat().st_size + 500
     script = (
-        "import resource, sys; from bevel_lab import ledger, record; from pathlib import Path\n"
+        "import resource, sys; from bevel_lab.experiment import ledger; from pathlib import Path\n"
         "book = ledger.Ledger(Path(sys.argv[1])); (one,) = book.records.values()\n"
         "import dataclasses; two = dataclasses.replace(one, trial=dataclasses.replace(one.trial, seed=9))\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); book.append(two)"
@@ -273,19 +273,19 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_is_a_failure_that_names_it(t
     jobs, watch = _jobs(RECIPE, 1), Watch()
     with Ledger(tmp_path) as book:
         with full_disk(1000):
-            failures = workers.run(jobs, book, _setup(tmp_path), 1, watch)
+            failures = Workers(1).run(jobs, book, _setup(tmp_path), watch)
         assert len(failures) == 2
         for failure in failures:
             state = _setup(tmp_path).state(failure.trial)
             assert failure.reason.startswith(f"could not write all of {state} (File too large); make room on the disk")
-        assert workers.run(jobs, book, _setup(tmp_path), 1, watch) == []
+        assert Workers(1).run(jobs, book, _setup(tmp_path), watch) == []
     assert _results(tmp_path) == _undisturbed(jobs)
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from bevel_lab.cli import main
 
-    Experiment.resolve(ARMS, "relu", 2, SLOW).settle(tmp_path)
+    folder.merge(tmp_path, Experiment.resolve(ARMS, "relu", 2, SLOW))
     assert main(["compare", "--activations", *ARMS, "--epochs", "7", "--out", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
@@ -298,13 +298,15 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path, capsys: pytes
 def test_plain_lines_count_trials_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     jobs = _jobs(RECIPE, 2)
     records = [run_trial(one, label=label) for one, label in jobs[:1]]
-    with watching(jobs, done=3) as watcher:
-        watcher.epoch(*jobs[0], 1)
+    with progress_display() as watcher:
+        watcher(Begun(jobs, done=3))
+        watcher(EpochDone(*jobs[0], 1, records[0].epochs[0]))
         time.sleep(1.1)
-        watcher.record(records[0])
-        watcher.failure(Failure(*jobs[1], "it broke", ""))
-        watcher.note("[a note]")
-    lines = capsys.readouterr().err.splitlines()
+        watcher(records[0])
+        watcher(Failure(*jobs[1], "it broke", ""))
+        watcher(Note("[a note]"))
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "3 of 7 trials are done already."
     assert lines[0].startswith("[4/7] relu, seed 0: accuracy 0.")
     assert lines[0].endswith("s left")
     assert lines[1].startswith("[5/7] prelu, seed 0, FAILED: it broke")
@@ -316,11 +318,12 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setenv("COLUMNS", "120")
     jobs = _jobs(RECIPE, 1)
     record = run_trial(jobs[0][0], label="relu")
-    with watching(jobs, done=0) as watcher:
-        watcher.epoch(jobs[0][0], "a [label]", 2)
+    with progress_display() as watcher:
+        watcher(Begun(jobs, done=0))
+        watcher(EpochDone(jobs[0][0], "a [label]", 2, record.epochs[1]))
         watcher.progress.refresh()  # type: ignore[attr-defined]
-        watcher.record(record)
-        watcher.failure(Failure(*jobs[1], "it [broke]", ""))
+        watcher(record)
+        watcher(Failure(*jobs[1], "it [broke]", ""))
     err = capsys.readouterr().err
     for part in ("0/2 trials", "2/2 trials", "a [label], seed 0", "2/3 epochs", "6/6 epochs", "FAILED: it [broke]"):
         assert part in err

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bevel_lab.cli import COMMANDS, _settings, run
+from bevel_lab.cli import COMMANDS
+from bevel_lab.experiment import settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lab.md").read_text(encoding="utf-8")
 
@@ -37,8 +40,22 @@ def test_every_command_that_runs_something_is_there() -> None:
 def test_every_file_is_an_experiment(text: str, tmp_path: Path) -> None:
     path = tmp_path / "experiment.toml"
     path.write_text(text)
-    found = _settings.resolve(_settings.options(run.parser().read([str(path)])), 1)
+    found = settings.resolve(settings.read(path))
     assert "leaky_relu:negative_slope=0.15" in [one.label for one in found.arms]
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    code = "\n".join(blocks("python"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for seed in range(3):
+        assert f"sau:n=5, seed {seed}: epoch 2 of 2" in lines
+        assert sum(line.startswith(f"sau:n=5 {seed} 0.") for line in lines) == 1, "a row of the table"
+    assert "runs/notebook/report.html" in lines
+    assert (tmp_path / "runs" / "notebook" / "report.html").exists()
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import pytest
 from small_trials import RECIPE, full_disk, trial
 
 from bevel.errors import InvalidValue, UnknownName
-from bevel_lab.cli import _settings, compare
+from bevel_lab.cli import run
 from bevel_lab.errors import LabError
-from bevel_lab.experiment import experiment, ledger, protocols
+from bevel_lab.experiment import folder, ledger, protocols, settings
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.ledger import LEDGER, TORN, Ledger
 from bevel_lab.experiment.record import Record
@@ -220,8 +221,8 @@ def test_several_models_and_data_sets_make_cells(tmp_path: Path) -> None:
     assert [(t.seed, t.model, label) for t, label in found.trials()[:5]] == [
         (0, "mlp", "relu"), (0, "mlp", "gelu"), (0, "cnn", "relu"), (0, "cnn", "gelu"), (1, "mlp", "relu"),
     ]  # fmt: skip
-    assert found.settle(tmp_path) == found
-    grown = _experiment(["gelu"], 1, model="lenet").settle(tmp_path)
+    assert folder.merge(tmp_path, found) == found
+    grown = folder.merge(tmp_path, _experiment(["gelu"], 1, model="lenet"))
     assert [model for _, model in grown.cells] == ["mlp", "cnn", "lenet"]
     with pytest.raises(InvalidValue, match="model is text; got 3"):
         _experiment(["gelu"], model=3)
@@ -254,45 +255,45 @@ def test_a_reference_that_is_an_arm_under_the_recipe_is_that_arm(tmp_path: Path)
     found = Experiment.resolve(["gelu", "prelu@lr=0.05"], "prelu", 1, {"lr": 0.05})
     assert [one.label for one in found.arms] == ["gelu", "prelu@lr=0.05"]
     assert found.reference == "prelu@lr=0.05"
-    found.settle(tmp_path)
+    folder.merge(tmp_path, found)
     again = Experiment.resolve(["prelu", "gelu@lr=0.05"], "prelu", 1, {"lr": 0.05})
-    assert again.settle(tmp_path) == found, "nothing is new"
-    assert {label for _, label in again.part(found).trials()} == {"gelu", "prelu@lr=0.05"}
+    assert folder.merge(tmp_path, again) == found, "nothing is new"
+    assert {label for _, label in again.subset(found).trials()} == {"gelu", "prelu@lr=0.05"}
     with pytest.raises(LabError, match=r"reference is 'prelu:\S+' there and 'prelu:\S+@lr=0.1' here"):
-        Experiment.resolve(["gelu"], "prelu@lr=0.1", 1, {"lr": 0.05}).settle(tmp_path)
+        folder.merge(tmp_path, Experiment.resolve(["gelu"], "prelu@lr=0.1", 1, {"lr": 0.05}))
 
 
 def test_a_folder_grows_by_arms_and_seeds_and_keeps_its_recipe(tmp_path: Path) -> None:
     first = _experiment(["gelu"], 2)
-    assert first.settle(tmp_path) == first == experiment.read(tmp_path)
-    grown = _experiment(["prelu", "gelu:approximate=none"], 3).settle(tmp_path)
+    assert folder.merge(tmp_path, first) == first == folder.read(tmp_path)
+    grown = folder.merge(tmp_path, _experiment(["prelu", "gelu:approximate=none"], 3))
     assert [a.label for a in grown.arms] == ["relu", "gelu", "prelu"]
     assert grown.seeds == 3
-    assert _experiment(["gelu"], 1).settle(tmp_path) == grown == experiment.read(tmp_path)
-    part = _experiment(["gelu:approximate=none"], 1).part(grown)
+    assert folder.merge(tmp_path, _experiment(["gelu"], 1)) == grown == folder.read(tmp_path)
+    part = _experiment(["gelu:approximate=none"], 1).subset(grown)
     assert [(t.seed, label) for t, label in part.trials()] == [(0, "relu"), (0, "gelu")]
     with pytest.raises(LabError, match=r"another experiment \(epochs is 3 there and 4 here; lr is 0.05 there"):
-        _experiment(["gelu"], epochs=4, lr=0.1).settle(tmp_path)
+        folder.merge(tmp_path, _experiment(["gelu"], epochs=4, lr=0.1))
     with pytest.raises(LabError, match="reference is 'relu' there"):
-        _experiment(["gelu"], reference="gelu").settle(tmp_path)
+        folder.merge(tmp_path, _experiment(["gelu"], reference="gelu"))
     with pytest.raises(LabError, match="device is 'cpu' there and 'cuda' here"):
-        dataclasses.replace(first, device="cuda").settle(tmp_path)
+        folder.merge(tmp_path, dataclasses.replace(first, device="cuda"))
 
 
 def test_an_experiment_from_before_a_field_was_added_is_read(tmp_path: Path) -> None:
     found = _experiment(["gelu"])
-    found.settle(tmp_path)
-    data = json.loads((tmp_path / experiment.FILE).read_text())
+    folder.merge(tmp_path, found)
+    data = json.loads((tmp_path / folder.FILE).read_text())
     del data["recipe"]["weights"]
-    (tmp_path / experiment.FILE).write_text(json.dumps(data))
-    assert experiment.read(tmp_path) == found
+    (tmp_path / folder.FILE).write_text(json.dumps(data))
+    assert folder.read(tmp_path) == found
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 2, "arms": []}', "no json"])
 def test_an_unreadable_experiment_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / experiment.FILE).write_text(text)
+    (tmp_path / folder.FILE).write_text(text)
     with pytest.raises(LabError, match=r"experiment\.json cannot be read .*move it away"):
-        experiment.read(tmp_path)
+        folder.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -304,10 +305,43 @@ def test_an_unreadable_experiment_is_named(tmp_path: Path, text: str) -> None:
                            tuning=protocols.protocol("fair").tune),
     ],
 )  # fmt: skip
-def test_the_command_makes_the_same_experiment(tmp_path: Path, found: Experiment) -> None:
-    words = shlex.split(found.command(tmp_path))
-    assert words[:2] == ["bevel", "compare"]
-    assert _settings.resolve(_settings.options(compare.parser().read(words[2:])), 1) == found
+def test_settings_that_amount_to_an_experiment_make_it_again(tmp_path: Path, found: Experiment) -> None:
+    text = settings.to_toml(settings.amounting_to(found))
+    path = tmp_path / "asked.toml"
+    path.write_text(text)
+    again = settings.resolve(settings.read(path))
+    assert dataclasses.replace(again, protocol=found.protocol) == found, "a protocol's recipe is written out"
+    folder.keep_request(tmp_path, text)
+    folder.keep_request(tmp_path, text)
+    folder.keep_request(tmp_path, text + "seeds = 3\n")
+    assert [one.name for one in folder.requests(tmp_path)] == ["experiment.toml", "experiment-2.toml"]
+    words = [shlex.split(line) for line in folder.command(tmp_path).splitlines()]
+    assert words[0] == ["bevel", "run", str(tmp_path / "experiment.toml"), "--out", str(tmp_path)]
+    assert settings.resolve(settings.read(run.parser().read(words[0][2:]).file)) == again
     assert json.loads(json.dumps(found.recipe)) == found.recipe
-    found.settle(tmp_path)
-    assert experiment.read(tmp_path) == found
+    folder.merge(tmp_path, found)
+    assert folder.read(tmp_path) == found
+
+
+@pytest.mark.parametrize("text", ['a "b" \\ c', "tab\t, newline\n, nul\0, del\x7f, \x9f, ü, 😀"])
+def test_any_text_survives_toml(text: str) -> None:
+    table = {"title": text, "seeds": 3, "lr": 1e-05, "augment": False, "activations": [text, "relu"],
+             "tune": {"trials": 2, "space": {"lr": {"low": 1e-7, "high": 1.0, "log": True}}}}  # fmt: skip
+    assert tomllib.loads(settings.to_toml(table)) == table
+
+
+def test_names_of_before_are_read_and_make_the_same_ids(tmp_path: Path, three: list[Record]) -> None:
+    path = tmp_path / "old.toml"
+    path.write_text('activations = ["relu", "gelu@optimiser=adamw"]\noptimiser = "adam"\nskip_bad = true\n')
+    asked = settings.read(path)
+    assert (asked["optimizer"], asked["skip_invalid"]) == ("adam", True)
+    found = settings.resolve(asked)
+    assert [trial.optimizer for trial, _ in found.base_trials()] == ["adam", "adamw"]
+    folder.merge(tmp_path, found)
+    stored = (tmp_path / folder.FILE).read_text()
+    (tmp_path / folder.FILE).write_text(stored.replace('"optimizer"', '"optimiser"'))
+    assert folder.read(tmp_path) == found
+    one = trial(optimizer="adam")
+    assert one.id == "ace09e9ef64fed02", "a hash of the old name"
+    record = dataclasses.replace(three[0], trial=one)
+    assert Record.from_json(record.to_json().replace('"optimizer"', '"optimiser"')) == record

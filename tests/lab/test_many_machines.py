@@ -24,9 +24,9 @@ from torch import distributed, nn
 
 from bevel.errors import InvalidValue
 from bevel_lab.cli import main
-from bevel_lab.cli._execute import local
 from bevel_lab.data.source import Source
-from bevel_lab.execution.ray_cluster import wanting
+from bevel_lab.execution.ray_cluster import Ray, wanting
+from bevel_lab.execution.workers import Workers
 from bevel_lab.experiment import ledger
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.record import Record
@@ -136,7 +136,7 @@ def test_a_cluster_that_loses_a_node_ends_with_the_records_of_a_local_run(nodes:
     driver.hear()
     (note,) = driver.texts("note")
     assert "died" in note
-    assert note.endswith("the trial goes on from its last epoch.")
+    assert note.endswith("the trial goes on from its last checkpoint.")
     for trial, _ in Experiment.resolve(**settings).trials():
         epochs = [epoch for kind, key, epoch in driver.said if kind == "epoch" and key == trial.id]
         assert epochs == list(range(1, 61)), "every epoch was reported once: nothing was repeated, nothing left out"
@@ -179,7 +179,7 @@ def test_the_command_survives_the_death_of_a_task_and_its_own(
     _until(lambda: list(checkpoints.glob("*.pt")), "checkpoint")
     _until(nodes.task, "task").kill()
     note = next(line for line in first.stderr if "died" in line)
-    assert note.endswith("the trial goes on from its last epoch.\n")
+    assert note.endswith("the trial goes on from its last checkpoint.\n")
     first.kill()
     first.communicate()
     assert list(checkpoints.glob("*.pt")), "it was killed with something left to do"
@@ -358,7 +358,7 @@ def test_batch_norm_is_over_the_whole_batch_where_torch_can() -> None:
     made = group.prepare(elsewhere)
     assert [type(module) for module in made] == [nn.Conv2d, nn.SyncBatchNorm]  # type: ignore[attr-defined]
     assert all(one is other for one, other in zip(before, made.parameters(), strict=True)), (
-        "as the optimiser knows them"
+        "as the optimizer knows them"
     )
 
 
@@ -380,6 +380,6 @@ def test_a_dry_run_for_a_cluster_needs_neither_its_gpu_nor_the_cluster(
 
 def test_a_cluster_is_rehearsed_for_where_there_is_no_gpu() -> None:
     with pytest.raises(InvalidValue, match=r"with --ray the device is cpu or cuda: .* got cuda:1"):
-        local("cuda:1", "auto")
-    assert local("cuda:1", "") == "cuda:1"
-    assert local("cuda", "auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+        Ray().local_device("cuda:1")
+    assert Workers().local_device("cuda:1") == "cuda:1"
+    assert Ray().local_device("cuda") == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -17,7 +17,7 @@ import synthetic_records as synthetic
 
 from bevel.errors import InvalidValue, UnknownName
 from bevel_lab.cli import _settings, compare, main, run
-from bevel_lab.experiment import ledger, protocols, tuning
+from bevel_lab.experiment import ledger, protocols, settings, tuning
 from bevel_lab.experiment.arm import RECIPE
 from bevel_lab.experiment.experiment import Experiment, place
 from bevel_lab.experiment.ledger import LEDGER
@@ -29,7 +29,7 @@ EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 
 
 def resolved(path: Path, *flags: str) -> Experiment:
-    return _settings.resolve(_settings.options(run.parser().read([str(path), *flags])), 1)
+    return settings.resolve(settings.read(path) | _settings.given(run.parser().read([str(path), *flags])))
 
 
 def written(folder: Path, text: str) -> Path:
@@ -46,7 +46,7 @@ def test_the_papers_protocol_is_what_is_public_of_it() -> None:
                 "augment": True, "validation": 0.02}  # fmt: skip
     assert protocols.protocol("paper").recipe == expected
     trial = Trial(activation="relu", **expected)
-    assert (trial.optimiser, trial.schedule) == ("sgd", "cosine")
+    assert (trial.optimizer, trial.schedule) == ("sgd", "cosine")
     quick = protocols.protocol("quick").recipe
     same = ("batch_size", "lr", "momentum", "weight_decay", "augment")
     assert {name: quick[name] for name in same} == {name: expected[name] for name in same}
@@ -123,14 +123,14 @@ def test_a_control_that_is_named_already_is_not_named_twice(tmp_path: Path) -> N
 )
 def test_a_control_that_is_an_arm_under_the_recipe_is_left_out(flags: list[str], added: list[str]) -> None:
     asked = ["--protocol", "quick", "--activations", "prelu", "frelu", "--reference", "prelu", *flags]
-    found = _settings.resolve(_settings.options(compare.parser().read(asked)), 1)
+    found = settings.resolve(_settings.given(compare.parser().read(asked)))
     assert [one.label for one in found.arms] == ["prelu", "frelu", *added]
-    assert len({trial.id for trial, _ in found.bases()}) == len(found.arms)
+    assert len({trial.id for trial, _ in found.base_trials()}) == len(found.arms)
 
 
 def test_frelus_prelu_is_per_channel(tmp_path: Path) -> None:
     path = written(tmp_path, 'activations = ["frelu"]\nprotocol = "quick"\nmodel = "mlp"\n')
-    jobs = {label: trial for trial, label in resolved(path).bases()}
+    jobs = {label: trial for trial, label in resolved(path).base_trials()}
     module = ActivationFactory(jobs["prelu"].activation)(128)
     assert [len(p) for p in module.parameters()] == [128]
 
@@ -250,12 +250,13 @@ def test_every_arm_gets_the_same_trials_and_the_best_on_the_validation_split(fai
 
 @pytest.mark.slow
 def test_the_report_prints_the_budget(fair: tuple[Path, Path], tmp_path: Path) -> None:
-    _, folder = fair
+    file, folder = fair
     html = (folder / "report.html").read_text(encoding="utf-8")
     sentence = f"Every arm was tuned first, in each cell: {BUDGET}. The test part was not read for it."
     assert sentence in html
     assert sentence in (folder / "table.md").read_text(encoding="utf-8").replace("\\", "")
-    assert "record = run(Trial(" in html, "flags cannot say a budget of one's own"
+    assert f"bevel run {folder / 'experiment.toml'} --out {folder}" in html
+    assert (folder / "experiment.toml").read_bytes() == file.read_bytes(), "the file that was asked for, as it is"
     assert main(["report", str(folder), "--page", str(tmp_path / "page.md")]) == 0
     assert sentence in (tmp_path / "page.md").read_text(encoding="utf-8")
 
@@ -348,7 +349,7 @@ def test_an_arm_that_sets_what_is_tuned_is_refused(tmp_path: Path) -> None:
 def test_a_task_may_be_named_and_must_then_be_the_data_sets(tmp_path: Path) -> None:
     text = 'activations = ["sau"]\ntask = "{}"\ndataset = "bccd"\nmodel = "ssd_small"\n'
     found = resolved(written(tmp_path, text.format("detection")))
-    assert {trial.task for trial, _ in found.bases()} == {"detection"}
+    assert {trial.task for trial, _ in found.base_trials()} == {"detection"}
     with pytest.raises(
         InvalidValue, match=r"task is 'video' and data set 'bccd' is for detection; choose another data"
     ):

@@ -551,7 +551,7 @@ def _pixels(uri: str) -> np.ndarray:
     "settings",
     [
         {"precision": "bfloat16", "channels_last": True, "spec": "sau"},
-        {"sharpness": "2:200", "optimiser": "adam", "lr": 0.01, "spec": "smooth_frelu"},
+        {"sharpness": "2:200", "optimizer": "adam", "lr": 0.01, "spec": "smooth_frelu"},
         {"model": "deeplabv3_mobilenet_v3", "label_smoothing": 0.1, "train_limit": 4},
     ],
 )

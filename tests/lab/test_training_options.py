@@ -116,10 +116,10 @@ def test_a_sharpness_that_cannot_be_is_refused(spec: str, sharpness: str, words:
 # ---------------------------------------------------------------------------------------------------------- interrupted
 
 MIXED: dict[str, Any] = {
-    "alternate + sharpness + adamw": {"alternate": "step:2:1", "sharpness": "1:50", "optimiser": "adamw", "lr": 0.003},
+    "alternate + sharpness + adamw": {"alternate": "step:2:1", "sharpness": "1:50", "optimizer": "adamw", "lr": 0.003},
     "sharpness": {"sharpness": "2:200:cosine"},
     "epochs in turn": {"alternate": "epoch", "schedule": "inverse_sqrt", "label_smoothing": 0.1},
-    "bfloat16": {"precision": "bfloat16", "optimiser": "adam", "lr": 0.003, "schedule": "constant"},
+    "bfloat16": {"precision": "bfloat16", "optimizer": "adam", "lr": 0.003, "schedule": "constant"},
 }
 
 
@@ -142,7 +142,7 @@ def test_a_crash_changes_no_bit(spec: str, settings: dict[str, Any], stop: int, 
     assert resumed.result == run_trial(one).result
 
 
-# ------------------------------------------------------------------------------------------- optimisers and their rates
+# ------------------------------------------------------------------------------------------- optimizers and their rates
 
 
 def test_rates_after_the_warm_up() -> None:
@@ -160,19 +160,19 @@ def test_rates_after_the_warm_up() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", "SGD"), ("adam", "Adam"), ("adamw", "AdamW")])
 @pytest.mark.parametrize("schedule", ["cosine", "inverse_sqrt", "constant"])
-def test_every_optimiser_learns_with_every_schedule(name: str, kind: str, schedule: str) -> None:
-    settings: dict[str, Any] = {"optimiser": name, "schedule": schedule, "lr": 0.05 if name == "sgd" else 0.003}
+def test_every_optimizer_learns_with_every_schedule(name: str, kind: str, schedule: str) -> None:
+    settings: dict[str, Any] = {"optimizer": name, "schedule": schedule, "lr": 0.05 if name == "sgd" else 0.003}
     assert type(trainer("prelu", **settings).optimizer).__name__ == kind
     record = run_trial(trial("prelu", **settings))
     assert finite(record)
     assert record.epochs[-1].train["loss"] < 0.7 * record.epochs[0].train["loss"]
     kept = Record.from_json(record.to_json()).trial
-    assert (kept.optimiser, kept.schedule) == (name, schedule)
+    assert (kept.optimizer, kept.schedule) == (name, schedule)
 
 
 def test_adamw_takes_decay_apart_from_the_gradient() -> None:
     settings: dict[str, Any] = {"lr": 0.003, "weight_decay": 0.5}
-    adam, adamw = (run_trial(trial(optimiser=name, **settings)).epochs for name in ("adam", "adamw"))
+    adam, adamw = (run_trial(trial(optimizer=name, **settings)).epochs for name in ("adam", "adamw"))
     assert [e.train for e in adam] != [e.train for e in adamw]
 
 

@@ -32,7 +32,7 @@ from bevel_lab.training.trainer import Trainer
 
 RECIPE: dict[str, Any] = {
     "model": "transformer_tiny_prenorm", "task": "translation", "epochs": 2, "batch_size": 10, "lr": 2e-3,
-    "optimiser": "adam", "schedule": "inverse_sqrt", "label_smoothing": 0.1, "weight_decay": 0.0,
+    "optimizer": "adam", "schedule": "inverse_sqrt", "label_smoothing": 0.1, "weight_decay": 0.0,
 }  # fmt: skip
 
 

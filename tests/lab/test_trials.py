@@ -22,12 +22,13 @@ from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS
 from bevel_lab.registry import ParametricEntry
 from bevel_lab.runtime.device import as_device
+from bevel_lab.runtime.distributed import SINGLE_PROCESS
 from bevel_lab.runtime.memory import PeakMemory, SavedBytes
 from bevel_lab.tasks import TASKS
 from bevel_lab.tasks.classification import Classification
 from bevel_lab.training import checkpoint, plain_loop
-from bevel_lab.training import run as train
 from bevel_lab.training.run import run_trial
+from bevel_lab.training.trainer import Trainer
 
 
 class _Stop(Exception):
@@ -56,8 +57,8 @@ def test_an_interrupted_trial_ends_as_an_undisturbed_one(spec: str, stop: int, t
     assert resumed.samples == 300
 
 
-def test_a_bare_loop_is_timed_and_leaves_the_model_as_it_was() -> None:
-    trainer = train.start(trial("frelu", model="cnn"), Source(), torch.device("cpu"), None, pytest.fail)
+def test_a_plain_loop_is_timed_and_leaves_the_model_as_it_was() -> None:
+    trainer = Trainer(trial("frelu", model="cnn"), Source(), torch.device("cpu"), SINGLE_PROCESS)
     trainer.advance()
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     assert 0 < plain_loop.seconds_per_sample(trainer) < trainer.train_seconds, "for one sample of many"
@@ -226,7 +227,7 @@ def test_equal_trials_have_equal_ids_and_every_field_counts() -> None:
         "activation": "gelu", "model": "cnn", "dataset": "mnist", "task": "other", "seed": 5, "epochs": 7,
         "batch_size": 8, "lr": 0.3, "momentum": 0.1, "weight_decay": 0.1, "warmup": 0.3, "activation_lr": 2.0,
         "augment": False, "validation": 0.3, "train_limit": 77, "threads": 2,
-        "optimiser": "adamw", "schedule": "constant", "label_smoothing": 0.1, "mixup": 0.2, "cutmix": 1.0,
+        "optimizer": "adamw", "schedule": "constant", "label_smoothing": 0.1, "mixup": 0.2, "cutmix": 1.0,
         "randaugment": 2, "alternate": "epoch", "sharpness": "1:100", "precision": "bfloat16", "channels_last": True,
         "compile": True, "processes": 2, "tuning": True,
         "weights": "resnet18.pth",

@@ -364,7 +364,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"precision": "bfloat16", "channels_last": True, "optimiser": "adamw", "schedule": "constant"},
+        {"precision": "bfloat16", "channels_last": True, "optimizer": "adamw", "schedule": "constant"},
         {"alternate": "step", "augment": False, "label_smoothing": 0.1},
         {"sharpness": "1:100", "schedule": "inverse_sqrt"},
     ],

@@ -1,6 +1,6 @@
 """The ``bevel`` command.
 
-Each command is a module with ``parser()`` and ``run(arguments) -> exit code``; what it needs is imported when it runs,
+Each command is a module with ``parser()`` and ``main(arguments) -> exit code``; what it needs is imported when it runs,
 so that ``bevel --help`` answers at once. Exit codes: 0 done; 1 done, and something was found wrong (a law that is
 broken, a trial that failed); 2 the input cannot be used, said in one line on standard error; 130 interrupted.
 """
@@ -20,7 +20,7 @@ COMMANDS = {
     "show": ("show", "one activation: formula, bound, derivative, a plot"),
     "check": ("check", "run the laws on an activation or a kernel"),
     "compare": ("compare", "train activations against one another and judge the difference"),
-    "run": ("run", "run the experiment of a file: activations × models × data sets × seeds"),
+    "run": ("run", "the same for an experiment in a file: activations × models × data sets × seeds"),
     "status": ("status", "how far experiments are"),
     "inspect": ("inspect", "every activation of a model, and what a swap would make of it"),
     "bench": ("bench", "time the activations on this machine"),
@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # the reader, such as head, has had enough; keep Python from complaining at exit
@@ -89,7 +89,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         raise UnknownName(f"unknown command {name!r}; {did_you_mean(name, COMMANDS)} `bevel --help` lists them.")
     command = importlib.import_module(f"bevel_lab.cli.{COMMANDS[name][0]}")
-    code: int = command.run(command.parser().read(rest))
+    code: int = command.main(command.parser().read(rest))
     return code
 
 

@@ -10,9 +10,16 @@ from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises ``InvalidValue`` or ``UnknownName`` instead of printing its usage and leaving."""
+    """Raises ``InvalidValue`` or ``UnknownName`` instead of printing its usage and leaving.
 
-    def __init__(self, command: str, description: str, examples: str) -> None:
+    Args:
+        command: its name.
+        description: what it does.
+        examples: command lines.
+        instead: for messages about an argument that is missing or unexpected: which command takes such a line.
+    """
+
+    def __init__(self, command: str, description: str, examples: str, instead: str = "") -> None:
         super().__init__(
             prog=f"bevel {command}",
             description=textwrap.fill(description, 80),
@@ -20,6 +27,8 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.more = f"`{self.prog} --help` tells more."
+        self.instead = instead or self.more
 
     def read(self, args: Sequence[str]) -> argparse.Namespace:
         """Parse a command line; raises at anything that is left over."""
@@ -27,14 +36,11 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             from bevel.errors import UnknownName, did_you_mean
 
-            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
             first = unknown[0].partition("=")[0]
-            what = (
-                f"unknown flag {first!r}; {did_you_mean(first, flags)}"
-                if first[:1] == "-"
-                else f"{first!r} is too much;"
-            )
-            raise UnknownName(f"{what} `{self.prog} --help` tells more.")
+            if first[:1] != "-":
+                raise UnknownName(f"unexpected argument {first!r}; {self.instead}")
+            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            raise UnknownName(f"unknown flag {first!r}; {did_you_mean(first, flags)} {self.more}")
         return found
 
     def error(self, message: str) -> NoReturn:
@@ -43,8 +49,10 @@ class Parser(argparse.ArgumentParser):
         message = re.sub(r"^argument (\S+?)(/\S+)?: ", r"\1 ", message)
         message = message.replace("expected one argument", "needs a value")
         message = message.replace("expected at least one argument", "needs at least one value")
-        message = message.replace("the following arguments are required:", "missing:")
-        raise InvalidValue(f"{message}; `{self.prog} --help` tells more.")
+        missing = message.removeprefix("the following arguments are required:")
+        if missing != message:
+            raise InvalidValue(f"missing:{missing}; {self.instead}")
+        raise InvalidValue(f"{message}; {self.more}")
 
 
 def typed(kind: Callable[[str], Any], rule: str) -> Callable[[str], Any]:

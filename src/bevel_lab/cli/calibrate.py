@@ -35,7 +35,7 @@ def parser() -> Parser:
     return made
 
 
-def run(arguments: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     from bevel.errors import InvalidValue
     from bevel_lab.cli.report import source
     from bevel_lab.errors import LabError

@@ -19,7 +19,7 @@ def parser() -> Parser:
     return made
 
 
-def run(arguments: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     import bevel
     from bevel import testing
     from bevel.errors import did_you_mean

@@ -1,12 +1,11 @@
-"""``bevel compare``: the lab's main job, from flags."""
+"""``bevel compare``: an experiment that flags describe."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 
-from bevel_lab.cli import _settings
 from bevel_lab.cli._parser import Parser
+from bevel_lab.cli._settings import add_flags, given
 
 
 def parser() -> Parser:
@@ -14,18 +13,17 @@ def parser() -> Parser:
         "compare",
         "Train every activation with the same recipe and paired seeds, and judge the differences to the reference. "
         "Stop it whenever you like: the same command goes on where it was. Run it again with more seeds, activations, "
-        "models or data sets to add to what is there.",
+        "models or data sets to add to what is there. For an experiment in a file, use `bevel run`.",
         "bevel compare --activations relu gelu sau:n=5 --seeds 10 --out runs/first\n"
         "bevel compare --activations relu,prelu,sau --dataset fashion_mnist --data-root data --model lenet\n"
-        "bevel compare --activations relu frelu frelu@alternate=epoch --model mlp cnn\n"
-        "bevel compare experiment.toml --epochs 20      (keys of the file are the flags, with _ for -)",
+        "bevel compare --activations relu frelu frelu@alternate=epoch --model mlp cnn",
+        instead="it takes flags only, and `bevel run FILE.toml` takes a file.",
     )
-    made.add_argument("file", nargs="?", type=Path, metavar="FILE.toml", help="settings; flags win over the file")
-    _settings.add(made)
+    add_flags(made)
     return made
 
 
-def run(arguments: Namespace) -> int:
-    from bevel_lab.cli import _execute
+def main(arguments: Namespace) -> int:
+    from bevel_lab.cli._execute import execute
 
-    return _execute.go(_settings.options(arguments))
+    return execute({}, given(arguments), arguments.dry_run)

@@ -29,7 +29,7 @@ def parser() -> Parser:
     return made
 
 
-def run(arguments: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     from bevel.errors import InvalidValue
     from bevel_lab.data.fetch import Origin, fetch
     from bevel_lab.datasets import DATASETS, DataSet

@@ -23,7 +23,7 @@ def parser() -> Parser:
     return made
 
 
-def run(arguments: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     from bevel_lab.surgery.inspection import inspect
 
     sites = inspect(arguments.model, arguments.to, arguments.shape, not arguments.from_scratch, arguments.what)

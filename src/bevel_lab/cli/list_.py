@@ -21,7 +21,7 @@ def parser() -> Parser:
     return made
 
 
-def run(arguments: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     from bevel.errors import UnknownName, did_you_mean
 
     if arguments.registry is not None and arguments.registry not in REGISTRIES:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bevel_lab.cli._parser import Parser
 
 if TYPE_CHECKING:
-    from bevel_lab.experiment.experiment import Experiment
+    from bevel_lab.execution.results import Results
     from bevel_lab.experiment.record import Record
 
 REFERENCE = "relu"
@@ -55,7 +55,7 @@ def parser() -> Parser:
     return made
 
 
-def run(arguments: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     from bevel_lab.report.pages import compact
 
     sources = [source(path) for path in arguments.sources]
@@ -79,13 +79,16 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def write(found: Experiment, records: dict[str, Record], folder: Path, title: str | None) -> None:
-    """Write the report on ``found``'s records into ``folder``; print the verdicts and where the page is.
+def print_results(results: Results) -> None:
+    """Write the report of an experiment's folder; print the verdicts and where the page is.
 
     Raises:
         LabError: where the records cannot be compared.
     """
-    _judge(_present(found, records), folder, found.reference, title, found.command(folder), found.notes())
+    _say(results.lacking)
+    page = results.report()
+    print(results.judgement.table().rstrip())
+    print(f"\nreport: {page}")
 
 
 def _judge(
@@ -129,33 +132,22 @@ def _page(sources: Sequence[Source], arguments: Namespace) -> None:
 
 def source(path: Path) -> Source:
     """Read a folder that bevel filled, or a file of records. Raises ``LabError`` where it is neither."""
-    from bevel_lab.errors import LabError
-    from bevel_lab.experiment import experiment, ledger
+    from bevel_lab.execution.results import Results
+    from bevel_lab.experiment import folder, ledger
 
     if path.is_file():
         records, torn = ledger.parse(path)
-        _say_torn(path, torn)
+        _say(f"the last line of {path} is unfinished and was left out." if torn else "")
         return Source(list(records.values()))
-    found = experiment.read(path)
-    if found is None:
-        raise LabError(f"{path} holds no experiment; give a folder that was --out of bevel, or a file of records.")
-    records, torn = ledger.parse(path / ledger.LEDGER)
-    _say_torn(path / ledger.LEDGER, torn)
-    return Source(_present(found, records), found.reference, found.command(path), found.notes())
+    found = Results.read(path)
+    _say(found.torn)
+    _say(found.lacking)
+    return Source(found.records, found.experiment.reference, folder.command(path), found.experiment.notes())
 
 
-def _say_torn(path: Path, torn: bytes) -> None:
-    if torn:
-        print(f"the last line of {path} is unfinished and was left out.", file=sys.stderr)
-
-
-def _present(found: Experiment, records: dict[str, Record]) -> list[Record]:
-    """The experiment's records that are there; says on standard error how many are not."""
-    wanted = [trial.id for trial, _ in found.trials()]
-    present = [records[key] for key in wanted if key in records]
-    if len(present) < len(wanted):
-        print(f"{len(wanted) - len(present)} of {len(wanted)} trials have no result yet.", file=sys.stderr)
-    return present
+def _say(text: str) -> None:
+    if text:
+        print(text, file=sys.stderr)
 
 
 def _reference(sources: Sequence[Source], asked: str | None) -> str:

@@ -26,7 +26,7 @@ def parser() -> Parser:
     return made
 
 
-def run(arguments: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     import bevel
     from bevel_lab.cli._plot import beside, plot
     from bevel_lab.errors import LabError

@@ -21,23 +21,21 @@ def parser() -> Parser:
     return made
 
 
-def run(arguments: Namespace) -> int:
+def main(arguments: Namespace) -> int:
     for i, folder in enumerate(arguments.folders):
-        print(("\n" if i else "") + _account(folder))
+        print(("\n" if i else "") + _summarize(folder))
     return 0
 
 
-def _account(folder: Path) -> str:
-    from bevel_lab.errors import LabError
+def _summarize(folder: Path) -> str:
     from bevel_lab.execution.progress import duration
-    from bevel_lab.experiment import experiment, ledger
+    from bevel_lab.execution.results import Results
+    from bevel_lab.experiment import ledger
 
-    found = experiment.read(folder)
-    if found is None:
-        raise LabError(f"{folder} holds no experiment; give the folder that was --out of `bevel run`.")
-    records, torn = ledger.parse(folder / ledger.LEDGER)
-    if torn:
-        print(f"the last line of {folder / ledger.LEDGER} is unfinished and was left out.", file=sys.stderr)
+    results = Results.read(folder)
+    found, records = results.experiment, {record.trial.id: record for record in results.records}
+    if results.torn:
+        print(results.torn, file=sys.stderr)
     begun = {path.stem for path in (folder / "checkpoints").glob("*.pt")}
     lines, missing, seconds = [], 0, 0.0
     jobs = found.trials()

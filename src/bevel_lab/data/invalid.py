@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +68,8 @@ def silence_data_notes() -> None:
 
 
 @contextlib.contextmanager
-def print_data_notes(path: Path | None = None) -> Iterator[None]:
-    """Print data notes to stderr, one line each, and list all skipped samples in the file ``path``."""
+def pass_on_data_notes(say: Callable[[str], object], path: Path | None = None) -> Iterator[None]:
+    """Call ``say`` with every data note instead of warning, and list all skipped samples in the file ``path``."""
     default = warnings.showwarning
     lines: list[str] = []
 
@@ -84,7 +83,7 @@ def print_data_notes(path: Path | None = None) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             rest = f"; {path} lists them"
-        print(f"note: {message}{rest}.", file=sys.stderr)
+        say(f"note: {message}{rest}.")
 
     warnings.showwarning = show
     try:

@@ -1,38 +1,42 @@
-"""What a person sees while a grid runs: bars on a terminal, plain lines elsewhere. Both go to standard error."""
+"""What a person sees while trials run: bars on a terminal, plain lines elsewhere. Both go to standard error."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bevel_lab.execution.job import Failure, Watcher
+from bevel_lab.experiment.events import Begun, EpochDone, Event, Failure, Note, Watcher
 from bevel_lab.experiment.record import Record
-from bevel_lab.experiment.trial import Job, Trial
+from bevel_lab.experiment.trial import Trial
 
 ROWS = 8
 """Trials with a bar of their own; on larger machines they would fill the screen."""
 
 
 @contextmanager
-def watching(jobs: Sequence[Job], done: int) -> Iterator[Watcher]:
-    """A watcher for ``jobs``, which are still to be run, besides ``done`` trials that have a record."""
+def progress_display() -> Iterator[Watcher]:
+    """A watcher that shows on standard error what it is told."""
     console = Console(stderr=True)
-    if console.is_terminal and jobs:
-        with _Bars(console, jobs, done) as bars:
-            yield bars
-    else:
-        yield _Lines(jobs, done)
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    bars = _Bars(console)
+    try:
+        yield bars
+    finally:
+        bars.progress.stop()
 
 
 class _Bars:
-    """One bar for all epochs, and one for each trial that is running."""
+    """One bar for all epochs of a round, and one for each trial that is running."""
 
-    def __init__(self, console: Console, jobs: Sequence[Job], done: int) -> None:
+    def __init__(self, console: Console) -> None:
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -43,30 +47,43 @@ class _Bars:
             console=console,
             speed_estimate_period=120,  # seconds; arms differ in cost, so the last few epochs say little
         )
-        self.done, self.all = done, done + len(jobs)
-        self.total = self.progress.add_task("", total=sum(trial.epochs for trial, _ in jobs))
+        self.total = TaskID(-1)
         self.rows: dict[str, tuple[TaskID, int]] = {}
-        self._count()
 
-    def __enter__(self) -> _Bars:
-        self.progress.start()
-        return self
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Begun):
+            self._begin(event)
+        elif isinstance(event, EpochDone):
+            self._advance(event)
+        else:
+            if isinstance(event, Record | Failure):
+                self._end(event.trial)
+            if isinstance(event, Note | Failure):
+                self.progress.console.print(str(event), markup=False, highlight=False)
 
-    def __exit__(self, *_: object) -> None:
+    def _begin(self, event: Begun) -> None:
         self.progress.stop()
+        for task in self.progress.task_ids:
+            self.progress.remove_task(task)
+        self.done, self.all = event.done, event.done + len(event.jobs)
+        self.total = self.progress.add_task("", total=sum(trial.epochs for trial, _ in event.jobs))
+        self._count()
+        if event.jobs:
+            self.progress.start()
 
     def _count(self) -> None:
         self.progress.update(self.total, description=f"[bold]{self.done}/{self.all} trials")
 
-    def epoch(self, trial: Trial, label: str, done: int) -> None:
+    def _advance(self, event: EpochDone) -> None:
+        trial = event.trial
         if trial.id not in self.rows:
-            text = f"  {_escaped(label)}, seed {trial.seed}"
+            text = f"  {escape(event.label)}, seed {trial.seed}"
             row = self.progress.add_task(text, total=trial.epochs, visible=len(self.rows) < ROWS)
             self.rows[trial.id] = row, 0
         row, before = self.rows[trial.id]
-        self.progress.update(row, completed=done)
-        self.progress.advance(self.total, done - before)
-        self.rows[trial.id] = row, done
+        self.progress.update(row, completed=event.done)
+        self.progress.advance(self.total, event.done - before)
+        self.rows[trial.id] = row, event.done
 
     def _end(self, trial: Trial) -> None:
         row, before = self.rows.pop(trial.id, (None, 0))
@@ -76,57 +93,38 @@ class _Bars:
         self.done += 1
         self._count()
 
-    def record(self, record: Record) -> None:
-        self._end(record.trial)
-
-    def failure(self, failure: Failure) -> None:
-        self._end(failure.trial)
-        self.note(_failed(failure))
-
-    def note(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False)
-
 
 class _Lines:
     """A line for every trial that ends."""
 
-    def __init__(self, jobs: Sequence[Job], done: int) -> None:
-        self.done, self.all = done, done + len(jobs)
-        self.epochs = sum(trial.epochs for trial, _ in jobs)
-        self.run = 0
-        self.reached: dict[str, int] = {}
-        self.began = time.monotonic()
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Begun):
+            self.done, self.all = event.done, event.done + len(event.jobs)
+            self.epochs = sum(trial.epochs for trial, _ in event.jobs)
+            self.run = 0
+            self.reached: dict[str, int] = {}
+            self.began = time.monotonic()
+            if event.done and event.jobs:
+                _print(str(event))
+        elif isinstance(event, EpochDone):
+            self._advance(event.trial, event.done)
+        elif isinstance(event, Note):
+            _print(str(event))
+        else:
+            self._advance(event.trial, event.trial.epochs)
+            self.done += 1
+            took = f" in {duration(event.seconds)}" if isinstance(event, Record) else ""
+            left = (time.monotonic() - self.began) * (self.epochs - self.run) / max(1, self.run)
+            more = f"; about {duration(left)} left" if left >= 1 else ""
+            _print(f"[{self.done}/{self.all}] {event}{took}{more}")
 
-    def epoch(self, trial: Trial, label: str, done: int) -> None:
+    def _advance(self, trial: Trial, done: int) -> None:
         self.run += done - self.reached.get(trial.id, 0)
         self.reached[trial.id] = done
 
-    def _end(self, trial: Trial, text: str) -> None:
-        self.epoch(trial, "", trial.epochs)
-        self.done += 1
-        left = (time.monotonic() - self.began) * (self.epochs - self.run) / max(1, self.run)
-        self.note(f"[{self.done}/{self.all}] {text}" + (f"; about {duration(left)} left" if left >= 1 else ""))
 
-    def record(self, record: Record) -> None:
-        value = record.test[record.metric]
-        text = f"{record.label}, seed {record.trial.seed}: {record.metric} {value:.4f} in {duration(record.seconds)}"
-        self._end(record.trial, text)
-
-    def failure(self, failure: Failure) -> None:
-        self._end(failure.trial, _failed(failure))
-
-    def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-
-def _failed(failure: Failure) -> str:
-    return f"{failure.label}, seed {failure.trial.seed}, FAILED: {failure.reason}"
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

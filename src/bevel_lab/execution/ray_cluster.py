@@ -1,4 +1,4 @@
-"""Many trials on a Ray cluster: one task a trial, with its CPUs and GPU.
+"""Trials on a Ray cluster: one task a trial, with its CPUs and GPU.
 
 Nothing is shared between nodes but what Ray carries: a task sends its state home after an epoch, where it becomes the
 same checkpoint file that a local run writes, and starts from the state that it is given. So a worker or a node that
@@ -9,58 +9,64 @@ machine; relative ones start from its folder.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import os
-import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bevel.errors import BevelError, InvalidValue
+from bevel.errors import InvalidValue
 from bevel_lab.data import invalid
 from bevel_lab.errors import LabError
-from bevel_lab.execution.job import Failure, Setup, Watcher
+from bevel_lab.execution.executor import Driver, Executor, Setup, with_failure
+from bevel_lab.experiment.events import EpochDone, Event, Failure, Note, Watcher
 from bevel_lab.experiment.ledger import Ledger
-from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Job, Trial
 from bevel_lab.runtime import atomic_file
-from bevel_lab.training import checkpoint, result
 
-DEATHS = 3
-"""Deaths of a trial's task without an epoch between them before it is given up: then the trial is the reason."""
+MAX_TASK_DEATHS = 3
 
 PATIENCE = 60.0
 """Seconds of silence after which the driver looks whether the cluster still has room for any of its trials."""
 
 
-def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, address: str, watcher: Watcher) -> list[Failure]:
-    """Run every job on the cluster at ``address`` (``auto``: the one this machine belongs to).
+class Ray(Executor):
+    """Runs every trial as a task of a Ray cluster.
 
-    Returns:
-        The trials that failed. Everything else is in the ledger.
-
-    Raises:
-        BevelError: where Ray is missing, there is no such cluster, or no node of it can ever run one of the trials.
+    Args:
+        address: of the cluster; ``auto`` is the one that this machine belongs to.
     """
-    ray = _connect(address)
-    root = setup.source.root.absolute()  # tasks start in folders of their own
-    setup = dataclasses.replace(setup, source=dataclasses.replace(setup.source, root=root))
-    driver = _Driver(ray, ledger, setup, watcher)
-    try:
-        nodes = ray.nodes()
-        for trial, _ in jobs:
-            if lacking := wanting(request(trial, setup.device), nodes):
-                raise LabError(lacking)
-        for job in jobs:
-            driver.submit(job)
-        while driver.running:
-            driver.hear()
-    finally:
-        ray.shutdown()  # ends what is still running
-    return driver.failures
+
+    def __init__(self, address: str = "auto") -> None:
+        self.address = address
+
+    def run(self, jobs: Sequence[Job], ledger: Ledger, setup: Setup, watcher: Watcher) -> list[Failure]:
+        """See :meth:`Executor.run`.
+
+        Raises:
+            BevelError: where Ray is missing, there is no such cluster, or no node of it can ever run one of the trials.
+        """
+        ray = _connect(self.address)
+        root = setup.source.root.absolute()  # tasks start in folders of their own
+        setup = dataclasses.replace(setup, source=dataclasses.replace(setup.source, root=root))
+        driver = Driver(jobs, ledger, setup, watcher, MAX_TASK_DEATHS)
+        try:
+            nodes = ray.nodes()
+            for trial, _ in driver.todo:
+                if lacking := wanting(request(trial, setup.device), nodes):
+                    raise LabError(lacking)
+            _Tasks(ray, driver).work()
+        finally:
+            ray.shutdown()  # ends what is still running
+        return driver.failures
+
+    def local_device(self, device: str) -> str:
+        if device.startswith("cuda:"):
+            raise InvalidValue(f"with --ray the device is cpu or cuda: Ray chooses the GPU of a task; got {device}.")
+        import torch
+
+        return "cpu" if device == "cuda" and not torch.cuda.is_available() else device
 
 
 def _connect(address: str) -> Any:
@@ -104,122 +110,82 @@ def wanting(asked: Mapping[str, int], nodes: Sequence[Mapping[str, Any]]) -> str
     )
 
 
-class _Driver:
-    def __init__(self, ray: Any, ledger: Ledger, setup: Setup, watcher: Watcher) -> None:
-        self.ray, self.ledger, self.setup, self.watcher = ray, ledger, setup, watcher
+class _Tasks:
+    """A driver's jobs as tasks of the cluster."""
+
+    def __init__(self, ray: Any, driver: Driver) -> None:
+        self.ray, self.driver = ray, driver
         self.running: dict[Any, Job] = {}
-        self.deaths: collections.Counter[str] = collections.Counter()
-        self.failures: list[Failure] = []
         self.warned = ""
 
-    def submit(self, job: Job) -> None:
+    def work(self) -> None:
+        while self.driver.todo:
+            self._submit(self.driver.todo.popleft())
+        while self.running:
+            self._wait()
+
+    def _submit(self, job: Job) -> None:
         trial, label = job
-        state = self.setup.state(trial)
+        state = self.driver.setup.state(trial)
         data = state.read_bytes() if state.exists() else None
-        task = self.ray.remote(work).options(
-            **request(trial, self.setup.device),
+        task = self.ray.remote(perform_remotely).options(
+            **request(trial, self.driver.setup.device),
             max_retries=0,  # a retry starts from the newest state, which only this side has
             num_returns="streaming",
             name=f"{label}, seed {trial.seed}",
         )
-        self.running[task.remote(job, self.setup, data, Path.cwd())] = job
+        self.running[task.remote(job, self.driver.setup, data, Path.cwd())] = job
 
-    def hear(self) -> None:
+    def _wait(self) -> None:
         """Wait until a task says something, and act on it."""
         ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=PATIENCE)
         if not ready:
-            self._look()
+            self._warn_where_no_node_has_room()
         for stream in ready:
             job = self.running[stream]
             try:
-                kind, content = self.ray.get(next(stream))
+                event, state = self.ray.get(next(stream))
             except StopIteration:
-                del self.running[stream]  # it has said all: a record or an error came before
+                del self.running[stream]  # it has said all: a record or a failure came before
             except self.ray.exceptions.RayError as error:
                 del self.running[stream]
-                self._bury(job, error)
+                how = f"the task of {job[1]}, seed {job[0].seed}, died ({type(error).__name__})"
+                if self.driver.died(job, how, str(error)):
+                    self._submit(job)
             else:
-                self._act(job, kind, content)
+                if state is not None:
+                    atomic_file.write(self.driver.setup.state(job[0]), state)
+                self.driver.hear(event)
 
-    def _look(self) -> None:
-        """Nothing was heard for long: say so, once, if what is left waits for a node that is no longer there."""
+    def _warn_where_no_node_has_room(self) -> None:
         nodes = self.ray.nodes()
-        lacking = [wanting(request(trial, self.setup.device), nodes) for trial, _ in self.running.values()]
+        lacking = [wanting(request(trial, self.driver.setup.device), nodes) for trial, _ in self.running.values()]
         if all(lacking) and lacking[0] != self.warned:
             self.warned = lacking[0]
-            self.watcher.note(f"waiting: {self.warned}")
-
-    def _act(self, job: Job, kind: str, content: Any) -> None:
-        trial, label = job
-        if kind == "epoch":
-            done, state = content
-            if state is not None:
-                atomic_file.write(self.setup.state(trial), state)
-                self.deaths[trial.id] = 0
-            self.watcher.epoch(trial, label, done)
-        elif kind == "note":
-            self.watcher.note(content)
-        elif kind == "record":
-            record = Record.from_json(content)
-            self.ledger.append(record)
-            self.setup.state(trial).unlink(missing_ok=True)
-            self.watcher.record(record)
-        else:
-            self._fail(Failure(trial, label, *content))
-
-    def _bury(self, job: Job, error: Exception) -> None:
-        trial, label = job
-        if trial.id in self.ledger.records:
-            return  # its record came before its death
-        self.deaths[trial.id] += 1
-        what = f"the task of {label}, seed {trial.seed}, died ({type(error).__name__})"
-        if self.deaths[trial.id] < DEATHS:
-            self.watcher.note(f"{what}; the trial goes on from its last epoch.")
-            self.submit(job)
-        else:
-            self._fail(Failure(trial, label, f"{what}, {DEATHS} times in a row", str(error)))
-
-    def _fail(self, failure: Failure) -> None:
-        self.failures.append(failure)
-        self.watcher.failure(failure)
+            self.driver.watcher(Note(f"waiting: {self.warned}"))
 
 
-def work(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[str, Any]]:
-    """A task: what happens, as it happens: ("epoch", (done, state or None)), ("note", text), ("record", line) or
-    ("error", (reason, details)). It works in ``folder``, where relative paths start, if its node has it."""
+def perform_remotely(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[Event, bytes | None]]:
+    """A task: yields what happens, an epoch with the content of a checkpoint file if one is due.
+
+    Args:
+        job: what to run.
+        setup: what the trials share.
+        data: the content of the checkpoint file to go on from.
+        folder: where relative paths start; the task works there if its node has it.
+    """
     with contextlib.suppress(OSError):
         os.chdir(folder)
-    try:
-        yield from _train(job, setup, data)
-    except BevelError as error:
-        yield "error", (str(error), "")
-    except Exception as error:
-        reason = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
-        yield "error", (reason, traceback.format_exc())
-
-
-def _train(job: Job, setup: Setup, data: bytes | None) -> Iterator[tuple[str, Any]]:
-    from bevel_lab.runtime.determinism import deterministic
-    from bevel_lab.runtime.device import as_device
-    from bevel_lab.training.run import start
+    from bevel_lab.training import checkpoint
+    from bevel_lab.training.run import trial_events
 
     invalid.silence_data_notes()
     trial, label = job
-    notes: list[str] = []
-    found = None
-    try:
-        found = checkpoint.decode(data, trial.id) if data else None
-    except LabError as error:
-        notes.append(f"{error}; trial {trial.id} starts again.")
-    device = as_device(setup.device)
-    with deterministic(trial.threads, device):
-        trainer = start(trial, setup.source, device, found, notes.append)
-        yield from (("note", note) for note in notes)
-        sent = time.monotonic()
-        while len(trainer.epochs) < trial.epochs:
-            trainer.advance()
-            state = None
-            if time.monotonic() - sent >= setup.state_every:
-                state, sent = checkpoint.encode(trainer.state()), time.monotonic()
-            yield "epoch", (len(trainer.epochs), state)
-        yield "record", result.record(trainer, label).to_json()
+    states: list[bytes] = []
+    events = trial_events(
+        trial, label=label, source=setup.source, device=setup.device,
+        load=lambda: checkpoint.decode(data, trial.id) if data else None,
+        save=lambda state: states.append(checkpoint.encode(state)), save_every=setup.state_every,
+    )  # fmt: skip
+    for event in with_failure(job, events):
+        yield event, states.pop() if isinstance(event, EpochDone) and states else None

@@ -1,4 +1,4 @@
-"""Many trials over worker processes.
+"""Trials over worker processes on this machine.
 
 The driver hands out trials and is the only one to write the ledger. A worker imports torch once and runs one trial
 after another; it dies with the driver, however that ends. A worker that dies is replaced and its trial goes on from
@@ -7,59 +7,68 @@ its last checkpoint; a second death before it came any further is reported.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import multiprocessing
+import os
 import signal
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
 
-from bevel.errors import BevelError
+from bevel.errors import InvalidValue
 from bevel_lab.data import invalid
 from bevel_lab.errors import LabError
-from bevel_lab.execution.job import Failure, Setup, Watcher
+from bevel_lab.execution.executor import Driver, Executor, Setup, perform, with_failure
+from bevel_lab.experiment.events import Event, Failure, Note, Watcher
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.trial import Job
 from bevel_lab.runtime.processes import exit_with_parent, use_fork_server
 
-DEATHS = 2
-"""Deaths of a trial's worker without a new epoch between them before it is given up: then the trial is the reason."""
+MAX_WORKER_DEATHS = 2
 
 
-def run(jobs: Sequence[Job], ledger: Ledger, setup: Setup, workers: int, watcher: Watcher) -> list[Failure]:
-    """Run every job that the ledger has no record of.
+class Workers(Executor):
+    """Runs every trial in one of several worker processes.
 
     Args:
-        jobs: in the order in which they are started.
-        ledger: open; gets a record per trial.
-        workers: number of processes, at least 1.
-        watcher: is told of epochs, records, failures and notes.
-
-    Returns:
-        The trials that failed. Everything else is in the ledger.
+        count: number of processes; by default as many as the cores carry, or one for a GPU. More than the cores carry
+            are run all the same, and the watcher is told: a trial's threads are part of what it is.
 
     Raises:
-        LabError: if workers cannot start at all.
+        InvalidValue: for a count below 1.
     """
-    _tidy(setup, ledger)
-    todo = collections.deque(job for job in jobs if job[0].id not in ledger.records)
-    driver = _Driver(todo, ledger, setup, watcher)
-    try:
-        driver.work(min(workers, len(todo)))
-    finally:
-        driver.stop()
-    return driver.failures
+
+    def __init__(self, count: int | None = None) -> None:
+        if count is not None and count < 1:
+            raise InvalidValue(f"workers is a whole number, at least 1; got {count}.")
+        self.count = count
+        self._crowded = False
+
+    def run(self, jobs: Sequence[Job], ledger: Ledger, setup: Setup, watcher: Watcher) -> list[Failure]:
+        driver = Driver(jobs, ledger, setup, watcher, MAX_WORKER_DEATHS)
+        if driver.todo:
+            with _Pool(driver, min(self.at_once(driver.todo, setup.device, watcher), len(driver.todo))) as pool:
+                pool.work()
+        return driver.failures
+
+    def at_once(self, jobs: Sequence[Job], device: str, watcher: Watcher) -> int:
+        cores, threads = usable_cores(), max(trial.threads for trial, _ in jobs)
+        count = self.count or (1 if device != "cpu" else max(1, cores // threads))
+        if count * threads > cores and not self._crowded:
+            self._crowded = True
+            watcher(
+                Note(
+                    f"workers × threads is {count} × {threads} and there are {cores} cores, on which they take turns; "
+                    "ask for less by --workers or --threads."
+                )
+            )
+        return count
 
 
-def _tidy(setup: Setup, ledger: Ledger) -> None:
-    """Remove checkpoints of recorded trials, and what dying processes left half-written."""
-    for path in setup.states.glob("*.pt*"):
-        if path.suffix == ".part" or path.stem in ledger.records:
-            path.unlink(missing_ok=True)
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:
@@ -71,7 +80,7 @@ class _Worker:
         self.process: SpawnProcess = context.Process(target=serve, args=(theirs, setup))
         self.ready = False
         self.job: Job | None = None
-        with _ignored_interrupt():  # inherited: Ctrl-C reaches the driver only, which then stops its workers
+        with _interrupt_ignored():  # inherited: Ctrl-C reaches the driver only, which then stops its workers
             self.process.start()
         theirs.close()
 
@@ -80,7 +89,7 @@ class _Worker:
         with contextlib.suppress(OSError):  # it may just have died; its sentinel tells
             self.connection.send(job)
 
-    def messages(self) -> Iterator[tuple[str, Any]]:
+    def events(self) -> Iterator[Event | None]:
         """What has arrived; ends early where the process died."""
         try:
             while self.connection.poll():
@@ -101,83 +110,55 @@ class _Worker:
         self.connection.close()
 
 
-class _Driver:
-    def __init__(self, todo: collections.deque[Job], ledger: Ledger, setup: Setup, watcher: Watcher) -> None:
-        self.todo, self.ledger, self.setup, self.watcher = todo, ledger, setup, watcher
-        self.workers: list[_Worker] = []
-        self.deaths: collections.Counter[str] = collections.Counter()
-        self.reached: collections.Counter[str] = collections.Counter()
-        self.failures: list[Failure] = []
+class _Pool:
+    """The worker processes at work on a driver's jobs; all of them end when it is left."""
 
-    def work(self, count: int) -> None:
-        self.workers = [_Worker(self.setup) for _ in range(count)]
+    def __init__(self, driver: Driver, count: int) -> None:
+        self.driver = driver
+        self.workers = [_Worker(driver.setup) for _ in range(count)]
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:  # at once: their checkpoints are whole at any moment
+            worker.kill()
+
+    def work(self) -> None:
         while True:
             for worker in self.workers:
-                if worker.job is None and self.todo:
-                    worker.give(self.todo.popleft())
+                if worker.job is None and self.driver.todo:
+                    worker.give(self.driver.todo.popleft())
             busy = [worker for worker in self.workers if worker.job is not None]
             if not busy:
                 return
             wait([end for w in busy for end in (w.connection, w.process.sentinel)])
             for worker in busy:
                 dead = worker.process.exitcode is not None  # asked first: what it said before is then complete
-                for kind, content in worker.messages():
-                    self._hear(worker, kind, content)
+                for event in worker.events():
+                    if event is None:
+                        worker.ready = True
+                    elif self.driver.hear(event):
+                        worker.job = None
                 if dead:
-                    self._bury(worker)
+                    self._replace(worker)
 
-    def _hear(self, worker: _Worker, kind: str, content: Any) -> None:
-        if worker.job is None:
-            return
-        trial, label = worker.job
-        if kind == "ready":
-            worker.ready = True
-        elif kind == "epoch":
-            if content > self.reached[trial.id]:  # one done again, for want of a checkpoint, is no progress
-                self.reached[trial.id], self.deaths[trial.id] = content, 0
-            self.watcher.epoch(trial, label, content)
-        elif kind == "note":
-            self.watcher.note(content)
-        elif kind == "record":
-            self.ledger.append(content)
-            # only now: until the record is on the disk the checkpoint is all there is of the trial
-            self.setup.state(trial).unlink(missing_ok=True)
-            worker.job = None
-            self.watcher.record(content)
-        elif kind == "error":
-            worker.job = None
-            self._fail(Failure(trial, label, *content))
-
-    def _bury(self, worker: _Worker) -> None:
+    def _replace(self, worker: _Worker) -> None:
         self.workers.remove(worker)
         worker.kill()
         if not worker.ready:
             raise LabError(f"a worker process {worker.fate()} before it could start; nothing can be run.")
         if worker.job is not None:
             trial, label = worker.job
-            self.deaths[trial.id] += 1
-            what = f"the worker (process {worker.process.pid}) that ran {label}, seed {trial.seed}, {worker.fate()}"
-            if self.deaths[trial.id] < DEATHS:
-                self.watcher.note(f"{what}; the trial goes on from its last checkpoint.")
-                self.todo.appendleft(worker.job)
-            else:
-                self._fail(Failure(trial, label, f"{what}, {DEATHS} times in a row", ""))
-        if self.todo:
-            self.workers.append(_Worker(self.setup))
-
-    def _fail(self, failure: Failure) -> None:
-        self.failures.append(failure)
-        self.watcher.failure(failure)
-
-    def stop(self) -> None:
-        """End all workers at once: their checkpoints are whole at any moment."""
-        for worker in self.workers:
-            worker.kill()
-        self.workers.clear()
+            how = f"the worker (process {worker.process.pid}) that ran {label}, seed {trial.seed}, {worker.fate()}"
+            if self.driver.died(worker.job, how):
+                self.driver.todo.appendleft(worker.job)
+        if self.driver.todo:
+            self.workers.append(_Worker(self.driver.setup))
 
 
 @contextlib.contextmanager
-def _ignored_interrupt() -> Iterator[None]:
+def _interrupt_ignored() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are set in the main thread only; elsewhere the caller sees to Ctrl-C
         return
@@ -189,30 +170,14 @@ def _ignored_interrupt() -> Iterator[None]:
 
 
 def serve(connection: Connection, setup: Setup) -> None:
-    """The worker's life: jobs in; epochs, notes, records and errors out."""
+    """The life of a worker: says None when it is ready; then jobs come in, and their events go out."""
     exit_with_parent()
     use_fork_server()
-    from bevel_lab.training.run import run_trial
+    import bevel_lab.training.run  # noqa: F401  torch is loaded before the worker is ready
 
     invalid.silence_data_notes()
-    connection.send(("ready", None))
+    connection.send(None)
     while True:
-        trial, label = connection.recv()
-        try:
-            record = run_trial(
-                trial,
-                label=label,
-                source=setup.source,
-                device=setup.device,
-                state=setup.state(trial),
-                state_every=setup.state_every,
-                on_epoch=lambda done, epoch: connection.send(("epoch", done)),
-                on_note=lambda text: connection.send(("note", text)),
-            )
-        except BevelError as error:
-            connection.send(("error", (str(error), "")))
-        except Exception as error:
-            reason = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
-            connection.send(("error", (reason, traceback.format_exc())))
-        else:
-            connection.send(("record", record))
+        job = connection.recv()
+        for event in with_failure(job, perform(job, setup)):
+            connection.send(event)

@@ -1,4 +1,4 @@
-"""An arm: an activation, and what of the recipe is its own. Typed as ``SPEC`` or ``SPEC@field=value,field=value``."""
+"""An arm: an activation and the recipe fields it changes, written ``SPEC`` or ``SPEC@field=value,field=value``."""
 
 from __future__ import annotations
 
@@ -9,27 +9,34 @@ from typing import Any
 
 import bevel
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
-from bevel_lab.experiment.trial import Trial
+from bevel_lab.experiment.trial import OLD_NAMES, Trial
 
-NOT_RECIPE = ("activation", "seed", "task", "dataset", "model", "processes", "tuning")
-RECIPE = {f.name: str(f.type) for f in dataclasses.fields(Trial) if f.name not in NOT_RECIPE}
-"""Fields of a trial that a recipe sets, and their types."""
+_NOT_RECIPE = ("activation", "seed", "task", "dataset", "model", "processes", "tuning")
+RECIPE = {f.name: str(f.type) for f in dataclasses.fields(Trial) if f.name not in _NOT_RECIPE}
+"""Fields of a trial that a recipe sets → their types."""
+
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Trial) if f.name in RECIPE}
-"""What a recipe sets them to if it does not say."""
+"""Fields of a trial that a recipe sets → their values where the recipe does not say."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """An activation as the user typed it, with every argument written out, and the recipe fields it changes."""
+    """An activation, and the fields of the recipe that it changes.
+
+    Attributes:
+        label: the text that the user typed.
+        activation: the canonical spec string, with every argument written out.
+        changes: fields of a trial → values.
+    """
 
     label: str
     activation: str
     changes: dict[str, Any] = field(default_factory=dict)
 
-    def meaning(self, recipe: Mapping[str, Any]) -> str:
-        """What tells arms apart under a recipe, whatever they are called: equal meanings are equal trials.
+    def canonical_key(self, recipe: Mapping[str, Any]) -> str:
+        """A text that two arms share if and only if they are the same trials under ``recipe``.
 
-        A change to what the recipe says anyway is none. Fields that ``recipe`` lacks have their defaults.
+        A change to the recipe's own value does not count. Fields that ``recipe`` lacks have their defaults.
         """
         settings = DEFAULTS | dict(recipe)
         own = [f"{name}={value}" for name, value in sorted(self.changes.items()) if value != settings[name]]
@@ -57,6 +64,7 @@ def _change(text: str, piece: str) -> tuple[str, Any]:
     name, equals, value = (part.strip() for part in piece.partition("="))
     if not equals:
         raise InvalidValue(f"in {text!r}, {piece!r} is not of the form field=value.")
+    name = OLD_NAMES.get(name, name)
     if name not in RECIPE:
         raise UnknownName(f"in {text!r}: unknown field {name!r}; {did_you_mean(name, RECIPE)}")
     kind = RECIPE[name]

@@ -1,34 +1,27 @@
-"""An experiment: several activations, one recipe, paired seeds; and the folder that holds what came of it."""
+"""An experiment: several activations, one recipe, paired seeds."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bevel.errors import InvalidValue
 from bevel_lab.datasets import DATASETS, own
-from bevel_lab.errors import LabError
-from bevel_lab.experiment import protocols
-from bevel_lab.experiment.arm import DEFAULTS, RECIPE, Arm, arm
+from bevel_lab.experiment.arm import RECIPE, Arm, arm
 from bevel_lab.experiment.trial import Job, Trial
 from bevel_lab.experiment.tuning import Tuning
 from bevel_lab.models import MODELS
-from bevel_lab.runtime import atomic_file
 
-FILE = "experiment.json"
-FORMAT = 2
 Cell = tuple[str, str]
 """(data set, model)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What is compared, resolved.
+    """What is compared, with every default filled in.
 
     Attributes:
         arms: the activations, the reference among them.
@@ -112,8 +105,8 @@ class Experiment:
             if self.tuning is None or place(cell, one.label) in self.tuned
         ]
 
-    def bases(self) -> list[Job]:
-        """A trial of every arm in every cell, with its label: what tuning starts from."""
+    def base_trials(self) -> list[Job]:
+        """One trial of every arm in every cell, with its label: what tuning starts from."""
         return [(self._trial(one, cell), one.label) for cell in self.cells for one in self.arms]
 
     def _trial(self, one: Arm, cell: Cell, **settings: Any) -> Trial:
@@ -126,76 +119,34 @@ class Experiment:
             return []
         return [f"Every arm was tuned first, in each cell: {self.tuning}. The test part was not read for it."]
 
-    def command(self, out: Path) -> str:
-        """The shell command that runs this experiment; "" where flags cannot say it, for a file had its own tuning."""
-        if self.tuning != (protocols.protocol(self.protocol).tune if self.protocol else None):
-            return ""
-        words = ["bevel", "compare", "--activations", *(one.label for one in self.arms)]
-        words += ["--reference", self.reference, "--seeds", str(self.seeds)]
-        if self.protocol:
-            words += ["--protocol", self.protocol, "--no-controls"]
-        defaults = {f.name: f.default for f in dataclasses.fields(Trial)}
-        for name, values in zip(("dataset", "model"), zip(*self.cells, strict=True), strict=True):
-            unique = list(dict.fromkeys(values))
-            if unique != [defaults[name]]:
-                words += [f"--{name}", *unique]
-        start = defaults | (protocols.protocol(self.protocol).recipe if self.protocol else {})
-        for name in RECIPE:
-            value, flag = self.recipe[name], name.replace("_", "-")
-            if value == start[name]:
-                continue
-            if isinstance(value, bool):
-                words.append(f"--{flag}" if value else f"--no-{flag}")
-            else:
-                words += [f"--{flag}", str(value)]
-        if self.device != "cpu":
-            words += ["--device", self.device]
-        return shlex.join([*words, "--out", str(out)])
+    def merge(self, other: Experiment) -> Experiment:
+        """This experiment with the arms, cells and seeds that only ``other`` has; labels are those of this one."""
+        known = self._by_key()
+        arms = (*self.arms, *(one for key, one in other._by_key().items() if key not in known))
+        cells = tuple(dict.fromkeys((*self.cells, *other.cells)))
+        return dataclasses.replace(self, arms=arms, cells=cells, seeds=max(self.seeds, other.seeds))
 
-    def settle(self, folder: Path) -> Experiment:
-        """Make this the experiment of ``folder``; call it while holding the folder's ledger.
+    def subset(self, whole: Experiment) -> Experiment:
+        """The arms, cells and seeds of this experiment with the labels and tuned recipes of ``whole``, its merger."""
+        wanted = self._by_key()
+        arms = tuple(one for key, one in whole._by_key().items() if key in wanted)
+        return dataclasses.replace(self, arms=arms, reference=whole.reference, tuned=whole.tuned)
 
-        A folder keeps one recipe and one reference; arms, cells and seeds may be added to it by running it again.
+    def _by_key(self) -> dict[str, Arm]:
+        return {one.canonical_key(self.recipe): one for one in self.arms}
 
-        Returns:
-            The folder's experiment: what was there and what is new.
-
-        Raises:
-            LabError: if the folder holds another experiment; says what differs.
-        """
-        merged = self
-        stored = read(folder)
-        if stored is not None:
-            differ = [
-                f"{key} is {there!r} there and {here!r} here"
-                for key, there, here in _pairs(stored, self)
-                if there != here
-            ]
-            if differ:
-                raise LabError(f"{folder} holds another experiment ({'; '.join(differ)}); choose another --out.")
-            known = stored._meanings()
-            arms = (*stored.arms, *(one for meaning, one in self._meanings().items() if meaning not in known))
-            cells = tuple(dict.fromkeys((*stored.cells, *self.cells)))
-            seeds = max(stored.seeds, self.seeds)
-            merged = dataclasses.replace(stored, arms=arms, cells=cells, seeds=seeds)
-        if merged != stored:
-            _write(folder / FILE, merged)
-        return merged
-
-    def part(self, of: Experiment) -> Experiment:
-        """The arms, cells and seeds of this experiment with the labels of ``of``, which it was settled into."""
-        wanted = self._meanings()
-        arms = tuple(one for meaning, one in of._meanings().items() if meaning in wanted)
-        return dataclasses.replace(self, arms=arms, reference=of.reference, tuned=of.tuned)
-
-    def _meanings(self) -> dict[str, Arm]:
-        return {one.meaning(self.recipe): one for one in self.arms}
-
-    def with_tuned(self, folder: Path, tuned: Mapping[str, dict[str, float]]) -> Experiment:
-        """This experiment with what tuning chose, also in its folder."""
-        done = dataclasses.replace(self, tuned={**self.tuned, **tuned})
-        _write(folder / FILE, done)
-        return done
+    def differences(self, other: Experiment) -> list[tuple[str, Any, Any]]:
+        """(what, here, there) for all in which two experiments must agree to be merged, and do not."""
+        reference, others = (
+            next(one for one in e.arms if one.label == e.reference).canonical_key(e.recipe) for e in (self, other)
+        )
+        pairs = [
+            ("reference", reference, others),
+            ("device", self.device, other.device),
+            ("tuning", str(self.tuning), str(other.tuning)),
+            *((key, self.recipe.get(key), other.recipe.get(key)) for key in sorted(self.recipe | other.recipe)),
+        ]
+        return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def place(cell: Cell, label: str) -> str:
@@ -207,12 +158,12 @@ def _arms(given: Sequence[Arm], base: Arm, recipe: Mapping[str, Any]) -> tuple[l
     """The arms, the reference among them, and the label it has there."""
     first: dict[str, Arm] = {}
     for one in given:
-        other = first.setdefault(one.meaning(recipe), one)
+        other = first.setdefault(one.canonical_key(recipe), one)
         if other is not one:
             raise InvalidValue(
                 f"{other.label!r} and {one.label!r} are the same activation with one recipe; name each once."
             )
-    there = first.get(base.meaning(recipe))
+    there = first.get(base.canonical_key(recipe))
     return ([*given], there.label) if there else ([base, *given], base.label)
 
 
@@ -228,43 +179,3 @@ def _task(dataset: str, model: str) -> str:
     if wants != task:
         raise InvalidValue(f"data set {dataset!r} is for {task}, model {model!r} for {wants}{own(dataset, wants)}.")
     return task
-
-
-def read(folder: Path) -> Experiment | None:
-    """The folder's experiment, or None where there is none.
-
-    Raises:
-        LabError: if the file cannot be understood.
-    """
-    path = folder / FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data.pop("format") != FORMAT:
-            raise ValueError("written by another version of bevel")
-        data["arms"] = tuple(Arm(**one) for one in data["arms"])
-        data["cells"] = tuple((dataset, model) for dataset, model in data["cells"])
-        # fields that a later bevel added say nothing while they have their defaults
-        data["recipe"] = DEFAULTS | data["recipe"]
-        data["tuning"] = Tuning(**data["tuning"]) if data["tuning"] else None
-        return Experiment(**data)
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise LabError(f"{path} cannot be read ({error}); move it away, or choose another folder.") from error
-
-
-def _pairs(stored: Experiment, new: Experiment) -> list[tuple[str, Any, Any]]:
-    """(what, there, here) for everything that must agree."""
-    base = [next(one for one in e.arms if one.label == e.reference).meaning(e.recipe) for e in (stored, new)]
-    fixed: list[tuple[str, Any, Any]] = [
-        ("reference", base[0], base[1]),
-        ("device", stored.device, new.device),
-        ("tuning", str(stored.tuning), str(new.tuning)),
-    ]
-    keys = sorted(stored.recipe.keys() | new.recipe.keys())
-    return [*fixed, *((key, stored.recipe.get(key), new.recipe.get(key)) for key in keys)]
-
-
-def _write(path: Path, experiment: Experiment) -> None:
-    text = json.dumps({"format": FORMAT} | dataclasses.asdict(experiment), indent=2, ensure_ascii=False)
-    atomic_file.write(path, f"{text}\n".encode())

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from bevel_lab.experiment.trial import Trial
 
 FORMAT = 1
+
+_NOT_REPEATED = (
+    "seconds", "train_seconds", "bare_seconds", "peak_memory", "started", "commit", "versions", "label",
+)  # fmt: skip
+"""Fields that may differ between two runs of one trial on one machine."""
+
+
+_COSTS = (
+    "parameters", "activation_parameters", "seconds", "train_seconds", "samples", "peak_memory", "saved_bytes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +91,7 @@ class Record:
         data: what exactly the data set was: numbers of images, a digest of its content, a note; empty in older records.
         pictures: a few test samples as the model sees them; of seed 0 only, and only where the task draws any.
         samples: training samples seen, so that ``samples / train_seconds`` is the throughput.
-        bare_seconds: seconds that a bare training loop took for a sample at the end of the trial, so that
+        bare_seconds: seconds that a plain training loop took for a sample at the end of the trial, so that
             ``bare_seconds * samples / train_seconds`` is the share of its throughput; 0 where it was not timed.
         peak_memory: peak memory in bytes: growth of the process's peak resident set on the CPU, torch's peak
             allocation on a GPU.
@@ -112,6 +123,9 @@ class Record:
     bare_seconds: float = 0.0
     share: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.label}, seed {self.trial.seed}: {self.metric} {self.test[self.metric]:.4f}"
+
     def to_json(self) -> str:
         """One line of strict JSON (no NaN: a diverged loss is written as null)."""
         data = {"format": FORMAT, "id": self.trial.id} | dataclasses.asdict(self)
@@ -125,7 +139,7 @@ class Record:
             if data.pop("format", None) != FORMAT:
                 raise ValueError(f"its format is not {FORMAT}; use the bevel that wrote it")
             claimed = data.pop("id")
-            data["trial"] = Trial(**data["trial"])
+            data["trial"] = Trial.from_dict(data["trial"])
             data["epochs"] = [Epoch(**e) for e in data["epochs"]]
             data["sites"] = [Site(**s) for s in data["sites"]]
             data["pictures"] = [Picture(**p) for p in data.get("pictures", [])]
@@ -137,22 +151,37 @@ class Record:
         return record
 
     @property
+    def diverged(self) -> bool:
+        """Whether the run ended without a score or with a training loss that is not finite; a score still counts."""
+        last = self.epochs[-1].train.values() if self.epochs else ()
+        return not all(map(math.isfinite, (self.test[self.metric], *last)))
+
+    def to_row(self) -> dict[str, Any]:
+        """What was run, what came out and what it cost, as numbers and text under one name each."""
+        last = self.epochs[-1] if self.epochs else None
+        return {
+            "arm": self.label,
+            **self.trial.to_dict(),
+            "metric": self.metric,
+            "score": self.test[self.metric],
+            "diverged": self.diverged,
+            **{f"test_{key}": value for key, value in self.test.items()},
+            **{f"train_{key}": value for key, value in (last.train.items() if last else ())},
+            **{f"validation_{key}": value for key, value in (last.validation.items() if last else ())},
+            **{name: getattr(self, name) for name in _COSTS},
+            "samples_per_second": self.samples / self.train_seconds if self.train_seconds > 0 else None,
+            **{name: getattr(self, name) for name in ("device", "commit", "started")},
+            "id": self.trial.id,
+        }
+
+    @property
     def result(self) -> dict[str, Any]:
         """The part that must repeat to the last bit on one machine: no times, no memory peak, no provenance.
 
         Non-finite numbers are None, so that equal results of diverged trials compare equal.
         """
         data = dataclasses.asdict(self)
-        for key in (
-            "seconds",
-            "train_seconds",
-            "bare_seconds",
-            "peak_memory",
-            "started",
-            "commit",
-            "versions",
-            "label",
-        ):
+        for key in _NOT_REPEATED:
             del data[key]
         for epoch in data["epochs"]:
             del epoch["seconds"]

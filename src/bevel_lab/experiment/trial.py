@@ -7,15 +7,18 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-OPTIMISERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "inverse_sqrt", "constant")
 PRECISIONS = ("float32", "bfloat16")
 ALTERNATE = re.compile(r"|(step|epoch)(:[1-9]\d*:[1-9]\d*)?")
 SHARPNESS = re.compile(r"|[^:]+:[^:]+(:(geometric|linear|cosine))?")
+
+OLD_NAMES = {"optimiser": "optimizer", "skip_bad": "skip_invalid"}
+"""Names that fields and keys once had. Files may still hold them, and ids are hashes of them."""
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda v: v >= 0, "at least 0"),
@@ -29,7 +32,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "validation": (lambda v: 0 < v < 1, "a fraction between 0 and 1"),
     "train_limit": (lambda v: v == 0 or v >= 2, "0 (all) or at least 2"),
     "threads": (lambda v: v >= 1, "at least 1"),
-    "optimiser": (lambda v: v in OPTIMISERS, f"one of {', '.join(OPTIMISERS)}"),
+    "optimizer": (lambda v: v in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
     "schedule": (lambda v: v in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
     "precision": (lambda v: v in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
     "label_smoothing": (lambda v: 0 <= v < 1, "from 0 up to but not including 1"),
@@ -40,6 +43,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "sharpness": (lambda v: bool(SHARPNESS.fullmatch(v)), "empty, or such as '1:1000' and '1:1000:linear'"),
     "processes": (lambda v: v >= 1, "at least 1"),
 }
+
+
+def renamed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """``fields`` under the names that they have now."""
+    return {OLD_NAMES.get(name, name): value for name, value in fields.items()}
 
 
 def _neutral(default: Any) -> Any:
@@ -67,7 +75,7 @@ class Trial:
         validation: the fraction of the training part held out for validation.
         train_limit: use only that many training samples (0: all).
         threads: torch threads.
-        optimiser, schedule: ``sgd`` (with ``momentum``), ``adam`` or ``adamw``; what follows the warm-up.
+        optimizer, schedule: ``sgd`` (with ``momentum``), ``adam`` or ``adamw``; what follows the warm-up.
         label_smoothing: share of the target that is spread evenly over the classes.
         mixup, cutmix: the concentration of the Beta law that mixes pairs of training images; 0: not done.
         randaugment: number of random operations on each training image (torchvision's RandAugment); 0: none.
@@ -83,7 +91,7 @@ class Trial:
         weights: path of a local file of pretrained weights; activations are then put in so
             that the network's function is kept where they can. ``""``: initial weights are drawn.
 
-    The fields from ``optimiser`` on are hashed only where they differ from their defaults, so that a field added
+    The fields from ``optimizer`` on are hashed only where they differ from their defaults, so that a field added
     later changes no id.
 
     Raises:
@@ -106,7 +114,7 @@ class Trial:
     validation: float = 0.2
     train_limit: int = 0
     threads: int = 1
-    optimiser: str = _neutral("sgd")
+    optimizer: str = _neutral("sgd")
     schedule: str = _neutral("cosine")
     label_smoothing: float = _neutral(0.0)
     mixup: float = _neutral(0.0)
@@ -140,11 +148,17 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Trial:
+        """The trial that :meth:`to_dict` wrote, also where a field had its old name."""
+        return cls(**renamed(fields))
+
     @property
     def id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the resolved content."""
         silent = {f.name for f in dataclasses.fields(self) if f.metadata and getattr(self, f.name) == f.default}
-        content = {name: value for name, value in self.to_dict().items() if name not in silent}
+        hashed_as = {new: old for old, new in OLD_NAMES.items()}
+        content = {hashed_as.get(name, name): v for name, v in self.to_dict().items() if name not in silent}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -155,3 +169,4 @@ class Trial:
 
 
 Job = tuple[Trial, str]
+"""A trial, and the label under which its activation was asked for."""

@@ -1,8 +1,8 @@
-"""Every arm's own recipe: a search on the validation split with the same space and the same number of trials for all.
+"""Tuning: a search for every arm's own recipe, with the same space and the same number of trials for all.
 
-The searches of all arms go in step: a round asks each for its next point, runs the points as trials of the grid, and
-tells each its score. A search is a pure function of the scores so far, so that an interrupted one is replayed from the
-ledger and goes on as if nothing had happened.
+The searches of all arms go in step: a round asks each of them for its next point and runs these points as trials. A
+search is a pure function of the scores so far, so that an interrupted one is replayed from the ledger and goes on as if
+nothing had happened.
 """
 
 from __future__ import annotations
@@ -73,88 +73,63 @@ def _range(name: str, given: Any) -> dict[str, Any]:
     return {"low": float(row["low"]), "high": float(row["high"]), "log": bool(row["log"])}
 
 
-class Search:
-    """One arm's search in one cell, told its scores in order."""
-
-    def __init__(self, tuning: Tuning, base: Trial, label: str) -> None:
-        try:
-            import optuna
-        except ImportError as error:
-            raise InvalidValue(f"tuning needs Optuna ({error}); pip install 'bevel[lab]'.") from error
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.tuning, self.base, self.label = tuning, base, label
-        seed = derive(0, f"tuning {base.dataset} {base.model} {label}") % 2**31
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(3, tuning.trials // 3))
-        self.study: Study = optuna.create_study(direction="maximize", sampler=sampler)
-        self.told = 0
-        self.best: tuple[float, dict[str, float]] = (-math.inf, {})
-
-    @property
-    def done(self) -> bool:
-        return self.told >= self.tuning.trials
-
-    def step(self, score: Callable[[Job], float]) -> None:
-        """Ask for the next point and tell what ``score`` makes of it."""
-        asked = self.study.ask()
-        point: dict[str, Any] = {
-            name: asked.suggest_float(name, row["low"], row["high"], log=row["log"])
-            for name, row in self.tuning.space.items()
-        }
-        trial = dataclasses.replace(self.base, seed=SEED + self.told, tuning=True, **point)
-        value = score((trial, self.label))
-        self.study.tell(asked, value)
-        self.told += 1
-        if value > self.best[0]:
-            self.best = value, point
-
-
-class _Missing(Exception):
-    """A point that has no record yet."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-
-
 def search(
     tuning: Tuning, arms: Sequence[Job], records: Mapping[str, Record], run: Callable[[list[Job]], bool]
 ) -> dict[Job, dict[str, float]]:
-    """The best point of every arm.
+    """Find the best point of every arm.
 
     Args:
         tuning: budget and space.
         arms: (a trial of the arm in its cell, label).
-        records: what has been run, by trial id; ``run`` adds to it.
-        run: runs jobs; False if some have no record afterwards.
+        records: of the trials that have been run, by trial id; ``run`` adds to them.
+        run: runs jobs; returns False if some have no record afterwards.
 
     Returns:
         Fields by arm; empty where ``run`` gave up.
     """
     while True:
-        missing, best = [], {}
+        missing: list[Job] = []
+        best: dict[Job, dict[str, float]] = {}
         for arm in arms:
-            found = _replay(tuning, arm, records)
-            if isinstance(found, _Missing):
-                missing.append(found.job)
+            point, job = _replay(tuning, arm, records)
+            if job is None:
+                best[arm] = point
             else:
-                best[arm] = found
+                missing.append(job)
         if not missing:
             return best
         if not run(missing):
             return {}
 
 
-def _replay(tuning: Tuning, arm: Job, records: Mapping[str, Record]) -> dict[str, float] | _Missing:
-    def score(job: Job) -> float:
-        record = records.get(job[0].id)
+def _replay(tuning: Tuning, arm: Job, records: Mapping[str, Record]) -> tuple[dict[str, float], Job | None]:
+    """Repeat one arm's search from its records: the best point so far, and the first job without a record."""
+    base, label = arm
+    study = _study(tuning, f"tuning {base.dataset} {base.model} {label}")
+    best: tuple[float, dict[str, float]] = (-math.inf, {})
+    for number in range(tuning.trials):
+        asked = study.ask()
+        point: dict[str, Any] = {
+            name: asked.suggest_float(name, row["low"], row["high"], log=row["log"])
+            for name, row in tuning.space.items()
+        }
+        trial = dataclasses.replace(base, seed=SEED + number, tuning=True, **point)
+        record = records.get(trial.id)
         if record is None:
-            raise _Missing(job)
-        value = record.test[record.metric]
-        return value if math.isfinite(value) else -math.inf  # worse than any other, whatever the metric's scale
+            return best[1], (trial, label)
+        score = record.test[record.metric]
+        score = score if math.isfinite(score) else -math.inf  # worse than any other, whatever the metric's scale
+        study.tell(asked, score)
+        if score > best[0]:
+            best = score, point
+    return best[1], None
 
-    one = Search(tuning, *arm)
+
+def _study(tuning: Tuning, name: str) -> Study:
     try:
-        while not one.done:
-            one.step(score)
-    except _Missing as missing:
-        return missing
-    return one.best[1]
+        import optuna
+    except ImportError as error:
+        raise InvalidValue(f"tuning needs Optuna ({error}); pip install 'bevel[lab]'.") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=derive(0, name) % 2**31, n_startup_trials=max(3, tuning.trials // 3))
+    return optuna.create_study(direction="maximize", sampler=sampler)

@@ -1,4 +1,4 @@
-"""From a trial's recipe to an optimiser, a learning rate at every step, and a sharpness that moves."""
+"""From a trial's recipe to an optimizer, a learning rate at every step, and a sharpness that moves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def make_optimizer(trial: Trial, model: nn.Module, activation: list[nn.Parameter
     """Three groups: weights (decayed), biases and norms (not), activation parameters (not, own rate).
 
     Every group has a ``scale``, its rate as a multiple of the trial's. With ``trial.alternate`` the activations have
-    an optimiser of their own, and the two take turns.
+    an optimizer of their own, and the two take turns.
 
     Raises:
         InvalidValue: where there is nothing to alternate with.
@@ -51,9 +51,9 @@ def make_optimizer(trial: Trial, model: nn.Module, activation: list[nn.Parameter
 
 def _make(trial: Trial, groups: list[dict[str, Any]]) -> Optimizer:
     used = [group for group in groups if group["params"]]
-    if trial.optimiser == "sgd":
+    if trial.optimizer == "sgd":
         return torch.optim.SGD(used, lr=trial.lr, momentum=trial.momentum, fused=True)
-    kind = torch.optim.Adam if trial.optimiser == "adam" else torch.optim.AdamW
+    kind = torch.optim.Adam if trial.optimizer == "adam" else torch.optim.AdamW
     return kind(used, lr=trial.lr, fused=True)
 
 

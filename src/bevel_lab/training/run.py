@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bevel_lab.data.source import Source
 from bevel_lab.errors import LabError
+from bevel_lab.experiment.events import EpochDone, Event, Note
 from bevel_lab.experiment.record import Epoch, Record
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.determinism import deterministic
@@ -52,44 +52,72 @@ def run_trial(
     Raises:
         bevel.errors.BevelError: for unknown names, parts that do not fit together, or missing data.
     """
-    found, trouble = group.broadcast(_saved(state) if group.rank == 0 else None)
-    if trouble and group.rank == 0:
-        on_note(f"{trouble}; trial {trial.id} starts again.")
-    written = time.monotonic()
+    load, save = (partial(checkpoint.load, state), partial(checkpoint.save, state)) if state else (_nothing, None)
+    events = trial_events(
+        trial, label=label, source=source, device=device, load=load, save=save, save_every=state_every, group=group
+    )
+    for event in events:
+        if isinstance(event, Record):
+            return event
+        if isinstance(event, EpochDone):
+            on_epoch(event.done, event.epoch)
+        else:
+            on_note(str(event))
+    raise AssertionError("the last event of a trial is its record")
+
+
+def _nothing() -> None:
+    """There is no checkpoint."""
+
+
+def trial_events(
+    trial: Trial,
+    *,
+    label: str = "",
+    source: Source | None = None,
+    device: str = "cpu",
+    load: Callable[[], dict[str, Any] | None] = _nothing,
+    save: Callable[[dict[str, Any]], None] | None = None,
+    save_every: float = 1.0,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Iterator[Event]:
+    """Run ``trial`` while the caller asks for events: notes, the end of every epoch, at last the record.
+
+    Args:
+        trial, label, source, device, group: as for :func:`run_trial`.
+        load: gives the state to go on from, or None; may raise ``LabError``. Called in the first process.
+        save: keeps a state; called in the first process at the end of an epoch, before its event.
+        save_every: seconds between calls of ``save``.
+
+    Raises:
+        bevel.errors.BevelError: as :func:`run_trial`.
+    """
+    first = group.rank == 0
+    found, trouble = group.broadcast(_loaded(load) if first else None)
     place = as_device(device)
     with deterministic(trial.threads, place):
-        trainer = start(trial, source or Source(), place, found, on_note if group.rank == 0 else _silent, group)
+        parts = trial, source or Source(), place, group
+        trainer = Trainer(*parts)
+        if found is not None:
+            try:
+                trainer.restore(found)
+            except LabError as error:
+                trainer, trouble = Trainer(*parts), str(error)
+        if trouble and first:
+            yield Note(f"{trouble}; trial {trial.id} starts again.")
+        saved = time.monotonic()
         while len(trainer.epochs) < trial.epochs:
             trainer.advance()
-            if state is not None and group.rank == 0 and time.monotonic() - written >= state_every:
-                checkpoint.save(state, trainer.state())
-                written = time.monotonic()
-            on_epoch(len(trainer.epochs), trainer.epochs[-1])
-        return result.record(trainer, label or trial.activation)
+            if save is not None and first and time.monotonic() - saved >= save_every:
+                save(trainer.state())
+                saved = time.monotonic()
+            yield EpochDone(trial, label or trial.activation, len(trainer.epochs), trainer.epochs[-1])
+        yield result.record(trainer, label or trial.activation)
 
 
-def _saved(state: Path | None) -> tuple[dict[str, Any] | None, str]:
-    """What lies in ``state``, and what is wrong with it."""
+def _loaded(load: Callable[[], dict[str, Any] | None]) -> tuple[dict[str, Any] | None, str]:
+    """What ``load`` gives, and what is wrong with it."""
     try:
-        return (checkpoint.load(state) if state is not None else None), ""
+        return load(), ""
     except LabError as error:
         return None, str(error)
-
-
-def _silent(text: str) -> None:
-    """Another process says it."""
-
-
-def start(
-    trial: Trial, source: Source, device: torch.device, found: dict[str, Any] | None, on_note: Callable[[str], None],
-    group: ProcessGroup = SINGLE_PROCESS,
-) -> Trainer:  # fmt: skip
-    """The trial, ready to go on from the state ``found`` where that fits, else from its beginning."""
-    trainer = Trainer(trial, source, device, group)
-    if found is not None:
-        try:
-            trainer.restore(found)
-        except LabError as error:
-            on_note(f"{error}; trial {trial.id} starts again.")
-            return Trainer(trial, source, device, group)
-    return trainer

@@ -15,7 +15,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "detection": {"model": "ssd_small", "batch_size": 4, "lr": 0.02},
     "segmentation": {"model": "unet_small", "batch_size": 4, "lr": 0.05},
     "translation": {
-        "model": "transformer_tiny_prenorm", "batch_size": 10, "lr": 2e-3, "optimiser": "adam", "train_limit": 40,
+        "model": "transformer_tiny_prenorm", "batch_size": 10, "lr": 2e-3, "optimizer": "adam", "train_limit": 40,
     },
     "video": {"model": "tsm_tiny", "batch_size": 4, "lr": 0.02, "validation": 0.25},
 }  # fmt: skip

@@ -18,56 +18,53 @@ from typing import Any
 
 from bevel_lab.data.source import Source
 from bevel_lab.execution import ray_cluster
-from bevel_lab.execution.job import Failure, Setup
-from bevel_lab.execution.workers import Job
+from bevel_lab.execution.executor import Setup
+from bevel_lab.experiment.events import EpochDone, Event, Failure, Note
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record
-from bevel_lab.experiment.trial import Trial
+from bevel_lab.experiment.trial import Job
 
 
-class Watch:
-    """Prints what it is told."""
-
-    def epoch(self, trial: Trial, label: str, done: int) -> None:
-        print(json.dumps(["epoch", trial.id, done]), flush=True)
-
-    def record(self, record: Record) -> None:
-        print(json.dumps(["record", record.trial.id, 0]), flush=True)
-
-    def failure(self, failure: Failure) -> None:
-        print(json.dumps(["failure", failure.reason, 0]), flush=True)
-
-    def note(self, text: str) -> None:
-        print(json.dumps(["note", text, 0]), flush=True)
+def tell(event: Event) -> None:
+    """Print an event."""
+    if isinstance(event, EpochDone):
+        said: list[Any] = ["epoch", event.trial.id, event.done]
+    elif isinstance(event, Record):
+        said = ["record", event.trial.id, 0]
+    elif isinstance(event, Failure):
+        said = ["failure", event.reason, 0]
+    else:
+        said = ["note", str(event), 0]
+    print(json.dumps(said), flush=True)
 
 
-def die(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[str, Any]]:
+def die(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[Event, bytes | None]]:
     """A task that always takes its process with it."""
     os.kill(os.getpid(), signal.SIGKILL)
-    yield "note", "still here"
+    yield Note("still here"), None
 
 
-def look(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[str, Any]]:
+def look(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[Event, bytes | None]]:
     """A task that tells which GPUs Ray gave it, and where it works; waits for the file ``done`` beside the ledger."""
     import ray
 
-    yield "note", f"GPUs {ray.get_gpu_ids()}"
+    yield Note(f"GPUs {ray.get_gpu_ids()}"), None
     while not (setup.states.parent / "done").exists():
         time.sleep(0.1)
-    yield "error", (f"data in {setup.source.root}, paths from {folder}", "")
+    yield Failure(*job, f"data in {setup.source.root}, paths from {folder}", ""), None
 
 
-WORKS = {"train": ray_cluster.work, "die": die, "look": look}
+WORKS = {"train": ray_cluster.perform_remotely, "die": die, "look": look}
 
 
 def main(address: str, out: Path, settings: list[dict[str, Any]], device: str, work: str) -> int:
-    ray_cluster.work = WORKS[work]
+    ray_cluster.perform_remotely = WORKS[work]
     ray_cluster.PATIENCE = 1.0
     setup = Setup(Source(), device, out / "checkpoints", state_every=0.0)
     with Ledger(out) as ledger:
         jobs = [job for one in settings for job in Experiment.resolve(**one).trials()]
-        return len(ray_cluster.run(jobs, ledger, setup, address, Watch()))
+        return len(ray_cluster.Ray(address).run(jobs, ledger, setup, tell))
 
 
 if __name__ == "__main__":

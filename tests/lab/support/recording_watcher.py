@@ -1,16 +1,16 @@
-"""A watcher of grids that remembers."""
+"""A watcher that remembers what happens while trials run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from bevel_lab.execution.job import Failure
+from bevel_lab.experiment.events import EpochDone, Event, Failure, Note
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 
 
 class Watch:
-    """Notes what happens; ``on_epoch`` may interfere."""
+    """Sorts events by their kind; ``on_epoch`` may interfere."""
 
     def __init__(self, on_epoch: Callable[[Trial, int], None] = lambda trial, done: None) -> None:
         self.on_epoch = on_epoch
@@ -19,15 +19,13 @@ class Watch:
         self.failures: list[Failure] = []
         self.notes: list[str] = []
 
-    def epoch(self, trial: Trial, label: str, done: int) -> None:
-        self.epochs.append((trial.id, done))
-        self.on_epoch(trial, done)
-
-    def record(self, record: Record) -> None:
-        self.records.append(record)
-
-    def failure(self, failure: Failure) -> None:
-        self.failures.append(failure)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, EpochDone):
+            self.epochs.append((event.trial.id, event.done))
+            self.on_epoch(event.trial, event.done)
+        elif isinstance(event, Record):
+            self.records.append(event)
+        elif isinstance(event, Failure):
+            self.failures.append(event)
+        elif isinstance(event, Note):
+            self.notes.append(event.text)

@@ -9,7 +9,7 @@ from small_trials import trial
 
 from bevel_lab.data.source import Source
 from bevel_lab.execution import workers
-from bevel_lab.execution.job import Setup
+from bevel_lab.execution.executor import Setup
 
 
 def _stuck(*_: object, **__: object) -> None:
@@ -20,7 +20,7 @@ def _stuck(*_: object, **__: object) -> None:
 def serve(connection: Connection, setup: Setup) -> None:
     import bevel_lab.training.run
 
-    bevel_lab.training.run.run = _stuck  # type: ignore[assignment]
+    bevel_lab.training.run.trial_events = _stuck  # type: ignore[assignment]
     workers.serve(connection, setup)
 
 

@@ -51,7 +51,7 @@ def protocol(name: str) -> Protocol:
 
 
 def with_controls(arms: Sequence[str], recipe: Mapping[str, Any]) -> list[str]:
-    """``arms`` and the controls that belong to them, what was named first; of what is one trial under ``recipe``, one.
+    """``arms``, then the controls that belong to them and are not among them under another name.
 
     Raises:
         BevelError: for an arm that is none.
@@ -60,11 +60,11 @@ def with_controls(arms: Sequence[str], recipe: Mapping[str, Any]) -> list[str]:
     heads = {text.partition("@")[0].partition(":")[0] for text in arms}
     wanted = [control for head, row in table.items() if head in heads for control in row["arms"]]
     found = list(arms)
-    seen = {arm(text).meaning(recipe) for text in arms}
+    seen = {arm(text).canonical_key(recipe) for text in arms}
     for control in [*wanted, *table["any"]["arms"]]:
-        meaning = arm(control).meaning(recipe)
-        if meaning not in seen:
-            seen.add(meaning)
+        key = arm(control).canonical_key(recipe)
+        if key not in seen:
+            seen.add(key)
             found.append(control)
     return found
 

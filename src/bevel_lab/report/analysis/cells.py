@@ -121,12 +121,6 @@ class Cell:
         return {seed: score - base[seed] for seed, score in arm.scores.items() if seed in base}
 
 
-def diverged(record: Record) -> bool:
-    """No score, or a training loss that was not finite at the end (its score, if any, still counts)."""
-    last = record.epochs[-1].train.values() if record.epochs else ()
-    return not all(map(math.isfinite, (record.test[record.metric], *last)))
-
-
 def judge_cells(records: Sequence[Record], reference: str) -> list[Cell]:
     """Group and judge. Raises ``ReportError`` where the records cannot be compared, and says why."""
     if not records:
@@ -204,7 +198,7 @@ def _cell(cell: tuple[str, str], arms: dict[str, dict[int, Record]], indices: di
             index=indices[name],
             runs=runs,
             scores=scores[name],
-            diverged=frozenset(seed for seed, r in runs.items() if diverged(r)),
+            diverged=frozenset(seed for seed, r in runs.items() if r.diverged),
             summary=paired.summary(scores[name]),
             cost=_cost(runs, arms[reference]),
             comparison=comparisons.get(name),

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis.across import Across
-from bevel_lab.report.analysis.cells import Cell, diverged
+from bevel_lab.report.analysis.cells import Cell
 from bevel_lab.report.statistics.aggregate import Estimate
 from bevel_lab.report.text import across, findings, published
 
@@ -116,7 +115,7 @@ def latex(tables: Sequence[Block]) -> str:
 
 def results(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """One row a trial: what was run, what came out, and what it cost; enough to do the statistics again."""
-    return [_result(arm.name, r) for cell in cells for arm in cell.arms for r in arm.runs.values()]
+    return [r.to_row() | {"arm": arm.name} for cell in cells for arm in cell.arms for r in arm.runs.values()]
 
 
 def verdicts(cells: Sequence[Cell], together: Across | None) -> list[dict[str, Any]]:
@@ -145,32 +144,6 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
-
-
-def _result(arm: str, record: Record) -> dict[str, Any]:
-    last = record.epochs[-1] if record.epochs else None
-    return {
-        "arm": arm,
-        **record.trial.to_dict(),
-        "metric": record.metric,
-        "score": record.test[record.metric],
-        "diverged": diverged(record),
-        **{f"test_{key}": value for key, value in record.test.items()},
-        **{f"train_{key}": value for key, value in (last.train.items() if last else ())},
-        **{f"validation_{key}": value for key, value in (last.validation.items() if last else ())},
-        "parameters": record.parameters,
-        "activation_parameters": record.activation_parameters,
-        "seconds": record.seconds,
-        "train_seconds": record.train_seconds,
-        "samples": record.samples,
-        "samples_per_second": record.samples / record.train_seconds if record.train_seconds > 0 else "",
-        "peak_memory": record.peak_memory,
-        "saved_bytes": record.saved_bytes,
-        "device": record.device,
-        "commit": record.commit,
-        "started": record.started,
-        "id": record.trial.id,
-    }
 
 
 def _aligned(texts: Sequence[str], widths: Sequence[int], left: int) -> str:

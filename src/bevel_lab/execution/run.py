@@ -1,0 +1,195 @@
+"""Run an experiment: the one function behind ``bevel_lab.run``, ``bevel run`` and ``bevel compare``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bevel.errors import InvalidValue
+from bevel_lab.data.invalid import SKIPPED_FILE, pass_on_data_notes
+from bevel_lab.data.source import Source
+from bevel_lab.execution.executor import Executor, Setup
+from bevel_lab.execution.ray_cluster import Ray
+from bevel_lab.execution.results import Results
+from bevel_lab.execution.torchrun import Torchrun
+from bevel_lab.execution.workers import Workers
+from bevel_lab.experiment import folder as folders
+from bevel_lab.experiment import settings
+from bevel_lab.experiment.events import Begun, Failure, Note, Watcher
+from bevel_lab.experiment.experiment import Experiment, place
+from bevel_lab.experiment.ledger import Ledger
+from bevel_lab.experiment.trial import Job
+from bevel_lab.experiment.tuning import search
+from bevel_lab.runtime.distributed import world_size
+
+
+def run(
+    experiment: Experiment | Mapping[str, Any] | str | Path,
+    *,
+    out: str | Path = "",
+    executor: Executor | None = None,
+    on_progress: Watcher = lambda event: None,
+    **overrides: Any,
+) -> Results:
+    """Run what of an experiment has no record in its folder yet; it may be interrupted, and goes on when called again.
+
+    Args:
+        experiment: a TOML file, its keys as a mapping, or an ``Experiment``.
+        out: folder of the records; by default what the experiment says, else ``runs/`` and a name.
+        executor: how trials are run: ``Workers(4)``, ``Ray("auto")`` or ``Torchrun("cuda")``; by default what the
+            experiment says, else worker processes, or all of torchrun's if it has started this one.
+        on_progress: is called with every event, such as ``print``; see :mod:`bevel_lab.experiment.events`.
+        **overrides: keys of the file that win over what it says, such as ``seeds=3``. With an ``Experiment`` only
+            those that say where it runs: ``data_root``, ``download``, ``skip_invalid``, ``title``.
+
+    Returns:
+        What the folder holds afterwards. The other processes of torchrun get no records.
+
+    Raises:
+        BevelError: where the experiment cannot be run; a trial that fails is in the results instead.
+
+    Example:
+        >>> import bevel_lab
+        >>> asked = {"activations": ["relu", "sau:n=5"], "model": "mlp", "epochs": 1, "seeds": 2, "train_limit": 200}
+        >>> results = bevel_lab.run(asked, out=folder)
+        >>> [row["activation"] for row in results.table]
+        ['relu', 'sau:n=5', 'relu', 'sau:n=5']
+    """
+    request = Request.of(experiment, overrides | ({"out": out} if out else {}))
+    executor = executor or request.executor()
+    folder, source = request.folder, request.source
+    recipe = request.experiment.recipe | {"processes": executor.group.size}
+    asked = dataclasses.replace(request.experiment, recipe=recipe)
+    with pass_on_data_notes(lambda text: on_progress(Note(text)), folder / SKIPPED_FILE):
+        executor.group.run_once_per_node(lambda: rehearse_all(asked, source, executor.local_device(asked.device)))
+        device = executor.group.local_device(asked.device)
+        setup = Setup(dataclasses.replace(source, download=False), device, folder / "checkpoints")
+        failures: list[Failure] = []
+        with executor.leading(setup) as leads:
+            if leads:
+                failures = _Run(folder, executor, setup, on_progress).complete(asked, request.toml)
+    if not leads:
+        return Results(folder, asked, [], missing=len(asked.trials()))
+    return Results.read(folder, request.options["title"], failures)
+
+
+@dataclass(frozen=True)
+class Request:
+    """An experiment that is asked for, and how it is to be run.
+
+    Attributes:
+        experiment: what is compared.
+        options: a value for each of :data:`bevel_lab.experiment.settings.DEFAULTS`.
+        toml: the file that asks for the experiment.
+        folder: where records go.
+    """
+
+    experiment: Experiment
+    options: Mapping[str, Any]
+    toml: str
+    folder: Path
+
+    @classmethod
+    def of(cls, experiment: Experiment | Mapping[str, Any] | str | Path, overrides: Mapping[str, Any]) -> Request:
+        """What the arguments of :func:`run` ask for."""
+        given = settings.checked(overrides)
+        name, toml = "", ""
+        if isinstance(experiment, Experiment):
+            wrong = sorted(given.keys() - {*settings.PLACES, "skip_invalid", "title"})
+            if wrong:
+                raise InvalidValue(f"an Experiment says {', '.join(wrong)} itself; change it there, or give a mapping.")
+            given = settings.amounting_to(experiment) | given
+        elif isinstance(experiment, Mapping):
+            given = settings.checked(experiment) | given
+        else:
+            path, plain = Path(experiment), given.keys() <= set(settings.PLACES)
+            given = settings.read(path) | given
+            name, toml = path.stem, path.read_text(encoding="utf-8") if plain else ""
+        asked = experiment if isinstance(experiment, Experiment) else settings.resolve(given)
+        options = settings.DEFAULTS | given
+        folder = Path(options["out"] or f"runs/{name or '-'.join(asked.cells[0])}")
+        return cls(asked, options, toml or settings.to_toml(given), folder)
+
+    @property
+    def source(self) -> Source:
+        return Source(Path(self.options["data_root"]), self.options["download"], self.options["skip_invalid"])
+
+    def executor(self) -> Executor:
+        """The executor that options and surroundings ask for."""
+        if world_size() > 1:
+            if self.options["ray"]:
+                raise InvalidValue("--ray and torchrun are two ways to run an experiment; choose one.")
+            return Torchrun(self.experiment.device)
+        return Ray(self.options["ray"]) if self.options["ray"] else Workers(self.options["workers"])
+
+
+def rehearse_all(asked: Experiment, source: Source, device: str) -> None:
+    """Try every arm in the first cell, and the reference in the others: wrong input shows before it costs time."""
+    from bevel_lab.training.preflight import rehearse
+
+    for trial, label in asked.base_trials():
+        if trial.cell == asked.cells[0] or label == asked.reference:
+            rehearse(dataclasses.replace(trial, processes=1), source=source, device=device)
+
+
+@dataclass
+class _Run:
+    """One call of :func:`run`, in the process that leads."""
+
+    folder: Path
+    executor: Executor
+    setup: Setup
+    watcher: Watcher
+    failures: list[Failure] = field(default_factory=list)
+
+    def complete(self, asked: Experiment, text: str) -> list[Failure]:
+        """Tune where that was asked for, then run what is missing; returns the trials that failed."""
+        with Ledger(self.folder) as ledger:
+            whole = folders.merge(self.folder, asked)
+            folders.keep_request(self.folder, text)
+            if ledger.repaired:
+                self.watcher(Note(ledger.repaired))
+            if asked.tuning:
+                whole = self._tune(asked.subset(whole), whole)
+            if not self.failures:
+                self._round(asked.subset(whole).trials(), ledger)
+        if self.failures:
+            self._write_failures()
+        return self.failures
+
+    def _tune(self, asked: Experiment, whole: Experiment) -> Experiment:
+        """``whole`` with the recipes that tuning chose for the arms of ``asked`` that have none yet."""
+        todo = [job for job in asked.base_trials() if place(job[0].cell, job[1]) not in whole.tuned]
+        assert asked.tuning is not None
+        if todo:
+            self.watcher(Note(f"tuning: {asked.tuning}, for {len(todo)} arms."))
+            with Ledger(self.folder / "tuning") as ledger:
+                best = search(asked.tuning, todo, ledger.records, lambda jobs: self._round(jobs, ledger))
+            tuned = {place(trial.cell, label): point for (trial, label), point in best.items()}
+            whole = dataclasses.replace(whole, tuned=whole.tuned | tuned)
+            folders.write(self.folder, whole)
+        return whole
+
+    def _round(self, jobs: Sequence[Job], ledger: Ledger) -> bool:
+        """Run the jobs that have no record; returns whether all of them have one then."""
+        missing = [job for job in jobs if job[0].id not in ledger.records]
+        self.watcher(Begun(missing, len(jobs) - len(missing)))
+        try:
+            self.failures += self.executor.run(missing, ledger, self.setup, self.watcher)
+        except KeyboardInterrupt:
+            done = sum(trial.id in ledger.records for trial, _ in jobs)
+            raise KeyboardInterrupt(
+                f"interrupted: {done} of {len(jobs)} trials are done; the same command goes on."
+            ) from None
+        return not self.failures
+
+    def _write_failures(self) -> None:
+        path = self.folder / "failures.txt"
+        blocks = [
+            f"{f.label}, seed {f.trial.seed} (trial {f.trial.id})\n{f.reason}\n{f.details}" for f in self.failures
+        ]
+        path.write_text("\n".join(blocks), encoding="utf-8")
+        self.watcher(Note(f"{len(self.failures)} trials failed, see {path}; the same command tries them again."))

@@ -1,0 +1,64 @@
+"""What is told while trials run, from the trainer to the progress bars: plain data that ``str`` puts in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bevel_lab.experiment.record import Epoch, Record
+from bevel_lab.experiment.trial import Job, Trial
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A round of trials begins: ``jobs`` are to be run, and ``done`` further trials have a record already."""
+
+    jobs: Sequence[Job]
+    done: int
+
+    def __str__(self) -> str:
+        count = self.done + len(self.jobs)
+        return f"{self.done} of {count} trials are done already." if self.done else f"{count} trials are to be run."
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """A trial has ended its epoch number ``done``, counted from 1."""
+
+    trial: Trial
+    label: str
+    done: int
+    epoch: Epoch
+
+    def __str__(self) -> str:
+        return f"{self.label}, seed {self.trial.seed}: epoch {self.done} of {self.trial.epochs}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial has ended without a record, for a ``reason`` of one line; ``details`` help to find the fault."""
+
+    trial: Trial
+    label: str
+    reason: str
+    details: str
+
+    def __str__(self) -> str:
+        return f"{self.label}, seed {self.trial.seed}, FAILED: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence for the user."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Event = Begun | EpochDone | Record | Failure | Note
+"""A :class:`Record` is the event that its trial has ended."""
+
+Watcher = Callable[[Event], object]
+"""Is called with every event, in the process that runs the experiment. Its return value is not used."""

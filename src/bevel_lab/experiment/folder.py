@@ -1,0 +1,89 @@
+"""The folder of an experiment: what it is (``experiment.json``), and a TOML file for every request that made it so."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+
+from bevel_lab.errors import LabError
+from bevel_lab.experiment.arm import DEFAULTS, Arm
+from bevel_lab.experiment.experiment import Experiment
+from bevel_lab.experiment.trial import renamed
+from bevel_lab.experiment.tuning import Tuning
+from bevel_lab.runtime import atomic_file
+
+FILE = "experiment.json"
+FORMAT = 2
+
+
+def read(folder: Path) -> Experiment | None:
+    """The folder's experiment, or None where there is none.
+
+    Raises:
+        LabError: if the file cannot be understood.
+    """
+    path = folder / FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.pop("format") != FORMAT:
+            raise ValueError("written by another version of bevel")
+        data["arms"] = tuple(Arm(**one | {"changes": renamed(one["changes"])}) for one in data["arms"])
+        data["cells"] = tuple((dataset, model) for dataset, model in data["cells"])
+        # fields that a later bevel added change nothing while they have their defaults
+        data["recipe"] = DEFAULTS | renamed(data["recipe"])
+        data["tuning"] = Tuning(**data["tuning"]) if data["tuning"] else None
+        return Experiment(**data)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LabError(f"{path} cannot be read ({error}); move it away, or choose another folder.") from error
+
+
+def write(folder: Path, experiment: Experiment) -> None:
+    """Make ``experiment`` the folder's."""
+    data = {"format": FORMAT} | dataclasses.asdict(experiment)
+    atomic_file.write(folder / FILE, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def merge(folder: Path, asked: Experiment) -> Experiment:
+    """Make ``asked`` part of the folder's experiment, which may get more arms, cells and seeds by it.
+
+    Call it while holding the folder's ledger.
+
+    Returns:
+        The folder's experiment: what was there and what is new.
+
+    Raises:
+        LabError: if the folder holds an experiment with another recipe or reference; says what differs.
+    """
+    stored = read(folder)
+    if stored is None:
+        write(folder, asked)
+        return asked
+    if pairs := stored.differences(asked):
+        words = "; ".join(f"{key} is {there!r} there and {here!r} here" for key, there, here in pairs)
+        raise LabError(f"{folder} holds another experiment ({words}); choose another --out.")
+    merged = stored.merge(asked)
+    if merged != stored:
+        write(folder, merged)
+    return merged
+
+
+def keep_request(folder: Path, text: str) -> None:
+    """Keep the TOML file with which an experiment was asked for, unless the folder has an equal one."""
+    kept = requests(folder)
+    if text.encode() not in (path.read_bytes() for path in kept):
+        atomic_file.write(folder / f"experiment{f'-{len(kept) + 1}' if kept else ''}.toml", text.encode())
+
+
+def requests(folder: Path) -> list[Path]:
+    """The TOML files that asked for the folder's experiment, in order; none in folders of older versions."""
+    found = [*folder.glob("experiment.toml"), *folder.glob("experiment-[0-9]*.toml")]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def command(folder: Path) -> str:
+    """The shell commands, a line each, that run the folder's experiment again; "" where it keeps no requests."""
+    return "\n".join(shlex.join(["bevel", "run", str(path), "--out", str(folder)]) for path in requests(folder))
