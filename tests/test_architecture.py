@@ -131,6 +131,7 @@ def test_importing_bevel_is_light() -> None:
     heavy = ("matplotlib", "triton", "bevel_lab", "scipy", "sklearn", "rich", "jinja2", "torchvision", "onnx")
     code = (
         "import torch, sys; before = set(sys.modules); import bevel; "
+        "[getattr(bevel, name) for name in bevel.__all__]; "
         "print(' '.join(sorted({m.split('.')[0] for m in set(sys.modules) - before})))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
@@ -51,7 +53,9 @@ def pure(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_no_compiler_gives_a_pure_wheel(pure: Path) -> None:
     assert pure.name.endswith("-py3-none-any.whl")
-    assert not [name for name in zipfile.ZipFile(pure).namelist() if name.endswith(".so")]
+    names = zipfile.ZipFile(pure).namelist()
+    assert not [name for name in names if name.endswith(".so")]
+    assert {"bevel/py.typed", "bevel_lab/py.typed"} <= set(names)
 
 
 def test_the_pure_wheel_passes_the_tests_that_need_no_compiler(pure: Path, tmp_path: Path) -> None:
@@ -82,3 +86,95 @@ def test_a_compiler_gives_one_wheel_for_every_python(tmp_path: Path) -> None:
     assert "-py3-none-" in wheel.name
     assert "bevel/ops/libbevel_native.so" in names
     assert "bevel_lab/report/pages/html.j2" in names
+
+
+# --------------------------------------------------------------------------------------------- a user's type checker
+
+USERS = """
+from typing import assert_type
+
+import torch
+from torch import Tensor, nn
+
+import bevel
+from bevel import SAU, InvalidValue, mollify
+from bevel.surgery import Result
+from bevel_lab.experiment.trial import Trial
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 8)
+        self.act = SAU(8, n=5.0, learn_n=True, device="cpu", dtype=torch.float32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.layer(x))
+        return y
+
+
+net = Net()
+assert_type(net.act.alpha, nn.Parameter)
+assert_type(bevel.create("sau:n=5"), nn.Module)
+assert_type(bevel.swap(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), "sau", torch.randn(2, 4)), Result)
+soft = mollify("relu6", "box", n=2.0)
+assert_type(soft, bevel.Mollification)
+assert_type(soft.max_error, float)
+assert_type(bevel.smooth(torch.zeros(3), "relu", dim=0), Tensor)
+assert_type(bevel.KERNELS["box"].gap, float)
+assert_type(bevel.backends(), dict[str, str | None])
+trial = Trial(activation="sau:n=5", epochs=3)
+assert_type(trial.epochs, int)
+try:
+    bevel.nn.Squareplus(b=-1.0)
+except InvalidValue as error:
+    print(error)
+"""
+
+WRONG = {
+    "bevel.mollfy": 'Module has no attribute "mollfy"',
+    "bevel.SAU(8, 0.15, 5.0, 'exact', True)": "Too many positional arguments",
+    "bevel.SAU(alpha='a')": 'has incompatible type "str"; expected "float"',
+    "from bevel_lab.experiment.trial import Trial; Trial(lr='3')": 'has incompatible type "str"; expected "float"',
+    "bevel.smooth([1.0], 'relu')": 'has incompatible type "list[float]"; expected "Tensor"',
+}
+
+
+def _environment(folder: Path, wheel: Path) -> Path:
+    """A virtual environment with nothing in it but the wheel's content and a way to everything else installed here."""
+    venv.create(folder, with_pip=False)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = folder / "lib" / version / "site-packages"
+    with zipfile.ZipFile(wheel) as content:
+        content.extractall(site)
+    others = dict.fromkeys((sysconfig.get_path("purelib"), *(p for p in sys.path if p.endswith("site-packages"))))
+    (site / "others.pth").write_text("\n".join(others) + "\n")
+    return folder / "bin" / "python"
+
+
+def _mypy(python: Path, folder: Path, text: str) -> tuple[int, str]:
+    (folder / "users.py").write_text(text)
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "users.py"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("MYPYPATH", "PYTHONPATH")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_users_program_is_type_checked_against_the_wheel(pure: Path, tmp_path: Path) -> None:
+    python = _environment(tmp_path / "environment", pure)
+    where = subprocess.run(
+        [python, "-c", "import bevel; print(bevel.__file__)"], capture_output=True, text=True, check=True
+    )
+    assert where.stdout.startswith(str(tmp_path))
+    folder = tmp_path / "program"
+    folder.mkdir()
+    code, said = _mypy(python, folder, USERS)
+    assert code == 0, said
+    code, said = _mypy(python, folder, "import bevel\n" + "\n".join(WRONG))
+    assert code == 1, said
+    for line, message in enumerate(WRONG.values(), start=2):
+        assert any(part.startswith(f"users.py:{line}: error:") and message in part for part in said.splitlines()), said
+    (folder / "users.py").write_text(USERS)
+    ran = subprocess.run([python, "users.py"], cwd=folder, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "b must be finite and > 0" in ran.stdout

@@ -2,37 +2,62 @@
 
 Smooth any kinked function by any approximate identity, exactly and at ReLU's memory; SAU (ECCV 2022) and FReLU
 (SIViP 2021) are two of its rows.
+
+``import bevel`` imports the exceptions and nothing else, not even torch; every other name is imported when it is first
+asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING
 
-from bevel import functional, kinked, nn
-from bevel._mollify import Mollification, mollify, sharpness_for
-from bevel._tabulated import tabulated
-from bevel._watch import learnt, watch
-from bevel.deploy import fold, harden
+from bevel import errors
 from bevel.errors import BackendUnavailable, BevelError, InvalidValue, UnknownName
-from bevel.kernel import KERNELS, Kernel
-from bevel.kinked import PiecewiseLinear
-from bevel.nn import ACTIVATIONS, SAU, FReLU, Mollified, SmoothFReLU
-from bevel.ops import backends, smooth
-from bevel.spec import canonical, create
-from bevel.training import Alternating, SharpnessSchedule, parameter_groups
 
 if TYPE_CHECKING:
+    from bevel import deploy, functional, kinked, nn, surgery, testing, training
+    from bevel._mollify import Mollification, mollify, sharpness_for
+    from bevel._tabulated import tabulated
+    from bevel._watch import learnt, watch
+    from bevel.deploy import fold, harden
+    from bevel.kernel import KERNELS, Kernel
+    from bevel.kinked import PiecewiseLinear
+    from bevel.nn import ACTIVATIONS, SAU, FReLU, Mollified, SmoothFReLU
+    from bevel.ops import backends, smooth
+    from bevel.spec import canonical, create
     from bevel.surgery import find, swap
+    from bevel.training import Alternating, SharpnessSchedule, parameter_groups
 
 __version__ = "0.1.0"
 
-_LAZY = {"find": "bevel.surgery", "swap": "bevel.surgery"}  # what takes a moment to import waits until asked for
+_PACKAGES = ("deploy", "functional", "kinked", "nn", "surgery", "testing", "training")
+_LAZY = {
+    "_mollify": ("Mollification", "mollify", "sharpness_for"),
+    "_tabulated": ("tabulated",),
+    "_watch": ("learnt", "watch"),
+    "deploy": ("fold", "harden"),
+    "kernel": ("KERNELS", "Kernel"),
+    "kinked": ("PiecewiseLinear",),
+    "nn": ("ACTIVATIONS", "SAU", "FReLU", "Mollified", "SmoothFReLU"),
+    "ops": ("backends", "smooth"),
+    "spec": ("canonical", "create"),
+    "surgery": ("find", "swap"),
+    "training": ("Alternating", "SharpnessSchedule", "parameter_groups"),
+}
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
 
+if not TYPE_CHECKING:  # a type checker knows every name from above, and that there are no others
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'bevel' has no attribute {name!r}")
-    import importlib
+    def __getattr__(name: str) -> object:
+        if name in _PACKAGES:
+            return importlib.import_module(f"bevel.{name}")
+        if name not in _HOME:
+            raise AttributeError(f"module 'bevel' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"bevel.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
 
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    def __dir__() -> list[str]:
+        return [*__all__, "__doc__", "__file__", "__name__", "__path__", "__version__"]
 
 
 __all__ = [
@@ -54,6 +79,8 @@ __all__ = [
     "backends",
     "canonical",
     "create",
+    "deploy",
+    "errors",
     "find",
     "fold",
     "functional",
@@ -65,7 +92,10 @@ __all__ = [
     "parameter_groups",
     "sharpness_for",
     "smooth",
+    "surgery",
     "swap",
     "tabulated",
+    "testing",
+    "training",
     "watch",
 ]

@@ -35,3 +35,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     return "known: " + ", ".join(known)
+
+
+__all__ = ["BackendUnavailable", "BevelError", "InvalidValue", "UnknownName"]

@@ -142,10 +142,11 @@ class Bench:
             self._add("loop", "step", samples, training_loop.BATCH * 8 * 8, "float32", model, 1)
 
     def imports(self) -> None:
-        """``import bevel`` after ``import torch``, as a ratio to ``import torch`` alone."""
+        """``import bevel`` and a first module of it after ``import torch``, as a ratio to ``import torch`` alone."""
         self.report("import time")
         calls: dict[str, Callable[[], Sequence[float]]] = {
-            name: _import_time(code) for name, code in (("torch", "import torch"), ("bevel", "import torch, bevel"))
+            name: _import_time(code)
+            for name, code in (("torch", "import torch"), ("bevel", "import torch, bevel; bevel.SAU"))
         }
         found = interleave(calls, 5)
         self._add("import", "import", {k: v[0] for k, v in found.items()}, 0, "", "", 1)
