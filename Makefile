@@ -39,7 +39,8 @@ bench: install  ## measure on this machine (fifteen minutes) and write docs/perf
 	$(VENV)/bin/bevel bench --out docs/performance.csv --page docs/performance.md --notes docs/performance-notes.md
 
 bench-gpu:  ## on a machine with a GPU, torch and Triton: check, measure (ten minutes), write docs/performance-gpu.md
-	PYTHONPATH=src python3 -m bevel_lab.bench.gpu --check --out docs/performance-gpu.csv --page docs/performance-gpu.md
+	PYTHONPATH=src python3 -m bevel_lab.bench.gpu --check --out docs/performance-gpu.csv \
+	  --page docs/performance-gpu.md --notes docs/performance-gpu-notes.md
 
 test-native: install  ## the native library's own test: sanitizers, and NEON under qemu-aarch64
 	$(PYTHON) -m pytest -q tests/test_native.py

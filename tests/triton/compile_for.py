@@ -73,7 +73,7 @@ def program(family: Family, shape: tuple[int, int, int], dtype: torch.dtype, cou
     tuning = layout.Tuning()
     tiling = layout.tiling(*shape, 132, tuning)
     needs = (True,) * (1 + count) if back else ()
-    made = Program(family, job(tiling, ACCURACY[dtype], (shape[1] > 1,) * count, needs, tuning.run_once_per_node))
+    made = Program(family, job(tiling, ACCURACY[dtype], (shape[1] > 1,) * count, needs, tuning.ahead))
     return _report(compiled(made.text()), *_signature(made, tiling, dtype), tuning.warps)
 
 

@@ -1,6 +1,5 @@
 """The programs themselves: how tensors are cut, what a GPU's compiler makes of them, and what only a GPU can show."""
 
-import csv
 import json
 import os
 import subprocess
@@ -18,6 +17,10 @@ from bevel.ops._layout import dense_view
 from bevel.ops.triton import backend, layout
 from bevel.ops.triton.layout import Tuning
 from bevel.ops.triton.program import Program, job
+from bevel_lab.bench.page import NOTHING, gpu
+from bevel_lab.bench.rows import read
+from bevel_lab.bench.targets import GPU, OURS
+from bevel_lab.bench.timing import Sample
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -135,16 +138,24 @@ def test_the_gpu_bench_rehearses_with_torch_and_triton_alone(tmp_path: Path) -> 
     )
     said = _run(["-c", code], OMP_NUM_THREADS="1", TRITON_INTERPRET="1")
     assert "check passed: rows of the oracle" in said
-    with rows.open() as stream:
-        found = list(csv.DictReader(stream))
-    sections = {"kernel", "eager", "layout", "dtype", "small", "training", "kept", "mollified", "compiled", "sweep"}
-    assert {r["section"] for r in found} == sections | {"fused: add, sau, mul", "fused: bias, frelu(C)"}
-    assert all(float(r["median"]) >= 0 and float(r["low"]) <= float(r["high"]) for r in found)
-    assert all(float(r["median"]) > 0 for r in found if r["section"] != "kept")
-    eager = {r["what"] for r in found if r["section"] == "eager" and r["dtype"] == "bfloat16"}
-    for name in ("copy", "relu", "leaky_relu", "gelu", "prelu(C)", "sau", "sau:n=1", "frelu(C)", "smooth_frelu(C)"):
-        assert {f"{name} forward", f"{name} forward + backward"} <= eager
-    assert {f"formula {name} forward" for name in ("sau", "sau:n=1", "frelu(C)", "smooth_frelu(C)")} <= eager
+    found = read(rows)
+    sections = {"kernel", "eager", "layout", "dtype", "small", "training", "memory", "mollified", "compiled", "sweep"}
+    assert {r.section for r in found} == sections | {"fused"}
+    assert {r.layout for r in found if r.section == "fused"} == {"add, sau, mul", "bias, frelu(C)"}
+    assert all(r.median >= 0 and r.low <= r.high for r in found)
+    assert all(r.median > 0 for r in found if r.section != "memory")
+    eager = {(r.case, r.what) for r in found if r.section == "eager" and r.dtype == "bfloat16"}
+    formulas = {f"formula {name}" for name in OURS}
+    for name in ("copy", "relu", "leaky_relu", "gelu", "prelu(C)", *OURS, *formulas):
+        assert {(name, "forward"), (name, "both")} <= eager
+    kernels = {
+        (r.case, r.what): r.moved // (r.elements * 2) for r in found if (r.section, r.dtype) == ("kernel", "bfloat16")
+    }
+    assert kernels == {("copy", "forward"): 2, ("copy", "backward"): 2, ("relu", "forward"): 2} | {
+        (name, what): tensors for name in (*OURS, "frelu") for what, tensors in (("forward", 2), ("backward", 3))
+    }
+    unmeasured = {t.what for t in GPU if not t.measured(found)}
+    assert unmeasured == {"peak"}, "what only a GPU can count"
     assert "rehearsal" in page.read_text()
 
 
@@ -155,22 +166,21 @@ def test_the_gpu_bench_imports_torch_alone() -> None:
 
 def test_a_section_that_stops_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bevel_lab.bench.gpu import __main__
-    from bevel_lab.bench.gpu.page import Sink
     from bevel_lab.bench.gpu.timing import Bench
 
-    def stops(bench: Bench, sink: Sink) -> None:
-        sink.add("kernel", "first", "here", torch.float32, [1.0], base="copy", ratio=1.0)
+    def stops(bench: Bench) -> None:
+        bench.add("kernel", "forward", {"first": Sample([1.0])})
         raise RuntimeError("no compiler\nand more")
 
-    def goes_on(bench: Bench, sink: Sink) -> None:
-        sink.add("small", "second", "here", torch.float32, [1.0], base="gelu", ratio=1.0)
+    def goes_on(bench: Bench) -> None:
+        bench.add("small", "forward", {"second": Sample([1.0])})
 
     for name, section in (("kernels", stops), ("small", goes_on)):
         monkeypatch.setitem(__main__.SECTIONS, name, section)
     rows, page = tmp_path / "rows.csv", tmp_path / "page.md"
-    code = __main__.run(Bench(torch.device("cpu"), True), ["kernels", "small"], False, rows, page)
-    assert code == 1
-    assert [line.split(",")[1] for line in rows.read_text().splitlines()] == ["what", "first", "second"]
+    bench = Bench(torch.device("cpu"), dry=True)
+    assert __main__.measure(bench, ["kernels", "small"], checked=False, out=rows, to=page) == 1
+    assert [row.case for row in read(rows)] == ["first", "second"]
     assert "- kernels stopped: RuntimeError: no compiler\n" in page.read_text()
 
 
@@ -206,11 +216,10 @@ def test_its_resnet_is_the_usual_one() -> None:
 
 
 def test_the_page_is_written_from_the_rows() -> None:
-    from bevel_lab.bench.gpu.page import NOTHING, page
-
-    committed = (ROOT / "docs" / "performance-gpu.md").read_text()
-    if not (ROOT / "docs" / "performance-gpu.csv").exists():
-        assert committed == page([])
+    docs = ROOT / "docs"
+    committed, notes = ((docs / name).read_text() for name in ("performance-gpu.md", "performance-gpu-notes.md"))
+    if not (docs / "performance-gpu.csv").exists():
+        assert committed == gpu([], notes)
         assert NOTHING in committed
 
 

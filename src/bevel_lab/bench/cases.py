@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 import bevel
+from bevel_lab.runtime.memory import SavedBytes
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,21 @@ class Case:
     name: str
     call: Callable[[Tensor], Tensor]
     parameters: tuple[Tensor, ...]
+
+    def gradients(self, y: Tensor, x: Tensor, g: Tensor) -> Sequence[Tensor]:
+        """Backward: of x and all parameters; for a plain copy another copy."""
+        return [g.clone()] if self.name == "copy" else torch.autograd.grad(y, [x, *self.parameters], g)
+
+    def saved_bytes(self, x: Tensor) -> int:
+        """Bytes that autograd keeps for backward."""
+        watch = SavedBytes()
+        with watch.watch(self.call if isinstance(self.call, nn.Module) else nn.Identity()):
+            self.call(x.detach().requires_grad_())
+        return watch.total
+
+    def to(self, device: torch.device) -> Case:
+        """The case with its module there."""
+        return _case(self.name, self.call.to(device)) if isinstance(self.call, nn.Module) else self
 
 
 class SauFormula(nn.Module):
@@ -50,7 +66,7 @@ class FreluFormula(nn.Module):
 
 
 class SmoothFreluFormula(FreluFormula):
-    """SmoothFReLU written out, with n learnt."""
+    """SmoothFReLU written out, with n learned."""
 
     def __init__(self, channels: int, dim: int, rank: int) -> None:
         super().__init__(channels, dim, rank)
@@ -63,66 +79,81 @@ class SmoothFreluFormula(FreluFormula):
         return self.b * x + (self.a - self.b) * (x * cdf + e / n)
 
 
-def _module(name: str, module: nn.Module, dtype: torch.dtype) -> Case:
-    if not isinstance(module, bevel.nn.Activation):
+def _case(name: str, module: nn.Module, dtype: torch.dtype | None = None) -> Case:
+    if dtype and not isinstance(module, bevel.nn.Activation):
         module = module.to(dtype)  # torch's own and the formulas want parameters in the input's dtype
-    return Case(name, module, tuple(p for p in module.parameters()))
+    return Case(name, module, tuple(module.parameters()))
 
 
 def copy() -> Case:
-    """Read once, write once: what memory costs. Its backward is another copy."""
+    """Read once, write once: what memory costs."""
     return Case("copy", torch.clone, ())
 
 
 def torchs_own(channels: int, dim: int, dtype: torch.dtype) -> list[Case]:
     """relu, leaky_relu and gelu; PReLU per channel where torch supports the axis (dim 1)."""
-    found = [
-        _module("relu", nn.ReLU(), dtype),
-        _module("leaky_relu", nn.LeakyReLU(), dtype),
-        _module("gelu", nn.GELU(), dtype),
-    ]
+    made: dict[str, nn.Module] = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(), "gelu": nn.GELU()}
     if dim == 1:
-        found.append(_module("prelu(C)", nn.PReLU(channels), dtype))
-    return found
+        made["prelu(C)"] = nn.PReLU(channels)
+    return [_case(name, module, dtype) for name, module in made.items()]
 
 
-def ours(channels: int, dim: int, dtype: torch.dtype) -> list[Case]:
+def bevels_own(channels: int, dim: int) -> list[Case]:
     """The rows that targets are set for."""
-    named = {
+    made = {
         "sau": bevel.SAU(),
         "sau:n=1": bevel.SAU(n=1.0),
         "frelu(C)": bevel.FReLU(channels, dim=dim),
         "smooth_frelu(C)": bevel.SmoothFReLU(channels, dim=dim),
     }
-    return [_module(name, module, dtype) for name, module in named.items()]
+    return [_case(name, module) for name, module in made.items()]
+
+
+def basic(channels: int, dim: int, dtype: torch.dtype) -> list[Case]:
+    """A copy, torch's own activations, and bevel's."""
+    return [copy(), *torchs_own(channels, dim, dtype), *bevels_own(channels, dim)]
 
 
 def every_kernel() -> list[Case]:
-    """ReLU with each kernel at n = 1: one kink, nothing learnt but the slope and n."""
+    """ReLU with each kernel at n = 1: one kink; the slope and n are learned."""
     return [
-        _module(f"mollified({k})", bevel.Mollified(f="relu", kernel=k, learn="jumps+n"), torch.float32)
+        _case(f"mollified({k})", bevel.Mollified(f="relu", kernel=k, learn="jumps+n"))
         for k in bevel.KERNELS
         if bevel.KERNELS[k].has_moment
     ]
 
 
-def formulas(channels: int, dim: int, rank: int, dtype: torch.dtype) -> dict[str, nn.Module]:
-    """The same functions as plain torch expressions, by the name of ours that they stand beside."""
+def formulas(channels: int, dim: int, rank: int, dtype: torch.dtype) -> list[Case]:
+    """The same functions as plain torch expressions, named after those of bevel that they stand beside."""
     made: dict[str, nn.Module] = {
         "sau": SauFormula(20000.0),
         "sau:n=1": SauFormula(1.0),
         "frelu(C)": FreluFormula(channels, dim, rank),
         "smooth_frelu(C)": SmoothFreluFormula(channels, dim, rank),
     }
-    return {name: module.to(dtype) for name, module in made.items()}
+    return [_case(f"formula {name}", module, dtype) for name, module in made.items()]
 
 
-def eager_and_compiled(channels: int, dim: int, rank: int, dtype: torch.dtype, compiled: bool) -> list[Case]:
-    """The formulas in eager mode and, if asked for, through ``torch.compile``."""
-    cases: list[Case] = []
-    for name, module in formulas(channels, dim, rank, dtype).items():
-        cases.append(_module(f"formula {name}", module, dtype))
-        if compiled:
-            made = torch.compile(module, dynamic=False, fullgraph=True)
-            cases.append(Case(f"compiled {name}", made, tuple(module.parameters())))
-    return cases
+def compiled(case: Case, backend: str = "inductor") -> Case:
+    """A formula through ``torch.compile``."""
+    made = torch.compile(case.call, dynamic=False, fullgraph=True, backend=backend)
+    return Case(case.name.replace("formula", "compiled"), made, case.parameters)
+
+
+def swapped(model: nn.Module, spec: str, example: Tensor) -> nn.Module:
+    """The model with the activation in place of its ReLUs."""
+    if spec != "relu":
+        bevel.swap(model, spec, example, preserve=False)
+    return model
+
+
+def training_step(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], object]:
+    """A step of SGD with momentum, as a call."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.autograd.backward(nn.functional.cross_entropy(model(images), labels))
+        optimizer.step()
+
+    return step

@@ -1,17 +1,27 @@
-"""``docs/performance.md``: benchmark rows as a page, with each target beside what was measured, and a plot."""
+"""Benchmark rows as a page, with each target beside what was measured: a CPU's with a plot, a GPU's row by row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bevel_lab.bench.rows import Row, find
-from bevel_lab.bench.targets import MB4, MB33, TARGETS, Target
+from bevel_lab.bench import targets
+from bevel_lab.bench.rows import Row, find, table
+from bevel_lab.bench.targets import MB4, MB33, Target
 
+NOTHING = (
+    "**No GPU figure has been measured.** No GPU could be had while this was built; the column stays empty until then."
+)
+UNTRIED = [
+    "- Not tried for want of a GPU: any launch on one, CUDA graphs, streams, a second GPU, tensors beyond 2^31",
+    "  elements, and whether the command keeps to its ten minutes. The tests for these are in `tests/triton` and run",
+    "  with `--device cuda`.",
+]
+SIZELESS = ("step", "loop", "memory", "import", "training", "fused", "sweep")
 _SIZES = {MB4: "4 MB", MB33: "33 MB"}
 
 
-def write(rows: Sequence[Row], page: Path, notes: str = "") -> None:
+def write_cpu(rows: Sequence[Row], page: Path, notes: str = "") -> None:
     """Write the page and, beside it, ``img/performance.png``. ``notes`` is put under the targets, as written."""
     picture = page.parent / "img" / "performance.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +34,7 @@ def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:
     yield ""
     yield "Written by `bevel bench --page` from `performance.csv`; ratios are of medians of one interleaved run."
     yield ""
-    yield from sorted({f"- {r.cpu}; {r.versions}; commit {r.commit}" for r in rows})
+    yield from sorted({f"- {r.device}; {r.versions}; commit {r.commit}" for r in rows})
     yield ""
     yield "![forward and backward, as a multiple of torch's ReLU](img/performance.png)"
     yield ""
@@ -32,10 +42,7 @@ def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:
     yield ""
     yield "Forward and backward with all parameter gradients, and float32, unless it says otherwise."
     yield ""
-    yield "| case | against | at most | measured | |"
-    yield "|---|---|---:|---|---|"
-    for target in TARGETS:
-        yield _target_line(target, rows)
+    yield from _targets(targets.CPU, rows)
     if notes:
         yield ""
         yield notes.strip()
@@ -46,26 +53,49 @@ def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:
         yield from _table([r for r in rows if wanted(r)])
 
 
-def _where(row: Row) -> str:
-    if row.section in ("memory", "import"):
-        return ""
-    size = "" if row.section in ("step", "loop") else _SIZES.get(row.elements, f"{row.elements:,} elements") + ", "
-    return f"{size}{row.threads} thread{'s' if row.threads > 1 else ''}"
+def gpu(rows: Sequence[Row], notes: str = "", said: Sequence[str] = ()) -> str:
+    """``docs/performance-gpu.md``; without rows it says that there are none.
+
+    Args:
+        notes: put under the targets, as written.
+        said: lines on the check and on what stopped.
+    """
+    lines = ["# Speed on a GPU", ""]
+    lines += sorted({f"Measured on {r.device}; {r.versions}; commit {r.commit}." for r in rows}) or [NOTHING]
+    lines += ["", *(f"- {line}" for line in said)] if said else []
+    lines += ["", "## Targets (NVIDIA H200; bf16 and fp32; 64 MB to 2 GB)", "", *_targets(targets.GPU, rows)]
+    lines += ["", notes.strip()] if notes else []
+    return "\n".join([*lines, *(["", "## Rows", "", "```", table(rows), "```"] if rows else UNTRIED), ""])
 
 
-_OF_WHAT = {"memory": ": bytes saved", "step": ": ResNet-18 step", "loop": ": training step"}
+def _where(row: Row) -> list[str]:
+    size = [] if row.section in SIZELESS else [_SIZES.get(row.elements, f"{row.elements:,} elements")]
+    threads = row.threads if row.section not in ("memory", "import") else 0
+    return [*size, *([f"{threads} thread{'s' if threads > 1 else ''}"] if threads else [])]
 
 
-def _target_line(target: Target, rows: Sequence[Row]) -> str:
-    found = target.measured(rows)
-    dtype = f" {target.dtype}" if target.dtype not in ("float32", "") else ""
-    layout = f" {target.layout}" if target.layout not in ("nchw", "kernels", "") else ""
-    case = f"{target.case}{dtype}{layout}" + _OF_WHAT.get(target.section, "")
-    other = target.other + (f" {target.other_dtype}" if target.dtype != target.other_dtype else "")
-    text = "; ".join(f"{ratio:.2f}{f' ({_where(row)})' if _where(row) else ''}" for row, ratio in found)
-    holds = all(ratio <= target.limit for _, ratio in found)
-    verdict = "not measured" if not found else "holds" if holds else "**falls short**"
-    return f"| {case} | {other} | {target.limit:.2f} | {text} | {verdict} |"
+def _targets(wanted: Sequence[Target], rows: Sequence[Row]) -> Iterator[str]:
+    """The targets as a table, each beside every ratio that was measured."""
+    yield "| case | against | at most | measured | |"
+    yield "|---|---|---:|---|---|"
+    for target in wanted:
+        found = target.measured(rows)
+        dtype = f" {target.dtype}" if target.dtype not in ("float32", "") else ""
+        layout = f" {target.layout}" if target.layout not in ("nchw", "kernels", "") else ""
+        case = f"{target.case}{dtype}{layout}" + (f": {target.about}" if target.about else "")
+        other = f"{target.other} {target.other_dtype}".strip()
+        text = "; ".join(f"{ratio:.2f}{_asked(target, row)}" for row, ratio in found)
+        holds = all(ratio <= target.limit for _, ratio in found)
+        verdict = "not measured" if not found else "holds" if holds else "**falls short**"
+        yield f"| {case} | {other} | {target.limit:.2f} | {text} | {verdict} |"
+
+
+def _asked(target: Target, row: Row) -> str:
+    """What the target leaves open and the row has."""
+    either = ((target.layout, row.layout), (target.dtype, row.dtype))
+    open_ = [value for wanted, value in either if value and not wanted]
+    where = ", ".join([*_where(row), *open_])
+    return f" ({where})" if where else ""
 
 
 _SECTIONS: tuple[tuple[str, Callable[[Row], bool]], ...] = (
@@ -73,7 +103,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Row], bool]], ...] = (
     ("Other layouts", lambda r: r.section == "speed" and r.layout in ("channels_last", "btc")),
     ("Other dtypes", lambda r: r.section == "speed" and r.dtype != "float32"),
     ("Every kernel, one kink", lambda r: r.layout == "kernels"),
-    ("A training step of the lab beside a bare loop's", lambda r: r.section == "loop"),
+    ("A training step of the lab beside a plain loop's", lambda r: r.section == "loop"),
     ("A training step of ResNet-18 on 32×32 images", lambda r: r.section == "step"),
 )
 
@@ -83,7 +113,7 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
     groups = dict.fromkeys((r.elements, r.dtype, r.layout, r.threads) for r in rows)
     for elements, dtype, layout, threads in groups:
         own = find(rows, elements=elements, dtype=dtype, layout=layout, threads=threads)
-        yield f"**{_where(own[0])}, {dtype}, {layout}**, {own[0].repeats} rounds"
+        yield f"**{', '.join([*_where(own[0]), dtype, layout])}**, {own[0].repeats} rounds"
         yield ""
         yield "| case | forward ms | backward ms | both ms (quartiles) | × copy | × relu | × gelu |"
         yield "|---|---:|---:|---:|---:|---:|---:|"

@@ -1,27 +1,33 @@
-"""A benchmark row, and the file of rows."""
+"""A benchmark row, of a CPU or a GPU: how rows are collected, kept in a file, and printed."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bevel.errors import InvalidValue
+from bevel_lab.bench.timing import Sample
+from bevel_lab.runtime.provenance import commit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One measured number.
+    """One measured number. The dataclass is the format of the file.
 
     Attributes:
-        section: ``speed``, ``memory``, ``loop``, ``step`` or ``import``.
-        case: what was measured, e.g. ``sau``; what: ``forward``, ``backward``, ``both``, ``bytes``, ``step``.
-        elements, dtype, layout, threads: the input.
-        median, low, high: median and quartiles over ``repeats``; seconds (bytes in section ``memory``).
-        to_copy, to_relu, to_gelu: ratios of medians within the same interleaved run; 0 where there is no such case.
-        cpu, versions, commit: where it was measured.
+        section: the part of the benchmark, such as ``speed``, ``memory`` or ``step``.
+        case: what was measured, e.g. ``sau``; what: ``forward``, ``backward``, ``both``, ``step``, ``import``, or
+            ``bytes`` and ``peak``, which are bytes and not seconds.
+        elements, dtype, layout: the input; where it is not the input that matters, ``layout`` names the model, the
+            neighbors or the setting.
+        threads: of the CPU; 0 on a GPU.
+        median, low, high: median and quartiles over ``repeats``, seconds or bytes.
+        to_copy, to_relu, to_gelu: ratios of costs within the same interleaved run; 0 where there is no such case.
+        device, versions, commit: where it was measured, and with what.
+        moved: bytes that the case must read and write; 0 where that is not the question.
     """
 
     section: str
@@ -38,29 +44,57 @@ class Row:
     to_copy: float
     to_relu: float
     to_gelu: float
-    cpu: str
+    device: str
     versions: str
     commit: str
+    moved: int = 0
 
     @property
-    def group(self) -> tuple[str, str, int, str, str, int]:
-        """Rows of one group were interleaved: their ratios mean something."""
-        return self.section, self.what, self.elements, self.dtype, self.layout, self.threads
+    def cost(self) -> float:
+        """What ratios compare: the median, or seconds a byte where bytes had to be moved."""
+        return self.median / self.moved if self.moved else self.median
 
 
-FIELDS = tuple(f.name for f in dataclasses.fields(Row))
-_NUMBERS = {f.name: f.type for f in dataclasses.fields(Row) if f.type in ("int", "float")}
+class Collector:
+    """Collects the rows of one run on one device."""
+
+    def __init__(self, device: str, versions: Mapping[str, str]) -> None:
+        self.rows: list[Row] = []
+        self._device, self._versions = device, ", ".join(f"{name} {version}" for name, version in versions.items())
+
+    def add(
+        self, section: str, what: str, samples: Mapping[str, Sample], *, elements: int = 0, dtype: str = "",
+        layout: str = "", threads: int = 0, moved: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        """A row a case, of cases that took turns."""
+        moved = moved or {}
+        cost = {name: sample.median / moved.get(name, 1) for name, sample in samples.items()}
+
+        def ratio(name: str, to: str) -> float:
+            return cost[name] / cost[to] if cost.get(to) else 0.0
+
+        for name, sample in samples.items():
+            low, high = sample.quartiles
+            self.rows.append(
+                Row(section=section, case=name, what=what, elements=elements, dtype=dtype, layout=layout,
+                    threads=threads, median=sample.median, low=low, high=high, repeats=len(sample.values),
+                    to_copy=ratio(name, "copy"), to_relu=ratio(name, "relu"), to_gelu=ratio(name, "gelu"),
+                    device=self._device, versions=self._versions, commit=commit(), moved=moved.get(name, 0))
+            )  # fmt: skip
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Row)}
+_TYPES = {"str": str, "int": int, "float": float}
 
 
 def write(rows: Iterable[Row], path: Path) -> None:
-    """Rows as CSV, six significant digits."""
+    """Write the rows as CSV, with six significant digits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(FIELDS)
         for row in rows:
-            values = (getattr(row, name) for name in FIELDS)
-            writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
+            writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in dataclasses.astuple(row)])
 
 
 def read(path: Path) -> list[Row]:
@@ -71,18 +105,43 @@ def read(path: Path) -> list[Row]:
     with path.open(newline="") as stream:
         for number, line in enumerate(csv.DictReader(stream), start=2):
             try:
-                typed = {k: _typed(k, line[k]) for k in FIELDS}
+                rows.append(_row(line))
             except (KeyError, ValueError, TypeError):
                 raise InvalidValue(f"{path}:{number}: a row has the columns {', '.join(FIELDS)}.") from None
-            rows.append(Row(**typed))  # type: ignore[arg-type]
     return rows
 
 
-def _typed(name: str, text: str) -> str | int | float:
-    kind = _NUMBERS.get(name)
-    return int(text) if kind == "int" else float(text) if kind == "float" else text
+def _row(line: Mapping[str, str]) -> Row:
+    if None in line or None in line.values():
+        raise ValueError("too many fields, or too few")
+    if "cpu" in line:  # files of the first benchmark call the device so, and the plain loop "bare"
+        line = {**line, "device": line["cpu"], "case": "plain" if line["case"] == "bare" else line["case"]}
+    values = {name: _TYPES[str(field.type)](line[name]) for name, field in FIELDS.items() if name != "moved"}
+    return Row(**values, moved=int(line.get("moved", 0)))
 
 
 def find(rows: Sequence[Row], **wanted: object) -> list[Row]:
     """Rows whose named fields equal the given values."""
     return [r for r in rows if all(getattr(r, k) == v for k, v in wanted.items())]
+
+
+_ALIGN = "<<<><<>>>>>>"  # of the columns of ``table``: words to the left, numbers to the right
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text, a line each; a column that no row needs is skipped."""
+    lines = [_texts(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = [i for i, width in enumerate(widths) if width]
+    aligned = ("  ".join(f"{line[i]:{_ALIGN[i]}{widths[i]}}" for i in shown) for line in lines)
+    return "\n".join(line.rstrip() for line in aligned)
+
+
+def _texts(row: Row) -> list[str]:
+    cost = f"{row.median / 1e6:.3f} MB" if row.what in ("bytes", "peak") else f"{row.median * 1e3:.3f} ms"
+    rate = f"{row.moved / row.median / 1e9:.0f} GB/s" if row.moved else ""
+    threads = f"{row.threads} thread{'s' if row.threads > 1 else ''}" if row.threads else ""
+    bases = {"copy": row.to_copy, "relu": row.to_relu, "gelu": row.to_gelu}
+    ratios = [f"{ratio:.2f} × {base}" if ratio else "" for base, ratio in bases.items()]
+    elements = f"{row.elements:,}" if row.elements else ""
+    return [row.section, row.case, row.what, elements, row.dtype, row.layout, threads, cost, rate, *ratios]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import bevel
+from bevel_lab.bench.timing import Timed, stopwatch
 from bevel_lab.data.images import LabeledImages
 from bevel_lab.data.images.augment import augment, draw
 from bevel_lab.data.images.feed import InMemoryFeed
@@ -24,28 +23,20 @@ from bevel_lab.training.trainer import Trainer
 MODELS = ("cnn", "resnet20")
 BATCH = 128
 
-Timed = Callable[[], Sequence[float]]
-
 
 def epochs(model: str, threads: int) -> dict[str, Timed]:
     """Seconds a step of both, on digits with augmentation: each call trains one epoch, validation not counted."""
     spec = bevel.canonical("relu")
     trial = Trial(activation=spec, model=model, dataset="digits", batch_size=BATCH, threads=threads, epochs=100)
     trainer = Trainer(trial, Source(), torch.device("cpu"), ProcessGroup())
-    return {"bare": _bare(trainer, copy.deepcopy(trainer.model)), "lab": _timed(trainer._train, trainer.steps)}
+    return {
+        "plain": stopwatch(_plain_epoch(trainer, copy.deepcopy(trainer.model)), trainer.steps),
+        "lab": stopwatch(trainer._train, trainer.steps),
+    }
 
 
-def _timed(epoch: Callable[[], Any], steps: int) -> Timed:
-    def once() -> Sequence[float]:
-        start = time.perf_counter()
-        epoch()
-        return ((time.perf_counter() - start) / steps,)
-
-    return once
-
-
-def _bare(trainer: Trainer, model: nn.Module) -> Timed:
-    """The same batches, augmentation, model and optimiser; no streams, metrics, schedule or record."""
+def _plain_epoch(trainer: Trainer, model: nn.Module) -> Callable[[], None]:
+    """The same batches, augmentation, model and optimizer; no random streams, metrics, schedule or record."""
     task = trainer.task
     assert isinstance(task, Classification)
     data = task.data
@@ -55,7 +46,7 @@ def _bare(trainer: Trainer, model: nn.Module) -> Timed:
     images, labels = data.train.images, data.train.labels
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (data.mean, data.std))
     scale, shift = 1 / (255 * std), -mean / std
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4, fused=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4, fused=True)
     generator = torch.Generator()
 
     def epoch() -> None:
@@ -63,8 +54,8 @@ def _bare(trainer: Trainer, model: nn.Module) -> Timed:
         for index in training[torch.randperm(len(training))].tensor_split(trainer.steps):
             x = augment(images[index], data.flips, draw(len(index), generator)).float().mul_(scale).add_(shift)
             loss = F.cross_entropy(model(x), labels[index])
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             torch.autograd.backward(loss)
-            optimiser.step()
+            optimizer.step()
 
-    return _timed(epoch, trainer.steps)
+    return epoch

@@ -7,26 +7,38 @@ drift cancels in their ratios.
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from bevel_lab.bench.gpu.cases import Case
+import bevel
+from bevel_lab.bench.rows import Collector
+from bevel_lab.bench.timing import Sample, Timed, compare, stopwatch
 
 L2 = 60_000_000  # bytes; buffers rotate over at least four times this
 ROUNDS = 15
 
+Call = Callable[[int], object]
+"""One call on the buffers of the given turn."""
 
-@dataclass(frozen=True)
-class Bench:
-    """Where and how much: a GPU, or a rehearsal on the CPU."""
 
-    device: torch.device
-    dry: bool
+class Bench(Collector):
+    """Where to measure and how much: on a GPU, or in a rehearsal on the CPU. Collects the rows.
+
+    Attributes:
+        notes: lines for the page: what the check said, and which sections stopped.
+    """
+
+    def __init__(self, device: torch.device, dry: bool) -> None:
+        super().__init__("none (rehearsal)" if dry else torch.cuda.get_device_name(device), _versions(dry))
+        self.device, self.dry = device, dry
+        self.channels = 4 if dry else 64
+        self.notes: list[str] = []
 
     @property
     def sizes(self) -> list[int]:
@@ -38,16 +50,27 @@ class Bench:
         """The size of rows that no target is set for."""
         return self.sizes[len(self.sizes) // 2]
 
-    def turns(self, size: int) -> int:
-        return 1 if self.dry else max(2, -(-4 * L2 // size))
+    def buffers(self, size: int, dtype: torch.dtype, layout: str = "nchw") -> list[Tensor]:
+        """Normal numbers, 64 channels of 56 x 56 (4 x 4 in a rehearsal), about so many bytes; ``btc`` is (batch,
+        pixels, channels). As many tensors as exceed the cache."""
+        turns = 1 if self.dry else max(2, -(-4 * L2 // size))
+        side = 4 if self.dry else 56
+        batch = max(1, size // (dtype.itemsize * self.channels * side * side))
+        shape = (batch, side * side, self.channels) if layout == "btc" else (batch, self.channels, side, side)
+        memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+        made = [torch.empty(shape, device=self.device, dtype=dtype, memory_format=memory) for _ in range(turns)]
+        return [t.normal_() for t in made]
+
+    def compare(
+        self, cases: Mapping[str, Call], turns: int, *, graph: bool = False, calls: int = 1
+    ) -> dict[str, Sample]:
+        """Seconds of a call of each case, round by round, the cases in turn."""
+        made = {name: self._timed(call, turns, graph, max(turns, calls)) for name, call in cases.items()}
+        return compare(made, 1 if self.dry else ROUNDS, warm_up=0 if self.dry else 3)
 
     def wait(self) -> None:
         if not self.dry:
             torch.cuda.synchronize(self.device)
-
-    def allocated(self) -> int:
-        """Bytes of the device that tensors take now; 0 in a rehearsal."""
-        return 0 if self.dry else torch.cuda.memory_allocated(self.device)
 
     def peak(self, call: Callable[[], object]) -> int:
         """The most bytes that tensors took during a call; 0 in a rehearsal."""
@@ -58,58 +81,54 @@ class Bench:
         self.wait()
         return torch.cuda.max_memory_allocated(self.device)
 
-    def once(self, call: Callable[[], object]) -> float:
-        """Seconds of one call on the device's own clock."""
-        if self.dry:
-            begin = time.perf_counter()
-            call()
-            return time.perf_counter() - begin
-        cuda: Any = torch.cuda
-        first, last = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
-        first.record()
-        call()
-        last.record()
-        last.synchronize()
-        return float(first.elapsed_time(last)) / 1e3
-
-    def captured(self, case: Case, turns: int) -> Callable[[], object]:
-        """All turns of a case as one graph; in a rehearsal just the calls."""
+    def _timed(self, call: Call, turns: int, graph: bool, calls: int) -> Timed:
+        steps = turns if graph else calls
 
         def all_turns() -> None:
-            for turn in range(turns):
-                case.call(turn)
+            for i in range(steps):
+                call(i % turns)
 
-        all_turns()
+        all_turns()  # compiles
         if self.dry:
-            return all_turns
+            return stopwatch(all_turns, steps)
+        return self._clocked(self._captured(all_turns) if graph else all_turns, steps)
+
+    def _captured(self, call: Callable[[], object]) -> Callable[[], object]:
         self.wait()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            all_turns()
+            call()
         return graph.replay
 
+    def _clocked(self, call: Callable[[], object], steps: int) -> Timed:
+        """The same as ``stopwatch``, on the device's own clock."""
+        cuda: Any = torch.cuda
 
-def _repeat(case: Case, turns: int, times: int) -> None:
-    for i in range(times):
-        case.call(i % turns)
+        def once() -> Sequence[float]:
+            first, last = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+            first.record()
+            call()
+            last.record()
+            last.synchronize()
+            return (float(first.elapsed_time(last)) / 1e3 / steps,)
+
+        return once
 
 
-def measure(
-    bench: Bench, cases: Sequence[Case], turns: int, *, graph: bool, calls: int = 1
-) -> Iterator[tuple[Case, list[float]]]:
-    """Seconds of each call of each case, round by round, the cases in turn."""
-    runs: list[Callable[[], object]] = []
-    for case in cases:
-        if graph:
-            runs.append(bench.captured(case, turns))
-        else:
-            runs.append(functools.partial(_repeat, case, turns, max(turns, calls)))
-            runs[-1]()  # compiles
-    each = turns if graph else max(turns, calls)
-    samples: list[list[float]] = [[] for _ in cases]
-    for turn in range(1 if bench.dry else ROUNDS + 3):
-        for i, run in enumerate(runs):
-            seconds = bench.once(run) / each
-            if turn >= (0 if bench.dry else 3):
-                samples[i].append(seconds)
-    yield from zip(cases, samples, strict=True)
+def _versions(dry: bool) -> dict[str, str]:
+    """Of the driver and of all that takes part."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    driver = []
+    if not dry:
+        try:
+            done = subprocess.run(query, capture_output=True, text=True, check=False)
+            driver = done.stdout.strip().splitlines()
+        except OSError:
+            pass
+    return {
+        "driver": driver[0] if driver else "unknown",
+        "torch": str(torch.__version__),
+        "triton": importlib.metadata.version("triton"),
+        "python": platform.python_version(),
+        "bevel": bevel.__version__,
+    }

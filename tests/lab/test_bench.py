@@ -1,0 +1,113 @@
+"""Benchmark rows: collected, kept in a file, judged against targets, and written as pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import bevel
+from bevel_lab.bench import page, rows, targets
+from bevel_lab.bench.rows import Collector, Row
+from bevel_lab.bench.targets import Target
+from bevel_lab.bench.timing import Sample, compare, interleave
+from bevel_lab.cli import main
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+def collected() -> list[Row]:
+    """Two groups of one run: forward on two threads, and passes with the bytes that they moved."""
+    bench = Collector("a machine", {"torch": "2.15", "bevel": "0.1.0"})
+    samples = {"copy": Sample([1.0, 2.0, 3.0]), "relu": Sample([4.0]), "sau": Sample([6.0])}
+    bench.add("speed", "both", samples, elements=1 << 20, dtype="float32", layout="nchw", threads=2)
+    moved = {"copy": 2_000, "sau": 3_000}
+    bench.add("kernel", "backward", {"copy": Sample([2e-9]), "sau": Sample([3.3e-9])}, moved=moved, dtype="bfloat16")
+    return bench.rows
+
+
+def test_ratios_are_of_medians_and_of_the_time_a_byte_moved(collected: list[Row]) -> None:
+    copy, relu, sau, moved, backward = collected
+    assert (copy.median, copy.low, copy.high, copy.repeats) == (2.0, 1.5, 2.5, 3)
+    assert (sau.to_copy, sau.to_relu, sau.to_gelu) == (3.0, 1.5, 0.0)
+    assert (relu.to_copy, relu.device, relu.versions) == (2.0, "a machine", "torch 2.15, bevel 0.1.0")
+    assert (moved.cost, moved.moved) == (pytest.approx(1e-12), 2_000)
+    assert backward.to_copy == pytest.approx(1.1)
+
+
+def test_the_file_gives_the_rows_back(collected: list[Row], tmp_path: Path) -> None:
+    rows.write(collected, tmp_path / "new" / "rows.csv")
+    assert rows.read(tmp_path / "new" / "rows.csv") == collected
+
+
+def test_the_first_benchmarks_file_is_still_read() -> None:
+    head, first, *_ = (DOCS / "performance.csv").read_text().splitlines()
+    assert head.split(",")[-3:] == ["cpu", "versions", "commit"], "its columns of the time"
+    found = rows.read(DOCS / "performance.csv")
+    assert found[0].device == "cpu (AMD EPYC)"
+    assert f"{found[0].median:.6g}" == first.split(",")[7]
+    assert {row.case for row in found if row.section == "loop"} == {"plain", "lab"}
+    assert {row.moved for row in found} == {0}
+
+
+@pytest.mark.parametrize("damage", ["speed,sau\n", "speed" + ",1" * 16 + "\n", "speed" + ",1" * 30 + "\n"])
+def test_a_line_that_is_no_row_is_named(collected: list[Row], tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "rows.csv"
+    rows.write(collected, path)
+    path.write_text(path.read_text() + damage)
+    with pytest.raises(bevel.InvalidValue, match=r"rows.csv:7: a row has the columns section, case"):
+        rows.read(path)
+    with pytest.raises(bevel.InvalidValue, match="is none"):
+        rows.read(tmp_path / "none.csv")
+
+
+def test_a_target_is_judged_by_every_row_that_it_asks_for(collected: list[Row]) -> None:
+    speed = Target(case="sau", other="relu", limit=1.05)
+    assert [ratio for _, ratio in speed.measured(collected)] == [1.5]
+    assert Target(case="sau", other="gelu", limit=1.0).measured(collected) == []
+    assert Target(case="sau", other="relu", limit=1.05, elements=(1000,)).measured(collected) == []
+    any_of_them = Target(case="sau", other="copy", limit=1.2, section="kernel", what="backward", elements=(), layout="",
+                         dtype="")  # fmt: skip
+    assert [ratio for _, ratio in any_of_them.measured(collected)] == [pytest.approx(1.1)]
+    lines = list(page._targets([speed, any_of_them], collected))[2:]
+    assert lines == [
+        "| sau | relu | 1.05 | 1.50 (4 MB, 2 threads) | **falls short** |",
+        "| sau | copy | 1.20 | 1.10 (0 elements, bfloat16) | holds |",
+    ]
+
+
+def test_every_target_of_the_cpu_was_measured() -> None:
+    found = rows.read(DOCS / "performance.csv")
+    assert all(target.measured(found) for target in targets.CPU)
+
+
+def test_the_committed_page_is_what_the_committed_rows_make(tmp_path: Path) -> None:
+    argv = ["bench", "--rows", str(DOCS / "performance.csv"), "--notes", str(DOCS / "performance-notes.md")]
+    assert main([*argv, "--page", str(tmp_path / "performance.md")]) == 0
+    assert (tmp_path / "performance.md").read_text() == (DOCS / "performance.md").read_text()
+    assert (tmp_path / "img" / "performance.png").stat().st_size > 5000
+
+
+def test_a_gpus_page_is_made_from_rows_without_a_gpu(collected: list[Row], tmp_path: Path) -> None:
+    rows.write(collected, tmp_path / "rows.csv")
+    argv = ["bench", "--device", "cuda", "--rows", str(tmp_path / "rows.csv"), "--page", str(tmp_path / "gpu.md")]
+    assert main(argv) == 0
+    text = (tmp_path / "gpu.md").read_text()
+    assert "Measured on a machine; torch 2.15, bevel 0.1.0; commit " in text
+    assert page.NOTHING not in text
+    assert rows.table(collected) in text
+    assert "1.10 × copy" in rows.table(collected)
+
+
+def test_calls_take_turns_and_warm_up_first() -> None:
+    order: list[str] = []
+
+    def call(name: str) -> tuple[float, float]:
+        order.append(name)
+        return len(order), -len(order)
+
+    found = interleave({name: lambda name=name: call(name) for name in "abc"}, rounds=3, warm_up=1)
+    assert "".join(order) == "abc" + "abc" + "bca" + "cab"
+    assert [sample.values for sample in found["a"]] == [(4, 9, 11), (-4, -9, -11)]
+    assert compare({"a": lambda: (2.0,)}, rounds=2)["a"].median == 2.0
