@@ -4,7 +4,8 @@
  * v_i = |u_i|, right_i = [x > knot_i] and a kernel's half-line forms survival, excess and moment = excess + v*survival:
  *
  *     value = left*x + offset + sum right_i*(jump_i*(x - knot_i) + step_i)              the kinked line
- *           + sum jump_i*w*excess(v_i)            (gate: - jump_i*w*v_i*survival(v_i))  smoothed kinks
+ *           + sum jump_i*w*excess(v_i)                                                  smoothed kinks
+ *             (multiplies_cdf: - jump_i*w*v_i*survival(v_i))
  *           + sum step_i*(right_i ? -survival(v_i) : survival(v_i))                     smoothed steps
  *           + sum (c0_i + c1_i*x)*w*moment(v_i)                                         SAU's other forms
  *
@@ -76,7 +77,7 @@ typedef struct bevel_plan {
     int32_t abi;    /* BEVEL_ABI */
     int32_t kernel; /* enum bevel_kernel */
     int32_t knots;  /* K, 0..BEVEL_MAX_KNOTS; knots need not be sorted */
-    int32_t gate;   /* 0: a jump is a smoothed ramp; 1: jump*(x - knot)*cdf */
+    int32_t multiplies_cdf; /* 0: a jump is a smoothed ramp; 1: jump*(x - knot)*cdf */
     int32_t log_n;  /* 1: slot 2+5K holds log n */
     int32_t params; /* 0..BEVEL_MAX_PARAMS */
     int32_t terms;

@@ -22,8 +22,6 @@ template <class F> struct Box : Compact<F> {
     BEVEL_INLINE V density() const { return F::keep(F::greater(this->z, F::set(0)), F::set(T(0.5))); }
     BEVEL_INLINE V survival() const { return this->z * F::set(T(0.5)); }
     BEVEL_INLINE V excess() const { return this->z * this->z * F::set(T(0.25)); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return this->inner() * F::set(T(0.25)); }
 };
 
@@ -34,8 +32,6 @@ template <class F> struct Triangle : Compact<F> {
     BEVEL_INLINE V density() const { return this->z; }
     BEVEL_INLINE V survival() const { return this->z * this->z * F::set(T(0.5)); }
     BEVEL_INLINE V excess() const { return this->z * this->z * this->z * F::set(T(1.0 / 6)); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
 };
 
@@ -48,8 +44,6 @@ template <class F> struct Epanechnikov : Compact<F> {
     BEVEL_INLINE V excess() const {
         return this->z * this->z * this->z * F::fma(this->v, F::set(T(0.0625)), F::set(T(0.1875)));
     }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return this->inner() * this->inner() * F::set(T(0.1875)); }
 };
 
@@ -62,8 +56,6 @@ template <class F> struct Biweight : Compact<F> {
     BEVEL_INLINE V density() const { return this->inner() * this->inner() * F::set(T(0.9375)); }
     BEVEL_INLINE V survival() const { return z2() * this->z * polynomial<F>(this->v, s); }
     BEVEL_INLINE V excess() const { return z2() * z2() * polynomial<F>(this->v, x); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return this->inner() * this->inner() * this->inner() * F::set(T(0.15625)); }
 };
 
@@ -78,8 +70,6 @@ template <class F> struct Triweight : Compact<F> {
     BEVEL_INLINE V density() const { return y2() * this->inner() * F::set(T(1.09375)); }
     BEVEL_INLINE V survival() const { return z2() * z2() * polynomial<F>(this->v, s); }
     BEVEL_INLINE V excess() const { return z2() * z2() * this->z * polynomial<F>(this->v, x); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return y2() * y2() * F::set(T(35 / 256.0)); }
 };
 
@@ -92,8 +82,6 @@ template <class F> struct Cosine : Compact<F> {
     BEVEL_INLINE V density() const { return z2() * polynomial<F>(z2(), C::cosine_density); }
     BEVEL_INLINE V survival() const { return z2() * this->z * polynomial<F>(z2(), C::cosine_survival); }
     BEVEL_INLINE V excess() const { return z2() * z2() * polynomial<F>(z2(), C::cosine_excess); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
 };
 
@@ -125,8 +113,6 @@ template <class F> struct Bump : HalfLine<F> {
     }
     BEVEL_INLINE V survival() const { return e * (z * z) * (sum * polynomial<F>(t, C::bump_survival)); }
     BEVEL_INLINE V excess() const { return e * (z * z) * ((z * z) * polynomial<F>(t, C::bump_excess)); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
 };
 
@@ -178,8 +164,6 @@ template <class F> struct Tabulated : Compact<F> {
     BEVEL_INLINE V density() const { return single() ? derivative<2>() : looked_up(0); }
     BEVEL_INLINE V survival() const { return single() ? derivative<1>() : looked_up(1); }
     BEVEL_INLINE V excess() const { return single() ? derivative<0>() : looked_up(2); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
 };
 

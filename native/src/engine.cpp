@@ -9,7 +9,7 @@ template <class T> using Loop = void (*)(const Task&, Strip<T>);
 
 template <template <class> class Kernel, bool Across> Loop<float> loop_with(const Task& task, bool back) {
     if (back) return backward_one<F32, Kernel, Across>;
-    if (!task.ramps || task.gate) return forward_one<F32, Kernel, true, Across>;
+    if (!task.ramps || task.multiplies_cdf) return forward_one<F32, Kernel, true, Across>;
     return task.steps ? forward_many<F32, Across> : forward_one<F32, Kernel, false, Across>;
 }
 

@@ -80,7 +80,7 @@ void Call::gradients(const double* part, int parts, void* const* dparam) const {
             slots[to + STEPS * k] = right;
             slots[to + CONSTANTS * k] = ch.w * moment;
             slots[to + TILTS * k] = ch.w * x_moment;
-            const double ramp = plan_.gate ? 0 : ch.jump[i];
+            const double ramp = plan_.multiplies_cdf ? 0 : ch.jump[i];
             dn -= ch.w * ch.w * ((ramp + ch.c0[i]) * moment + ch.c1[i] * x_moment - sum(at + U_SHIFT));
         }
         slots[n_slot(k)] = plan_.log_n ? ch.n * dn : dn;

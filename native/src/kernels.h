@@ -1,6 +1,5 @@
 // The kernels' half-line forms on vectors. Each class is built from u, within reach, and `rest`, what rounding took from u;
-// members that are not called cost nothing, and what several share the compiler computes once. blend(lag, weight) is
-// lag·excess + weight·moment; excess_given(survival) need only be good to an ulp of the density.
+// members that are not called cost nothing, and what several share the compiler computes once.
 #pragma once
 
 #include <cstdint>
@@ -85,8 +84,6 @@ template <class F> struct Gaussian {
             return far;
         }
     }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(lag, excess(), weight * density()); }
-    BEVEL_INLINE V excess_given(V s) const { return F::fnma(v, s, density()); }
     BEVEL_INLINE V moment() const { return density(); }
 };
 
@@ -109,8 +106,6 @@ template <class F> struct GaussianBulk {
     BEVEL_INLINE V density() const { return e * F::set(peak); }
     BEVEL_INLINE V survival() const { return e * ratio; }
     BEVEL_INLINE V excess() const { return e * F::fnma(v, ratio, F::set(peak)); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return e * F::fnma(lag * v, ratio, (lag + weight) * F::set(peak)); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
     BEVEL_INLINE V moment() const { return density(); }
 };
 
@@ -127,8 +122,6 @@ template <class F> struct Logistic : HalfLine<F> {
         if constexpr (sizeof(T) == 4) return e * polynomial<F>(e, Coefficients<T>::log1p);
         return e * polynomial<F>(F::fma(e, F::set(2), F::set(-1)), Coefficients<T>::log1p);
     }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
 };
 
@@ -142,8 +135,6 @@ template <class F> struct Laplace : HalfLine<F> {
     BEVEL_INLINE V density() const { return e; }
     BEVEL_INLINE V survival() const { return e; }
     BEVEL_INLINE V excess() const { return e; }
-    BEVEL_INLINE V excess_given(V) const { return e; }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, e, e); }
 };
 
@@ -160,8 +151,6 @@ template <class F> struct Student {  // its forms are powers of v: rounding v co
     BEVEL_INLINE V density() const { return F::set(T(0.5)) * inverse() * inverse() * inverse(); }
     BEVEL_INLINE V survival() const { return excess() * inverse(); }
     BEVEL_INLINE V excess() const { return F::set(T(0.5)) * F::reciprocal(F::min(h + v, F::set(Limits<T>::most / 16))); }
-    BEVEL_INLINE V excess_given(V) const { return excess(); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return F::set(T(0.5)) * inverse(); }
 };
 
@@ -181,9 +170,33 @@ template <class F> struct Cauchy {  // steps only
         return F::select(far, turn, F::set(T(0.5)) - turn);
     }
     BEVEL_INLINE V excess() const { return F::set(0); }
-    BEVEL_INLINE V excess_given(V) const { return F::set(0); }
-    BEVEL_INLINE V blend(V lag, V weight) const { return F::fma(weight, moment(), lag * excess()); }
     BEVEL_INLINE V moment() const { return F::set(0); }
 };
+
+// What the loops form of a kernel. Overloads serve the kernels whose forms share a factor.
+
+// lag·excess + weight·moment
+template <template <class> class Kernel, class F>
+BEVEL_INLINE typename F::V blend(const Kernel<F>& kernel, typename F::V lag, typename F::V weight) {
+    return F::fma(weight, kernel.moment(), lag * kernel.excess());
+}
+template <class F>
+BEVEL_INLINE typename F::V blend(const Gaussian<F>& kernel, typename F::V lag, typename F::V weight) {
+    return F::fma(lag, kernel.excess(), weight * kernel.density());
+}
+template <class F>
+BEVEL_INLINE typename F::V blend(const GaussianBulk<F>& kernel, typename F::V lag, typename F::V weight) {
+    const auto peak = F::set(GaussianBulk<F>::peak);
+    return kernel.e * F::fnma(lag * kernel.v, kernel.ratio, (lag + weight) * peak);
+}
+
+// The excess where the survival is known already; it need only be good to an ulp of the density.
+template <template <class> class Kernel, class F>
+BEVEL_INLINE typename F::V excess_given(const Kernel<F>& kernel, typename F::V) {
+    return kernel.excess();
+}
+template <class F> BEVEL_INLINE typename F::V excess_given(const Gaussian<F>& kernel, typename F::V survival) {
+    return F::fnma(kernel.v, survival, kernel.density());
+}
 
 }  // namespace bevel::BEVEL_ISA

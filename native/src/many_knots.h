@@ -63,7 +63,7 @@ template <class F, bool Across> void forward_many(const Task& task, const Strip<
             knot.scale(x, d, zone, u, rest);
             Forms<F> f;
             forms<F>(task, u, rest, f);
-            V part = read(k + LAG) * (task.gate ? F::abs(u) * f.survival : f.excess);
+            V part = read(k + LAG) * (task.multiplies_cdf ? F::abs(u) * f.survival : f.excess);
             part = F::fma(read(k + STEP), F::select(right, -f.survival, f.survival), part);
             const V weight = F::fma(read(k + C1_W), F::keep(zone, x), read(k + C0_W));
             deviation = deviation + F::keep(zone, F::fma(weight, f.moment, part));
@@ -113,12 +113,12 @@ template <class F, bool Across> void backward_many(const Task& task, const Strip
             const V jump = read(k + JUMP), xz = F::keep(zone, x), gz = F::keep(zone, g);
             const V below = F::select(right, -f.survival, f.survival);
             const V weight = F::fma(read(k + C1), xz, read(k + C0));
-            const V turn = task.gate ? jump - weight : -weight;
+            const V turn = task.multiplies_cdf ? jump - weight : -weight;
             const V shift = f.density * F::fma(u, turn, read(k + STEP_N)), g_shift = gz * shift;
             const V part = F::fma(jump, below, F::fma(read(k + C1_W), f.moment, shift));
             deviation = deviation + F::keep(zone, part);
             if (!task.want_sums) continue;
-            add(s + SUM_LAG, gz * (task.gate ? -(F::abs(u) * f.survival) : f.excess));
+            add(s + SUM_LAG, gz * (task.multiplies_cdf ? -(F::abs(u) * f.survival) : f.excess));
             add(s + SUM_STEP, gz * below);
             add(s + MOMENT, gz * f.moment);
             add(s + X_MOMENT, gz * xz * f.moment);

@@ -15,16 +15,14 @@ template <class F> struct Sharp {  // no deviation: only the line
     BEVEL_INLINE V density() const { return F::set(0); }
     BEVEL_INLINE V survival() const { return F::set(0); }
     BEVEL_INLINE V excess() const { return F::set(0); }
-    BEVEL_INLINE V excess_given(V) const { return F::set(0); }
-    BEVEL_INLINE V blend(V, V) const { return F::set(0); }
     BEVEL_INLINE V moment() const { return F::set(0); }
 };
 
 // The inner loops are compiled twice for the kernels most in use. Plain: a ramp at zero, perhaps with c0, between lines that
 // are not flat; backward, dx and the four sums that its parameters need. Flags known beforehand leave registers free.
-inline bool plain_forward(const Task& t) { return t.centred && !t.gate && !t.steps && !t.tilted && !t.flat; }
+inline bool plain_forward(const Task& t) { return t.centred && !t.multiplies_cdf && !t.steps && !t.tilted && !t.flat; }
 inline bool plain_backward(const Task& t) {
-    return t.centred && !t.gate && !t.steps && !t.tilted && t.want_dx && t.want_sums && !t.want_all;
+    return t.centred && !t.multiplies_cdf && !t.steps && !t.tilted && t.want_dx && t.want_sums && !t.want_all;
 }
 
 template <class P, bool Plain> struct Line {
@@ -91,7 +89,7 @@ void forward_one(const Task& task, const Strip<typename F::T> strip) {
             if (steps) result = result + c.step * P::select(c.knot.right(x), -s, s);
             if (moments) result = P::fma(weight, kernel.moment(), result);
         } else {
-            result = moments ? kernel.blend(c.lag, weight) : c.lag * kernel.excess();
+            result = moments ? blend(kernel, c.lag, weight) : c.lag * kernel.excess();
         }
         return P::keep(zone, result);
     };
@@ -190,8 +188,8 @@ void backward_one(const Task& task, const Strip<typename F::T> strip) {
     constexpr bool smooth = !std::is_same_v<Kernel<F>, Sharp<F>>;
     const Reader<F, Across> start = {strip.coefficient, task.pitch};
     const Coefficients shared(task, [&](int row) __attribute__((always_inline)) { return start.two(row); });
-    const bool gate = !Plain && task.gate, tilted = !Plain && task.tilted, steps = !Plain && task.steps;
-    const bool shifts = gate || steps || task.moments;
+    const bool multiplies_cdf = !Plain && task.multiplies_cdf, tilted = !Plain && task.tilted, steps = !Plain && task.steps;
+    const bool shifts = multiplies_cdf || steps || task.moments;
     const bool want_sums = Plain || task.want_sums, want_dx = Plain || task.want_dx, want_all = !Plain && task.want_all;
     auto* const partial = strip.partial;
     OneSums<F, Across> sum;
@@ -208,7 +206,7 @@ void backward_one(const Task& task, const Strip<typename F::T> strip) {
         V result = c.jump * below;
         if (shifts) {
             V weight = tilted ? P::fma(c.c1, xz, c.c0) : c.c0;
-            weight = gate ? c.jump - weight : -weight;
+            weight = multiplies_cdf ? c.jump - weight : -weight;
             const V turn = Plain ? u * weight : P::fma(u, weight, c.step_n), shift = kernel.density() * turn;
             result = result + (tilted ? P::fma(c.c1_w, moment, shift) : shift);
             if (want_all) {
@@ -218,7 +216,7 @@ void backward_one(const Task& task, const Strip<typename F::T> strip) {
             }
         }
         if (want_sums) {
-            sum.lag = sum.fold(gz, gate ? -(P::abs(u) * s) : kernel.excess_given(s), sum.lag);
+            sum.lag = sum.fold(gz, multiplies_cdf ? -(P::abs(u) * s) : excess_given(kernel, s), sum.lag);
             sum.moment = sum.fold(gz, moment, sum.moment);
             if (want_all) {
                 sum.step = sum.fold(gz, below, sum.step);

@@ -129,7 +129,7 @@ Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const
     task_.dtype = layout.dtype;
     task_.kernel = plan.kernel;
     task_.knots = plan.knots;
-    task_.gate = plan.gate != 0;
+    task_.multiplies_cdf = plan.multiplies_cdf != 0;
     task_.want_dx = want_dx;
     task_.want_sums = want_sums;
     task_.table = plan.table;
@@ -153,17 +153,17 @@ void Call::set_flags(bool back) {
     t.centred = !group_used(plan_, KNOTS);
     t.simple = t.centred;
     t.want_all = t.want_sums && !t.centred;
-    const bool shifts = t.gate || t.steps || t.moments;  // without, dn follows from the moments alone
+    const bool shifts = t.multiplies_cdf || t.steps || t.moments;  // without, dn follows from the moments alone
     for (int i = 0; t.want_sums && i < plan_.terms; ++i) {
         const int slot = plan_.term[i].slot, group = plan_.knots == 0 ? -1 : (slot - 2) / plan_.knots;
         const bool of_n = slot == n_slot(plan_.knots), of_line = slot == 0 || (slot >= 2 && group == JUMPS);
         t.want_all = t.want_all || (of_n ? shifts : !of_line && group != CONSTANTS);
     }
     t.bulk = plan_.kernel == BEVEL_GAUSSIAN && plan_.knots == 1 && !t.steps && (!t.want_sums || all_move_the_line(plan_));
-    t.needs_survival = back || t.gate || t.steps;
-    t.needs_excess = !t.gate && (back ? t.want_sums : t.ramps);
+    t.needs_survival = back || t.multiplies_cdf || t.steps;
+    t.needs_excess = !t.multiplies_cdf && (back ? t.want_sums : t.ramps);
     t.needs_moment = t.moments || t.want_sums;
-    t.needs_density = back && (t.gate || t.steps || t.moments);
+    t.needs_density = back && (t.multiplies_cdf || t.steps || t.moments);
 }
 
 void Call::set_geometry(const bevel_layout& layout) {
@@ -260,7 +260,7 @@ template <class T> void Call::prepare() {
         for (int i = 0; i < k; ++i) {
             const int at = knot_row(k, i);
             put_two(at + KNOT, ch.knot[i]);
-            put(at + LAG, (plan_.gate ? -ch.jump[i] : ch.jump[i]) * ch.w);
+            put(at + LAG, (plan_.multiplies_cdf ? -ch.jump[i] : ch.jump[i]) * ch.w);
             put(at + JUMP, ch.jump[i]);
             put(at + STEP, ch.step[i]);
             put(at + STEP_N, ch.step[i] * ch.n);

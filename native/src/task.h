@@ -45,11 +45,11 @@ enum SegmentSum : int {
     PER_SEGMENT_SUMS
 };
 enum KnotSum : int {
-    SUM_LAG = 0,  // Σ g·excess, or -Σ g·v·survival for a gate
+    SUM_LAG = 0,  // Σ g·excess, or -Σ g·v·survival where it multiplies the cdf
     SUM_STEP,     // Σ g·(cdf - [x > knot])
     MOMENT,       // Σ g·moment
     X_MOMENT,     // Σ g·x·moment
-    SHIFT,        // Σ g·Q,   Q = pdf·([gate] jump·u + step·n - (c0 + c1·x)·u)
+    SHIFT,        // Σ g·Q,   Q = pdf·([multiplies_cdf] jump·u + step·n - (c0 + c1·x)·u)
     U_SHIFT,      // Σ g·u·Q
     PER_KNOT_SUMS
 };
@@ -64,7 +64,7 @@ struct Tensor {
 
 struct Task {
     int dtype, kernel, knots;
-    bool gate;
+    bool multiplies_cdf;
     bool centred;  // every knot is 0, and the levels are exact in working precision
     bool simple;   // centred, and every n is a power of two: u has no rounding error either
     bool flat;     // the function is constant on one of its ends, for some channel

@@ -90,7 +90,7 @@ struct Point {
     std::vector<Real> by_slot, by_slot_size;
 };
 
-inline Point at(int kernel, bool gate, int knots, const std::vector<Real>& slot, Real x) {
+inline Point at(int kernel, bool multiplies_cdf, int knots, const std::vector<Real>& slot, Real x) {
     Point p;
     p.by_slot.assign(3 + 5 * knots, 0);
     p.by_slot_size.assign(3 + 5 * knots, 0);
@@ -111,7 +111,7 @@ inline Point at(int kernel, bool gate, int knots, const std::vector<Real>& slot,
         const bool right = x > knot;
         const Real u = (x - knot) * n, v = std::fabs(u), extra = c0 + c1 * x;
         const Forms f = forms(kernel, v);
-        const Real lag = gate ? -v * f.survival : f.excess, below = right ? -f.survival : f.survival;
+        const Real lag = multiplies_cdf ? -v * f.survival : f.excess, below = right ? -f.survival : f.survival;
         const Real cdf = (right ? 1 : 0) + below;
         if (right) add(p.value, p.size, jump * x);
         if (right) add(p.value, p.size, -jump * knot);
@@ -122,13 +122,13 @@ inline Point at(int kernel, bool gate, int knots, const std::vector<Real>& slot,
         add(p.value, p.size, c1 * x * w * f.moment);
         if (right) add(p.slope, p.slope_size, jump);
         add(p.slope, p.slope_size, jump * below);
-        if (gate) add(p.slope, p.slope_size, jump * u * f.density);
+        if (multiplies_cdf) add(p.slope, p.slope_size, jump * u * f.density);
         add(p.slope, p.slope_size, step * f.density * n);
         add(p.slope, p.slope_size, c1 * w * f.moment);
         add(p.slope, p.slope_size, -c0 * u * f.density);
         add(p.slope, p.slope_size, -c1 * x * u * f.density);
         partial(2 + i, -jump * cdf);
-        if (gate) partial(2 + i, -jump * u * f.density);
+        if (multiplies_cdf) partial(2 + i, -jump * u * f.density);
         partial(2 + i, -step * f.density * n);
         partial(2 + i, c0 * u * f.density);
         partial(2 + i, c1 * x * u * f.density);
@@ -146,7 +146,7 @@ inline Point at(int kernel, bool gate, int knots, const std::vector<Real>& slot,
             p.by_slot_size[2 + i] += top * (more + std::fabs(step) * n);
             p.by_slot_size[s] += top * w * w * (more + std::fabs(step) * n);
         }
-        partial(s, -w * w * jump * (gate ? -u * u * f.density : f.moment));
+        partial(s, -w * w * jump * (multiplies_cdf ? -u * u * f.density : f.moment));
         partial(s, w * w * step * u * f.density * n);
         partial(s, -w * w * extra * f.moment);
         partial(s, -w * w * extra * u * u * f.density);

@@ -167,7 +167,7 @@ enum Kind { RAMP, GATE, STEP, TAILS, TILT, GATE_TILT, EVERYTHING, KINDS };
 Plan random_plan(int kernel, int kind, int knots, int64_t channels, bool per_channel, bool learn, const Table& table) {
     Plan p;
     p.plan.kernel = kernel, p.plan.knots = knots;
-    p.plan.gate = kind == GATE || kind == GATE_TILT;
+    p.plan.multiplies_cdf = kind == GATE || kind == GATE_TILT;
     p.constant.assign(3 + 5 * knots, 0);
     const bool cauchy = kernel == BEVEL_CAUCHY, all = kind == EVERYTHING;
     const bool uses[5] = {pick(0, 2) > 0, !cauchy && kind != STEP, kind == STEP || all || cauchy,
@@ -244,7 +244,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
         for (int64_t o = 0; o < c.size[0]; ++o)
             for (int64_t i = 0; i < c.size[2]; ++i) {
                 const Real at = read(c.dtype, x.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
-                const reference::Point f = reference::at(p.plan.kernel, p.plan.gate, p.plan.knots, slots, at);
+                const reference::Point f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, at);
                 const Real value = read(c.dtype, y.at(o, k, i)), slope = read(c.dtype, dx.at(o, k, i));
                 if (!(std::fabs(value - f.value) <= ulps * working * f.size + 2 * stored * std::fabs(f.value) + tiny))
                     fail(name + ": value at x = " + std::to_string(double(at)) + " is " + std::to_string(double(value)) +
