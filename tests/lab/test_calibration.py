@@ -145,7 +145,7 @@ def test_the_exit_code_tells_whether_every_promise_is_kept(
     holds: tuple[bool, bool], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     targets = tuple(calibration.Target(f"promise {k}.", one) for k, one in enumerate(holds))
-    monkeypatch.setattr(calibration, "measure", lambda *_: calibration.Results(targets, ()))
+    monkeypatch.setattr(calibration, "simulate", lambda *_: calibration.Results(targets, ()))
     assert main(["calibrate"]) == code
     said = capsys.readouterr().out.splitlines()
     assert [line for line in said if "promise" in line] == [
@@ -172,7 +172,7 @@ def test_the_committed_page_keeps_every_promise_and_says_how_it_was_made() -> No
 def test_wrong_input_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compact.write(records(["relu"], seeds=4, epochs=1), tmp_path / "few.jsonl")
     for argv, part in (
-        (["--experiments", "0"], "experiments is a whole number, at least 1; got 0"),
+        (["--experiments", "0"], "experiments must be a whole number, at least 1; got 0"),
         (["--records", str(tmp_path / "few.jsonl")], "needs 6 pairs"),
         (["--records", str(tmp_path / "none")], "holds no experiment"),
     ):

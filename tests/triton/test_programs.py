@@ -191,7 +191,7 @@ def test_a_suite_without_an_answer_has_not_failed(monkeypatch: pytest.MonkeyPatc
     assert check.suite(device, seconds=0.01) == "not finished: tests/triton took more than 0 s"
     monkeypatch.setattr(sys, "executable", "/bin/false")  # ends with 1, as pytest does when a test fails
     assert check.suite(device).startswith("FAILED")
-    monkeypatch.setattr(check, "own", lambda device, brief: "passed: rows of the oracle, laws")
+    monkeypatch.setattr(check, "rows_and_laws", lambda device, brief: "passed: rows of the oracle, laws")
     monkeypatch.setattr(check, "suite", lambda device: "not finished: tests/triton took more than 240 s")
     assert check.check(device).startswith("passed: rows of the oracle, laws (not finished")
 

@@ -1,1 +1,4 @@
-"""``bevel bench``: what activations cost, measured side by side in one run."""
+"""``bevel bench``: measure what activations cost, side by side in one run.
+
+``cpu`` and ``gpu`` measure; they share the cases, the timing, the rows, the targets and the page.
+"""

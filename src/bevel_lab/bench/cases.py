@@ -15,25 +15,25 @@ from bevel_lab.runtime.memory import SavedBytes
 
 @dataclass(frozen=True)
 class Case:
-    """A function of x and the tensors whose gradients are asked for beside x's."""
+    """A function of x, and the tensors whose gradients backward computes beside that of x."""
 
     name: str
     call: Callable[[Tensor], Tensor]
     parameters: tuple[Tensor, ...]
 
     def gradients(self, y: Tensor, x: Tensor, g: Tensor) -> Sequence[Tensor]:
-        """Backward: of x and all parameters; for a plain copy another copy."""
+        """Run backward: gradients of x and of all parameters. A plain copy is copied once more."""
         return [g.clone()] if self.name == "copy" else torch.autograd.grad(y, [x, *self.parameters], g)
 
     def saved_bytes(self, x: Tensor) -> int:
-        """Bytes that autograd keeps for backward."""
+        """Count the bytes that autograd keeps for backward."""
         watch = SavedBytes()
         with watch.watch(self.call if isinstance(self.call, nn.Module) else nn.Identity()):
             self.call(x.detach().requires_grad_())
         return watch.total
 
     def to(self, device: torch.device) -> Case:
-        """The case with its module there."""
+        """Move the case's module to the device."""
         return _case(self.name, self.call.to(device)) if isinstance(self.call, nn.Module) else self
 
 
@@ -81,17 +81,17 @@ class SmoothFreluFormula(FreluFormula):
 
 def _case(name: str, module: nn.Module, dtype: torch.dtype | None = None) -> Case:
     if dtype and not isinstance(module, bevel.nn.Activation):
-        module = module.to(dtype)  # torch's own and the formulas want parameters in the input's dtype
+        module = module.to(dtype)  # torch's modules and the formulas need parameters in the input's dtype
     return Case(name, module, tuple(module.parameters()))
 
 
 def copy() -> Case:
-    """Read once, write once: what memory costs."""
+    """A copy reads and writes x once: it shows what memory alone costs."""
     return Case("copy", torch.clone, ())
 
 
 def torchs_own(channels: int, dim: int, dtype: torch.dtype) -> list[Case]:
-    """relu, leaky_relu and gelu; PReLU per channel where torch supports the axis (dim 1)."""
+    """torch's relu, leaky_relu and gelu, and PReLU per channel where torch supports the axis (dim 1)."""
     made: dict[str, nn.Module] = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(), "gelu": nn.GELU()}
     if dim == 1:
         made["prelu(C)"] = nn.PReLU(channels)
@@ -99,7 +99,7 @@ def torchs_own(channels: int, dim: int, dtype: torch.dtype) -> list[Case]:
 
 
 def bevels_own(channels: int, dim: int) -> list[Case]:
-    """The rows that targets are set for."""
+    """bevel's activations that targets are set for."""
     made = {
         "sau": bevel.SAU(),
         "sau:n=1": bevel.SAU(n=1.0),
@@ -115,7 +115,7 @@ def basic(channels: int, dim: int, dtype: torch.dtype) -> list[Case]:
 
 
 def every_kernel() -> list[Case]:
-    """ReLU with each kernel at n = 1: one kink; the slope and n are learned."""
+    """ReLU smoothed with each kernel at n = 1; its slope and n are learned."""
     return [
         _case(f"mollified({k})", bevel.Mollified(f="relu", kernel=k, learn="jumps+n"))
         for k in bevel.KERNELS
@@ -124,7 +124,7 @@ def every_kernel() -> list[Case]:
 
 
 def formulas(channels: int, dim: int, rank: int, dtype: torch.dtype) -> list[Case]:
-    """The same functions as plain torch expressions, named after those of bevel that they stand beside."""
+    """bevel's functions as plain torch expressions; each is named after the one that it stands beside."""
     made: dict[str, nn.Module] = {
         "sau": SauFormula(20000.0),
         "sau:n=1": SauFormula(1.0),
@@ -135,20 +135,20 @@ def formulas(channels: int, dim: int, rank: int, dtype: torch.dtype) -> list[Cas
 
 
 def compiled(case: Case, backend: str = "inductor") -> Case:
-    """A formula through ``torch.compile``."""
+    """Compile a formula with ``torch.compile``."""
     made = torch.compile(case.call, dynamic=False, fullgraph=True, backend=backend)
     return Case(case.name.replace("formula", "compiled"), made, case.parameters)
 
 
 def swapped(model: nn.Module, spec: str, example: Tensor) -> nn.Module:
-    """The model with the activation in place of its ReLUs."""
+    """Replace the model's ReLUs by the activation."""
     if spec != "relu":
         bevel.swap(model, spec, example, preserve=False)
     return model
 
 
 def training_step(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], object]:
-    """A step of SGD with momentum, as a call."""
+    """Return a call that makes one step of SGD with momentum."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> None:

@@ -1,4 +1,4 @@
-"""The benchmark: sizes, layouts, dtypes, thread counts; memory; a training step; import time."""
+"""The benchmark on a CPU: speed by size, layout, dtype and threads; memory; training steps; import time."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bevel_lab.bench.targets import MB4, MB33
 from bevel_lab.bench.timing import Sample, compare, forward_backward, interleave, stopwatch
 from bevel_lab.runtime.provenance import device_name, versions
 
-SIZES = (1_000, 10_000, 100_000, 33_000_000)  # elements, beside those of 4 MB and 33 MB
+SIZES = (1_000, 10_000, 100_000, 33_000_000)  # elements, in addition to tensors of 4 MB and 33 MB
 CHANNELS = 64
-LAYOUTS = ("channels_last", "btc")  # beside nchw
+LAYOUTS = ("channels_last", "btc")  # in addition to nchw
 
 Report = Callable[[str], None]
 
 
 def _tensor(elements: int, layout: str, dtype: torch.dtype) -> tuple[Tensor, int]:
-    """A normal tensor of about that many elements, and its channel axis."""
+    """Make a normal tensor of about that many elements; return it with its channel axis."""
     generator = torch.Generator().manual_seed(0)
     if elements < 100_000:
         shape: tuple[int, ...] = (elements // 10, 10, 1, 1)
@@ -41,10 +41,10 @@ def _tensor(elements: int, layout: str, dtype: torch.dtype) -> tuple[Tensor, int
 
 
 class Bench(Collector):
-    """Measures, and collects the rows.
+    """Measures on a CPU and collects the rows.
 
     Args:
-        seconds: time to spend on a group of interleaved cases, about.
+        seconds: about how long to measure a group of interleaved cases.
         report: called with a line of progress before each group.
     """
 
@@ -54,7 +54,7 @@ class Bench(Collector):
         self.report = report
 
     def speed(self, chosen: Sequence[Case], layout: str, threads: int, x: Tensor) -> None:
-        """One group: the cases on one tensor, forward, backward and both."""
+        """Time one group of cases on one tensor: forward, backward, and both."""
         dtype = str(x.dtype).removeprefix("torch.")
         self.report(f"{x.numel():>10,} elements  {dtype:8}  {layout:13}  {threads} threads")
         generator = torch.Generator().manual_seed(1)
@@ -65,21 +65,23 @@ class Bench(Collector):
         begun = time.perf_counter()
         interleave(calls, 1)
         a_round = (time.perf_counter() - begun) / 3
-        least = 25 if x.numel() < 1 << 22 else 9  # small ones swing more, with what malloc gives back
+        least = (
+            25 if x.numel() < 1 << 22 else 9
+        )  # times of small tensors vary more: malloc returns some blocks to the system and not others
         found = interleave(calls, min(201, max(least, int(self.seconds / a_round))))
         for i, what in enumerate(("forward", "backward", "both")):
             samples = {name: columns[i] for name, columns in found.items()}
             self.add("speed", what, samples, elements=x.numel(), dtype=dtype, layout=layout, threads=threads)
 
     def memory(self) -> None:
-        """Bytes that autograd keeps for backward, for a float32 input of 2²⁰ elements."""
+        """Count the bytes that autograd keeps for backward, for a float32 input of 2²⁰ elements."""
         x, dim = _tensor(1 << 20, "nchw", torch.float32)
         chosen = [*cases.basic(CHANNELS, dim, x.dtype)[1:], *cases.formulas(CHANNELS, dim, x.dim(), x.dtype)]
         found = {case.name: Sample([float(case.saved_bytes(x))]) for case in chosen}
         self.add("memory", "bytes", found, elements=x.numel(), dtype="float32", layout="nchw", threads=1)
 
     def step(self, threads: int, batch: int = 16) -> None:
-        """A whole training step of ResNet-18 on 32×32 images with each activation in place of its ReLUs."""
+        """Time a training step of ResNet-18 on 32×32 images, with each activation in place of its ReLUs."""
         self.report(f"ResNet-18 training step, batch {batch}, {threads} threads")
         torch.set_num_threads(threads)
         specs = ("relu", "gelu", "prelu", "sau", "frelu", "smooth_frelu")
@@ -88,7 +90,7 @@ class Bench(Collector):
         self.add("step", "step", found, elements=elements, dtype="float32", layout="nchw", threads=threads)
 
     def loops(self) -> None:
-        """A training step of the lab beside a plain loop's, data and augmentation included; the layout is the model."""
+        """Time a training step of the lab and of a plain loop, data and augmentation included. Layout is the model."""
         torch.set_num_threads(1)
         for model in training_loop.MODELS:
             self.report(f"the lab's training step beside a plain loop's, {model}")
@@ -97,7 +99,7 @@ class Bench(Collector):
             self.add("loop", "step", found, elements=elements, dtype="float32", layout=model, threads=1)
 
     def imports(self) -> None:
-        """``import bevel`` and a first module of it after ``import torch``, as a ratio to ``import torch`` alone."""
+        """Time ``import torch`` with and without ``import bevel`` and a first module of it after it."""
         self.report("import time")
         codes = {"torch": "import torch", "bevel": "import torch, bevel; bevel.SAU"}
         calls = {
@@ -120,7 +122,13 @@ def _training_step(spec: str, batch: int) -> Callable[[], object]:
 
 
 def measure(quick: bool, compiled: bool, report: Report) -> list[Row]:
-    """The whole benchmark; ``quick`` keeps to 4 MB, one thread, no training step. Threads are restored after it."""
+    """Run the whole benchmark, and restore torch's number of threads afterwards.
+
+    Args:
+        quick: only tensors of 4 MB on one thread, and no training step.
+        compiled: whether the formulas run through ``torch.compile``, too.
+        report: called with a line of progress before each group.
+    """
     before = torch.get_num_threads()
     bench = Bench(0.5 if quick else 1.5, report)
     try:
@@ -145,13 +153,13 @@ def _threads() -> tuple[int, ...]:
 
 
 def _plans(quick: bool, compiled: bool) -> Iterator[tuple[list[Case], str, int, Tensor]]:
-    """Every group: the table of targets first, then sizes, layouts, dtypes and kernels."""
+    """Yield the arguments of ``speed`` for every group, those that targets are set for first."""
     full = torch.float32
     for threads in (1,) if quick else _threads():
         for elements in (MB4,) if quick else (MB4, MB33):
             x, dim = _tensor(elements, "nchw", full)
             chosen = cases.basic(x.shape[dim], dim, full)
-            if threads == 1:  # the formulas are slow, and compiling them takes longer than timing
+            if threads == 1:  # the formulas are slow, and compiling them takes longer than timing them
                 for formula in cases.formulas(x.shape[dim], dim, x.dim(), full):
                     chosen += [formula, cases.compiled(formula)] if compiled else [formula]
             yield chosen, "nchw", threads, x

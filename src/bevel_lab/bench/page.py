@@ -1,4 +1,4 @@
-"""Benchmark rows as a page, with each target beside what was measured: a CPU's with a plot, a GPU's row by row."""
+"""Write benchmark rows as a page that sets each target beside what was measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIZES = {MB4: "4 MB", MB33: "33 MB"}
 
 
 def write_cpu(rows: Sequence[Row], page: Path, notes: str = "") -> None:
-    """Write the page and, beside it, ``img/performance.png``. ``notes`` is put under the targets, as written."""
+    """Write a CPU's page and, beside it, ``img/performance.png``; ``notes`` go under the targets as they are."""
     picture = page.parent / "img" / "performance.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     _plot(rows, picture)
@@ -54,11 +54,11 @@ def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:
 
 
 def gpu(rows: Sequence[Row], notes: str = "", said: Sequence[str] = ()) -> str:
-    """``docs/performance-gpu.md``; without rows it says that there are none.
+    """Return a GPU's page; without rows it says that nothing was measured.
 
     Args:
-        notes: put under the targets, as written.
-        said: lines on the check and on what stopped.
+        notes: Markdown, put under the targets as it is.
+        said: lines on the check and on sections that failed.
     """
     lines = ["# Speed on a GPU", ""]
     lines += sorted({f"Measured on {r.device}; {r.versions}; commit {r.commit}." for r in rows}) or [NOTHING]
@@ -75,7 +75,7 @@ def _where(row: Row) -> list[str]:
 
 
 def _targets(wanted: Sequence[Target], rows: Sequence[Row]) -> Iterator[str]:
-    """The targets as a table, each beside every ratio that was measured."""
+    """Yield the table of targets, each with every ratio that was measured."""
     yield "| case | against | at most | measured | |"
     yield "|---|---|---:|---|---|"
     for target in wanted:
@@ -91,7 +91,7 @@ def _targets(wanted: Sequence[Target], rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _asked(target: Target, row: Row) -> str:
-    """What the target leaves open and the row has."""
+    """Say which size, layout and dtype the row has, where the target asks for any."""
     either = ((target.layout, row.layout), (target.dtype, row.dtype))
     open_ = [value for wanted, value in either if value and not wanted]
     where = ", ".join([*_where(row), *open_])
@@ -109,7 +109,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Row], bool]], ...] = (
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    """One table a group: a line a case, the three times in milliseconds with quartiles of the whole."""
+    """Yield one table a group and one line a case: its times in milliseconds, with quartiles of the total."""
     groups = dict.fromkeys((r.elements, r.dtype, r.layout, r.threads) for r in rows)
     for elements, dtype, layout, threads in groups:
         own = find(rows, elements=elements, dtype=dtype, layout=layout, threads=threads)
@@ -128,7 +128,7 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _plot(rows: Sequence[Row], path: Path) -> None:
-    """Forward and backward at 33 MB (or the largest measured), one thread, as multiples of ReLU, log scale."""
+    """Draw forward and backward at 33 MB (or the largest size) on one thread, as multiples of ReLU, on a log scale."""
     from matplotlib.figure import Figure
 
     speed = find(rows, section="speed", what="both", dtype="float32", layout="nchw", threads=1)

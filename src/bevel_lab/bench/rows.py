@@ -1,4 +1,4 @@
-"""A benchmark row, of a CPU or a GPU: how rows are collected, kept in a file, and printed."""
+"""Benchmark rows of a CPU or a GPU: collected, kept in a file, and printed."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from bevel_lab.runtime.provenance import commit
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One measured number. The dataclass is the format of the file.
+    """One measured number. The dataclass defines the columns of the file.
 
     Attributes:
-        section: the part of the benchmark, such as ``speed``, ``memory`` or ``step``.
-        case: what was measured, e.g. ``sau``; what: ``forward``, ``backward``, ``both``, ``step``, ``import``, or
-            ``bytes`` and ``peak``, which are bytes and not seconds.
-        elements, dtype, layout: the input; where it is not the input that matters, ``layout`` names the model, the
-            neighbors or the setting.
-        threads: of the CPU; 0 on a GPU.
+        section: part of the benchmark, such as ``speed``, ``memory`` or ``step``.
+        case: what was measured, e.g. ``sau``.
+        what: ``forward``, ``backward``, ``both``, ``step`` or ``import`` (seconds), ``bytes`` or ``peak`` (bytes).
+        elements, dtype, layout: the input; ``layout`` may also name a model, the neighbors, or a setting.
+        threads: of torch on a CPU; 0 on a GPU.
         median, low, high: median and quartiles over ``repeats``, seconds or bytes.
-        to_copy, to_relu, to_gelu: ratios of costs within the same interleaved run; 0 where there is no such case.
-        device, versions, commit: where it was measured, and with what.
-        moved: bytes that the case must read and write; 0 where that is not the question.
+        to_copy, to_relu, to_gelu: cost as a ratio to these cases of the same interleaved run; 0 where there is none.
+        device, versions, commit: on what, and by which code.
+        moved: bytes that the case must read and write, where rates are compared; else 0.
     """
 
     section: str
@@ -51,7 +50,7 @@ class Row:
 
     @property
     def cost(self) -> float:
-        """What ratios compare: the median, or seconds a byte where bytes had to be moved."""
+        """What ratios compare: the median, divided by the bytes moved where these are given."""
         return self.median / self.moved if self.moved else self.median
 
 
@@ -66,7 +65,7 @@ class Collector:
         self, section: str, what: str, samples: Mapping[str, Sample], *, elements: int = 0, dtype: str = "",
         layout: str = "", threads: int = 0, moved: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
-        """A row a case, of cases that took turns."""
+        """Add one row a case. The cases must have taken turns, so that their ratios mean something."""
         moved = moved or {}
         cost = {name: sample.median / moved.get(name, 1) for name, sample in samples.items()}
 
@@ -98,7 +97,7 @@ def write(rows: Iterable[Row], path: Path) -> None:
 
 
 def read(path: Path) -> list[Row]:
-    """Rows from CSV; raises ``InvalidValue`` naming the line that does not fit."""
+    """Read rows from CSV; raises ``InvalidValue`` naming the first line that is no row."""
     if not path.is_file():
         raise InvalidValue(f"benchmark rows are read from a CSV file; {path} is none. `bevel bench --out` writes one.")
     rows: list[Row] = []
@@ -114,22 +113,22 @@ def read(path: Path) -> list[Row]:
 def _row(line: Mapping[str, str]) -> Row:
     if None in line or None in line.values():
         raise ValueError("too many fields, or too few")
-    if "cpu" in line:  # files of the first benchmark call the device so, and the plain loop "bare"
+    if "cpu" in line:  # the first benchmark's files name the device "cpu", and the plain loop "bare"
         line = {**line, "device": line["cpu"], "case": "plain" if line["case"] == "bare" else line["case"]}
     values = {name: _TYPES[str(field.type)](line[name]) for name, field in FIELDS.items() if name != "moved"}
     return Row(**values, moved=int(line.get("moved", 0)))
 
 
 def find(rows: Sequence[Row], **wanted: object) -> list[Row]:
-    """Rows whose named fields equal the given values."""
+    """Return the rows whose named fields equal the given values."""
     return [r for r in rows if all(getattr(r, k) == v for k, v in wanted.items())]
 
 
-_ALIGN = "<<<><<>>>>>>"  # of the columns of ``table``: words to the left, numbers to the right
+_ALIGN = "<<<><<>>>>>>"  # alignment of the columns of ``table``: words to the left, numbers to the right
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as aligned text, a line each; a column that no row needs is skipped."""
+    """Return the rows as aligned text, one a line; columns that are empty in all rows are skipped."""
     lines = [_texts(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     shown = [i for i, width in enumerate(widths) if width]

@@ -1,4 +1,4 @@
-"""What bevel wants its activations to cost, as data: a row each, judged from benchmark rows."""
+"""Targets for the cost of bevel's activations, as data, and how benchmark rows decide them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Target:
     """``case`` must cost at most ``limit`` times ``other``, measured in the same run.
 
     Attributes:
-        section, what, elements, layout, dtype: which rows; "" and () mean any.
-        other_dtype: of what it is compared with; "" means the same.
-        about: what is said after the case's name.
+        section, what, elements, layout, dtype: the rows that decide it; "" and () mean any.
+        other_dtype: dtype of ``other``; "" means the same as the case's.
+        about: words that a page puts after the case's name.
     """
 
     case: str
@@ -35,7 +35,7 @@ class Target:
     about: str = ""
 
     def measured(self, rows: Sequence[Row]) -> list[tuple[Row, float]]:
-        """Every measured ratio, with the row of the case."""
+        """Return every row that decides the target, with the measured ratio."""
         found: list[tuple[Row, float]] = []
         for row in find(rows, section=self.section, what=self.what, case=self.case):
             wanted = ((self.layout, row.layout), (self.dtype, row.dtype))
@@ -48,7 +48,7 @@ class Target:
 
 
 def _cpu(case: str, other: str, limit: float, section: str, about: str, layout: str = "nchw") -> Target:
-    """Of a section that is measured at one size."""
+    """A target of a section that is measured at one size."""
     what = {"memory": "bytes", "import": "import"}.get(section, "step")
     dtype = "" if section == "import" else "float32"
     return Target(case=case, other=other, limit=limit, section=section, what=what, elements=(), layout=layout,
@@ -81,7 +81,7 @@ CPU: tuple[Target, ...] = (
 
 
 def _gpu(case: str, other: str, limit: float, section: str, what: str, about: str = "") -> Target:
-    """Of every size, layout and dtype that the section measures."""
+    """A target for every size, layout and dtype of a section."""
     said = {"both": "forward and backward"}.get(what, what)
     return Target(case=case, other=other, limit=limit, section=section, what=what, elements=(), layout="", dtype="",
                   about=about.format(said) if about else said)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Interleaved timing: every case once a round, in rotating order, so that drift of the machine cancels in ratios."""
+"""Interleaved timing: every case runs once a round, in rotating order, so that drift cancels in ratios."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from bevel_lab.bench.cases import Case
 
 Timed = Callable[[], Sequence[float]]
-"""Makes one call and returns its times: one number, or forward, backward and both."""
+"""A function that makes one call and returns its times: one number, or forward, backward and both."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was measured of one case: seconds, one number a round, or bytes."""
+    """The measurements of one case: seconds, one number a round, or bytes."""
 
     values: Sequence[float]
 
@@ -34,7 +34,7 @@ class Sample:
 
 
 def interleave(calls: Mapping[str, Timed], rounds: int, warm_up: int = 2) -> dict[str, list[Sample]]:
-    """Make each call once a round, after the warm-up rounds; the times of a call are kept apart by position."""
+    """Warm up, then make each call once a round; returns one sample for every time that a call returns."""
     names = list(calls)
     for name in names * warm_up:
         calls[name]()
@@ -47,12 +47,12 @@ def interleave(calls: Mapping[str, Timed], rounds: int, warm_up: int = 2) -> dic
 
 
 def compare(calls: Mapping[str, Timed], rounds: int, warm_up: int = 2) -> dict[str, Sample]:
-    """The same for calls that return one time."""
+    """Interleave calls that return one time each."""
     return {name: first for name, (first,) in interleave(calls, rounds, warm_up).items()}
 
 
 def stopwatch(call: Callable[[], object], steps: int = 1) -> Timed:
-    """Seconds of a step, where one call makes ``steps`` of them."""
+    """Time a call that makes ``steps`` steps: seconds a step."""
 
     def once() -> Sequence[float]:
         start = time.perf_counter()
@@ -63,7 +63,7 @@ def stopwatch(call: Callable[[], object], steps: int = 1) -> Timed:
 
 
 def forward_backward(case: Case, x: Tensor, g: Tensor, inner: int) -> Timed:
-    """Times of (forward, backward, both) a call, the mean of ``inner`` calls: for tensors too small to time one."""
+    """Time (forward, backward, both): the mean of ``inner`` calls, because one call on a small tensor is too short."""
     given = x.detach().requires_grad_()
 
     def once() -> Sequence[float]:

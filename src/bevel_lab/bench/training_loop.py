@@ -1,4 +1,4 @@
-"""What the lab adds to a training step: an epoch of it beside the loop that a person would write."""
+"""Measure what the lab adds to a training step, beside the loop that a person would write."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH = 128
 
 
 def epochs(model: str, threads: int) -> dict[str, Timed]:
-    """Seconds a step of both, on digits with augmentation: each call trains one epoch, validation not counted."""
+    """Time both on digits with augmentation: each call trains one epoch, without validation."""
     spec = bevel.canonical("relu")
     trial = Trial(activation=spec, model=model, dataset="digits", batch_size=BATCH, threads=threads, epochs=100)
     trainer = Trainer(trial, Source(), torch.device("cpu"), ProcessGroup())
@@ -36,12 +36,13 @@ def epochs(model: str, threads: int) -> dict[str, Timed]:
 
 
 def _plain_epoch(trainer: Trainer, model: nn.Module) -> Callable[[], None]:
-    """The same batches, augmentation, model and optimizer; no random streams, metrics, schedule or record."""
+    """Return a call that trains one epoch with the same batches, augmentation, model and optimizer, and nothing else:
+    no random streams, metrics, schedule or record."""
     task = trainer.task
     assert isinstance(task, Classification)
     data = task.data
     assert isinstance(data, LabeledImages)
-    assert isinstance(task.feed, InMemoryFeed)  # digits are
+    assert isinstance(task.feed, InMemoryFeed)  # digits fit in memory
     training = task.feed.index
     images, labels = data.train.images, data.train.labels
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (data.mean, data.std))

@@ -1,17 +1,21 @@
-"""A curve in characters: braille cells of 2×4 dots."""
+"""Draw a curve in characters: braille cells of 2×4 dots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # bit of the dot at [column][row], as Unicode numbers them
+_DOTS = (
+    (0x01, 0x02, 0x04, 0x40),
+    (0x08, 0x10, 0x20, 0x80),
+)  # the bit of the dot at [column][row] in Unicode's numbering
 
 
 def plot(x: Sequence[float], y: Sequence[float], title: str, width: int = 30, height: int = 10) -> list[str]:
-    """Lines of text: the title, ``height`` rows of ``width`` cells with the range of y at their left, the range of x.
+    """Draw y over x as lines of text: the title, ``height`` rows of ``width`` cells, and the ranges of both axes.
 
     Args:
-        x: increasing; y: as many numbers, all finite.
+        x: increasing numbers.
+        y: as many numbers, all finite.
     """
     low, high = min(y), max(y)
     largest = max(abs(low), abs(high))
@@ -28,7 +32,7 @@ def plot(x: Sequence[float], y: Sequence[float], title: str, width: int = 30, he
     for column in range(2 * width):
         at = x[0] + (x[-1] - x[0]) * column / across
         row = round((high - _between(x, y, at)) / (high - low) * down)
-        # fill the way from the last dot, or a steep curve would fall to pieces
+        # join the dots of neighboring columns, so that a steep curve has no gaps
         for r in range(min(row, row if before is None else before), max(row, row if before is None else before) + 1):
             put(column, r)
         before = row
@@ -42,13 +46,13 @@ def plot(x: Sequence[float], y: Sequence[float], title: str, width: int = 30, he
 
 
 def beside(left: Sequence[str], right: Sequence[str], gap: int = 4) -> list[str]:
-    """Two blocks of as many lines next to each other."""
+    """Set two blocks with the same number of lines next to each other."""
     width = max(map(len, left)) + gap
     return [f"{a:{width}}{b}" for a, b in zip(left, right, strict=True)]
 
 
 def _between(x: Sequence[float], y: Sequence[float], at: float) -> float:
-    """Linear interpolation at a point of an even grid."""
+    """Interpolate linearly on an even grid."""
     place = (at - x[0]) / (x[-1] - x[0]) * (len(x) - 1)
     i = min(int(place), len(x) - 2)
     return y[i] + (y[i + 1] - y[i]) * (place - i)

@@ -1,4 +1,4 @@
-"""``bevel calibrate``: how often the judge of ``bevel report`` is right."""
+"""``bevel calibrate``: measure how often the judge of ``bevel report`` is right."""
 
 from __future__ import annotations
 
@@ -21,16 +21,9 @@ def parser() -> Parser:
     )
     add = made.add_argument
     add("--experiments", type=whole, default=2000, metavar="N", help="simulated experiments a row (default: 2000)")
-    add(
-        "--records",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="DIR|FILE",
-        help="of real runs, for the A/A test",
-    )
+    add("--records", type=Path, nargs="+", default=[], metavar="DIR|FILE", help="real runs, for the A/A test")
     add("--splits", type=whole, default=100_000, metavar="N", help="random splits of the A/A test (default: 100000)")
-    add("--seed", type=whole, default=0, metavar="N", help="of all random numbers (default: 0)")
+    add("--seed", type=whole, default=0, metavar="N", help="seed of all random numbers (default: 0)")
     add("--page", type=Path, metavar="MD", help="write the tables there as Markdown")
     return made
 
@@ -38,24 +31,19 @@ def parser() -> Parser:
 def main(arguments: Namespace) -> int:
     from bevel.errors import InvalidValue
     from bevel_lab.cli.report import source
-    from bevel_lab.errors import LabError
-    from bevel_lab.report import ReportError
     from bevel_lab.report.pages import calibration
 
     for name, least in (("experiments", 1), ("splits", 1), ("seed", 0)):
         if getattr(arguments, name) < least:
-            raise InvalidValue(f"{name} is a whole number, at least {least}; got {getattr(arguments, name)}.")
-    found = []
+            raise InvalidValue(f"{name} must be a whole number, at least {least}; got {getattr(arguments, name)}.")
     records = [record for path in arguments.records for record in source(path).records]
-    if arguments.records:  # first: wrong input shows before the minutes of simulation
-        try:
-            found.append(calibration.measure_same(records, arguments.splits, arguments.seed))
-        except ReportError as error:
-            raise LabError(str(error)) from error
-    found.insert(0, calibration.measure(arguments.experiments, arguments.seed, _say))
-    print(calibration.text(found), end="")
+    found = []
+    if arguments.records:  # before the minutes of simulation, so that wrong input shows at once
+        found.append(calibration.split_real_runs(records, arguments.splits, arguments.seed))
+    found.insert(0, calibration.simulate(arguments.experiments, arguments.seed, _say))
+    print(calibration.as_text(found), end="")
     if arguments.page:
-        text = calibration.page(found, _command(arguments))
+        text = calibration.as_markdown(found, _command(arguments))
         arguments.page.parent.mkdir(parents=True, exist_ok=True)
         arguments.page.write_text(text, encoding="utf-8", newline="\n")
     return 0 if all(target.holds for results in found for target in results.targets) else 1

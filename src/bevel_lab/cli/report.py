@@ -1,4 +1,4 @@
-"""``bevel report``: judge what folders and record files hold; trials that are still missing are no obstacle."""
+"""``bevel report``: judge the records of folders and files; some trials may still be missing."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from bevel_lab.cli._parser import Parser
 if TYPE_CHECKING:
     from bevel_lab.execution.results import Results
     from bevel_lab.experiment.record import Record
+    from bevel_lab.report import Judgement
 
 REFERENCE = "relu"
-"""Of record files, which do not say whom the others are compared with."""
+"""The reference for record files, which do not name one."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a folder or a file holds; ``reference`` and ``command`` are "" where it does not say, and ``notes`` tell how
-    the arms got their recipes."""
+    """The content of a folder or a file. ``reference`` and ``command`` are "" if it names none; ``notes`` say how the
+    arms got their recipes."""
 
     records: list[Record]
     reference: str = ""
@@ -48,96 +49,78 @@ def parser() -> Parser:
     add("--pair", nargs=2, action="append", default=[], metavar=("A", "B"), help="answer on the page whether A differs "
         "from B; may be repeated")  # fmt: skip
     add("--notes", type=Path, metavar="FILE", help="text on the protocol, a paragraph a line, for the head of a report")
-    add(
-        "--reference", metavar="LABEL", help=f"compare with this arm (default: the folder's own, {REFERENCE} for files)"
-    )
+    add("--reference", metavar="LABEL", help=f"the arm to compare with (default: the folder's, {REFERENCE} for files)")
     add("--title", help="title of the report")
     return made
 
 
 def main(arguments: Namespace) -> int:
+    from bevel.errors import InvalidValue
+    from bevel_lab import report
     from bevel_lab.report.pages import compact
 
     sources = [source(path) for path in arguments.sources]
     records = [record for one in sources for record in one.records]
+    single = arguments.sources[0] if len(sources) == 1 and arguments.sources[0].is_dir() else None
+    out = arguments.out or (None if arguments.compact or arguments.page else single)
+    if not (out or arguments.compact or arguments.page):
+        raise InvalidValue("several folders, or files, need --out DIR, --page MD or --compact FILE to say what to do.")
     if arguments.compact:
         compact.write(records, arguments.compact)
         print(f"records: {arguments.compact}")
+    if not (out or arguments.page):
+        return 0
+    judged = report.judge(records, _reference(sources, arguments.reference))
     if arguments.page:
-        _page(sources, arguments)
+        _page(sources, judged, arguments)
         print(f"page: {arguments.page}")
-    single = arguments.sources[0] if len(sources) == 1 and arguments.sources[0].is_dir() else None
-    out = arguments.out or (None if arguments.compact or arguments.page else single)
     if out:
         command = "\n".join(one.command for one in sources if one.command)
         notes = [*_told(sources), *(line.strip() for line in _text(arguments).splitlines() if line.strip())]
-        _judge(records, out, _reference(sources, arguments.reference), arguments.title, command, notes)
-    elif not (arguments.compact or arguments.page):
-        from bevel.errors import InvalidValue
-
-        raise InvalidValue("several folders, or files, need --out DIR, --page MD or --compact FILE to say what to do.")
+        _say_verdicts(judged, judged.write(out, arguments.title or report.TITLE, command, notes))
     return 0
 
 
 def print_results(results: Results) -> None:
-    """Write the report of an experiment's folder; print the verdicts and where the page is.
+    """Write the report of an experiment's folder; print the verdicts and the path of the page.
 
     Raises:
-        LabError: where the records cannot be compared.
+        LabError: if the records cannot be compared.
     """
     _say(results.lacking)
-    page = results.report()
-    print(results.judgement.table().rstrip())
-    print(f"\nreport: {page}")
+    _say_verdicts(results.judgement, results.report())
 
 
-def _judge(
-    records: list[Record], out: Path, reference: str, title: str | None, command: str, notes: Sequence[str]
-) -> None:
-    from bevel_lab import report
-    from bevel_lab.errors import LabError
-
-    try:
-        judged = report.judge(records, reference)
-    except report.ReportError as error:
-        raise LabError(str(error)) from error
-    page = judged.write(out, title or report.TITLE, command, notes)
+def _say_verdicts(judged: Judgement, page: Path) -> None:
     print(judged.table().rstrip())
     print(f"\nreport: {page}")
 
 
-def _page(sources: Sequence[Source], arguments: Namespace) -> None:
-    from bevel_lab import report
-    from bevel_lab.errors import LabError
+def _page(sources: Sequence[Source], judged: Judgement, arguments: Namespace) -> None:
+    from bevel_lab.report import TITLE
 
     words = ["bevel", "report", *map(str, arguments.sources), "--page", str(arguments.page)]
     words += [word for pair in arguments.pair for word in ("--pair", *pair)]
     for flag in ("notes", "reference", "title"):
         value = getattr(arguments, flag)
         words += [f"--{flag}", str(value)] if value else []
-    try:
-        judged = report.judge(
-            [record for one in sources for record in one.records], _reference(sources, arguments.reference)
-        )
-        judged.write_markdown(
-            arguments.page,
-            title=arguments.title or report.TITLE,
-            command=shlex.join(words),
-            notes="\n\n".join([*_told(sources), _text(arguments)]),
-            asked=[(first, second) for first, second in arguments.pair],
-        )
-    except report.ReportError as error:
-        raise LabError(str(error)) from error
+    judged.write_markdown(
+        arguments.page,
+        title=arguments.title or TITLE,
+        command=shlex.join(words),
+        notes="\n\n".join([*_told(sources), _text(arguments)]),
+        asked=[(first, second) for first, second in arguments.pair],
+    )
 
 
 def source(path: Path) -> Source:
-    """Read a folder that bevel filled, or a file of records. Raises ``LabError`` where it is neither."""
+    """Read a folder that bevel filled, or a file of records; raises ``LabError`` if it is neither."""
     from bevel_lab.execution.results import Results
     from bevel_lab.experiment import folder, ledger
 
     if path.is_file():
         records, torn = ledger.parse(path)
-        _say(f"the last line of {path} is unfinished and was left out." if torn else "")
+        _say(f"the last line of {path} is unfinished and was skipped." if torn else "")
         return Source(list(records.values()))
     found = Results.read(path)
     _say(found.torn)

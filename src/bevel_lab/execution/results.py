@@ -76,10 +76,7 @@ class Results:
         """The records, judged; raises ``LabError`` where they cannot be compared."""
         from bevel_lab import report
 
-        try:
-            return report.judge(self.records, self.experiment.reference)
-        except report.ReportError as error:
-            raise LabError(str(error)) from error
+        return report.judge(self.records, self.experiment.reference)
 
     @property
     def verdicts(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""From records to a judgement: one page, the same table for papers, and every trial as a row.
+"""Judge records, and report the judgement: a page, tables for papers, and every trial as a row.
 
 Its rooms, each of which imports only those before it: ``statistics`` (arrays and tests), ``analysis`` (records grouped
 and judged; it draws and phrases nothing), ``figures`` and ``text`` (what is drawn and what is said; neither imports the
@@ -23,14 +23,14 @@ TITLE = "Activations compared"
 
 
 def judge(records: Sequence[Record], reference: str) -> Judgement:
-    """Judge the records once; tables, rows and files are made from the result when they are asked for.
+    """Judge the records once. The result makes tables, rows and files when they are asked for.
 
     Args:
-        records: of any number of data sets and models; each pair of them is a cell with verdicts of its own.
+        records: records of any number of data sets and models; each pair of them is a cell with its own verdicts.
         reference: label of the activation that the others are compared with.
 
     Raises:
-        ReportError: where the records cannot be compared, or the reference is not among them.
+        ReportError: if the records cannot be compared, or the reference is not among them.
     """
     cells = tuple(judge_cells(records, reference))
     return Judgement(cells, judge_across(cells))
@@ -38,33 +38,33 @@ def judge(records: Sequence[Record], reference: str) -> Judgement:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the records say.
+    """The verdicts on a set of records.
 
     Attributes:
-        cells: one model on one data set each, the reference first, then the highest mean first.
-        across: the cells together; None where there is one cell only, or scores that have no common unit.
+        cells: one model on one data set each; the reference comes first, then the highest mean.
+        across: all cells together; None if there is only one, or if their scores have no common unit.
     """
 
     cells: tuple[Cell, ...]
     across: Across | None
 
     def table(self) -> str:
-        """The verdicts as aligned plain text for a terminal."""
+        """Return the verdicts as aligned plain text for a terminal."""
         return tables.plain(tables.blocks(self.cells, self.across))
 
     def verdicts(self) -> list[dict[str, Any]]:
-        """One row a comparison: in each cell, then over all cells (whose data set and model are empty)."""
+        """Return one row a comparison: those in each cell, then those over all cells (data set and model are empty)."""
         return tables.verdicts(self.cells, self.across)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a trial: what was run, what came out, and what it cost; enough to do the statistics again."""
+        """Return one row a trial: its settings, scores and costs, which suffice to do the statistics again."""
         return tables.results(self.cells)
 
     def write(self, out: Path, title: str = TITLE, command: str = "", notes: Sequence[str] = ()) -> Path:
         """Write ``report.html``, ``table.md``, ``table.tex``, ``results.csv`` (``rows``) and ``verdicts.csv``.
 
         Args:
-            out: a folder, made where it does not exist.
+            out: a folder; it is created if it does not exist.
             title: of the page.
             command: the shell command that makes these records again, for the page's last section.
             notes: sentences on the protocol, such as how the arms were tuned and with what budget.
@@ -72,7 +72,7 @@ class Judgement:
         Returns:
             The path of ``report.html``.
         """
-        from bevel_lab.report.pages import html  # draws figures: matplotlib and jinja2
+        from bevel_lab.report.pages import html  # only here: it imports matplotlib and jinja2
 
         blocks = tables.blocks(self.cells, self.across, notes)
         texts = {
@@ -100,7 +100,7 @@ class Judgement:
             asked: pairs of arms; each is answered in a sentence at the top of the page and has a table below.
 
         Raises:
-            ReportError: where no cell has both arms of a pair.
+            ReportError: if no cell has both arms of a pair.
         """
         from bevel_lab.report.pages import markdown
 

@@ -1,1 +1,1 @@
-"""What activations cost on a GPU; ``python -m bevel_lab.bench.gpu`` needs only torch and Triton."""
+"""Measure what activations cost on a GPU; ``python -m bevel_lab.bench.gpu`` needs only torch and Triton."""

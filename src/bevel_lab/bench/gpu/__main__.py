@@ -1,8 +1,8 @@
-"""``make bench-gpu``: what bevel's activations cost on a GPU, checked and measured in one command.
+"""``make bench-gpu``: check and measure bevel's activations on a GPU in one command.
 
-It needs torch and Triton and nothing else of the lab. A section that fails leaves a line on the page and the rows that
-it has; the next ones run. ``--dry-run`` takes the same path on the CPU, through Triton's interpreter, on tiny tensors:
-its times mean nothing.
+The command needs torch and Triton only. A section that fails leaves a line on the page and the rows that it has made,
+and the next sections run. ``--dry-run`` takes the same path on the CPU, through Triton's interpreter and on tiny
+tensors; its times mean nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bevel_lab.bench.gpu.timing import Bench
 
 
 def _attempt(what: str, call: Callable[[], object], notes: list[str]) -> str:
-    """What ``call`` returns; where it stops, the reason goes on the page."""
+    """Return what ``call`` returns, if that is text. If the call fails, note the reason for the page."""
     begin = time.perf_counter()
     try:
         result = call()
@@ -42,16 +42,17 @@ def _attempt(what: str, call: Callable[[], object], notes: list[str]) -> str:
 def measure(
     bench: Bench, names: Sequence[str], *, checked: bool, out: Path | None, to: Path | None, notes: str = ""
 ) -> int:
-    """Check if asked to, run the named sections, and write what there is after each.
+    """Check the backend if asked to, run the named sections, and write the files after each of them.
 
     Args:
-        bench: where to measure; its rows and notes are filled.
+        bench: where to measure; it collects the rows and the notes.
         names: keys of ``SECTIONS``.
-        checked: whether the backend is checked first.
-        out: CSV to write; to: page to write, with ``notes`` under its targets.
+        checked: whether to check the backend first.
+        out: CSV to write.
+        to: page to write, with ``notes`` under its targets.
 
     Returns:
-        0, or 1 when the check did not pass or a section stopped.
+        0, or 1 if the check did not pass or a section failed.
     """
     if checked:
         verdict = _attempt("check", lambda: check.check(bench.device, bench.dry), bench.notes)
@@ -61,7 +62,7 @@ def measure(
             _attempt(name, functools.partial(SECTIONS[name], bench), bench.notes)
         if not bench.dry:
             torch.cuda.empty_cache()
-        if out:  # after every section: a run that is cut short leaves what it has
+        if out:  # after every section, so that a run that is cut short leaves its rows
             rows.write(bench.rows, out)
         if to:
             to.write_text(page.gpu(bench.rows, notes, bench.notes), encoding="utf-8")
@@ -71,7 +72,7 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0 when the check passed, if asked for, and every section ran."""
+    """Run the command line. Returns 0 if the check passed or was not asked for, and every section ran."""
     parser = argparse.ArgumentParser(prog="bench-gpu", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, help="CSV to write")
     parser.add_argument("--page", type=Path, help="Markdown page to write from the rows")
@@ -80,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="the same path on the CPU, tiny, interpreted")
     parser.add_argument("--only", nargs="*", choices=SECTIONS, default=list(SECTIONS))
     options = parser.parse_args(arguments)
-    if options.dry_run and os.environ.get("TRITON_INTERPRET") != "1":  # it counts when Triton is imported: start again
+    if (
+        options.dry_run and os.environ.get("TRITON_INTERPRET") != "1"
+    ):  # Triton reads the variable when it is imported, so start again
         again = [sys.executable, "-m", "bevel_lab.bench.gpu", *(sys.argv[1:] if arguments is None else arguments)]
         return subprocess.run(again, env={**os.environ, "TRITON_INTERPRET": "1"}, check=False).returncode
     if not options.dry_run and not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""What ``make bench-gpu`` times: the cases of the CPU's bench as calls on a GPU, and the Triton programs alone."""
+"""What ``make bench-gpu`` times: the cases of the CPU's benchmark as calls on a GPU, and the Triton programs alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bevel.ops.triton import backend
 from bevel_lab.bench import cases
 from bevel_lab.bench.gpu.timing import Call
 
-LAYOUTS = {"nchw": 1, "channels_last": 1, "btc": -1}  # and the axis of the channels
+LAYOUTS = {"nchw": 1, "channels_last": 1, "btc": -1}  # layout → axis of the channels
 
 
 def calls(found: Iterable[cases.Case], x: list[Tensor], g: list[Tensor], what: str) -> dict[str, Call]:
-    """Calls as a training step makes them, ``forward`` or ``both``; x asks for gradients, and so do all parameters."""
+    """The cases as a training step calls them, ``forward`` or ``both``; x and all parameters require gradients."""
     made: dict[str, Call] = {}
     for case in (one.to(x[0].device) for one in found):
 
@@ -32,7 +32,7 @@ def calls(found: Iterable[cases.Case], x: list[Tensor], g: list[Tensor], what: s
 
 
 def passes(x: list[Tensor], g: list[Tensor], what: str) -> dict[str, Call]:
-    """One pass each, ``forward`` or ``backward``: a copy, and the backend's programs with all parameter gradients."""
+    """A copy and the backend's programs, ``forward`` or ``backward`` with all parameter gradients, without autograd."""
     y = [torch.empty_like(t) for t in x]
     made: dict[str, Call] = {"copy": lambda i: y[i].copy_(x[i])}
     if what == "forward":
@@ -53,7 +53,7 @@ def passes(x: list[Tensor], g: list[Tensor], what: str) -> dict[str, Call]:
 
 
 class _AddSauMul(nn.Module):
-    """SAU between an addition and a product of its own size, as between a shortcut and a gate."""
+    """SAU between an addition and a product, as between a shortcut and a gate."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class _AddSauMul(nn.Module):
 
 
 class _BiasFrelu(nn.Module):
-    """FReLU per channel behind a bias per channel."""
+    """FReLU per channel after a bias per channel."""
 
     def __init__(self, channels: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -78,9 +78,9 @@ class _BiasFrelu(nn.Module):
 
 
 def neighbors(channels: int, dtype: torch.dtype, dry: bool) -> dict[str, list[cases.Case]]:
-    """An activation and its neighbors: eager, where it is a program of ours, and compiled, where all is one.
+    """An activation and its neighbors: eager, where the activation is a program of its own, and compiled into one.
 
-    A rehearsal traces the graph and leaves it at that.
+    A rehearsal traces the graph and does not compile it.
     """
     compiler = "eager" if dry else "inductor"
     made: dict[str, nn.Module] = {"add, sau, mul": _AddSauMul(), "bias, frelu(C)": _BiasFrelu(channels, dtype)}

@@ -1,4 +1,4 @@
-"""Whether backend ``triton`` is right on a device: the laws and the oracle's rows, with torch and nothing else."""
+"""Check backend ``triton`` on a device against the laws and the oracle's rows, with torch alone."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from bevel.testing import check_activation
 from bevel_lab.errors import LabError
 
 ROOT = Path(__file__).parents[4]
-NAMES = {"abs": "absolute", "softshrink": "soft_shrink"}  # the oracle's names of two functions
+NAMES = {"abs": "absolute", "softshrink": "soft_shrink"}  # the oracle's name → bevel's name
 FORMS = ("published", "exact", "centred")
 KERNELS = tuple(name for name in bevel.KERNELS if name != "cauchy")
 SPECS = ("sau:n=3,learn_n=true", "frelu")
-PATIENCE = 240.0  # seconds for the test suite: the whole of bench-gpu is to take ten minutes
+PATIENCE = 240.0  # seconds for the test suite, so that all of bench-gpu takes ten minutes
 
 
 @functools.cache
@@ -46,7 +46,7 @@ def _compare(what: str, got: Tensor, want: Tensor) -> None:
 
 
 def sau_rows(form: str, device: torch.device) -> None:
-    """SAU's value and gradients in float64 against the oracle; raises ``AssertionError``."""
+    """Compare SAU's value and gradients in float64 with the oracle; raises ``AssertionError``."""
     rows = [r for r in _oracle("sau") if r["form"] == form]
     x, alpha, n = (_column(rows, k).to(device).requires_grad_() for k in ("x", "alpha", "n"))
     y = sau(x, alpha, n, form, dim=0, backend="triton")
@@ -56,7 +56,10 @@ def sau_rows(form: str, device: torch.device) -> None:
 
 
 def smoothing_rows(kernel: str, device: torch.device) -> None:
-    """Rows of one function are evaluated together, n as one coefficient a row; raises ``AssertionError``."""
+    """Compare a kernel's values and slopes with the oracle; raises ``AssertionError``.
+
+    The rows of one function run as one tensor, with one n a row.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in _oracle("smoothing"):
         if row["kernel"] == kernel:
@@ -72,14 +75,14 @@ def smoothing_rows(kernel: str, device: torch.device) -> None:
 
 
 def laws(spec: str, num_parameters: int, device: torch.device) -> list[str]:
-    """The laws that an activation keeps on this backend; raises ``AssertionError`` naming one that it does not."""
+    """Return the laws that hold for an activation on this backend; raises ``AssertionError`` at one that fails."""
     module = bevel.create(spec, num_parameters=num_parameters)
     with bevel.ops.using("triton"):
         return check_activation(module.to(device), device=device)
 
 
-def own(device: torch.device, brief: bool) -> str:
-    """The oracle's rows and the laws, one after the other: ``passed``, or what failed."""
+def rows_and_laws(device: torch.device, brief: bool) -> str:
+    """Check the oracle's rows, then the laws: ``passed``, or what failed."""
     try:
         for form in FORMS[: 1 if brief else None]:
             sau_rows(form, device)
@@ -94,7 +97,7 @@ def own(device: torch.device, brief: bool) -> str:
 
 
 def suite(device: torch.device, seconds: float = PATIENCE) -> str:
-    """``tests/triton`` on the device: ``passed``, ``FAILED`` or why there is no answer."""
+    """Run ``tests/triton`` on the device: ``passed``, ``FAILED``, or why there is no answer."""
     if not (ROOT / "tests" / "triton").is_dir():
         return "not run: the tests are not here"
     command = [sys.executable, "-m", "pytest", "tests/triton", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
@@ -108,15 +111,15 @@ def suite(device: torch.device, seconds: float = PATIENCE) -> str:
 
 
 def check(device: torch.device, brief: bool = False) -> str:
-    """``tests/triton`` where there is pytest; where it gives no answer, the rows and laws by themselves.
+    """Run ``tests/triton`` if pytest is installed; if that gives no answer, check the rows and laws directly.
 
     Args:
-        brief: a rehearsal: two groups of the oracle's rows, no pytest.
+        brief: check only two groups of the oracle's rows, without pytest, as a rehearsal does.
 
     Returns:
-        A line that begins with ``passed`` or ``FAILED``, and says what of.
+        A line that begins with ``passed`` or ``FAILED`` and names what was checked.
     """
     if brief or importlib.util.find_spec("pytest") is None:
-        return own(device, brief)
+        return rows_and_laws(device, brief)
     found = suite(device)
-    return found if found.startswith(("passed", "FAILED")) else f"{own(device, brief)} ({found})"
+    return found if found.startswith(("passed", "FAILED")) else f"{rows_and_laws(device, brief)} ({found})"

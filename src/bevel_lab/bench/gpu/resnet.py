@@ -1,4 +1,4 @@
-"""ResNet-50 (He et al. 2015) with the stride on the 3 x 3 convolution: what everyone times, without torchvision."""
+"""ResNet-50 (He et al. 2015) with the stride on the 3 x 3 convolution, as torchvision has it, on torch alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolutions beside a shortcut; one ReLU serves its three sites, in place."""
+    """1 x 1, 3 x 3 and 1 x 1 convolutions beside a shortcut; one in-place ReLU serves three call sites."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Bottleneck(nn.Module):
 
 
 def resnet50(classes: int = 1000, divide: int = 1) -> nn.Sequential:
-    """The network; ``divide`` makes every layer so many times narrower, for a rehearsal."""
+    """Build the network; ``divide`` makes every layer that many times narrower, for a rehearsal."""
     inputs = 64 // divide
     layers: list[nn.Module] = [
         nn.Conv2d(3, inputs, 7, 2, padding=3, bias=False),

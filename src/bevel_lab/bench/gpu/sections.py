@@ -1,4 +1,4 @@
-"""The sections of ``make bench-gpu``: which cases on which tensors, and the rows that come of them."""
+"""The sections of ``make bench-gpu``: each times some cases on some tensors and adds their rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bevel_lab.bench.gpu.resnet import resnet50
 from bevel_lab.bench.gpu.timing import Bench, Call
 from bevel_lab.bench.timing import Sample
 
-TABLE = (torch.bfloat16, torch.float32)  # the dtypes of the targets
+TABLE = (torch.bfloat16, torch.float32)  # the dtypes that targets are set for
 
 
 def _add(
@@ -29,7 +29,7 @@ def _add(
 def _passes(
     bench: Bench, section: str, x: list[Tensor], g: list[Tensor], layout: str, only: Sequence[str] = ()
 ) -> None:
-    """The backend's programs against a copy, per byte that has to be moved: two tensors forward, three backward."""
+    """Time the backend's programs and a copy per byte moved: forward moves two tensors, backward three."""
     for what, tensors in (("forward", 2), ("backward", 3)):
         found = {name: call for name, call in passes(x, g, what).items() if not only or name in only}
         with torch.no_grad():
@@ -40,7 +40,7 @@ def _passes(
 
 
 def _calls(bench: Bench, section: str, found: Sequence[Case], x: list[Tensor], layout: str, times: int = 1) -> None:
-    """Forward, and forward with backward, as a user calls them."""
+    """Time forward, and forward with backward, as a user calls them."""
     g = [torch.randn_like(t) for t in x]
     x = [t.requires_grad_() for t in x]
     for what in ("forward", "both"):
@@ -49,7 +49,7 @@ def _calls(bench: Bench, section: str, found: Sequence[Case], x: list[Tensor], l
 
 
 def _group(bench: Bench, section: str, size: int, dtype: torch.dtype, layout: str, more: Sequence[Case] = ()) -> None:
-    """The CPU's cases on one layout, and more of them."""
+    """Time the CPU's cases, and more, on one layout."""
     found = [*cases.basic(bench.channels, LAYOUTS[layout], dtype), *more]
     _calls(bench, section, found, bench.buffers(size, dtype, layout), layout)
 
@@ -59,7 +59,7 @@ def _formulas(bench: Bench, dtype: torch.dtype) -> list[Case]:
 
 
 def kernels(bench: Bench) -> None:
-    """Bytes per second of each pass against a device copy."""
+    """Time each pass against a device copy."""
     for dtype in TABLE:
         for size in bench.sizes:
             for layout in ("nchw", "channels_last"):
@@ -68,7 +68,7 @@ def kernels(bench: Bench) -> None:
 
 
 def eager(bench: Bench) -> None:
-    """Calls at the targets' sizes with the formulas; then the other layouts and dtypes."""
+    """Time calls and formulas at the sizes of the targets, then calls in other layouts and dtypes."""
     for dtype in TABLE:
         for size in bench.sizes:
             _group(bench, "eager", size, dtype, "nchw", _formulas(bench, dtype))
@@ -79,12 +79,12 @@ def eager(bench: Bench) -> None:
 
 
 def mollified(bench: Bench) -> None:
-    """ReLU with every kernel."""
+    """Time ReLU smoothed with every kernel."""
     _group(bench, "mollified", bench.middle, torch.float32, "nchw", cases.every_kernel())
 
 
 def compiled(bench: Bench) -> None:
-    """The formulas through ``torch.compile``; a rehearsal skips them, since a CPU's compiler is another one."""
+    """Time the compiled formulas; a rehearsal skips them, because torch compiles differently for a CPU."""
     for dtype in TABLE:
         made = [] if bench.dry else [cases.compiled(formula) for formula in _formulas(bench, dtype)]
         _group(bench, "compiled", bench.middle, dtype, "nchw", made)
@@ -92,7 +92,7 @@ def compiled(bench: Bench) -> None:
 
 
 def fused(bench: Bench) -> None:
-    """An activation with its neighbors: what Inductor makes of all, against our kernel plus its neighbors."""
+    """Time an activation with its neighbors: one program by Inductor against bevel's program between theirs."""
     for dtype in TABLE:
         x = bench.buffers(bench.middle, dtype)
         for name, pair in neighbors(bench.channels, dtype, bench.dry).items():
@@ -101,13 +101,13 @@ def fused(bench: Bench) -> None:
 
 
 def small(bench: Bench) -> None:
-    """10,000 elements: what Python and the launches cost, against gelu."""
+    """Time 10,000 elements, where Python and the launches make up the cost."""
     x = torch.randn(10 if bench.dry else 1000, 10, 1, 1, device=bench.device)
     _calls(bench, "small", cases.basic(10, 1, x.dtype), [x], "nchw", times=2 if bench.dry else 200)
 
 
 def memory(bench: Bench) -> None:
-    """Bytes that autograd keeps for backward, against relu."""
+    """Count the bytes that autograd keeps for backward."""
     for dtype in TABLE:
         x = bench.buffers(bench.sizes[0], dtype)[0]
         found = cases.basic(bench.channels, 1, dtype) + _formulas(bench, dtype)
@@ -116,7 +116,7 @@ def memory(bench: Bench) -> None:
 
 
 def training(bench: Bench) -> None:
-    """A ResNet-50 training step in bfloat16: time and peak memory, ReLU and SAU in turn."""
+    """Measure time and peak memory of a ResNet-50 training step in bfloat16, with ReLU and with SAU."""
     side, batch = (32, 2) if bench.dry else (224, 128)
     images = torch.randn(batch, 3, side, side, device=bench.device, dtype=torch.bfloat16)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -129,7 +129,7 @@ def training(bench: Bench) -> None:
         model = swapped(resnet50(divide=16 if bench.dry else 1), name, images[:2].float().cpu())
         model = model.to(bench.device, torch.bfloat16).to(memory_format=torch.channels_last)
         step = training_step(model, images, labels)
-        step()  # makes gradients and momentum
+        step()  # allocates gradients and momentum
         peaks[name] = Sample([float(bench.peak(step) - before)])
         steps[name] = _any_turn(step)
     layout = f"ResNet-50, batch {batch}"
@@ -143,7 +143,7 @@ def _any_turn(step: Callable[[], object]) -> Call:
 
 
 def sweep(bench: Bench) -> None:
-    """Other tiles and grids for SAU, so that a reader sees whether the ones in the source are the best."""
+    """Time SAU with other tiles and grids, to show whether those in the source are the best."""
     size = bench.sizes[-1] // (1 if bench.dry else 4)
     for dtype in TABLE:
         x, g = bench.buffers(size, dtype), bench.buffers(size, dtype)

@@ -1,8 +1,7 @@
-"""Timing on a GPU's own clock, with a rehearsal on the CPU that takes the same path.
+"""Timing on a GPU's own clock, and a rehearsal on the CPU that takes the same path.
 
 Kernels are timed as replays of a CUDA graph over rotating buffers that exceed the L2 cache, so that neither Python nor
-the cache enters; calls are timed as a user makes them. Candidates of a group take turns within every round, so that
-drift cancels in their ratios.
+the cache affects them. Calls are timed as a user makes them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import bevel
 from bevel_lab.bench.rows import Collector
 from bevel_lab.bench.timing import Sample, Timed, compare, stopwatch
 
-L2 = 60_000_000  # bytes; buffers rotate over at least four times this
+L2 = 60_000_000  # bytes of the cache; the buffers take at least four times as many
 ROUNDS = 15
 
 Call = Callable[[int], object]
@@ -28,10 +27,10 @@ Call = Callable[[int], object]
 
 
 class Bench(Collector):
-    """Where to measure and how much: on a GPU, or in a rehearsal on the CPU. Collects the rows.
+    """Measures on a GPU, or on tiny tensors in a rehearsal on the CPU, and collects the rows.
 
     Attributes:
-        notes: lines for the page: what the check said, and which sections stopped.
+        notes: lines for the page: the result of the check, and the sections that failed.
     """
 
     def __init__(self, device: torch.device, dry: bool) -> None:
@@ -42,17 +41,17 @@ class Bench(Collector):
 
     @property
     def sizes(self) -> list[int]:
-        """Bytes of x."""
+        """Sizes of x in bytes."""
         return [512] if self.dry else [1 << 26, 1 << 28, 1 << 31]
 
     @property
     def middle(self) -> int:
-        """The size of rows that no target is set for."""
+        """Size in bytes for rows that no target is set for."""
         return self.sizes[len(self.sizes) // 2]
 
     def buffers(self, size: int, dtype: torch.dtype, layout: str = "nchw") -> list[Tensor]:
-        """Normal numbers, 64 channels of 56 x 56 (4 x 4 in a rehearsal), about so many bytes; ``btc`` is (batch,
-        pixels, channels). As many tensors as exceed the cache."""
+        """Make as many normal tensors as exceed the cache, each of about ``size`` bytes: 64 channels of 56 x 56 (4 of
+        4 x 4 in a rehearsal). Layout ``btc`` is (batch, pixels, channels)."""
         turns = 1 if self.dry else max(2, -(-4 * L2 // size))
         side = 4 if self.dry else 56
         batch = max(1, size // (dtype.itemsize * self.channels * side * side))
@@ -64,7 +63,7 @@ class Bench(Collector):
     def compare(
         self, cases: Mapping[str, Call], turns: int, *, graph: bool = False, calls: int = 1
     ) -> dict[str, Sample]:
-        """Seconds of a call of each case, round by round, the cases in turn."""
+        """Time the cases in turn, round by round: seconds a call."""
         made = {name: self._timed(call, turns, graph, max(turns, calls)) for name, call in cases.items()}
         return compare(made, 1 if self.dry else ROUNDS, warm_up=0 if self.dry else 3)
 
@@ -73,7 +72,7 @@ class Bench(Collector):
             torch.cuda.synchronize(self.device)
 
     def peak(self, call: Callable[[], object]) -> int:
-        """The most bytes that tensors took during a call; 0 in a rehearsal."""
+        """Return the most bytes that tensors took during a call; 0 in a rehearsal."""
         if self.dry:
             return 0
         torch.cuda.reset_peak_memory_stats(self.device)
@@ -88,7 +87,7 @@ class Bench(Collector):
             for i in range(steps):
                 call(i % turns)
 
-        all_turns()  # compiles
+        all_turns()  # compile before timing
         if self.dry:
             return stopwatch(all_turns, steps)
         return self._clocked(self._captured(all_turns) if graph else all_turns, steps)
@@ -101,7 +100,7 @@ class Bench(Collector):
         return graph.replay
 
     def _clocked(self, call: Callable[[], object], steps: int) -> Timed:
-        """The same as ``stopwatch``, on the device's own clock."""
+        """Time a step like ``stopwatch`` does, on the device's own clock."""
         cuda: Any = torch.cuda
 
         def once() -> Sequence[float]:
@@ -116,7 +115,7 @@ class Bench(Collector):
 
 
 def _versions(dry: bool) -> dict[str, str]:
-    """Of the driver and of all that takes part."""
+    """Versions of the driver and of all packages that take part."""
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     driver = []
     if not dry:

@@ -1,7 +1,7 @@
-"""A/A: real runs of one activation, split in two, are two arms that are known not to differ.
+"""The A/A test: real runs of one activation, split in two, make two arms that do not differ.
 
-No two runs share a seed, so a difference of two of them is as likely as its opposite, and the judge should stay
-silent in 95 of 100 splits at least.
+No two runs share a seed, so a difference between two of them is as likely as its opposite, and the judge should find
+nothing in at least 95 of 100 splits.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Scores = dict[tuple[str, str], Floats]
 
 @dataclass(frozen=True)
 class AATest:
-    """What the judge says of activations against themselves.
+    """The judge's verdicts on activations against themselves.
 
     Attributes:
-        first: by label, every second run against the ones between, as an experiment with these two arms; the pairs
-            of all cells stand side by side, and Holm covers the activations.
-        splits: random splits of each activation's runs.
-        single: share of (split, activation) with a verdict of better or worse.
-        family: share of splits with such a verdict on any activation after Holm over them all.
+        first: label → every second run against the runs between, as one experiment with two arms. The pairs of all
+            cells stand side by side, and Holm covers the activations.
+        splits: number of random splits of each activation's runs.
+        single: share of all (split, activation) with a verdict of better or worse.
+        family: share of splits with such a verdict on any activation, after Holm over all of them.
     """
 
     first: dict[str, Comparison]
@@ -43,7 +43,7 @@ def aa_test(records: Sequence[Record], splits: int, rng: np.random.Generator) ->
     """Split every activation's runs, cell by cell, into halves, and judge one against the other.
 
     Raises:
-        ReportError: where an activation has too few runs for a verdict (of one activation: six pairs, twelve runs).
+        ReportError: if an activation has too few runs for a verdict (a single activation needs six pairs).
     """
     found = _scores(records)
     names = list(found)
@@ -70,7 +70,7 @@ def aa_test(records: Sequence[Record], splits: int, rng: np.random.Generator) ->
 
 
 def _scores(records: Sequence[Record]) -> dict[str, Scores]:
-    """By label; runs without a score are left out."""
+    """Label → scores; runs without a score are skipped."""
     found: dict[str, dict[tuple[str, str], list[float]]] = {}
     for record in sorted(records, key=lambda r: (r.label, r.trial.cell, r.trial.seed)):
         score = record.test[record.metric]
@@ -88,7 +88,7 @@ def _even_odd(scores: Scores) -> Comparison:
 
 
 def _split(scores: Scores, splits: int, rng: np.random.Generator) -> Floats:
-    """Differences (splits, pairs) of random halves; an odd run is left out, another one each time."""
+    """Differences (splits, pairs) between random halves; each split skips one run of an odd number."""
     parts = []
     for row in scores.values():
         mixed = rng.permuted(np.tile(row, (splits, 1)), axis=1)

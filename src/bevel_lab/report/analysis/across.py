@@ -1,11 +1,11 @@
-"""What several cells say together. The cells' own verdicts stand; this asks how far they carry.
+"""Judge several cells together; their own verdicts stand.
 
-Three questions, each with its own family of tests, and each family named where its verdict is printed:
+There are three questions, each with its own family of tests, which is named where the verdict is printed:
 
 - in a cell, which arms differ from the reference? Holm over the arms of the cell (``cells``);
 - which of those verdicts stand when the whole report is one family? Holm over all arms of all cells;
 - on average over the cells, which arms differ? One mean difference a seed, Holm over the arms. The mean is over these
-  cells, each counted alike; nothing is said of cells that were not run.
+  cells, each weighted alike, and says nothing about other cells.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from bevel_lab.report.statistics.paired import Comparison, Verdict
 
 @dataclass(frozen=True)
 class Standing:
-    """An arm over all cells. ``comparison``, ``iqm`` and ``won`` are None for the reference.
+    """An arm over all cells. The reference has no ``comparison``, ``iqm`` and ``won``.
 
     Attributes:
         index: as in the cells.
         arms: the arm in each cell, in the cells' order.
-        comparison: of the seeds' mean scores over cells with the reference's.
+        comparison: the seeds' mean scores over all cells, compared with the reference's.
         iqm: interquartile mean of the paired differences of all cells.
         won: probability of improvement, averaged over cells.
-        rank: average rank over cells (NaN: an arm without any score in some cell).
-        time, memory: geometric mean over cells of the cost as a multiple of the reference; NaN where unknown.
+        rank: average rank over cells; NaN if an arm has no score in some cell.
+        time, memory: cost as a multiple of the reference, geometric mean over cells; NaN if unknown.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Across:
-    """The cells of a report together.
+    """All cells of a report together.
 
     Attributes:
         standings: the arms that ran in every cell, the reference first, then the highest mean difference first.
         partial: names of the arms that did not.
         family: (cell's title, arm) → p after Holm over all arms of all cells, and the verdict that follows.
         needed: pairs from which a verdict is possible in that family.
-        ranks: of ``standings``, in their order; None where an arm has no score in some cell.
+        ranks: ranks of ``standings``, in their order; None if an arm has no score in some cell.
     """
 
     cells: tuple[Cell, ...]
@@ -80,7 +80,7 @@ class Across:
 
 
 def judge_across(cells: Sequence[Cell]) -> Across | None:
-    """Judge the cells together; None where there is one cell only, or scores that have no common unit."""
+    """Judge the cells together. Returns None if there is only one, or if their scores have no common unit."""
     if len(cells) < 2 or len({cell.metric for cell in cells}) > 1:
         return None
     rng = np.random.default_rng(SEED)
@@ -107,13 +107,13 @@ def judge_across(cells: Sequence[Cell]) -> Across | None:
 
 
 def pooled(arms: Sequence[Arm]) -> dict[int, float]:
-    """Seed → mean score over the cells, for the seeds that ran in all of them; NaN where one has no score."""
+    """Seed → mean score over the cells, for seeds that ran in all of them; NaN if one has no score."""
     seeds = set.intersection(*(set(arm.scores) for arm in arms))
     return {seed: float(np.mean([arm.scores[seed] for arm in arms])) for seed in sorted(seeds)}
 
 
 def strata(arms: Sequence[Arm], cells: Sequence[Cell]) -> list[paired.Floats]:
-    """The paired differences to the reference, cell by cell, without the pairs that have none."""
+    """Paired differences to the reference, one array a cell, without pairs that lack a score."""
     rows = [np.array(list(cell.differences(arm).values())) for arm, cell in zip(arms, cells, strict=True)]
     return [row[np.isfinite(row)] for row in rows]
 

@@ -1,4 +1,4 @@
-"""Records, grouped and judged: a cell is one model on one data set, an arm is one activation in it."""
+"""Group and judge records: a cell is one model on one data set, an arm is one activation in it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from bevel_lab.errors import LabError
 from bevel_lab.experiment.record import Record
 from bevel_lab.report.statistics import paired
 from bevel_lab.report.statistics.paired import Comparison, Floats, Summary
 
-SEED = 20  # of the resampling: the same records give the same report
+SEED = 20  # seeds the resampling, so that the same records give the same report
 
 
-class ReportError(ValueError):
-    """The records do not make a report, or not the one that was asked for."""
+class ReportError(LabError):
+    """The records do not make the report that was asked for."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How the headline metric is written: shares of one as per cent, anything else as it is."""
+    """The headline metric and its unit: a share of one is written as per cent, anything else as it is."""
 
     key: str
     share: bool
@@ -42,19 +43,19 @@ class Metric:
 
     @property
     def difference(self) -> str:
-        """The axis of a difference."""
+        """Label of an axis of differences."""
         return "difference (points)" if self.share else "difference"
 
     @property
     def points(self) -> str:
-        """The unit of a difference, after the number."""
+        """Unit that follows a difference."""
         return " points" if self.share else ""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What an arm costs as a multiple of the reference: seconds a training sample (median and quartiles over the
-    seeds that ran on the same device) and bytes kept for backward. NaN where that was not measured."""
+    """Cost of an arm as a multiple of the reference: seconds a training sample (median and quartiles over the seeds
+    that ran on the same device) and bytes kept for backward. NaN if it was not measured."""
 
     time: float
     time_low: float
@@ -67,9 +68,9 @@ class Arm:
     """All runs of one activation in a cell, by seed.
 
     Attributes:
-        index: number of the arm in the whole report: 0 is the reference, the others are counted by name, so that the
-            order of the runs changes nothing.
-        comparison: with the reference, which has none.
+        index: number of the arm in the whole report. 0 is the reference; the others are sorted by name, so that the
+            order of the runs does not matter.
+        comparison: comparison with the reference; the reference has none.
     """
 
     name: str
@@ -122,7 +123,7 @@ class Cell:
 
 
 def judge_cells(records: Sequence[Record], reference: str) -> list[Cell]:
-    """Group and judge. Raises ``ReportError`` where the records cannot be compared, and says why."""
+    """Group and judge the records; raises ``ReportError`` if they cannot be compared."""
     if not records:
         raise ReportError("there are no records: run some trials first.")
     names = _names(records)
@@ -136,14 +137,12 @@ def judge_cells(records: Sequence[Record], reference: str) -> list[Cell]:
 
 
 def recipe(record: Record) -> dict[str, Any]:
-    """What was done, without what is being compared: every field of the trial but the activation and the seed."""
+    """Return every field of the trial but the activation and the seed."""
     return {k: v for k, v in record.trial.to_dict().items() if k not in ("activation", "seed")}
 
 
 def differing(cell: Cell) -> dict[str, dict[str, Any]]:
-    """Fields of the recipe that are not the same for all arms of the cell, and each arm's value: {field: {arm: value}}.
-
-    The seeds of one arm never differ, so an arm's first run speaks for it."""
+    """Return the recipe's fields that differ between arms: {field: {arm: value}}. Seeds of an arm never differ."""
     recipes = {arm.name: recipe(arm.first) for arm in cell.arms}
     by_field = {key: {name: fields[key] for name, fields in recipes.items()} for key in next(iter(recipes.values()))}
     return {key: values for key, values in by_field.items() if len(set(values.values())) > 1}

@@ -1,4 +1,4 @@
-"""What exactly was trained on: the facts that tasks write into records, for the provenance of a report."""
+"""Facts about the data: what tasks write into records, for the provenance of a report."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from bevel_lab.experiment.record import Record
 
 
 def facts(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """(data set, its facts), by name. A fact that is not the same in all records is given with the arms of each value:
-    two digests mean that the data changed between the runs."""
+    """Return (data set, its facts) by name. If records differ in a fact, each value names its arms: two digests mean
+    that the data changed between the runs."""
     found: dict[str, dict[str, list[tuple[str, str]]]] = {}
     for record in sorted(records, key=lambda r: (r.trial.cell, r.label, r.trial.seed)):
         for key, value in record.data.items():
@@ -21,7 +21,7 @@ def facts(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def changed(records: Sequence[Record]) -> list[str]:
-    """Sentences where records that are compared with one another had not the same data, or not the same weights."""
+    """Return a sentence for data, and one for initial weights, that differ between records that are compared."""
     found = []
     for key, what in (
         ("digest", "see the same data: its digest"),
@@ -34,7 +34,7 @@ def changed(records: Sequence[Record]) -> list[str]:
 
 
 def by_value(pairs: Sequence[tuple[str, str]]) -> str:
-    """Of (value, arm): the one value, or every value with its arms, ``0.05 (relu) and 0.1 (gelu, sau)``."""
+    """Join pairs of (value, arm): the one value, or every value with its arms: ``0.05 (relu) and 0.1 (gelu, sau)``."""
     holders: dict[str, set[str]] = {}
     for value, label in pairs:
         holders.setdefault(value, set()).add(label)

@@ -1,4 +1,4 @@
-"""One arm against another, asked for by name: in every cell, and over all cells with one difference a seed."""
+"""Judge one arm against another: in every cell, and over all cells with one difference a seed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Pair:
     """``arm`` against ``other`` in the cells that have both.
 
     Attributes:
-        whole: of the seeds' means over these cells; Holm over the pairs that were asked for together.
-        cells: by cell; Holm over the cells of this pair.
+        whole: comparison of the seeds' means over these cells; Holm covers all pairs that were asked for.
+        cells: (cell, comparison in it); Holm covers the cells of this pair.
     """
 
     arm: str
@@ -33,7 +33,7 @@ def judge_pairs(cells: Sequence[Cell], asked: Sequence[tuple[str, str]]) -> list
     """Judge each pair of arms (first against second).
 
     Raises:
-        ReportError: where no cell has both arms of a pair, or their cells have no common unit.
+        ReportError: if no cell has both arms of a pair, or their cells have no common unit.
     """
     made = [_pair(cells, *names) for names in asked]
     whole = paired.as_family([pair.whole for pair in made])

@@ -1,4 +1,4 @@
-"""Published results, each with its source (``published.toml``), and the arms that they are of."""
+"""Published results from ``published.toml``, each with its source, and the arms that they belong to."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ class Result:
     """One published number; accuracies in per cent, differences in points.
 
     Attributes:
-        citation: where it was printed.
-        activation, reference: names in the registry; ``reference`` is of a difference, and empty for a value.
-        requires: an argument that the activation's full spec must have, or "".
-        alternate: whether it was trained by alternate optimization, as the arm then must be.
-        model, names: as published; what the lab may call it.
-        dataset, metric: the lab's names.
-        value, sd, runs: what was printed; NaN and 0 where it was not.
-        difference: to ``reference``; NaN where a value was printed.
-        remark: a word that belongs before the number.
+        citation: source of the number.
+        activation: name in the registry.
+        reference: name of what ``difference`` refers to; empty for a value.
+        requires: an argument that the arm's full spec must have, or "".
+        alternate: whether it was trained by alternate optimization; then the arm must be, too.
+        model: its published name.
+        names: names that the lab may give it.
+        dataset, metric: names in the lab.
+        value, sd, runs: as printed; NaN and 0 if not printed.
+        difference: difference to ``reference``; NaN if a value was printed.
+        remark: a word that precedes the number.
     """
 
     citation: str
@@ -47,12 +49,12 @@ class Result:
     remark: str = ""
 
     def of(self, cell: Cell) -> bool:
-        """Whether it was measured on the cell's model, data set and metric."""
+        """Whether it belongs to the cell's model, data set and metric."""
         known = {_plain(name) for name in (self.model, *self.names)}
         return (self.dataset, self.metric) == (cell.dataset, cell.metric.key) and _plain(cell.model) in known
 
     def fits(self, arm: Arm) -> bool:
-        """Whether the arm runs this activation with the arguments that were published."""
+        """Whether the arm runs the published activation with the published arguments."""
         trial = arm.first.trial
         name, _, arguments = trial.activation.partition(":")
         alike = bool(trial.alternate) == self.alternate
@@ -61,7 +63,7 @@ class Result:
 
 @lru_cache(maxsize=1)
 def results() -> tuple[Result, ...]:
-    """All published results that the project carries."""
+    """Return all results of ``published.toml``."""
     data: dict[str, Any] = tomllib.loads(PATH.read_text(encoding="utf-8"))
     return tuple(
         Result(
@@ -74,7 +76,7 @@ def results() -> tuple[Result, ...]:
 
 
 def beside(cells: Sequence[Cell]) -> list[tuple[Cell, Arm, Result]]:
-    """Every published number of an arm of these cells."""
+    """Return every published number that belongs to an arm of these cells."""
     return [
         (cell, arm, result)
         for cell in cells
@@ -85,5 +87,5 @@ def beside(cells: Sequence[Cell]) -> list[tuple[Cell, Arm, Result]]:
 
 
 def _plain(name: str) -> str:
-    """Letters and digits only: ``ResNet-18`` and ``resnet18`` are one model."""
+    """Keep letters and digits only, so that ``ResNet-18`` and ``resnet18`` are one model."""
     return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,4 +1,4 @@
-"""How fast the trials trained."""
+"""Training speed of trials."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bevel_lab.experiment.record import Record
 
 
 def throughput(records: Sequence[Record]) -> float:
-    """Median over trials of training samples a second."""
+    """Training samples a second, median over trials."""
     return _median([r.samples / r.train_seconds for r in records if r.train_seconds > 0])
 
 
 def share_of_plain_loop(records: Sequence[Record]) -> float:
-    """Median share of a plain training loop's throughput; NaN where no trial timed one."""
+    """Share of a plain training loop's throughput, median over trials; NaN if no trial timed one."""
     timed = [r for r in records if r.train_seconds > 0 < r.bare_seconds]
     return _median([r.bare_seconds * r.samples / r.train_seconds for r in timed])
 

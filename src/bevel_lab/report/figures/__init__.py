@@ -1,1 +1,1 @@
-"""What is drawn: SVG figures of cells and across cells, and tables of test samples."""
+"""Draw cells, and all cells together, as SVG; show test samples."""

@@ -1,4 +1,4 @@
-"""The figures of the section on all cells together."""
+"""Figures of all cells together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bevel_lab.report.figures.svg import Heading, Style
 
 
 def across_views(across: Across, prefix: str) -> list[View]:
-    """All figures over cells that the records allow; ``prefix`` makes their ids unique in the page."""
+    """Draw all figures that the records allow; ``prefix`` makes their ids unique in the page."""
     makers = {"differences": _differences, "ranks": _ranks, "cost": _cost}
     made = [make(across, f"{prefix}-{name}") for name, make in makers.items()]
     return [view for view in made if view.panels]

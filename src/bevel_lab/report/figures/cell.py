@@ -1,4 +1,4 @@
-"""What each figure of a cell shows, gathered from the records, and how it is to be read."""
+"""Figures of a cell: what they show, gathered from the records, and how to read them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,17 @@ class View:
     title: str
     caption: str
     panels: tuple[str, ...]
-    small: bool = False  # small multiples rather than wide panels
+    small: bool = False  # whether the panels are small multiples
 
 
 def cell_views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View]:
-    """All figures of a cell that its records allow; ``prefix`` makes their ids unique in the page. ``wanted`` names
-    some of scores, training, shapes, parameters and cost; nothing stands for all."""
+    """Draw all figures that the cell's records allow.
+
+    Args:
+        cell: what to draw.
+        prefix: makes the figures' ids unique in the page.
+        wanted: some of scores, training, shapes, parameters and cost; () means all.
+    """
     makers = {"scores": _scores, "training": _training, "shapes": _shapes, "parameters": _parameters, "cost": _cost}
     made = [makers[name](cell, f"{prefix}-{name}") for name in wanted or makers]
     return [view for view in made if view.panels]
@@ -39,7 +44,7 @@ def cell_views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View
 def cost_panels(
     found: Mapping[str, Sequence[plots.Point]], name: str, gain: str, describe: Callable[[str], str], reference: str
 ) -> list[str]:
-    """A panel for time and one for memory, where there are points. ``describe`` gets the name of the cost."""
+    """Draw one panel for time and one for memory, if there are points. ``describe`` gets the name of the cost."""
     kinds = {"time": "training time", "memory": "memory kept for backward"}
     return [
         plots.scatter(
@@ -55,7 +60,10 @@ def cost_panels(
 
 def _scores(cell: Cell, name: str) -> View:
     metric, ref = cell.metric, cell.reference.name
-    own, paired = [], [_strip(cell.reference, {}, 1.0, (0.0, 0.0, 0.0), frozenset())]  # an empty row keeps rows level
+    own, paired = (
+        [],
+        [_strip(cell.reference, {}, 1.0, (0.0, 0.0, 0.0), frozenset())],
+    )  # an empty row keeps both panels' rows level
     for arm in cell.arms:
         mean, sd = arm.summary.mean * metric.scale, arm.summary.sd * metric.scale
         own.append(_strip(arm, arm.scores, metric.scale, (mean, mean - sd, mean + sd), arm.diverged))
@@ -107,9 +115,9 @@ def _training(cell: Cell, name: str) -> View:
 
 
 def _lines(cell: Cell, read: Callable[[Epoch], float]) -> Iterator[plots.Line]:
-    """Mean ± sd over the seeds that have a number in that epoch; arms without any are left out."""
+    """Yield mean ± sd over the seeds that have a number in an epoch; arms without numbers are skipped."""
     for arm in cell.arms:
-        # a compact record keeps its last epoch only, which is no curve
+        # a compact record keeps only its last epoch, which is no curve
         whole = [run for run in arm.runs.values() if len(run.epochs) > 1 or run.trial.epochs == 1]
         runs = [[read(epoch) for epoch in run.epochs] for run in whole]
         table = np.array(list(zip_longest(*runs, fillvalue=math.nan)), dtype=np.float64).T
@@ -120,8 +128,8 @@ def _lines(cell: Cell, read: Callable[[Epoch], float]) -> Iterator[plots.Line]:
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(known, table, 0).sum(axis=0) / count
             sd = np.sqrt(np.where(known, (table - mean) ** 2, 0).sum(axis=0) / np.maximum(count - 1, 1))
-        low = np.maximum(mean - sd, np.where(known, table, np.inf).min(axis=0))  # a band shows nothing
-        high = np.minimum(mean + sd, np.where(known, table, -np.inf).max(axis=0))  # that was not seen
+        low = np.maximum(mean - sd, np.where(known, table, np.inf).min(axis=0))  # the band stays within
+        high = np.minimum(mean + sd, np.where(known, table, -np.inf).max(axis=0))  # what was measured
         yield plots.Line(arm.name, Style(arm.index), mean, low, high)
 
 
@@ -130,7 +138,7 @@ def _positive(lines: Sequence[plots.Line]) -> bool:
 
 
 def _floor(lines: Sequence[plots.Line]) -> float | None:
-    """The lowest value after a quarter of the epochs, where cutting there spares at least half the height."""
+    """Return the lowest value after a quarter of the epochs, if a cut there spares at least half the height."""
     all_of_it = _finite([line.low for line in lines])
     later = _finite([line.low[len(line.low) // 4 :] for line in lines])
     top = _finite([line.high for line in lines])
@@ -153,7 +161,7 @@ def _shapes(cell: Cell, name: str) -> View:
 
 
 def _shape(arm: Arm) -> plots.Shape | None:
-    """All seeds and sites of an arm on the first site's sample points."""
+    """Interpolate all seeds and sites of an arm at the first site's sample points."""
     groups = _by_site(arm, lambda site: bool(site.x))
     if not groups:
         return None
@@ -176,13 +184,13 @@ def _shape(arm: Arm) -> plots.Shape | None:
 
 
 def _curve_limits(shapes: Sequence[plots.Shape]) -> tuple[float, float]:
-    """Shared by all arms, so that they can be compared."""
+    """Return limits that all arms share, so that they can be compared."""
     values = _finite([np.concatenate([s.before, s.after.ravel()]) for s in shapes])
     bands = _finite([np.concatenate([s.low, s.high]) for s in shapes])
     if not values.size or not bands.size:
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
-    room = 0.3 * (high - low) or 0.5  # for the bands; a wild channel may leave the picture
+    room = 0.3 * (high - low) or 0.5  # for the bands; an extreme channel may leave the picture
     return max(low - room, min(low, float(bands.min())) - 0.1), min(high + room, max(high, float(bands.max())) + 0.1)
 
 
@@ -211,7 +219,7 @@ def _parameters(cell: Cell, name: str) -> View:
 
 
 def _by_site(arm: Arm, wanted: Callable[[Site], bool]) -> dict[str, list[Site]]:
-    """Site name → that site in every run that did not diverge, in the order of the network."""
+    """Site name → the site in every run that did not diverge, in the order of the network."""
     groups: dict[str, list[Site]] = {}
     for seed, run in arm.runs.items():
         for site in run.sites if seed not in arm.diverged else ():

@@ -1,4 +1,4 @@
-"""The critical-difference diagram: average ranks over cells, and which of them cannot be told apart."""
+"""The critical-difference diagram: average ranks over cells, and which of them do not differ."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from bevel_lab.report.statistics.aggregate import Ranks
 
 
 def diagram(ranks: Ranks, labels: Sequence[str], styles: Sequence[Style], heading: Heading) -> str:
-    """One row an arm, the best rank on top; a bar joins the arms of a group, and the difference itself is drawn to
-    scale above them. An arm that shares no bar with another differs from it by more than chance would."""
+    """Draw one row an arm, the best rank on top. A bar joins the arms of a group; arms that share no bar differ. The
+    critical difference is drawn to scale above them."""
     order = [int(i) for i in np.argsort(ranks.mean, kind="stable")]
     place = {arm: row for row, arm in enumerate(order)}
     left, right = margin_for(labels), 16 + 10 * len(ranks.groups)

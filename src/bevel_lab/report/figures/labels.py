@@ -1,4 +1,4 @@
-"""The names of arms inside a figure: shortened, moved apart, and tied to what they name."""
+"""Place the names of arms in a figure: shorten them, move them apart, and tie them to what they name."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from bevel_lab.report.figures.svg import MUTED, Style
 from bevel_lab.report.statistics.paired import Floats
 
-CHARACTER = 7.0  # an upper estimate of a character's width at the figures' font size
+CHARACTER = 7.0  # upper estimate of a character's width at the figures' font size
 
 
 def short(label: str, limit: int = 22) -> str:
-    """The label, its middle left out where it is long: both ends tell arms apart."""
+    """Cut the middle out of a long label, because both ends tell arms apart."""
     if len(label) <= limit:
         return label
     tail = limit // 2
@@ -23,15 +23,15 @@ def short(label: str, limit: int = 22) -> str:
 
 
 def margin_for(labels: Sequence[str]) -> float:
-    """Pixels that a margin with these labels takes."""
+    """Return the width in pixels of a margin with these labels."""
     return 12 + CHARACTER * max(len(short(label)) for label in labels)
 
 
 def label_ends(ax: Axes, curves: Sequence[tuple[str, Style, Floats]]) -> None:
-    """Name every curve at its end; labels that would overlap move apart and are tied to the end by a thin line."""
+    """Name every curve at its end. Labels that would overlap move apart and are tied to the end by a thin line."""
     ends = [(label, style, values[np.isfinite(values)]) for label, style, values in curves]
     ends = [end for end in ends if end[2].size]
-    ax.autoscale_view()  # pixels are only known once the limits are
+    ax.autoscale_view()  # pixels are known only after the limits
     pixel, back = ax.transData, ax.transData.inverted()
     bottom, top = sorted(float(pixel.transform((0, v))[1]) for v in ax.get_ylim())
     last = max(len(values) for *_, values in curves)
@@ -44,10 +44,10 @@ def label_ends(ax: Axes, curves: Sequence[tuple[str, Style, Floats]]) -> None:
 
 
 def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions near the wanted ones, in their order, at least ``gap`` apart and inside the bounds if they fit."""
+    """Return positions near the wanted ones, in their order, ``gap`` apart and inside the bounds if they fit."""
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(len(wanted))
-    # With the gaps taken out, "at least gap apart" is "not decreasing": pool neighbours that are out of order.
+    # Without the gaps, "at least gap apart" means "not decreasing": pool neighbors that are out of order.
     pools: list[list[float]] = []
     for value in np.asarray(wanted)[order] - steps:
         pools.append([float(value), 1.0])
@@ -62,8 +62,8 @@ def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
 
 
 def label_points(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Put each name on the freest side of its point; one that had to move away is tied to it by a line."""
-    ax.autoscale_view()  # pixels are only known once the limits are
+    """Put each name on the freest side of its point. A line ties it to the point if it had to move away."""
+    ax.autoscale_view()  # pixels are known only after the limits
     at = {label: ax.transData.transform((x, y)) for label, x, y in points}
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at.values()]
     box = ax.get_window_extent()
@@ -83,7 +83,7 @@ def label_points(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
 
 
 def _places(x: float, y: float, width: float) -> list[tuple[float, float, float, float]]:
-    """Boxes for a name around a point, the nearest first."""
+    """Return boxes for a name around a point, the nearest first."""
     sides = ((1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
     moves = [(reach * dx, reach * dy) for reach in (9, 20, 32, 44) for dx, dy in sides]
     lefts = [(x + dx if dx > 0 else x + dx - width, y + dy) for dx, dy in moves]

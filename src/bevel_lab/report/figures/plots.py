@@ -1,4 +1,4 @@
-"""The figures: each function draws numbers that were computed before and returns SVG text."""
+"""The kinds of figures. Each function draws numbers that were computed before, and returns SVG text."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bevel_lab.report.figures.labels import label_ends, label_points, margin_for
 from bevel_lab.report.figures.svg import INK, LINE, MUTED, PAPER, Heading, Style, canvas, export
 from bevel_lab.report.statistics.paired import Floats
 
-WIDE = 460  # pixels, of a panel beside another one; the page scales it by 0.78 (phone) to 1.15
-SMALL = 220  # of a small multiple
+WIDE = 460  # pixels of a panel beside another one; the page scales it by 0.78 (phone) to 1.15
+SMALL = 220  # pixels of a small multiple
 
 
 @dataclass(frozen=True)
 class _Arm:
-    """What every mark in a figure belongs to."""
+    """The arm that a mark in a figure belongs to."""
 
     label: str
     style: Style
@@ -78,8 +78,8 @@ class Point(_Arm):
 
 
 def strips(rows: Sequence[Strip], heading: Heading, *, xlabel: str, line: float | None = None) -> str:
-    """One row an arm; crosses that fall outside the others' range stand at the edge with an arrow. A vertical line
-    marks ``line``, which is always in the picture."""
+    """Draw one row an arm. Crosses outside the others' range stand at the edge as arrows. A vertical line marks
+    ``line``, which is always in the picture."""
     labels = [row.label for row in rows]
     with canvas(WIDE, 62 + 26 * len(rows), left=margin_for(labels), right=16, top=26, bottom=38) as ax:
         low, high = _strip_limits(rows, line)
@@ -94,7 +94,7 @@ def strips(rows: Sequence[Strip], heading: Heading, *, xlabel: str, line: float 
 
 
 def curves(lines: Sequence[Line], heading: Heading, *, log: bool = False, floor: float | None = None) -> str:
-    """Curves over epochs, each named at its right end. ``floor`` cuts off what lies below."""
+    """Draw curves over epochs, each named at its right end. ``floor`` cuts off what lies below."""
     with canvas(WIDE, 310, left=40, right=12 + margin_for([line.label for line in lines]), top=28, bottom=40) as ax:
         for line in lines:
             epochs = np.arange(1, len(line.middle) + 1)
@@ -114,7 +114,7 @@ def curves(lines: Sequence[Line], heading: Heading, *, log: bool = False, floor:
 
 
 def shape(panel: Shape, heading: Heading, limits: tuple[float, float]) -> str:
-    """One activation before and after training."""
+    """Draw one activation before and after training."""
     with canvas(SMALL, 180, left=26, right=8, top=26, bottom=24) as ax:
         ax.axhline(0, color=LINE, lw=0.8)
         ax.axvline(0, color=LINE, lw=0.8)
@@ -130,7 +130,7 @@ def shape(panel: Shape, heading: Heading, limits: tuple[float, float]) -> str:
 
 
 def parameter(panel: Spread, heading: Heading) -> str:
-    """One learned parameter over the depth of the network."""
+    """Draw one learned parameter over the depth of the network."""
     known = np.concatenate([*panel.sites, np.asarray(panel.before, dtype=np.float64)])
     known = known[np.isfinite(known)]
     with canvas(SMALL, 180, left=44, right=8, top=26, bottom=24) as ax:
@@ -154,8 +154,8 @@ def parameter(panel: Spread, heading: Heading) -> str:
 
 
 def scatter(points: Sequence[Point], heading: Heading, *, xlabel: str, front: Sequence[int] = ()) -> str:
-    """Arms in the plane, named beside their point; a line marks x = 1, where an arm costs what the reference does.
-    ``front`` lists the points that a dotted line joins, from the left."""
+    """Draw arms as points, each with its name. A line marks x = 1, the reference's cost; a dotted line joins the
+    points of ``front``, from the left."""
     with canvas(WIDE, 310, left=40, right=16, top=28, bottom=40) as ax:
         ax.axvline(1, color=MUTED, lw=0.8)
         for p in points:
@@ -172,7 +172,7 @@ def scatter(points: Sequence[Point], heading: Heading, *, xlabel: str, front: Se
 
 
 def _strip_limits(rows: Sequence[Strip], line: float | None) -> tuple[float, float]:
-    """The range of all rows but their odd dots, so that one collapsed run does not flatten the picture."""
+    """Return the range of all rows without odd dots, so that one collapsed run does not flatten the picture."""
     inside = [v for row in rows for v, odd in zip(row.values, row.odd, strict=True) if not odd]
     inside += [b for row in rows if not any(row.odd) for b in (row.low, row.high)]
     if line is not None:
@@ -185,7 +185,7 @@ def _strip_limits(rows: Sequence[Strip], line: float | None) -> tuple[float, flo
 def _strip(ax: Axes, y: int, row: Strip, limits: tuple[float, float]) -> None:
     color = row.style.color
     for i, (value, odd) in enumerate(zip(row.values, row.odd, strict=True)):
-        at = y + 0.13 * ((i * 0.618) % 1 - 0.5) + 0.2  # below the mean, scattered but the same every time
+        at = y + 0.13 * ((i * 0.618) % 1 - 0.5) + 0.2  # below the mean, scattered, and the same every time
         if not math.isfinite(value):
             continue
         if odd:
@@ -199,7 +199,7 @@ def _strip(ax: Axes, y: int, row: Strip, limits: tuple[float, float]) -> None:
 
 
 def name_rows(ax: Axes, labels: Sequence[str]) -> None:
-    """One label a row, in place of the vertical axis."""
+    """Put one label a row in place of the vertical axis."""
     ax.set_yticks(range(len(labels)), [short(label) for label in labels], color=INK, size=11.5)
     ax.tick_params(axis="y", length=0, pad=8)
     ax.spines.left.set_visible(False)
@@ -214,7 +214,7 @@ def finish(ax: Axes, heading: Heading) -> str:
 
 
 def _log_axis(ax: Axes) -> None:
-    """A vertical log scale that is labelled with plain numbers."""
+    """Use a vertical log scale with plain numbers as labels."""
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

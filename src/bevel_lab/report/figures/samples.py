@@ -1,4 +1,4 @@
-"""What the trained models make of a few test samples: a table of a cell, a row a sample, a column an arm."""
+"""What the trained models make of a few test samples: one table a cell, one row a sample, one column an arm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ a strip of a clip's frames may be as wide as ``WIDEST``."""
 
 @dataclass(frozen=True)
 class Shown:
-    """A field of a table: text, or the bytes of a PNG file with its size in pixels."""
+    """A field of the table: text, or the bytes of a PNG file and its size in pixels."""
 
     text: str
     png: bytes = b""
@@ -38,12 +38,12 @@ class Shown:
 
     @property
     def uri(self) -> str:
-        """The image for a page, encoded anew: nothing of a record's own text gets there."""
+        """The image for a page, encoded again, so that no text of a record reaches the page."""
         return PNG + base64.b64encode(self.png).decode("ascii")
 
     @property
     def drawn(self) -> tuple[int, int]:
-        """(width, height) on the page."""
+        """Width and height on the page, in pixels."""
         small, large = HEIGHTS
         grow = min(small // self.height, WIDEST // self.width)
         factor = grow if grow > 1 else min(1.0, large / self.height, WIDEST / self.width)
@@ -55,9 +55,8 @@ class Gallery:
     """The table of a cell.
 
     Attributes:
-        head: the columns: the sample, what was given (unless no sample has anything to show there), the truth, and
-            every arm.
-        rows: a sample's title, and its fields with what they are in words.
+        head: names of the columns: sample, given (if any sample has something to show there), truth, every arm.
+        rows: (title of a sample, its fields); each field comes with a description in words.
     """
 
     head: list[str]
@@ -69,7 +68,7 @@ class Gallery:
 
 
 def gallery(cell: Cell) -> Gallery | None:
-    """The cell's table, or None where no record has pictures."""
+    """Return the cell's table, or None if no record has pictures."""
     found = {arm.name: _guesses(arm) for arm in cell.arms}
     keys = dict.fromkeys(key for guesses in found.values() for key in guesses)
     if not keys:
@@ -85,7 +84,7 @@ def gallery(cell: Cell) -> Gallery | None:
 
 
 def _guesses(arm: Arm) -> dict[tuple[str, str, str], str]:
-    """By sample, which is known by its title, what was given and what is true."""
+    """(title, given, truth) of a sample → the arm's guess."""
     pictures = arm.runs[SEED].pictures if SEED in arm.runs else []
     return {(picture.title, picture.given, picture.truth): picture.guess for picture in pictures}
 
@@ -96,7 +95,7 @@ def is_text(picture: Picture) -> bool:
 
 
 def shown(content: str) -> Shown:
-    """Text as it is; a PNG data URI as an image, if it is a whole PNG file and nothing else."""
+    """Return text as it is, and a PNG data URI as an image if it is a whole PNG file and nothing else."""
     if not content.startswith(PNG):
         return Shown(content)
     try:

@@ -1,7 +1,7 @@
-"""From a matplotlib figure to SVG that lives inside a page: themed, titled, and the same bytes every time.
+"""Export a matplotlib figure as SVG for a page: with themes, titles, and the same bytes every time.
 
-Figures are drawn in the light theme's colors; ``export`` turns each into a CSS variable with that color as its
-fallback, so that the page can change to its dark theme and the same SVG still stands on its own.
+Figures are drawn in the light theme's colors. ``export`` turns each color into a CSS variable with that color as its
+fallback, so that the page can switch to its dark theme and the SVG also works on its own.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 INK, MUTED, LINE, PAPER = "#1c2024", "#69717d", "#dfe3e8", "#ffffff"
 THEME = {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"}
 
-# The reference first, in neutral ink, then eleven hues found by search: any two are at least 0.13 apart in Oklab to
-# normal eyes and 0.09 to deuteranope and protanope ones, in either theme. The dash differs too, and every figure
-# names its arms directly.
+# The reference comes first, in neutral ink. The eleven hues were found by search: in either theme any two are at least
+# 0.13 apart in Oklab to normal eyes, and 0.09 to deuteranope and protanope eyes. Dashes differ, too, and every figure
+# names its arms.
 LIGHT = ("#40454c", "#097ca9", "#b14c6c", "#5ccb84", "#7c248c", "#ef9e05", "#3e46ca", "#c08eb6", "#977904", "#056506",
          "#43b1fd", "#7e6ef9")  # fmt: skip
 DARK = ("#e6e8ed", "#6a9cba", "#e76086", "#a0ef9c", "#9c5dbe", "#fdcf28", "#5486fd", "#ebadba", "#b8af5d", "#6b9625",
@@ -32,10 +32,10 @@ DARK = ("#e6e8ed", "#6a9cba", "#e76086", "#a0ef9c", "#9c5dbe", "#fdcf28", "#5486
 _VARIABLES = THEME | {color: f"--arm-{i}" for i, color in enumerate(LIGHT)}
 _DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)))
 
-_PAD = 14  # pixels of paper around a figure that stands alone
+_PAD = 14  # pixels of margin around a figure that stands alone
 
 _SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: selectable, searchable, in the reader's own font
+    "svg.fonttype": "none",  # text stays text, which readers can select and search
     "text.parse_math": False,  # a label is not a formula
     "font.size": 11.5,
     "text.color": INK,
@@ -58,7 +58,7 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Style:
-    """How an arm looks in every figure of a report; number 0 is the reference."""
+    """Color and dash of an arm in all figures of a report; index 0 is the reference."""
 
     index: int
 
@@ -75,13 +75,12 @@ class Style:
         if self.index == 0:
             return _DASHES[0]
         lap, place = divmod(self.index - 1, len(LIGHT) - 1)
-        return _DASHES[(place // 4 + lap) % len(_DASHES)]  # a color that comes again comes with another dash
+        return _DASHES[(place // 4 + lap) % len(_DASHES)]  # a color that is used again gets another dash
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What a figure is called: a name that is unique in the page (ids derive from it), a title, and a description for
-    those who cannot see it."""
+    """Names of a figure. ``name`` is unique in the page, since ids derive from it; screen readers read the rest."""
 
     name: str
     title: str
@@ -90,7 +89,7 @@ class Heading:
 
 @contextmanager
 def canvas(width: float, height: float, *, left: float, right: float, top: float, bottom: float) -> Iterator[Axes]:
-    """Axes on a figure of the given size and margins in pixels, under settings that no user's style can change."""
+    """Yield axes on a figure of the given size and margins in pixels, under settings that no user's style changes."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
@@ -103,13 +102,13 @@ def canvas(width: float, height: float, *, left: float, right: float, top: float
 
 
 def export(axes: Axes, heading: Heading) -> str:
-    """The figure as SVG text for inlining."""
+    """Return the figure as SVG text for a page."""
     name = heading.name
     matplotlib.rcParams["svg.hashsalt"] = name
     figure = cast(Figure, axes.figure)
     out = io.StringIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has fonts for every script
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has fonts for all scripts
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     body = out.getvalue()
     body = body[body.index('<g id="figure_1">') : body.rindex("</svg>")]
@@ -125,7 +124,7 @@ def export(axes: Axes, heading: Heading) -> str:
 
 
 def standalone(svg: str) -> str:
-    """An exported figure as a file of its own: with a size, a font and paper under it."""
+    """Turn an exported figure into a file of its own, with a size, a font and a background."""
     width, height = (int(size) + 2 * _PAD for size in re.findall(r'viewBox="0 0 (\d+) (\d+)"', svg)[0])
     box = f"{-_PAD} {-_PAD} {width} {height}"
     head, rest = svg.split(">", 1)
@@ -137,7 +136,7 @@ def standalone(svg: str) -> str:
 
 
 def _clean(body: str) -> str:
-    """Drop what a page has no use for, and let it theme the rest."""
+    """Remove what a page does not need, and turn colors into variables."""
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
     body = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", body)
     body = re.sub(r" font-family: [^;\"]*;?", "", body)

@@ -1,1 +1,1 @@
-"""Whole files: the HTML report, the Markdown page, the calibration page, and compact records."""
+"""Write whole files: the HTML report, the Markdown page, the calibration page, and compact records."""

@@ -1,4 +1,4 @@
-"""What the judge's calibration measured, as tables for a terminal and as ``docs/calibration.md``."""
+"""Calibration of the judge, as tables for a terminal and as ``docs/calibration.md``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CELLS = ((4, 10, 10, 0.0), (4, 10, 12, 0.0), (4, 10, 12, 1.0), (4, 10, 12, 2.0)
 
 @dataclass(frozen=True)
 class Target:
-    """A promise of the judge and what was measured of it."""
+    """A promise of the judge, and whether the measurements keep it."""
 
     text: str
     holds: bool
@@ -34,31 +34,39 @@ class Target:
 
 @dataclass(frozen=True)
 class Results:
+    """What was measured: the promises, and the tables that show it."""
+
     targets: tuple[Target, ...]
     blocks: tuple[Block, ...]
 
 
-def measure(experiments: int, seed: int, say: Callable[[str], None]) -> Results:
-    """Simulate; the same arguments give the same numbers. ``say`` hears of every row before it is made."""
+def simulate(experiments: int, seed: int, say: Callable[[str], None]) -> Results:
+    """Judge simulated experiments; the same arguments give the same numbers.
+
+    Args:
+        experiments: number of experiments a row.
+        seed: of all random numbers.
+        say: called with a line of progress before every row.
+    """
     rng = np.random.default_rng(seed)
     rows = len(_NULL) + len(_HEAVY) + len(_POWER) + len(_CELLS)
     heard = iter(range(1, rows + 1))
 
-    def run(arms: int, pairs: int, effect: float, noise: str = "normal") -> tuple[Calibration, int]:
+    def one(arms: int, pairs: int, effect: float, noise: str = "normal") -> tuple[Calibration, int]:
         say(f"[{next(heard)}/{rows}] {words.count(arms, 'arm')}, {pairs} seeds, difference {effect:g} sd, {noise}")
         # above the exact range each test draws its own thousands of patterns
         count = experiments if pairs <= EXACT_PAIRS else max(1, experiments // 4)
         return calibrate(experiments=count, arms=arms, pairs=pairs, effect=effect, rng=rng, noise=noise), count
 
     settings = [(*key, "normal") for key in _NULL] + [(*key, "heavy") for key in _HEAVY]
-    null = {key: run(key[0], key[1], 0.0, key[2]) for key in settings}
-    power = {key: run(*key) for key in _POWER}
+    null = {key: one(key[0], key[1], 0.0, key[2]) for key in settings}
+    power = {key: one(*key) for key in _POWER}
     cells = []
     for count, arms, pairs, effect in _CELLS:
         say(f"[{next(heard)}/{rows}] {count} cells, {arms} arms, {pairs} seeds, difference {effect:g} sd")
         made = calibrate_cells(experiments=experiments, cells=count, arms=arms, pairs=pairs, effect=effect, rng=rng)
-        cells.append([str(count), str(arms), str(pairs), f"{effect:g}", share(made.cell.false), share(made.anywhere),
-                      share(made.report.false), share(made.average.false), share(made.average.found)])  # fmt: skip
+        shares = (made.cell.false, made.anywhere, made.report.false, made.average.false, made.average.found)
+        cells.append([str(count), str(arms), str(pairs), f"{effect:g}", *map(share, shares)])
     worst = max(result.false for result, _ in null.values())
     found = power[10, 10, 2.0][0].found
     targets = (
@@ -70,8 +78,8 @@ def measure(experiments: int, seed: int, say: Callable[[str], None]) -> Results:
     return Results(targets, (_null_block(null), _power_block(power), _cells_block(cells)))
 
 
-def measure_same(records: Sequence[Record], splits: int, seed: int) -> Results:
-    """The A/A test on real records. Raises ``ReportError`` where there are too few."""
+def split_real_runs(records: Sequence[Record], splits: int, seed: int) -> Results:
+    """Make the A/A test on real records; raises ``ReportError`` if there are too few."""
     found = aa_test(records, splits, np.random.default_rng(seed))
     silent = sum(c.verdict is Verdict.NO_EVIDENCE for c in found.first.values())
     text = (
@@ -85,22 +93,22 @@ def measure_same(records: Sequence[Record], splits: int, seed: int) -> Results:
     )
     kept = max(found.single, found.family) <= LEVEL
     targets = (Target(text, silent == len(found.first)), Target(rates, kept))
-    return Results(targets, (_same_block(found),))
+    return Results(targets, (_aa_block(found),))
 
 
-def text(results: Sequence[Results]) -> str:
-    """For a terminal."""
+def as_text(results: Sequence[Results]) -> str:
+    """Write the results for a terminal."""
     said = [f"{'holds' if t.holds else 'FALLS SHORT'}: {t.text}" for found in results for t in found.targets]
     return plain([block for found in results for block in found.blocks]) + "\n" + "\n".join(said) + "\n"
 
 
-def page(results: Sequence[Results], command: str) -> str:
-    """As Markdown."""
+def as_markdown(results: Sequence[Results], command: str) -> str:
+    """Write the results as a page; ``command`` is what makes it."""
     return "\n".join(_lines(results, command))
 
 
 def share(value: float) -> str:
-    """A share as per cent; a dash where there is none."""
+    """Write a share as per cent; a dash if it is NaN."""
     return f"{100 * value:.1f} %" if value == value else words.NONE
 
 
@@ -158,20 +166,13 @@ def _cells_block(rows: Sequence[Sequence[str]]) -> Block:
     return Block("Several cells", head, rows, 0, (), notes)
 
 
-def _same_block(found: AATest) -> Block:
+def _aa_block(found: AATest) -> Block:
     head = ("activation", "verdict", "pairs", "difference", "95 % interval", "p", "Holm p")
-    rows = [
-        (
-            name,
-            str(c.verdict),
-            str(c.pairs),
-            f"{c.difference:+.4f}",
-            f"{c.low:+.4f} to {c.high:+.4f}",
-            words.p_value(c.p),
-            words.p_value(c.adjusted),
-        )
-        for name, c in found.first.items()
-    ]
+    rows = []
+    for name, c in found.first.items():
+        interval = f"{c.low:+.4f} to {c.high:+.4f}"
+        ps = (words.p_value(c.p), words.p_value(c.adjusted))
+        rows.append((name, str(c.verdict), str(c.pairs), f"{c.difference:+.4f}", interval, *ps))
     notes = (
         "Every second run against the ones between; scores as recorded, pairs of all cells side by side, Holm over the "
         "activations.",
@@ -180,11 +181,6 @@ def _same_block(found: AATest) -> Block:
 
 
 def _interval(value: float, n: int) -> str:
-    low, high = _bounds(value, n)
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
-
-
-def _bounds(value: float, n: int) -> tuple[float, float]:
     """Clopper and Pearson's 95 % interval of a share of ``n``."""
     low, high = scipy_stats.binomtest(round(value * n), n).proportion_ci(method="exact")
-    return float(low), float(high)
+    return f"{100 * low:.1f} to {100 * high:.1f} %"

@@ -1,9 +1,8 @@
-"""Records small enough to commit: all that a verdict needs, without the curves.
+"""Records that are small enough to commit: all that a verdict needs, without the curves.
 
-A compact file is a ledger like any other (one record a line), so that whatever reads a ledger reads it too. Of the
-epochs only the last is kept, which tells whether a run diverged, and of the sites none. Pictures stay where they are
-words only (a translation is some hundred bytes, an image up to 25 kB); trial, label, scores, times, memory, facts of
-the data, versions and commit stay as they were.
+A compact file is a ledger (one record a line), so that whatever reads ledgers reads it. It keeps only the last epoch,
+which tells whether a run diverged, and no sites. It keeps pictures that consist of words (a translation takes some
+hundred bytes, an image up to 25 kB). All other fields stay as they were.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ def compact(record: Record) -> Record:
 
 
 def write(records: Iterable[Record], path: Path) -> None:
-    """Write the records, compact and in the order of their cells, labels and seeds: the same records, the same file."""
+    """Write compact records, sorted by cell, label and seed, so that the same records make the same file."""
     ordered = sorted(records, key=lambda r: (r.trial.cell, r.label, r.trial.seed, r.trial.id))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(compact(r).to_json() + "\n" for r in ordered), encoding="utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, and starts with the answer."""
+"""The report as one HTML file that needs no other file, and that starts with the answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bevel_lab.report.text import across, findings, method, published, words
 def render(
     cells: Sequence[Cell], together: Across | None, title: str, command: str = "", notes: Sequence[str] = ()
 ) -> str:
-    """The page as text. Everything from the records is escaped; only the figures' SVG, which is ours, is not."""
+    """Return the page as text. All text from records is escaped; only the SVG of ``figures`` is not."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -57,12 +57,12 @@ def render(
 
 
 def _tone(comparison: Comparison | None) -> str:
-    """The class of a verdict's field."""
+    """CSS class of a verdict's field."""
     return str(comparison.verdict) if comparison and comparison.verdict.differs else "quiet"
 
 
 def _remark(arm: Arm) -> str:
-    """What belongs beside the verdict."""
+    """Text that stands beside the verdict."""
     c = arm.comparison
     few = [f"{c.needed} would do"] if c and c.verdict is Verdict.TOO_FEW else []
     lost = [f"{len(arm.diverged)} of {len(arm.runs)} diverged"] if arm.diverged else []
@@ -70,7 +70,7 @@ def _remark(arm: Arm) -> str:
 
 
 def _setting(cell: Cell) -> str:
-    """One line on what stands behind the table, with the throughput of the reference."""
+    """One line on the runs behind the table, with the throughput of the reference."""
     counts = sorted({len(arm.runs) for arm in cell.arms})
     seeds = words.count(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     epochs = method.values_of([record.trial.epochs for record in cell.records])

@@ -1,4 +1,4 @@
-"""The report as a Markdown page that can be committed: answers, tables, and pictures in files beside it."""
+"""The report as a Markdown page to commit: answers, tables, and pictures in files beside it."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def _method(cells: Sequence[Cell], together: Across | None) -> Iterator[str]:
 
 
 class _Files:
-    """The page's images, named after it."""
+    """Collects the page's images, which are named after it."""
 
     def __init__(self, page: Path) -> None:
         self.folder, self.stem = page.parent / "img", page.stem
         self.made: dict[str, bytes] = {}
 
     def figures(self, view: View, place: str) -> Iterator[str]:
-        """The view as Markdown; its panels are kept to be written."""
+        """Yield the view as Markdown, and keep its panels for writing."""
         for i, panel in enumerate(view.panels):
             name = f"{self.stem}-{_slug(place)}-{_slug(view.title)}-{i}.svg"
             self.made[name] = svg.standalone(panel).encode()
@@ -96,7 +96,7 @@ class _Files:
         yield ""
 
     def table(self, gallery: samples.Gallery, place: str) -> Iterator[str]:
-        """The table of test samples as Markdown; its images are kept to be written."""
+        """Yield the table of test samples as Markdown, and keep its images for writing."""
         yield f"### {samples.TITLE}: {escaped(place)}\n"
         yield f"| {' | '.join(map(escaped, gallery.head))} |"
         yield f"|{' :-- |' * len(gallery.head)}"

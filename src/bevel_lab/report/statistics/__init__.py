@@ -1,1 +1,1 @@
-"""Statistics on plain arrays: paired tests, aggregates over cells, and the calibration of the judge."""
+"""Statistics on plain arrays: paired tests, aggregates over cells, and calibration of the judge."""

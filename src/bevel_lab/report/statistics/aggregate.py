@@ -1,7 +1,7 @@
 """Numbers over several cells: interquartile mean, probability of improvement, average ranks, the Pareto front.
 
-A stratum holds the paired differences of one cell, one number a seed. Resampling is stratified: seeds are drawn within
-each cell, so that every cell keeps its weight; the cells themselves are taken as they are, not as a sample of others.
+A stratum holds the paired differences of one cell, one number a seed. Resampling is stratified: it draws seeds within
+each cell, so that every cell keeps its weight, and does not treat the cells as a sample of others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Statistic = Callable[[Sequence[Floats]], Floats]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % interval; NaN where there is none."""
+    """A number and its 95 % interval; NaN if there is none."""
 
     value: float
     low: float
@@ -29,13 +29,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Average ranks over cells, and what may be said of them.
+    """Average ranks over cells, and which of them differ.
 
     Attributes:
-        mean: average rank by arm, 1 for the highest score; ties share their ranks.
-        p: of Friedman's test that all arms rank alike (NaN: fewer than three arms, or two cells).
+        mean: average rank of each arm; 1 is the highest score, and ties share their ranks.
+        p: Friedman's test that all arms rank alike; NaN with fewer than three arms or two cells.
         critical: Nemenyi's critical difference of two average ranks at 5 %.
-        groups: runs of arms, best first, whose average ranks lie within ``critical`` of one another; arms by index.
+        groups: indices of neighboring arms whose average ranks lie within ``critical`` of one another, best first.
     """
 
     mean: Floats
@@ -45,12 +45,12 @@ class Ranks:
 
     @property
     def possible(self) -> bool:
-        """Whether any outcome could have told two arms apart: average ranks differ by at most arms − 1."""
+        """Whether any two arms could differ: average ranks lie at most arms − 1 apart."""
         return self.critical < len(self.mean) - 1
 
 
 def iqm(strata: Sequence[Floats]) -> Floats:
-    """Interquartile mean of all numbers of all strata: the lowest and the highest quarter do not count."""
+    """Interquartile mean of all numbers of all strata; the lowest and the highest quarter do not count."""
     return np.asarray(scipy_stats.trim_mean(np.concatenate(strata, axis=-1), 0.25, axis=-1), dtype=np.float64)
 
 
@@ -63,11 +63,11 @@ def won(strata: Sequence[Floats]) -> Floats:
 def stratified(
     strata: Sequence[Floats], statistic: Statistic, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Estimate:
-    """``statistic`` of the strata with its percentile interval (95 %) from a bootstrap within each stratum.
+    """Return ``statistic`` of the strata and its 95 % percentile interval from a bootstrap within each stratum.
 
     Args:
-        strata: one-dimensional, one a cell; none may be empty.
-        statistic: takes strata with the seeds along their last axis, such as ``iqm`` and ``won``.
+        strata: one array of shape (seeds,) a cell; none may be empty.
+        statistic: a function of strata with the seeds along their last axis, such as ``iqm`` or ``won``.
     """
     drawn = [stratum[rng.integers(len(stratum), size=(resamples, len(stratum)))] for stratum in strata]
     low, high = np.quantile(statistic(drawn), (LEVEL / 2, 1 - LEVEL / 2))
@@ -75,14 +75,14 @@ def stratified(
 
 
 def ranks(scores: Floats) -> Ranks:
-    """Friedman and Nemenyi over ``scores`` (cells, arms), higher is better.
+    """Apply Friedman's and Nemenyi's tests to ``scores`` (cells, arms), where higher is better.
 
-    Both lean on many cells: with few of them the p of Friedman's test is rough and Nemenyi's bar is high.
+    Both need many cells: with few of them Friedman's p is rough and Nemenyi's critical difference is large.
     """
     cells, arms = scores.shape
     by_cell = scipy_stats.rankdata(-scores, axis=1)
     mean: Floats = by_cell.mean(axis=0)
-    # all arms tied in every cell: the statistic is 0 / 0, and nothing speaks against equality
+    # if all arms tie in every cell the statistic is 0 / 0, and nothing speaks against equality
     tied = bool(np.ptp(by_cell) == 0)
     p = math.nan
     if arms > 2 and cells > 1:
@@ -91,13 +91,14 @@ def ranks(scores: Floats) -> Ranks:
 
 
 def critical_difference(cells: int, arms: int) -> float:
-    """Nemenyi's: q / √2 · √(k(k + 1) / 6N) for k arms and N cells, q of the studentised range at 5 %."""
+    """Nemenyi's critical difference: q / √2 · √(k(k + 1) / 6N) for k arms and N cells, where q is the 95 % quantile of
+    the studentized range."""
     q = float(scipy_stats.studentized_range.ppf(1 - LEVEL, arms, np.inf))
     return q / math.sqrt(2) * math.sqrt(arms * (arms + 1) / (6 * cells))
 
 
 def pareto(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
-    """Indices of the points that no other point beats in both (lower cost, higher gain), the cheapest first."""
+    """Return the indices of points that no other point beats in both cost (lower) and gain, the cheapest first."""
     order = sorted(range(len(costs)), key=lambda i: (costs[i], -gains[i]))
     front: list[int] = []
     for i in order:
@@ -107,7 +108,7 @@ def pareto(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
 
 
 def _groups(mean: Floats, cells: int) -> tuple[tuple[int, ...], ...]:
-    """Every longest run of at least two arms within the critical difference."""
+    """Find every longest run of at least two arms within the critical difference."""
     bar = critical_difference(cells, len(mean))
     order = [int(i) for i in np.argsort(mean, kind="stable")]
     found: list[tuple[int, ...]] = []

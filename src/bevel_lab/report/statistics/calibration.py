@@ -1,4 +1,4 @@
-"""The judge, judged: how often the verdicts are right in simulated experiments whose truth is known."""
+"""Calibration of the judge: how often its verdicts are right in simulated experiments with a known truth."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NOISES = ("normal", "heavy")
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How the judge did on simulated experiments.
+    """How often the judge was right in simulated experiments.
 
     Attributes:
-        found: share of experiments whose one true difference was called by its right name (NaN: there was none).
-        false: share of experiments in which at least one arm without a difference was called better or worse.
+        found: share of experiments whose one true difference got the right verdict; NaN if there was none.
+        false: share of experiments in which an arm without a difference was called better or worse.
     """
 
     found: float
@@ -29,13 +29,13 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class CellsCalibration:
-    """The same for reports of several cells.
+    """How often the judge was right in simulated reports of several cells.
 
     Attributes:
-        cell: Holm over the arms of a cell; ``false`` is the share of cells.
-        anywhere: share of reports in which some cell has a false verdict of that kind.
-        report: Holm over all arms of all cells, and the share of reports; ``found``: in every cell.
-        average: of the seeds' means over the cells, Holm over the arms.
+        cell: with Holm over the arms of a cell; shares of cells.
+        anywhere: share of reports in which some cell has such a false verdict.
+        report: with Holm over all arms of all cells; shares of reports; found means found in every cell.
+        average: verdicts on the seeds' means over the cells, with Holm over the arms.
     """
 
     cell: Calibration
@@ -54,10 +54,10 @@ def calibrate(
     resamples: int = 1_999,
     noise: str = "normal",
 ) -> Calibration:
-    """Judge the judge: simulated experiments in which at most one of the arms differs from the reference.
+    """Judge simulated experiments in which at most the first arm differs from the reference.
 
-    All arms of an experiment share the reference's noise, as real ones do. ``effect`` is the first arm's true
-    difference in sd of the paired difference; zero makes every verdict of better or worse a false one. ``noise`` is
+    All arms of an experiment share the reference's noise, as real arms do. ``effect`` is the first arm's true
+    difference in sd of the paired difference; if it is zero, every verdict of better or worse is false. ``noise`` is
     one of ``NOISES``.
     """
     differences = _differences((experiments, arms, pairs), effect, noise, rng)
@@ -74,7 +74,7 @@ def calibrate_cells(
     rng: np.random.Generator,
     resamples: int = 1_999,
 ) -> CellsCalibration:
-    """The same for reports of several cells, in each of which the first arm has the same true difference."""
+    """Judge simulated reports of several cells; the first arm has the same true difference in each of them."""
     shape = (experiments * cells, arms, pairs)
     differences = _differences(shape, effect, "normal", rng)
     by_cell = _verdicts(differences, rng, resamples)
@@ -90,7 +90,7 @@ def calibrate_cells(
 
 
 def _differences(shape: tuple[int, int, int], effect: float, noise: str, rng: np.random.Generator) -> Floats:
-    """Paired differences (experiments, arms, pairs) with unit sd; the arms share the reference's scores."""
+    """Draw paired differences (experiments, arms, pairs) with unit sd; the arms share the reference's scores."""
     experiments, arms, pairs = shape
     size = (experiments, arms + 1, pairs)
     scores = rng.standard_normal(size) if noise == "normal" else rng.standard_t(3, size) / math.sqrt(3)
@@ -101,17 +101,17 @@ def _differences(shape: tuple[int, int, int], effect: float, noise: str, rng: np
 
 
 def _verdicts(differences: Floats, rng: np.random.Generator, resamples: int) -> npt.NDArray[np.object_]:
-    """Of every experiment (first axis), with its arms (second) as the family."""
+    """Judge every experiment (first axis) with its arms (second axis) as one family."""
     adjusted = holm(sign_flip(differences, rng))
     low, high = np.full((2, *adjusted.shape), np.nan)
-    open_ = adjusted <= LEVEL  # the interval can only matter here
+    open_ = adjusted <= LEVEL  # the interval matters only here
     low[open_], high[open_] = bca(differences[open_], rng, resamples)
     return verdicts(adjusted, low, high, differences.shape[-1])
 
 
 def _score(found: npt.NDArray[np.object_], effect: float) -> Calibration:
-    """Of verdicts (experiments, cells, arms): a difference is found where every cell has it, and a false verdict in any
-    cell counts. The first arm has the effect."""
+    """Score verdicts (experiments, cells, arms) whose first arm has the effect: it is found if every cell finds it, and
+    a false verdict in any cell counts."""
     said = differs(found)
     if effect == 0:
         return Calibration(found=math.nan, false=float(said.any(axis=(1, 2)).mean()))

@@ -1,8 +1,7 @@
 """Is one activation better than another? Paired statistics over seeds, and a verdict in words.
 
 Every array function takes its pairs along the last axis and any number of axes before it, so that the judge itself
-can be judged on thousands of simulated experiments at once (``calibration``). Every function that draws random numbers
-takes a ``numpy.random.Generator``.
+can be judged on thousands of simulated experiments at once (``calibration``).
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ LEVEL = 0.05
 POWER = 0.8
 RESAMPLES = 9_999
 EXACT_PAIRS = 16  # 2**15 sign patterns: the exact test still takes milliseconds
-PATTERNS = 19_999  # of the Monte-Carlo test above that: its p is known to ±0.0015 at 0.05
-_CHUNK = 1 << 23  # numbers held at once, 64 MiB
+PATTERNS = 19_999  # of the Monte-Carlo test above that, which knows p to ±0.0015 at 0.05
+_CHUNK = 1 << 23  # numbers in memory at once, 64 MiB
 
 
 class Verdict(StrEnum):
-    """What the data say about an arm against the reference."""
+    """The verdict on an arm against the reference."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -43,7 +42,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """An arm on its own: scored runs, runs without a score (diverged), mean and sample standard deviation."""
+    """An arm on its own: runs with a score, runs without one, mean and sample standard deviation."""
 
     runs: int
     failed: int
@@ -60,10 +59,10 @@ class Comparison:
         pairs: seeds on which both have a score.
         unpaired: seeds that only one of the two could use, because the other is missing or has no score.
         difference, low, high: mean paired difference and its 95 % BCa interval.
-        p, adjusted: two-sided sign-flip p; the same after Holm over the arms.
-        detectable: the true difference that this many pairs find with 80 % power (infinite: none).
+        p, adjusted: two-sided sign-flip p, before and after Holm over the arms.
+        detectable: true difference that this many pairs find with 80 % power; infinite if there is none.
         improvement: probability of improvement, the share of pairs in which the arm wins; a tie is half a win.
-        verdict: in words.
+        verdict: the verdict in words.
         needed: pairs from which a verdict is possible in this family of arms.
     """
 
@@ -82,7 +81,7 @@ class Comparison:
 
 
 def summary(scores: Mapping[int, float]) -> Summary:
-    """Mean ± sd over the runs that have a score; the others are counted as failed."""
+    """Mean ± sd over the runs that have a score; the others count as failed."""
     values = np.array([s for s in scores.values() if math.isfinite(s)], dtype=np.float64)
     mean = float(values.mean()) if values.size else math.nan
     sd = float(values.std(ddof=1)) if values.size > 1 else math.nan
@@ -92,9 +91,9 @@ def summary(scores: Mapping[int, float]) -> Summary:
 def sign_flip(differences: Floats, rng: np.random.Generator) -> Floats:
     """Two-sided sign-flip (randomization) test of "the differences are symmetric about zero".
 
-    Up to ``EXACT_PAIRS`` pairs all sign patterns are tried, above that ``PATTERNS`` random ones. One formula serves
-    both, (1 + extreme) / (1 + tried): the one is the observed pattern itself. In the exact test a pattern and its
-    opposite count once, since they are equally extreme, so the smallest p is 2 / 2**pairs.
+    The test tries all sign patterns up to ``EXACT_PAIRS`` pairs, and ``PATTERNS`` random ones above. In both cases
+    p = (1 + extreme) / (1 + tried), where the 1 is the observed pattern. The exact test counts a pattern and its
+    opposite once, since they are equally extreme, so its smallest p is 2 / 2**pairs.
     """
     differences = np.asarray(differences, dtype=np.float64)
     flat = differences.reshape(-1, differences.shape[-1])
@@ -111,8 +110,8 @@ def sign_flip(differences: Floats, rng: np.random.Generator) -> Floats:
 def bca(differences: Floats, rng: np.random.Generator, resamples: int = RESAMPLES) -> tuple[Floats, Floats]:
     """Bias-corrected and accelerated bootstrap interval (95 %) of the mean.
 
-    All rows share their resamples. Equal differences give the interval of width zero that they deserve; a single
-    difference says nothing about its spread, and gets NaN.
+    All rows share their resamples. Equal differences give an interval of width zero; a single difference, which says
+    nothing about its spread, gives NaN.
     """
     differences = np.asarray(differences, dtype=np.float64)
     pairs = differences.shape[-1]
@@ -129,7 +128,7 @@ def bca(differences: Floats, rng: np.random.Generator, resamples: int = RESAMPLE
 
 
 def holm(p: Floats) -> Floats:
-    """Holm's step-down adjustment over the last axis: controls the family-wise error under any dependence."""
+    """Adjust p by Holm's step-down method over the last axis; it controls the family-wise error for any dependence."""
     p = np.asarray(p, dtype=np.float64)
     order = np.argsort(p, axis=-1, kind="stable")
     factors = np.arange(p.shape[-1], 0, -1)
@@ -150,12 +149,11 @@ def pairs_needed(arms: int) -> int:
 def smallest_effect(pairs: int, arms: int, rng: np.random.Generator, power: float = POWER) -> float:
     """The true mean difference, in sd of the paired difference, that is found with probability ``power``.
 
-    By simulation of the sign-flip test on normal differences at level 5 % / arms, which is Holm's first and hardest
-    step. (The noncentral t is too hopeful while patterns are few: 1.53 where nine pairs and seven arms need 1.97.)
-    For noise z and shift d, the pattern that flips the set F is at least as extreme as the observed one where
-    mean(z over F) ≤ −d, or the same over F's complement. So every noise sample has its own smallest shift at which
-    the test turns, an order statistic of those means, and the answer is the ``power`` quantile of these. Infinite
-    where no outcome could reach the level.
+    It simulates the sign-flip test on normal differences at level 5 % / arms, which is Holm's first and hardest step.
+    (The noncentral t is too optimistic with few patterns: 1.53 where nine pairs and seven arms need 1.97.) For noise z
+    and shift d, the pattern that flips the set F is at least as extreme as the observed one if mean(z over F) ≤ −d, or
+    the same over F's complement. So every noise sample has a smallest shift at which the test turns, an order
+    statistic of those means; the answer is their ``power`` quantile. It is infinite if no outcome reaches the level.
     """
     signs = _patterns(pairs, 12, 4_095, rng)
     allowed = math.floor(LEVEL / arms * (1 + len(signs))) - 1  # patterns that may be as extreme as the observed one
@@ -168,7 +166,7 @@ def smallest_effect(pairs: int, arms: int, rng: np.random.Generator, power: floa
     for rows in _chunks(len(noise), len(signs)):
         inside = noise[rows] @ flipped.T
         outside = noise[rows].sum(axis=1, keepdims=True) - inside
-        with np.errstate(divide="ignore", invalid="ignore"):  # an empty set has no mean and is no obstacle
+        with np.errstate(divide="ignore", invalid="ignore"):  # an empty set has no mean and does not matter
             means = np.fmin(inside / count, outside / (pairs - count))
         turn[rows] = -np.partition(means, allowed, axis=1)[:, allowed]
     return float(np.quantile(turn, power))
@@ -183,8 +181,8 @@ def improvement(differences: Floats) -> Floats:
 def verdicts(adjusted: Floats, low: Floats, high: Floats, pairs: npt.ArrayLike) -> npt.NDArray[np.object_]:
     """Verdicts from adjusted p and intervals; the arms of a family lie along the last axis.
 
-    Better and worse need both: the adjusted p at most 5 % and an interval that excludes zero. Too few seeds is said
-    where the adjusted p would exceed 5 % even if every arm came out as extreme as its number of pairs allows.
+    Better and worse need an adjusted p of at most 5 % and an interval that excludes zero. The verdict is too few seeds
+    if the adjusted p would exceed 5 % even if every arm were as extreme as its number of pairs allows.
     """
     best = holm(np.broadcast_to(2.0 ** (1.0 - np.asarray(pairs, dtype=np.float64)), adjusted.shape))
     found = np.empty(adjusted.shape, dtype=object)
@@ -196,17 +194,17 @@ def verdicts(adjusted: Floats, low: Floats, high: Floats, pairs: npt.ArrayLike) 
 
 
 def differs(found: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
-    """Where a verdict is better or worse."""
+    """Mark the verdicts that are better or worse."""
     return np.isin(found, (Verdict.BETTER, Verdict.WORSE))
 
 
 def compare(
     scores: Mapping[str, Mapping[int, float]], reference: str, rng: np.random.Generator
 ) -> dict[str, Comparison]:
-    """Every arm but the reference against the reference.
+    """Compare every other arm with the reference.
 
-    ``scores`` holds arm → seed → score, where larger is better and NaN is a run without a score. Arms are paired with
-    the reference on the seeds for which both have one.
+    ``scores`` maps arm → seed → score, where larger is better and NaN is a run without a score. Arms are paired with
+    the reference on the seeds for which both have a score.
     """
     arms = [arm for arm in scores if arm != reference]
     base = {seed: s for seed, s in scores[reference].items() if math.isfinite(s)}
@@ -235,7 +233,7 @@ def compare(
 
 
 def as_family(found: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons as one family: Holm's adjustment over them all, and the verdicts that follow from it."""
+    """Return the comparisons as one family: with Holm's adjustment over all of them, and the verdicts that follow."""
     if not found:
         return []
     adjusted = holm(np.array([c.p for c in found]))
@@ -251,7 +249,7 @@ def _paired(scores: Mapping[int, float], base: Mapping[int, float]) -> Floats:
 
 
 def _patterns(pairs: int, exact_pairs: int, random: int, rng: np.random.Generator) -> Floats:
-    """Sign patterns (tried, pairs): all but the identity and up to a common sign, or random ones."""
+    """Return sign patterns (tried, pairs): all up to a common sign, without the identity, or random ones."""
     if pairs > exact_pairs:
         return rng.choice((-1.0, 1.0), size=(random, pairs)).astype(np.float64)
     codes = np.arange(1, 2 ** max(pairs - 1, 0))[:, None]
@@ -259,14 +257,14 @@ def _patterns(pairs: int, exact_pairs: int, random: int, rng: np.random.Generato
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:
-    """Slices of so many rows that rows × width numbers fit in memory."""
+    """Return slices of as many rows as fit in memory with ``width`` numbers each."""
     step = max(1, _CHUNK // max(1, width))
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _bias(means: Floats, flat: Floats) -> Floats:
     """BCa's z0: the normal quantile of the share of resampled means below the observed one, ties half."""
-    # Resampled means of equal numbers differ from their mean by rounding only: ties are taken with that slack.
+    # Resampled means of equal numbers differ from their mean by rounding, so ties get that slack.
     observed = flat.mean(axis=1, keepdims=True)
     slack = 1e-12 * np.abs(flat).max(axis=1, keepdims=True)
     below = (means < observed - slack).sum(axis=1)
@@ -285,7 +283,7 @@ def _acceleration(flat: Floats) -> Floats:
 
 
 def _corrected(q: float, bias: Floats, pull: Floats) -> Floats:
-    """The percentile of the resampled means that BCa reads in place of ``q``."""
+    """The percentile of the resampled means that BCa uses in place of ``q``."""
     z = bias + special.ndtri(q)
     corrected: Floats = special.ndtr(bias + z / (1 - pull * z))
     return corrected

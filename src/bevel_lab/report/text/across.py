@@ -1,4 +1,4 @@
-"""What several cells say together, as text: the table, the answer and what must be known beside it."""
+"""The findings on all cells together, as text: the table, the answer, and notes on it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bevel_lab.report.text import words
 COLUMNS = ("activation", "verdict", "mean difference", "95 % interval", "p", "Holm p", "IQM of differences",
            "IQM interval", "pairs won", "won interval", "rank", "time", "memory")  # fmt: skip
 STANDS = "*"
-"""Marks a cell's verdict that stands when the whole report is one family."""
-FEW = 5  # cells; Demšar (2006) asks more than ten for Friedman's chi-squared to be close
+"""Marks a cell's verdict that also stands if the whole report is one family."""
+FEW = 5  # cells; Demšar (2006) asks for more than ten if Friedman's chi-squared is to be close
 
 
 def row(standing: Standing, metric: Metric) -> tuple[str, ...]:
-    """The arm's line of the table, in the order of ``COLUMNS``."""
+    """Return the arm's line of the table, in the order of ``COLUMNS``."""
     c, iqm, won = standing.comparison, standing.iqm, standing.won
     costs = (words.number(standing.rank), words.number(standing.time), words.number(standing.memory))
     if c is None:
@@ -32,7 +32,7 @@ def row(standing: Standing, metric: Metric) -> tuple[str, ...]:
 
 
 def matrix(across: Across) -> list[list[str]]:
-    """Header and one line an arm: its difference and verdict in every cell, ``STANDS`` where it stands for all."""
+    """Return a header and one line an arm: its difference and verdict in every cell, with ``STANDS``."""
     names = dict.fromkeys(arm.name for cell in across.cells for arm, _ in cell.others)
     found = {(cell.title, arm.name): c for cell in across.cells for arm, c in cell.others}
     lines = [["activation", *(cell.title for cell in across.cells)]]
@@ -51,7 +51,7 @@ def _difference(c: Comparison, metric: Metric, of_report: Verdict) -> str:
 
 
 def answer(across: Across) -> list[str]:
-    """What was found over all cells, in sentences."""
+    """Say in sentences what was found over all cells."""
     ref, where = across.reference.name, f"on average over the {len(across.cells)} cells"
     if not across.others:
         return [f"No activation but {ref} ran in every cell: there is nothing to compare over all of them."]
@@ -69,12 +69,12 @@ def answer(across: Across) -> list[str]:
 
 
 def notes(across: Across) -> list[str]:
-    """The family of the whole report, arms left out, and what the ranks can say."""
+    """Say what follows from the report's family, which arms are missing, and what the ranks tell."""
     return [_family(across), *_partial(across), *_ranks(across)]
 
 
 def method(across: Across) -> list[str]:
-    """How the numbers over cells are made, a sentence a number."""
+    """Say how the numbers over cells are made."""
     return [
         "Across cells: a seed's difference is averaged over the cells, each counted alike, and these means are judged "
         "as in a cell, with Holm over the arms; the verdict is about these cells and no others.",

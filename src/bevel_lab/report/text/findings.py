@@ -1,4 +1,4 @@
-"""What was found in a cell, as text: the verdict table, the answer, and what a reader must know beside it."""
+"""The findings in a cell, as text: the verdict table, the answer, and caveats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNLIKE = "The arms were not trained alike: a difference is one of activation and
 
 
 def row(arm: Arm, metric: Metric) -> tuple[str, ...]:
-    """The arm's line of the verdict table, in the order of ``COLUMNS``."""
+    """Return the arm's line of the verdict table, in the order of ``COLUMNS``."""
     c = arm.comparison
     mean = f"{words.score(arm.summary.mean, metric)} ± {words.score(arm.summary.sd, metric)}"
     numbers = words.compared(c, metric) if c else ("",) * 6
@@ -26,7 +26,7 @@ def row(arm: Arm, metric: Metric) -> tuple[str, ...]:
 
 
 def measured(cell: Cell) -> list[tuple[str, ...]]:
-    """What else was measured on the test part, header and a line an arm; nothing where that is the loss alone."""
+    """Return a table of the other test metrics, header first; nothing if that is the loss alone."""
     keys = list(dict.fromkeys(key for r in cell.records for key in r.test if key != cell.metric.key))
     if set(keys) <= {"loss"}:
         return []
@@ -38,7 +38,7 @@ def measured(cell: Cell) -> list[tuple[str, ...]]:
 
 
 def answer(cell: Cell) -> list[str]:
-    """What was found, in sentences: the first of them is the headline."""
+    """Say in sentences what was found; the first is the headline."""
     by = {v: [(arm, c) for arm, c in cell.others if c.verdict is v] for v in Verdict}
     ref, others = cell.reference.name, len(cell.others)
     if not others:
@@ -58,7 +58,7 @@ def answer(cell: Cell) -> list[str]:
 
 
 def caveats(cell: Cell) -> list[str]:
-    """What a reader must know beside the answer: what could have been missed, and what went wrong."""
+    """Say what the answer may have missed, and what went wrong."""
     notes = changed(cell.records)
     reach = [c.detectable for _, c in cell.others if c.verdict is Verdict.NO_EVIDENCE and math.isfinite(c.detectable)]
     if reach:
@@ -79,7 +79,7 @@ def caveats(cell: Cell) -> list[str]:
 
 
 def recipes(cell: Cell) -> list[tuple[str, str]]:
-    """(arms, their settings) where the arms of the cell were not trained alike: the fields that differ, for all."""
+    """Return (arms, their settings) for the fields that differ between the cell's arms."""
     fields = differing(cell)
     found: dict[str, list[str]] = {}
     for arm in cell.arms if fields else ():
@@ -89,7 +89,7 @@ def recipes(cell: Cell) -> list[tuple[str, str]]:
 
 
 def recipe_notes(cell: Cell) -> list[str]:
-    """The same as sentences, with what it means for the verdicts."""
+    """Say in sentences which settings differ, and what that means for the verdicts."""
     own = recipes(cell)
     return [UNLIKE, *(f"{name}: {text}." for name, text in own)] if own else []
 

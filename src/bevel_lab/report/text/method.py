@@ -1,4 +1,4 @@
-"""What a report says of its method: protocol, statistics and provenance."""
+"""What a report says about its method: protocol, statistics and provenance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bevel_lab.report.text import words
 
 
 def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """What every trial shares, and where trials differ."""
+    """Return (term, text) on what all trials share, and where they differ."""
     fields = {key: _setting(records, key) for key in recipe(records[0])}
     share = values_of([f"{100 * record.trial.validation:g} %" for record in records])
     rows = [
@@ -37,7 +37,7 @@ def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def _setting(records: Sequence[Record], key: str) -> str:
-    """A field's value; where the arms of one cell differ in it, which arm has which."""
+    """Return a field's value; if arms of one cell differ in it, each value names its arms."""
     found = [(words.setting(recipe(record)[key]), record.label) for record in records]
     by_cell = {(record.trial.cell, value) for record, (value, _) in zip(records, found, strict=True)}
     if len(by_cell) == len({cell for cell, _ in by_cell}):
@@ -79,24 +79,24 @@ def provenance(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def speed(records: Sequence[Record]) -> str:
-    """Throughput, and its share of a plain training loop's where that was timed."""
+    """Return the throughput, and its share of a plain training loop's if that was timed."""
     text, share = f"{throughput(records):,.0f} samples a second", share_of_plain_loop(records)
     return f"{text}, {100 * share:.0f} % of a plain training loop's" if share > 0 else text
 
 
 def _timed(records: Sequence[Record]) -> str:
-    """In how many trials a plain loop was timed, where it was not in all or none."""
+    """Say in how many trials a plain loop was timed, unless that is all or none."""
     timed = sum(record.bare_seconds > 0 for record in records)
     return f"; a plain loop was timed in {timed} of {len(records)}" if 0 < timed < len(records) else ""
 
 
 def values_of(values: Sequence[object]) -> str:
-    """The one value, or all there are."""
+    """Join the different values."""
     return ", ".join(sorted({str(value) for value in values}))
 
 
 def _ranges(seeds: set[int]) -> str:
-    """0–9, 12."""
+    """Write seeds as ranges: 0–9, 12."""
     runs: list[list[int]] = []
     for seed in sorted(seeds):
         if runs and seed == runs[-1][1] + 1:

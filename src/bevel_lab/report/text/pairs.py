@@ -1,4 +1,4 @@
-"""One arm against another, as text: the answer in a sentence, and a table."""
+"""The findings on a pair of arms, as text: the answer in a sentence, and a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COLUMNS = ("where", "verdict", "mean difference", "95 % interval", "pairs won", 
 
 
 def answer(pair: Pair) -> str:
-    """One sentence: verdict, difference, interval, p, and where and on how many seeds."""
+    """Say in one sentence the verdict, difference, interval and p, where, and on how many seeds."""
     c, m = pair.whole, pair.metric
     where = pair.cells[0][0] if len(pair.cells) == 1 else f"the average of {len(pair.cells)} cells"
     change, span, *_ = words.compared(c, m)
@@ -27,7 +27,7 @@ def answer(pair: Pair) -> str:
 
 
 def block(pair: Pair) -> Block:
-    """A line a cell, and one for all of them where there are several."""
+    """Return a table with one line a cell, and one for all of them if there are several."""
     found = [*pair.cells, *([("all cells", pair.whole)] if len(pair.cells) > 1 else [])]
     rows = [(where, words.verdict(c), *words.compared(c, pair.metric)) for where, c in found]
     return Block(f"{pair.arm} against {pair.other}", COLUMNS, rows, 2)

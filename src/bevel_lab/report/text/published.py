@@ -13,7 +13,7 @@ COLUMNS = ("activation", "model and data set", "published", "measured here", "so
 
 
 def rows(cells: Sequence[Cell]) -> list[tuple[str, ...]]:
-    """Lines in the order of ``COLUMNS``."""
+    """Return one line a published number, in the order of ``COLUMNS``."""
     return [
         (arm.name, cell.title, _published(result), _measured(cell, arm, result), result.citation)
         for cell, arm, result in beside(cells)

@@ -1,4 +1,4 @@
-"""The verdict table as plain text, Markdown and LaTeX, and the trials behind it as CSV."""
+"""Tables as plain text, Markdown and LaTeX, and the comparisons and trials behind them as rows."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 
 @dataclass(frozen=True)
 class Block:
-    """One table: a title, a header and lines of text, and what is said under it.
+    """One table: a title, a header, lines of text, and sentences under it.
 
     Attributes:
-        texts: how many of the first columns hold words rather than numbers.
-        answer, notes: sentences; the first also go into a caption.
+        texts: number of first columns that hold words and not numbers.
+        answer: sentences that also go into a caption.
+        notes: more sentences.
     """
 
     title: str
@@ -37,14 +38,14 @@ class Block:
 
 
 def blocks(cells: Sequence[Cell], together: Across | None, notes: Sequence[str] = ()) -> list[Block]:
-    """All tables of a report: the cells, the cells together where there are several, and published numbers."""
+    """Return all tables of a report: the cells, the cells together, and published numbers."""
     made = [block for cell in cells for block in cell_blocks(cell)]
     made += [*(across_blocks(together) if together else ()), *published_blocks(cells)]
     return [replace(made[0], notes=[*made[0].notes, *notes]), *made[1:]]
 
 
 def cell_blocks(cell: Cell) -> list[Block]:
-    """The verdict table, and one of what else was measured where there is something."""
+    """Return the verdict table, and a table of other metrics if there are any."""
     ref = cell.reference.name
     own = {"score": f"test {cell.metric.axis}", "interval": "95 % interval", "difference": f"vs {ref}",
            "time": "time ×", "memory": "memory ×"}  # fmt: skip
@@ -69,13 +70,13 @@ def across_blocks(together: Across) -> list[Block]:
 
 
 def published_blocks(cells: Sequence[Cell]) -> list[Block]:
-    """Published numbers of these cells, where there are any."""
+    """Return the table of published numbers, if there are any."""
     rows = published.rows(cells)
     return [Block(published.TITLE, published.COLUMNS, rows, len(published.COLUMNS))] if rows else []
 
 
 def plain(tables: Sequence[Block]) -> str:
-    """For a terminal: the aligned table, then the answer, block by block."""
+    """Write tables for a terminal: each is aligned, and its answer follows."""
     parts = []
     for block in tables:
         widths = [max(map(len, column)) for column in zip(block.head, *block.rows, strict=True)]
@@ -87,12 +88,12 @@ def plain(tables: Sequence[Block]) -> str:
 
 
 def markdown(tables: Sequence[Block], level: int = 3) -> str:
-    """Headed tables for a README or an issue; ``level`` counts the hashes."""
+    """Write tables as Markdown; ``level`` is the number of hashes before a title."""
     return "\n".join(f"{'#' * level} {escaped(block.title)}\n\n{markdown_table(block)}" for block in tables)
 
 
 def markdown_table(block: Block) -> str:
-    """The table and what is said under it, without the title."""
+    """Write the table and the sentences under it, without the title."""
     head, *rows = ([escaped(text) for text in line] for line in (block.head, *block.rows))
     rule = [":--" if i < block.texts else "--:" for i in range(len(head))]
     table = "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *rows))
@@ -101,7 +102,7 @@ def markdown_table(block: Block) -> str:
 
 
 def latex(tables: Sequence[Block]) -> str:
-    """A booktabs table a block, for a paper that loads that package."""
+    """Write tables for a paper that loads the package booktabs."""
     parts = []
     for block in tables:
         head, *rows = (" & ".join(_tex(text) for text in line) + r" \\" for line in (block.head, *block.rows))
@@ -114,12 +115,12 @@ def latex(tables: Sequence[Block]) -> str:
 
 
 def results(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """One row a trial: what was run, what came out, and what it cost; enough to do the statistics again."""
+    """Return one row a trial: its settings, scores and costs."""
     return [r.to_row() | {"arm": arm.name} for cell in cells for arm in cell.arms for r in arm.runs.values()]
 
 
 def verdicts(cells: Sequence[Cell], together: Across | None) -> list[dict[str, Any]]:
-    """One row a comparison: in each cell, then over all cells (whose data set and model are empty)."""
+    """Return one row a comparison: those in each cell, then those over all cells."""
     rows = []
     for cell in cells:
         for arm, c in cell.others:
@@ -138,7 +139,7 @@ def _estimates(key: str, found: Estimate | None) -> dict[str, float]:
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as text; a column that a row lacks stays empty."""
+    """Write rows as CSV; a column that a row lacks stays empty."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
@@ -147,7 +148,7 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _aligned(texts: Sequence[str], widths: Sequence[int], left: int) -> str:
-    """Words to the left, numbers to the right."""
+    """Align words to the left and numbers to the right."""
     padded = [
         text.ljust(width) if i < left else text.rjust(width)
         for i, (text, width) in enumerate(zip(texts, widths, strict=True))
@@ -156,7 +157,7 @@ def _aligned(texts: Sequence[str], widths: Sequence[int], left: int) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text for Markdown: nothing in a label may act as markup."""
+    """Escape text for Markdown, so that nothing in a label acts as markup."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_|\[\]#~$])", r"\\\1", text).replace("\n", " ")
 

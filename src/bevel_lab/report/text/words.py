@@ -1,4 +1,4 @@
-"""Numbers, verdicts and lists as text, the same in the page, the terminal and the tables."""
+"""Numbers, verdicts and lists as text, the same in pages, tables and the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NONE = "–"
 
 
 def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
-    """With a true minus sign; a dash where there is no number."""
+    """Write a number with a true minus sign; a dash if it is not finite."""
     if not math.isfinite(value):
         return NONE
     value = round(value, decimals) + 0.0  # no negative zero
@@ -31,7 +31,7 @@ def change(value: float, metric: Metric) -> str:
 
 
 def span(low: float, high: float, metric: Metric) -> str:
-    """An interval of differences."""
+    """Write an interval of differences."""
     return f"{change(low, metric)} to {change(high, metric)}" if math.isfinite(low) else NONE
 
 
@@ -44,7 +44,7 @@ def p_value(p: float) -> str:
 
 
 def relation(p: float) -> str:
-    """After a "p": ``= 0.012`` or ``<0.001``."""
+    """Write what follows a "p": ``= 0.012`` or ``<0.001``."""
     text = p_value(p)
     return text if text.startswith("<") else f"= {text}"
 
@@ -54,12 +54,12 @@ def count(number_of: int, noun: str) -> str:
 
 
 def listing(items: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
+    """Join items: a; a and b; a, b and c."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def setting(value: Any) -> str:
-    """A field's value; an empty text is an option that is off."""
+    """Write a field's value; an empty text is an option that is off."""
     return "off" if value == "" or value is False else "on" if value is True else str(value)
 
 
@@ -72,7 +72,7 @@ def verdict(comparison: Comparison | None) -> str:
 
 
 def compared(c: Comparison, metric: Metric) -> tuple[str, str, str, str, str, str]:
-    """Mean difference, its interval, pairs won, p, p after Holm, and the smallest detectable difference."""
+    """Write mean difference, interval, pairs won, p, p after Holm, and the smallest detectable difference."""
     return (
         change(c.difference, metric),
         span(c.low, c.high, metric),
@@ -86,7 +86,7 @@ def compared(c: Comparison, metric: Metric) -> tuple[str, str, str, str, str, st
 def differences(
     others: Sequence[tuple[Arm | Standing, Comparison]], reference: str, metric: Metric, where: str = ""
 ) -> list[str]:
-    """A sentence on the arms that are better than the reference, and one on those that are worse."""
+    """Name the arms that are better than the reference in one sentence, and those that are worse in another."""
     sentences = []
     for word in (Verdict.BETTER, Verdict.WORSE):
         found = [(arm.name, c) for arm, c in others if c.verdict is word]
