@@ -33,7 +33,22 @@ def _check_values(f: PiecewiseLinear, n: Coefficient) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Mollification:
-    """``f * phi_n`` for a kinked ``f`` and ``phi_n(x) = n·phi(n·x)``; make one with :func:`mollify`."""
+    """``f * phi_n`` for a kinked ``f`` and ``phi_n(x) = n·phi(n·x)``, as a value; :func:`mollify` makes one.
+
+    Args:
+        f: the kinked function.
+        kernel: the approximate identity φ.
+        n: sharpness; a number, or a 1-D tensor of length one or one per channel along ``dim``.
+        dim: channel axis of per-channel coefficients. Default: 1.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.mollify("relu", "box", n=2.0)
+        >>> f(torch.tensor([0.0])).item(), f.slope(torch.tensor([0.0])).item(), f.curvature(torch.tensor([0.0])).item()
+        (0.125, 0.5, 1.0)
+        >>> f.max_error
+        0.125
+    """
 
     f: PiecewiseLinear
     kernel: Kernel
@@ -46,20 +61,20 @@ class Mollification:
         return Formulas(x, self.f.terms, self.kernel, self.n, self.dim)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The smoothed function, elementwise; float32 or float64, same shape out."""
+        """Apply the smoothed function elementwise to a float32 or float64 tensor of any shape."""
         return self._formulas(x).value()
 
     def slope(self, x: Tensor) -> Tensor:
-        """Its derivative in x."""
+        """Return the derivative in x, elementwise."""
         return self._formulas(x).slope()
 
     def curvature(self, x: Tensor) -> Tensor:
-        """Its second derivative in x."""
+        """Return the second derivative in x, elementwise."""
         return self._formulas(x).curvature()
 
     @property
     def max_error(self) -> float:
-        """A proven bound on ``|f * phi_n − f|`` over all x: ``w·gap·Σ|jumpᵢ| + ½·Σ|stepᵢ|``.
+        """The proven bound on ``|f * phi_n − f|`` over all x: ``w·gap·Σ|jumpᵢ| + ½·Σ|stepᵢ|``.
 
         Attained at the knot of a function with one kink or one step. Per-channel coefficients give the worst channel's.
         """
@@ -76,12 +91,24 @@ def mollify(
 
     Args:
         f: a kinked function, e.g. ``bevel.kinked.relu()``, or its name.
-        kernel: a kernel or its name in ``bevel.KERNELS``.
+        kernel: a kernel or its name in ``bevel.KERNELS``. Default: ``gaussian``.
         n: sharpness, finite and > 0 (the smoothing width is 1/n); a 1-D tensor for one per channel along ``dim``.
+            Default: 1.
+        dim: channel axis of per-channel coefficients. Default: 1.
+
+    Returns:
+        The smoothed function, which has ``slope``, ``curvature`` and ``max_error``.
 
     Raises:
         InvalidValue: for a bad ``n`` or coefficient (also within tensors, if on the CPU), or a kernel without a first
             moment where ``f`` has a change of slope.
+        UnknownName: for a function or kernel that does not exist.
+
+    Example:
+        >>> import torch, bevel
+        >>> clip = bevel.mollify("hardtanh", "epanechnikov", n=4.0)
+        >>> clip(torch.tensor([-2.0, 0.0, 1.0])).tolist()  # at a knot it is off by gap/n = 0.1875/4
+        [-1.0, 0.0, 0.953125]
     """
     f, kernel, n = as_function(f), as_kernel(kernel), as_sharpness(n)
     f.terms.check(kernel)
@@ -91,11 +118,25 @@ def mollify(
 
 
 def sharpness_for(f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", tolerance: float = 1e-3) -> float:
-    """The smallest sharpness n at which ``|f * phi_n − f| <= tolerance`` is proven: ``gap·Σ|jumpᵢ| / tolerance``.
+    """Return the smallest n at which ``|f * phi_n − f| <= tolerance`` is proven: ``gap·Σ|jumpᵢ| / tolerance``.
+
+    Args:
+        f: a kinked function without steps, or its name.
+        kernel: a kernel or its name in ``bevel.KERNELS``. Default: ``gaussian``.
+        tolerance: the largest error allowed, finite and > 0. Default: 1e-3.
+
+    Returns:
+        The sharpness.
 
     Raises:
         InvalidValue: if ``tolerance`` is not a finite number > 0, or ``f`` has steps: a smoothed step stays half its
             height away from the step at any n.
+
+    Example:
+        >>> import bevel
+        >>> n = bevel.sharpness_for("relu", "box", tolerance=0.01)
+        >>> n, bevel.mollify("relu", "box", n).max_error
+        (25.0, 0.01)
     """
     f, kernel = as_function(f), as_kernel(kernel)
     tolerance = check_positive(as_number(tolerance, "tolerance"), "tolerance")

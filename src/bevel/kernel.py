@@ -37,10 +37,13 @@ def derivative(of: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 
 
 class Kernel(abc.ABC):
-    """An approximate identity in standard form; ``width = 1/n`` scales it as ``n·pdf(n·x)``.
+    """An approximate identity in standard form; a sharpness n scales it as ``n·pdf(n·x)``.
 
     Subclasses give :meth:`density`, :meth:`survival` and :meth:`excess` for ``v >= 0`` as differentiable
-    elementwise torch operations that keep shape and dtype (float32 or float64).
+    elementwise torch operations that keep shape and dtype (float32 or float64). From them follow, for every real u::
+
+        pdf(u) = density(|u|)                   cdf(u)  = survival(|u|) for u ≤ 0, else 1 − survival(u)
+        ramp(u) = max(u, 0) + excess(|u|)       tail(u) = excess(|u|) + |u|·survival(|u|)
 
     Attributes:
         name: its name in ``bevel.KERNELS``.
@@ -52,6 +55,26 @@ class Kernel(abc.ABC):
         relu_name: the established name of ReLU convolved with this kernel, or "".
         native: its number in ``native/include/bevel_native.h``, or -1 where there is no native code.
         triton: its three forms as Triton statements (see ``bevel.ops.triton``), or "" where there are none.
+
+    Example:
+        A kernel of one's own, checked by its laws:
+
+        >>> import bevel
+        >>> from bevel.testing import check_kernel
+        >>> class Linear(bevel.Kernel):
+        ...     name, formula, reach, compact = "linear", "1 - |u| on (-1, 1)", 1.0, True
+        ...     def density(self, v):
+        ...         return 1 - v
+        ...     def survival(self, v):
+        ...         return (1 - v) ** 2 / 2
+        ...     def excess(self, v):
+        ...         return (1 - v) ** 3 / 6
+        >>> "excess against quadrature" in check_kernel(Linear())
+        True
+        >>> round(Linear().gap, 4)
+        0.1667
+
+    Source: docs/engine.md says why the forms are those of the half line.
     """
 
     name: str = ""
@@ -121,14 +144,14 @@ class Kernel(abc.ABC):
         return f"<kernel {self.name}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """A kernel of the shelf is copied and pickled by its name, so that it stays the one object."""
+        """Copy and pickle a kernel of the catalog by its name, so that it stays the one object."""
         if self is SHARP or KERNELS.get(self.name) is self:
             return _by_name, (self.name,)
         return super().__reduce__()
 
 
 class Sharp(Kernel):
-    """The limit n → ∞, a unit point mass: smoothing with it changes nothing. Not on the shelf: it has no density."""
+    """The limit n → ∞, a unit point mass: smoothing with it changes nothing. It is in no catalog: it has no density."""
 
     name = "sharp"
     formula = "δ(u)"

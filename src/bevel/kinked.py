@@ -23,17 +23,23 @@ class PiecewiseLinear:
     """``f(x) = left·x + offset + Σ jumpᵢ·relu(x − knotᵢ) + Σ stepᵢ·[x > knotᵢ]``.
 
     Args:
-        left: slope left of all knots.
-        offset: value of that leftmost line at 0.
-        knots: where f is kinked or jumps, strictly increasing.
-        jumps: change of slope at each knot (default: none).
-        steps: change of value at each knot (default: none).
+        left: slope left of all knots. Default: 0.
+        offset: value of that leftmost line at 0. Default: 0.
+        knots: where f is kinked or jumps, strictly increasing. Default: none.
+        jumps: change of slope at each knot. Default: 0 at each.
+        steps: change of value at each knot. Default: 0 at each.
 
     Every number may be a 1-D floating tensor instead (length one, or one value per channel) and then has a gradient
     in :func:`bevel.smooth`. Tensors are checked for shape, not for value: reading them would stall an accelerator.
 
     Raises:
         InvalidValue: for NaN or infinite numbers, unsorted or repeated knots, or lists of different lengths.
+
+    Example:
+        >>> import torch, bevel
+        >>> tent = bevel.PiecewiseLinear(knots=[-1.0, 0.0, 1.0], jumps=[1.0, -2.0, 1.0])
+        >>> tent(torch.tensor([-2.0, -0.5, 0.0, 2.0])).tolist()
+        [0.0, 0.5, 1.0, 0.0]
     """
 
     left: Coefficient
@@ -77,7 +83,15 @@ class PiecewiseLinear:
         return not all(is_zero(s) for s in self.steps)
 
     def __call__(self, x: Tensor, *, dim: int = 1) -> Tensor:
-        """The kinked function itself at a float32 or float64 ``x``; at a knot the left branch, as torch's ReLU does."""
+        """Apply the kinked function itself; at a knot it takes the left branch, as torch's ReLU does.
+
+        Args:
+            x: float32 or float64, any shape.
+            dim: channel axis of per-channel coefficients. Default: 1.
+
+        Returns:
+            A tensor of x's shape and dtype.
+        """
         return Formulas(x, self.terms, SHARP, 1.0, dim).value()
 
 
@@ -88,17 +102,57 @@ def _coefficients(values: Iterable[Coefficient], name: str) -> tuple[Coefficient
 
 
 def relu() -> PiecewiseLinear:
-    """max(x, 0)."""
+    """Return ``max(x, 0)``.
+
+    Returns:
+        The function as a value.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.relu()(torch.tensor([-2.0, 3.0])).tolist()
+        [0.0, 3.0]
+    """
     return PiecewiseLinear(knots=(0.0,), jumps=(1.0,))
 
 
 def leaky_relu(alpha: Coefficient = 0.01) -> PiecewiseLinear:
-    """x for x > 0, alpha·x otherwise."""
+    """Return ``x for x > 0, alpha·x otherwise``.
+
+    Args:
+        alpha: slope for x ≤ 0; a number, or a 1-D tensor of length one or one per channel. Default: 0.01.
+
+    Returns:
+        The function as a value.
+
+    Raises:
+        InvalidValue: if ``alpha`` is neither a finite number nor such a tensor.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.leaky_relu(0.25)(torch.tensor([-2.0, 3.0])).tolist()
+        [-0.5, 3.0]
+    """
     return frelu(1.0, alpha)
 
 
 def frelu(positive: Coefficient = 1.0, negative: Coefficient = 0.01) -> PiecewiseLinear:
-    """positive·x for x > 0, negative·x otherwise (fully parametric ReLU; not Funnel or Flexible ReLU)."""
+    """Return ``positive·x for x > 0, negative·x otherwise`` (fully parametric ReLU; not Funnel or Flexible ReLU).
+
+    Args:
+        positive: slope for x > 0; a number, or a 1-D tensor of length one or one per channel. Default: 1.
+        negative: slope for x ≤ 0; a number or such a tensor. Default: 0.01.
+
+    Returns:
+        The function as a value.
+
+    Raises:
+        InvalidValue: for bad slopes, or tensors of different lengths.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.frelu(2.0, -0.5)(torch.tensor([-2.0, 3.0])).tolist()
+        [1.0, 6.0]
+    """
     positive, negative = as_coefficient(positive, "positive"), as_coefficient(negative, "negative")
     counts = {c.numel() for c in (positive, negative) if isinstance(c, Tensor)} - {1}
     if len(counts) > 1:
@@ -107,33 +161,99 @@ def frelu(positive: Coefficient = 1.0, negative: Coefficient = 0.01) -> Piecewis
 
 
 def hardtanh(low: float = -1.0, high: float = 1.0) -> PiecewiseLinear:
-    """x clipped to [low, high]."""
+    """Return ``x`` clipped to ``[low, high]``.
+
+    Args:
+        low, high: the two levels, low < high. Default: −1 and 1.
+
+    Returns:
+        The function as a value.
+
+    Raises:
+        InvalidValue: unless low < high.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.hardtanh(0.0, 2.0)(torch.tensor([-2.0, 1.5, 3.0])).tolist()
+        [0.0, 1.5, 2.0]
+    """
     return PiecewiseLinear(offset=low, knots=(low, high), jumps=(1.0, -1.0))
 
 
 def relu6() -> PiecewiseLinear:
-    """x clipped to [0, 6]."""
+    """Return ``x`` clipped to ``[0, 6]``.
+
+    Returns:
+        The function as a value.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.relu6()(torch.tensor([-2.0, 3.0, 9.0])).tolist()
+        [0.0, 3.0, 6.0]
+    """
     return hardtanh(0.0, 6.0)
 
 
 def absolute() -> PiecewiseLinear:
-    """|x|."""
+    """Return ``|x|``.
+
+    Returns:
+        The function as a value.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.absolute()(torch.tensor([-2.0, 3.0])).tolist()
+        [2.0, 3.0]
+    """
     return PiecewiseLinear(left=-1.0, knots=(0.0,), jumps=(2.0,))
 
 
 def hard_sigmoid() -> PiecewiseLinear:
-    """x/6 + 1/2 clipped to [0, 1]."""
+    """Return ``x/6 + 1/2`` clipped to ``[0, 1]``.
+
+    Returns:
+        The function as a value.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.hard_sigmoid()(torch.tensor([-4.0, 0.0, 4.0])).tolist()
+        [0.0, 0.5, 1.0]
+    """
     return PiecewiseLinear(knots=(-3.0, 3.0), jumps=(1 / 6, -1 / 6))
 
 
 def soft_shrink(lam: float = 0.5) -> PiecewiseLinear:
-    """x moved towards zero by lam > 0, and zero within lam of it."""
+    """Return ``x`` moved towards zero by ``lam``, and zero within ``lam`` of it.
+
+    Args:
+        lam: the threshold λ, finite and > 0. Default: 0.5.
+
+    Returns:
+        The function as a value.
+
+    Raises:
+        InvalidValue: if ``lam`` is not finite and > 0.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.soft_shrink(0.5)(torch.tensor([-2.0, 0.25, 3.0])).tolist()
+        [-1.5, 0.0, 2.5]
+    """
     lam = check_positive(as_number(lam, "lam"), "lam")
     return PiecewiseLinear(left=1.0, offset=lam, knots=(-lam, lam), jumps=(-1.0, 1.0))
 
 
 def step() -> PiecewiseLinear:
-    """1 for x > 0, 0 otherwise."""
+    """Return ``1 for x > 0, 0 otherwise``.
+
+    Returns:
+        The function as a value.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.step()(torch.tensor([-2.0, 0.0, 3.0])).tolist()
+        [0.0, 0.0, 1.0]
+    """
     return PiecewiseLinear(knots=(0.0,), steps=(1.0,))
 
 
@@ -144,7 +264,23 @@ FUNCTIONS: dict[str, Callable[..., PiecewiseLinear]] = {
 
 
 def as_function(f: object) -> PiecewiseLinear:
-    """A kinked function from its name, as :func:`named` takes it, or itself."""
+    """Return a kinked function from its name, or itself.
+
+    Args:
+        f: a :class:`PiecewiseLinear`, or a name as :func:`named` takes it.
+
+    Returns:
+        The function as a value.
+
+    Raises:
+        InvalidValue: for anything else, or a name's arguments that do not fit.
+        UnknownName: for a name that is not in ``FUNCTIONS``.
+
+    Example:
+        >>> from bevel import kinked
+        >>> kinked.as_function("relu6").knots
+        (0.0, 6.0)
+    """
     if isinstance(f, str):
         return named(f)
     if not isinstance(f, PiecewiseLinear):
@@ -153,11 +289,22 @@ def as_function(f: object) -> PiecewiseLinear:
 
 
 def named(name: str) -> PiecewiseLinear:
-    """A kinked function from its name and numbers: ``"relu6"``, ``"leaky_relu(0.1)"``, ``"hardtanh(low=0,high=2)"``.
+    """Return a kinked function from its name and numbers, as spec strings write it.
+
+    Args:
+        name: e.g. ``"relu6"``, ``"leaky_relu(0.1)"`` or ``"hardtanh(low=0,high=2)"``.
+
+    Returns:
+        The function as a value.
 
     Raises:
         UnknownName: for a name that is not in ``FUNCTIONS``.
         InvalidValue: for arguments it does not take.
+
+    Example:
+        >>> from bevel import kinked
+        >>> kinked.named("leaky_relu(0.1)").left
+        0.1
     """
     head, bracket, rest = name.strip().partition("(")
     if head not in FUNCTIONS:

@@ -64,6 +64,20 @@ def check_kernel(kernel: str | Kernel) -> list[str]:
 
     The laws: a non-negative density; unit mass; evenness; survival and cdf, excess, moment and gap against
     quadrature; ``excess' = -survival`` and ``survival' = -density``; zero at its reach; NaN kept; float32 kept.
+
+    Args:
+        kernel: a kernel or its name in ``bevel.KERNELS``.
+
+    Returns:
+        The names of the laws, all of which hold.
+
+    Raises:
+        AssertionError: naming the first law that does not hold.
+
+    Example:
+        >>> from bevel.testing import check_kernel
+        >>> check_kernel("box")[:3]
+        ['density is not negative', 'unit mass', 'evenness']
     """
     kernel = as_kernel(kernel)
     end = 1.0 if kernel.compact else float("inf")
@@ -118,8 +132,27 @@ def _around(f: PiecewiseLinear, n: float) -> tuple[list[float], Tensor]:
 
 
 def check_mollified(f: PiecewiseLinear | str, kernel: str | Kernel, n: float) -> list[str]:
-    """Check ``f * phi_n`` (coefficients as numbers): the proven bound; monotone where f is; equal to f outside a
-    compact kernel's support; slope and curvature the derivatives of value and slope."""
+    """Check ``f * phi_n`` against f, its bound, and its own derivatives.
+
+    The laws: the proven bound; monotone where f is; equal to f outside a compact kernel's support; slope and curvature
+    the derivatives of value and slope.
+
+    Args:
+        f: a kinked function of numbers, or its name.
+        kernel: a kernel or its name in ``bevel.KERNELS``.
+        n: sharpness, finite and > 0.
+
+    Returns:
+        The names of the laws, all of which hold.
+
+    Raises:
+        AssertionError: naming the first law that does not hold.
+
+    Example:
+        >>> from bevel.testing import check_mollified
+        >>> check_mollified("relu6", "box", n=2.0)[:2]
+        ['the proven bound', 'monotone where f is']
+    """
     f, kernel = as_function(f), as_kernel(kernel)
     smooth = mollify(f, kernel, n)
     knots, x = _around(f, n)
@@ -145,7 +178,7 @@ def check_mollified(f: PiecewiseLinear | str, kernel: str | Kernel, n: float) ->
 # -------------------------------------------------------------------------------------------------- activations
 
 
-def check_activation(module: nn.Module, device: str | torch.device = "cpu") -> list[str]:
+def check_activation(module: nn.Module, *, device: str | torch.device = "cpu") -> list[str]:
     """Check an activation module: dtypes and layouts kept, odd inputs, gradients, memory, and copies.
 
     The laws: float64, float32, bfloat16 and float16 in, the same out, finite at moderate inputs and at zero;
@@ -153,7 +186,23 @@ def check_activation(module: nn.Module, device: str | torch.device = "cpu") -> l
     parameters); NaN kept; for the engine's family ±inf gives a limit, every channel keeps the proven bound and, where
     it is a plain convolution, :func:`check_mollified` (:func:`not_applicable` says which of these have no say);
     gradcheck and gradgradcheck by the input and every parameter; one full-size tensor saved for backward; state_dict,
-    pickle and deepcopy round trips. ``device`` is where the module is. The module itself stays as it is.
+    pickle and deepcopy round trips. The module itself stays as it is.
+
+    Args:
+        module: any elementwise activation, also one that is not bevel's.
+        device: where the module is. Default: the CPU.
+
+    Returns:
+        The names of the laws, all of which hold.
+
+    Raises:
+        AssertionError: naming the first law that does not hold.
+
+    Example:
+        >>> import bevel
+        >>> from bevel.testing import check_activation
+        >>> "gradgradcheck" in check_activation(bevel.SAU(3, n=2.0))
+        True
     """
     channels = int(getattr(module, "num_parameters", 1))
     channels = channels if channels > 1 else 3
@@ -169,7 +218,20 @@ def check_activation(module: nn.Module, device: str | torch.device = "cpu") -> l
 
 
 def not_applicable(module: nn.Module) -> dict[str, str]:
-    """Laws of :func:`check_activation` that this module is not held to, each with the reason."""
+    """Say which laws of :func:`check_activation` a module is not held to.
+
+    Args:
+        module: an activation.
+
+    Returns:
+        The reason by the law's name.
+
+    Example:
+        >>> import bevel
+        >>> from bevel.testing import not_applicable
+        >>> not_applicable(bevel.SAU(form="centred"))
+        {'monotone where f is': 'what it adds to the convolution rises and falls'}
+    """
     bound, monotone = "the proven bound", "monotone where f is"
     if not isinstance(module, Activation):
         return dict.fromkeys((bound, monotone), "it is not one of the engine's smoothings of a kinked function")
@@ -309,3 +371,6 @@ def _check_copies(module: nn.Module, x: Tensor) -> list[str]:
         _expect("pickle round trip", torch.equal(pickle.loads(pickle.dumps(module))(x), want), "values changed"),
         _expect("deepcopy", torch.equal(copy.deepcopy(module)(x), want), "values changed"),
     ]
+
+
+__all__ = ["check_activation", "check_kernel", "check_mollified", "not_applicable"]

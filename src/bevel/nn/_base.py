@@ -24,14 +24,22 @@ Device = torch.device | str | int | None
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A row of ``bevel.ACTIVATIONS``.
+    """A row of ``bevel.ACTIVATIONS``: how an activation is made, and what it is.
 
     Attributes:
         factory: class or function that makes the module; takes ``num_parameters`` and ``dim`` where they matter.
         formula: the function as plain text.
         summary: one line: what it is.
         citations: sources to name when it is used.
-        owned: whether bevel computes it (False: torch's own module).
+        owned: whether bevel computes it (False: torch's own module). Default: True.
+
+    Example:
+        >>> import bevel
+        >>> entry = bevel.ACTIVATIONS["frelu"]
+        >>> entry.formula, entry.owned
+        ('a·x for x > 0, b·x for x ≤ 0', True)
+        >>> entry.factory(num_parameters=8).positive.shape
+        torch.Size([8])
     """
 
     factory: Callable[..., nn.Module]
@@ -42,16 +50,29 @@ class Entry:
 
 
 class LearnableModule(nn.Module):
-    """Parameters of an activation: 1-D, one value or one per channel along ``dim``.
+    """Base of every activation module of bevel: its parameters are 1-D, one value or one per channel along ``dim``.
 
     1-D because 0-d tensors break sharding and because weight-decay rules leave 1-D parameters alone.
 
     Args:
         num_parameters: 1 (shared) or the channel count.
-        dim: channel axis of per-channel parameters.
+        dim: channel axis of per-channel parameters. Default: 1.
 
     Raises:
         InvalidValue: if either is not an integer, or ``num_parameters`` is less than 1.
+
+    Example:
+        >>> import torch, bevel
+        >>> class Scaled(bevel.nn.LearnableModule):
+        ...     def __init__(self, num_parameters=1, *, device=None, dtype=None):
+        ...         super().__init__(num_parameters)
+        ...         self.learn("scale", 2.0, device=device, dtype=dtype)
+        ...     def forward(self, input):
+        ...         return self.scale * input
+        >>> scaled = Scaled(device="meta").to_empty(device="cpu")
+        >>> scaled.reset_parameters()
+        >>> scaled.scale.tolist()
+        [2.0]
     """
 
     def __init__(self, num_parameters: int, *, dim: int = 1) -> None:
@@ -62,7 +83,16 @@ class LearnableModule(nn.Module):
         self._initial: dict[str, float | Tensor] = {}  # by parameter name
 
     def learn(self, name: str, value: float, *, device: Device = None, dtype: torch.dtype | None = None) -> None:
-        """Register a parameter of this module's length that starts at ``value``."""
+        """Register a parameter of shape (num_parameters,).
+
+        Args:
+            name: its name in the module.
+            value: what it starts from, a finite number.
+            device, dtype: where it lives. Default: torch's default device and dtype.
+
+        Raises:
+            InvalidValue: if ``value`` is not a finite number.
+        """
         self._initial[name] = value = as_number(value, name)
         start = torch.full((self.num_parameters,), value, device=device, dtype=dtype)
         self.register_parameter(name, nn.Parameter(start))
@@ -90,22 +120,34 @@ class LearnableModule(nn.Module):
 
 
 class Activation(LearnableModule):
-    """An activation of the engine's family; subclasses set :attr:`family`, the forward is written here.
+    """Base of the activations that the engine computes; subclasses set :attr:`family`, the forward is written here.
+
+    Args:
+        num_parameters, dim: as in :class:`LearnableModule`.
 
     Attributes:
         family: the function, its coefficients as expressions of the parameters.
         arguments: names of the module's parameters, in the order in which ``family`` counts them.
+
+    Example:
+        >>> import torch, bevel
+        >>> f = bevel.SAU(alpha=0.25, n=5.0)
+        >>> isinstance(f, bevel.nn.Activation), f.arguments
+        (True, ('alpha',))
+        >>> terms, n = f.coefficients()
+        >>> terms.left.item(), n
+        (0.25, 5.0)
     """
 
     family: Family
     arguments: tuple[str, ...] = ()
 
     def values(self) -> list[Tensor]:
-        """The parameters, in the family's order."""
+        """Return the parameters in the family's order."""
         return [getattr(self, name) for name in self.arguments]
 
     def coefficients(self) -> tuple[Terms[Coefficient], Coefficient]:
-        """The engine's terms and the sharpness n at the present parameters, in float64 and without gradients."""
+        """Return the engine's terms and the sharpness n at the present parameters, in float64 and without gradients."""
         return self.family.coefficients([p.detach().double() for p in self.values()])
 
     def forward(self, input: Tensor) -> Tensor:
@@ -134,7 +176,7 @@ class ParameterBuilder:
 
 
 class FormulaActivation(LearnableModule):
-    """An activation outside the engine's family: subclasses give its formula as torch operations.
+    """Base of the activations outside the engine's family: subclasses give a formula as torch operations.
 
     Only the input is kept for backward; the formula is evaluated again there. Half precisions are computed in float32.
     At ±inf they give what the formula gives, which may be NaN (as torch's SiLU does); the engine's family gives limits.
@@ -142,8 +184,22 @@ class FormulaActivation(LearnableModule):
     Args:
         num_parameters: 1 (shared) or the channel count.
         initial: initial values by parameter name, in the order in which :meth:`formula` takes the parameters.
-        dim: channel axis of per-channel parameters.
-        device, dtype: of the parameters.
+        dim: channel axis of per-channel parameters. Default: 1.
+        device, dtype: of the parameters. Default: torch's default device and dtype.
+
+    Raises:
+        InvalidValue: for a bad count, axis or initial value.
+
+    Example:
+        >>> import torch, bevel
+        >>> class Snake(bevel.nn.FormulaActivation):
+        ...     def __init__(self, num_parameters=1, a=1.0, *, dim=1, device=None, dtype=None):
+        ...         super().__init__(num_parameters, {"a": a}, dim=dim, device=device, dtype=dtype)
+        ...     @staticmethod
+        ...     def formula(x, a):
+        ...         return x + torch.sin(a * x) ** 2 / a
+        >>> Snake(3)(torch.zeros(2, 3)).tolist()
+        [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class ErfAct(FormulaActivation):
         >>> import torch, bevel
         >>> f = bevel.nn.ErfAct()
         >>> [round(y, 4) for y in f(torch.tensor([-1.0, 0.0, 4.0])).tolist()]
-        [-0.3837, 0.0, 4.0]
+        [-0.3836, 0.0, 4.0]
 
     Source: Biswas, Kumar, Banerjee, Pandey: ErfAct and Pserf. AAAI 2022.
     """
@@ -85,7 +85,7 @@ class Pserf(FormulaActivation):
         >>> import torch, bevel
         >>> f = bevel.nn.Pserf()
         >>> [round(y, 4) for y in f(torch.tensor([-1.0, 0.0, 4.0])).tolist()]
-        [-0.4738, 0.0, 4.0]
+        [-0.4707, 0.0, 4.0]
 
     Source: Biswas, Kumar, Banerjee, Pandey: ErfAct and Pserf. AAAI 2022.
     """

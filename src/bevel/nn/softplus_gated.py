@@ -83,7 +83,7 @@ class TanhSoft1(FormulaActivation):
         >>> import torch, bevel
         >>> f = bevel.nn.TanhSoft1()
         >>> [round(y, 4) for y in f(torch.tensor([-1.0, 0.0, 1.0])).tolist()]
-        [-0.2199, 0.0, 0.9219]
+        [-0.2197, 0.0, 0.9211]
 
     Source: Biswas, Kumar, Banerjee, Pandey: TanhSoft - Dynamic Trainable Activation Functions for Faster Learning and
     Better Performance. IEEE Access 9 (2021).

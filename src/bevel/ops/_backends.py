@@ -35,7 +35,7 @@ _preferred = contextvars.ContextVar("bevel_backend", default="auto")
 
 @contextlib.contextmanager
 def using(name: str) -> Iterator[None]:
-    """Within the block, calls that say ``auto`` (all modules do) take this backend, and fail if it cannot."""
+    """Within the block, calls with ``backend="auto"`` (every module's) take this backend, or fail if it cannot."""
     if name not in ("auto", "reference"):
         load(name)
     token = _preferred.set(name)
@@ -76,7 +76,18 @@ def load(name: str) -> Backend:
 
 
 def backends() -> dict[str, str | None]:
-    """Every backend: None where it can be used on this machine, else the reason why not."""
+    """Say of every backend whether it can be used on this machine.
+
+    Returns:
+        By name, None where it can be used, else the reason why not.
+
+    Example:
+        >>> import bevel
+        >>> sorted(bevel.backends())
+        ['analytic', 'cpu', 'reference', 'triton']
+        >>> bevel.backends()["reference"] is None
+        True
+    """
     found: dict[str, str | None] = {"reference": None}
     for name in NAMES[1:]:
         try:
