@@ -56,6 +56,9 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
         assert sum(line.startswith(f"sau:n=5 {seed} 0.") for line in lines) == 1, "a row of the table"
     assert "runs/notebook/report.html" in lines
     assert (tmp_path / "runs" / "notebook" / "report.html").exists()
+    assert "mlp on digits" in lines, "the table of the records that are judged again"
+    assert (tmp_path / "again" / "verdicts.csv").exists()
+    assert "3 paired seeds are too few to tell sau:n=5 from relu" in (tmp_path / "page.md").read_text(encoding="utf-8")
 
 
 def test_every_link_leads_somewhere() -> None:

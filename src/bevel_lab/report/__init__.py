@@ -60,7 +60,7 @@ class Judgement:
         """Return one row a trial: its settings, scores and costs, which suffice to do the statistics again."""
         return tables.results(self.cells)
 
-    def write(self, out: Path, title: str = TITLE, command: str = "", notes: Sequence[str] = ()) -> Path:
+    def write(self, out: str | Path, title: str = TITLE, command: str = "", notes: Sequence[str] = ()) -> Path:
         """Write ``report.html``, ``table.md``, ``table.tex``, ``results.csv`` (``rows``) and ``verdicts.csv``.
 
         Args:
@@ -82,13 +82,20 @@ class Judgement:
             "verdicts.csv": tables.as_csv(self.verdicts()),
             "report.html": html.render(self.cells, self.across, title, command, notes),
         }
+        out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (out / name).write_text(text, encoding="utf-8", newline="\n")
         return out / "report.html"
 
     def write_markdown(
-        self, page: Path, *, title: str = TITLE, command: str, notes: str = "", asked: Sequence[tuple[str, str]] = ()
+        self,
+        page: str | Path,
+        *,
+        title: str = TITLE,
+        command: str,
+        notes: str = "",
+        asked: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Write ``page`` as Markdown, with figures (SVG) and test samples (PNG) as files in ``img/`` beside it.
 
@@ -104,4 +111,4 @@ class Judgement:
         """
         from bevel_lab.report.pages import markdown
 
-        markdown.write(self.cells, self.across, page, title=title, command=command, notes=notes, asked=asked)
+        markdown.write(self.cells, self.across, Path(page), title=title, command=command, notes=notes, asked=asked)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bevel_lab.report.statistics.paired import LEVEL, Floats, Verdict, bca, differs, holm, sign_flip, verdicts
 
+RESAMPLES = 1_999
 NOISES = ("normal", "heavy")
 """Scores of a run: normal, or Student's t with three degrees of freedom (some runs far off)."""
 
@@ -45,14 +46,7 @@ class CellsCalibration:
 
 
 def calibrate(
-    *,
-    experiments: int,
-    arms: int,
-    pairs: int,
-    effect: float,
-    rng: np.random.Generator,
-    resamples: int = 1_999,
-    noise: str = "normal",
+    *, experiments: int, arms: int, pairs: int, effect: float, rng: np.random.Generator, noise: str = "normal"
 ) -> Calibration:
     """Judge simulated experiments in which at most the first arm differs from the reference.
 
@@ -61,31 +55,24 @@ def calibrate(
     one of ``NOISES``.
     """
     differences = _differences((experiments, arms, pairs), effect, noise, rng)
-    return _score(_verdicts(differences, rng, resamples)[:, None], effect)
+    return _score(_verdicts(differences, rng)[:, None], effect)
 
 
 def calibrate_cells(
-    *,
-    experiments: int,
-    cells: int,
-    arms: int,
-    pairs: int,
-    effect: float,
-    rng: np.random.Generator,
-    resamples: int = 1_999,
+    *, experiments: int, cells: int, arms: int, pairs: int, effect: float, rng: np.random.Generator
 ) -> CellsCalibration:
     """Judge simulated reports of several cells; the first arm has the same true difference in each of them."""
     shape = (experiments * cells, arms, pairs)
     differences = _differences(shape, effect, "normal", rng)
-    by_cell = _verdicts(differences, rng, resamples)
+    by_cell = _verdicts(differences, rng)
     grid = differences.reshape(experiments, cells, arms, pairs)
-    whole = _verdicts(grid.reshape(experiments, cells * arms, pairs), rng, resamples)
+    whole = _verdicts(grid.reshape(experiments, cells * arms, pairs), rng)
     wrong = differs(by_cell)[:, int(effect != 0) :].any(axis=1).reshape(experiments, cells)
     return CellsCalibration(
         cell=_score(by_cell[:, None], effect),
         anywhere=float(wrong.any(axis=1).mean()),
         report=_score(whole.reshape(experiments, cells, arms), effect),
-        average=_score(_verdicts(grid.mean(axis=1), rng, resamples)[:, None], effect),
+        average=_score(_verdicts(grid.mean(axis=1), rng)[:, None], effect),
     )
 
 
@@ -100,12 +87,12 @@ def _differences(shape: tuple[int, int, int], effect: float, noise: str, rng: np
     return differences
 
 
-def _verdicts(differences: Floats, rng: np.random.Generator, resamples: int) -> npt.NDArray[np.object_]:
+def _verdicts(differences: Floats, rng: np.random.Generator) -> npt.NDArray[np.object_]:
     """Judge every experiment (first axis) with its arms (second axis) as one family."""
     adjusted = holm(sign_flip(differences, rng))
     low, high = np.full((2, *adjusted.shape), np.nan)
     open_ = adjusted <= LEVEL  # the interval matters only here
-    low[open_], high[open_] = bca(differences[open_], rng, resamples)
+    low[open_], high[open_] = bca(differences[open_], rng, RESAMPLES)
     return verdicts(adjusted, low, high, differences.shape[-1])
 
 
