@@ -19,7 +19,7 @@ LIBRARY = [
     ("bevel._tabulated",),
     ("bevel.kernels",),
     ("bevel.terms",),
-    ("bevel._bound",),
+    ("bevel._bound", "bevel.formulas"),
     ("bevel.family",),
     ("bevel.kinked",),
     ("bevel._mollify",),

@@ -14,9 +14,10 @@ from torch import Tensor
 import bevel
 from bevel import kinked
 from bevel._bound import _largest_lag, _largest_moment, error_bound
+from bevel.formulas import Formulas
 from bevel.kernel import SHARP, Kernel
 from bevel.kinked import PiecewiseLinear
-from bevel.terms import Coefficient, Formulas, Terms, as_numbers
+from bevel.terms import Coefficient, Terms, as_numbers
 
 KERNELS: dict[str, Kernel] = {name: bevel.KERNELS[name] for name in bevel.KERNELS if bevel.KERNELS[name].has_moment}
 KERNELS["two bumps"] = bevel.tabulated(lambda u: u**2 * (1 - u**2) ** 2, 1.0, name="two bumps")  # not unimodal

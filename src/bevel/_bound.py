@@ -27,7 +27,7 @@ def error_bound(terms: Terms[Coefficient], kernel: Kernel, n: Coefficient) -> fl
         terms.multiplies_cdf:
                 K(j, c) = max(S·|j|, gap·|c|)  if j and c have one sign, else S·|j| + gap·|c|
 
-    **Proof.** By the formula of :mod:`bevel.terms`, smoothed minus kinked at x is the sum over knots i of
+    **Proof.** By the formula of :mod:`bevel.formulas`, smoothed minus kinked at x is the sum over knots i of
 
         ``jumpᵢ·w·excess(vᵢ)`` (or ``−jumpᵢ·w·vᵢ·survival(vᵢ)``) ``± stepᵢ·survival(vᵢ) + (c0ᵢ + c1ᵢ·x)·w·moment(vᵢ)``
 

@@ -11,18 +11,19 @@ from bevel._bound import error_bound
 from bevel._checks import check_positive
 from bevel._torch_private import func_transforms_active
 from bevel.errors import InvalidValue
+from bevel.formulas import Formulas
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
-from bevel.terms import Coefficient, Formulas, as_number, as_sharpness, is_zero
+from bevel.terms import Coefficient, as_number, as_sharpness, is_zero
 
 
 def _traced() -> bool:
-    """Whether tensors have no values to look at: in a compiled graph or under a transform of torch.func."""
+    """Whether tensors have no values to read: in a compiled graph, or under a transform of torch.func."""
     return torch.compiler.is_compiling() or func_transforms_active()
 
 
 def _check_values(f: PiecewiseLinear, n: Coefficient) -> None:
-    """Refuse tensors with values that numbers may not have; on the CPU only, elsewhere looking would wait."""
+    """Refuse tensors with values that numbers may not have. Only tensors on the CPU are read: others would stall."""
     for name, c in (*zip(f.terms.names(), f.terms.flat(), strict=True), ("n", n)):
         if not isinstance(c, Tensor) or c.device.type != "cpu":
             continue

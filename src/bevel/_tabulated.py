@@ -17,13 +17,13 @@ from bevel._checks import check_positive
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel
 
-_DEGREE = 8  # monomials in t lose about 2^(degree-1) units of rounding: 12 would cost three digits
+_DEGREE = 8  # monomials in t lose about 2^(degree-1) units of rounding; degree 12 would cost three digits
 _MAX_PANELS = 4096
-_TOLERANCE = 1e-13  # of the largest density, at points between the nodes; integrating gains two digits on it
+_TOLERANCE = 1e-13  # of the largest density, between the nodes; integration gains two digits on it
 
 
 class TabulatedKernel(Kernel):
-    """See :func:`tabulated`.
+    """The kernel that :func:`tabulated` makes.
 
     Attributes:
         table: float64, (3, panels, degree + 3): monomial coefficients of density, survival and excess in a panel's
@@ -38,7 +38,7 @@ class TabulatedKernel(Kernel):
         self.name = name
         self.formula = formula
         self.support = support
-        with torch.device("cpu"):  # not where the caller happens to build a model; on "meta" there is nothing to read
+        with torch.device("cpu"):  # wherever the caller builds a model: on "meta" there would be nothing to read
             self.table = _build(lambda v: pdf(v * support) * support, name)
 
     def _evaluate(self, row: int, v: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def tabulated(pdf: Callable[[Tensor], Tensor], support: float, name: str = "tabu
 
 
 def _chebyshev(degree: int) -> tuple[Tensor, Tensor]:
-    """Chebyshev points (first kind) in [-1, 1] and the matrix from values there to monomial coefficients."""
+    """Return Chebyshev points (first kind) in [-1, 1] and the matrix from values there to monomial coefficients."""
     k = torch.arange(degree + 1, dtype=torch.float64)
     nodes = torch.cos(math.pi * (k + 0.5) / (degree + 1))
     angles = math.pi * (k + 0.5) / (degree + 1)
@@ -140,7 +140,7 @@ def _build(pdf: Callable[[Tensor], Tensor], name: str) -> Tensor:
 
 
 def _antiderivative(poly: Tensor, panels: int) -> Tensor:
-    """Per panel, ``∫_v^end-of-panel`` of a polynomial in t, as a polynomial in t; ``dv = dt/(2·panels)``."""
+    """Return each panel's ``∫_v^end-of-panel`` of a polynomial in t as a polynomial in t; ``dv = dt/(2·panels)``."""
     out = torch.zeros(poly.shape[0], poly.shape[1] + 1, dtype=torch.float64)
     out[:, 1:] = -poly / torch.arange(1, poly.shape[1] + 1, dtype=torch.float64)
     out[:, 0] = -out[:, 1:].sum(1)  # zero at t = 1
@@ -148,7 +148,7 @@ def _antiderivative(poly: Tensor, panels: int) -> Tensor:
 
 
 def _with_rest(poly: Tensor) -> Tensor:
-    """Add what lies beyond each panel: the sum of the later panels' totals, i.e. their values at t = -1."""
+    """Add what lies beyond each panel: the sum of the later panels' totals, which are their values at t = -1."""
     signs = (-1.0) ** torch.arange(poly.shape[1], dtype=torch.float64)
     totals = (poly * signs).sum(1)
     out = poly.clone()
@@ -157,7 +157,7 @@ def _with_rest(poly: Tensor) -> Tensor:
 
 
 def _integrate(density: Tensor, panels: int) -> Tensor:
-    """Normalise, and put density, survival and excess into one table."""
+    """Normalize the density, and put density, survival and excess into one table."""
     survival = _with_rest(_antiderivative(density, panels))
     mass = 2 * float((survival[0] * (-1.0) ** torch.arange(survival.shape[1], dtype=torch.float64)).sum())
     density, survival = density / mass, survival / mass

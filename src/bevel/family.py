@@ -1,8 +1,8 @@
 """A family of functions: the engine's terms as affine expressions of a few parameters.
 
-SAU is ``left = α, jump = 1 − α, c0 = α`` of one parameter α; FReLU is ``left = b, jump = a − b`` of two. Keeping the
-expression, and not its value, lets one backward call return the gradients of the parameters themselves: no chain of
-operations on tiny tensors around the one that matters, which would cost more than the work on a small input.
+SAU is ``left = α, jump = 1 − α, c0 = α`` of one parameter α; FReLU is ``left = b, jump = a − b`` of two. A family keeps
+the expressions and not their values, so that one backward call returns the gradients of the parameters themselves.
+A chain of torch operations on tiny tensors would cost more than the work on a small input.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bevel.formulas import Formulas
 from bevel.kernel import Kernel
 from bevel.portable import lazy
-from bevel.terms import Coefficient, Formulas, Terms, along
+from bevel.terms import Coefficient, Terms, along
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Affine:
         return Affine(other - self.constant, tuple((i, -w) for i, w in self.weights))
 
     def value(self, parameters: Sequence[Tensor]) -> Tensor:
-        """Its value, differentiable, 1-D."""
+        """Return its value at given parameters, a differentiable 1-D tensor."""
         (first, weight), *others = self.weights
         total = self.constant + weight * parameters[first]
         for index, weight in others:
@@ -58,12 +59,12 @@ Slot = float | Affine
 
 
 def parameter(index: int) -> Affine:
-    """The expression that is just one parameter."""
+    """Return the expression that is one parameter alone."""
     return Affine(0.0, ((index, 1.0),))
 
 
 def lift(values: Iterable[Coefficient]) -> tuple[list[Slot], list[Tensor]]:
-    """Turn tensors among coefficients into parameters: the slots to build a family from, and the tensors."""
+    """Make parameters of the tensors among coefficients; return the slots of a family, and the tensors."""
     slots: list[Slot] = []
     tensors: list[Tensor] = []
     for value in values:
@@ -77,7 +78,9 @@ def lift(values: Iterable[Coefficient]) -> tuple[list[Slot], list[Tensor]]:
 
 @dataclass(frozen=True)
 class Family:
-    """Terms over slots, a kernel, and the sharpness as a slot; a value, so that backends can keep what they made of it.
+    """Coefficients as slots, a kernel, and the sharpness as a slot.
+
+    It is a value: backends keep what they made of a family, and find it again by an equal one.
 
     Attributes:
         terms: coefficients, each a number or an expression.
@@ -95,33 +98,33 @@ class Family:
     def _hash(self) -> int:
         return hash((self.terms, self.kernel, self.n, self.log_n))
 
-    def __hash__(self) -> int:  # once: it is looked up in every call
+    def __hash__(self) -> int:  # computed once, since every call looks a family up
         return self._hash
 
-    def __reduce__(self) -> tuple[Any, ...]:  # without the hash, which differs between processes
+    def __reduce__(self) -> tuple[Any, ...]:  # leaves the hash out, which differs between processes
         return Family, (self.terms, self.kernel, self.n, self.log_n)
 
     def slots(self) -> list[Slot]:
-        """The coefficients in the order of :meth:`Terms.flat`, then n."""
+        """Return the coefficients in the order of :meth:`Terms.flat`, then n."""
         return [*self.terms.flat(), self.n]
 
     def coefficients(self, parameters: Sequence[Tensor]) -> tuple[Terms[Coefficient], Coefficient]:
-        """The terms and n at given parameters (1-D tensors of one dtype), differentiable."""
+        """Return the terms and n at given parameters (1-D tensors of one dtype), differentiable."""
         values = [s.value(parameters) if isinstance(s, Affine) else s for s in self.terms.flat()]
         n = self.n.value(parameters) if isinstance(self.n, Affine) else self.n
         return self.terms.with_flat(values), (torch.exp(n) if self.log_n and isinstance(n, Tensor) else n)
 
     def formulas(self, x: Tensor, parameters: Sequence[Tensor], dim: int) -> FamilyFormulas:
-        """The composed formulas in the dtype of arithmetic: float64 for float64, else float32."""
+        """Return the composed formulas in the dtype of arithmetic: float64 for float64, else float32."""
         inner = x if x.dtype == torch.float64 else x.to(torch.float32)
         return FamilyFormulas(self, inner, [p.to(inner.dtype) for p in parameters], dim)
 
 
 class FamilyFormulas(Formulas):
-    """The formulas at given parameters, where the line's slope is summed as an expression of them.
+    """The formulas at given parameters, with the line's slope summed as an expression of the parameters.
 
-    Right of SAU's knot the slope is ``α + (1 − α)`` and does not depend on α. As a sum of two numbers it would: by
-    x − x, which is NaN at x = ∞ and at x = 8 hides the −8e-17 that is the truth.
+    Right of SAU's knot the slope is ``α + (1 − α)`` and does not depend on α. Summed as two numbers, its derivative by
+    α would be x − x, which is NaN at x = ∞, and at x = 8 hides the true derivative −8e-17.
     """
 
     def __init__(self, family: Family, x: Tensor, parameters: Sequence[Tensor], dim: int) -> None:
@@ -139,7 +142,7 @@ class FamilyFormulas(Formulas):
         return total
 
     def _line(self, part: Callable[[Slot], float]) -> Tensor | float:
-        """One part of the slope's expression at x: its constant, or the weight of a parameter."""
+        """Return one part of the slope's expression at x: its constant, or the weight of a parameter."""
         terms = self._family.terms
         total: Tensor | float = part(terms.left)
         for knot, jump in zip(self.knots, terms.jumps, strict=True):
@@ -148,7 +151,7 @@ class FamilyFormulas(Formulas):
         return total
 
     def by_parameter(self, index: int) -> Tensor:
-        """Elementwise derivative by one parameter."""
+        """Return the elementwise derivative by one parameter."""
         family = self._family
         total = _where_it_counts(self._line(functools.partial(weight_of, index=index)), self.x) + torch.zeros_like(
             self.x
@@ -164,17 +167,17 @@ class FamilyFormulas(Formulas):
 
 
 def _where_it_counts(weight: Tensor | float, value: Coefficient) -> Tensor | float:
-    """``weight·value``, and 0, with derivatives 0, where the weight is 0 and the value or its derivative infinite."""
+    """Return ``weight·value``; where the weight is 0 it is 0 with derivative 0, even if the value is infinite."""
     if isinstance(weight, Tensor):
         return torch.where(weight != 0, weight * value, 0.0)
     return weight * value if weight else 0.0
 
 
 def weight_of(slot: Slot, index: int) -> float:
-    """The factor of one parameter in a coefficient."""
+    """Return the factor of one parameter in a coefficient."""
     return dict(slot.weights).get(index, 0.0) if isinstance(slot, Affine) else 0.0
 
 
 def constant_of(slot: Slot) -> float:
-    """A coefficient's value where every parameter is 0."""
+    """Return a coefficient's value where every parameter is 0."""
     return slot.constant if isinstance(slot, Affine) else slot

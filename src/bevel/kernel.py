@@ -7,8 +7,8 @@ three closed forms on the half line ``v = |u| >= 0``::
     survival(v) = ∫_v^∞ pdf(s) ds            = cdf(-v)
     excess(v)   = ∫_v^∞ (s - v) pdf(s) ds    = ramp(-v)
 
-They are all positive and decay, so nothing is ever formed as a difference of large numbers: the textbook's
-``ramp(u) = u·cdf(u) + tail(u)`` loses every digit for u far below zero, ``max(u, 0) + excess(|u|)`` loses none.
+All three are positive and decay, so that nothing is formed as a difference of large numbers: the textbook's
+``ramp(u) = u·cdf(u) + tail(u)`` loses every digit for u far below zero, and ``max(u, 0) + excess(|u|)`` loses none.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from bevel.catalog import Catalog
 
 
 def derivative(of: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """Elementwise derivative of an elementwise function; itself differentiable where ``at`` is."""
+    """Return the derivative of an elementwise function, itself differentiable if ``at`` requires a gradient."""
     again = at.requires_grad and torch.is_grad_enabled()
     with torch.enable_grad():
         point = at if again else at.detach().requires_grad_()
         value = of(point)
-        if not value.requires_grad:  # piecewise constant, as the box's density
+        if not value.requires_grad:  # the function is piecewise constant, as the density of the box is
             return torch.zeros_like(at)
         (slope,) = torch.autograd.grad(value.sum(), point, create_graph=again)
     return slope
@@ -88,18 +88,18 @@ class Kernel(abc.ABC):
 
     @abc.abstractmethod
     def density(self, v: Tensor) -> Tensor:
-        """The density at ``v >= 0``; zero at ``v = reach``."""
+        """Return the density at ``v >= 0``; it is zero at ``v = reach``."""
 
     @abc.abstractmethod
     def survival(self, v: Tensor) -> Tensor:
-        """The mass beyond ``v >= 0``: from 1/2 at 0 down to 0."""
+        """Return the mass beyond ``v >= 0``; it falls from 1/2 at 0 to 0."""
 
     @abc.abstractmethod
     def excess(self, v: Tensor) -> Tensor:
-        """The integral of :meth:`survival` beyond ``v >= 0``: from :attr:`gap` at 0 down to 0."""
+        """Return the integral of :meth:`survival` beyond ``v >= 0``; it falls from :attr:`gap` at 0 to 0."""
 
     def moment(self, v: Tensor) -> Tensor:
-        """``∫_v^∞ s pdf(s) ds`` for ``v >= 0``; override where a shorter closed form exists."""
+        """Return ``∫_v^∞ s pdf(s) ds`` for ``v >= 0``; subclasses override it where a shorter closed form exists."""
         return self.excess(v) + v * self.survival(v)
 
     @final
@@ -109,30 +109,30 @@ class Kernel(abc.ABC):
 
     @final
     def pdf(self, u: Tensor) -> Tensor:
-        """Density at any real ``u``."""
+        """Return the density at any real ``u``."""
         return self.density(self._half(u))
 
     @final
     def pdf_slope(self, u: Tensor) -> Tensor:
-        """Derivative of :meth:`pdf` at any real ``u`` (one-sided at a kink of the density)."""
+        """Return the derivative of :meth:`pdf` at any real ``u``; at a kink of the density it is one-sided."""
         v = self._half(u)
         slope = derivative(self.density, v)
         return torch.where(u.abs() < self.reach, torch.where(u > 0, slope, -slope), torch.zeros_like(u))
 
     @final
     def cdf(self, u: Tensor) -> Tensor:
-        """Distribution function at any real ``u``; relative accuracy in the lower tail."""
+        """Return the distribution function at any real ``u``, with relative accuracy in the lower tail."""
         s = self.survival(self._half(u))
         return torch.where(u > 0, 1 - s, s)
 
     @final
     def tail(self, u: Tensor) -> Tensor:
-        """Tail moment ``-∫_{-∞}^u s pdf(s) ds``: even and positive."""
+        """Return the tail moment ``-∫_{-∞}^u s pdf(s) ds``, which is even and positive."""
         return self.moment(self._half(u))
 
     @final
     def ramp(self, u: Tensor) -> Tensor:
-        """ReLU convolved with the kernel, ``u·cdf(u) + tail(u)``, without that formula's cancellation."""
+        """Return ReLU convolved with the kernel, ``u·cdf(u) + tail(u)``, without that formula's cancellation."""
         return torch.where(u > 0, u, torch.zeros_like(u)) + self.excess(self._half(u))
 
     @property
@@ -179,5 +179,5 @@ def _by_name(name: str) -> Kernel:
 
 
 def as_kernel(kernel: str | Kernel) -> Kernel:
-    """A kernel from its name or itself."""
+    """Return a kernel from its name, or itself."""
     return kernel if isinstance(kernel, Kernel) else KERNELS[kernel]

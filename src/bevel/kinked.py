@@ -14,8 +14,9 @@ from torch import Tensor
 
 from bevel._checks import check_positive
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
+from bevel.formulas import Formulas
 from bevel.kernel import SHARP
-from bevel.terms import Coefficient, Formulas, Terms, as_coefficient, as_number, is_zero
+from bevel.terms import Coefficient, Terms, as_coefficient, as_number, is_zero
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -73,7 +74,7 @@ class PiecewiseLinear:
 
     @property
     def terms(self) -> Terms[Coefficient]:
-        """The engine's description of f, with no corrections to its convolution."""
+        """The engine's description of f, without corrections to its convolution."""
         none: tuple[Coefficient, ...] = (0.0,) * len(self.knots)
         return Terms(self.left, self.offset, self.knots, self.jumps, self.steps, c0=none, c1=none)
 

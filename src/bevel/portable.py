@@ -1,7 +1,7 @@
-"""What tracing asks for: under export, operators that every runtime has; under compile, no locks.
+"""What tracing needs: under export, operators that every runtime has; under compile, no locks.
 
-ONNX has neither ``erfcx`` nor ``hypot``, and they are there for accuracy that no float32 graph shows: the portable
-forms agree to rounding of the result's own size, but lose relative accuracy far out in a tail.
+ONNX has neither ``erfcx`` nor ``hypot``. bevel uses them for accuracy that no float32 graph shows: the portable forms
+agree with them to the rounding of the result, but lose relative accuracy far out in a tail.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def exporting() -> bool:
 
 
 def hypot(a: Tensor, b: Tensor) -> Tensor:
-    """``√(a² + b²)``; without overflow or underflow in between, except under export (then |a|, |b| < 1e19)."""
+    """Return ``√(a² + b²)``; the squares overflow or underflow only under export (where |a|, |b| < 1e19 is needed)."""
     return torch.sqrt(a * a + b * b) if exporting() else torch.hypot(a, b)
 
 
@@ -34,5 +34,5 @@ class lazy(Generic[T]):  # noqa: N801  # used as a decorator, like property
 
     def __get__(self, instance: Any, owner: type | None = None) -> T:
         value = self._compute(instance)
-        setattr(instance, self._name, value)  # found first from now on
+        setattr(instance, self._name, value)  # Python finds the attribute before this descriptor from now on
         return value

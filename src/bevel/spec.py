@@ -14,8 +14,8 @@ from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.nn import ACTIVATIONS
 from bevel.nn._base import Device
 
-_NOT_TYPED = ("inplace", "device", "dtype", "self")  # arguments a spec string cannot set
-_GIVEN_LATER = ("num_parameters", "dim")  # set by whoever places the activation, unless the spec does
+_NOT_TYPED = ("inplace", "device", "dtype", "self")  # arguments that a spec string cannot give
+_GIVEN_LATER = ("num_parameters", "dim")  # given by whoever places the activation, unless the spec gives them
 
 Factory = Callable[..., nn.Module]
 
@@ -71,7 +71,7 @@ def create(
 
 
 def _checked(spec: str, make: Callable[[], nn.Module], num_parameters: int) -> nn.Module:
-    """A module that is not bevel's own, tried on five points: torch's look at some arguments only when called."""
+    """Make a module that is not bevel's own and try it on five points: torch checks some arguments only in a call."""
     try:
         module = make()
         if any(p.device.type != "cpu" for p in module.parameters()):
@@ -88,7 +88,7 @@ def _checked(spec: str, make: Callable[[], nn.Module], num_parameters: int) -> n
 
 
 def parse(spec: str) -> tuple[Factory, dict[str, Any]]:
-    """The factory a spec string names and the arguments it gives, both checked."""
+    """Return the factory that a spec string names and the arguments that it gives, both checked."""
     name, colon, rest = spec.strip().partition(":")
     entry = ACTIVATIONS[name]
     accepted = accepted_arguments(entry.factory)
@@ -129,7 +129,7 @@ def canonical(spec: str) -> str:
         'sau:alpha=0.15,form=published,learn_alpha=true,learn_n=false,n=5.0'
     """
     factory, arguments = parse(spec)
-    create(spec)  # refuse values the constructor refuses
+    create(spec)  # the constructor refuses values out of range
     defaults = {k: p.default for k, p in accepted_arguments(factory).items() if k not in _GIVEN_LATER}
     unset = (inspect.Parameter.empty, None, ())
     full = {k: v for k, v in (defaults | arguments).items() if v not in unset}
@@ -139,12 +139,12 @@ def canonical(spec: str) -> str:
 
 
 def accepted_arguments(factory: Factory) -> dict[str, inspect.Parameter]:
-    """The arguments that a factory takes and a spec string may give, by name; none if it has no signature."""
+    """Return the arguments that a factory takes and a spec string may give; none if it has no signature."""
     return {k: p for k, p in named_arguments(factory).items() if k not in _NOT_TYPED}
 
 
 def named_arguments(factory: Factory) -> dict[str, inspect.Parameter]:
-    """The arguments that a factory takes by name; none if it has no signature."""
+    """Return the arguments that a factory takes by name; none if it has no signature."""
     try:
         found = inspect.signature(factory).parameters
     except (TypeError, ValueError):
@@ -154,7 +154,7 @@ def named_arguments(factory: Factory) -> dict[str, inspect.Parameter]:
 
 
 def _split(text: str) -> list[str]:
-    """Split at commas outside brackets: the f of ``mollified`` has arguments of its own."""
+    """Split at commas outside brackets, since the f of ``mollified`` has arguments of its own."""
     items: list[str] = []
     depth = 0
     for character in text:

@@ -1,4 +1,4 @@
-"""Every activation on the shelf keeps the laws, on every backend that can be used here."""
+"""Every activation of the catalog keeps the laws, on every backend that can be used here."""
 
 import pytest
 import torch

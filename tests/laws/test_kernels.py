@@ -1,4 +1,4 @@
-"""Every kernel on the shelf keeps the laws; a broken one is caught."""
+"""Every kernel of the catalog keeps the laws; a broken one is caught."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_gaps_are_the_published_ones() -> None:
 
 
 def test_a_table_is_made_on_the_cpu_wherever_models_are() -> None:
-    """The shelf is filled on first use, which may be within somebody's ``with torch.device("meta")``."""
+    """The catalog is filled on first use, which may be within somebody's ``with torch.device("meta")``."""
     with torch.device("meta"):
         kernel = TabulatedKernel(lambda v: 0.75 * (1 - v * v), name="within")
     assert kernel.table.device.type == "cpu"

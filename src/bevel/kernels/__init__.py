@@ -1,1 +1,1 @@
-"""One approximate identity a file."""
+"""The approximate identities, one in each file."""

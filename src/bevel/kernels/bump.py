@@ -1,8 +1,8 @@
 """The bump: the C^∞ mollifier with compact support of the textbooks.
 
 It has no closed integrals. With ``z = 1 - v`` its exponent is ``1/(1 - v²) = 1/(2z) + 1/(2(2 - z))``; what is steep is
-the first half alone, and the forms are ``exp(-1/(2z))`` times polynomials (``native/tools/bump.py``), so that they keep
-their digits down to the edge.
+the first half alone. The forms are ``exp(-1/(2z))`` times polynomials (``native/tools/bump.py``), so that they keep
+their digits up to the edge.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 from bevel.kernel import Kernel
 from bevel.kernels._polynomials import BUMP
 
-_LEAST = 6e-4  # of z: exp(-1/(2z)) is zero from there on, in float64 too, and its derivatives are 0 and not 0·∞
-_A = 0.25  # where the polynomials' variable t = (z - a)/(z + a) is 0
+_LEAST = 6e-4  # smallest z: exp(-1/(2z)) is zero there in float64 too, and its derivatives are 0 and not 0·∞
+_A = 0.25  # a of the polynomials' variable t = (z - a)/(z + a)
 
 
 def _polynomial(name: str, t: Tensor) -> Tensor:

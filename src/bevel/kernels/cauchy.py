@@ -1,4 +1,4 @@
-"""The Cauchy density: on the shelf to smooth pure steps, refused for anything with a ramp."""
+"""The Cauchy density: it smooths pure steps, and is refused for anything with a ramp."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from bevel.kernel import Kernel
 
 _PI2 = math.pi**2
-_NEAR = 0.5  # below z = 1 - v = 0.5 the closed forms cancel (excess: 4th order in z); the series has 2e-17 there
+_NEAR = 0.5  # below z = 1 - v = 0.5 the closed forms cancel (excess is of order z⁴); the series is good to 2e-17
 
 
 def _series(z: Tensor, order: int) -> Tensor:

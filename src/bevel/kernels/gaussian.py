@@ -27,7 +27,7 @@ class Gaussian(Kernel):
     def excess(self, v: Tensor) -> Tensor:
         if exporting():  # no erfcx in ONNX
             return self.density(v) - v * self.survival(v)
-        # φ(v) - v·Q(v) with Q(v) = φ(v)·√(π/2)·erfcx(v/√2): the bracket stays of order 1/v², no underflow before φ's.
+        # φ(v) - v·Q(v) with Q(v) = φ(v)·√(π/2)·erfcx(v/√2): the bracket is of order 1/v², so only φ underflows.
         ratio: Tensor = torch.special.erfcx(v * math.sqrt(0.5))
         return self.density(v) * (1 - v * math.sqrt(math.pi / 2) * ratio)
 

@@ -1,4 +1,4 @@
-"""Activation modules. ``bevel.ACTIVATIONS`` holds them all by name; a new one is a new file in this folder."""
+"""Activation modules. ``bevel.ACTIVATIONS`` has them all by name; a new one is a new file in this folder."""
 
 from bevel.catalog import Catalog
 from bevel.nn._base import Activation, Entry, FormulaActivation, LearnableModule

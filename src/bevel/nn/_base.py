@@ -1,4 +1,4 @@
-"""What every activation module shares: parameters, channel axis, and one forward."""
+"""What every activation module shares: parameters, a channel axis, and one forward."""
 
 from __future__ import annotations
 
@@ -155,14 +155,14 @@ class Activation(LearnableModule):
 
 
 class ParameterBuilder:
-    """Builds a module's parameters and the expressions of a family over them, in one order."""
+    """Builds a module's parameters and the expressions of its family over them, in one order."""
 
     def __init__(self, module: Activation, *, device: Device = None, dtype: torch.dtype | None = None) -> None:
         self._module = module
         self._device, self._dtype = device, dtype
 
     def add(self, name: str, value: float, learn: bool = True) -> Slot:
-        """A coefficient: a new parameter called ``name``, or just the number."""
+        """Return a coefficient: a new parameter called ``name`` or, if it does not learn, the number."""
         if not learn:
             return as_number(value, name)
         self._module.learn(name, value, device=self._device, dtype=self._dtype)
@@ -170,7 +170,7 @@ class ParameterBuilder:
         return parameter(len(self._module.arguments) - 1)
 
     def add_sharpness(self, n: float, learn: bool) -> Slot:
-        """The sharpness: a new parameter ``log_n`` (give the family ``log_n=True``), or just the number."""
+        """Return the sharpness: a parameter ``log_n`` (for a family with ``log_n=True``), or the number."""
         n = as_one_sharpness(n)
         return self.add("log_n", math.log(n)) if learn else n
 
@@ -219,7 +219,7 @@ class FormulaActivation(LearnableModule):
     @staticmethod
     @abc.abstractmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
-        """The function of x and of its parameters, which broadcast against x."""
+        """Return the function of x and of its parameters, which broadcast against x."""
 
     def forward(self, input: Tensor) -> Tensor:
         check_dtype(input)
@@ -232,7 +232,7 @@ class FormulaActivation(LearnableModule):
                 )
             shape[self.dim] = self.num_parameters
         parameters = [getattr(self, name) for name in self.arguments]
-        if needs_composed() or forward_mode_active():  # dual numbers: plain operations carry them
+        if needs_composed() or forward_mode_active():  # torch operations carry dual numbers
             return _formula(self.formula, shape, input, parameters)
         result: Tensor = _Recompute.apply(self.formula, shape, input, *parameters)
         return result
@@ -244,7 +244,7 @@ def _formula(formula: Callable[..., Tensor], shape: list[int], x: Tensor, parame
 
 
 class _Recompute(torch.autograd.Function):
-    """Keep x and the parameters, evaluate again in backward: one saved tensor for any formula."""
+    """Keep x and the parameters, and evaluate the formula again in backward: any formula saves one tensor."""
 
     @staticmethod
     def forward(ctx: Any, formula: Callable[..., Tensor], shape: list[int], x: Tensor, *parameters: Tensor) -> Tensor:
@@ -254,7 +254,7 @@ class _Recompute(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        again = torch.is_grad_enabled()  # create_graph: differentiate through to the saved inputs themselves
+        again = torch.is_grad_enabled()  # with create_graph the derivative goes through to the saved inputs themselves
         with torch.enable_grad():
             saved = ctx.saved_tensors
             inputs = list(saved) if again else [t.detach().requires_grad_(t.requires_grad) for t in saved]
@@ -264,6 +264,6 @@ class _Recompute(torch.autograd.Function):
         grads: list[Tensor | None] = [None] * len(inputs)
         for i, d in zip(wanted, found, strict=True):
             grads[i] = d
-        if 0 in wanted and not again and found[0].stride() != inputs[0].stride():  # channels_last can get lost
+        if 0 in wanted and not again and found[0].stride() != inputs[0].stride():  # the formula may lose channels_last
             grads[0] = torch.empty_like(inputs[0]).copy_(found[0])
         return (None, None, *grads)

@@ -109,7 +109,7 @@ class SMU1(FormulaActivation):
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
         alpha, mu = parameters
-        # hypot: mu² = 2e-17 would be lost beside x² and its root's gradient is 0/0 at x = 0 without it.
+        # Without hypot, mu² = 2e-17 would be lost beside x², and the gradient of its root would be 0/0 at x = 0.
         return ((1 + alpha) * x + hypot((1 - alpha) * x, mu)) / 2
 
 

@@ -1,7 +1,6 @@
-"""Backend ``analytic``: plain torch forward, hand-written backward from the saved input alone, on any device.
+"""Backend ``analytic``: a forward of torch operations and a hand-written backward from the saved input, on any device.
 
-Its backward is made of differentiable torch operations, so it is also what second derivatives of every other backend
-are taken through.
+Its backward is made of differentiable torch operations; second derivatives of every other backend go through it.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def backward(
 
 
 def _reduce(elementwise: Tensor, parameter: Tensor, dim: int) -> Tensor:
-    """Sum to the parameter's own shape: over everything, or over everything but the channel axis."""
+    """Sum to the parameter's shape: over everything, or over everything but the channel axis."""
     if parameter.numel() == 1:
         return elementwise.sum().reshape(1).to(parameter.dtype)
     others = [d for d in range(elementwise.dim()) if d != dim]
@@ -49,7 +48,7 @@ def _reduce(elementwise: Tensor, parameter: Tensor, dim: int) -> Tensor:
 def tangent(
     family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor], tangents: Sequence[Tensor | None]
 ) -> Tensor:
-    """Forward-mode derivative: partials times the tangents of (x, *parameters)."""
+    """Return the forward-mode derivative: the partial derivatives times the tangents of (x, *parameters)."""
     at = family.formulas(x, parameters, dim)
     total = torch.zeros_like(at.x)
     if tangents[0] is not None:

@@ -1,7 +1,7 @@
 """Which backends exist, which can be used here, and which one ``auto`` takes.
 
-A backend is a module of this folder; :class:`Backend` says what it has. ``reference`` is apart: the composed formulas
-under plain autograd, with no backward of its own.
+A backend is a module of this folder; :class:`Backend` says what it has. ``reference`` is none of them: it is the
+composed formulas under autograd, without a backward of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MODULES = {
     "triton": "bevel.ops.triton.backend",
 }
 NAMES = ("reference", *_MODULES)
-AUTO = {"cuda": ("triton", "analytic")}  # the order in which "auto" asks, by kind of device
+AUTO = {"cuda": ("triton", "analytic")}  # what "auto" tries, in order, by kind of device
 AUTO_ELSEWHERE = ("cpu", "analytic")
 
 
@@ -46,26 +46,26 @@ def using(name: str) -> Iterator[None]:
 
 
 class Backend(Protocol):
-    """What a backend module has; ``x`` is checked, ``parameters`` are 1-D, of length one or ``x.shape[dim]``."""
+    """What a backend module has. ``x`` is checked, and ``parameters`` are 1-D, of length one or ``x.shape[dim]``."""
 
     def unavailable(self) -> str | None:
-        """The reason it cannot be used on this machine, else None."""
+        """Return the reason why it cannot be used on this machine, else None."""
 
     def refuses(self, family: Family, x: Tensor) -> str | None:
-        """The reason it cannot take this input, else None."""
+        """Return the reason why it cannot take this input, else None."""
 
     def forward(self, family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        """The function at x: x's shape, dtype and, where dense, strides."""
+        """Return the function at x, in x's shape and dtype and, where x is dense, with its strides."""
 
     def backward(
         self, family: Family, dim: int, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool]
     ) -> list[Tensor | None]:
-        """Gradients of (x, *parameters), None where ``needs`` is False."""
+        """Return the gradients of (x, *parameters), None where ``needs`` is False."""
 
 
 @functools.cache
 def load(name: str) -> Backend:
-    """A backend by name, imported on first use; raises ``BackendUnavailable`` with the reason."""
+    """Import a backend on first use, or raise ``BackendUnavailable`` with the reason."""
     if name not in NAMES or name == "reference":
         raise UnknownName(f"unknown backend {name!r}; {did_you_mean(name, ('auto', *NAMES))}")
     module = cast(Backend, importlib.import_module(_MODULES[name]))
@@ -99,9 +99,9 @@ def backends() -> dict[str, str | None]:
 
 
 def choose(name: str, family: Family, x: Tensor) -> Backend | None:
-    """The backend to call, None for the reference. Only ``auto`` may fall back; a named one works or says why not.
+    """Return the backend to call, None for the reference. Only ``auto`` falls back; a named one works or says why not.
 
-    Not for a call that something traces (:func:`needs_composed`) and that says ``auto``.
+    A traced call (:func:`needs_composed`) that says ``auto`` does not come here.
     """
     if name == "auto":
         name = _preferred.get()
@@ -121,7 +121,7 @@ def choose(name: str, family: Family, x: Tensor) -> Backend | None:
 
 @functools.cache
 def _usable(kind: str) -> tuple[Backend, ...]:
-    """What ``auto`` asks on this kind of device, in order: those that can be used on this machine."""
+    """Return what ``auto`` tries on this kind of device, in order, of what can be used on this machine."""
     found: list[Backend] = []
     for candidate in AUTO.get(kind, AUTO_ELSEWHERE):
         with contextlib.suppress(BackendUnavailable):
@@ -130,5 +130,5 @@ def _usable(kind: str) -> tuple[Backend, ...]:
 
 
 def needs_composed() -> bool:
-    """Whether something traces through us (compile, export, jit, torch.func): then only plain torch operations do."""
+    """Whether compile, export, jit or torch.func traces the call, so that it must be made of torch operations."""
     return torch.compiler.is_compiling() or jit_tracing() or func_transforms_active()

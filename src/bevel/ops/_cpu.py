@@ -1,8 +1,8 @@
-"""Backend ``cpu``: the native library, one pass over memory each way, called through ctypes.
+"""Backend ``cpu``: the native library, called through ctypes, with one pass over memory forward and one backward.
 
 The library (``native/``) knows neither torch nor Python: it gets pointers, sizes and strides. This module describes a
-family as its ``plan``, a tensor as its ``layout``, and keeps both, since on small tensors describing costs more than
-computing.
+family as the library's ``plan`` and a tensor as its ``layout``. It keeps both, because on small tensors the description
+costs more than the computation.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Layout(ctypes.Structure):
 
 
 def _candidates() -> list[Path]:
-    """Beside this file in a wheel; in site-packages for an editable install; BEVEL_NATIVE names one outright."""
+    """Where the library may be: where BEVEL_NATIVE says, beside this file (wheel), in site-packages (editable)."""
     named = os.environ.get("BEVEL_NATIVE")
     if named is not None:
         return [Path(named)]
@@ -74,7 +74,7 @@ def _candidates() -> list[Path]:
 
 @functools.cache
 def _load() -> ctypes.CDLL | str:
-    """The library, or the reason there is none."""
+    """Return the library, or the reason why there is none."""
     path = next((p for p in _candidates() if p.is_file()), None)
     if path is None:
         return (
@@ -108,7 +108,7 @@ def unavailable() -> str | None:
 
 
 def describe() -> dict[str, str]:
-    """Instruction set and OpenMP runtime in use, for provenance."""
+    """Return the instruction set and the OpenMP runtime in use, for provenance."""
     library = _library()
     return {"isa": library.bevel_isa().decode(), "openmp": library.bevel_openmp().decode()}
 
@@ -130,7 +130,7 @@ def refuses(family: Family, x: Tensor) -> str | None:
 
 @functools.lru_cache(maxsize=1024)
 def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> tuple[ctypes.c_void_p, object]:
-    """A pointer to the family's plan, and what must live as long as it."""
+    """Return a pointer to the family's plan, and the objects that must live as long as it."""
     terms, slots = family.terms, family.slots()
     constants = [constant_of(s) for s in slots]
     weights = [(i, j, w) for i, s in enumerate(slots) if isinstance(s, Affine) for j, w in s.weights]
@@ -157,7 +157,7 @@ def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, .
 def _layout(
     shape: tuple[int, ...], stride: tuple[int, ...], dim: int, channels: int, dtype: torch.dtype
 ) -> tuple[ctypes.c_void_p, object] | None:
-    """A dense tensor as the library's description of it; None if it is not dense."""
+    """Describe a dense tensor to the library; None if it is not dense."""
     view = dense_view(shape, stride, dim, channels > 1)
     if view is None:
         return None
@@ -168,7 +168,7 @@ def _layout(
 
 
 def _described(x: Tensor, dim: int, channels: int) -> tuple[Tensor, ctypes.c_void_p]:
-    """x, copied only if it is not dense, and its layout."""
+    """Return x, copied only if it is not dense, and its layout."""
     found = _layout(x.shape, x.stride(), dim, channels, x.dtype)
     if found is None:
         x = torch.empty_like(x).copy_(x)
@@ -181,17 +181,17 @@ _POINTERS = tuple(struct.Struct(f"{count}P").pack for count in range(3 + 5 * MAX
 
 
 def _addresses(tensors: Sequence[Tensor | None]) -> bytes:
-    """An array of their data pointers, as C reads it; null for None. A ctypes array would take three times as long."""
+    """Return their data pointers as C reads an array, null for None. A ctypes array would take three times as long."""
     return _POINTERS[len(tensors)](*[0 if t is None else t.data_ptr() for t in tensors])
 
 
 def _usable(parameter: Tensor) -> Tensor:
-    """The parameter as the library reads it: contiguous, float32 or float64."""
+    """Return the parameter as the library reads it: contiguous, float32 or float64."""
     return (parameter if parameter.dtype in (torch.float32, torch.float64) else parameter.float()).contiguous()
 
 
 def _parameters(family: Family, parameters: Sequence[Tensor]) -> tuple[ctypes.c_void_p, bytes, int, list[Tensor]]:
-    """The family's plan, its parameters' addresses, the number of channels, and the parameters to keep alive."""
+    """Return the family's plan, the parameters' addresses, the number of channels, and the parameters to keep alive."""
     own = [_usable(p) for p in parameters]
     lengths = tuple([p.numel() for p in own])
     plan, _ = _plan(family, lengths, tuple([p.dtype for p in own]))

@@ -1,8 +1,8 @@
 """The native library as two operators that a compiled graph can hold: ``bevel::evaluate`` and its backward.
 
-Their arguments spell the family out, numbers and the kernel's name, and refer to nothing in the process: compiled
-graphs are kept on disk and come back in another one. Only ``torch.compile`` uses them; in eager mode going through the
-dispatcher costs more than the ``autograd.Function`` does.
+Their arguments spell the family out as numbers and the kernel's name, and refer to nothing in the process, because
+compiled graphs are kept on disk and loaded by other processes. Only ``torch.compile`` uses the operators; in eager mode
+the dispatcher costs more than the ``autograd.Function``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Spelled = tuple[str, bool, bool, list[float], list[int], list[float]]
 
 
 def spell(family: Family) -> Spelled:
-    """A family as the operators' arguments; ``places`` are (slot, parameter) pairs, slots as ``Terms.flat``, then n."""
+    """Write a family as the operators' arguments; ``places`` are (slot, parameter) pairs, in the order of its slots."""
     constants: list[float] = []
     places: list[int] = []
     weights: list[float] = []
@@ -50,7 +50,7 @@ def _read(
     places: tuple[int, ...],
     weights: tuple[float, ...],
 ) -> Family:
-    """The family that :func:`spell` spelled."""
+    """Return the family that :func:`spell` wrote."""
     terms: dict[int, list[tuple[int, float]]] = {}
     for slot, index, weight in zip(places[::2], places[1::2], weights, strict=True):
         terms.setdefault(slot, []).append((index, weight))
@@ -104,7 +104,7 @@ def _autograd(ctx: Any, g: Tensor) -> tuple[Any, ...]:
     dx, *grads = torch.ops.bevel.evaluate_backward(g, x, parameters, *ctx.rest)
     nothing: Iterator[list[Any] | None] = (
         [] if value == [] else None for value in ctx.rest
-    )  # torch wants an empty list's gradient as one
+    )  # torch takes an empty list for the gradient of an empty list
     return (dx, grads, *nothing)
 
 
@@ -113,7 +113,7 @@ torch.library.register_autograd("bevel::evaluate", _autograd, setup_context=_set
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _usable() -> bool:
-    """Looked at once, while tracing: there is a library, and no torch.func transform, for which it has no rule."""
+    """Whether there is a library, and no transform of torch.func (the operator has no rule); asked while tracing."""
     return _cpu.unavailable() is None and not func_transforms_active()
 
 
@@ -123,11 +123,11 @@ def takes(family: Family, x: Tensor) -> bool:
     Measured (docs/performance.md): where the formulas have an exponential or a root the native pass wins although it
     cannot be fused with its neighbours; without smoothing there is nothing to compute, and fusing wins.
     """
-    named = 0 < family.kernel.native < 13  # a shelf's kernel, which the operator can name
+    named = 0 < family.kernel.native < 13  # a kernel of the catalog, which the operator can name
     return named and x.device.type == "cpu" and _usable()
 
 
 def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """The operator, for a traced call."""
+    """Call the operator, for a traced call."""
     result: Tensor = torch.ops.bevel.evaluate(x, list(parameters), *spell(family), dim)
     return result

@@ -1,4 +1,4 @@
-"""``smooth``: validate, find the channel layout, pick a backend, and one ``autograd.Function`` for all of them."""
+"""``smooth`` and ``evaluate``: checks, the channel axis, the choice of a backend, and its ``autograd.Function``."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def smooth(
 
 
 def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], *, dim: int = 1, backend: str = "auto") -> Tensor:
-    """A family of functions at given parameters: what :func:`smooth` and every module of the engine call.
+    """Apply a family of functions at given parameters; :func:`smooth` and every module of the engine call it.
 
     Args:
         x: the input of :func:`smooth`.
@@ -93,11 +93,13 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], *, dim: in
 
 
 def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int) -> Tensor:
-    """The call as compile, export, jit or torch.func should see it."""
+    """Make the call as compile, export, jit or torch.func is to see it."""
     if exporting():
         return _portable.value(family, x, parameters, axis)
     if torch.compiler.is_compiling():
-        from bevel.ops import _custom_op  # only here: it brings torch's compiler along, most of a second
+        from bevel.ops import (
+            _custom_op,
+        )  # imported here because it imports torch's compiler, which takes most of a second
 
         if _custom_op.takes(family, x):
             return _custom_op.evaluate(family, axis, x, parameters)
@@ -105,14 +107,14 @@ def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int) 
 
 
 def _needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
-    """Whether a derivative can be asked for: in inference the bookkeeping would cost more than a small tensor."""
+    """Whether a derivative can be asked for; in inference the bookkeeping would cost more than a small tensor."""
     if forward_mode_active():
         return True
     return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 
 
 def check_dtype(x: Tensor) -> None:
-    """Refuse what is not a tensor of one of the four floating types, complex numbers among them."""
+    """Refuse what is not a tensor of one of the four floating types, such as a complex one."""
     if not isinstance(x, Tensor):
         raise InvalidValue(f"input must be a tensor; got a {type(x).__name__}. Use torch.as_tensor.")
     if x.dtype not in DTYPES:
@@ -120,7 +122,7 @@ def check_dtype(x: Tensor) -> None:
 
 
 def _check_device(x: Tensor, parameters: Sequence[Tensor]) -> None:
-    """A backend hands out addresses: one of another device's memory would be read as if it were of this one."""
+    """Refuse parameters of another device: a backend would read their addresses as if they were of x's device."""
     for p in parameters:
         if p.device != x.device:
             raise InvalidValue(
@@ -129,7 +131,7 @@ def _check_device(x: Tensor, parameters: Sequence[Tensor]) -> None:
 
 
 def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
-    """``dim`` counted from the front (0 when all is shared), after checking that x has that many channels there."""
+    """Return ``dim`` counted from the front, after a check that x has as many channels there; 0 when all is shared."""
     lengths = [p.numel() for p in parameters]
     if lengths.count(1) == len(lengths):
         return 0
@@ -148,10 +150,10 @@ def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
 
 
 class _BackendCall(torch.autograd.Function):
-    """Saves x and the small parameters; one backend call gives dx and all their gradients.
+    """Save x and the small parameters; in backward one call of the backend gives dx and all their gradients.
 
-    Context and forward in one: torch binds the arguments of a forward with a separate ``setup_context`` anew in every
-    call, 60 µs; only torch.func needs that split, and it gets the composed formulas.
+    It has no ``setup_context``: torch then binds the arguments of forward with ``inspect`` in every call, which takes
+    60 µs. Only torch.func needs it, and torch.func gets the composed formulas.
     """
 
     @staticmethod
@@ -168,7 +170,7 @@ class _BackendCall(torch.autograd.Function):
         if g is None:
             return (None,) * (4 + len(parameters))
         needs = (ctx.needs_input_grad[0], *ctx.needs_input_grad[4:])
-        # With create_graph the backward is itself differentiated: then it must be made of torch operations.
+        # With create_graph the backward is differentiated itself, so it must be made of torch operations.
         backend = _analytic if torch.is_grad_enabled() else ctx.backend
         dx, *rest = backend.backward(ctx.family, ctx.dim, g, x, parameters, needs)
         return (dx, None, None, None, *rest)

@@ -1,8 +1,8 @@
-"""The function under export: few standard operators (``Mul``, ``Add``, ``Erf``, ``Exp``, ``Relu``, ``Clip``, …).
+"""The function under export, in few standard operators (``Mul``, ``Add``, ``Erf``, ``Exp``, ``Relu``, ``Clip``, …).
 
 One kink smoothed by a Gaussian needs ten of them, an unsmoothed one three in ``torch.export`` and five in ONNX;
-everything else takes the composed formulas, whose kernels are portable too. With one knot nothing cancels, so the plain
-form loses no accuracy that the result could show. What it drops is the guard at x = ±inf, where a flat end gives NaN.
+everything else takes the composed formulas, whose kernels are portable too. With one knot nothing cancels, so that the
+plain form loses no accuracy that the result shows. It drops the guard at x = ±inf, where a flat end gives NaN.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bevel.terms import Coefficient, along, is_zero
 
 
 def value(family: Family, x: Tensor, parameters: Sequence[Tensor], dim: int) -> Tensor:
-    """The function at x, in x's dtype; arguments as in :func:`bevel.ops.evaluate`, checked."""
+    """Return the function at x, in x's dtype; the arguments are those of :func:`bevel.ops.evaluate`, checked."""
     one = len(family.terms.knots) == 1
     if one and family.kernel is SHARP:
         return _At(family, x, parameters, dim).kinked().to(x.dtype)
@@ -29,7 +29,7 @@ def value(family: Family, x: Tensor, parameters: Sequence[Tensor], dim: int) -> 
 
 
 class _At:
-    """Coefficients at one x, summed as expressions first: ``(1 − α) + α`` is then the number 1, not an operator."""
+    """Coefficients at one x, summed as expressions first, so that ``(1 − α) + α`` is the number 1 and no operator."""
 
     def __init__(self, family: Family, x: Tensor, parameters: Sequence[Tensor], dim: int) -> None:
         self.x = x if x.dtype == torch.float64 else x.to(torch.float32)
@@ -42,7 +42,7 @@ class _At:
         self.offset = self.number(terms.offset)
 
     def number(self, *slots: Slot) -> Coefficient:
-        """The sum of slots, shaped to broadcast against x."""
+        """Return the sum of slots, shaped to broadcast against x."""
         total = Affine(0.0, ())
         for slot in slots:
             total = total + slot
@@ -50,12 +50,12 @@ class _At:
         return along(total.value(self.parameters), self.x, self.dim) if total.weights else total.constant
 
     def rise(self, jump: Coefficient) -> Coefficient:
-        """What is added right of the knot when the slope there multiplies x itself, not x − knot."""
+        """Return what is added right of the knot, where the slope multiplies x itself and not x − knot."""
         step = self.number(self.step)
         return step if is_zero(self.knot) else step - jump * self.knot
 
     def kinked(self) -> Tensor:
-        # What runtimes fuse, and exact; not for torch.export, whose gradient at 0 it would make 0, not the left slope.
+        # Runtimes fuse this form, and it is exact. torch.export gets another: the gradient of this one at 0 is 0.
         if torch.onnx.is_in_onnx_export() and is_zero(self.knot) and self.step == 0:
             y = self.number(self.left, self.jump) * torch.relu(self.x) + self.number(self.left) * self.x.clamp(max=0.0)
             return y if is_zero(self.offset) else y + self.offset
@@ -73,7 +73,7 @@ class _At:
         t = (self.x if is_zero(self.knot) else self.x - self.knot) * (n * math.sqrt(0.5))
         erf = torch.erf(t)
         jump = self.number(self.jump)
-        # t may overflow to ±inf, which erf and exp(−t²) take to their limits.
+        # t may overflow to ±inf, where erf and exp(−t²) have their limits.
         y = self.x * (self.number(self.left) + 0.5 * jump + 0.5 * jump * erf)
         rise = self.rise(jump)
         if not is_zero(rise):

@@ -1,8 +1,8 @@
 """A family of functions as Triton text: coefficients, value, slope and partial derivatives.
 
-The same algebra as ``bevel.terms``, written out knot by knot with every coefficient that is the number zero left out.
-Each expression exists twice: *near* a knot, with the kernel's forms, and *far* from all of them, where only the kinked
-line is left: an instruction or two per element, so that memory sets the pace.
+It is the algebra of ``bevel.formulas``, written knot by knot without the coefficients that are the number zero. Each
+expression exists twice: *near* a knot with the kernel's forms, and *far* from all knots with the kinked line alone,
+which takes an instruction or two per element, so that memory sets the pace.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ FORMS = ("density", "survival", "excess", "moment")
 
 
 def wanted(lines: Sequence[str]) -> tuple[str, ...]:
-    """The forms that lines of the near side use."""
+    """Return the forms that lines of the near side use."""
     text = "\n".join(lines).replace("below_", "survival_")
     return tuple(form for form in FORMS if f"{form}_" in text)
 
 
 def constants(family: Family) -> tuple[float, ...]:
-    """The numbers of a family that are not structure, in the order in which its text calls them k0, k1, …"""
+    """Return the numbers that a family's text calls k0, k1, …, in that order."""
     values = [float(constant_of(s)) for s in family.slots()]
     return tuple(v for v in values if v != 0)
 
@@ -47,7 +47,7 @@ class Algebra:
 
     Args:
         family: its coefficients, structure and kernel.
-        exact: whether ``rest``, what rounding takes from |u|, is carried.
+        exact: whether the text carries ``rest``, which is what rounding takes from |u|.
     """
 
     def __init__(self, family: Family, exact: bool) -> None:
@@ -64,7 +64,7 @@ class Algebra:
     # ------------------------------------------------------------------------------------------------ coefficients
 
     def coefficients(self) -> list[str]:
-        """Assignments of every coefficient that is not the number zero, and of n and w."""
+        """Return assignments of every coefficient that is not the number zero, and of n and w."""
         lines, used = [], 0
         for name, slot in zip([*self.names, "n"], self.family.slots(), strict=True):
             number = constant_of(slot)
@@ -75,7 +75,7 @@ class Algebra:
             if parts:
                 lines.append(f"{name} = {total(parts)}")
             elif not self.zero.get(name, False):
-                lines.append(f"{name} = 0.0")  # an expression of no parameter
+                lines.append(f"{name} = 0.0")  # an expression without parameters
         if self.family.log_n and isinstance(self.family.n, Affine):
             lines.append("n = exp_of(n)")
         return [*lines, "w = 1 / n"]
@@ -83,7 +83,7 @@ class Algebra:
     # --------------------------------------------------------------------------------------------------- positions
 
     def positions(self) -> list[str]:
-        """Which side of each knot, how far from it, and |u|."""
+        """Return assignments of the side of each knot, the distance from it, and |u|."""
         lines = []
         for i in self.indices:
             knot = f"knots_{i}"
@@ -94,15 +94,15 @@ class Algebra:
         return lines
 
     def votes(self) -> list[str]:
-        """Numbers whose :func:`vote` says how near they are: |u| at every knot, or |x| where there is only a line."""
+        """Return the numbers that tell if an element is near: |u| at every knot, or |x| where there is only a line."""
         if not self.smoothed or not self.count:
             return ["tl.abs(x)"]
         return [f"away_{i}" for i in self.indices]
 
     def forms(self, reach: float, wanted: Sequence[str], argument: str) -> list[str]:
-        """The wanted forms of the kernel at every knot."""
+        """Return assignments of the wanted forms of the kernel at every knot."""
         lines = []
-        # Beyond the reach, where the forms are exactly zero; and finite, so that u times a vanished density is no NaN.
+        # Beyond the reach the forms are exactly zero. It is finite, because u = ∞ times a density of 0 is NaN.
         most = min(1.5 * reach, 3e38)
         for i in self.indices if self.smoothed else ():
             lines.append(f"v_{i} = tl.where(away_{i} > {most!r}, {most!r}, away_{i})")
@@ -117,7 +117,7 @@ class Algebra:
         return lines
 
     def _rest(self, i: int, most: float) -> list[str]:
-        """What the product |x - knot|·n lost, and (two-sum) what the difference did."""
+        """Return assignments of what rounding took from |x - knot|·n and, by a two-sum, from the difference."""
         lines = [f"rest_{i} = tl.fma(tl.abs(distance_{i}), n, -away_{i})"]
         if not self.zero[f"knots_{i}"]:
             lines += [
@@ -132,14 +132,14 @@ class Algebra:
     def slope_of_line(self) -> str:
         left = "" if self.zero["left"] else "left"
         kinks = [i for i in self.indices if not self.zero[f"jumps_{i}"]]
-        if len(kinks) == 1:  # one select instead of select and add
+        if len(kinks) == 1:  # one select instead of a select and an addition
             i = kinks[0]
             both = f"left + jumps_{i}" if left else f"jumps_{i}"
             return f"tl.where(right_{i}, {both}, {left or '0.0'})"
         return f"({total(([left] if left else []) + [f'tl.where(right_{i}, jumps_{i}, 0.0)' for i in kinks])})"
 
     def intercept(self) -> list[str]:
-        """Parts of the line's value at x = 0."""
+        """Return the parts of the line's value at x = 0."""
         parts = [] if self.zero["offset"] else ["offset"]
         for i in self.indices:
             rise = [] if self.zero[f"steps_{i}"] else [f"steps_{i}"]
@@ -166,20 +166,20 @@ class Algebra:
         lines = [
             f"tilt = {self.slope_of_line()}",
             "line = tilt * x",
-            # 0·inf at a flat end is its level; a NaN of x or of a parameter stays
+            # at a flat end 0·inf is replaced by 0; a NaN of x or of a parameter stays
             "line = tl.where((line != line) & (x == x) & (tilt == tilt), 0.0, line)",
         ]
         return Text(tuple(lines), total(["line", *self.intercept(), *parts]))
 
     def _lag(self, i: int) -> str:
-        """How far a unit kink is above the line, in widths."""
+        """Return how far a unit kink is above the line, in widths."""
         return f"(-v_{i} * survival_{i})" if self.multiplies_cdf else f"excess_{i}"
 
     def extra(self, i: int) -> bool:
         return not (self.zero[f"c0_{i}"] and self.zero[f"c1_{i}"])
 
     def position(self, i: int) -> str:
-        """x rebuilt from the clamped u, so that ±inf times a vanished moment is no NaN."""
+        """Return x rebuilt from the clamped u, because ±inf times a moment of 0 is NaN."""
         return f"(w * u_{i})" if self.zero[f"knots_{i}"] else f"(knots_{i} + w * u_{i})"
 
     def weight(self, i: int) -> str:
@@ -216,7 +216,7 @@ class Algebra:
     # ---------------------------------------------------------------------------------------------------- partials
 
     def partial(self, index: int, near: bool) -> str | None:
-        """Elementwise derivative by one parameter; None where it is zero."""
+        """Return the elementwise derivative by one parameter; None where it is zero."""
         near = near and self.smoothed
         parts = self._by_line(index)
         for name, slot in zip(self.names, self.family.terms.flat(), strict=True):
@@ -231,9 +231,10 @@ class Algebra:
         return total(parts) if parts else None
 
     def _by_line(self, index: int) -> list[str]:
-        """Parts of the derivative of the line's ``left·x + Σ jump·[x > knot]·(x − knot)``.
+        """Return the parts of the derivative of the line ``left·x + Σ jump·[x > knot]·(x − knot)``.
 
-        The weights of x meet before x does: x − x is NaN at x = ∞, and far out it swallows what decays.
+        The weights of x are added before they multiply x: x − x is NaN at x = ∞, and far from the knot it swallows what
+        decays.
         """
         terms = self.family.terms
         left = weight_of(terms.left, index)
@@ -243,18 +244,18 @@ class Algebra:
         kinks = [(i, weight) for i, weight in jumps.items() if not self.zero[f"knots_{i}"]]
         shifts = [f"tl.where(right_{i}, {_times(-weight, f'knots_{i}')}, 0.0)" for i, weight in kinks]
         if len(jumps) > 1:
-            # tl.full: a number alone is a float32 to tl.where
+            # tl.full, because tl.where takes a bare number for a float32
             rises = [f"tl.where(right_{i}, tl.full([], {weight!r}, x.dtype), 0.0)" for i, weight in jumps.items()]
             slope = total([*([repr(left)] if left else []), *rises])
             return [f"tl.where(({slope}) != 0, ({slope}) * x, 0.0)", *shifts]
         [(i, jump)] = jumps.items()
-        if not left:  # the difference itself has more digits near the knot than its two halves
+        if not left:  # near the knot the difference has more digits than its two halves
             return [_times(jump, f"tl.where(right_{i}, distance_{i}, 0.0)")]
         right = _times(left + jump, "x") if left + jump else "0.0"
         return [f"tl.where(right_{i}, {right}, {_times(left, 'x')})", *shifts]
 
     def _by_coefficient(self, name: str, near: bool) -> str | None:
-        """Derivative by one coefficient, less what :meth:`_by_line` has."""
+        """Return the derivative by one coefficient, without what :meth:`_by_line` returns."""
         if name in ("left", "offset"):
             return None if name == "left" else "1.0"
         group, _, number = name.rpartition("_")

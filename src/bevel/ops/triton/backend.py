@@ -1,8 +1,8 @@
-"""Backend ``triton``: one pass over memory each way, on CUDA tensors (through Triton's interpreter also on the CPU).
+"""Backend ``triton``: one pass over memory forward and one backward, on CUDA tensors (on the CPU by the interpreter).
 
 The programs are text, written for each family of functions, kind of layout and precision (``ops/triton``) and compiled
-once. Parameters enter as pointers and are read by the program, so nothing waits for the device and a CUDA graph may
-capture it after one warm-up call.
+once. The programs read the parameters through pointers, so that nothing waits for the device, and a CUDA graph may
+capture a call after one warm-up call.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from bevel.ops.triton import kernel_terms, layout
 from bevel.ops.triton.launch import Plan, interpreted, processors
 from bevel.ops.triton.layout import Tuning
 
-_MOST = 4096  # plans kept; a plan holds no device memory of its own
-_MAX_KNOTS = 16  # the text is unrolled over knots
+_MOST = 4096  # number of plans that are kept; a plan holds no device memory of its own
+_MAX_KNOTS = 16  # the text repeats itself for every knot
 _plans: dict[Hashable, Plan] = {}
 _keys: dict[Family, Hashable] = {}
 _reasons: dict[Kernel, str | None] = {}
@@ -30,7 +30,7 @@ _tuning = Tuning()
 
 
 def tune(tuning: Tuning) -> None:
-    """Take another tile and grid; for measurements."""
+    """Use another tile and grid, for measurements."""
     global _tuning
     _tuning = tuning
     _plans.clear()
@@ -87,12 +87,12 @@ def backward(
 
 
 def _dense(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Programs read parameters one element after the other."""
+    """Make parameters contiguous, since programs read them one element after the other."""
     return [p if p.is_contiguous() else p.contiguous() for p in parameters]
 
 
 class _Here:
-    """A context that does nothing, cheaper than any of the standard library's."""
+    """A context that does nothing; those of the standard library cost more."""
 
     def __enter__(self) -> None:
         pass
@@ -105,7 +105,7 @@ _HERE = _Here()
 
 
 def _on(x: Tensor) -> _Here | torch.cuda.device_of:
-    """Launches go to the current device: make it x's, where it is not (asking costs a tenth of switching)."""
+    """Make x's device the current one, to which launches go. Asking first costs a tenth of switching."""
     if x.is_cuda and x.get_device() != torch.cuda.current_device():
         guard: torch.cuda.device_of = torch.cuda.device_of(x)  # type: ignore[no-untyped-call]
         return guard
@@ -113,7 +113,7 @@ def _on(x: Tensor) -> _Here | torch.cuda.device_of:
 
 
 def _planned(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Plan]:
-    """x, copied only if it has gaps, and the plan for its layout."""
+    """Return x, copied only if it has gaps, and the plan for its layout."""
     known = _keys.get(family)
     if known is None:
         known = _known(family)
@@ -144,7 +144,7 @@ def _planned(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) 
 
 
 def _known(family: Family) -> Hashable:
-    """What two families that compute the same have in common: a call of ``bevel.smooth`` makes a new family."""
+    """Return a key that families of one function share, since every call of ``bevel.smooth`` makes a new family."""
     terms = family.terms
     if len(_keys) >= _MOST:
         _keys.clear()

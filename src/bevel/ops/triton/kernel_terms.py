@@ -1,4 +1,4 @@
-"""What the Triton text of a kernel may call, and the text of a kernel's three forms.
+"""The functions that the Triton text of a kernel may call, and the text of a kernel's three forms.
 
 A kernel declares ``triton``: assignments, in Triton's language, of ``density``, ``survival`` and ``excess`` (and of
 ``moment`` where there is a shorter form than ``excess + v·survival``) from ``v >= 0`` and ``rest``, what rounding took
@@ -43,7 +43,7 @@ def edge(v, rest):
     return tl.where(z < 0, 0.0, z)
 '''
 
-# exp2 is one instruction of the chip, good to 2^-22; the two halves of h·log2(e) keep large h from adding to that.
+# exp2 is one instruction of the chip, good to 2^-22. The two halves of h·log2(e) keep a large h from adding an error.
 _SINGLE = '''
 @triton.jit
 def exp_minus(h, rest):
@@ -103,9 +103,9 @@ def centred(s):
 '''
 
 _HELPERS = {"single": _SINGLE, "half": _HALF, "double": _DOUBLE}
-_MILLS = {"single": "4.0", "half": "4.0", "double": "5.0"}  # fit_triton.py's a
+_MILLS = {"single": "4.0", "half": "4.0", "double": "5.0"}  # the a of native/tools/fit_triton.py
 
-# The excess alone is stored: survival and density are its derivatives, so one set of gathers serves all three.
+# The table holds the excess alone: survival and density are its derivatives, so one set of gathers serves all three.
 _TABULATED = """
     scaled = tl.where(v < 1, v, 0.0) * PANELS
     panel = tl.minimum(scaled.to(tl.int32), PANELS - 1)
@@ -143,7 +143,7 @@ class KernelTerms:
 
 
 def why_not(kernel: Kernel) -> str | None:
-    """The reason a kernel cannot run here, else None."""
+    """Return the reason why a kernel cannot run here, else None."""
     if _own_text(kernel) or kernel is SHARP:
         return None
     if not kernel.compact:
@@ -156,14 +156,14 @@ def why_not(kernel: Kernel) -> str | None:
 
 
 def _own_text(kernel: Kernel) -> str:
-    """The text of the kernel's own class: inherited text would belong to other forms."""
+    """Return the text of the kernel's own class; inherited text would belong to other forms."""
     return str(vars(type(kernel)).get("triton", ""))
 
 
 def kernel_terms(kernel: Kernel, accuracy: str) -> KernelTerms:
-    """The kernel's Triton text, or text that looks into :func:`table`."""
+    """Return the kernel's Triton text, or text that reads from :func:`table`."""
     text = _own_text(kernel)
-    # 1 - 2^-24 and its rest may still be inside: the edge is where v can no longer round from below 1.
+    # 1 - 2^-24 and its rest may be inside: the edge is a v to which nothing below 1 is rounded.
     reach = 1.000001 if kernel.compact else _vanishes(kernel, accuracy)
     if not text:
         columns, panels = table(kernel).shape[1], table(kernel).shape[0]
@@ -175,7 +175,7 @@ def kernel_terms(kernel: Kernel, accuracy: str) -> KernelTerms:
 
 
 def module_text(kernel: Kernel, accuracy: str, wanted: Sequence[str]) -> str:
-    """The helpers and a function ``forms(v, rest)`` that returns the wanted forms, without what they do not need."""
+    """Return the text of the helpers and of a function ``forms(v, rest)``, which computes the wanted forms alone."""
     found = kernel_terms(kernel, accuracy)
     text = textwrap.dedent(found.body)
     assigned = set(re.findall(r"^(\w+) = ", text, re.MULTILINE))
@@ -192,7 +192,7 @@ def module_text(kernel: Kernel, accuracy: str, wanted: Sequence[str]) -> str:
 
 
 def _live(text: str, wanted: Sequence[str]) -> list[str]:
-    """The assignments that lead to the wanted names. The compiler would find them too; the interpreter runs all."""
+    """Return the assignments that lead to the wanted names. The compiler finds them too; the interpreter runs all."""
     needed = set(wanted)
     kept: list[str] = []
     for node in reversed(ast.parse(text).body):
@@ -212,7 +212,7 @@ def _horner(name: str, coefficients: tuple[float, ...]) -> str:
 
 @functools.lru_cache(maxsize=256)
 def table(kernel: Kernel) -> Tensor:
-    """(panels, columns) float64: the excess of a compact kernel without Triton text, as polynomials in t ∈ [-1, 1]."""
+    """Return a compact kernel's excess as polynomials in t ∈ [-1, 1]: float64, shape (panels, columns)."""
     own = kernel if isinstance(kernel, TabulatedKernel) else TabulatedKernel(kernel.density, name=kernel.name)
     excess: Tensor = own.table[2]
     return excess
@@ -220,7 +220,7 @@ def table(kernel: Kernel) -> Tensor:
 
 @functools.lru_cache(maxsize=256)
 def _vanishes(kernel: Kernel, accuracy: str) -> float:
-    """The v from which on every form is below the smallest normal number; found by bisection."""
+    """Return the v from which on every form is below the smallest normal number, found by bisection."""
     tiny = torch.finfo(torch.float64 if accuracy == "double" else torch.float32).tiny
     low, high = 0.0, 1e4
 

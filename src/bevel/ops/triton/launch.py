@@ -1,7 +1,8 @@
-"""From text to launches: compile a program once, keep everything a repeated call needs.
+"""Compile a program's text once, and keep everything that a repeated call needs.
 
-A launch on a small tensor is all Python, so a call looks up one plan by the input's layout, makes its outputs, and
-calls the compiled program: no autotuner, no binding of arguments by name, nothing read from the device.
+On a small tensor a launch is Python time alone. So a call looks up one plan by the input's layout, allocates its
+outputs and calls the compiled program: no autotuner runs, no argument is bound by name, and nothing is read from the
+device.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from bevel.ops.triton.layout import Tiling, Tuning
 from bevel.ops.triton.program import Program, add_up_text, job
 
 Launch = Callable[..., Any]
-INTERPRETED_PROCESSORS = 1  # few programs, so that small tensors still walk several trips
-_OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # the text loads ahead itself; a·b + c is one rounding
+INTERPRETED_PROCESSORS = 1  # few programs, so that small tensors walk several trips too
+_OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # the text itself loads ahead; a·b + c is rounded once
 
 
 def interpreted() -> bool:
@@ -38,7 +39,7 @@ def interpreted() -> bool:
 
 @functools.cache
 def compiled(text: str) -> Any:
-    """The jitted function ``run`` of a program's text. Triton reads the source back through ``linecache``."""
+    """Return the jitted function ``run`` of a program's text. Triton reads the source back through ``linecache``."""
     triton = importlib.import_module("triton")
     name = f"<bevel triton {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
@@ -50,7 +51,7 @@ def compiled(text: str) -> Any:
 
 @functools.cache
 def processors(index: int) -> int:
-    """Multiprocessors of a device; -1 is the interpreter."""
+    """Return the number of multiprocessors of a device; index -1 is the interpreter."""
     if index < 0:
         return INTERPRETED_PROCESSORS
     return int(torch.cuda.get_device_properties(index).multi_processor_count)
@@ -58,12 +59,12 @@ def processors(index: int) -> int:
 
 @functools.lru_cache(maxsize=64)
 def table_on(kernel: Kernel, device: torch.device, accuracy: str) -> Tensor:
-    """A kernel's table in the dtype of arithmetic; kept, so that a captured graph may go on reading it."""
+    """Return a kernel's table in the dtype of arithmetic; it is kept, because a captured graph goes on reading it."""
     return table(kernel).to(device, torch.float64 if accuracy == "double" else torch.float32).contiguous()
 
 
 class Launcher:
-    """One program with one grid. The first call goes through Triton's own front door, later ones past it.
+    """One program with one grid. The first call goes through Triton's launcher, later ones call the compiled kernel.
 
     What Triton specialises on (the numbers of the tiling, pointers at multiples of 16) is fixed in the plan's key.
     """
@@ -86,7 +87,7 @@ class Launcher:
 
 
 def _quiet() -> contextlib.AbstractContextManager[Any]:
-    """The interpreter computes both sides of a select: numpy would warn of the side not taken."""
+    """Silence numpy: the interpreter computes both sides of a select, and numpy warns of the side not taken."""
     if not interpreted():
         return contextlib.nullcontext()
     manager: contextlib.AbstractContextManager[Any] = importlib.import_module("numpy").errstate(all="ignore")
@@ -94,7 +95,7 @@ def _quiet() -> contextlib.AbstractContextManager[Any]:
 
 
 class Plan:
-    """All that a family needs for one layout of x on one device."""
+    """Everything that a family needs for one layout of x on one device."""
 
     def __init__(
         self, family: Family, tiling: Tiling, x: Tensor, per_channel: tuple[bool, ...], tuning: Tuning
@@ -146,7 +147,7 @@ class Plan:
         grads: list[Tensor | None] = [dx, *(None for _ in parameters)]
         for i, total in zip(wanted, sums, strict=True):
             alone = self.per_channel[i] or self.channels == 1
-            # A shared coefficient among per-channel ones: its channels are added too.
+            # Where other coefficients are per channel, a shared one has a sum per channel; these are added up.
             grads[1 + i] = total if alone else total.sum(0, keepdim=True).to(parameters[i].dtype)
         return grads
 
@@ -156,7 +157,7 @@ class Plan:
         return torch.empty(self.channels, dtype=torch.float64, device=parameter.device)
 
     def _add_up(self, count: int) -> Launcher:
-        columns = min(layout.power_of_two(self.channels), 16)  # 64 bytes of a row of partials at a time
+        columns = min(layout.power_of_two(self.channels), 16)  # 64 bytes of a row of partial sums at a time
         rows = min(layout.power_of_two(self.tiling.partials), 1024 // columns)
         warps = 4 if rows * columns >= 512 else 1
         return Launcher(compiled(add_up_text(count)), -(-self.channels // columns), warps, (rows, columns))
@@ -169,7 +170,7 @@ def tiling_channels(tiling: Tiling) -> int:
 
 
 def _thirds(number: float) -> tuple[float, float, float]:
-    """A double as the sum of three floats."""
+    """Write a double as the sum of three floats."""
     high = float(torch.tensor(number, dtype=torch.float32))
     middle = float(torch.tensor(number - high, dtype=torch.float32))
     return high, middle, number - high - middle

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a measurement on the chip may change.
+    """What a measurement on the chip may change: the tile and the grid.
 
     Attributes:
         tile: elements of a tile. One warp and 8 elements a lane: a tile is what skips the kernel's forms together,
@@ -26,7 +26,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Tiling:
-    """One tensor's cut. A program has one block of channels, and of one other axis a fixed tile; it walks the third.
+    """How one tensor is cut. A program has one block of channels and a fixed tile of another axis; it walks the third.
 
     Attributes:
         kind: ``flat`` (shared coefficients: one run), ``inner`` (walks along a long inner axis), ``outer`` (walks
@@ -57,7 +57,7 @@ ARGUMENTS = {
 
 
 def power_of_two(n: int) -> int:
-    """The least power of two that is not below n."""
+    """Return the least power of two that is not below n."""
     return 1 << max(n - 1, 0).bit_length()
 
 
@@ -86,7 +86,7 @@ def _rows(outer: int, channels: int, inner: int, most: int, tile: int) -> Tiling
     rows = min(tile // columns, power_of_two(channels))
     blocks, across = -(-channels // rows), -(-inner // columns)
     divisor = divisor_of(inner)
-    if outer < across:  # then inner > tile, so rows == 1 and blocks == channels
+    if outer < across:  # then inner > tile, so that rows == 1 and blocks == channels
         stride = _split(across, channels * outer, most)
         walk = (channels, inner // divisor, outer, across, stride)
         return Tiling("inner", 1, columns, divisor, walk, channels * outer * stride, outer * stride)

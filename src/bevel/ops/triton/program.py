@@ -1,8 +1,8 @@
 """The text of a program: the walk of :mod:`layout` around the expressions of :mod:`algebra`.
 
-One read and one write forward; backward reads x and its gradient, writes dx, and keeps a sum per lane and parameter,
-which ends as one partial per program and channel. ``add_up`` adds those in a fixed order: no atomics, so equal inputs
-give equal bits.
+Forward reads and writes once. Backward reads x and its gradient, writes dx, and keeps one sum for each lane and
+parameter, from which comes one partial sum for each program and channel. ``add_up`` adds these in a fixed order,
+without atomics, so that equal inputs give equal bits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DTYPE = {"double": "tl.float64", "single": "tl.float32", "half": "tl.float32"}
 
 @dataclass(frozen=True)
 class Job:
-    """What one program text is made for; equal jobs share it.
+    """What one program text is made for; equal jobs share a text.
 
     Attributes:
         accuracy: ``double``, ``single`` or ``half``, see :mod:`kernel_terms`.
@@ -47,7 +47,7 @@ def job(tiling: Tiling, accuracy: str, per_channel: tuple[bool, ...], needs: tup
     return Job(accuracy, tiling.kind, tiling.rows, tiling.columns, tiling.divisor, per_channel, needs, ahead)
 
 
-# Numbers that may exceed an int32 become int64; lanes stay int32: more than one row means that it is a short one.
+# Numbers that may exceed an int32 become int64. Lanes stay int32: a tile has more than one row only if rows are short.
 _HEAD = {
     "flat": """
         start = pid
@@ -86,8 +86,8 @@ _HEAD = {
     """,
 }
 
-# A tile's first offset, and which of its lanes exist. Wide loads need whole tiles: a flat run takes the mask only at
-# its end, since a mask of any length would narrow every load of the program.
+# A tile's first offset, and which of its lanes exist. Wide loads need whole tiles: a flat run is masked only at its
+# end, because a mask narrows every load that it is part of.
 _ADDRESS = {
     "flat": ("{trip} * {columns}", "limit - {trip} * {columns}"),
     "inner": ("base + {trip} * {columns}", "inner - {trip} * {columns}"),
@@ -126,7 +126,7 @@ def put(pointer, lanes, here, value):
 
 
 class Program:
-    """Writes one job's text for one family."""
+    """Write one job's text for one family."""
 
     def __init__(self, family: Family, job: Job) -> None:
         self.job = job
@@ -138,7 +138,7 @@ class Program:
         self.backward = bool(job.needs)
 
     def text(self) -> str:
-        """The whole module."""
+        """Return the text of the whole module."""
         run = _RUN if self.job.kind in ("flat", "inner") else _MASKED
         parts = [] if self.terms is None else [module_text(self.family.kernel, self.job.accuracy, self._used())]
         return "\n\n".join([*parts, run.format(columns=self.job.columns).strip(), self._main()]) + "\n"
@@ -147,7 +147,7 @@ class Program:
         return wanted(self._work(near=True))
 
     def arguments(self) -> list[str]:
-        """Names in order: tensors, constants, numbers of the tiling."""
+        """Return the names of the arguments in order: tensors, constants, numbers of the tiling."""
         tensors = ["x_", "g_", *(["dx_"] if self.job.needs[0] else [])] if self.backward else ["x_", "y_"]
         tensors += ["partial"] if self.wanted else []
         tensors += ["table"] if self.terms and self.terms.panels else []
@@ -180,7 +180,7 @@ class Program:
     def _coefficients(self) -> list[str]:
         lines = []
         for i in range(len(constants(self.family))):
-            if self.job.accuracy == "double":  # three floats are a double: Triton passes numbers as float32
+            if self.job.accuracy == "double":  # a double is three floats: Triton passes float32
                 parts = " + ".join(f"tl.cast(k{i}_{part}, tl.float64)" for part in "abc")
                 lines.append(f"k{i} = {parts}")
             else:
@@ -222,10 +222,11 @@ class Program:
         return [f"put({name}_ + {offset}, lanes, {left}, out.to({name}_.dtype.element_ty))"]
 
     def _branches(self) -> list[str]:
-        """Near work only for a tile with an element near a knot, infinite or NaN.
+        """Return the branch between the sides: near for a tile with an element that is near a knot, infinite or NaN.
 
-        A float's bits order as integers do, so ``bits - bits(reach)``, unsigned, is small for what is settled and wraps
-        or exceeds for all else: two integer instructions an element and one reduction decide for the tile.
+        The bits of floats are ordered as integers are, so that ``bits - bits(reach)``, unsigned, is small for an
+        element that is far, and wraps or is large for all others: two integer instructions for each element and one
+        reduction decide for the tile.
         """
         near = [*self._near_forms(), *self._work(near=True)]
         if self.reach == float("inf"):
@@ -251,7 +252,7 @@ class Program:
         return self.algebra.forms(self.reach, used, ", table" if self.terms.panels else "")
 
     def _work(self, near: bool) -> list[str]:
-        """Assign ``out`` and add to the sums."""
+        """Return lines that assign ``out`` and add to the sums."""
         algebra = self.algebra
         if not self.backward:
             value = algebra.near_value() if near else algebra.far_value()
@@ -266,7 +267,7 @@ class Program:
         return lines or ["pass"]
 
     def _partials(self) -> list[str]:
-        """One row of partial sums, (parameter, channel) in it."""
+        """Return lines that store one row of partial sums, ordered by (parameter, channel)."""
         count = len(self.wanted)
         lines = []
         for order, i in enumerate(self.wanted):
@@ -293,7 +294,7 @@ def _indent(lines: Sequence[str]) -> list[str]:
 
 
 def add_up_text(count: int) -> str:
-    """The text of the second kernel: ``count`` results per channel from rows of partials, added in one fixed order."""
+    """Return the text of the second kernel, which adds rows of partial sums to ``count`` results for each channel."""
     outputs = ", ".join(f"out{j}" for j in range(count))
     address = f"partial + ((row + down) * {count} + {{j}}) * channels + channel"
     lines = [

@@ -1,0 +1,206 @@
+"""The composed formulas of a smoothed function.
+
+With width ``w = 1/n``, ``uᵢ = (x − knotᵢ)·n`` and ``vᵢ = |uᵢ|`` every function of bevel's own family is its kinked
+line plus deviations that decay away from the knots::
+
+    value = line(x) + Σ jumpᵢ·w·excess(vᵢ)            smoothed kinks   (gate: − Σ jumpᵢ·w·vᵢ·survival(vᵢ))
+                    ± Σ stepᵢ·survival(vᵢ)            smoothed steps
+                    + Σ (c0ᵢ + c1ᵢ·x)·w·moment(vᵢ)    SAU's published and centred forms
+
+``line`` is evaluated segment by segment, so that a flat end stays flat for any |x|; a sum of ramps would cancel there.
+``multiplies_cdf`` turns ``jump·ramp`` into ``jump·x·cdf``: GELU, SiLU, SMU, SAU's centred form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from bevel.kernel import Kernel
+from bevel.portable import lazy
+from bevel.terms import GROUPS, Coefficient, Terms, along, is_zero
+
+
+class Formulas:
+    """The composed formulas at ``x``, made of differentiable torch operations: every backend is compared with them.
+
+    Args:
+        x: float32 or float64, any shape.
+        terms: the coefficients; tensors of one value, or one per channel along ``dim``.
+        kernel: the approximate identity.
+        n: the sharpness.
+        dim: the channel axis.
+    """
+
+    def __init__(self, x: Tensor, terms: Terms[Coefficient], kernel: Kernel, n: Coefficient, dim: int = 1) -> None:
+        self.x = x
+        self.dim = dim
+        self.kernel = kernel
+        self.terms = terms.with_flat([along(c, x, dim) for c in terms.flat()])
+        self.n = along(n, x, dim)
+        self.w = 1 / self.n
+        self.knots = [_Knot(self, i) for i in range(len(terms.knots))]
+
+    @lazy
+    def line_slope(self) -> Tensor | float:
+        """The slope of the kinked line at x; at a knot, the slope on its left."""
+        total: Tensor | float = self.terms.left
+        for k in self.knots:
+            total = total + (k.right * k.jump if isinstance(k.jump, float) else k.where_right(k.jump))
+        return total
+
+    def value(self) -> Tensor:
+        """Return the function's values."""
+        intercept: Coefficient = self.terms.offset
+        for k in self.knots:
+            intercept = intercept + k.right * (k.step - k.jump * k.knot)
+        slope = self.line_slope
+        x = self.x
+        if isinstance(slope, Tensor) or slope == 0:  # at ±inf a flat end has its level, and 0·inf would be NaN
+            x = torch.where(torch.isinf(x) & torch.as_tensor(slope == 0, device=x.device), 0.0, x)
+        total = slope * x + intercept
+        for k in self.knots:
+            for part in k.deviations():
+                total = total + part
+        return total
+
+    def slope(self) -> Tensor:
+        """Return the derivative in x."""
+        total = self.line_slope + torch.zeros_like(self.x)
+        for k in self.knots:
+            for part in k.slopes():
+                total = total + part
+        return torch.where(torch.isnan(self.x), self.x, total)
+
+    def curvature(self) -> Tensor:
+        """Return the second derivative in x of a convolution (no ``multiplies_cdf``, c0 or c1)."""
+        total = torch.zeros_like(self.x)
+        for k in self.knots:
+            if not is_zero(k.jump):
+                total = total + k.jump * self.n * k.pdf
+            if not is_zero(k.step):
+                total = total + k.step * self.n * self.n * self.kernel.pdf_slope(k.u)
+        return total
+
+    def partial(self, slot: int) -> Tensor:
+        """Return the derivative by the coefficient at one place of :meth:`Terms.flat`, with the line's slope fixed.
+
+        The caller adds the derivatives of the slope, x for ``left`` and ``[x > knot]·x`` for a jump, since it knows
+        which of them belong together: x − x is NaN at x = ∞, and far from the knot it swallows what decays.
+        """
+        if slot < 2:
+            return torch.zeros_like(self.x) if slot == 0 else torch.ones_like(self.x)
+        group, i = divmod(slot - 2, len(self.knots))
+        return self.knots[i].partial(GROUPS[group])
+
+    def partial_n(self) -> Tensor:
+        """Return the elementwise derivative by n, ``−w²·∂/∂w``."""
+        total = torch.zeros_like(self.x)
+        for k in self.knots:
+            total = total + k.partial_w()
+        return -self.w * self.w * total
+
+
+class _Knot:
+    """What one knot contributes. Each form of the kernel is computed once, when it is first needed."""
+
+    def __init__(self, at: Formulas, i: int) -> None:
+        t, x = at.terms, at.x
+        self.at = at
+        self.knot, self.jump, self.step, self.c0, self.c1 = t.knots[i], t.jumps[i], t.steps[i], t.c0[i], t.c1[i]
+        mask = x > self.knot  # the knot itself belongs to the left branch, as in torch's ReLU
+        self.mask = mask
+        self.right = mask.to(x.dtype)
+        self.distance = x - self.knot
+        most = torch.finfo(x.dtype).max
+        u = self.distance.clamp(-most, most) * at.n  # clamped: the clamp below has derivative 0, and 0·∞ is NaN
+        # The sign comes from the mask and not from |u|, so that autograd sees one branch at u = 0 too.
+        reach = min(at.kernel.reach, most)
+        self.v = torch.where(mask, u, -u).clamp(max=reach)
+        self.u = torch.where(mask, self.v, -self.v)
+        self._near = self.v < reach
+
+    @lazy
+    def pdf(self) -> Tensor:
+        return self.at.kernel.density(self.v)
+
+    @lazy
+    def survival(self) -> Tensor:
+        return self.at.kernel.survival(self.v)
+
+    @lazy
+    def excess(self) -> Tensor:
+        return self.at.kernel.excess(self.v)
+
+    @lazy
+    def moment(self) -> Tensor:
+        return self.at.kernel.moment(self.v)
+
+    @lazy
+    def below(self) -> Tensor:
+        """``cdf(u) − [x > knot]``: the survival, negative right of the knot."""
+        return torch.where(self.mask, -self.survival, self.survival)
+
+    def where_right(self, value: Tensor) -> Tensor:
+        """Return ``value`` right of the knot, else 0; the derivative is 0 there even where the formula has 0·∞."""
+        return torch.where(self.mask, value, 0.0)
+
+    def _within_reach(self, value: Tensor) -> Tensor:
+        """Return ``value``, and 0 where the kernel's forms are 0, since ±inf times 0 is NaN."""
+        return torch.where(self._near, value, torch.zeros_like(value))
+
+    @lazy
+    def lag(self) -> Tensor:
+        """``|x − knot|·survival``: how far ``x·cdf`` stays behind the ramp."""
+        return self._within_reach(torch.where(self.mask, self.distance, -self.distance)) * self.survival
+
+    @lazy
+    def weight(self) -> Coefficient:
+        """``c0 + c1·x``, which multiplies the moment."""
+        return self.c0 if is_zero(self.c1) else self.c0 + self.c1 * self._within_reach(self.at.x)
+
+    @property
+    def extra(self) -> bool:
+        return not (is_zero(self.c0) and is_zero(self.c1))
+
+    def deviations(self) -> Iterator[Tensor]:
+        w = self.at.w
+        if not is_zero(self.jump):
+            yield -self.jump * self.lag if self.at.terms.multiplies_cdf else self.jump * w * self.excess
+        if not is_zero(self.step):
+            yield self.step * self.below
+        if self.extra:
+            yield self.weight * (w * self.moment)
+
+    def slopes(self) -> Iterator[Tensor]:
+        at = self.at
+        if not is_zero(self.jump):
+            yield self.jump * (self.below + self.u * self.pdf if at.terms.multiplies_cdf else self.below)
+        if not is_zero(self.step):
+            yield self.step * at.n * self.pdf
+        if self.extra:
+            yield self.c1 * (at.w * self.moment) - self.weight * (self.u * self.pdf)
+
+    def partial(self, group: str) -> Tensor:
+        w = self.at.w
+        if group == "knots":
+            total = -self.right * self.jump - sum(self.slopes(), start=torch.zeros_like(self.v))
+            return total if is_zero(self.c1) else total + self.c1 * (w * self.moment)
+        if group == "jumps":
+            return (-self.lag if self.at.terms.multiplies_cdf else w * self.excess) - self.right * self.knot
+        if group == "steps":
+            return self.right + self.below
+        moment = w * self.moment
+        return moment if group == "c0" else self._within_reach(self.at.x) * moment
+
+    def partial_w(self) -> Tensor:
+        total = torch.zeros_like(self.v)
+        if not is_zero(self.jump):
+            total = total + self.jump * (-self.u * (self.u * self.pdf) if self.at.terms.multiplies_cdf else self.moment)
+        if not is_zero(self.step):
+            total = total - self.step * self.at.n * (self.u * self.pdf)
+        if self.extra:
+            total = total + self.weight * (self.moment + self.u * (self.u * self.pdf))
+        return total
