@@ -7,7 +7,6 @@ import dataclasses
 import io
 import shutil
 import warnings
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ import numpy as np
 import pytest
 import scene_data
 import torch
-from conftest import SHARED
 from PIL import Image
+from sample_data import place
 from torch import nn
 
 import bevel
@@ -40,8 +39,6 @@ from bevel_lab.training import result
 from bevel_lab.training.activations import ActivationFactory
 from bevel_lab.training.run import run_trial
 from bevel_lab.training.trainer import Trainer
-
-REAL = SHARED / "camvid_half" / "camvid_half.zip"
 
 
 @pytest.fixture
@@ -158,12 +155,7 @@ def test_what_is_wrong_with_cityscapes_is_named(tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with the real sample of CamVid."""
-    if not REAL.is_file():
-        pytest.skip(f"the real data is not here: {REAL} does not exist")
-    root = tmp_path_factory.mktemp("streets")
-    with zipfile.ZipFile(REAL) as packed:
-        packed.extractall(root)
-    return root
+    return place(tmp_path_factory.mktemp("streets"), "camvid_half")
 
 
 def test_the_real_camvid_sample(streets: Path) -> None:
