@@ -32,7 +32,7 @@ def _quiet() -> Iterator[None]:
 
 
 class Each(nn.Module):
-    """Every activation apart: one export for all, one output for each."""
+    """Every activation by itself: one export for all, with one output for each."""
 
     def __init__(self, modules: list[nn.Module]) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def _operators(program: Any) -> list[str]:
 
 
 def _edges() -> Tensor:
-    """Normal numbers, and where formulas overflow or cancel: next to 0, far out."""
+    """Return normal numbers, and numbers where formulas overflow or cancel: next to 0 and far out."""
     far = torch.tensor([0.0, 1e-8, 1e-4, 3e-4, 30.0, 1e4]).repeat(4, 1)
     return torch.cat([inputs(4, 90), far, -far], dim=1).T.reshape(-1, CHANNELS, 3).contiguous()
 
