@@ -119,7 +119,7 @@ def test_nothing_points_outside_the_repository() -> None:
 
 def test_skipped_tests_are_counted_and_say_what_they_want() -> None:
     test = "tests/lab/test_boxes.py::test_the_real_sample_of_coco"
-    environment = os.environ | {"BEVEL_SAMPLE_DATA": "/nonexistent"}
+    environment = os.environ | {"BEVEL_SAMPLE_DATA": "/dev/null/none"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     last = done.stdout.splitlines()[-2:]
