@@ -41,7 +41,7 @@ def main(arguments: Namespace) -> int:
         say(part.torn)
     records = [record for part in parts for record in part.records]
     found = []
-    if records:  # before the minutes of simulation, so that wrong input shows at once
+    if arguments.records:  # before the minutes of simulation, so that wrong input shows at once
         found.append(calibration.split_real_runs(records, arguments.splits, arguments.seed))
     found.insert(0, calibration.simulate(arguments.experiments, arguments.seed, say))
     print(calibration.as_text(found), end="")
