@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from bevel.errors import InvalidValue
+
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "inverse_sqrt", "constant")
 PRECISIONS = ("float32", "bfloat16")
@@ -147,8 +149,6 @@ class Trial:
             holds, rule = field.metadata.get("rule", (lambda value: True, ""))
             good = type(value).__name__ == field.type and not (isinstance(value, float) and not math.isfinite(value))
             if not good or not holds(value):
-                from bevel.errors import InvalidValue  # not at the top: who only reads records does without torch
-
                 kind = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "text"}
                 rule = kind[str(field.type)] + (f" {rule}" if rule else "")
                 raise InvalidValue(f"{field.name} is {rule}; got {value!r}.")
