@@ -83,7 +83,9 @@ class ActivationFactory:
         made = dict(kept.activations) if kept else {}
         sites = kept.sites if kept else None
         if sites is None or any(site.unit and not site.new for site in sites):
-            rest = bevel.swap(model, self.spec, *example, preserve=False, where=lambda site: site.name not in made)
+            rest = bevel.swap(
+                model, self.spec, *example, preserve=False, where=lambda site: site.name not in made, empty_ok=True
+            )
             if self.weights:
                 lost = [f"{site.name} ({site.function})" for site in rest.sites.swapped]
                 self.loaded += (

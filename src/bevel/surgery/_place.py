@@ -1,0 +1,97 @@
+"""Where in a module's forward a call is made, so that each call of a function finds its own activation.
+
+In eager mode the place is the position in the bytecode of every function between the call and the forward; it tells
+apart two calls on one line. ``torch.compile`` knows lines only, and so do forwards whose bytecode has changed since (it
+resumed after a graph break, or was unpickled by another Python): there the line numbers count.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import zlib
+from pathlib import Path
+from types import CodeType, FrameType
+
+import torch
+
+Code = tuple[tuple[int, int], ...]
+"""From the call outwards to the forward: the checksum of each function's bytecode, and the position in it."""
+
+Lines = tuple[str, ...]
+"""From the call outwards to the forward: the name and line number of each function, e.g. ``("forward:12",)``."""
+
+Place = tuple[Code, Lines]
+
+NOWHERE: Place = ((), ())
+"""The place of calls that are told apart by their order and the layers before them alone."""
+
+_TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # ending in a separator: torchvision is none of it
+_LAYERS = str(Path(torch.nn.modules.__file__).parent / "_")[:-1]  # torch's own modules have forwards like anybody's
+_CALL = torch.nn.modules.module.__file__  # nn.Module.__call__: a forward begins here
+_HERE = str(Path(__file__).parent / "_")[:-1]
+BEGIN, PASS = -1, -2
+"""Kinds of frames: where a forward begins; no part of a place."""
+
+_RESUMED = re.compile(r"torch_dynamo_resume_in_(.+)_at_\d+")  # what torch.compile calls the rest of a function
+
+_KINDS: dict[int, tuple[CodeType, int]] = {}  # by id; holding the code keeps the id its own
+
+
+def kind_of(file: str, function: str) -> int:
+    """Whether a forward begins in this function (BEGIN), it is passed over (PASS), or it counts (0)."""
+    if file == _CALL:
+        return BEGIN
+    if function == "__torch_function__":  # a mode's: it stands before or after ours
+        return PASS
+    if file.startswith(_HERE):
+        return BEGIN if file.endswith("_route.py") else PASS
+    return PASS if file.startswith(_TORCH) and not file.startswith(_LAYERS) else 0
+
+
+def _kind(code: CodeType) -> int:
+    """Like :func:`kind_of`, and for a function that counts the checksum of its bytecode."""
+    known = _KINDS.get(id(code))
+    if known is None:
+        kind = kind_of(code.co_filename, code.co_name)
+        known = _KINDS[id(code)] = (code, kind or zlib.crc32(code.co_code))
+    return known[1]
+
+
+def frames(frame: FrameType | None, *, module: bool) -> list[FrameType]:
+    """The frames from a call outwards to the forward that makes it, without torch's own.
+
+    Args:
+        frame: the innermost frame of the call.
+        module: whether what is called is a module: its own ``__call__`` is skipped first.
+    """
+    while module and frame is not None and _kind(frame.f_code) in (BEGIN, PASS):
+        frame = frame.f_back
+    found: list[FrameType] = []
+    while frame is not None and (kind := _kind(frame.f_code)) != BEGIN:
+        if kind != PASS:
+            found.append(frame)
+        frame = frame.f_back
+    return found
+
+
+def code_of(found: list[FrameType]) -> Code:
+    """The positions in the bytecode of frames."""
+    return tuple([(_kind(f.f_code), f.f_lasti) for f in found])
+
+
+def lines_of(found: list[FrameType]) -> Lines:
+    """The line numbers of frames."""
+    return tuple(line(f.f_code.co_name, f.f_lineno) for f in found)
+
+
+def line(name: str, number: int | None) -> str:
+    """A function's name and a line number as one word."""
+    resumed = _RESUMED.fullmatch(name)
+    return f"{resumed[1] if resumed else name}:{number or 0}"
+
+
+def place_of_call(depth: int, *, module: bool) -> Place:
+    """The place of the call that is ``depth`` frames above the caller of this function."""
+    found = frames(sys._getframe(depth + 1), module=module)
+    return code_of(found), lines_of(found)
