@@ -21,6 +21,7 @@ from bevel import _torch_private as private
 
 WITHOUT = {
     "torch._C._are_functorch_transforms_active": "under torch.func a call takes a backend that vmap cannot follow",
+    "torch._C._set_tracing_state": "torch.jit.trace sees tensors where the number of channels is checked",
     "torch._C._get_tracing_state": "torch.jit.trace records an opaque autograd function instead of operators",
     "torch.autograd.forward_ad._current_level": "forward-mode tangents are lost in inference",
     "torch._guards.TracingContext": "under torch.compile a swapped forward cannot tell its calls apart by line",
@@ -108,6 +109,22 @@ def test_a_trace_is_seen() -> None:
     torch.jit.trace(f, torch.tensor(1.0), check_trace=False)
     f(torch.tensor(1.0))
     assert seen == [True, False]
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.*deprecated")
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace`")
+def test_sizes_are_numbers_where_a_trace_is_paused() -> None:
+    seen: list[bool] = []
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        seen.append(isinstance(x.shape[0], torch.Tensor))
+        with private.jit_paused():
+            seen.append(isinstance(x.shape[0], torch.Tensor))
+        seen.append(isinstance(x.shape[0], torch.Tensor))
+        return x * x
+
+    torch.jit.trace(f, torch.ones(3), check_trace=False)
+    assert seen == [True, False, True]
 
 
 def test_forward_mode_is_seen() -> None:

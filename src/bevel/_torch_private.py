@@ -6,7 +6,8 @@ takes one away is answered here. ``tests/test_torch_private.py`` names each and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from traceback import StackSummary
 from typing import Any
 
@@ -35,6 +36,17 @@ def func_transforms_active() -> bool:
 def jit_tracing() -> bool:
     """Whether ``torch.jit.trace`` records the call."""
     return bool(_C._get_tracing_state())
+
+
+@contextlib.contextmanager
+def jit_paused() -> Iterator[None]:
+    """Stop ``torch.jit.trace`` from recording: in the block sizes are plain numbers, as they are outside of a trace."""
+    state = _C._get_tracing_state()
+    _C._set_tracing_state(None)
+    try:
+        yield
+    finally:
+        _C._set_tracing_state(state)
 
 
 def forward_mode_active() -> bool:
@@ -162,6 +174,7 @@ __all__ = [
     "func_transforms_active",
     "function_modes",
     "hidden_functions",
+    "jit_paused",
     "jit_tracing",
     "load_state_hooks",
     "move_hooks",

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from bevel.errors import InvalidValue
-from bevel.surgery._place import NOWHERE, Code, Lines, code_of, lines_of
+from bevel.surgery._place import NOWHERE, Code, Lines, lines_of
 
 LEAVE = -1
 """In a table: this call keeps its function."""
@@ -41,25 +41,30 @@ class Lookup:
 
     Attributes:
         sites: for each place, by the marked layer that ran last, the activations in the order of the calls.
+        line_of: the line of each place in the code.
+        only: the activation of each place in the code on a line that has one only.
+        total: how many calls the mode has on other lines.
     """
+
+    only: dict[Code, int]
+    total: int
 
     def __init__(self, own: Sequence[Entry], others: Sequence[Entry]) -> None:
         ran = {entry.lines for entry in own}
         self.sites: dict[Key, dict[str, tuple[int, ...]]] = {}
-        self._line_of: dict[Code, Lines] = {}
+        self.line_of: dict[Code, Lines] = {}
         for entry in (*own, *(e for e in others if e.lines not in ran)):
             keys: set[Key] = {entry.code, entry.lines}
             for key in keys:
                 marked = self.sites.setdefault(key, {})
                 marked[entry.mark] = (*marked.get(entry.mark, ()), entry.site)
-            self._line_of[entry.code] = entry.lines
-        self.total = len(own)
-        self._known = {checksum for code in self._line_of for checksum, _ in code}
+            self.line_of[entry.code] = entry.lines
+        self._known = {checksum for code in self.line_of for checksum, _ in code}
 
     def find(self, code: Code, found: list[FrameType]) -> tuple[Key, Lines] | None:
         """The place and line of a call made from these frames; None if the example did not run it."""
-        if code in self._line_of:
-            return code, self._line_of[code]
+        if code in self.line_of:
+            return code, self.line_of[code]
         changed = not all(checksum in self._known for checksum, _ in code)
         lines = self.within(lines_of(found) if changed else NOWHERE[1])
         return None if lines is None else (lines, lines)
@@ -95,6 +100,9 @@ class Table:
         self.lookups = {
             mode: Lookup(self.entries.get(mode, none), self.entries.get(not mode, none)) for mode in (True, False)
         }
+        for mode, lookup in self.lookups.items():
+            lookup.total = sum(entry.lines in self.several for entry in self.entries.get(mode, none))
+            lookup.only = {code: self.single[lines] for code, lines in lookup.line_of.items() if lines in self.single}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"what": self.what, "entries": self.entries, "slot": self.slot}
@@ -140,13 +148,15 @@ class Slot:
     def run(self) -> Run | None:
         return self.traced if torch.compiler.is_dynamo_compiling() else _OPEN.runs.get(id(self))
 
-    def put(self, run: Run | None) -> None:
+    def put(self, run: Run | None) -> Run | None:
+        """Open a run, or none; return the one that was open."""
         if torch.compiler.is_dynamo_compiling():
-            self.traced = run
-        elif run is None:
-            _OPEN.runs.pop(id(self), None)
-        else:
+            outer, self.traced = self.traced, run
+            return outer
+        outer = _OPEN.runs.pop(id(self), None)
+        if run is not None:
             _OPEN.runs[id(self)] = run
+        return outer
 
 
 class Run:
@@ -160,9 +170,12 @@ class Run:
         self.visits: dict[Key, tuple[int, str, int]] = {}  # by place: the visit, its mark, and its calls so far
         self.total = 0
 
-    def pick(self, found: list[FrameType]) -> int | None:
-        """The activation of a call made from these frames; None if the example did not run the call."""
-        place = self.lookup.find(code_of(found), found)
+    def pick(self, code: Code, found: list[FrameType]) -> int | None:
+        """The activation of a call made at this place, from these frames; None if the example did not run the call."""
+        only = self.lookup.only.get(code)
+        if only is not None:
+            return only
+        place = self.lookup.find(code, found)
         return None if place is None else self._at(*place)
 
     def pick_traced(self, lines: Lines) -> int | None:

@@ -15,7 +15,7 @@ from bevel.errors import InvalidValue
 from bevel.surgery._blueprint import Blueprint
 from bevel.surgery._calls import Mark
 from bevel.surgery._graph import rerouted
-from bevel.surgery._route import HOLDER, PerCall, RoutedForward, shield
+from bevel.surgery._route import HOLDER, Held, PerCall, RoutedForward, shield
 
 _ABSENT: Any = object()
 
@@ -149,7 +149,7 @@ def _hold(scope: nn.Module, activations: Mapping[str, nn.Module], edits: Edits) 
     """Put the activations of function calls into the scope's holder."""
     holder = submodules(scope).get(HOLDER)
     if holder is None:
-        holder = nn.ModuleDict().train(scope.training)
+        holder = Held().train(scope.training)
         edits.set(submodules(scope), HOLDER, holder)
     for key, activation in activations.items():
         edits.set(submodules(holder), key, activation.train(scope.training))

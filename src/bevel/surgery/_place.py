@@ -49,35 +49,34 @@ def kind_of(file: str, function: str) -> int:
     return PASS if file.startswith(_TORCH) and not file.startswith(_LAYERS) else 0
 
 
-def _kind(code: CodeType) -> int:
-    """Like :func:`kind_of`, and for a function that counts the checksum of its bytecode."""
-    known = _KINDS.get(id(code))
-    if known is None:
-        kind = kind_of(code.co_filename, code.co_name)
-        known = _KINDS[id(code)] = (code, kind or zlib.crc32(code.co_code))
-    return known[1]
+def _learn(code: CodeType) -> int:
+    """Like :func:`kind_of`, and for a function that counts the checksum of its bytecode; kept in ``_KINDS``."""
+    kind = kind_of(code.co_filename, code.co_name) or zlib.crc32(code.co_code)
+    _KINDS[id(code)] = (code, kind)
+    return kind
 
 
-def frames(frame: FrameType | None, *, module: bool) -> list[FrameType]:
-    """The frames from a call outwards to the forward that makes it, without torch's own.
+def located(frame: FrameType | None, *, module: bool) -> tuple[Code, list[FrameType]]:
+    """Where a call is made: its place in the code, and the frames outwards to the forward, without torch's own.
+
+    This runs at every routed call, hence one plain loop.
 
     Args:
         frame: the innermost frame of the call.
         module: whether what is called is a module: its own ``__call__`` is skipped first.
     """
-    while module and frame is not None and _kind(frame.f_code) in (BEGIN, PASS):
-        frame = frame.f_back
+    code: list[tuple[int, int]] = []
     found: list[FrameType] = []
-    while frame is not None and (kind := _kind(frame.f_code)) != BEGIN:
-        if kind != PASS:
+    while frame is not None:
+        known = _KINDS.get(id(frame.f_code))
+        kind = _learn(frame.f_code) if known is None else known[1]
+        if kind >= 0:
+            code.append((kind, frame.f_lasti))
             found.append(frame)
+        elif kind == BEGIN and (found or not module):
+            break
         frame = frame.f_back
-    return found
-
-
-def code_of(found: list[FrameType]) -> Code:
-    """The positions in the bytecode of frames."""
-    return tuple([(_kind(f.f_code), f.f_lasti) for f in found])
+    return tuple(code), found
 
 
 def lines_of(found: list[FrameType]) -> Lines:
@@ -93,5 +92,5 @@ def line(name: str, number: int | None) -> str:
 
 def place_of_call(depth: int, *, module: bool) -> Place:
     """The place of the call that is ``depth`` frames above the caller of this function."""
-    found = frames(sys._getframe(depth + 1), module=module)
-    return code_of(found), lines_of(found)
+    code, found = located(sys._getframe(depth + 1), module=module)
+    return code, lines_of(found)

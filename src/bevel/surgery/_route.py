@@ -29,10 +29,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bevel._torch_private import exchange_function_modes, function_modes, replicate, submodules
-from bevel.errors import InvalidValue
+from bevel.errors import BevelError, InvalidValue
 from bevel.surgery._calls import LEAVE, Run, Slot, Table, tell
 from bevel.surgery._names import spelled
-from bevel.surgery._place import frames, lines_of
+from bevel.surgery._place import lines_of, located
+
+UNSCRIPTABLE = (
+    "torch.jit.script cannot compile a forward in which a swap replaced calls; torch.export.export, torch.compile and "
+    "torch.jit.trace can."
+)
 
 HOLDER = "bevel_sites"
 """The name under which a scope holds the activations of its function calls."""
@@ -65,7 +70,7 @@ class PerCall(nn.Module):
 
             index = run.pick_traced(_traced.lines_here())
         else:
-            index = run.pick(frames(sys._getframe(), module=True))
+            index = run.pick(*located(sys._getframe(), module=True))
         if index is None:
             raise InvalidValue(
                 f"the example did not run this call of {run.table.what}, which has an activation for each call. "
@@ -74,6 +79,16 @@ class PerCall(nn.Module):
         activation: nn.Module = getattr(self, "original" if index == LEAVE else str(index))
         result: Tensor = activation(x)
         return result
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        raise BevelError(UNSCRIPTABLE)
+
+
+class Held(nn.ModuleDict):
+    """The activations of a scope's function calls, by key."""
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        raise BevelError(UNSCRIPTABLE)  # the scope's class knows nothing of them: its functions would come back
 
 
 class WriteBack(nn.Module):
@@ -113,8 +128,8 @@ class _Route(TorchFunctionMode):
             if index is None:
                 _traced.tell_here(name, lines)
         else:
-            found = frames(sys._getframe(1), module=False)
-            index = self.runs[name].pick(found)
+            code, found = located(sys._getframe(1), module=False)
+            index = self.runs[name].pick(code, found)
             if index is None:
                 tell(name, lines_of(found))
         if index is None or index == LEAVE:
@@ -161,13 +176,13 @@ class RoutedForward:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         training = self.module.training
         runs = {name: Run(table, training) for name, table in self.functions.items()}
-        opened = [(self.functions[name].slot, run) for name, run in runs.items()]
+        opened = [(run.table.slot, run) for run in runs.values() if run.table.several]
         for slot, table in self.shared:
             run = Run(table, training)
-            opened += [(slot, run), (table.slot, run)]
-        before = [slot.run for slot, _ in opened]
-        for slot, run in opened:
-            slot.put(run)
+            opened.append((slot, run))
+            if table.several:
+                opened.append((table.slot, run))
+        before = [slot.put(run) for slot, run in opened]
         try:
             routed = len(self.functions) > 0 or len(self.shared) == 0
             result = self._routed(runs, args, kwargs) if routed else self._run(args, kwargs)
