@@ -14,6 +14,7 @@ from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._masks import Labels, Pair, scenes
+from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
 CLASSES = 19
@@ -91,18 +92,17 @@ def _classes() -> tuple[Labels, tuple[str, ...], list[tuple[int, int, int]]]:
 
 
 TASK = "segmentation"
-BY_HAND = (
-    "get leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip at cityscapes-dataset.com, with an account, and put "
-    "them into cityscapes"
-)
 ENTRIES = {
     "cityscapes": DataSet(
         "2,975 + 500 street scenes, 2048×1024, 19 classes and void, from files; the whole original",
         CityscapesFine((2975, 500), (1024, 2048), (512, 1024)).load,
         TASK,
-        BY_HAND,
+        origin("cityscapes"),
     ),
     "cityscapes_subset": DataSet(
-        "Cityscapes, as much of it as is there, of one size", CityscapesFine(None, None, None).load, TASK, BY_HAND
+        "Cityscapes, as much of it as is there, of one size",
+        CityscapesFine(None, None, None).load,
+        TASK,
+        origin("cityscapes"),
     ),
 }

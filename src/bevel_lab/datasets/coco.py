@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bevel_lab.data.fetch import Origin, Remote
 from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._boxes import BoxAnnotation, sample
+from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 from bevel_lab.registry import ParametricEntry
 
@@ -120,36 +120,17 @@ def _one(
     return sample(folder / name, things[entry["id"]], labels, invalid, size if None not in size else None)
 
 
-def _named(name: str, counts: tuple[int, int] | None, summary: str, origin: Origin | str) -> DataSet:
-    return DataSet(summary, lambda source: _load(source.root / name, counts, source), "detection", origin)
+def _named(name: str, counts: tuple[int, int] | None, summary: str) -> DataSet:
+    return DataSet(summary, lambda source: _load(source.root / name, counts, source), "detection", origin(name))
 
 
 def _of(argument: str) -> DataSet:
     return DataSet(f"the images and boxes in {argument}", partial(_load, Path(argument), None), task="detection")
 
 
-_ZIPS = {
-    "zips/train2017.zip": "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
-    "zips/val2017.zip": "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
-    "annotations/annotations_trainval2017.zip": "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
-}
-"""SHA-256 of the archives, as tensorflow-datasets publishes them."""
-ORIGIN = Origin(
-    tuple(Remote(f"http://images.cocodataset.org/{name}", f"sha256:{sha}", "coco") for name, sha in _ZIPS.items()),
-    tuple(f"coco/annotations/instances_{part}.json" for part in PARTS),
-    "20 GB; annotations CC BY 4.0, pictures from Flickr under its terms",
-)
-
 ENTRIES = {
-    "coco": _named(
-        "coco", (118_287, 5_000), "118,287 + 5,000 photographs with boxes of 80 classes, from files", ORIGIN
-    ),
-    "coco_sample": _named(
-        "coco_sample",
-        None,
-        "any part of COCO in its own layout, from files",
-        "put the part that you want into coco_sample/{train2017,val2017,annotations}; the whole is fetched as coco",
-    ),
+    "coco": _named("coco", (118_287, 5_000), "118,287 + 5,000 photographs with boxes of 80 classes, from files"),
+    "coco_sample": _named("coco_sample", None, "any part of COCO in its own layout, from files"),
     "folder_coco": ParametricEntry[DataSet](
         "your own images and boxes in COCO's layout", "folder_coco:PATH", _of, "detection"
     ),

@@ -14,6 +14,7 @@ from bevel_lab.data.images import LabeledFiles, LabeledImageFiles
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._listing import files_of, in_class
+from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d+)")
@@ -90,7 +91,6 @@ ENTRIES = {
     "imagenet": DataSet(
         "1,281,167 + 50,000 photographs at 224×224, 1,000 classes, from files; the original archives",
         ImageNet(1000, 1_281_167, 50_000).load,
-        origin="get ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar at "
-        "image-net.org, with an account, and put them into imagenet",
+        origin=origin("imagenet"),
     )
 }

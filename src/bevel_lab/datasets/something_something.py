@@ -18,6 +18,7 @@ from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.from_files import ClipFiles
 from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
 CLIPS = "20bn-something-something-v2"
@@ -101,19 +102,17 @@ def _listed(path: Path, entries: list[Any], classes: dict[str, int], invalid: In
     return found
 
 
-BY_HAND = (
-    f"get labels and clips at qualcomm.com, with an account, and unpack them: something-something-v2-labels.json, "
-    f"-train.json, -validation.json, and {CLIPS}/ID.webm"
-)
-
 ENTRIES = {
     "something_something_v2": DataSet(
         "168,913 + 24,777 clips of things done, 174 classes, 8 frames at 224×224, from files; the whole set",
         SomethingSomething((174, 168_913, 24_777)).load,
         "video",
-        BY_HAND,
+        origin("something_something_v2"),
     ),
     "something_something_v2_subset": DataSet(
-        "whatever clips its lists name, in the layout of the original", SomethingSomething(None).load, "video", BY_HAND
+        "whatever clips its lists name, in the layout of the original",
+        SomethingSomething(None).load,
+        "video",
+        origin("something_something_v2"),
     ),
 }

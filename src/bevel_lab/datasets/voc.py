@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bevel_lab.data.fetch import Origin, Remote, from_git
 from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet, _xml
 from bevel_lab.datasets._boxes import BoxAnnotation, sample
+from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 from bevel_lab.registry import ParametricEntry
 
@@ -154,30 +154,6 @@ def _of(argument: str) -> DataSet:
     return DataSet(f"the images and boxes in {argument}", partial(_own, Path(argument)), task="detection")
 
 
-_PASCAL = {
-    "voc2007/VOCtrainval_06-Nov-2007.tar": "c52e279531787c972589f7e41ab4ae64",
-    "voc2007/VOCtest_06-Nov-2007.tar": "b6e924de25625d8de591ea690078ad9f",
-    "voc2012/VOCtrainval_11-May-2012.tar": "6cd6e144f989b92b3379bac3b3de84fd",
-}
-"""MD5 of the archives, as torchvision publishes them."""
-
-
-def _pascal(summary: str, data: Voc, about: str) -> DataSet:
-    """A data set of PASCAL's: the archives of its years."""
-    parts = {*data.train, *data.test}
-    years = [folder.removeprefix("VOCdevkit/VOC") for folder, _ in parts]
-    files = []
-    for name, md5 in _PASCAL.items():
-        if name[3:7] in years:
-            first, other = (
-                f"{host}/pascal/VOC/{name}" for host in ("https://thor.robots.ox.ac.uk", "http://host.robots.ox.ac.uk")
-            )
-            files.append(Remote(first, f"md5:{md5}", mirrors=(other,)))
-    makes = tuple(f"{folder}/ImageSets/Main/{part}.txt" for folder, part in sorted(parts))
-    origin = Origin(tuple(files), makes, f"{about}; pictures from Flickr, under its terms")
-    return DataSet(summary, data.load, "detection", origin)
-
-
 def _bccd(source: Source) -> BoxedImages:
     """Raises ``LabError`` as :meth:`Voc.load`; a copy in VOC's own folder is read as well."""
     there = [name for name in ("BCCD", "VOCdevkit/VOC2007") if (source.root / name).is_dir()]
@@ -188,33 +164,29 @@ def _bccd(source: Source) -> BoxedImages:
 
 _2007, _TEST, _2012 = ("VOCdevkit/VOC2007", "trainval"), ("VOCdevkit/VOC2007", "test"), "VOCdevkit/VOC2012"
 ENTRIES = {
-    "voc2007": _pascal(
+    "voc2007": DataSet(
         "5,011 + 4,952 photographs with boxes of 20 classes, from files",
-        Voc((_2007,), (_TEST,), (5011, 4952)),
-        "911 MB",
+        Voc((_2007,), (_TEST,), (5011, 4952)).load,
+        "detection",
+        origin("voc2007"),
     ),
-    "voc2012": _pascal(
+    "voc2012": DataSet(
         "5,717 + 5,823 photographs with boxes of 20 classes, from files; tested on its validation part",
-        Voc(((_2012, "train"),), ((_2012, "val"),), (5717, 5823)),
-        "2.0 GB",
+        Voc(((_2012, "train"),), ((_2012, "val"),), (5717, 5823)).load,
+        "detection",
+        origin("voc2012"),
     ),
-    "voc0712": _pascal(
+    "voc0712": DataSet(
         "both years' 16,551 photographs with boxes of 20 classes + 4,952 of 2007, from files",
-        Voc((_2007, (_2012, "trainval")), (_TEST,), (16551, 4952)),
-        "2.9 GB",
+        Voc((_2007, (_2012, "trainval")), (_TEST,), (16551, 4952)).load,
+        "detection",
+        origin("voc0712"),
     ),
     "bccd": DataSet(
         "292 + 72 microscope images of blood with boxes of 3 kinds of cells, in VOC's layout, from files",
         _bccd,
         "detection",
-        from_git(
-            "Shenggan/BCCD_Dataset",
-            "d272fb14cdff6e473fafeeeba32aba5f560e9e43",
-            "BCCD",
-            "e4ad516b612329e16143e94f47a478d5832395d3",
-            ("BCCD/ImageSets/Main/trainval.txt", "BCCD/ImageSets/Main/test.txt"),
-            "8 MB; MIT",
-        ),
+        origin("bccd"),
     ),
     "folder_voc": ParametricEntry[DataSet](
         "your own images and boxes in VOC's layout", "folder_voc:PATH", _of, "detection"
