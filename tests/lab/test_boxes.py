@@ -178,7 +178,9 @@ def test_lists_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
         with pytest.raises(LabError, match=rf"no folder .*{there}; pass --data-root .*, or --download to fetch"):
             _load(name, root=tmp_path)
     box_data.voc(tmp_path / "VOCdevkit" / "VOC2007")
-    with pytest.raises(LabError, match=r"lists 9 training and 3 test images, not 5011 and 4952"):
+    with pytest.raises(
+        LabError, match=r"has 9 training images, 3 test images, where the whole has 5,011, 4,952; complete"
+    ):
         _load("voc2007", root=tmp_path)
 
 
@@ -243,7 +245,7 @@ def test_both_parts_of_coco_may_number_their_classes_otherwise(tmp_path: Path) -
 def test_coco_is_the_whole_of_it(tmp_path: Path) -> None:
     box_data.coco(tmp_path / "coco")
     with pytest.raises(
-        LabError, match=r"lists 8 training and 4 validation images, not 118287 and 5000; .* folder_coco"
+        LabError, match=r"has 8 training images, 4 validation images, where the whole has 118,287, 5,000; .* folder_co"
     ):
         _load("coco", root=tmp_path)
     with pytest.raises(LabError, match=r"there is no folder .*coco_sample; it holds train2017"):

@@ -696,7 +696,7 @@ def test_something_something_is_read_from_its_own_layout(something: Path) -> Non
     subset = DATASETS.item("something_something_v2_subset").load(Source(something))
     assert "not verified to be the original" in subset.facts["note"]
     with pytest.raises(
-        LabError, match=r"2 classes, 24 training and 8 validation clips, not 174 classes, 168913 .* 24777"
+        LabError, match=r"2 classes, 24 training clips, 8 validation clips, where the whole has 174, 168,913, 24,777"
     ):
         DATASETS.item("something_something_v2").load(Source(something))
 
@@ -732,7 +732,7 @@ def _entry(number: int, **fields: Any) -> Callable[[str], str]:
             False,
         ),
         (_edited("train", _entry(2, id="../1")), r"train.json, entry 2: has no id of letters and digits", False),
-        (_edited("train", lambda text: text.replace("}, ", "},\n")[:-9]), r"train.json, line 24: no JSON", True),
+        (_edited("train", lambda text: text.replace("}, ", "},\n")[:-9]), r"train.json:24 is no JSON", True),
         (_edited("validation", lambda text: "[]"), r"validation.json holds no JSON list", True),
         (_edited("labels", lambda text: '{"a": "1"}'), r"labels.json numbers its 1 labels otherwise than 0 … 0", True),
         (

@@ -11,7 +11,7 @@ import torch
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import _arrays
-from bevel_lab.datasets._files import check
+from bevel_lab.datasets._files import check_md5
 from bevel_lab.errors import LabError
 
 
@@ -36,7 +36,7 @@ class Cifar:
         """Read the original files; raises ``LabError`` naming one that is missing, changed or damaged."""
         folder = source.root / self.folder
         for name, md5 in {**self.train, **self.test}.items():
-            check(
+            check_md5(
                 folder / name,
                 md5,
                 f"pass --data-root with the folder that holds {self.folder}, or --download to fetch it; to train on "

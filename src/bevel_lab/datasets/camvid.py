@@ -18,9 +18,9 @@ from bevel_lab.data.images.masks import MaskedImages, cropped
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._files import check_counts, check_folder
 from bevel_lab.datasets._masks import numbered, paired, scenes
 from bevel_lab.datasets._origins import origin
-from bevel_lab.errors import LabError
 
 CLASSES = {
     "sky": (128, 128, 128),
@@ -55,18 +55,12 @@ class CamVid:
     def load(self, source: Source) -> MaskedImages:
         """Read it whole; raises ``LabError`` naming what is missing, damaged, or of no known class."""
         root = source.root / self.folder
-        if not root.is_dir():
-            raise LabError(
-                f"there is no folder {root}; pass --data-root with the folder that holds it, or --download to fetch it."
-            )
+        check_folder(root)
         invalid = InvalidSamples(source.skip_invalid, root)
         parts = [paired(root / name, root / f"{name}annot", invalid) for name in ("train", "val", "test")]
-        found = tuple(map(len, parts))
-        if found != self.counts and not invalid.skipped:
-            raise LabError(
-                f"{root} has {found} training, validation and test images, not {self.counts}; complete it, or read "
-                "what is there as a folder_masks."
-            )
+        if not invalid.skipped:
+            found = dict(zip(("training images", "validation images", "test images"), map(len, parts), strict=True))
+            check_counts(root, found, self.counts, "read what is there as a folder_masks")
         train, validation, test = scenes(parts, numbered(len(CLASSES), void=len(CLASSES)), self.size, invalid)
         return MaskedImages(
             train, test, validation, tuple(CLASSES), list(CLASSES.values()), self.size, cropped(self.size),

@@ -13,6 +13,7 @@ from bevel_lab.data.images.masks import VOID, MaskedImages, cropped
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._files import check_counts
 from bevel_lab.datasets._masks import Labels, Pair, scenes
 from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
@@ -39,12 +40,9 @@ class CityscapesFine:
         root = source.root / "cityscapes"
         invalid = InvalidSamples(source.skip_invalid, root)
         parts = [_listed(source, split, invalid) for split in ("train", "val")]
-        found = tuple(map(len, parts))
-        if self.counts and found != self.counts and not invalid.skipped:
-            raise LabError(
-                f"{root} has {found} training and validation images, not {self.counts}; complete it, or for a part of "
-                "it ask for cityscapes_subset."
-            )
+        if self.counts and not invalid.skipped:
+            found = {"training images": len(parts[0]), "validation images": len(parts[1])}
+            check_counts(root, found, self.counts, "ask for cityscapes_subset")
         labels, names, colors = _classes()
         train, test = scenes(parts, labels, self.size, invalid)
         size = self.size or _shape(train.read(0).shape)

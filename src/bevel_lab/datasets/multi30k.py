@@ -11,8 +11,8 @@ from bevel_lab.data.source import Source
 from bevel_lab.data.text import ParallelText
 from bevel_lab.data.text.from_files import Corpus, below
 from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._files import check_counts
 from bevel_lab.datasets._origins import origin
-from bevel_lab.errors import LabError
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,13 @@ class Multi30k:
     def load(self, source: Source) -> ParallelText:
         """Read it whole; raises ``LabError`` naming what is missing, damaged or not the whole."""
         folder = below(source.root, "multi30k", "train.en.gz")
-        parts = (("train",), ("val", "valid"), ("test_2016_flickr", "test"))
-        data = Corpus(folder, ("en", "de"), parts).load(source)
-        found = Multi30k(len(data.train), len(data.valid), len(data.test))
-        missing = self.train + self.valid + self.test - sum(vars(found).values()) - len(data.skipped)
-        if missing or (found != self and not data.skipped):
-            raise LabError(
-                f"{folder} has {found.train} + {found.valid} + {found.test} pairs, not {self.train} + {self.valid} + "
-                f"{self.test}; complete it, or name the part folder_text:{folder}:en-de."
-            )
+        names = (("train",), ("val", "valid"), ("test_2016_flickr", "test"))
+        data = Corpus(folder, ("en", "de"), names).load(source)
+        parts = {"training": data.train, "validation": data.valid, "test": data.test}
+        found = {f"{name} pairs": len(part) for name, part in parts.items()}
+        wanted = [self.train, self.valid, self.test]
+        if not data.skipped or sum(found.values()) + len(data.skipped) != sum(wanted):
+            check_counts(folder, found, wanted, f"name the part folder_text:{folder}:en-de")
         return data
 
 

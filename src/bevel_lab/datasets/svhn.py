@@ -9,7 +9,7 @@ import torch
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
-from bevel_lab.datasets._files import check
+from bevel_lab.datasets._files import check_md5
 from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
@@ -22,8 +22,7 @@ FILES = {
 
 def _load(source: Source) -> LabeledImages:
     for name, md5 in FILES.items():
-        instead = f"pass --data-root with the folder that holds {name}, or --download to fetch it"
-        check(source.root / name, md5, instead)
+        check_md5(source.root / name, md5)
     train, test = (parse(source.root / name) for name in FILES)
     return LabeledImages(train, test, classes=10, flips=False)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
-from bevel_lab.datasets._files import pictures
+from bevel_lab.datasets._files import pictures, read_lines
 from bevel_lab.datasets._listing import in_class
 from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
@@ -60,11 +60,7 @@ class TinyImageNet:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabError(f"{path} cannot be read ({error}); {AGAIN}.") from error
-    return sorted(line for line in lines if line)
+    return sorted(line for line in read_lines(path, AGAIN) if line)
 
 
 def _counted(folder: Path, labels: Tensor, classes: list[str], each: int) -> None:

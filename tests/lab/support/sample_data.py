@@ -18,6 +18,8 @@ import pytest
 
 VARIABLE = "BEVEL_SAMPLE_DATA"
 FOLDER = Path(os.environ.get(VARIABLE) or Path(__file__).resolve().parents[4] / "shared" / "data").resolve()
+PACKED = (FOLDER / "tools" / "unpack.py").is_file()
+"""Whether the folder has packs, whose names may be those of sets."""
 FETCHED = {"MNIST", "FashionMNIST", "BCCD", "camvid_half", "multi30k", "wmt14_en_de_sample"}
 """Sets that tests take from a data root as well: of the others they want the packs' parts."""
 PACKS = {
@@ -39,11 +41,11 @@ PACKS = {
 
 def here(name: str) -> bool:
     """Whether the set that is called so below a data root can be placed."""
-    return _fetched(name) or (FOLDER / PACKS[name]).is_dir()
+    return (PACKED and (FOLDER / PACKS[name]).is_dir()) or _fetched(name)
 
 
 def _fetched(name: str) -> bool:
-    return name in FETCHED and (FOLDER / name).is_dir()
+    return not PACKED and name in FETCHED and (FOLDER / name).is_dir()
 
 
 def place(root: Path, *names: str) -> Path:
