@@ -20,7 +20,7 @@ ROWS = 8
 @contextmanager
 def progress_display() -> Iterator[Watcher]:
     """Yield a watcher that shows every event."""
-    shown = _Display(Console(stderr=True, soft_wrap=True))
+    shown = _Display(Console(stderr=True))
     try:
         yield shown
     finally:
@@ -55,7 +55,7 @@ class _Display:
             self._end(event)
 
     def _print(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False)
+        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _begin(self, event: Begun) -> None:
         self.progress.stop()
@@ -63,11 +63,14 @@ class _Display:
             self.progress.remove_task(task)
         self.rows.clear()
         self.done, self.all = event.done, event.done + len(event.jobs)
-        self.total = self._row("", sum(trial.epochs for trial, _ in event.jobs))
+        self.total = self._row(self._count(), sum(trial.epochs for trial, _ in event.jobs))
         if event.jobs:
             self.progress.start()
             if event.done:
                 self._print(str(event))
+
+    def _count(self) -> str:
+        return f"[bold]{self.done}/{self.all} trials"
 
     def _row(self, text: str, epochs: int) -> Task:
         self.progress.add_task(text, total=epochs, visible=len(self.rows) < ROWS)
@@ -79,7 +82,7 @@ class _Display:
         row = self.rows[trial.id]
         self.progress.advance(self.total.id, done - row.completed)
         self.progress.update(row.id, completed=done)
-        self.progress.update(self.total.id, description=f"[bold]{self.done}/{self.all} trials")
+        self.progress.update(self.total.id, description=self._count())
 
     def _end(self, event: Record | Failure) -> None:
         self.done += 1

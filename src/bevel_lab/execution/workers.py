@@ -144,7 +144,10 @@ class _Pool:
         self.workers.remove(worker)
         worker.kill()
         if not worker.ready:
-            raise LabError(f"a worker process {worker.fate()} before it could start; nothing can be run.")
+            raise LabError(
+                f"a worker process {worker.fate()} before it could start; nothing can be run. (A script must call "
+                'bevel_lab.run under `if __name__ == "__main__":`, since workers import it.)'
+            )
         if worker.job is not None:
             trial, label = worker.job
             how = f"the worker (process {worker.process.pid}) that ran {label}, seed {trial.seed}, {worker.fate()}"

@@ -110,9 +110,10 @@ def _lines(table: Mapping[str, Any], name: str) -> list[str]:
     # JSON and TOML write these values alike, except for the character DEL
     values = {k: json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f") for k, v in table.items()}
     lines = [f"{key} = {values[key]}\n" for key, value in table.items() if not isinstance(value, dict)]
+    lines = [f"\n[{name}]\n", *lines] if name and lines else lines
     for key, inner in table.items():
         if isinstance(inner, dict):
-            lines += [f"\n[{name}{key}]\n", *_lines(inner, f"{name}{key}.")]
+            lines += _lines(inner, f"{name}.{key}" if name else key)
     return lines
 
 
