@@ -13,7 +13,6 @@ from torch import Tensor
 from bevel._checks import check_positive, is_number
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel
-from bevel.portable import length
 
 Coefficient = float | Tensor
 """A number, or a 1-D floating tensor (length one, or one value per channel), which then has a gradient."""
@@ -121,10 +120,10 @@ def along(c: Coefficient, x: Tensor, dim: int) -> Coefficient:
     """Return ``c`` in x's dtype, shaped to broadcast along ``dim``; a tensor of length one broadcasts with all."""
     if not isinstance(c, Tensor):
         return c
-    if length(c) == 1:
+    if c.numel() == 1:
         return c.to(x.dtype).reshape(())
     shape = [1] * x.dim()
-    shape[dim] = length(c)
+    shape[dim] = c.numel()
     return c.to(x.dtype).reshape(shape)
 
 

@@ -1,12 +1,11 @@
-"""``bevel compare``: run an experiment that flags describe."""
+"""``bevel compare``: an experiment that flags describe."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 
 from bevel_lab.cli._parser import Parser
-from bevel_lab.cli._settings import add_flags
-from bevel_lab.cli.run import execute
+from bevel_lab.cli._settings import add_flags, given
 
 
 def parser() -> Parser:
@@ -25,4 +24,6 @@ def parser() -> Parser:
 
 
 def main(arguments: Namespace) -> int:
-    return execute({}, arguments)
+    from bevel_lab.cli._execute import execute
+
+    return execute({}, given(arguments), arguments.dry_run)

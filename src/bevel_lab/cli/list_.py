@@ -1,4 +1,4 @@
-"""``bevel list``: list what the registries hold."""
+"""``bevel list``: the registries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(arguments: Namespace) -> int:
 
 
 def _first(documented: object) -> str:
-    """Return the first clause of an object's docstring."""
+    """The first clause of what it says of itself."""
     return (documented.__doc__ or "").split("\n")[0].split(";")[0].rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""``bevel show``: show one activation in words, numbers and a plot."""
+"""``bevel show``: one activation, in words, numbers and a picture."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _slopes(module: nn.Module, slope: Tensor) -> str:
 
 
 def bound(module: nn.Module) -> str:
-    """Say how far the activation is from the kinked function that it smooths."""
+    """How far the activation is from the kinked function it smooths, in words."""
     import bevel
     from bevel._bound import error_bound
     from bevel.kernel import SHARP

@@ -21,7 +21,7 @@ Cell = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A comparison of activations, with every default filled in.
+    """What is compared, with every default filled in.
 
     Attributes:
         arms: the activations, the reference among them.
@@ -30,6 +30,7 @@ class Experiment:
         cells: every (data set, model) that they are compared on.
         recipe: the fields of every trial but activation, seed, data set, model and task.
         device: torch device of all trials.
+        protocol: name of the protocol that the recipe started from, or "".
         tuning: how every arm is tuned first, or None.
         tuned: the recipe fields that tuning chose, by :func:`place`; filled in when it has ended.
     """
@@ -40,6 +41,7 @@ class Experiment:
     cells: tuple[Cell, ...]
     recipe: dict[str, Any]
     device: str = "cpu"
+    protocol: str = ""
     tuning: Tuning | None = None
     tuned: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -52,16 +54,17 @@ class Experiment:
         recipe: Mapping[str, Any],
         *,
         device: str = "cpu",
+        protocol: str = "",
         tuning: Tuning | None = None,
     ) -> Experiment:
-        """Make an experiment: fill in the defaults, and check everything that can be checked without data.
+        """Check everything that can be checked without data, and fill in the defaults.
 
         Args:
             activations: arms as typed, see :mod:`bevel_lab.experiment.arm`.
             reference: one more, or one of them.
             seeds: number of paired seeds.
             recipe: fields of a trial; ``dataset`` and ``model`` may be lists.
-            device, tuning: as the attributes.
+            device, protocol, tuning: as the attributes.
 
         Raises:
             BevelError: for unknown names, bad values, or two arms that are one trial.
@@ -81,16 +84,18 @@ class Experiment:
             raise InvalidValue(
                 f"tuning chooses {', '.join(sorted(taken))}; an arm that sets it itself cannot be tuned."
             )
-        made = cls(
-            arms=tuple(arms), reference=label, seeds=seeds, cells=cells, recipe=filled, device=device, tuning=tuning
-        )
-        made.base_trials()  # raises if an arm has a wrong field, or if data set and model do not fit
-        return made
+        for one in arms:
+            for dataset, model in cells:
+                one.trial(dataset=dataset, model=model, task=_task(dataset, model), **shared)
+        return cls(
+            arms=tuple(arms), reference=label, seeds=seeds, cells=cells, recipe=filled, device=device,
+            protocol=protocol, tuning=tuning,
+        )  # fmt: skip
 
     def trials(self) -> list[Job]:
-        """Return every (trial, label), ordered by seed, the reference first, so that an unfinished run has whole pairs.
+        """Every (trial, label), seed by seed, the reference first: an unfinished experiment has whole pairs.
 
-        With tuning, only arms whose recipe has been chosen have trials.
+        Of an experiment with tuning, only the arms whose recipe has been chosen.
         """
         return [
             (self._trial(one, cell, seed=seed, **self.tuned.get(place(cell, one.label), {})), one.label)
@@ -101,7 +106,7 @@ class Experiment:
         ]
 
     def base_trials(self) -> list[Job]:
-        """Return one (trial, label) for every arm in every cell; tuning starts from these."""
+        """One trial of every arm in every cell, with its label: what tuning starts from."""
         return [(self._trial(one, cell), one.label) for cell in self.cells for one in self.arms]
 
     def _trial(self, one: Arm, cell: Cell, **settings: Any) -> Trial:
@@ -109,20 +114,20 @@ class Experiment:
         return one.trial(**(self.recipe | settings), dataset=dataset, model=model, task=_task(dataset, model))
 
     def notes(self) -> list[str]:
-        """Return the sentences in which a report says how the arms got their recipes."""
+        """What a report must say of how the arms got their recipes."""
         if self.tuning is None:
             return []
         return [f"Every arm was tuned first, in each cell: {self.tuning}. The test part was not read for it."]
 
     def merge(self, other: Experiment) -> Experiment:
-        """Return this experiment with the additional arms, cells and seeds of ``other``."""
+        """This experiment with the arms, cells and seeds that only ``other`` has; labels are those of this one."""
         known = self._by_key()
         arms = (*self.arms, *(one for key, one in other._by_key().items() if key not in known))
         cells = tuple(dict.fromkeys((*self.cells, *other.cells)))
         return dataclasses.replace(self, arms=arms, cells=cells, seeds=max(self.seeds, other.seeds))
 
     def subset(self, whole: Experiment) -> Experiment:
-        """Return this experiment with the labels and tuned recipes of ``whole``, which contains it."""
+        """The arms, cells and seeds of this experiment with the labels and tuned recipes of ``whole``, its merger."""
         wanted = self._by_key()
         arms = tuple(one for key, one in whole._by_key().items() if key in wanted)
         return dataclasses.replace(self, arms=arms, reference=whole.reference, tuned=whole.tuned)
@@ -131,7 +136,7 @@ class Experiment:
         return {one.canonical_key(self.recipe): one for one in self.arms}
 
     def differences(self, other: Experiment) -> list[tuple[str, Any, Any]]:
-        """Return (what, here, there) for everything that keeps two experiments from being merged."""
+        """(what, here, there) for all in which two experiments must agree to be merged, and do not."""
         reference, others = (
             next(one for one in e.arms if one.label == e.reference).canonical_key(e.recipe) for e in (self, other)
         )
@@ -145,12 +150,12 @@ class Experiment:
 
 
 def place(cell: Cell, label: str) -> str:
-    """Return the key of an arm in a cell. It is text, since JSON has no other keys."""
+    """The key of an arm in a cell, a text so that JSON can hold it."""
     return json.dumps([*cell, label], ensure_ascii=False)
 
 
 def _arms(given: Sequence[Arm], base: Arm, recipe: Mapping[str, Any]) -> tuple[list[Arm], str]:
-    """Return the arms with the reference among them, and the label of the reference."""
+    """The arms, the reference among them, and the label it has there."""
     first: dict[str, Arm] = {}
     for one in given:
         other = first.setdefault(one.canonical_key(recipe), one)
