@@ -5,7 +5,12 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt 2>/dev/null)
 
-.PHONY: install demo test test-fast lint format bench bench-gpu test-native wheel clean
+# Tests start some hundred processes: bytecode is kept, whatever the surroundings say. A file's tests share fixtures.
+PYTEST_ENV  := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+PYTEST_ARGS := -q -n 2 --dist loadfile --no-loadscope-reorder
+OLDEST      := .venv-oldest
+
+.PHONY: install demo test test-fast test-native test-nightly test-oldest lint format bench bench-gpu wheel clean
 
 install: $(STAMP)  ## create .venv with bevel and everything development needs, pinned
 
@@ -24,12 +29,27 @@ lint: install  ## ruff and mypy --strict
 	$(VENV)/bin/ruff format --check src tests examples
 	$(VENV)/bin/mypy
 
-test: lint  ## all checks
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal -q
+test: lint  ## all checks; the fifty longest are named at the end
+	$(PYTEST_ENV) $(PYTHON) -m pytest $(PYTEST_ARGS) --durations=50
 
-test-fast: install  ## the core's checks for daily work, under three minutes
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal -q -m "not slow" tests/laws tests/test_*.py \
-	  --deselect tests/test_readme.py::test_the_commands_of_the_readme_run
+test-fast: install  ## what starts no process, compiles and trains nothing: under three minutes
+	$(PYTEST_ENV) $(PYTHON) -m pytest $(PYTEST_ARGS) -m "not (process or compile or triton or network or slow)"
+
+test-native: install  ## the native library's own test: sanitizers, and NEON under qemu-aarch64
+	$(PYTHON) -m pytest -q tests/test_native.py
+
+test-nightly: install  ## all checks, with thirty kills and every table of the papers to its end
+	$(PYTEST_ENV) $(PYTHON) -m pytest $(PYTEST_ARGS) --durations=50 --thorough
+
+test-oldest: $(OLDEST)/.installed  ## the library's checks on the oldest torch that is promised (a download of 3 GB)
+	$(PYTEST_ENV) $(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) tests/laws tests/surgery tests/deploy tests/training \
+	  tests/integration tests/test_cpu.py tests/test_oracle.py tests/test_properties.py tests/test_smooth.py tests/test_spec.py
+
+$(OLDEST)/.installed: requirements/oldest.txt pyproject.toml $(NATIVE)
+	test -x $(OLDEST)/bin/python || python3 -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/oldest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	touch $(OLDEST)/.installed
 
 format: install
 	$(VENV)/bin/ruff check --fix src tests examples
@@ -41,9 +61,6 @@ bench: install  ## measure on this machine (fifteen minutes) and write docs/perf
 bench-gpu:  ## on a machine with a GPU, torch and Triton: check, measure (ten minutes), write docs/performance-gpu.md
 	PYTHONPATH=src python3 -m bevel_lab.bench.gpu --check --out docs/performance-gpu.csv \
 	  --page docs/performance-gpu.md --notes docs/performance-gpu-notes.md
-
-test-native: install  ## the native library's own test: sanitizers, and NEON under qemu-aarch64
-	$(PYTHON) -m pytest -q tests/test_native.py
 
 wheel: install  ## build the wheel into dist/
 	$(PYTHON) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .

@@ -1,13 +1,25 @@
-"""Options of the whole suite."""
+"""Options of the whole suite, and the order of its files: those that take longest first."""
 
 import importlib.util
+import json
 import os
+import random
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+HERE = Path(__file__).parent
+DURATIONS = HERE / "durations.json"
+_taken: Counter[str] = Counter()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="where tests/triton runs: cpu (Triton's interpreter) or cuda")
+    parser.addoption("--thorough", action="store_true", help="every table to its end, 30 kills: half an hour more")
+    parser.addoption("--moments", type=int, help="seed of the moments at which processes are killed; default: drawn")
+    parser.addoption("--write-durations", action="store_true", help=f"write {DURATIONS.name} from this whole run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -16,3 +28,48 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TRITON_INTERPRET"] = "1"
         importlib.import_module("triton.language")
         del os.environ["TRITON_INTERPRET"]
+    if config.option.moments is None:  # here, so that xdist hands its workers the same
+        config.option.moments = random.randrange(10_000)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no worker begins one when the others are done; tests of a file share its fixtures."""
+    taken: dict[str, float] = json.loads(DURATIONS.read_text())
+    items.sort(key=lambda item: -taken.get(item.path.relative_to(HERE).as_posix(), 0.0))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _taken[report.nodeid.partition("::")[0].removeprefix("tests/")] += report.duration
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--write-durations") and "PYTEST_XDIST_WORKER" not in os.environ:
+        found = {file: round(seconds, 1) for file, seconds in _taken.most_common() if seconds >= 1}
+        DURATIONS.write_text(json.dumps(found, indent=0) + "\n")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """At the end of a run: how many tests were skipped, and for want of what."""
+    yield
+    reports = [r for r in terminalreporter.stats.get("skipped", []) if isinstance(r.longrepr, tuple)]
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    wanted = sum(count for reason, count in reasons.items() if reason.startswith("sample data"))
+    said = [f"{wanted} for want of sample data (set BEVEL_SAMPLE_DATA, see CONTRIBUTING.md)"] if wanted else []
+    said += [f"{count}: {reason}" for reason, count in reasons.items() if not reason.startswith("sample data")]
+    if said:
+        terminalreporter.write_line(f"{len(reports)} test{'s' * (len(reports) > 1)} skipped: {'; '.join(said)}")
+
+
+@pytest.fixture
+def thorough(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.option.thorough)
+
+
+@pytest.fixture
+def moments(request: pytest.FixtureRequest) -> random.Random:
+    """Draws the moments at which a test kills something; what is printed is shown where the test fails."""
+    seed = request.config.option.moments
+    print(f"the moments are those of --moments {seed}")
+    return random.Random(seed)

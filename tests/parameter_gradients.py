@@ -1,4 +1,4 @@
-"""Gradients of the parameters where the line's x alone would drown them: the law, for the tests of every backend."""
+"""A law for the tests of every backend: the gradients of the parameters where the x of the line would hide them."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ def check_the_ends(function: str, backend: str, device: torch.device | str = "cp
 
 
 def check_the_tail(form: str, backend: str, device: torch.device | str = "cpu", rtol: float = 1e-13) -> None:
-    """Far right of the knot ∂α is small, and good to ``rtol`` of itself; float32 if that is all ``rtol`` asks for."""
+    """Far right of the knot ∂α is small and good to ``rtol`` of itself; in float32 where ``rtol`` allows that."""
     dtype = torch.float64 if rtol < 1e-7 else torch.float32
     x = torch.tensor([6.0, 8.0], dtype=dtype, device=device)
     alpha = torch.full((2,), 0.15, dtype=dtype, device=device, requires_grad=True)

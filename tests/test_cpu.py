@@ -57,7 +57,7 @@ def test_tails_keep_relative_accuracy(kernel: str) -> None:
 @pytest.mark.parametrize("alpha", [0.15, 0.01], ids=["steep", "flat"])  # where tails drown in the line, and where not
 @pytest.mark.parametrize("form", ["published", "exact", "centred"])
 def test_sau_float32_value_slope_and_gradient(form: str, alpha: float) -> None:
-    """All within 5e-7 of max(1, |exact|), at every x by itself: as many slopes as elements."""
+    """Gradients are within 5e-7 of max(1, |exact|) at every x by itself, with as many slopes as elements."""
     x = torch.linspace(-9, 9, 20001) / 3.3
     g = torch.ones_like(x)
     alphas = torch.full_like(x, alpha)
@@ -116,7 +116,7 @@ sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-k", "cpu and not i
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", ["avx2", "sse2"])
 def test_every_isa_agrees(isa: str) -> None:
-    """The oracle rows and the reference comparison again, on a lower instruction set."""
+    """The oracle's rows and the comparison with the reference hold on lower instruction sets too."""
     environment = os.environ | {"BEVEL_ISA": isa}
     code = "from bevel.ops import _cpu; print(_cpu.describe()['isa'])"
     chosen = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

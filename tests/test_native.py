@@ -27,7 +27,7 @@ def _build(into: Path, *options: str) -> Path:
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
 def test_under_address_and_undefined_behaviour_sanitizers(tmp_path: Path) -> None:
-    """One build, and a run for each instruction set (the best there is, for one this processor lacks): a minute."""
+    """One build serves a run for each instruction set; one that the processor lacks is replaced by the best it has."""
     program = _build(tmp_path, "-DBEVEL_SANITIZE=ON")
     for isa in ("avx512", "avx2", "sse2") if platform.machine() == "x86_64" else ("neon",):
         done = subprocess.run([program], env=os.environ | {"BEVEL_ISA": isa}, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""High-precision rows (tests/oracle, see design.md): float64 to 1e-13, float32 beside torch's own functions."""
+"""High-precision rows (tests/oracle): float64 agrees to 1e-13, float32 as well as torch's own functions do."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def _relative(got: Tensor, want: Tensor) -> float:
 
 
 def _dn_terms(form: str, alpha: Tensor, n: Tensor, x: Tensor) -> Tensor:
-    """Sum of the magnitudes of the terms of ∂/∂n: at their cancellation no float64 formula has relative accuracy."""
+    """Return the sum of the magnitudes of ∂/∂n's terms; where these cancel no float64 formula has relative accuracy."""
     e = torch.exp(-((n * x) ** 2) / 2) * INVERSE_ROOT
     if form == "published":
         return 2 * e * (1 / (2 * n**2) + alpha.abs() * x**2 / 2)
@@ -74,7 +74,7 @@ def test_smoothing_covers_every_row() -> None:
 
 
 def _textbook(form: str, alpha: Tensor, n: Tensor, x: Tensor) -> list[Tensor]:
-    """The paper's formula as printed and its derivatives by x, α and n, in x's dtype and torch's own functions."""
+    """Return the paper's printed formula and its derivatives by x, α and n, by torch's functions in x's dtype."""
     u = n * x
     e = torch.exp(-u * u / 2) * INVERSE_ROOT
     erf = torch.erf(u / math.sqrt(2))
@@ -108,7 +108,7 @@ def test_sau_rows_in_float32(backend: str) -> None:
 
 
 def _mollified(f: kinked.PiecewiseLinear, kernel: str, n: float, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Value and slope as design.md writes them: u·cdf(u) + tail(u) for a ramp, in x's dtype."""
+    """Return value and slope as the textbook writes them, with u·cdf(u) + tail(u) for a ramp, in x's dtype."""
     k, w = KERNELS[kernel], 1 / n
     value, slope = f.left * x + f.offset, f.left + torch.zeros_like(x)
     for knot, jump, step in zip(f.knots, f.jumps, f.steps, strict=True):
@@ -149,7 +149,7 @@ def test_smoothing_rows_in_float32(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kernel", [k for k in KERNELS if k != "cauchy"])
 def test_smoothing_float32_beside_the_textbook_formula(kernel: str, backend: str) -> None:
-    """ReLU * kernel as u·cdf(u) + tail(u) in float32, against float64, is what ours may be twice as far from."""
+    """In float32 ReLU * kernel is at most twice as far from the truth as u·cdf(u) + tail(u) is."""
     u = torch.cat([torch.linspace(-6, 6, 4001), torch.linspace(-1, 1, 4001)])
     k = KERNELS[kernel]
     want = k.ramp(u.double())
@@ -161,7 +161,7 @@ def test_smoothing_float32_beside_the_textbook_formula(kernel: str, backend: str
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("form", ["published", "exact", "centred"])
 def test_half_precision_at_the_papers_sharpness(form: str, dtype: torch.dtype) -> None:
-    """n²x² overflows half precision here and the printed formula gives inf·0; ours stays within one rounding."""
+    """n²x² overflows half precision here, so that the printed formula gives inf·0; bevel is within one rounding."""
     x = torch.linspace(-3, 3, 2001).to(dtype).requires_grad_()
     alpha = torch.tensor([0.15], requires_grad=True)
     y = sau(x, alpha, 20000.0, form)

@@ -1,4 +1,4 @@
-"""Wheels: with the native library where there is a compiler, without it where there is none, and both work."""
+"""A wheel has the native library where there is a compiler and lacks it where there is none; both work."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def _wheel(out: Path, environment: dict[str, str]) -> Path:
 
 @pytest.fixture(scope="module")
 def pure(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built with no compiler on the PATH."""
+    """Build a wheel without a compiler on the PATH."""
     out = tmp_path_factory.mktemp("pure")
     tools = out / "bin"
     tools.mkdir()
@@ -86,6 +86,7 @@ def test_a_compiler_gives_one_wheel_for_every_python(tmp_path: Path) -> None:
     assert "-py3-none-" in wheel.name
     assert "bevel/ops/libbevel_native.so" in names
     assert "bevel_lab/report/pages/html.j2" in names
+    assert "bevel_lab/datasets/origins.toml" in names
 
 
 # --------------------------------------------------------------------------------------------- a user's type checker
@@ -141,7 +142,7 @@ WRONG = {
 
 
 def _environment(folder: Path, wheel: Path) -> Path:
-    """A virtual environment with nothing in it but the wheel's content and a way to everything else installed here."""
+    """Make a virtual environment with the wheel's content and a path to everything else that is installed here."""
     venv.create(folder, with_pip=False)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     site = folder / "lib" / version / "site-packages"

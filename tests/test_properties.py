@@ -1,4 +1,4 @@
-"""Laws over random kinked functions and kernels."""
+"""Laws that hold for random kinked functions and every kernel."""
 
 import itertools
 
@@ -18,7 +18,7 @@ NUMBER = st.floats(-3.0, 3.0)
 
 @st.composite
 def functions(draw: st.DrawFn, rising: bool = False, steps: bool = True) -> PiecewiseLinear:
-    """A kinked function of numbers, one to four knots at least 0.05 apart; ``rising``: slopes and steps >= 0."""
+    """Draw a kinked function with one to four knots at least 0.05 apart; ``rising``: slopes and steps >= 0."""
     count = draw(st.integers(1, 4))
     gaps = draw(st.lists(st.floats(0.05, 2.0), min_size=count, max_size=count))
     knots = [sum(gaps[: i + 1]) - 3.0 for i in range(count)]
@@ -80,7 +80,7 @@ def test_width_to_zero(f: PiecewiseLinear, kernel: str) -> None:
 @settings(deadline=None, max_examples=150)
 @given(functions(), KERNELS, SHARPNESS, st.floats(0.1, 0.9))
 def test_splitting_a_knot_changes_nothing(f: PiecewiseLinear, kernel: str, n: float, share: float) -> None:
-    """One knot as two at the same place (tensors, which may coincide), its jump and step divided between them."""
+    """A knot may be two at the same place (tensors may coincide) that share its jump and its step."""
     k, *rest = range(len(f.knots))
     tensor = [torch.tensor([float(f.knots[k])], dtype=torch.float64)] * 2
     split = PiecewiseLinear(

@@ -19,7 +19,7 @@ KERNELS = [k for k in bevel.KERNELS if k != "cauchy"]
 
 
 def _random_function(generator: torch.Generator, knots: int, channels: int) -> tuple[PiecewiseLinear, list[Tensor]]:
-    """A kinked function whose every coefficient is a tensor, some shared, some per channel."""
+    """Return a kinked function whose coefficients are all tensors, some shared and some per channel."""
 
     def draw(i: int, scale: float = 1.0) -> Tensor:
         size = channels if i % 2 else 1
@@ -132,7 +132,7 @@ def test_layouts_and_dtypes(layout: str, backend: str, dtype: torch.dtype) -> No
 @pytest.mark.parametrize("kind", ["strided", "expanded"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_parameters_need_not_be_dense(backend: str, kind: str) -> None:
-    """Every other element of a longer tensor, and one element for all channels."""
+    """A parameter may be every other element of a longer tensor, or one element expanded to all channels."""
     store = torch.tensor([0.15, 9.0, 0.3, 9.0, -0.2, 9.0], dtype=torch.float64, requires_grad=True)
     x = torch.linspace(-2, 2, 12, dtype=torch.float64).view(2, 3, 2).requires_grad_()
 
@@ -195,7 +195,7 @@ def test_zero_dimensional() -> None:
 
 
 def test_a_leaf_may_be_used_twice_as_coefficient() -> None:
-    """Two coefficients given as one tensor: their gradients add up."""
+    """Two coefficients may be one tensor; their gradients add up."""
     shared = torch.tensor([0.4], dtype=torch.float64, requires_grad=True)
     x = torch.randn(9, dtype=torch.float64)
     f = PiecewiseLinear(left=shared, knots=[0.0], jumps=[shared])

@@ -21,8 +21,10 @@ from bevel import _torch_private as private
 
 WITHOUT = {
     "torch._C._are_functorch_transforms_active": "under torch.func a call takes a backend that vmap cannot follow",
+    "torch._C._set_tracing_state": "torch.jit.trace sees tensors where the number of channels is checked",
     "torch._C._get_tracing_state": "torch.jit.trace records an opaque autograd function instead of operators",
     "torch.autograd.forward_ad._current_level": "forward-mode tangents are lost in inference",
+    "torch._guards.TracingContext": "under torch.compile a swapped forward cannot tell its calls apart by line",
     "torch._C._nn": "find and swap do not see calls such as torch._C._nn.gelu",
     "torch._C._len_torch_function_stack": "a swapped block inside a swapped block counts its calls twice",
     "torch._C._get_function_stack_at": "a swapped block inside a swapped block counts its calls twice",
@@ -42,6 +44,11 @@ OF_A_MODULE = {
     "_forward_pre_hooks": "fold scales a layer whose hook changes the input",
     "_backward_hooks": "the copy that find runs calls the user's hooks",
     "_backward_pre_hooks": "the copy that find runs calls the user's hooks",
+    "_forward_hooks_with_kwargs": "hooks of a module with several names are called with the wrong arguments",
+    "_forward_hooks_always_called": "hooks of a module with several names are not called after an error",
+    "_forward_pre_hooks_with_kwargs": "hooks of a module with several names are called with the wrong arguments",
+    "_is_full_backward_hook": "full backward hooks of a swapped activation never fire",
+    "_replicate_for_data_parallel": "replicas of nn.DataParallel compute with the original's slopes",
 }
 OF_AN_OPTIMIZER = {
     "_optimizer_load_state_dict_pre_hooks": "hooks on the loading of an Alternating are not called",
@@ -104,6 +111,22 @@ def test_a_trace_is_seen() -> None:
     assert seen == [True, False]
 
 
+@pytest.mark.filterwarnings("ignore:.*jit.*deprecated")
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace`")
+def test_sizes_are_numbers_where_a_trace_is_paused() -> None:
+    seen: list[bool] = []
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        seen.append(isinstance(x.shape[0], torch.Tensor))
+        with private.jit_paused():
+            seen.append(isinstance(x.shape[0], torch.Tensor))
+        seen.append(isinstance(x.shape[0], torch.Tensor))
+        return x * x
+
+    torch.jit.trace(f, torch.ones(3), check_trace=False)
+    assert seen == [True, False, True]
+
+
 def test_forward_mode_is_seen() -> None:
     with forward_ad.dual_level():
         assert private.forward_mode_active()
@@ -148,21 +171,82 @@ def test_registered_parameters_are_listed_once_each() -> None:
 def test_hooks_are_seen_dropped_and_moved() -> None:
     calls: list[str] = []
     old, new = nn.ReLU(), nn.ReLU()
-    assert not private.has_forward_hooks(old)
+    assert not private.forward_hooks(old)
     before = old.register_forward_pre_hook(lambda m, a: calls.append("before"))
-    assert private.has_forward_hooks(old)
+    assert len(private.forward_hooks(old)) == 1
     old.register_forward_hook(lambda m, a, o: calls.append("after"))
     old.register_full_backward_hook(lambda m, i, o: calls.append("backward"))
     private.move_hooks(old, new)
     new(torch.ones(1, requires_grad=True)).sum().backward()
     assert calls == ["before", "after", "backward"]
-    private.drop_later_hooks(new)
+    private.drop_later_hooks(new, keep=lambda hook: False)
     calls.clear()
     new(torch.ones(1, requires_grad=True)).sum().backward()
     assert calls == ["before"]
     before.remove()  # the handle of the old module removes from the new one
     new(torch.ones(1))
     assert calls == ["before"]
+
+
+def test_hooks_are_followed_as_long_as_they_stay() -> None:
+    calls: list[str] = []
+    old, new, other = nn.ReLU(), nn.ReLU(), nn.ReLU()
+    handles = [
+        old.register_forward_pre_hook(lambda m, a: calls.append("before")),
+        old.register_forward_hook(lambda m, a, k, o: calls.append("after"), with_kwargs=True),
+        old.register_full_backward_hook(lambda m, i, o: calls.append("backward")),
+    ]
+    for module in (new, other):
+        private.follow_hooks(old, module)
+    new.register_forward_hook(lambda m, a, o: calls.append("own"))
+    new(torch.ones(1, requires_grad=True)).sum().backward()
+    assert calls == ["before", "after", "own", "backward"]
+    calls.clear()
+    other(torch.ones(1, requires_grad=True)).sum().backward()
+    assert calls == ["before", "after", "backward"]
+    for handle in handles:
+        handle.remove()
+    calls.clear()
+    new(torch.ones(1, requires_grad=True)).sum().backward()
+    assert calls == ["own"]
+
+
+def test_hooks_after_a_forward_are_dropped_unless_kept() -> None:
+    calls: list[str] = []
+    module = nn.ReLU()
+
+    def kept(m: nn.Module, a: Any, o: Any) -> None:
+        calls.append("kept")
+
+    module.register_forward_hook(kept)
+    module.register_forward_hook(lambda m, a, o: calls.append("dropped"))
+    private.drop_later_hooks(module, keep=lambda hook: hook is kept)
+    module(torch.ones(1))
+    assert calls == ["kept"]
+
+
+def test_a_replica_is_a_shallow_copy_whatever_the_instance_has() -> None:
+    module = nn.Sequential(nn.Linear(2, 2))
+    setattr(module, private.REPLICATE, None)
+    twin = private.replicate(module)
+    assert twin is not module
+    assert twin[0] is module[0]  # nn.DataParallel replaces it afterwards
+
+
+def test_the_stack_of_what_is_traced() -> None:
+    seen: list[str] = []
+
+    @torch.compiler.assume_constant_result
+    def look() -> None:
+        seen.extend(summary.name for summary in private.traced_stack())
+
+    def traced(x: torch.Tensor) -> torch.Tensor:
+        look()
+        return x + 1
+
+    torch.compile(traced, backend="eager", fullgraph=True)(torch.ones(1))
+    assert seen[-1] == "traced"
+    assert not private.traced_stack()
 
 
 def test_tensors_of_one_memory_have_one_address() -> None:

@@ -6,11 +6,14 @@ takes one away is answered here. ``tests/test_torch_private.py`` names each and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from traceback import StackSummary
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
 from torch.autograd import forward_ad
 from torch.optim import Optimizer
@@ -35,9 +38,25 @@ def jit_tracing() -> bool:
     return bool(_C._get_tracing_state())
 
 
+@contextlib.contextmanager
+def jit_paused() -> Iterator[None]:
+    """Stop ``torch.jit.trace`` from recording: in the block sizes are plain numbers, as they are outside of a trace."""
+    state = _C._get_tracing_state()
+    _C._set_tracing_state(None)
+    try:
+        yield
+    finally:
+        _C._set_tracing_state(state)
+
+
 def forward_mode_active() -> bool:
     """Whether forward-mode differentiation (``torch.autograd.forward_ad.dual_level``) surrounds the call."""
     return forward_ad._current_level >= 0
+
+
+def traced_stack() -> StackSummary:
+    """The user's stack at the call that ``torch.compile`` traces now, the innermost last; empty outside of it."""
+    return TracingContext.extract_stack()
 
 
 # ------------------------------------------------------------------------------------------------- functions of torch
@@ -77,16 +96,27 @@ def own_parameters(module: nn.Module) -> Iterable[nn.Parameter]:
     return [p for p in module._parameters.values() if p is not None]
 
 
-def has_forward_hooks(module: nn.Module) -> bool:
-    """Whether a forward hook or a forward pre-hook is registered on the module itself."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def forward_hooks(module: nn.Module) -> list[Callable[..., Any]]:
+    """The forward hooks and forward pre-hooks that are registered on the module itself."""
+    return [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
 
 
-def drop_later_hooks(module: nn.Module) -> None:
-    """Remove the module's forward hooks and backward hooks, and keep the hooks that run before its forward."""
-    module._forward_hooks.clear()
+def drop_later_hooks(module: nn.Module, keep: Callable[[Callable[..., Any]], bool]) -> None:
+    """Remove the module's backward hooks and the forward hooks that ``keep`` does not pick; keep its pre-hooks."""
+    for key in [key for key, hook in module._forward_hooks.items() if not keep(hook)]:
+        del module._forward_hooks[key]
     module._backward_hooks.clear()
     module._backward_pre_hooks.clear()
+
+
+REPLICATE = "_replicate_for_data_parallel"
+"""The method by which ``nn.DataParallel`` makes a module's shallow copies; an instance may have its own."""
+
+
+def replicate(module: nn.Module) -> nn.Module:
+    """A shallow copy of a module as ``nn.DataParallel`` makes it, whatever the instance has under :data:`REPLICATE`."""
+    made: nn.Module = type(module)._replicate_for_data_parallel(module)  # type: ignore[no-untyped-call]
+    return made
 
 
 def move_hooks(old: nn.Module, new: nn.Module) -> None:
@@ -94,6 +124,28 @@ def move_hooks(old: nn.Module, new: nn.Module) -> None:
     for key in nn.Module().__dict__:
         if "_hook" in key:  # the dictionaries, and whether the backward hooks are full ones
             new.__dict__[key] = old.__dict__[key]
+
+
+class _Followed:
+    """A hook of another module, called as long as the other module keeps it."""
+
+    def __init__(self, hooks: dict[int, Callable[..., Any]], key: int) -> None:
+        self.hooks = hooks
+        self.key = key
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        hook = self.hooks.get(self.key)
+        return None if hook is None else hook(*args, **kwargs)
+
+
+def follow_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Let ``new`` run the forward and backward hooks of ``old`` while ``old`` keeps them, beside hooks of its own."""
+    for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+        hooks = old.__dict__[name]
+        new.__dict__[name].update({key: _Followed(hooks, key) for key in hooks})
+    for name in ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs"):
+        new.__dict__[name].update(old.__dict__[name])
+    new._is_full_backward_hook = old._is_full_backward_hook
 
 
 def storage_address(t: Tensor) -> int:
@@ -109,23 +161,28 @@ def load_state_hooks(optimizer: Optimizer) -> tuple[list[Any], list[Any]]:
 
 __all__ = [
     "FAKE_TENSOR_LOG",
+    "REPLICATE",
     "FakeCopyMode",
     "FakeTensor",
     "FakeTensorMode",
     "TorchDispatchMode",
     "drop_later_hooks",
     "exchange_function_modes",
+    "follow_hooks",
+    "forward_hooks",
     "forward_mode_active",
     "func_transforms_active",
     "function_modes",
-    "has_forward_hooks",
     "hidden_functions",
+    "jit_paused",
     "jit_tracing",
     "load_state_hooks",
     "move_hooks",
     "own_parameters",
+    "replicate",
     "storage_address",
     "submodules",
+    "traced_stack",
     "tree_leaves",
     "tree_map",
 ]

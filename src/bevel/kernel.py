@@ -8,7 +8,7 @@ three closed forms on the half line ``v = |u| >= 0``::
     excess(v)   = ∫_v^∞ (s - v) pdf(s) ds    = ramp(-v)
 
 All three are positive and decay, so that nothing is formed as a difference of large numbers: the textbook's
-``ramp(u) = u·cdf(u) + tail(u)`` loses every digit for u far below zero, and ``max(u, 0) + excess(|u|)`` loses none.
+``ramp(u) = u·cdf(u) + tail(u)`` loses digits for u far below zero, and ``max(u, 0) + excess(|u|)`` loses none.
 """
 
 from __future__ import annotations

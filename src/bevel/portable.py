@@ -1,4 +1,4 @@
-"""What tracing needs: under export, operators that every runtime has; under compile, no locks.
+"""What tracing needs: under export, operators that every runtime has; under compile, no locks; plain sizes.
 
 ONNX has neither ``erfcx`` nor ``hypot``. bevel uses them for accuracy that no float32 graph shows: the portable forms
 agree with them to the rounding of the result, but lose relative accuracy far out in a tail.
@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from bevel._torch_private import jit_paused, jit_tracing
+
 T = TypeVar("T")
 
 
@@ -23,6 +25,14 @@ def exporting() -> bool:
 def hypot(a: Tensor, b: Tensor) -> Tensor:
     """Return ``√(a² + b²)``; the squares overflow or underflow only under export (where |a|, |b| < 1e19 is needed)."""
     return torch.sqrt(a * a + b * b) if exporting() else torch.hypot(a, b)
+
+
+def length(t: Tensor) -> int:
+    """The number of elements, as a plain number also where ``torch.jit.trace`` makes a tensor of it."""
+    if not jit_tracing():
+        return t.numel()
+    with jit_paused():
+        return t.numel()
 
 
 class lazy(Generic[T]):  # noqa: N801  # used as a decorator, like property

@@ -95,7 +95,7 @@ def parse(spec: str) -> tuple[Factory, dict[str, Any]]:
     arguments: dict[str, Any] = {}
     if colon and not rest.strip():
         raise InvalidValue(f"after the colon come arguments, as in 'sau:n=5'; got {spec!r}. Leave the colon out.")
-    for item in _split(rest):
+    for item in split_items(rest):
         key, equals, text = (part.strip() for part in item.partition("="))
         if not equals or not key or not text:
             raise InvalidValue(f"arguments are written key=value, separated by commas; got {item!r} in {spec!r}.")
@@ -153,7 +153,7 @@ def named_arguments(factory: Factory) -> dict[str, inspect.Parameter]:
     return {k: p for k, p in found.items() if p.kind in named}
 
 
-def _split(text: str) -> list[str]:
+def split_items(text: str) -> list[str]:
     """Split at commas outside brackets, since the f of ``mollified`` has arguments of its own."""
     items: list[str] = []
     depth = 0

@@ -13,6 +13,7 @@ from torch import Tensor
 from bevel._checks import check_positive, is_number
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel
+from bevel.portable import length
 
 Coefficient = float | Tensor
 """A number, or a 1-D floating tensor (length one, or one value per channel), which then has a gradient."""
@@ -120,10 +121,10 @@ def along(c: Coefficient, x: Tensor, dim: int) -> Coefficient:
     """Return ``c`` in x's dtype, shaped to broadcast along ``dim``; a tensor of length one broadcasts with all."""
     if not isinstance(c, Tensor):
         return c
-    if c.numel() == 1:
+    if length(c) == 1:
         return c.to(x.dtype).reshape(())
     shape = [1] * x.dim()
-    shape[dim] = c.numel()
+    shape[dim] = length(c)
     return c.to(x.dtype).reshape(shape)
 
 

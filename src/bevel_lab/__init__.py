@@ -1,4 +1,4 @@
-"""The lab: what bevel's activations are compared with. It imports bevel; nothing imports it.
+"""The lab, which compares bevel's activations with others. It imports bevel, and bevel does not import it.
 
 ``bevel_lab.run`` runs an experiment and gives its results. Everything here is loaded when it is first asked for.
 """

@@ -1,7 +1,7 @@
 """Swap, train, fold: the layers of a model that no one here wrote."""
 
-import pytest
 import torch
+from needs import needs
 
 import bevel
 import bevel.training
@@ -9,8 +9,10 @@ from bevel.deploy import fold
 from bevel.surgery import swap
 
 
+@needs("torchvision")
 def test_a_swapped_resnet_folds_into_its_batch_norms() -> None:
-    models = pytest.importorskip("torchvision").models
+    from torchvision import models
+
     torch.manual_seed(0)
     model, x = models.resnet18(weights=None).eval(), torch.randn(2, 3, 64, 64)
     swapped = swap(model, "frelu", x).model

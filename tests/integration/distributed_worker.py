@@ -89,7 +89,7 @@ def run(rank: int, folder: str) -> None:
 
 
 def checkpoints(name: str, sharded: nn.Module, optimizer: Alternating) -> dict[str, object]:
-    """What a saved and loaded optimizer still has."""
+    """Return what a saved and loaded optimizer still has."""
     saved = get_optimizer_state_dict(sharded, optimizer)
     fresh = optimizer_for(sharded)
     set_optimizer_state_dict(sharded, fresh, saved)
@@ -114,7 +114,7 @@ def bfloat16_runs() -> bool:
 
 
 def from_meta() -> dict[str, list[float]]:
-    """Built without memory, sharded, given memory, reset: what every activation's parameters start from."""
+    """Build on meta, shard, allocate and reset; return what every activation's parameters start from."""
     with torch.device("meta"):
         model = zoo()
     for activation in model.activations.values():

@@ -23,7 +23,7 @@ def _gradients(function: object, module: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 class Each(nn.Module):
-    """Every activation apart: a chain of them would be one kernel of a size that takes minutes to compile."""
+    """Every activation by itself; a chain of them would be one kernel, which takes minutes to compile."""
 
     def __init__(self, modules: list[nn.Module]) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def test_every_kernel() -> None:
 
 
 def test_replacing_a_fixed_sharpness_compiles_again() -> None:
-    """Why SharpnessSchedule keeps n in a tensor."""
+    """This is why SharpnessSchedule keeps n in a tensor."""
     from torch._dynamo.testing import CompileCounterWithBackend
 
     module, x = bevel.SAU(n=1.0), inputs(3)

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from needs import needs
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["training", "deploy", "export"])
+@pytest.mark.parametrize(
+    "page", ["training", "deploy", pytest.param("export", marks=needs("onnxscript", "onnxruntime"))]
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the exporter's own
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_the_pages_code_runs(page: str, capsys: pytest.CaptureFixture[str]) -> None:

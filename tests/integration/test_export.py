@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from needs import needs
 from torch import Tensor, nn
 
 import bevel
 from bevel.deploy import fold, harden
 
 from .zoo import CHANNELS, OWNED, inputs, perturbed, zoo
+
+onnx = needs("onnxscript", "onnxruntime")
 
 # The exporter's own use of deprecated parts of torch and of Python.
 pytestmark = [
@@ -32,7 +35,7 @@ def _quiet() -> Iterator[None]:
 
 
 class Each(nn.Module):
-    """Every activation apart: one export for all, one output for each."""
+    """Every activation by itself: one export for all, with one output for each."""
 
     def __init__(self, modules: list[nn.Module]) -> None:
         super().__init__()
@@ -61,7 +64,7 @@ def _operators(program: Any) -> list[str]:
 
 
 def _edges() -> Tensor:
-    """Normal numbers, and where formulas overflow or cancel: next to 0, far out."""
+    """Return normal numbers, and numbers where formulas overflow or cancel: next to 0 and far out."""
     far = torch.tensor([0.0, 1e-8, 1e-4, 3e-4, 30.0, 1e4]).repeat(4, 1)
     return torch.cat([inputs(4, 90), far, -far], dim=1).T.reshape(-1, CHANNELS, 3).contiguous()
 
@@ -106,6 +109,7 @@ def test_the_portable_form_with_a_knot_elsewhere_an_offset_and_steps() -> None:
     torch.testing.assert_close(torch.export.export(kinked, (x,)).module()(x), kinked(x), rtol=1e-13, atol=1e-13)
 
 
+@onnx
 def test_onnx_equals_torch_to_a_millionth() -> None:
     model, x = Each([perturbed(name) for name in OWNED]), _edges()
     program = _onnx(model, x)
@@ -118,6 +122,7 @@ def test_onnx_equals_torch_to_a_millionth() -> None:
     assert domains == {""}, "only standard operators"
 
 
+@onnx
 @pytest.mark.slow
 def test_onnx_with_every_kernel() -> None:
     kernels = [k for k in bevel.KERNELS if bevel.KERNELS[k].has_moment]
@@ -126,6 +131,7 @@ def test_onnx_with_every_kernel() -> None:
         torch.testing.assert_close(torch.from_numpy(got), want, rtol=1e-6, atol=2e-6, msg=lambda m, k=kernel: k + m)
 
 
+@onnx
 def test_saus_and_frelus_operators() -> None:
     x = _edges()
     sau = _onnx(bevel.SAU(CHANNELS), x)
@@ -138,6 +144,7 @@ def test_saus_and_frelus_operators() -> None:
     torch.testing.assert_close(slope, torch.full_like(zero, 0.01))
 
 
+@onnx
 @pytest.mark.parametrize(
     ("negative", "operators"),
     [
@@ -158,11 +165,13 @@ def test_a_folded_frelu_is_one_operator_behind_its_convolution(
     np.testing.assert_allclose(_run(program, x)[0], model(x).detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
+@onnx
 def test_a_hardened_sau_is_one_operator() -> None:
     model, x = nn.Sequential(nn.Linear(4, 4), bevel.SAU(4)), inputs(2, 4)
     assert _operators(_onnx(harden(model, 1e-4).model, x)) == ["Gemm", "LeakyRelu"]
 
 
+@onnx
 def test_onnx_with_a_free_batch_size_and_half_precision() -> None:
     model, x = zoo(["sau", "frelu", "smooth_frelu"]), inputs(3, CHANNELS)
     program = _onnx(model, x, dynamic_shapes=({0: torch.export.Dim("batch")},))
@@ -174,6 +183,7 @@ def test_onnx_with_a_free_batch_size_and_half_precision() -> None:
     np.testing.assert_allclose(got, half(x.half()).detach().numpy(), rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # torch 2.11's own
 def test_a_saved_program_loads() -> None:
     module, x = perturbed("smooth_frelu"), inputs(3, CHANNELS)
     stream = io.BytesIO()
@@ -182,6 +192,7 @@ def test_a_saved_program_loads() -> None:
     torch.testing.assert_close(torch.export.load(stream).module()(x), module(x), rtol=1e-6, atol=1e-6)
 
 
+@needs("torchao")
 @pytest.mark.slow
 def test_quantisation_of_a_folded_model() -> None:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e

@@ -1,4 +1,4 @@
-"""Rows of the table in docs/export.md, asked of every activation bevel owns; see also test_compile, test_export."""
+"""The rows of the table in docs/export.md hold for every activation that bevel computes (see test_compile too)."""
 
 import copy
 import io
@@ -201,7 +201,7 @@ LAYOUTS: dict[str, Callable[[], Tensor]] = {
 
 
 def _spread(module: nn.Module) -> nn.Module:
-    """Parameters that differ by channel."""
+    """Give every channel its own parameters."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.linspace(0.0, 0.2, CHANNELS))
@@ -211,7 +211,7 @@ def _spread(module: nn.Module) -> nn.Module:
 FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "a sharpness and two slopes": lambda: perturbed("smooth_frelu"),
     "an extra moment": lambda: _spread(bevel.SAU(CHANNELS, n=3.0)),
-    "a gate and a moment times x": lambda: _spread(bevel.SAU(CHANNELS, n=3.0, form="centred", learn_n=True)),
+    "a moment times x": lambda: _spread(bevel.SAU(CHANNELS, n=3.0, form="centred", learn_n=True)),
     "six learnt knots": lambda: _spread(
         bevel.Mollified(
             CHANNELS,

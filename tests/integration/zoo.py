@@ -1,4 +1,4 @@
-"""One model that carries every activation bevel owns: what is asked of each is asked of all at the price of one."""
+"""One model with every activation that bevel computes, so that a test of all costs as much as a test of one."""
 
 import copy
 
@@ -15,7 +15,7 @@ CHANNELS = 4
 
 
 class Zoo(nn.Module):
-    """A linear layer and an activation for each name, in a chain with skips: (N, 4) in and out."""
+    """A chain with skips of a linear layer and an activation for each name; it takes and returns (N, 4)."""
 
     def __init__(self, names: list[str] = OWNED) -> None:
         super().__init__()
@@ -29,14 +29,14 @@ class Zoo(nn.Module):
 
 
 def zoo(names: list[str] = OWNED) -> Zoo:
-    """The same weights every time."""
+    """Return the model with the same weights every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Zoo(names)
 
 
 class Swapped(nn.Module):
-    """What a swap leaves behind in full: a module at two widths (one per call), a function and a method (routed)."""
+    """All that a swap can leave behind: a module at two widths (one per call), a function and a method (routed)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class Swapped(nn.Module):
 
 
 def swapped(dtype: torch.dtype = torch.float32) -> bevel.surgery.Result:
-    """It with SmoothFReLU; the same weights every time."""
+    """Swap SmoothFReLU in; the weights are the same every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return bevel.swap(Swapped().to(dtype), "smooth_frelu", inputs(2, CHANNELS).to(dtype), preserve=False)
 
 
 def perturbed(name: str) -> nn.Module:
-    """An activation with per-channel parameters that are all different: nothing broadcasts by luck."""
+    """Make an activation whose per-channel parameters all differ, so that nothing broadcasts by luck."""
     module = copy.deepcopy(bevel.create(name, CHANNELS))
     with torch.no_grad():
         for parameter in module.parameters():
@@ -66,5 +66,5 @@ def perturbed(name: str) -> nn.Module:
 
 
 def inputs(*shape: int, seed: int = 0) -> Tensor:
-    """Normal numbers, spread over flat ends and knots."""
+    """Return normal numbers, spread over flat ends and knots."""
     return 2 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))

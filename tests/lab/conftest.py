@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
-import subprocess
-import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sentence_data
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+from sample_data import place
 
 
 @pytest.fixture(scope="session")
 def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the real MNIST and Fashion-MNIST files, in torchvision's layout."""
-    root = tmp_path_factory.mktemp("data")
-    for source, folder in (("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")):
-        if not (SHARED / source).is_dir():
-            pytest.skip(f"the real data is not here: {SHARED / source} does not exist")
-        raw = root / folder / "raw"
-        raw.mkdir(parents=True)
-        for packed in sorted((SHARED / source).glob("*.gz")):
-            with gzip.open(packed) as content, (raw / packed.stem).open("wb") as out:
-                shutil.copyfileobj(content, out)
-    return root
+    """A data root with the real MNIST and Fashion-MNIST files."""
+    return place(tmp_path_factory.mktemp("data"), "MNIST", "FashionMNIST")
 
 
 @pytest.fixture(scope="session")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with real parts of CIFAR-10, CIFAR-100 and Tiny ImageNet, in their own layouts."""
-    packed, root = tmp_path_factory.mktemp("packed"), tmp_path_factory.mktemp("unpacked")
-    for folder in ("cifar10", "cifar100_subset", "tiny_imagenet32_subset", "mnist", "fashion_mnist"):
-        if not (SHARED / folder).is_dir():
-            pytest.skip(f"the real data is not here: {SHARED / folder} does not exist")
-        (packed / folder).symlink_to(SHARED / folder)
-    subprocess.run([sys.executable, SHARED / "tools" / "unpack.py", packed, root], check=True)
-    return root
+    """A data root with real parts of CIFAR-10, CIFAR-100 and Tiny ImageNet."""
+    return place(tmp_path_factory.mktemp("unpacked"), "cifar-10-batches-py", "cifar-100-python", "tiny-imagenet-32")
 
 
 @pytest.fixture(scope="session")
@@ -53,13 +33,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def real_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with the real Multi30k and the sample of WMT14."""
-    packed = SHARED / "mt_en_de" / "mt_en_de.zip"
-    if not packed.is_file():
-        pytest.skip(f"the real data is not here: {packed} does not exist")
-    root = tmp_path_factory.mktemp("real")
-    with zipfile.ZipFile(packed) as content:
-        content.extractall(root / "mt_en_de")
-    return root
+    return place(tmp_path_factory.mktemp("real"), "multi30k", "wmt14_en_de_sample")
 
 
 @pytest.fixture(scope="module")

@@ -173,12 +173,12 @@ def test_ten_pairs_in_a_large_report_are_said_to_be_too_few() -> None:
     assert "the report's 21 comparisons would need 10 paired seeds" in across.notes(together)[0]
 
 
-def test_an_arm_that_is_missing_somewhere_is_left_out_and_named(many: list[Record]) -> None:
+def test_an_arm_that_is_missing_somewhere_is_skipped_and_named(many: list[Record]) -> None:
     kept = [r for r in many if (r.label, r.trial.dataset) != ("gelu", "mnist")]
     found = judge_across(judge_cells(kept, "relu"))
     assert found is not None
     assert found.partial == ("gelu",)
-    assert "gelu did not run in every cell and is left out here." in across.notes(found)
+    assert "gelu did not run in every cell and is skipped here." in across.notes(found)
     assert ("cnn on digits", "gelu") in found.family
     line = next(line for line in across.matrix(found) if line[0] == "gelu")
     assert line.count(words.NONE) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import xml.etree.ElementTree as ET
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import box_data
 import pytest
 import torch
-from conftest import SHARED
+from sample_data import place
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
@@ -175,11 +174,13 @@ def test_lists_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
         _load(f"folder_voc:{folder}")
     with pytest.raises(LabError, match=r"there is no folder .*; folder_voc: takes a path"):
         _load(f"folder_voc:{tmp_path / 'none'}")
-    for name, place in (("voc2007", "VOCdevkit/VOC2007"), ("bccd", "BCCD")):
-        with pytest.raises(LabError, match=rf"no folder .*{place}; pass --data-root .*, or --download to fetch it"):
+    for name, there in (("voc2007", "VOCdevkit/VOC2007"), ("bccd", "BCCD")):
+        with pytest.raises(LabError, match=rf"no folder .*{there}; pass --data-root .*, or --download to fetch"):
             _load(name, root=tmp_path)
     box_data.voc(tmp_path / "VOCdevkit" / "VOC2007")
-    with pytest.raises(LabError, match=r"lists 9 training and 3 test images, not 5011 and 4952"):
+    with pytest.raises(
+        LabError, match=r"has 9 training images, 3 test images, where the whole has 5,011, 4,952; complete"
+    ):
         _load("voc2007", root=tmp_path)
 
 
@@ -244,7 +245,7 @@ def test_both_parts_of_coco_may_number_their_classes_otherwise(tmp_path: Path) -
 def test_coco_is_the_whole_of_it(tmp_path: Path) -> None:
     box_data.coco(tmp_path / "coco")
     with pytest.raises(
-        LabError, match=r"lists 8 training and 4 validation images, not 118287 and 5000; .* folder_coco"
+        LabError, match=r"has 8 training images, 4 validation images, where the whole has 118,287, 5,000; .* folder_co"
     ):
         _load("coco", root=tmp_path)
     with pytest.raises(LabError, match=r"there is no folder .*coco_sample; it holds train2017"):
@@ -265,12 +266,7 @@ def test_boxes_that_nobody_checked_are_refused() -> None:
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with the real samples."""
-    root = tmp_path_factory.mktemp("samples")
-    for name in ("bccd_voc", "coco_sample"):
-        if not (SHARED / name).is_dir():
-            pytest.skip(f"the real data is not here: {SHARED / name} does not exist")
-        zipfile.ZipFile(SHARED / name / f"{name}.zip").extractall(root)
-    return root
+    return place(tmp_path_factory.mktemp("samples"), "BCCD", "coco_sample")
 
 
 def test_two_real_boxes_without_an_area_are_left_out(samples: Path) -> None:

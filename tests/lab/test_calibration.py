@@ -171,10 +171,12 @@ def test_the_committed_page_keeps_every_promise_and_says_how_it_was_made() -> No
 
 def test_wrong_input_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compact.write(records(["relu"], seeds=4, epochs=1), tmp_path / "few.jsonl")
+    compact.write([], tmp_path / "empty.jsonl")
     for argv, part in (
         (["--experiments", "0"], "experiments must be a whole number, at least 1; got 0"),
         (["--records", str(tmp_path / "few.jsonl")], "needs 6 pairs"),
         (["--records", str(tmp_path / "none")], "holds no experiment"),
+        (["--records", str(tmp_path / "empty.jsonl")], "needs records with scores; there are none"),
     ):
         assert main(["calibrate", *argv]) == 2
         assert part in capsys.readouterr().err

@@ -132,33 +132,53 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         DATASETS.item("fashion_mnist").load(Source(tmp_path))
 
 
-@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
-def test_the_real_files_are_read_as_torchvision_reads_them(real_data: Path, name: str, folder: str) -> None:
+@pytest.fixture(scope="session")
+def handwriting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, IdxSet]:
+    """A data root with scikit-learn's digits in MNIST's files, and what they are."""
+    root, sha256 = tmp_path_factory.mktemp("handwriting"), {}
+    data = DATASETS.item("digits").load(Source())
+    (root / "MNIST" / "raw").mkdir(parents=True)
+    for prefix, part in (("train", data.train), ("t10k", data.test)):
+        pixels = torch.nn.functional.interpolate(part.images.float(), (28, 28)).byte().numpy()
+        for kind, values in (("images-idx3", pixels[:, 0]), ("labels-idx1", part.labels.byte().numpy())):
+            content = _idx(values.shape, 0) + values.tobytes()
+            (root / "MNIST" / "raw" / f"{prefix}-{kind}-ubyte").write_bytes(content)
+            sha256[f"{prefix}-{kind}-ubyte"] = hashlib.sha256(content).hexdigest()
+    return root, IdxSet("MNIST", False, sha256)
+
+
+def _as_torchvision(data: LabeledImages, root: Path, folder: str) -> None:
     import torchvision
 
-    data = DATASETS.item(name).load(Source(real_data))
     for part, train in ((data.train, True), (data.test, False)):
-        theirs = getattr(torchvision.datasets, folder)(str(real_data), train=train)
+        theirs = getattr(torchvision.datasets, folder)(str(root), train=train)
         assert torch.equal(part.images[:, 0], theirs.data)
         assert torch.equal(part.labels, theirs.targets)
+
+
+def test_idx_files_are_read_as_torchvision_reads_them(handwriting: tuple[Path, IdxSet]) -> None:
+    root, known = handwriting
+    _as_torchvision(known.load(Source(root)), root, "MNIST")
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+def test_the_original_files_are_read_as_torchvision_reads_them(real_data: Path, name: str, folder: str) -> None:
+    data = DATASETS.item(name).load(Source(real_data))
+    _as_torchvision(data, real_data, folder)
     assert data.flips == (name == "fashion_mnist")
 
 
 @pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
-def test_damage_to_a_real_file_is_found(real_data: Path, tmp_path: Path, file: str, damage: str) -> None:
-    root = tmp_path / "data"
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for path in (real_data / "MNIST" / "raw").iterdir():
-        (raw / path.name).symlink_to(path)
-    content = bytearray((raw / file).read_bytes())
-    (raw / file).unlink()
+def test_damage_to_a_file_is_found(handwriting: tuple[Path, IdxSet], tmp_path: Path, file: str, damage: str) -> None:
+    whole, known = handwriting
+    shutil.copytree(whole / "MNIST", tmp_path / "MNIST")
+    path = tmp_path / "MNIST" / "raw" / file
+    content = bytearray(path.read_bytes())
     if damage == "truncated":
         content = content[: len(content) // 2]
     else:
         content[len(content) // 2] ^= 1
-    (raw / file).write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(LabError, match=rf"{file} is (truncated|damaged)"):
-        DATASETS.item("mnist").load(Source(root))
-    shutil.rmtree(root)
+        known.load(Source(tmp_path))

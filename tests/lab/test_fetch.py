@@ -29,7 +29,7 @@ from bevel_lab.data import fetch as module
 from bevel_lab.data.fetch import Origin, Remote, fetch, from_git, git_id
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
-from bevel_lab.datasets import DATASETS, DataSet, camvid, coco, load, wmt14
+from bevel_lab.datasets import DATASETS, DataSet, camvid, load
 from bevel_lab.datasets._masks import paired
 from bevel_lab.datasets.wmt14 import Wmt
 from bevel_lab.errors import LabError
@@ -293,8 +293,10 @@ def test_every_data_set_says_where_it_comes_from() -> None:
             assert verified, name
 
 
-def _local(origin: Origin, server: Served, contents: dict[str, bytes]) -> Origin:
-    """The origin with these contents under its files' names, which are not the originals."""
+def _local(name: str, server: Served, contents: dict[str, bytes]) -> Origin:
+    """The origin of a data set with these contents under its files' names, which are not the originals."""
+    origin = DATASETS[name].origin
+    assert isinstance(origin, Origin)
     files = []
     for file in origin.files:
         place = f"{file.into}/{file.name}".lstrip("/")
@@ -318,7 +320,7 @@ def test_wmt_is_made_of_its_five_archives(server: Served, tmp_path: Path) -> Non
         "test.tgz": _tar(news("test/newstest2013-src.en.sgm", "test/newstest2013-src.de.sgm")),
         "test-full.tgz": _tar(news("test-full/newstest2014-deen-src.en.sgm", "test-full/newstest2014-deen-ref.de.sgm")),
     }
-    assert fetch(_local(wmt14.ORIGIN, server, contents), tmp_path, mirror=server.address)
+    assert fetch(_local("wmt14", server, contents), tmp_path, mirror=server.address)
     assert _names(tmp_path) == [
         f"wmt14/{name}.{end}" for name in ("newstest2013", "newstest2014", "train") for end in ("de", "en")
     ]
@@ -339,12 +341,12 @@ def test_boxes_come_out_of_their_archives_as_they_are_read(server: Served, tmp_p
     shutil.copytree(whole / "annotations", tmp_path / "notes" / "annotations")
     contents = {f"{part}.zip": _zip(tmp_path / part) for part in ("train2017", "val2017")}
     contents["annotations_trainval2017.zip"] = _zip(tmp_path / "notes")
-    assert fetch(_local(coco.ORIGIN, server, contents), tmp_path / "root", mirror=server.address)
+    assert fetch(_local("coco", server, contents), tmp_path / "root", mirror=server.address)
     folder = tmp_path / "root" / "coco"
     assert load(f"folder_coco:{folder}", Source()).facts == load(f"folder_coco:{whole}", Source()).facts
 
 
-def test_half_of_camvid_is_every_second_image_at_half_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_camvid_is_every_second_image_at_half_size(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     pixels = draw.integers(0, 256, (6, 4, 6, 3), np.uint8)
     labels = draw.integers(0, 12, (6, 4, 6), np.uint8)
@@ -354,7 +356,6 @@ def test_half_of_camvid_is_every_second_image_at_half_size(tmp_path: Path, monke
             folder.mkdir(parents=True)
             for i, picture in enumerate(pictures):
                 Image.fromarray(picture).save(folder / f"{i}.png")
-    monkeypatch.setattr(camvid, "ORIGIN", dataclasses.replace(camvid.ORIGIN, prepare=lambda stage: None))
     camvid.halved(tmp_path)
     half = tmp_path / "camvid_half"
     assert not (tmp_path / "CamVid").exists()

@@ -30,7 +30,7 @@ from bevel_lab.experiment.trial import Job, Trial
 from bevel_lab.training.run import run_trial
 
 ARMS = ["relu", "prelu"]
-SLOW: dict[str, Any] = RECIPE | {"epochs": 600, "train_limit": 200}
+SLOW: dict[str, Any] = RECIPE | {"epochs": 300}
 """Trials of several seconds, so that a kill finds them half done."""
 
 
@@ -117,9 +117,9 @@ def test_leftovers_are_tidied(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------- the whole thing
 
 
-def test_a_worker_in_the_middle_of_an_epoch_dies_with_its_driver() -> None:
+def test_a_worker_in_the_middle_of_an_epoch_dies_with_its_driver(tmp_path: Path) -> None:
     program = Path(__file__).parent.joinpath("support", "stuck_worker.py")
-    driver = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    driver = subprocess.Popen([sys.executable, str(program), str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
     worker = psutil.Process(int(driver.stdout.readline()))
     assert driver.stdout.readline() == "stuck\n"
@@ -146,14 +146,14 @@ def _compare(out: Path) -> subprocess.Popen[str]:
     )
 
 
-def _lost(out: Path, driver: subprocess.Popen[str]) -> list[psutil.Process]:
+def _lost(out: Path, driver: subprocess.Popen[str], moments: random.Random) -> list[psutil.Process]:
     """Wait until there is something new to lose, then for a moment that nobody chose; returns the driver's family."""
     before = _written(out)
     end = time.monotonic() + 120
     while not _written(out) - before and driver.poll() is None:
         assert time.monotonic() < end, "no checkpoint in two minutes"
         time.sleep(0.02)
-    time.sleep(random.Random(time.time_ns()).uniform(0, 0.5))
+    time.sleep(moments.uniform(0, 0.5))
     return _family(driver)
 
 
@@ -193,9 +193,11 @@ def undisturbed() -> dict[str, Any]:
     return _undisturbed(Experiment.resolve([*ARMS, "gelu"], "relu", 1, SLOW).trials())
 
 
-def test_ctrl_c_ends_all_at_once_and_the_same_command_goes_on(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+def test_ctrl_c_ends_all_at_once_and_the_same_command_goes_on(
+    tmp_path: Path, undisturbed: dict[str, Any], moments: random.Random
+) -> None:
     driver = _compare(tmp_path)
-    family = _lost(tmp_path, driver)
+    family = _lost(tmp_path, driver, moments)
     os.killpg(driver.pid, signal.SIGINT)  # a terminal sends it to all of them
     _, err = driver.communicate(timeout=60)
     assert driver.returncode == 130
@@ -207,32 +209,32 @@ def test_ctrl_c_ends_all_at_once_and_the_same_command_goes_on(tmp_path: Path, un
     assert _results(tmp_path) == undisturbed
 
 
-@pytest.mark.slow
-def test_killed_at_thirty_random_moments_it_ends_in_the_same_bits(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+def test_killed_at_random_moments_it_ends_in_the_same_bits(
+    tmp_path: Path, undisturbed: dict[str, Any], moments: random.Random, thorough: bool
+) -> None:
     """Half of the kills fall anywhere after the start, half while trials run; the driver alone, or everyone.
 
     A grid that comes to its end between two kills is looked at, and another one is begun.
     """
-    chance = random.Random(2021)
     out, kills = tmp_path / "0", 0
-    while kills < 30:
-        kills += _kill_one(out, chance, running=bool(kills % 2))
+    while kills < (30 if thorough else 8):
+        kills += _kill_one(out, moments, running=bool(kills % 2))
         if len(_results(out)) == len(undisturbed):
             assert _ended(out) == undisturbed
             out = tmp_path / str(kills)
     assert _ended(out) == undisturbed
 
 
-def _kill_one(out: Path, chance: random.Random, trainer: bool) -> bool:
+def _kill_one(out: Path, moments: random.Random, running: bool) -> bool:
     """Run the command and kill it; False if it was done before."""
     driver = _compare(out)
-    if trainer:
-        _lost(out, driver)
+    if running:
+        _lost(out, driver, moments)
     else:
-        time.sleep(chance.uniform(0, 5))
+        time.sleep(moments.uniform(0, 5))
     family = _family(driver)
     with contextlib.suppress(ProcessLookupError):  # it has just ended
-        if chance.random() < 0.5:
+        if moments.random() < 0.5:
             os.killpg(driver.pid, signal.SIGKILL)
         else:
             driver.kill()  # its workers must go by themselves
@@ -289,7 +291,7 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path, capsys: pytes
     assert main(["compare", "--activations", *ARMS, "--epochs", "7", "--out", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "holds another experiment (batch_size is 25 there and 32 here; epochs is 600 there and 7 here" in err
+    assert "holds another experiment (batch_size is 25 there and 32 here; epochs is 300 there and 7 here" in err
 
 
 # ------------------------------------------------------------------------------------------------------------ progress

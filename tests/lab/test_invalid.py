@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from small_trials import trial
 
-from bevel_lab.cli import compare, main
-from bevel_lab.cli._settings import given
+from bevel_lab.cli import main
 from bevel_lab.data.facts import NAMED
 from bevel_lab.data.invalid import SKIPPED_FILE, InvalidSamples, SkippedSamples, pass_on_data_notes
 from bevel_lab.data.source import Source
@@ -70,8 +69,13 @@ def test_other_warnings_pass_a_command_line_unchanged(recwarn: pytest.WarningsRe
     assert run_trial(trial(epochs=1), source=Source(skip_invalid=True)).data.get("skipped") is None
 
 
-def test_the_old_name_of_the_option_is_still_read(tmp_path: Path) -> None:
+def test_the_old_name_of_the_option_is_read_in_files_and_a_flag_points_at_the_new_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "old.toml"
     file.write_text('activations = ["relu"]\nskip_bad = true\n')
-    flags = given(compare.parser().read(["--activations", "relu", "--skip-bad"]))
-    assert Request.of(file, {}).source == Request.of({}, flags).source == Source(skip_invalid=True)
+    assert Request.of(file, {}).source == Source(skip_invalid=True)
+    assert main(["compare", "--activations", "relu", "--skip-bad"]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean '--skip-invalid'" in said
+    assert said.count("\n") == 1

@@ -271,7 +271,8 @@ def test_a_picture_of_imagenet_in_another_class_is_named(imagenet: Path, old: st
 def test_what_is_wrong_with_imagenet_is_named(imagenet: Path) -> None:
     source, three = Source(imagenet.parent), ImageNet(3, 12, 6)
     with pytest.raises(
-        LabError, match="has 3 classes, 12 training and 6 validation images, not 1000, 1281167 and 5000"
+        LabError,
+        match="has 3 classes, 12 training images, 6 validation images, where the whole has 1,000, 1,281,167, 5",
     ):
         DATASETS.item("imagenet").load(source)
     extra = imagenet / "val" / "n77777777"

@@ -5,28 +5,26 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 import tomllib
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import photographs
 import pytest
-from conftest import SHARED
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from bevel_lab.cli import main
-from bevel_lab.data.source import Source
-from bevel_lab.datasets import DATASETS
 from bevel_lab.experiment import ledger
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 TABLES = {
-    "sau-mnist": ("mnist", "lenet"),
+    "sau-mnist": ("folder:digits", "lenet"),
     "sau-cifar10": ("cifar10_subset", "shufflenet_v2_x0_5"),
     "sau-cifar100": ("cifar100_subset", "shufflenet_v2_x0_5"),
     "sau-tiny-imagenet": ("tiny_imagenet_subset", "mobilenet_v2"),
@@ -39,48 +37,40 @@ TABLES = {
 
 ROWS = 24
 """Images of each part."""
+WNIDS = ("n01443537", "n01629819")
 
 
 @pytest.fixture(scope="module")
-def sample(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with a few of the real images of each set, in the originals' formats."""
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with pieces of scikit-learn's photographs, and its digits, in each set's own format."""
     root = tmp_path_factory.mktemp("sample")
-    _cifar(root / "cifar-10-batches-py", unpacked, "cifar10_subset", ("data_batch_1", "test_batch"), "labels")
-    _cifar(root / "cifar-100-python", unpacked, "cifar100_subset", ("train", "test"), "fine_labels")
-    (tiny,) = unpacked.glob("tiny-imagenet-*")
-    for name in ("wnids.txt", "words200.txt"):
-        shutil.copy(tiny / name, _made(root / tiny.name) / name)
-    _some(tiny / "val", root / tiny.name / "val", 1)
-    _some(tiny / "train", root / tiny.name / "train", 1)
-    (root / "MNIST").symlink_to(unpacked / "MNIST")
-    with zipfile.ZipFile(SHARED / "imagenet20" / "imagenet20.zip") as packed:
-        photographs = sorted(name for name in packed.namelist() if name.endswith(".jpg"))
-        for k, name in enumerate(photographs):
-            folder = _made(root / "photographs" / ("train" if k % 5 < 3 else "test") / str(k % 2))
-            (folder / Path(name).name).write_bytes(packed.read(name))
+    for folder, files, key in (
+        ("cifar-10-batches-py", ("data_batch_1", "test_batch"), "labels"),
+        ("cifar-100-python", ("train", "test"), "fine_labels"),
+    ):
+        (root / folder).mkdir()
+        for seed, file in enumerate(files):
+            pixels, labels = photographs.pieces(ROWS, 32, seed)
+            rows = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).reshape(ROWS, -1)
+            (root / folder / file).write_bytes(pickle.dumps({"data": rows, key: labels.tolist()}))
+    tiny = photographs.folder(root / "tiny-imagenet-64", {"train": ROWS, "val": ROWS}, 64)
+    for path in [*tiny.rglob("*.jpg")]:
+        wnid = WNIDS[photographs.NAMES.index(path.parent.name)]
+        place = tiny / path.parent.parent.name / wnid / f"{wnid}_{path.stem}.JPEG"
+        place.parent.mkdir(exist_ok=True)
+        path.rename(place)
+    for name in photographs.NAMES:
+        (tiny / "train" / name).rmdir()
+        (tiny / "val" / name).rmdir()
+    (tiny / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in WNIDS))
+    photographs.folder(root / "photographs", {"train": 12, "test": 8}, 300)
+    digits = load_digits()
+    for label in range(4):
+        for i, number in enumerate(np.flatnonzero(digits.target == label)[: ROWS // 2]):
+            path = root / "digits" / ("train" if i % 2 else "test") / str(label) / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((digits.images[number] * 15).astype(np.uint8)).resize((28, 28)).save(path)
     return root
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _cifar(folder: Path, unpacked: Path, name: str, files: tuple[str, str], labels: str) -> None:
-    data: Any = DATASETS.item(name).load(Source(unpacked))
-    for file, part in zip(files, (data.train, data.test), strict=True):
-        content = {"data": part.images[:ROWS].reshape(ROWS, -1).numpy(), labels: part.labels[:ROWS].tolist()}
-        (_made(folder) / file).write_bytes(pickle.dumps(content))
-
-
-def _some(source: Path, target: Path, each: int) -> None:
-    """The annotations, and so many images of every folder."""
-    for folder in (source, *filter(Path.is_dir, source.rglob("*"))):
-        place = _made(target / folder.relative_to(source))
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-        pictures = [path for path in files if path.suffix.lower() in (".jpeg", ".jpg", ".png")]
-        for path in [*pictures[:each], *(path for path in files if path not in pictures)]:
-            shutil.copy(path, place / path.name)
 
 
 def test_every_table_of_classification_is_here() -> None:

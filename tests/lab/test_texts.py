@@ -1,4 +1,4 @@
-"""SentencePairs texts: what is read, what is refused, and the subwords that are learnt from them."""
+"""Aligned texts: what is read, what is refused, and the subwords that are learnt from them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sentence_data import PAIRS, write
 
 from bevel_lab.data.source import Source
 from bevel_lab.data.text import ParallelText
-from bevel_lab.data.text.from_files import MAX_CHARACTERS, Corpus
-from bevel_lab.data.text.tokens import BEGIN, END, PAD, Tokenizer, encode_corpus
+from bevel_lab.data.text.from_files import LONGEST, Corpus
+from bevel_lab.data.text.tokens import BEGIN, END, PAD, Subwords, prepare
 from bevel_lab.datasets import DATASETS
 from bevel_lab.datasets.multi30k import Multi30k
 from bevel_lab.datasets.wmt14 import Wmt
@@ -46,7 +46,7 @@ BAD = [
     (b"caf\xe9", r"train.en, line 2 is not UTF-8 \(byte 0xe9 at position 4\); convert the file to UTF-8"),
     (b"a\0b\0", r"train.en, line 2 has a NUL character, which no text in UTF-8 has; convert the file to UTF-8"),
     (b"  ", r"train.en, line 2 is empty; delete it in both files"),
-    (b"x" * (MAX_CHARACTERS + 1), r"train.en, line 2 has 2001 characters, more than 2000; cut it in both files"),
+    (b"x" * (LONGEST + 1), r"train.en, line 2 has 2001 characters, more than 2000; cut it in both files"),
 ]
 
 
@@ -114,13 +114,19 @@ def test_a_part_of_multi30k_or_wmt_is_not_called_the_whole(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
     for name in ("train", "val", "test_2016_flickr"):
         write(tmp_path / "multi30k", name, PAIRS[:4])
-    with pytest.raises(LabError, match=r"has 4 \+ 4 \+ 4 pairs, not 29000 \+ 1014 \+ 1000; .* folder_text:.*:en-de"):
+    with pytest.raises(
+        LabError,
+        match=r"has 4 training pairs, 4 validation pairs, 4 test pairs, where the whole has 29,000, .* folder_text:",
+    ):
         DATASETS.item("multi30k").load(Source(tmp_path))
     assert len(Multi30k(4, 4, 4).load(Source(tmp_path)).test) == 4
     write(tmp_path / "multi30k", "val", [*PAIRS[:3], ("", "leer")])
     with pytest.warns(UserWarning, match=r"1: val.en, line 4"):
         assert len(Multi30k(4, 4, 4).load(Source(tmp_path, skip_invalid=True)).valid) == 3
-    with pytest.warns(UserWarning, match="val.en"), pytest.raises(LabError, match=r"has 4 \+ 3 \+ 4 pairs, not 5"):
+    with (
+        pytest.warns(UserWarning, match="val.en"),
+        pytest.raises(LabError, match=r"has 4 training pairs, 3 validation pairs, 4 test pairs, where the whole has 5"),
+    ):
         Multi30k(5, 4, 4).load(Source(tmp_path, skip_invalid=True))
     for name in ("train", "newstest2013", "newstest2014"):
         write(tmp_path / "wmt14", name, PAIRS[:4])
@@ -136,16 +142,16 @@ def test_the_real_corpora_are_read_whole(real_texts: Path) -> None:
     assert multi30k.train.target[0] == "Zwei junge weiße Männer sind im Freien in der Nähe vieler Büsche."
     assert [len(part) for part in (sample.train, sample.valid, sample.test)] == [10_000, 3_000, 2_737]
     assert "not comparable" in sample.facts["note"]
-    one = encode_corpus(sample, 300)
-    assert len(one.tokenizer) == 1000
-    assert one.tokenizer.decode(one.train.target[7].tolist()) in sample.train.target
+    one = prepare(sample, 300)
+    assert len(one.subwords) == 1000
+    assert one.subwords.decode(one.train.target[7].tolist()) in sample.train.target
 
 
 # ------------------------------------------------------------------------------------------------------------ subwords
 
 
 def test_every_text_comes_back_from_its_subwords() -> None:
-    subwords = Tokenizer([text for pair in PAIRS for text in pair], 400)
+    subwords = Subwords([text for pair in PAIRS for text in pair], 400)
     assert 259 < len(subwords) <= 400
     odd = ["Der rote Hund läuft.", "naïve 東京 🙂", "</s> <pad> is text here", "&quot;x  y"]
     encoded = subwords.encode(odd)
@@ -157,13 +163,13 @@ def test_every_text_comes_back_from_its_subwords() -> None:
 
 def test_subwords_are_the_same_every_time_and_follow_from_the_texts() -> None:
     texts = [text for pair in PAIRS for text in pair]
-    digests = {Tokenizer(texts, 400).digest for _ in range(5)}
+    digests = {Subwords(texts, 400).digest for _ in range(5)}
     assert len(digests) == 1
-    assert Tokenizer(texts[:80], 400).digest not in digests
+    assert Subwords(texts[:80], 400).digest not in digests
 
 
 def test_batches_are_filled_up_and_marked() -> None:
-    encoded = Tokenizer(["a b", "c"], 300).encode(["ab", "c", "abc"])
+    encoded = Subwords(["a b", "c"], 300).encode(["ab", "c", "abc"])
     rows = encoded.padded([1, 2], begin=True)
     assert rows.tolist() == [
         [BEGIN, *encoded[1].tolist(), END, *[PAD] * (len(encoded[2]) - len(encoded[1]))],
@@ -174,10 +180,10 @@ def test_batches_are_filled_up_and_marked() -> None:
 
 def test_subwords_are_learnt_from_what_is_trained_on(corpus: Path) -> None:
     data = _read(corpus)
-    all_, few = encode_corpus(data, 0), encode_corpus(data, 20)
+    all_, few = prepare(data, 0), prepare(data, 20)
     assert (len(all_.train), len(few.train)) == (100, 20)
-    assert all_.tokenizer.digest != few.tokenizer.digest
+    assert all_.subwords.digest != few.subwords.digest
     wanted = list(zip(data.train.source, data.train.target, strict=True))
     for i in range(20):
-        pair = tuple(few.tokenizer.decode(side[i].tolist()) for side in (few.train.source, few.train.target))
+        pair = tuple(few.subwords.decode(side[i].tolist()) for side in (few.train.source, few.train.target))
         assert pair in wanted

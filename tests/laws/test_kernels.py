@@ -1,4 +1,4 @@
-"""Every kernel of the catalog keeps the laws; a broken one is caught."""
+"""Every kernel of the catalog keeps the laws, and a kernel that breaks one is caught."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_a_table_is_made_on_the_cpu_wherever_models_are() -> None:
 
 
 class _Lopsided(Kernel):
-    """A density of mass 1.02: everything else of the box is kept."""
+    """The box with a density of mass 1.02; it keeps every other law."""
 
     name, reach, compact = "lopsided", 1.0, True
 
@@ -113,8 +113,9 @@ def test_tabulated_refuses(pdf: object, support: float, message: str) -> None:
 
 @pytest.mark.parametrize("name", [k for k in KERNELS if k != "cauchy"])
 def test_excess_keeps_relative_accuracy_in_the_tail(name: str) -> None:
-    """float64 against 40-digit quadrature of the density: no digit lost to u·cdf + tail where that cancels."""
-    mpmath = pytest.importorskip("mpmath")
+    """The ramp in float64 against 40-digit quadrature of the density: it loses no digit where u·cdf + tail cancels."""
+    import mpmath
+
     mpmath.mp.dps = 40
     mass = 2 * mpmath.quad(lambda s: mpmath.exp(-1 / (1 - s * s)) if s < 1 else mpmath.mpf(0), [0, 0.5, 0.9, 1])
     density = {

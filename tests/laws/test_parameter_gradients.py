@@ -1,4 +1,4 @@
-"""Gradients of the parameters where the line's x alone would drown them: at ±inf and far out in a tail."""
+"""Gradients of the parameters where the x of the line would hide them: at ±inf and far out in a tail."""
 
 import pytest
 from parameter_gradients import ENDS, TAILS, check_the_ends, check_the_tail

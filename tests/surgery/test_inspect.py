@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from needs import needs
 from torch import nn
 
 import bevel_lab.cli
@@ -16,6 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "surgery.md"
 
 FILE = """
 import torch
+from needs import needs
 from torch import nn
 
 def make():
@@ -46,8 +48,8 @@ def test_the_command_prints_the_table(file: Path, capsys: pytest.CaptureFixture[
     assert "not in what=" in capsys.readouterr().out
 
 
+@needs("torchvision")
 def test_names_of_models(file: Path) -> None:
-    pytest.importorskip("torchvision")
     assert len(inspect("torchvision:squeezenet1_1", shape="1x3x64x64")) == 26
     assert len(inspect(f"{file}:images")) == 1
     with pytest.raises(UnknownName, match="torchvision has no model 'resnet19'; did you mean"):
@@ -64,8 +66,8 @@ def test_names_of_models(file: Path) -> None:
         parse_shape("3xy")
 
 
+@needs("transformers")
 def test_the_page_of_compatibility_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("transformers")
     out = tmp_path / "page.md"
     assert compatibility.main(["--out", str(out), "transformers:t5"]) == 0
     assert "| transformers:t5 | 4 relu | none | 4 | 0.0e+00 | 4 | 4 | 2.0e-05 |" in out.read_text()
@@ -76,6 +78,7 @@ def examples() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.S | re.M)
 
 
+@needs("torchvision")
 @pytest.mark.parametrize("code", examples())
 def test_the_page_runs(code: str) -> None:
     assert len(code.splitlines()) < 15

@@ -157,7 +157,7 @@ def test_what_cannot_be_kept_is_skipped_with_the_reason_or_refused() -> None:
 def test_gates_are_touched_only_if_named() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LSTM(4, 5))
     x = torch.randn(6, 3)
-    assert swap(model, "sau", x, preserve=False).activations == {}
+    assert swap(model, "sau", x, preserve=False, empty_ok=True).activations == {}
     assert list(swap(model, "sau", x, what="tanh", preserve=False).activations) == ["1"]
 
 
@@ -184,7 +184,9 @@ def test_part_of_a_shared_module_can_be_swapped(net: Net) -> None:
 
 def test_an_ambiguous_axis_is_refused_with_a_sentence() -> None:
     model = RunsIn(lambda s, x: F.relu(s.conv(x).flatten(1)), conv=nn.Conv2d(3, 4, 3))
-    (site,) = swap(model, "sau", X).sites
+    with pytest.raises(InvalidValue, match=r"would change nothing: of 1 sites none is swapped \(1 × the channel axis"):
+        swap(model, "sau", X)
+    (site,) = swap(model, "sau", X, empty_ok=True).sites
     assert site.new == ""
     assert site.reason.startswith("the channel axis is ambiguous: a view merged or split the channel axis. Name it")
     assert len(swap(model, "sau:num_parameters=1", X).activations) == 1

@@ -210,7 +210,8 @@ def in_place(self: RunsIn, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("by_function", [True, False])
 def test_a_call_in_place_whose_result_is_dropped_still_writes(by_function: bool) -> None:
-    model = RunsIn(in_place, conv=nn.Conv2d(3, 4, 3), act=nn.ReLU(inplace=True))
+    act = {} if by_function else {"act": nn.ReLU(inplace=True)}
+    model = RunsIn(in_place, conv=nn.Conv2d(3, 4, 3), **act)
     model.by_function = by_function  # type: ignore[assignment]
     before = model(X)
     swap(model, "frelu", X)
@@ -263,3 +264,123 @@ def test_result_prints_old_and_new(net: Net) -> None:
     assert "not in where=" in text
     assert text.splitlines()[1].split()[:8] == ["act.0", "module", "relu", "norm", "6", "1", "1", "shared"]
     assert bevel.surgery.Result is not None
+
+
+def test_one_object_under_several_names_keeps_its_hooks_and_each_new_one_gets_own() -> None:
+    """The new activations shared one set of hook dictionaries: a hook on one fired for all."""
+    act = nn.ReLU()
+    model = nn.Sequential(nn.Linear(4, 4), act, nn.Linear(4, 4), act, nn.Linear(4, 4), act)
+    x = torch.randn(3, 4, requires_grad=True)
+    calls: list[str] = []
+    old = [
+        act.register_forward_hook(lambda *_: calls.append("old")),
+        act.register_full_backward_hook(lambda *_: calls.append("back")),
+    ]
+    swap(model, "frelu", x)
+    model[1].register_forward_hook(lambda *_: calls.append("own"))
+    model(x).sum().backward()
+    assert calls == ["old", "own", "old", "old", "back", "back", "back"]
+    for handle in old:
+        handle.remove()
+    calls.clear()
+    model(x).sum().backward()
+    assert calls == ["own"]
+    with bevel.watch(model, where="3") as record:
+        model(x)
+    assert record.to_dict()["3"]["calls"] == 1
+
+
+def test_one_object_under_several_names_folds_each_for_itself() -> None:
+    act = nn.SiLU()  # as a YOLO has: one object, 57 times
+    blocks = [(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), act) for _ in range(5)]
+    model = nn.Sequential(*(layer for block in blocks for layer in block)).eval()
+    x = torch.randn(2, 3, 4, 4)
+    swap(model, "frelu", x, preserve=False)
+    for module in model:
+        if isinstance(module, bevel.FReLU):
+            with torch.no_grad():
+                module.positive.fill_(1.5)
+    rows = bevel.fold(model, x).rows
+    assert [row.new for row in rows] == ["LeakyReLU"] * 5
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_full_backward_hook_fires_on_the_new_activation(shared: bool) -> None:
+    act = nn.ReLU()
+    model = nn.Sequential(nn.Linear(4, 4), act, nn.Linear(4, 4), act if shared else nn.Tanh())
+    seen: list[tuple[torch.Size, ...]] = []
+    act.register_full_backward_hook(lambda m, into, out: seen.append((into[0].shape, out[0].shape)))
+    x = torch.randn(3, 4, requires_grad=True)
+    swap(model, "sau", x)
+    model(x).sum().backward()
+    assert seen == [(torch.Size([3, 4]),) * 2] * (2 if shared else 1)
+
+
+def _replicas(model: nn.Module, count: int) -> list[nn.Module]:
+    """What ``torch.nn.parallel.replicate`` does, on the CPU: shallow copies with tensors of their own."""
+    modules = list(model.modules())
+    place = {module: i for i, module in enumerate(modules)}
+    found = []
+    for _ in range(count):
+        copies = [module._replicate_for_data_parallel() for module in modules]
+        for module, twin in zip(modules, copies, strict=True):
+            for key, child in module._modules.items():
+                if child is not None:
+                    setattr(twin, key, copies[place[child]])
+            for kind in ("_parameters", "_buffers"):
+                for key, tensor in getattr(module, kind).items():
+                    setattr(twin, key, None if tensor is None else tensor.detach().clone())
+        found.append(copies[0])
+    return found
+
+
+def test_replicas_of_data_parallel_compute_with_their_own_slopes(net: Net) -> None:
+    swap(net, "frelu", X)
+    want = net(X)
+    first, second = _replicas(net, 2)
+    assert torch.equal(first(X), want)
+    with torch.no_grad():
+        for module in second.modules():
+            if isinstance(module, bevel.FReLU):
+                module.positive.mul_(2.0)
+    assert not torch.allclose(second(X), want)
+    assert torch.equal(first(X), want)
+    assert torch.equal(net(X), want)
+    results: dict[int, Tensor] = {}
+    runs = enumerate((first, second))
+    threads = [threading.Thread(target=lambda i=i, m=m: results.__setitem__(i, m(X))) for i, m in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert torch.equal(results[0], want)
+    assert torch.equal(results[1], second(X))
+
+
+def test_a_model_whose_hooks_hold_what_its_forward_needs_is_swapped_after_it_has_run() -> None:
+    """As transformers 5 does: hooks, put on in the first forward, collect the hidden states for the head."""
+
+    class Collects(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.act, self.head = nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)
+            self.ready = False
+            self.hidden: list[Tensor] = []
+
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.ready:
+                self.act.register_forward_hook(self.collect)
+                self.ready = True
+            self.act(self.body(x))
+            return self.head(F.relu(self.hidden.pop()))
+
+        def collect(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            self.hidden.append(output)
+
+    x = torch.randn(3, 4)
+    model = Collects()
+    before = model(x)
+    assert len(swap(model, "frelu", x).activations) == 2
+    torch.testing.assert_close(model(x), before)
+    assert len(swap(model, "sau", x, preserve=False, what="frelu").activations) == 2
+    model(x)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from needs import needs
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -58,6 +59,7 @@ def _same(a: nn.Module, b: nn.Module) -> None:
         torch.testing.assert_close(p, q)
 
 
+@needs("lightning")
 @pytest.mark.filterwarnings("ignore::UserWarning")  # advice on the number of workers and loggers
 def test_lightning(tmp_path: Path) -> None:
     import lightning
@@ -101,6 +103,7 @@ def test_lightning(tmp_path: Path) -> None:
     _same(resumed.model, model)
 
 
+@needs("accelerate")
 def test_accelerate(tmp_path: Path) -> None:
     import accelerate
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from needs import needs
 from torch import nn
 
 import bevel
@@ -145,6 +146,7 @@ def test_every_activation_of_the_catalog_can_be_watched() -> None:
         assert 0 <= site["saturated"] <= 1, name
 
 
+@needs("matplotlib")
 def test_plots(tmp_path: Path) -> None:
     model = _model()
     with watch(model) as record:
@@ -157,6 +159,7 @@ def test_plots(tmp_path: Path) -> None:
     watch(model).figure()  # before the first batch
 
 
+@needs("matplotlib")
 @pytest.mark.parametrize("spread", [False, True])
 def test_slopes_can_be_read_beside_a_sharpness(spread: bool) -> None:
     """Limits, not counts: an n of 20000 on the slopes' axis makes a flat line of them."""
@@ -183,6 +186,7 @@ def test_slopes_can_be_read_beside_a_sharpness(spread: bool) -> None:
     assert -0.7 < layers.get_ylim()[0] < -0.5 < 1.0 < layers.get_ylim()[1] < 1.2
 
 
+@needs("tensorboard")
 @warnings_of_tensorboard
 def test_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -21,7 +21,7 @@ KERNELS = [k for k in bevel.KERNELS if k != "cauchy"]
 
 
 def _function(generator: torch.Generator, knots: int, channels: int) -> tuple[PiecewiseLinear, list[Tensor]]:
-    """A kinked function whose every coefficient is a tensor, shared or per channel by turns."""
+    """Return a kinked function whose coefficients are all tensors, shared and per channel in turn."""
 
     def draw(i: int, scale: float = 1.0) -> Tensor:
         size = channels if i % 2 else 1
@@ -36,7 +36,7 @@ def _function(generator: torch.Generator, knots: int, channels: int) -> tuple[Pi
 def _both(
     call: Callable[[list[Tensor], str], Tensor], inputs: list[Tensor], g: Tensor, device: torch.device
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Value and gradients here and by the reference on the CPU."""
+    """Return value and gradients, of the backend and of the reference on the CPU."""
     results = []
     for where, backend in ((device, "triton"), (torch.device("cpu"), "reference")):
         given = [t.detach().to(where).requires_grad_() for t in inputs]
@@ -82,7 +82,7 @@ def test_every_gradient_of_three_knots(kernel: str, device: torch.device) -> Non
 
 
 def test_a_step_smoothed_by_cauchy(device: torch.device) -> None:
-    """No first moment, so the text has no excess; its survival is an arc tangent."""
+    """Cauchy has no first moment, so that its text has no excess; its survival is an arc tangent."""
     x = torch.linspace(-9, 9, 61, dtype=torch.float64)
 
     def call(given: list[Tensor], backend: str) -> Tensor:
@@ -97,7 +97,7 @@ def test_a_step_smoothed_by_cauchy(device: torch.device) -> None:
 
 @pytest.mark.parametrize("gate", [False, True])
 def test_extra_terms_and_gates(gate: bool, device: torch.device) -> None:
-    """c0, c1, a gate, and a weight other than one: what no module has all of."""
+    """c0, c1, ``multiplies_cdf`` and a weight other than one; no module has all of them."""
     terms = Terms(
         parameter(0) - 0.25, 0.0, (0.2,), (parameter(1),), (0.0,), (parameter(2) + parameter(0),), (parameter(3),), gate
     )
@@ -163,7 +163,7 @@ def test_layouts_and_dtypes(layout: str, dtype: torch.dtype, device: torch.devic
 
 @pytest.mark.parametrize("kind", ["strided", "expanded"])
 def test_parameters_need_not_be_dense(kind: str, device: torch.device) -> None:
-    """Every other element of a longer tensor, and one element for all channels."""
+    """A parameter may be every other element of a longer tensor, or one element expanded to all channels."""
     store = torch.tensor([0.15, 9.0, 0.3, 9.0, -0.2, 9.0], dtype=torch.float64)
     x = torch.linspace(-2, 2, 12, dtype=torch.float64).view(2, 3, 2)
 
@@ -245,7 +245,7 @@ def test_many_trips(
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_tile_just_within_reach_takes_the_near_side(kernel: str, device: torch.device) -> None:
-    """All of a tile at one distance: no neighbour nearer to the knot decides for it."""
+    """All elements of a tile have one distance, so that no neighbor nearer to the knot decides for them."""
     k = bevel.KERNELS[kernel]
     for v in (0.9, 0.99 if kernel == "bump" else 0.999) if k.compact else (3.0, 9.0, 12.0):
         x = torch.full((300,), -v / 5, device=device, requires_grad=True)
@@ -320,7 +320,7 @@ def test_half_precision_at_the_papers_sharpness(form: str, dtype: torch.dtype, d
 
 
 class _Plain(Kernel):
-    """A user's compact kernel without Triton text: it is tabulated."""
+    """A compact kernel of a user's, without Triton text, which is therefore tabulated."""
 
     name, reach, compact = "plain", 1.0, True
 

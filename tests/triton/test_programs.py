@@ -37,7 +37,7 @@ def _run(arguments: list[str], **variables: str) -> str:
 
 @pytest.mark.slow
 def test_a_gpus_compiler_takes_them() -> None:
-    """Built for sm_90 without a GPU: nothing is spilled, and tensors are read and written 16 bytes at a time."""
+    """Programs built for sm_90 (without a GPU) spill nothing, and read and write tensors 16 bytes at a time."""
     rows = json.loads(_run([str(HERE / "compile_for.py")]))
     assert len(rows) == 11
     for name, row in rows.items():
@@ -109,7 +109,7 @@ def test_tilings_cover_every_element_once(view: tuple[int, int, int]) -> None:
 
 
 def test_equal_families_share_their_programs() -> None:
-    """``bevel.smooth`` makes a family a call, and an annealed n a new number: neither compiles anything."""
+    """``bevel.smooth`` makes a family in every call, an annealed n makes a new number; neither compiles a program."""
     texts = set()
     for n in (2.0, 3.0):
         family = sau_family(0.15, n, "published")

@@ -43,7 +43,7 @@ def test_smoothing_rows(kernel: str, device: torch.device) -> None:
 
 @pytest.mark.parametrize("kernel", MOMENTS)
 def test_tails_keep_their_digits(kernel: str, device: torch.device) -> None:
-    """float32: value and slope of ReLU * kernel, and of a shifted step, are good to 2e-6 where they exceed 1e-30."""
+    """In float32 value and slope of ReLU * kernel, and of a shifted step, are good to 2e-6 where they exceed 1e-30."""
     u = torch.cat([torch.linspace(-13, 13, 1201), torch.linspace(-1, 1, 801), -torch.logspace(-3, 2, 301)])
     for n in (1.0, 7.3):
         f = kinked.relu()
@@ -66,7 +66,7 @@ def test_tails_keep_their_digits(kernel: str, device: torch.device) -> None:
 
 @pytest.mark.parametrize("kernel", MOMENTS)
 def test_float32_beside_the_textbook_formula(kernel: str, device: torch.device) -> None:
-    """ReLU * kernel as u·cdf(u) + tail(u) in float32, against float64, is what ours may be twice as far from."""
+    """In float32 ReLU * kernel is at most twice as far from the truth as u·cdf(u) + tail(u) is."""
     u = torch.cat([torch.linspace(-6, 6, 2001), torch.linspace(-1, 1, 2001)])
     k = KERNELS[kernel]
     want = k.ramp(u.double())
@@ -105,7 +105,7 @@ def test_one_parameter_of_several_slopes(slopes: str, kernel: str, device: torch
     x = torch.tensor([-INF, -30.0, -1.3, -1.0, 0.4, 1.1, 30.0, INF], dtype=torch.float64)
 
     def gradients(backend: str, where: torch.device) -> list[Tensor]:
-        """One value of each parameter per element: nothing is added up."""
+        """Give every element its own value of each parameter, so that nothing is added up."""
         given = [torch.full((len(x),), v, dtype=x.dtype, device=where, requires_grad=True) for v in (0.3, 0.9)]
         y = evaluate(x.to(where), family, given, dim=0, backend=backend)
         return [t.cpu() for t in torch.autograd.grad(y.sum(), given)]

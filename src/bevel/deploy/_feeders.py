@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bevel._torch_private import TorchDispatchMode, has_forward_hooks, own_parameters, storage_address, tree_leaves
+from bevel._torch_private import TorchDispatchMode, forward_hooks, own_parameters, storage_address, tree_leaves
 from bevel.deploy._model import evaluation, tensors
+from bevel.surgery._calls import Mark
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -82,7 +83,9 @@ def feeds(
 ) -> dict[str, Feed]:
     """Run the model once in evaluation mode and find, for each activation, the layer that feeds it and only it."""
     names: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, LAYERS)}
-    hooked = {m for m in (*names, *activations.values()) if has_forward_hooks(m)}
+    hooked = {
+        m for m in (*names, *activations.values()) if any(not isinstance(hook, Mark) for hook in forward_hooks(m))
+    }
     calls: Counter[nn.Module] = Counter()
     given: dict[nn.Module, Tensor] = {}
     fed_by: dict[nn.Module, nn.Module | str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from bevel._checks import check_integer
-from bevel._torch_private import forward_mode_active
+from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing
 from bevel.errors import BevelError, InvalidValue
 from bevel.family import Family, Slot, parameter
 from bevel.ops import check_dtype, evaluate, needs_composed
@@ -111,6 +113,11 @@ class LearnableModule(nn.Module):
         given = {"num_parameters": self.num_parameters, **self.given, "dim": self.dim}
         return ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v!r}" for k, v in given.items())
 
+    def as_node(self, input: Proxy) -> Any:
+        """Record the module as one node of a ``torch.fx`` trace, as fx does with torch's own activations."""
+        tracer: Any = input.tracer
+        return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), {})
+
     def __prepare_scriptable__(self) -> nn.Module:
         """Refuse ``torch.jit.script``, which asks every module for what to script in its place."""
         raise BevelError(
@@ -151,6 +158,8 @@ class Activation(LearnableModule):
         return self.family.coefficients([p.detach().double() for p in self.values()])
 
     def forward(self, input: Tensor) -> Tensor:
+        if isinstance(input, Proxy):
+            return self.as_node(input)
         return evaluate(input, self.family, self.values(), dim=self.dim)
 
 
@@ -222,20 +231,25 @@ class FormulaActivation(LearnableModule):
         """Return the function of x and of its parameters, which broadcast against x."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if isinstance(input, Proxy):
+            return self.as_node(input)
         check_dtype(input)
         shape = [1] * input.dim()
         if self.num_parameters > 1:
-            if not -input.dim() <= self.dim < input.dim() or input.shape[self.dim] != self.num_parameters:
-                raise InvalidValue(
-                    f"input must have {self.num_parameters} channels along dim={self.dim}; got shape "
-                    f"{tuple(input.shape)}."
-                )
+            with jit_paused() if jit_tracing() else contextlib.nullcontext():  # it would see tensors for sizes
+                self._check_channels(input)
             shape[self.dim] = self.num_parameters
         parameters = [getattr(self, name) for name in self.arguments]
         if needs_composed() or forward_mode_active():  # torch operations carry dual numbers
             return _formula(self.formula, shape, input, parameters)
         result: Tensor = _Recompute.apply(self.formula, shape, input, *parameters)
         return result
+
+    def _check_channels(self, input: Tensor) -> None:
+        if not -input.dim() <= self.dim < input.dim() or input.shape[self.dim] != self.num_parameters:
+            raise InvalidValue(
+                f"input must have {self.num_parameters} channels along dim={self.dim}; got shape {tuple(input.shape)}."
+            )
 
 
 def _formula(formula: Callable[..., Tensor], shape: list[int], x: Tensor, parameters: Sequence[Tensor]) -> Tensor:

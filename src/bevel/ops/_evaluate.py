@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bevel._torch_private import forward_mode_active
+from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing
 from bevel.errors import InvalidValue
 from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
@@ -80,9 +80,9 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], *, dim: in
     """
     check_dtype(x)
     _check_device(x, parameters)
-    axis = _channel_axis(x, parameters, dim)
     if backend == "auto" and needs_composed():
-        return _traced(x, family, parameters, axis)
+        return _traced(x, family, parameters, _traced_axis(x, parameters, dim))
+    axis = _channel_axis(x, parameters, dim)
     chosen = choose(backend, family, x)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)
@@ -128,6 +128,14 @@ def _check_device(x: Tensor, parameters: Sequence[Tensor]) -> None:
             raise InvalidValue(
                 f"parameters must be on the input's device, {x.device}; got one on {p.device}. Move either."
             )
+
+
+def _traced_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
+    """The same in a call that something traces: ``torch.jit.trace`` would see tensors for sizes."""
+    if not jit_tracing():
+        return _channel_axis(x, parameters, dim)
+    with jit_paused():
+        return _channel_axis(x, parameters, dim)
 
 
 def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:

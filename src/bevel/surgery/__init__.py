@@ -13,6 +13,7 @@ functions); and checkpointing of a part of one forward in which a function was r
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Never
 
@@ -20,11 +21,14 @@ from torch import nn
 
 from bevel.spec import Factory
 from bevel.surgery._arguments import Where, model_kwargs
+from bevel.surgery._blueprint import draw
 from bevel.surgery._copy import copy_model
+from bevel.surgery._decide import checked_what, decide, refuse_empty
+from bevel.surgery._install import Edits, install
 from bevel.surgery._preserve import Maker
+from bevel.surgery._result import Result
 from bevel.surgery._sites import Site, Sites
 from bevel.surgery._survey import refuse_wrapped, survey
-from bevel.surgery._swap import Edits, Result, checked_what, decide, put_in
 
 
 def find(model: nn.Module, *example: Any, kwargs: Mapping[str, Any] | None = None, **unknown: Never) -> Sites:
@@ -63,6 +67,7 @@ def swap(
     what: str | Iterable[str] | None = None,
     preserve: bool = True,
     inplace: bool = True,
+    empty_ok: bool = False,
     **unknown: Never,
 ) -> Result:
     """Give a model other activations; each call site gets its own.
@@ -84,14 +89,18 @@ def swap(
             initial values, as for training from scratch.
         inplace: whether to change the given model, default True, since ``restore()`` takes a swap back; False changes
             a copy.
+        empty_ok: whether a swap that changes nothing is allowed; default False, which raises.
 
     Returns:
         A :class:`Result`: the model, the sites, the new activations, and ``restore()``.
 
     Raises:
-        InvalidValue: for a wrapped model, an example that it cannot be run on, other keywords, or a function named in
-            ``what`` (or all of them) that ``to`` cannot preserve.
+        InvalidValue: for a wrapped model, an example that it cannot be run on, other keywords, a function named in
+            ``what`` (or all of them) that ``to`` cannot preserve, or if nothing would change.
         UnknownName: for a function or activation that does not exist.
+
+    Warns:
+        UserWarning: if the example never calls some of the model's activation modules, which are then left as they are.
 
     Example:
         >>> import torch, bevel
@@ -110,14 +119,18 @@ def swap(
     refuse_wrapped(model)
     model = model if inplace else copy_model(model)
     found = survey(model, example, arguments)
-    decide(found, maker, where, checked_what(what, found))
-    edits = Edits(model)
+    decide(model, found, maker, where, checked_what(what, found))
+    if not empty_ok:
+        refuse_empty(found)
+    result = Result(model, found.sites(), tuple(found.unreached), Edits(model))
+    if result.unreached:
+        warnings.warn(result.unreached_text, stacklevel=2)
     try:
-        put_in(model, found, edits)
+        install(model, draw(model, found), result.activations, result._edits)
     except BaseException:
-        edits.undo()
+        result.restore()
         raise
-    return Result(model, found.sites(), edits)
+    return result
 
 
 __all__ = ["Result", "Site", "Sites", "Where", "find", "swap"]

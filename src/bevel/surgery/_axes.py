@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,11 +29,13 @@ class Label:
         axis: the channel axis, counted from the front; None if it is unknown.
         feeder: the name of the layer that made them.
         reason: why the axis is unknown.
+        age: the number of the layer's run among all; where several tensors meet, the layer that ran last feeds.
     """
 
     axis: int | None
     feeder: str
     reason: str = ""
+    age: int = field(default=0, compare=False)
 
 
 WEIGHT = Label(None, "", "it is a weight")
@@ -62,6 +64,7 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._running = running
         self._labels = WeakTensorKeyDictionary()
+        self._layers = 0
         self._watched: dict[int, tuple[StorageWeakRef, Callable[[], None]]] = {}
 
     def label(self, x: Tensor) -> Label:
@@ -106,6 +109,9 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         layer = not fixed or len(set(labels)) == 2
         for index, out in enumerate(outputs):
             label = self._produced(name, args, labels, out) if index == 0 and layer else None
+            if label is not None:
+                self._layers += 1
+                label = replace(label, age=self._layers)
             if label is None and fixed:
                 label = WEIGHT if WEIGHT in labels else CONSTANT
             elif label is None:
@@ -162,14 +168,14 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return _aligned(told, out)
         moved = _moved(name, args, kwargs, x, axis, out)
         if moved is not None:
-            return replace(moved, feeder=label.feeder)
+            return replace(moved, feeder=label.feeder, age=label.age)
         mixes = any(m in name for m in _MIXING) or name in _MIXING_EXACT
         if func.namespace == "aten" and not mixes and out.dim() == x.dim():
             if name == "cat":
                 return _aligned(told, out)
             if out.shape[axis] == x.shape[axis] or name in _RESIZING:
                 return label
-        return Label(None, label.feeder, f"{name} does not keep the channel axis")
+        return replace(label, axis=None, reason=f"{name} does not keep the channel axis")
 
 
 def _tensors(tree: Any) -> list[Tensor]:
@@ -183,10 +189,10 @@ def _tensors(tree: Any) -> list[Tensor]:
 def _aligned(told: Sequence[tuple[Tensor, Label]], out: Tensor) -> Label:
     """Label the output of an elementwise operation, which aligns axes from the right; operands must agree."""
     axes = {label.axis + out.dim() - t.dim() for t, label in told if label.axis is not None}
-    first = told[0][1]
+    latest = max((label for _, label in told), key=lambda label: label.age)
     if len(axes) > 1:
-        return Label(None, first.feeder, "its operands have their channels on different axes")
-    return replace(first, axis=axes.pop())
+        return replace(latest, axis=None, reason="its operands have their channels on different axes")
+    return replace(latest, axis=axes.pop())
 
 
 def _moved(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, axis: int, out: Tensor) -> Label | None:

@@ -10,16 +10,16 @@ The scope gets an instance attribute ``forward``, a :class:`RoutedForward`. Of t
 forward this one leaves ``type(module)`` alone, is copied and pickled with the module, passes through
 ``torch.compile(fullgraph=True)`` and ``torch.export`` (a wrapped class would change the type, hooks cannot keep a mode
 open under compile, and rewritten source needs the source), and is run again by activation checkpointing. A mode costs
-about 4 µs per torch call inside the scope in eager mode and nothing when compiled; a ``PerCall`` costs about 1 µs.
+about 4 µs per torch call inside the scope in eager mode and nothing when compiled; a ``PerCall`` costs about 2 µs.
 
-Calls are told apart by their order within one run of the scope's forward, never by state that outlives it: threads,
-exceptions and recursion cannot put it out of step.
+Calls are told apart by their place in the forward's code (:mod:`bevel.surgery._calls`), within one run of the forward
+and never by state that outlives it: threads, exceptions and recursion do not disturb them.
 """
 
 from __future__ import annotations
 
 import inspect
-import threading
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import CodeType
 from typing import Any
@@ -28,51 +28,26 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from bevel._torch_private import exchange_function_modes, function_modes, submodules
-from bevel.errors import InvalidValue
+from bevel._torch_private import exchange_function_modes, function_modes, replicate, submodules
+from bevel.errors import BevelError, InvalidValue
+from bevel.surgery._calls import LEAVE, Run, Slot, Table, tell
 from bevel.surgery._names import spelled
+from bevel.surgery._place import lines_of, located
 
-LEAVE = -1
-"""In a plan: this call keeps its function."""
+UNSCRIPTABLE = (
+    "torch.jit.script cannot compile a forward in which a swap replaced calls; torch.export.export, torch.compile and "
+    "torch.jit.trace can."
+)
 
 HOLDER = "bevel_sites"
 """The name under which a scope holds the activations of its function calls."""
-
-Plan = dict[bool, tuple[int, ...]]
-"""For a scope in training (True) and in evaluation (False): which activation each call takes, in the calls' order."""
-
-
-def take(plan: tuple[int, ...], step: int, what: str) -> int:
-    """Look up the activation of the ``step``-th call; a plan of one activation serves any number of calls."""
-    if step < len(plan):
-        return plan[step]
-    if plan and len(set(plan)) == 1:
-        return plan[0]
-    raise InvalidValue(
-        f"{what} ran {step + 1} times in one forward but {len(plan)} times when it was swapped, so the call has no "
-        "activation of its own. Restore, and swap again with an example that runs it as often."
-    )
-
-
-def chosen(plan: Plan, training: bool) -> tuple[int, ...]:
-    """Return the plan of a mode, or the other mode's if this one was not seen."""
-    return plan[training] if training in plan else plan[not training]
-
-
-class _Steps(threading.local):
-    """Per thread: for each ``PerCall`` its present plan and the next step."""
-
-    def __init__(self) -> None:
-        self.at: dict[int, list[Any]] = {}
-
-
-_STEPS = _Steps()
 
 
 class PerCall(nn.Module):
     """Take the place of one module that is called several times, with an activation for each call.
 
-    The scope says which call is next. The activations are the submodules "0", "1", …; None leaves a number out.
+    The open run of the scope says which call this is. The activations are the submodules "0", "1", …; None leaves a
+    number out.
     """
 
     def __init__(self, activations: Sequence[nn.Module | None]) -> None:
@@ -81,45 +56,39 @@ class PerCall(nn.Module):
             if activation is not None:
                 self.add_module(str(index), activation)
         self.original: nn.Module | None = None  # for calls that were not swapped
-        self.plan: tuple[int, ...] = ()
-        self.step = 0
-
-    def open(self, plan: tuple[int, ...]) -> Any:
-        """Begin a run of the scope; return what :meth:`close` takes."""
-        if torch.compiler.is_compiling():  # traced by one thread, and thread-local state cannot be traced
-            before = (self.plan, self.step)
-            self.plan, self.step = plan, 0
-            return before
-        outer = _STEPS.at.get(id(self))
-        _STEPS.at[id(self)] = [plan, 0]
-        return outer
-
-    def close(self, before: Any) -> None:
-        """End a run of the scope."""
-        if torch.compiler.is_compiling():
-            self.plan, self.step = before
-        elif before is None:
-            _STEPS.at.pop(id(self), None)
-        else:
-            _STEPS.at[id(self)] = before
+        self.slot = Slot()  # replicas of the module share it
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():
-            plan, step = self.plan, self.step
-            self.step = step + 1
+        run = self.slot.run
+        if run is None:
+            raise InvalidValue(
+                "this activation stands for several calls of one module and is told apart by the forward that "
+                "makes them; it was called from outside that forward. Call the block it belongs to."
+            )
+        if torch.compiler.is_dynamo_compiling():
+            from bevel.surgery import _traced
+
+            index = run.pick_traced(_traced.lines_here())
         else:
-            state = _STEPS.at.get(id(self))
-            if state is None:
-                raise InvalidValue(
-                    "this activation stands for several calls of one module and is told apart by the forward that "
-                    "makes them; it was called from outside that forward. Call the block it belongs to."
-                )
-            plan, step = state
-            state[1] = step + 1
-        index = take(plan, step, "a shared activation module")
+            index = run.pick(*located(sys._getframe(), module=True))
+        if index is None:
+            raise InvalidValue(
+                f"the example did not run this call of {run.table.what}, which has an activation for each call. "
+                "Restore, and swap again with an example that makes all calls."
+            )
         activation: nn.Module = getattr(self, "original" if index == LEAVE else str(index))
         result: Tensor = activation(x)
         return result
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        raise BevelError(UNSCRIPTABLE)
+
+
+class Held(nn.ModuleDict):
+    """The activations of a scope's function calls, by key."""
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        raise BevelError(UNSCRIPTABLE)  # the scope's class knows nothing of them: its functions would come back
 
 
 class WriteBack(nn.Module):
@@ -137,28 +106,36 @@ class WriteBack(nn.Module):
 
 
 class _Route(TorchFunctionMode):
-    """A function mode that sends the calls of some functions to the scope's activations, in the plan's order."""
+    """A function mode that sends the calls of some functions to the scope's activations."""
 
-    def __init__(self, owner: nn.Module, table: Mapping[Any, str], plans: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, owner: nn.Module, names: Mapping[Any, str], runs: Mapping[str, Run]) -> None:
         super().__init__()
         self.owner = owner
-        self.table = table
-        self.plans = plans
-        self.steps = dict.fromkeys(plans, 0)
+        self.names = names
+        self.runs = runs
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func not in self.table:
+        if func not in self.names:
             return func(*args, **(kwargs or {}))
-        name = self.table[func]
-        step = self.steps[name]
-        self.steps[name] = step + 1
-        index = take(self.plans[name], step, name)
-        if index == LEAVE:
+        name = self.names[func]
+        if torch.compiler.is_dynamo_compiling():
+            from bevel.surgery import _traced
+
+            lines = _traced.lines_here()
+            index = self.runs[name].pick_traced(lines)
+            if index is None:
+                _traced.tell_here(name, lines)
+        else:
+            code, found = located(sys._getframe(1), module=False)
+            index = self.runs[name].pick(code, found)
+            if index is None:
+                tell(name, lines_of(found))
+        if index is None or index == LEAVE:
             return func(*args, **(kwargs or {}))
         x = args[0] if args else (kwargs or {})["input"]
-        return getattr(self.owner, HOLDER)[place(name, index)](x)
+        return getattr(self.owner, HOLDER).get_submodule(place(name, index))(x)
 
 
 def place(name: str, index: int) -> str:
@@ -178,42 +155,51 @@ class RoutedForward:
     """Run a scope's forward with its calls routed; stored in the module's own ``__dict__``.
 
     A route inside another (a routed module called by a routed module) suspends the outer one, so that a scope counts
-    its own calls only; a mode of another kind in between, such as ``with torch.device(...)``, stays. Without any plan
+    its own calls only; a mode of another kind in between, such as ``with torch.device(...)``, stays. Without any table
     it only hides what the module calls from the routes around it.
 
     Args:
         module: the scope.
-        functions: for each function name the plan over the activations in ``module.bevel_sites``.
-        modules: each ``PerCall`` that the scope calls, with its plan.
+        functions: for each function name the table over the activations in ``module.bevel_sites``.
+        shared: the slot of each ``PerCall`` that the scope calls, with its table.
     """
 
     def __init__(
-        self, module: nn.Module, functions: Mapping[str, Plan], modules: tuple[tuple[PerCall, Plan], ...] = ()
+        self, module: nn.Module, functions: Mapping[str, Table], shared: Sequence[tuple[Slot, Table]] = ()
     ) -> None:
         self.module = module
         self.inner: Callable[..., Any] | None = module.__dict__.get("forward")
         self.functions = dict(functions)
-        self.modules = modules
-        self.table = spelled(self.functions)
+        self.shared = tuple(shared)
+        self.names = spelled(self.functions)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.modules:
-            return self._routed(args, kwargs)
         training = self.module.training
-        before = [percall.open(chosen(plan, training)) for percall, plan in self.modules]
+        runs = {name: Run(table, training) for name, table in self.functions.items()}
+        opened = [(run.table.slot, run) for run in runs.values() if run.table.several]
+        for slot, table in self.shared:
+            run = Run(table, training)
+            opened.append((slot, run))
+            if table.several:
+                opened.append((table.slot, run))
+        before = [slot.put(run) for slot, run in opened]
         try:
-            return self._routed(args, kwargs) if self.functions else self._run(args, kwargs)
+            routed = len(self.functions) > 0 or len(self.shared) == 0
+            result = self._routed(runs, args, kwargs) if routed else self._run(args, kwargs)
+            for _, run in opened:
+                run.check()
+            return result
         finally:
-            for (percall, _), state in zip(self.modules, before, strict=True):
-                percall.close(state)
+            for (slot, _), outer in zip(opened, before, strict=True):
+                slot.put(outer)
 
     def _run(self, args: Any, kwargs: Any) -> Any:
         if self.inner is not None:
             return self.inner(*args, **kwargs)
         return type(self.module).forward(self.module, *args, **kwargs)
 
-    def _routed(self, args: Any, kwargs: Any) -> Any:
-        route = _Route(self.module, self.table, {n: chosen(p, self.module.training) for n, p in self.functions.items()})
+    def _routed(self, runs: Mapping[str, Run], args: Any, kwargs: Any) -> Any:
+        route = _Route(self.module, self.names, runs)
         # A swap of a swapped scope runs the earlier swap's forward, whose calls both count. A scope that calls itself
         # begins with its latest swap.
         latest = self.module.__dict__.get("forward") is self
@@ -228,6 +214,20 @@ class RoutedForward:
                 return self._run(args, kwargs)
         finally:
             exchange_function_modes(kept, stack)
+
+    def replica(self) -> nn.Module:
+        """Make a replica of the scope for ``nn.DataParallel``, whose calls are routed to the replica's activations."""
+        made = replicate(self.module)
+        made.__dict__["forward"] = self._bound_to(made)
+        return made
+
+    def _bound_to(self, module: nn.Module) -> RoutedForward:
+        twin = RoutedForward.__new__(RoutedForward)
+        twin.__dict__.update(self.__dict__)
+        twin.module = module
+        if isinstance(self.inner, RoutedForward):
+            twin.inner = self.inner._bound_to(module)
+        return twin
 
     # What others read off a module's forward: inspect.signature, torch.export, Lightning, transformers' Trainer.
 

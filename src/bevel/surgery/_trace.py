@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import logging
 import random
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,20 +30,30 @@ from bevel._torch_private import (
     tree_map,
 )
 from bevel.surgery._axes import CONSTANT, WEIGHT, Channels, Label
+from bevel.surgery._calls import Mark
 from bevel.surgery._copy import copy_model
 from bevel.surgery._names import SPELLINGS, UNITS, Kind, Spelling
+from bevel.surgery._place import Place, place_of_call
 from bevel.surgery._probe import Source
 
-_MODULE_FILE = torch.nn.modules.module.__file__
+_RUNS = itertools.count()
 
 
 @dataclass(frozen=True)
 class Scope:
-    """One run of a module's forward: its name, a number no other run has, and its mode."""
+    """One run of a module's forward.
+
+    Attributes:
+        name: of the module.
+        run: a number that no other run has.
+        training: the module's mode.
+        since: how many modules had finished when it began.
+    """
 
     name: str
     run: int
     training: bool
+    since: int
 
 
 @dataclass
@@ -49,23 +61,29 @@ class Call:
     """One activation call.
 
     Attributes:
+        trace: the run of the whole model that it is part of.
         path: for a module the qualified name it hangs under, for a function "".
-        kind, function, written: as in :class:`bevel.surgery.Site`.
+        kind, written: as in :class:`bevel.surgery.Site`.
         source: what it computes.
         scopes: the forwards it was made in, outermost first.
-        position: the lines of code it came from, as code locations.
+        place: where in the innermost forward's code it was made.
+        after: how many modules had finished before it.
+        nth: its number among the innermost forward's calls of the same module or function.
         label, shape: of the input: where its channels are, and its lengths.
         device, dtype: of the input.
         reused: whether it was in place and its input was read afterwards.
         order: its number among all calls of all runs.
     """
 
+    trace: Trace
     path: str
     kind: Kind
     written: str
     source: Source
     scopes: tuple[Scope, ...]
-    position: tuple[Any, ...]
+    place: Place
+    after: int
+    nth: int
     label: Label
     shape: tuple[int, ...]
     device: torch.device
@@ -90,23 +108,38 @@ class Call:
 
 @dataclass
 class Trace:
-    """The calls of one run, in order."""
+    """The calls of one run, and the names of the modules that finished, both in order."""
 
     training: bool
     calls: list[Call] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
 
 
-def double(model: nn.Module, sources: Mapping[str, Source], fake: FakeTensorMode | None) -> nn.Module:
-    """Copy a model in order to run it, with fake tensors or real ones; each name gets an activation of its own."""
+def double(model: nn.Module, sources: Mapping[str, Source], fake: FakeTensorMode | None, hooks: bool) -> nn.Module:
+    """Copy a model in order to run it; each name gets an activation of its own.
+
+    Args:
+        model: the model.
+        sources: its activation modules by qualified name.
+        fake: the mode of the fake tensors of the copy; None for real ones.
+        hooks: whether the copy keeps the hooks after a forward. They may reach what is not copied (a list that
+            collects features), so they run only in a model that cannot do without.
+    """
     with FakeCopyMode(fake) if fake else contextlib.nullcontext(), fake or contextlib.nullcontext():
         tensors = (*model.parameters(), *model.buffers()) if fake else ()
         twin = copy_model(model, {id(t): _fake(t, fake) for t in tensors})
+        others = {id(m): m for m in twin.modules()}  # what a hook may refer to; only the activation itself is copied
+        taken: set[int] = set()
         for path in sources:
             parent, _, name = path.rpartition(".")
-            held = submodules(twin.get_submodule(parent))
-            held[name] = copy.deepcopy(held[name])
-    for module in twin.modules():  # hooks before a forward may make its weights; those after it only look on
-        drop_later_hooks(module)
+            owner = twin.get_submodule(parent)
+            activation = owner.get_submodule(name)
+            if id(activation) in taken:
+                memo = {key: m for key, m in others.items() if m is not activation}
+                submodules(owner)[name] = copy.deepcopy(activation, memo)
+            taken.add(id(activation))
+    for module in twin.modules():  # hooks before a forward may make its weights: they always stay
+        drop_later_hooks(module, keep=lambda hook: hooks or isinstance(hook, Mark))
     return twin
 
 
@@ -177,7 +210,7 @@ class _Watch(TorchFunctionMode):
         self.sources = sources
         self.stack: list[Scope] = []
         self.inside = 0  # how many activation modules are running
-        self.runs = 0
+        self.counts: Counter[tuple[int, str]] = Counter()  # calls by run of a forward and name
         self.channels = Channels(lambda: self.stack[-1].name if self.stack else "")
         self.originals = {id(p): weights[n] for n, p in twin.named_parameters(remove_duplicate=False) if n in weights}
         for parameter in twin.parameters():
@@ -200,7 +233,9 @@ class _Watch(TorchFunctionMode):
             )
             handles.append(
                 module.register_forward_hook(
-                    lambda m, args, kwargs, out, s=source: self.leave(s, out), with_kwargs=True, always_call=True
+                    lambda m, args, kwargs, out, n=name, s=source: self.leave(n, s, out),
+                    with_kwargs=True,
+                    always_call=True,
                 )
             )
         try:
@@ -211,23 +246,26 @@ class _Watch(TorchFunctionMode):
 
     def enter(self, module: nn.Module, name: str, source: Source | None, args: Any, kwargs: Any) -> Any:
         if source is None:
-            self.runs += 1
-            self.stack.append(Scope(name, self.runs, module.training))
+            self.stack.append(Scope(name, next(_RUNS), module.training, len(self.trace.finished)))
             return None
         self.inside += 1
         x = next((t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)), None)
-        if self.inside > 1 or x is None:
+        if self.inside > 1:
             return None
-        call = self.record(x, name, "module", type(module).__name__, source)
+        nth = self.number(name)
+        if x is None:
+            return None
+        call = self.record(x, name, nth, "module", type(module).__name__, source)
         if call is None:
             return None
         safe = x.clone()  # what it does in place must not reach x: only then is a later use of x to be seen
         self.pending = (call, x, safe)
         return tuple(safe if t is x else t for t in args), {k: safe if t is x else t for k, t in kwargs.items()}
 
-    def leave(self, source: Source | None, output: Any) -> None:
+    def leave(self, name: str, source: Source | None, output: Any) -> None:
         if source is None:
             self.stack.pop()
+            self.trace.finished.append(name)
             return
         self.inside -= 1
         if self.inside == 0 and self.pending is not None:
@@ -247,12 +285,13 @@ class _Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         spelling = None if self.inside else SPELLINGS.get(func)
         x = args[0] if args else kwargs.get("input")
+        nth = self.number(spelling.name) if spelling is not None else 0
         if spelling is None or not isinstance(x, Tensor) or not x.is_floating_point():
             result = func(*args, **kwargs)
             if func is F.instance_norm:  # made of views that forget the axis
                 self.channels.set(result, Label(1, self.stack[-1].name))
             return result
-        call = self.record(x, "", spelling.kind, spelling.written, self.source(spelling, func, args, kwargs))
+        call = self.record(x, "", nth, spelling.kind, spelling.written, self.source(spelling, func, args, kwargs))
         safe = x.clone()
         rest = args[1:]
         result = func(safe, *rest, **{k: v for k, v in kwargs.items() if k != "input"})
@@ -268,28 +307,19 @@ class _Watch(TorchFunctionMode):
             return Source(spelling.name, None, self.originals.get(id(tensors[0])), unit=unit)
         return Source(spelling.name, lambda x: func(x, *rest, **named), unit=unit)
 
-    def record(self, x: Tensor, path: str, kind: Kind, written: str, source: Source) -> Call | None:
+    def number(self, name: str) -> int:
+        """Count a call of a module or function in the innermost forward."""
+        key = (self.stack[-1].run if self.stack else 0, name)
+        self.counts[key] += 1
+        return self.counts[key] - 1
+
+    def record(self, x: Tensor, path: str, nth: int, kind: Kind, written: str, source: Source) -> Call | None:
         if not self.stack:
             return None
+        place = place_of_call(1, module=kind == "module")
         call = Call(
-            path, kind, written, source, tuple(self.stack), _position(kind), self.channels.label(x), tuple(x.shape),
-            x.device, x.dtype,
+            self.trace, path, kind, written, source, tuple(self.stack), place, len(self.trace.finished), nth,
+            self.channels.label(x), tuple(x.shape), x.device, x.dtype,
         )  # fmt: skip
         self.trace.calls.append(call)
         return call
-
-
-def _position(kind: Kind) -> tuple[Any, ...]:
-    """The code locations from the call up to the forward that makes it; a module's own forward is passed over."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and kind == "module" and frame.f_code.co_filename != _MODULE_FILE:
-        frame = frame.f_back
-    while frame.f_back is not None and kind == "module" and frame.f_code.co_filename == _MODULE_FILE:
-        frame = frame.f_back
-    found = []
-    while frame is not None and frame.f_code.co_filename != _MODULE_FILE:
-        found.append((frame.f_code.co_filename, frame.f_code.co_firstlineno, frame.f_lasti))
-        if frame.f_back is None:
-            break
-        frame = frame.f_back
-    return tuple(found)

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without σ and ⠿ shows question marks, not a traceback
+            stream.reconfigure(errors="replace")  # a terminal that lacks σ or ⠿ shows a question mark instead
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(str(error) or "interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # the reader, such as head, has had enough; keep Python from complaining at exit
+        # the reader, such as head, has closed the pipe; without this Python complains at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``--dry-run``: the grid, and an estimate of time and memory from a few timed steps."""
+"""``--dry-run``: print the trials, and an estimate of their time and memory from a few timed steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bevel_lab.training.preflight import probe
 
 
 def estimate(experiment: Path | Mapping[str, Any], flags: Mapping[str, Any]) -> int:
-    """Print an experiment's grid and what it would cost; nothing is trained to an end or written."""
+    """Print an experiment's trials and their estimated cost; train and write nothing. Return the exit code."""
     if is_rank_zero():
         with pass_on_data_notes(_say):
             _print_estimate(Request.of(experiment, flags))
@@ -58,7 +58,7 @@ def _print_estimate(request: Request) -> None:
 
 
 def _elsewhere(ray: str) -> str:
-    """How the experiment would run otherwise than it was timed."""
+    """Return a sentence that says how the experiment would run elsewhere, or ""."""
     if world_size() > 1:
         return f" That is of one process; the {world_size()} of torchrun share each trial."
     if ray:

@@ -1,4 +1,4 @@
-"""An argument parser whose every complaint is one line that says what is wrong and what would do."""
+"""An argument parser whose error messages are one line each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises ``InvalidValue`` or ``UnknownName`` instead of printing its usage and leaving.
+    """Raises ``InvalidValue`` or ``UnknownName`` where ``ArgumentParser`` prints its usage and exits.
 
     Args:
         command: its name.
@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         self.instead = instead or self.more
 
     def read(self, args: Sequence[str]) -> argparse.Namespace:
-        """Parse a command line; raises at anything that is left over."""
+        """Parse a command line; raise for arguments that the command does not have."""
         found, unknown = self.parse_known_args(args)
         if unknown:
             from bevel.errors import UnknownName, did_you_mean
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def typed(kind: Callable[[str], Any], rule: str) -> Callable[[str], Any]:
-    """A converter for ``add_argument(type=…)`` whose message states the rule."""
+    """Return a converter for ``add_argument(type=…)`` whose error message states the rule."""
 
     def convert(text: str) -> Any:
         try:

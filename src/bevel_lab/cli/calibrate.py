@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -30,17 +29,21 @@ def parser() -> Parser:
 
 def main(arguments: Namespace) -> int:
     from bevel.errors import InvalidValue
-    from bevel_lab.cli.report import source
+    from bevel_lab.cli.report import say
+    from bevel_lab.execution.results import Results
     from bevel_lab.report.pages import calibration
 
     for name, least in (("experiments", 1), ("splits", 1), ("seed", 0)):
         if getattr(arguments, name) < least:
             raise InvalidValue(f"{name} must be a whole number, at least {least}; got {getattr(arguments, name)}.")
-    records = [record for path in arguments.records for record in source(path).records]
+    parts = [Results.read(path) for path in arguments.records]
+    for part in parts:
+        say(part.torn)
+    records = [record for part in parts for record in part.records]
     found = []
     if arguments.records:  # before the minutes of simulation, so that wrong input shows at once
         found.append(calibration.split_real_runs(records, arguments.splits, arguments.seed))
-    found.insert(0, calibration.simulate(arguments.experiments, arguments.seed, _say))
+    found.insert(0, calibration.simulate(arguments.experiments, arguments.seed, say))
     print(calibration.as_text(found), end="")
     if arguments.page:
         text = calibration.as_markdown(found, _command(arguments))
@@ -54,7 +57,3 @@ def _command(arguments: Namespace) -> str:
     if arguments.records:
         words += ["--records", *map(str, arguments.records), "--splits", str(arguments.splits)]
     return shlex.join([*words, "--page", str(arguments.page)])
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""``bevel check``: the laws, run on an activation or a kernel."""
+"""``bevel check``: run the laws on an activation or a kernel."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main(arguments: Namespace) -> int:
     kernel = name not in bevel.ACTIVATIONS
     try:
         laws = testing.check_kernel(bevel.KERNELS[spec]) if kernel else testing.check_activation(bevel.create(spec))
-    except (AssertionError, RuntimeError) as error:  # the latter is torch's, from a derivative that does not exist
+    except (AssertionError, RuntimeError) as error:  # torch raises the latter for a derivative that does not exist
         print(f"{spec}: {' '.join(str(error).split())}")
         return 1
     for law in laws:

@@ -1,11 +1,12 @@
-"""``bevel compare``: an experiment that flags describe."""
+"""``bevel compare``: run an experiment that flags describe."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 
 from bevel_lab.cli._parser import Parser
-from bevel_lab.cli._settings import add_flags, given
+from bevel_lab.cli._settings import add_flags
+from bevel_lab.cli.run import execute
 
 
 def parser() -> Parser:
@@ -24,6 +25,4 @@ def parser() -> Parser:
 
 
 def main(arguments: Namespace) -> int:
-    from bevel_lab.cli._execute import execute
-
-    return execute({}, given(arguments), arguments.dry_run)
+    return execute({}, arguments)

@@ -1,4 +1,4 @@
-"""``bevel list``: the registries."""
+"""``bevel list``: list what the registries hold."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(arguments: Namespace) -> int:
 
 
 def _first(documented: object) -> str:
-    """The first clause of what it says of itself."""
+    """Return the first clause of an object's docstring."""
     return (documented.__doc__ or "").split("\n")[0].split(";")[0].rstrip(".")
 
 

@@ -1,9 +1,11 @@
-"""``bevel run``: an experiment that a file describes."""
+"""``bevel run``: run an experiment that a file describes."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bevel_lab.cli._parser import Parser
 from bevel_lab.cli._settings import add_flags, given
@@ -27,6 +29,23 @@ def parser() -> Parser:
 
 
 def main(arguments: Namespace) -> int:
-    from bevel_lab.cli._execute import execute
+    return execute(arguments.file, arguments)
 
-    return execute(arguments.file, given(arguments), arguments.dry_run)
+
+def execute(experiment: Path | Mapping[str, Any], arguments: Namespace) -> int:
+    """Run or estimate an experiment, with the flags in ``arguments`` over its keys; return the exit code."""
+    from bevel_lab.execution.progress import progress_display
+    from bevel_lab.execution.run import run
+
+    if arguments.dry_run:
+        from bevel_lab.cli._dry_run import estimate
+
+        return estimate(experiment, given(arguments))
+    with progress_display() as watcher:
+        results = run(experiment, on_progress=watcher, **given(arguments))
+    if results.records:
+        from bevel_lab.cli.report import print_report, say
+
+        say(results.lacking)
+        print_report(results)
+    return 1 if results.failures else 0

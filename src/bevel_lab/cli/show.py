@@ -1,4 +1,4 @@
-"""``bevel show``: one activation, in words, numbers and a picture."""
+"""``bevel show``: show one activation in words, numbers and a plot."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _slopes(module: nn.Module, slope: Tensor) -> str:
 
 
 def bound(module: nn.Module) -> str:
-    """How far the activation is from the kinked function it smooths, in words."""
+    """Say how far the activation is from the kinked function that it smooths."""
     import bevel
     from bevel._bound import error_bound
     from bevel.kernel import SHARP

@@ -1,8 +1,7 @@
-"""``bevel status``: how far an experiment is, without touching it."""
+"""``bevel status``: say how far experiments are, without changing them."""
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 from statistics import mean
@@ -28,14 +27,17 @@ def main(arguments: Namespace) -> int:
 
 
 def _summarize(folder: Path) -> str:
+    from bevel_lab.cli.report import say
+    from bevel_lab.errors import LabError
     from bevel_lab.execution.progress import duration
     from bevel_lab.execution.results import Results
     from bevel_lab.experiment import ledger
 
     results = Results.read(folder)
+    say(results.torn)
     found, records = results.experiment, {record.trial.id: record for record in results.records}
-    if results.torn:
-        print(results.torn, file=sys.stderr)
+    if found is None:
+        raise LabError(f"{folder} is no folder that was --out of bevel; a file of records is no experiment.")
     begun = {path.stem for path in (folder / "checkpoints").glob("*.pt")}
     lines, missing, seconds = [], 0, 0.0
     jobs = found.trials()

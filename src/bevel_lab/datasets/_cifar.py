@@ -8,11 +8,10 @@ from pathlib import Path
 
 import torch
 
-from bevel_lab.data.fetch import Origin, Remote
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import _arrays
-from bevel_lab.datasets._files import check
+from bevel_lab.datasets._files import check_md5
 from bevel_lab.errors import LabError
 
 
@@ -24,29 +23,20 @@ class Cifar:
         classes: number of classes, which is in its name.
         folder: that its archive holds.
         labels: key of the labels in a batch.
-        md5: of the archive, as torchvision publishes it.
-        train, test: MD5 of every batch by its file's name, likewise.
+        train, test: MD5 of every batch by its file's name, as torchvision publishes them.
     """
 
     classes: int
     folder: str
     labels: str
-    md5: str
     train: Mapping[str, str]
     test: Mapping[str, str]
-
-    @property
-    def origin(self) -> Origin:
-        url = f"https://www.cs.toronto.edu/~kriz/cifar-{self.classes}-python.tar.gz"
-        makes = tuple(f"{self.folder}/{name}" for name in (*self.train, *self.test))
-        about = "170 MB; no license is stated, the author asks to be cited"
-        return Origin((Remote(url, f"md5:{self.md5}"),), makes, about)
 
     def whole(self, source: Source) -> LabeledImages:
         """Read the original files; raises ``LabError`` naming one that is missing, changed or damaged."""
         folder = source.root / self.folder
         for name, md5 in {**self.train, **self.test}.items():
-            check(
+            check_md5(
                 folder / name,
                 md5,
                 f"pass --data-root with the folder that holds {self.folder}, or --download to fetch it; to train on "

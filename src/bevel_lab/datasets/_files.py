@@ -1,10 +1,12 @@
-"""What data sets that are files share: the checksum of a file, small pictures read whole."""
+"""What data sets that are files share: folders, counts and checksums that must be right, and lists and images read."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +14,16 @@ from torch import Tensor
 from bevel_lab.data.images.from_files import read_image
 from bevel_lab.errors import LabError
 
+FETCH = "pass --data-root with the folder that holds it, or --download to fetch it"
 
-def check(path: Path, md5: str, instead: str) -> None:
+
+def check_folder(path: Path, instead: str = FETCH) -> None:
+    """Raise ``LabError`` where ``path`` is no folder; ``instead`` says what would do."""
+    if not path.is_dir():
+        raise LabError(f"there is no folder {path}; {instead}.")
+
+
+def check_md5(path: Path, md5: str, instead: str = FETCH) -> None:
     """Raise ``LabError`` where ``path`` is not there or is another file than the one of that checksum."""
     if not path.is_file():
         raise LabError(f"{path} does not exist; {instead}.")
@@ -21,6 +31,39 @@ def check(path: Path, md5: str, instead: str) -> None:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
         raise LabError(f"{path} is not the original file: its MD5 is {found}, not {md5}; {instead}.")
+
+
+def check_counts(where: object, found: Mapping[str, int], wanted: Sequence[int], instead: str) -> None:
+    """Raise ``LabError`` where a data set has other numbers than the whole of it; nothing else tells a part from it.
+
+    Args:
+        where: folder or file.
+        found: what there is, in the plural → how many.
+        wanted: how many there must be, in the same order.
+        instead: what would do, beside completing it.
+    """
+    if [*found.values()] != [*wanted]:
+        there = ", ".join(f"{count:,} {what}" for what, count in found.items())
+        whole = ", ".join(f"{count:,}" for count in wanted)
+        raise LabError(f"{where} has {there}, where the whole has {whole}; complete it, or {instead}.")
+
+
+def read_lines(path: Path, remedy: str) -> list[str]:
+    """The lines of a text file without its byte order mark; raises ``LabError`` with ``remedy`` where it is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"{path} cannot be read ({error}); {remedy}.") from error
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """What a JSON file holds; raises ``LabError`` with ``remedy`` naming the file, and the line where it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise LabError(f"{path}:{error.lineno} is no JSON ({error.msg}); {remedy}.") from error
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise LabError(f"{path} cannot be read ({error}); {remedy}.") from error
 
 
 def pictures(paths: Sequence[Path], size: tuple[int, int] | None = None) -> Tensor:

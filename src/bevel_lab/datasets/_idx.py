@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from bevel_lab.data.fetch import Origin, Remote
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.errors import LabError
@@ -25,26 +24,11 @@ class IdxSet:
         folder: name of the data set's folder.
         flips: whether a mirrored image keeps its label.
         sha256: digest of every (uncompressed) file by name. Sizes do not show a flipped byte; this does.
-        urls: addresses of folders that have the files as ``.gz``.
-        md5: digest of every ``.gz`` by the file's name.
-        about: as of ``Origin``.
     """
 
     folder: str
     flips: bool
     sha256: Mapping[str, str]
-    urls: tuple[str, ...] = ()
-    md5: Mapping[str, str] = field(default_factory=dict)
-    about: str = ""
-
-    @property
-    def origin(self) -> Origin:
-        raw = f"{self.folder}/raw"
-        files = []
-        for name, digest in self.md5.items():
-            first, *others = (f"{url}{name}.gz" for url in self.urls)
-            files.append(Remote(first, f"md5:{digest}", raw, tuple(others)))
-        return Origin(tuple(files), tuple(f"{raw}/{name}" for name in self.sha256), self.about)
 
     def load(self, source: Source) -> LabeledImages:
         """Read ``source.root / folder / raw``; raises ``LabError`` naming what is missing or damaged."""

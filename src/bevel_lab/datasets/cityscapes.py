@@ -13,7 +13,9 @@ from bevel_lab.data.images.masks import VOID, MaskedImages, cropped
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._files import check_counts
 from bevel_lab.datasets._masks import Labels, Pair, scenes
+from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
 CLASSES = 19
@@ -38,12 +40,9 @@ class CityscapesFine:
         root = source.root / "cityscapes"
         invalid = InvalidSamples(source.skip_invalid, root)
         parts = [_listed(source, split, invalid) for split in ("train", "val")]
-        found = tuple(map(len, parts))
-        if self.counts and found != self.counts and not invalid.skipped:
-            raise LabError(
-                f"{root} has {found} training and validation images, not {self.counts}; complete it, or for a part of "
-                "it ask for cityscapes_subset."
-            )
+        if self.counts and not invalid.skipped:
+            found = {"training images": len(parts[0]), "validation images": len(parts[1])}
+            check_counts(root, found, self.counts, "ask for cityscapes_subset")
         labels, names, colors = _classes()
         train, test = scenes(parts, labels, self.size, invalid)
         size = self.size or _shape(train.read(0).shape)
@@ -91,18 +90,17 @@ def _classes() -> tuple[Labels, tuple[str, ...], list[tuple[int, int, int]]]:
 
 
 TASK = "segmentation"
-BY_HAND = (
-    "get leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip at cityscapes-dataset.com, with an account, and put "
-    "them into cityscapes"
-)
 ENTRIES = {
     "cityscapes": DataSet(
         "2,975 + 500 street scenes, 2048×1024, 19 classes and void, from files; the whole original",
         CityscapesFine((2975, 500), (1024, 2048), (512, 1024)).load,
         TASK,
-        BY_HAND,
+        origin("cityscapes"),
     ),
     "cityscapes_subset": DataSet(
-        "Cityscapes, as much of it as is there, of one size", CityscapesFine(None, None, None).load, TASK, BY_HAND
+        "Cityscapes, as much of it as is there, of one size",
+        CityscapesFine(None, None, None).load,
+        TASK,
+        origin("cityscapes"),
     ),
 }

@@ -5,20 +5,19 @@ Crowds are neither learnt nor counted as objects; what is detected on them is no
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bevel_lab.data.fetch import Origin, Remote
 from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._boxes import BoxAnnotation, sample
+from bevel_lab.datasets._files import check_counts, check_folder, read_json
+from bevel_lab.datasets._origins import origin
+from bevel_lab.datasets._own import own
 from bevel_lab.errors import LabError
-from bevel_lab.registry import ParametricEntry
 
 PARTS = ("train2017", "val2017")
 _KEYS = ("images", "annotations", "categories")
@@ -36,12 +35,7 @@ class _File:
     @classmethod
     def read(cls, path: Path) -> _File:
         """Raises ``LabError`` naming the file, and the line where it is no JSON."""
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise LabError(f"{path}:{error.lineno} is no JSON ({error.msg}); fetch it again.") from error
-        except (OSError, UnicodeDecodeError, RecursionError) as error:
-            raise LabError(f"{path} cannot be read ({error}); fetch it again.") from error
+        content = read_json(path, "fetch it again")
         lists = [content.get(key) for key in _KEYS] if isinstance(content, dict) else []
         found = [value for value in lists if isinstance(value, list) and value]
         if len(found) != len(_KEYS):
@@ -82,16 +76,12 @@ class _File:
 
 def _load(folder: Path, counts: tuple[int, int] | None, source: Source) -> BoxedImages:
     """Read both parts of ``folder``; raises ``LabError`` naming what is missing, or wrong by file and entry."""
-    if not folder.is_dir():
-        raise LabError(f"there is no folder {folder}; it holds train2017, val2017 and annotations.")
+    check_folder(folder, "it holds train2017, val2017 and annotations")
     invalid = InvalidSamples(source.skip_invalid, folder)
     files = [_File.read(folder / "annotations" / f"instances_{part}.json") for part in PARTS]
-    found = len(files[0].images), len(files[1].images)
-    if counts and found != counts:
-        raise LabError(
-            f"{folder} lists {found[0]} training and {found[1]} validation images, not {counts[0]} and {counts[1]}; "
-            f"complete it, or name what is there folder_coco:{folder}."
-        )
+    if counts:
+        found = {"training images": len(files[0].images), "validation images": len(files[1].images)}
+        check_counts(folder, found, counts, f"name what is there folder_coco:{folder}")
     classes = files[0].classes()
     labels = {name: number for number, name in enumerate(classes.values(), 1)}
     parts: list[list[ImageWithBoxes]] = []
@@ -120,37 +110,16 @@ def _one(
     return sample(folder / name, things[entry["id"]], labels, invalid, size if None not in size else None)
 
 
-def _named(name: str, counts: tuple[int, int] | None, summary: str, origin: Origin | str) -> DataSet:
-    return DataSet(summary, lambda source: _load(source.root / name, counts, source), "detection", origin)
+def _named(name: str, counts: tuple[int, int] | None, summary: str) -> DataSet:
+    return DataSet(summary, lambda source: _load(source.root / name, counts, source), "detection", origin(name))
 
 
-def _of(argument: str) -> DataSet:
-    return DataSet(f"the images and boxes in {argument}", partial(_load, Path(argument), None), task="detection")
+def _own(path: Path, source: Source) -> BoxedImages:
+    return _load(path, None, source)
 
-
-_ZIPS = {
-    "zips/train2017.zip": "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
-    "zips/val2017.zip": "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
-    "annotations/annotations_trainval2017.zip": "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
-}
-"""SHA-256 of the archives, as tensorflow-datasets publishes them."""
-ORIGIN = Origin(
-    tuple(Remote(f"http://images.cocodataset.org/{name}", f"sha256:{sha}", "coco") for name, sha in _ZIPS.items()),
-    tuple(f"coco/annotations/instances_{part}.json" for part in PARTS),
-    "20 GB; annotations CC BY 4.0, pictures from Flickr under its terms",
-)
 
 ENTRIES = {
-    "coco": _named(
-        "coco", (118_287, 5_000), "118,287 + 5,000 photographs with boxes of 80 classes, from files", ORIGIN
-    ),
-    "coco_sample": _named(
-        "coco_sample",
-        None,
-        "any part of COCO in its own layout, from files",
-        "put the part that you want into coco_sample/{train2017,val2017,annotations}; the whole is fetched as coco",
-    ),
-    "folder_coco": ParametricEntry[DataSet](
-        "your own images and boxes in COCO's layout", "folder_coco:PATH", _of, "detection"
-    ),
+    "coco": _named("coco", (118_287, 5_000), "118,287 + 5,000 photographs with boxes of 80 classes, from files"),
+    "coco_sample": _named("coco_sample", None, "any part of COCO in its own layout, from files"),
+    "folder_coco": own("folder_coco", "images and boxes", "in COCO's layout", _own, "detection"),
 }

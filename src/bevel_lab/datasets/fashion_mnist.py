@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._idx import IdxSet
+from bevel_lab.datasets._origins import origin
 
 FASHION_MNIST = IdxSet(
     folder="FashionMNIST",
@@ -14,19 +15,12 @@ FASHION_MNIST = IdxSet(
         "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
         "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     },
-    # torchvision's addresses and checksums
-    urls=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-    md5={
-        "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
-    },
-    about="31 MB; MIT",
 )
 
 ENTRIES = {
     "fashion_mnist": DataSet(
-        "60,000 + 10,000 pictures of clothes, 28×28, grey, 10 classes", FASHION_MNIST.load, origin=FASHION_MNIST.origin
+        "60,000 + 10,000 pictures of clothes, 28×28, grey, 10 classes",
+        FASHION_MNIST.load,
+        origin=origin("fashion_mnist"),
     )
 }

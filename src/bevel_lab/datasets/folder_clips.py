@@ -7,27 +7,21 @@ mirrored: a movement to the left may be another class than one to the right.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
-from bevel_lab.data.video.decode import FILES, PICTURES, frames_in_folder
+from bevel_lab.data.video.decode import FILES, PICTURES, in_folder
 from bevel_lab.data.video.from_files import ClipFiles
-from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._own import held_out, own
 from bevel_lab.errors import LabError
-from bevel_lab.registry import ParametricEntry
 
 
 def _load(path: Path, source: Source) -> Clips:
-    if not path.is_dir():
-        raise LabError(f"there is no folder {path}; folder_clips: takes a path from where bevel is started.")
     if not (path / "train").is_dir():
         raise LabError(f"{path} has no folder train; put clips into train/CLASS and test/CLASS.")
-    test = next((name for name in ("test", "val") if (path / name).is_dir()), None)
-    if test is None:
-        raise LabError(f"{path} has train but neither test nor val; add one.")
+    (test, *_) = held_out(path)
     invalid = InvalidSamples(source.skip_invalid, path)
     classes = [folder.name for folder in _inside(path / "train") if folder.is_dir()]
     train, unseen = _listed(path, "train", classes, invalid), _listed(path, test, classes, invalid)
@@ -46,7 +40,7 @@ def _listed(root: Path, part: str, classes: list[str], invalid: InvalidSamples) 
         for clip in _inside(folder):
             if clip.is_dir() or clip.suffix.lower() in FILES:
                 found.append((str(clip.relative_to(root)), classes.index(folder.name)))
-                for other in frames_in_folder(clip)[1] if clip.is_dir() else ():
+                for other in in_folder(clip)[1] if clip.is_dir() else ():
                     invalid.add(
                         f"{other} lies among the frames of a clip and is none ({', '.join(PICTURES)})", "move it away"
                     )
@@ -63,12 +57,4 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _of(argument: str) -> DataSet:
-    return DataSet(f"the clips in {argument}", partial(_load, Path(argument)), "video")
-
-
-ENTRIES = {
-    "folder_clips": ParametricEntry[DataSet](
-        "your own clips, PATH/{train,test}/CLASS/clip.mp4", "folder_clips:PATH", _of, "video"
-    )
-}
+ENTRIES = {"folder_clips": own("folder_clips", "clips", "PATH/{train,test}/CLASS/clip.mp4", _load, "video")}

@@ -8,28 +8,20 @@ Without a test part ``val`` is it; without either a fixed fifth is drawn.
 from __future__ import annotations
 
 import colorsys
-import warnings
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from bevel_lab.data.images.masks import VOID, Color, MaskedImages, SegmentationDataset, cropped
-from bevel_lab.data.invalid import DataNote, InvalidSamples
+from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
-from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._files import read_lines
 from bevel_lab.datasets._masks import Pair, numbered, paired, scenes
+from bevel_lab.datasets._own import drawn, held_out, own
 from bevel_lab.errors import LabError
-from bevel_lab.registry import ParametricEntry
-from bevel_lab.runtime.rng import SHARED, generator
-
-TEST = 0.2
-"""Fraction of a folder without a test part that is drawn to be one; the same in every trial."""
 
 
 def _load(path: Path, source: Source) -> MaskedImages:
-    if not path.is_dir():
-        raise LabError(f"there is no folder {path}; folder_masks: takes a path from where bevel is started.")
     names = _names(path / "classes.txt")
     invalid = InvalidSamples(source.skip_invalid, path)
     parts, note = _parts(path, invalid)
@@ -44,13 +36,8 @@ def _load(path: Path, source: Source) -> MaskedImages:
 
 
 def _names(path: Path) -> tuple[str, ...]:
-    try:
-        found = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabError(
-            f"{path} cannot be read ({error}); write the name of a class on every line, in the order of their numbers "
-            "in the masks."
-        ) from error
+    remedy = "write the name of a class on every line, in the order of their numbers in the masks"
+    found = tuple(line.strip() for line in read_lines(path, remedy) if line.strip())
     if not 2 <= len(found) <= VOID or len({*found}) < len(found):
         raise LabError(f"{path} names {len(found)} classes; it takes 2 … {VOID}, each once.")
     return found
@@ -69,18 +56,13 @@ def _parts(path: Path, invalid: InvalidSamples) -> tuple[list[list[Pair]], str]:
             "move either away."
         )
     if "train" in there:
-        others = [path / name for name in ("test", "val") if name in there]
-        if not others:
-            raise LabError(f"{path} has train but neither test nor val; add one, or put images and masks into it.")
-        return [pairs(path / "train"), *map(pairs, others)], ""
+        others = held_out(path, ", or put images and masks into it")
+        return [pairs(path / name) for name in ("train", *others)], ""
     found = pairs(path)
-    count = max(1, round(TEST * len(found)))
     if len(found) < 3:
         raise LabError(f"{path} has {len(found)} pairs; at least three are needed: to train, validate and test.")
-    order = torch.randperm(len(found), generator=generator(SHARED, "folder test part")).tolist()
-    note = f"a fixed test part of {count} pictures was drawn: {path} has none"
-    warnings.warn(note, DataNote, stacklevel=2)
-    return [[found[i] for i in sorted(order[count:])], [found[i] for i in sorted(order[:count])]], note
+    train, test, note = drawn(path, torch.zeros(len(found), dtype=torch.int64))
+    return [[found[i] for i in part.tolist()] for part in (train, test)], note
 
 
 def _several(path: Path, train: SegmentationDataset) -> None:
@@ -103,15 +85,5 @@ def colors(count: int) -> list[Color]:
     return found
 
 
-def _of(argument: str) -> DataSet:
-    return DataSet(f"the images and masks in {argument}", partial(_load, Path(argument)), "segmentation")
-
-
-ENTRIES = {
-    "folder_masks": ParametricEntry[DataSet](
-        "your own images with masks, PATH/{train,test}/{images,masks}/NAME.png and PATH/classes.txt",
-        "folder_masks:PATH",
-        _of,
-        "segmentation",
-    )
-}
+LAYOUT = "PATH/{train,test}/{images,masks}/NAME.png and PATH/classes.txt"
+ENTRIES = {"folder_masks": own("folder_masks", "images with masks", LAYOUT, _load, "segmentation")}

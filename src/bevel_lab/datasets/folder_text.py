@@ -14,6 +14,7 @@ from bevel_lab.data.source import Source
 from bevel_lab.data.text import ParallelText
 from bevel_lab.data.text.from_files import Corpus
 from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._files import check_folder
 from bevel_lab.errors import LabError
 from bevel_lab.registry import ParametricEntry
 
@@ -23,8 +24,7 @@ _DIRECTION = re.compile(r"(?P<path>.+):(?P<source>[A-Za-z_]+)-(?P<target>[A-Za-z
 def _load(argument: str, source: Source) -> ParallelText:
     found = _DIRECTION.fullmatch(argument)
     path = Path(found["path"] if found else argument)
-    if not path.is_dir():
-        raise LabError(f"there is no folder {path}; folder_text: takes a path from where bevel is started.")
+    check_folder(path, "folder_text: takes a path from where bevel is started")
     return Corpus(path, (found["source"], found["target"]) if found else _languages(path)).load(source)
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from bevel_lab.data.images import LabeledFiles, LabeledImageFiles
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._files import check_counts, check_folder
 from bevel_lab.datasets._listing import files_of, in_class
+from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d+)")
@@ -30,10 +32,7 @@ class ImageNet:
     def load(self, source: Source) -> LabeledImageFiles:
         """List the files; raises ``LabError`` naming what is missing, empty, or of no known or of another class."""
         root = source.root / "imagenet"
-        if not root.is_dir():
-            raise LabError(
-                f"there is no folder {root}; ImageNet cannot be downloaded without an account: put its archives there."
-            )
+        check_folder(root, "ImageNet cannot be downloaded without an account: put its archives there")
         known, truth = self._known(root)
         train, names = files_of(root / "train")
         test, others = files_of(root / "val", names)
@@ -41,12 +40,8 @@ class ImageNet:
             raise LabError(f"{root / 'train' / name} is of no class in {root / 'meta.bin'}; delete it.")
         for files in (train, test):
             _in_classes(files, truth)
-        found = ImageNet(len(names), len(train), len(test))
-        if found != self:
-            raise LabError(
-                f"{root} has {found.classes} classes, {found.train} training and {found.test} validation images, not "
-                f"{self.classes}, {self.train} and {self.test}; complete it, or name the part folder:{root}."
-            )
+        found = {"classes": len(names), "training images": len(train), "validation images": len(test)}
+        check_counts(root, found, (self.classes, self.train, self.test), f"name the part folder:{root}")
         return LabeledImageFiles(train, test, classes=self.classes)
 
     def _known(self, root: Path) -> tuple[set[str], list[str]]:
@@ -90,7 +85,6 @@ ENTRIES = {
     "imagenet": DataSet(
         "1,281,167 + 50,000 photographs at 224×224, 1,000 classes, from files; the original archives",
         ImageNet(1000, 1_281_167, 50_000).load,
-        origin="get ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar at "
-        "image-net.org, with an account, and put them into imagenet",
+        origin=origin("imagenet"),
     )
 }

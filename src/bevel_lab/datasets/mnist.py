@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._idx import IdxSet
+from bevel_lab.datasets._origins import origin
 
 MNIST = IdxSet(
     folder="MNIST",
@@ -14,17 +15,8 @@ MNIST = IdxSet(
         "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     },
-    # torchvision's addresses and checksums
-    urls=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-    md5={
-        "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
-        "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
-        "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
-    },
-    about="12 MB; CC BY-SA 3.0",
 )
 
 ENTRIES = {
-    "mnist": DataSet("60,000 + 10,000 handwritten digits, 28×28, grey, 10 classes", MNIST.load, origin=MNIST.origin)
+    "mnist": DataSet("60,000 + 10,000 handwritten digits, 28×28, grey, 10 classes", MNIST.load, origin=origin("mnist"))
 }

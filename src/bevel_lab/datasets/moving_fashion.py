@@ -6,6 +6,7 @@ from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.moving import MovingImages
 from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._origins import origin
 from bevel_lab.datasets.fashion_mnist import FASHION_MNIST
 
 
@@ -19,6 +20,6 @@ ENTRIES = {
         "60,000 + 2,000 clips of 8 frames: Fashion-MNIST's pictures drift one of 4 ways, 40×40, grey",
         _load,
         "video",
-        FASHION_MNIST.origin,
+        origin("fashion_mnist"),
     )
 }

@@ -7,7 +7,6 @@ part here, as in the papers; the lab's own validation part is split off the trai
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,12 @@ from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.from_files import ClipFiles
 from bevel_lab.datasets import DataSet
+from bevel_lab.datasets._files import check_counts, read_json
+from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
 CLIPS = "20bn-something-something-v2"
+PARTS = ("classes", "training clips", "validation clips")
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,9 @@ class SomethingSomething:
         invalid = InvalidSamples(source.skip_invalid, root)
         lists = [_path(root, name) for name in ("train", "validation")]
         entries = [_read(path, list) for path in lists]
-        counts = (len(classes), len(entries[0]), len(entries[1]))
-        if self.counts and counts != self.counts:
-            raise LabError(
-                f"the lists in {root} have {_words(counts)}, not {_words(self.counts)}; complete them, or ask for "
-                "something_something_v2_subset."
-            )
+        counts = dict(zip(PARTS, (len(classes), *map(len, entries)), strict=True))
+        if self.counts:
+            check_counts(_path(root, "*"), counts, self.counts, "ask for something_something_v2_subset")
         train, test = (_listed(path, found, classes, invalid) for path, found in zip(lists, entries, strict=True))
         note = "" if self.counts else "not verified to be the original: whatever clips its lists name"
         return ClipFiles(root / CLIPS, {"train": train, "test": test}, list(classes), invalid, note)
@@ -51,22 +50,13 @@ def _path(root: Path, name: str) -> Path:
     return root / f"something-something-v2-{name}.json"
 
 
-def _words(counts: tuple[int, int, int]) -> str:
-    return f"{counts[0]} classes, {counts[1]} training and {counts[2]} validation clips"
-
-
 def _read(path: Path, kind: type) -> Any:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.is_file():
         raise LabError(
             f"{path} does not exist; pass --data-root with the folder that holds it and {CLIPS}; the data set is free "
             "of charge, but not without an account."
-        ) from None
-    except json.JSONDecodeError as error:
-        raise LabError(f"{path}, line {error.lineno}: no JSON ({error.msg}); unpack it again.") from error
-    except (UnicodeDecodeError, OSError) as error:
-        raise LabError(f"{path} cannot be read ({error}); unpack it again.") from error
+        )
+    found = read_json(path, "unpack it again")
     if not isinstance(found, kind) or not found:
         raise LabError(f"{path} holds no JSON {kind.__name__} with something in it; unpack it again.")
     return found
@@ -101,19 +91,17 @@ def _listed(path: Path, entries: list[Any], classes: dict[str, int], invalid: In
     return found
 
 
-BY_HAND = (
-    f"get labels and clips at qualcomm.com, with an account, and unpack them: something-something-v2-labels.json, "
-    f"-train.json, -validation.json, and {CLIPS}/ID.webm"
-)
-
 ENTRIES = {
     "something_something_v2": DataSet(
         "168,913 + 24,777 clips of things done, 174 classes, 8 frames at 224×224, from files; the whole set",
         SomethingSomething((174, 168_913, 24_777)).load,
         "video",
-        BY_HAND,
+        origin("something_something_v2"),
     ),
     "something_something_v2_subset": DataSet(
-        "whatever clips its lists name, in the layout of the original", SomethingSomething(None).load, "video", BY_HAND
+        "whatever clips its lists name, in the layout of the original",
+        SomethingSomething(None).load,
+        "video",
+        origin("something_something_v2"),
     ),
 }

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from bevel_lab.data.fetch import Origin, Remote
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
-from bevel_lab.datasets._files import check
+from bevel_lab.datasets._files import check_md5
+from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
 FILES = {
@@ -18,17 +18,11 @@ FILES = {
     "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
 }
 """MD5 of the training and the test file, as torchvision publishes them."""
-ORIGIN = Origin(
-    tuple(Remote(f"http://ufldl.stanford.edu/housenumbers/{name}", f"md5:{md5}") for name, md5 in FILES.items()),
-    tuple(FILES),
-    "246 MB; for non-commercial use only",
-)
 
 
 def _load(source: Source) -> LabeledImages:
     for name, md5 in FILES.items():
-        instead = f"pass --data-root with the folder that holds {name}, or --download to fetch it"
-        check(source.root / name, md5, instead)
+        check_md5(source.root / name, md5)
     train, test = (parse(source.root / name) for name in FILES)
     return LabeledImages(train, test, classes=10, flips=False)
 
@@ -59,4 +53,4 @@ def parse(path: Path) -> LabeledTensors:
     return LabeledTensors(images, torch.from_numpy(labels.astype("int64")) % 10)
 
 
-ENTRIES = {"svhn": DataSet("73,257 + 26,032 house numbers, 32×32, 10 classes", _load, origin=ORIGIN)}
+ENTRIES = {"svhn": DataSet("73,257 + 26,032 house numbers, 32×32, 10 classes", _load, origin=origin("svhn"))}

@@ -13,20 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bevel_lab.data.fetch import Origin, Remote
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
-from bevel_lab.datasets._files import pictures
+from bevel_lab.datasets._files import pictures, read_lines
 from bevel_lab.datasets._listing import in_class
+from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
-ORIGIN = Origin(
-    # its authors publish no checksum; this one is avalanche-lib's
-    (Remote("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "md5:90528d7ca1a48142e341f4ef8d21d0de"),),
-    ("tiny-imagenet-200/wnids.txt",),
-    "248 MB; ImageNet's terms: for non-commercial research",
-)
 AGAIN = "unpack tiny-imagenet-200.zip again"
 
 
@@ -66,11 +60,7 @@ class TinyImageNet:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabError(f"{path} cannot be read ({error}); {AGAIN}.") from error
-    return sorted(line for line in lines if line)
+    return sorted(line for line in read_lines(path, AGAIN) if line)
 
 
 def _counted(folder: Path, labels: Tensor, classes: list[str], each: int) -> None:
@@ -125,11 +115,13 @@ SUBSET = TinyImageNet("tiny-imagenet-*", None, None)
 
 ENTRIES = {
     "tiny_imagenet": DataSet(
-        "100,000 + 10,000 photographs, 64×64, 200 classes; the whole original", WHOLE.load, origin=ORIGIN
+        "100,000 + 10,000 photographs, 64×64, 200 classes; the whole original",
+        WHOLE.load,
+        origin=origin("tiny_imagenet"),
     ),
     "tiny_imagenet_subset": DataSet(
         "Tiny ImageNet, as much of it as is there, of one size",
         SUBSET.load,
-        origin="fetch tiny_imagenet, or put a part of it into a folder tiny-imagenet-…",
+        origin=origin("tiny_imagenet_subset"),
     ),
 }

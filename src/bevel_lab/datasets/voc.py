@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from bevel_lab.data.fetch import Origin, Remote, from_git
 from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet, _xml
 from bevel_lab.datasets._boxes import BoxAnnotation, sample
+from bevel_lab.datasets._files import check_counts, check_folder, read_lines
+from bevel_lab.datasets._origins import origin
+from bevel_lab.datasets._own import own
 from bevel_lab.errors import LabError
-from bevel_lab.registry import ParametricEntry
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+PHOTOGRAPHS = "photographs with boxes of 20 classes, from files"
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 Entry = tuple[Path, list[BoxAnnotation], "tuple[int, int] | None"]
@@ -48,21 +49,14 @@ class Voc:
     def load(self, source: Source) -> BoxedImages:
         """Read the annotations; raises ``LabError`` naming what is missing, or wrong by file and line."""
         for folder, _ in (*self.train, *self.test):
-            if not (source.root / folder).is_dir():
-                raise LabError(
-                    f"there is no folder {source.root / folder}; pass --data-root with the folder that holds it, or "
-                    "--download to fetch it."
-                )
+            check_folder(source.root / folder)
         root = (source.root / self.test[0][0]).parent
         names = [
             [(source.root / folder, name) for folder, part in parts for name in listed(source.root / folder, part)]
             for parts in (self.train, self.test)
         ]
-        if (counts := (len(names[0]), len(names[1]))) != self.counts:
-            raise LabError(
-                f"{root} lists {counts[0]} training and {counts[1]} test images, not {self.counts[0]} and "
-                f"{self.counts[1]}; complete it, or name what is there folder_voc:PATH."
-            )
+        found = {"training images": len(names[0]), "test images": len(names[1])}
+        check_counts(root, found, self.counts, "name what is there folder_voc:PATH")
         invalid = InvalidSamples(source.skip_invalid, root)
         return _assembled([_entries(part, invalid) for part in names], self.classes, invalid)
 
@@ -70,10 +64,8 @@ class Voc:
 def listed(folder: Path, part: str) -> list[str]:
     """The names in ``ImageSets/Main/PART.txt``; raises ``LabError`` where there are none."""
     path = folder / "ImageSets" / "Main" / f"{part}.txt"
-    try:
-        names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabError(f"{path} cannot be read ({error}); it has the names of the images, one a line.") from error
+    lines = read_lines(path, "it has the names of the images, one a line")
+    names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise LabError(f"{path} names no image; it has one a line.")
     return names
@@ -134,8 +126,6 @@ def _assembled(
 
 def _own(path: Path, source: Source) -> BoxedImages:
     """A user's folder: its training part says which classes there are."""
-    if not path.is_dir():
-        raise LabError(f"there is no folder {path}; folder_voc: takes a path from where bevel is started.")
     chosen = [_part(path, ("trainval", "train")), _part(path, ("test", "val"))]
     if chosen == ["trainval", "val"]:
         raise LabError(f"{path} has trainval but no test part; name its images in ImageSets/Main/test.txt.")
@@ -150,34 +140,6 @@ def _part(path: Path, names: tuple[str, str]) -> str:
     return first if (path / "ImageSets" / "Main" / f"{first}.txt").is_file() else second
 
 
-def _of(argument: str) -> DataSet:
-    return DataSet(f"the images and boxes in {argument}", partial(_own, Path(argument)), task="detection")
-
-
-_PASCAL = {
-    "voc2007/VOCtrainval_06-Nov-2007.tar": "c52e279531787c972589f7e41ab4ae64",
-    "voc2007/VOCtest_06-Nov-2007.tar": "b6e924de25625d8de591ea690078ad9f",
-    "voc2012/VOCtrainval_11-May-2012.tar": "6cd6e144f989b92b3379bac3b3de84fd",
-}
-"""MD5 of the archives, as torchvision publishes them."""
-
-
-def _pascal(summary: str, data: Voc, about: str) -> DataSet:
-    """A data set of PASCAL's: the archives of its years."""
-    parts = {*data.train, *data.test}
-    years = [folder.removeprefix("VOCdevkit/VOC") for folder, _ in parts]
-    files = []
-    for name, md5 in _PASCAL.items():
-        if name[3:7] in years:
-            first, other = (
-                f"{host}/pascal/VOC/{name}" for host in ("https://thor.robots.ox.ac.uk", "http://host.robots.ox.ac.uk")
-            )
-            files.append(Remote(first, f"md5:{md5}", mirrors=(other,)))
-    makes = tuple(f"{folder}/ImageSets/Main/{part}.txt" for folder, part in sorted(parts))
-    origin = Origin(tuple(files), makes, f"{about}; pictures from Flickr, under its terms")
-    return DataSet(summary, data.load, "detection", origin)
-
-
 def _bccd(source: Source) -> BoxedImages:
     """Raises ``LabError`` as :meth:`Voc.load`; a copy in VOC's own folder is read as well."""
     there = [name for name in ("BCCD", "VOCdevkit/VOC2007") if (source.root / name).is_dir()]
@@ -186,37 +148,25 @@ def _bccd(source: Source) -> BoxedImages:
     return cells.load(source)
 
 
+def _pascal(name: str, summary: str, data: Voc) -> DataSet:
+    return DataSet(summary, data.load, "detection", origin(name))
+
+
 _2007, _TEST, _2012 = ("VOCdevkit/VOC2007", "trainval"), ("VOCdevkit/VOC2007", "test"), "VOCdevkit/VOC2012"
+_VOC2012 = Voc(((_2012, "train"),), ((_2012, "val"),), (5717, 5823))
 ENTRIES = {
-    "voc2007": _pascal(
-        "5,011 + 4,952 photographs with boxes of 20 classes, from files",
-        Voc((_2007,), (_TEST,), (5011, 4952)),
-        "911 MB",
-    ),
-    "voc2012": _pascal(
-        "5,717 + 5,823 photographs with boxes of 20 classes, from files; tested on its validation part",
-        Voc(((_2012, "train"),), ((_2012, "val"),), (5717, 5823)),
-        "2.0 GB",
-    ),
+    "voc2007": _pascal("voc2007", f"5,011 + 4,952 {PHOTOGRAPHS}", Voc((_2007,), (_TEST,), (5011, 4952))),
+    "voc2012": _pascal("voc2012", f"5,717 + 5,823 {PHOTOGRAPHS}; tested on its validation part", _VOC2012),
     "voc0712": _pascal(
-        "both years' 16,551 photographs with boxes of 20 classes + 4,952 of 2007, from files",
+        "voc0712",
+        f"both years' 16,551 + 4,952 of 2007 {PHOTOGRAPHS}",
         Voc((_2007, (_2012, "trainval")), (_TEST,), (16551, 4952)),
-        "2.9 GB",
     ),
     "bccd": DataSet(
         "292 + 72 microscope images of blood with boxes of 3 kinds of cells, in VOC's layout, from files",
         _bccd,
         "detection",
-        from_git(
-            "Shenggan/BCCD_Dataset",
-            "d272fb14cdff6e473fafeeeba32aba5f560e9e43",
-            "BCCD",
-            "e4ad516b612329e16143e94f47a478d5832395d3",
-            ("BCCD/ImageSets/Main/trainval.txt", "BCCD/ImageSets/Main/test.txt"),
-            "8 MB; MIT",
-        ),
+        origin("bccd"),
     ),
-    "folder_voc": ParametricEntry[DataSet](
-        "your own images and boxes in VOC's layout", "folder_voc:PATH", _of, "detection"
-    ),
+    "folder_voc": own("folder_voc", "images and boxes", "in VOC's layout", _own, "detection"),
 }

@@ -1,4 +1,4 @@
-"""What every executor is, and what all of them share: the set-up of a trial, and the driver that hears of trials."""
+"""The ``Executor`` protocol, and what executors share: the settings of trials, and a driver that hears of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bevel_lab.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 
 @dataclass(frozen=True)
 class Setup:
-    """What all trials of an experiment share beside what they are.
+    """The settings that all trials of an experiment share and that do not change their results.
 
     Attributes:
         source: where data lies.
@@ -37,12 +37,12 @@ class Setup:
     state_every: float = 1.0
 
     def state(self, trial: Trial) -> Path:
-        """The checkpoint of ``trial``."""
+        """Return the path of the checkpoint of ``trial``."""
         return self.states / f"{trial.id}.pt"
 
 
 class Executor(Protocol):
-    """A way to run many trials.
+    """Runs many trials. Subclass it and write :meth:`run` for a way of one's own; the other methods have defaults.
 
     Attributes:
         group: the processes that share every trial; each of them makes its own executor.
@@ -69,15 +69,22 @@ class Executor(Protocol):
 
     @contextlib.contextmanager
     def leading(self, setup: Setup) -> Iterator[bool]:
-        """Whether this process leads: calls :meth:`run` and writes the folder. Others come here to take part."""
+        """Enter with True if this process leads: it calls :meth:`run` and writes the folder.
+
+        The other processes of :attr:`group` take part in the trials before they enter, with False.
+        """
         yield True
 
     def at_once(self, jobs: Sequence[Job], device: str, watcher: Watcher) -> int:
-        """How many trials run at a time on this machine."""
+        """Return the number of trials that run at a time on this machine; ``watcher`` is told if it is too large."""
         return 1
 
     def local_device(self, device: str) -> str:
-        """Where this process tries the arms before trials run on ``device``; raises ``InvalidValue`` if none can."""
+        """Return the device on which this process tries the arms before the trials run on ``device``.
+
+        Raises:
+            InvalidValue: if trials cannot run on ``device`` in this way.
+        """
         return self.group.local_device(device)
 
 
@@ -86,7 +93,7 @@ class Driver:
 
     Args:
         jobs, ledger, setup, watcher: as :meth:`Executor.run` has them.
-        max_deaths: after that many deaths of a trial's process without a new epoch between them, the trial is the
+        deaths: after that many deaths of a trial's process without a new epoch between them, the trial is the
             likely reason, and it fails.
 
     Attributes:
@@ -94,27 +101,26 @@ class Driver:
         failures: the trials that failed so far.
     """
 
-    def __init__(
-        self, jobs: Sequence[Job], ledger: Ledger, setup: Setup, watcher: Watcher, max_deaths: int = 1
-    ) -> None:
-        self.ledger, self.setup, self.watcher, self.max_deaths = ledger, setup, watcher, max_deaths
+    def __init__(self, jobs: Sequence[Job], ledger: Ledger, setup: Setup, watcher: Watcher, deaths: int = 1) -> None:
+        self.ledger, self.setup, self.watcher, self.max_deaths = ledger, setup, watcher, deaths
         self.todo = collections.deque(job for job in jobs if job[0].id not in ledger.records)
         self.failures: list[Failure] = []
         self._deaths: collections.Counter[str] = collections.Counter()
         self._reached: collections.Counter[str] = collections.Counter()
-        for path in setup.states.glob("*.pt*"):  # of recorded trials, and what dying processes left half-written
+        for path in setup.states.glob("*.pt*"):
+            # the checkpoint of a recorded trial, or a file that a dying process left half-written
             if path.suffix == ".part" or path.stem in ledger.records:
                 path.unlink(missing_ok=True)
 
     def hear(self, event: Event) -> bool:
-        """Act on an event, then tell the watcher; returns whether a trial has ended by it."""
+        """Act on an event and pass it to the watcher; return whether it is the last event of its trial."""
         if isinstance(event, EpochDone):
             key = event.trial.id
-            if event.done > self._reached[key]:  # one done again, for want of a checkpoint, is no progress
+            if event.done > self._reached[key]:  # an epoch that is repeated, for want of a checkpoint, is no progress
                 self._reached[key], self._deaths[key] = event.done, 0
         elif isinstance(event, Record):
             self.ledger.append(event)
-            # only now: until the record is on the disk the checkpoint is all there is of the trial
+            # the checkpoint is removed last: until the record is on the disk, it is all there is of the trial
             self.setup.state(event.trial).unlink(missing_ok=True)
         elif isinstance(event, Failure):
             self.failures.append(event)
@@ -122,7 +128,7 @@ class Driver:
         return isinstance(event, Record | Failure)
 
     def died(self, job: Job, how: str, details: str = "") -> bool:
-        """Take note that a trial's process died; returns whether the trial is to be run again.
+        """Count the death of a trial's process; return whether the trial is to be run again.
 
         Args:
             job: what the process was running.
@@ -141,7 +147,7 @@ class Driver:
 
 
 def perform(job: Job, setup: Setup, group: ProcessGroup = SINGLE_PROCESS) -> Iterator[Event]:
-    """Run a trial in this process, which keeps its checkpoint in a file; yields what happens, at last the record."""
+    """Run a trial in this process and keep its checkpoint in a file; yield its events, the record last."""
     from bevel_lab.training import checkpoint
     from bevel_lab.training.run import trial_events
 
@@ -154,7 +160,7 @@ def perform(job: Job, setup: Setup, group: ProcessGroup = SINGLE_PROCESS) -> Ite
 
 
 def with_failure(job: Job, events: Iterator[Event]) -> Iterator[Event]:
-    """``events``, with an exception among them turned into the last one: a failure of ``job``."""
+    """Yield ``events``; if they raise an exception, yield a failure of ``job`` in its place."""
     try:
         yield from events
     except BevelError as error:

@@ -1,40 +1,34 @@
-"""What a person sees while trials run: bars on a terminal, plain lines elsewhere. Both go to standard error."""
+"""Show on standard error what happens while trials run: progress bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bevel_lab.experiment.events import Begun, EpochDone, Event, Failure, Note, Watcher
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 
 ROWS = 8
-"""Trials with a bar of their own; on larger machines they would fill the screen."""
+"""Largest number of trials that have a bar of their own; more would fill the screen."""
 
 
 @contextmanager
 def progress_display() -> Iterator[Watcher]:
-    """A watcher that shows on standard error what it is told."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines()
-        return
-    bars = _Bars(console)
+    """Yield a watcher that shows every event."""
+    shown = _Display(Console(stderr=True))
     try:
-        yield bars
+        yield shown
     finally:
-        bars.progress.stop()
+        shown.progress.stop()
 
 
-class _Bars:
-    """One bar for all epochs of a round, and one for each trial that is running."""
+class _Display:
+    """Shows one bar for all epochs and one for each running trial; without a terminal, a line for every ended trial."""
 
     def __init__(self, console: Console) -> None:
         self.progress = Progress(
@@ -45,90 +39,64 @@ class _Bars:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
-            speed_estimate_period=120,  # seconds; arms differ in cost, so the last few epochs say little
+            disable=not console.is_terminal,
+            speed_estimate_period=120,  # seconds; arms differ in cost, so the last few epochs are a poor estimate
         )
-        self.total = TaskID(-1)
-        self.rows: dict[str, tuple[TaskID, int]] = {}
+        self.rows: dict[str, Task] = {}
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Begun):
             self._begin(event)
         elif isinstance(event, EpochDone):
-            self._advance(event)
+            self._advance(event.trial, event.label, event.done)
+        elif isinstance(event, Note):
+            self._print(str(event))
         else:
-            if isinstance(event, Record | Failure):
-                self._end(event.trial)
-            if isinstance(event, Note | Failure):
-                self.progress.console.print(str(event), markup=False, highlight=False)
+            self._end(event)
+
+    def _print(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _begin(self, event: Begun) -> None:
         self.progress.stop()
         for task in self.progress.task_ids:
             self.progress.remove_task(task)
+        self.rows.clear()
         self.done, self.all = event.done, event.done + len(event.jobs)
-        self.total = self.progress.add_task("", total=sum(trial.epochs for trial, _ in event.jobs))
-        self._count()
+        self.total = self._row(self._count(), sum(trial.epochs for trial, _ in event.jobs))
         if event.jobs:
             self.progress.start()
+            if event.done:
+                self._print(str(event))
 
-    def _count(self) -> None:
-        self.progress.update(self.total, description=f"[bold]{self.done}/{self.all} trials")
+    def _count(self) -> str:
+        return f"[bold]{self.done}/{self.all} trials"
 
-    def _advance(self, event: EpochDone) -> None:
-        trial = event.trial
+    def _row(self, text: str, epochs: int) -> Task:
+        self.progress.add_task(text, total=epochs, visible=len(self.rows) < ROWS)
+        return self.progress.tasks[-1]
+
+    def _advance(self, trial: Trial, label: str, done: int) -> None:
         if trial.id not in self.rows:
-            text = f"  {escape(event.label)}, seed {trial.seed}"
-            row = self.progress.add_task(text, total=trial.epochs, visible=len(self.rows) < ROWS)
-            self.rows[trial.id] = row, 0
-        row, before = self.rows[trial.id]
-        self.progress.update(row, completed=event.done)
-        self.progress.advance(self.total, event.done - before)
-        self.rows[trial.id] = row, event.done
+            self.rows[trial.id] = self._row(f"  {escape(label)}, seed {trial.seed}", trial.epochs)
+        row = self.rows[trial.id]
+        self.progress.advance(self.total.id, done - row.completed)
+        self.progress.update(row.id, completed=done)
+        self.progress.update(self.total.id, description=self._count())
 
-    def _end(self, trial: Trial) -> None:
-        row, before = self.rows.pop(trial.id, (None, 0))
-        if row is not None:
-            self.progress.remove_task(row)
-        self.progress.advance(self.total, trial.epochs - before)
+    def _end(self, event: Record | Failure) -> None:
         self.done += 1
-        self._count()
-
-
-class _Lines:
-    """A line for every trial that ends."""
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Begun):
-            self.done, self.all = event.done, event.done + len(event.jobs)
-            self.epochs = sum(trial.epochs for trial, _ in event.jobs)
-            self.run = 0
-            self.reached: dict[str, int] = {}
-            self.began = time.monotonic()
-            if event.done and event.jobs:
-                _print(str(event))
-        elif isinstance(event, EpochDone):
-            self._advance(event.trial, event.done)
-        elif isinstance(event, Note):
-            _print(str(event))
-        else:
-            self._advance(event.trial, event.trial.epochs)
-            self.done += 1
+        self._advance(event.trial, event.label, event.trial.epochs)
+        self.progress.remove_task(self.rows.pop(event.trial.id).id)
+        if self.progress.disable or isinstance(event, Failure):
             took = f" in {duration(event.seconds)}" if isinstance(event, Record) else ""
-            left = (time.monotonic() - self.began) * (self.epochs - self.run) / max(1, self.run)
+            left = (self.total.elapsed or 0) * (self.total.remaining or 0) / self.total.completed
             more = f"; about {duration(left)} left" if left >= 1 else ""
-            _print(f"[{self.done}/{self.all}] {event}{took}{more}")
-
-    def _advance(self, trial: Trial, done: int) -> None:
-        self.run += done - self.reached.get(trial.id, 0)
-        self.reached[trial.id] = done
-
-
-def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+            self._print(f"[{self.done}/{self.all}] {event}{took}{more}")
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Format a time as text, such as ``2.1 s`` or ``1 h 5 min``."""
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

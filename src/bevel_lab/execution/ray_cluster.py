@@ -1,4 +1,4 @@
-"""Trials on a Ray cluster: one task a trial, with its CPUs and GPU.
+"""Run trials on a Ray cluster, each as a task with its own CPUs and GPU.
 
 Nothing is shared between nodes but what Ray carries: a task sends its state home after an epoch, where it becomes the
 same checkpoint file that a local run writes, and starts from the state that it is given. So a worker or a node that
@@ -26,9 +26,10 @@ from bevel_lab.experiment.trial import Job, Trial
 from bevel_lab.runtime import atomic_file
 
 MAX_TASK_DEATHS = 3
+"""Deaths of a trial's task without a new epoch between them after which the trial fails."""
 
 PATIENCE = 60.0
-"""Seconds of silence after which the driver looks whether the cluster still has room for any of its trials."""
+"""Seconds without an event after which the driver checks that a node of the cluster can run its trials."""
 
 
 class Ray(Executor):
@@ -48,7 +49,7 @@ class Ray(Executor):
             BevelError: where Ray is missing, there is no such cluster, or no node of it can ever run one of the trials.
         """
         ray = _connect(self.address)
-        root = setup.source.root.absolute()  # tasks start in folders of their own
+        root = setup.source.root.absolute()  # a task starts in a folder that Ray chooses
         setup = dataclasses.replace(setup, source=dataclasses.replace(setup.source, root=root))
         driver = Driver(jobs, ledger, setup, watcher, MAX_TASK_DEATHS)
         try:
@@ -58,7 +59,7 @@ class Ray(Executor):
                     raise LabError(lacking)
             _Tasks(ray, driver).work()
         finally:
-            ray.shutdown()  # ends what is still running
+            ray.shutdown()  # this ends the tasks that still run
         return driver.failures
 
     def local_device(self, device: str) -> str:
@@ -84,17 +85,17 @@ def _connect(address: str) -> Any:
 
 
 def request(trial: Trial, device: str) -> dict[str, int]:
-    """What Ray must set aside for a task of ``trial``, as options of the task."""
+    """Return the resources that Ray must reserve for a task of ``trial``, as options of the task."""
     return {"num_cpus": trial.threads, "num_gpus": int(device.startswith("cuda"))}
 
 
 def wanting(asked: Mapping[str, int], nodes: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence where no node that is alive has what is ``asked`` for (see :func:`request`), else "".
+    """Return a sentence if no living node has the resources that are ``asked`` for, else "".
 
-    Ray would let such a task wait for ever, for a larger node may yet join.
+    Ray would let such a task wait for ever, since a larger node may join later.
 
     Args:
-        asked: options of a task.
+        asked: options of a task, see :func:`request`.
         nodes: as ``ray.nodes()`` gives them.
     """
     cpus, gpus = asked["num_cpus"], asked["num_gpus"]
@@ -111,7 +112,7 @@ def wanting(asked: Mapping[str, int], nodes: Sequence[Mapping[str, Any]]) -> str
 
 
 class _Tasks:
-    """A driver's jobs as tasks of the cluster."""
+    """Runs a driver's jobs as tasks of the cluster."""
 
     def __init__(self, ray: Any, driver: Driver) -> None:
         self.ray, self.driver = ray, driver
@@ -130,14 +131,14 @@ class _Tasks:
         data = state.read_bytes() if state.exists() else None
         task = self.ray.remote(perform_remotely).options(
             **request(trial, self.driver.setup.device),
-            max_retries=0,  # a retry starts from the newest state, which only this side has
+            max_retries=0,  # Ray has not got the newest state, from which a retry must start
             num_returns="streaming",
             name=f"{label}, seed {trial.seed}",
         )
         self.running[task.remote(job, self.driver.setup, data, Path.cwd())] = job
 
     def _wait(self) -> None:
-        """Wait until a task says something, and act on it."""
+        """Wait for the next event of any task, and act on it."""
         ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=PATIENCE)
         if not ready:
             self._warn_where_no_node_has_room()
@@ -146,7 +147,7 @@ class _Tasks:
             try:
                 event, state = self.ray.get(next(stream))
             except StopIteration:
-                del self.running[stream]  # it has said all: a record or a failure came before
+                del self.running[stream]  # the task has ended; its record or failure came before
             except self.ray.exceptions.RayError as error:
                 del self.running[stream]
                 how = f"the task of {job[1]}, seed {job[0].seed}, died ({type(error).__name__})"
@@ -166,7 +167,7 @@ class _Tasks:
 
 
 def perform_remotely(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[Event, bytes | None]]:
-    """A task: yields what happens, an epoch with the content of a checkpoint file if one is due.
+    """Run a trial as a task; yield its events, each with the content of a new checkpoint file or None.
 
     Args:
         job: what to run.

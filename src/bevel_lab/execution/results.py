@@ -1,4 +1,4 @@
-"""What came of an experiment."""
+"""The results of experiments: records, and on demand their verdicts and the report."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bevel.errors import InvalidValue
 from bevel_lab.errors import LabError
 from bevel_lab.experiment import folder as folders
 from bevel_lab.experiment import ledger
@@ -21,50 +22,78 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """The results in the folder of an experiment. They are judged when :attr:`verdicts` or :meth:`report` is asked for.
+    """Records of trials. They are judged when :attr:`verdicts` or :meth:`report` is first asked for.
 
     Attributes:
-        folder: where the records lie.
-        experiment: all that was asked for in this folder.
         records: of the trials that are done, in the order of ``experiment.trials()``.
+        reference: label of the arm that the others are compared with; "" where a file of records does not say.
+        folder: where the records lie; None for files of records, and for several folders together.
+        experiment: all that was asked for in the folder, or None.
+        command: the shell commands that run the experiments again, or "".
+        notes: sentences on the protocol, for the report.
         missing: number of trials without a record.
-        torn: a sentence if the ledger ends in an unfinished line, which was not read, else "".
+        torn: a sentence if a ledger ends in an unfinished line, which was not read, else "".
         title: of the report; "" gives its own.
         failures: the trials that failed in the run that gave these results.
     """
 
-    folder: Path
-    experiment: Experiment
     records: list[Record]
-    missing: int
+    reference: str = ""
+    folder: Path | None = None
+    experiment: Experiment | None = None
+    command: str = ""
+    notes: Sequence[str] = ()
+    missing: int = 0
     torn: str = ""
     title: str = ""
     failures: Sequence[Failure] = ()
 
     @classmethod
-    def read(cls, folder: str | Path, title: str = "", failures: Sequence[Failure] = ()) -> Results:
-        """The results that are there; an experiment that is running is not disturbed.
+    def read(cls, source: str | Path) -> Results:
+        """Read the results in a folder, while its experiment may be running, or in a file of records.
 
         Raises:
-            LabError: where the folder holds no experiment, or a damaged one.
+            LabError: where ``source`` is neither, or is damaged.
         """
-        folder = Path(folder)
-        experiment = folders.read(folder)
+        path = Path(source)
+        experiment = None if path.is_file() else folders.read(path)
+        if experiment is None and not path.is_file():
+            raise LabError(f"{path} holds no experiment; give a folder that was --out of bevel, or a file of records.")
+        lines = path / ledger.LEDGER if experiment else path
+        found, rest = ledger.parse(lines)
+        torn = f"the last line of {lines} is unfinished and was left out." if rest else ""
         if experiment is None:
-            raise LabError(f"{folder} holds no experiment; give a folder that was --out of bevel.")
-        path = folder / ledger.LEDGER
-        records, rest = ledger.parse(path)
-        torn = f"the last line of {path} is unfinished and was left out." if rest else ""
+            return cls(list(found.values()), torn=torn)
         jobs = experiment.trials()
-        found = [records[trial.id] for trial, _ in jobs if trial.id in records]
-        return cls(folder, experiment, found, len(jobs) - len(found), torn, title, failures)
+        records = [found[trial.id] for trial, _ in jobs if trial.id in found]
+        command, notes = folders.command(path), experiment.notes()
+        missing = len(jobs) - len(records)
+        return cls(records, experiment.reference, path, experiment, command, notes, missing, torn)
+
+    @classmethod
+    def join(cls, parts: Sequence[Results], reference: str = "", title: str = "") -> Results:
+        """Put several results together, to be compared with ``reference``, by default with that of the parts.
+
+        Raises:
+            LabError: where the parts have different references and none is given.
+        """
+        known = sorted({part.reference for part in parts} - {""})
+        if not reference and len(known) > 1:
+            raise LabError(f"the folders have different references ({', '.join(known)}); choose one with --reference.")
+        return cls(
+            [record for part in parts for record in part.records],
+            reference or "".join(known),
+            parts[0].folder if len(parts) == 1 else None,
+            command="\n".join(part.command for part in parts if part.command),
+            notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
+            title=title,
+        )
 
     @property
     def lacking(self) -> str:
-        """A sentence on how many trials have no record, or ""."""
-        return (
-            f"{self.missing} of {self.missing + len(self.records)} trials have no result yet." if self.missing else ""
-        )
+        """A sentence that says how many trials have no record, or ""."""
+        count = self.missing + len(self.records)
+        return f"{self.missing} of {count} trials have no result yet." if self.missing else ""
 
     @property
     def table(self) -> list[dict[str, Any]]:
@@ -73,19 +102,26 @@ class Results:
 
     @cached_property
     def judgement(self) -> Judgement:
-        """The records, judged; raises ``LabError`` where they cannot be compared."""
+        """The judgement of the records; raises ``LabError`` if they cannot be compared."""
         from bevel_lab import report
 
-        return report.judge(self.records, self.experiment.reference)
+        return report.judge(self.records, self.reference or "relu")
 
     @property
     def verdicts(self) -> list[dict[str, Any]]:
-        """One row for every activation and cell: its difference to the reference, the interval, p, and the verdict."""
+        """One row for each activation and cell: its difference to the reference, the interval, p and the verdict."""
         return self.judgement.verdicts()
 
-    def report(self, out: str | Path | None = None) -> Path:
-        """Write the report, by default into the folder of the records; returns the path of ``report.html``."""
+    def report(self, out: str | Path | None = None, notes: Sequence[str] = ()) -> Path:
+        """Write the report, by default into the folder of the records; return the path of ``report.html``.
+
+        Args:
+            out: another folder.
+            notes: further sentences on the protocol.
+        """
         from bevel_lab.report import TITLE
 
-        command, notes = folders.command(self.folder), self.experiment.notes()
-        return self.judgement.write(Path(out or self.folder), self.title or TITLE, command, notes)
+        where = out or self.folder
+        if where is None:
+            raise InvalidValue("these records are of no single folder; say where the report goes: report(out=...).")
+        return self.judgement.write(Path(where), self.title or TITLE, self.command, [*self.notes, *notes])

@@ -34,7 +34,10 @@ def run(
     on_progress: Watcher = lambda event: None,
     **overrides: Any,
 ) -> Results:
-    """Run what of an experiment has no record in its folder yet; it may be interrupted, and goes on when called again.
+    """Run the trials of an experiment that have no record in its folder yet.
+
+    It may be interrupted at any moment and continues when it is called again. In a script, call it under
+    ``if __name__ == "__main__":``, since worker processes import the script.
 
     Args:
         experiment: a TOML file, its keys as a mapping, or an ``Experiment``.
@@ -46,7 +49,7 @@ def run(
             those that say where it runs: ``data_root``, ``download``, ``skip_invalid``, ``title``.
 
     Returns:
-        What the folder holds afterwards. The other processes of torchrun get no records.
+        All results in the folder. Under torchrun only the first process gets the records.
 
     Raises:
         BevelError: where the experiment cannot be run; a trial that fails is in the results instead.
@@ -71,14 +74,13 @@ def run(
         with executor.leading(setup) as leads:
             if leads:
                 failures = _Run(folder, executor, setup, on_progress).complete(asked, request.toml)
-    if not leads:
-        return Results(folder, asked, [], missing=len(asked.trials()))
-    return Results.read(folder, request.options["title"], failures)
+    found = Results.read(folder) if leads else Results([])
+    return dataclasses.replace(found, title=request.options["title"], failures=failures)
 
 
 @dataclass(frozen=True)
 class Request:
-    """An experiment that is asked for, and how it is to be run.
+    """An experiment to be run, and the settings for running it.
 
     Attributes:
         experiment: what is compared.
@@ -94,7 +96,7 @@ class Request:
 
     @classmethod
     def of(cls, experiment: Experiment | Mapping[str, Any] | str | Path, overrides: Mapping[str, Any]) -> Request:
-        """What the arguments of :func:`run` ask for."""
+        """Make a request from arguments of :func:`run`."""
         given = settings.checked(overrides)
         name, toml = "", ""
         if isinstance(experiment, Experiment):
@@ -118,7 +120,7 @@ class Request:
         return Source(Path(self.options["data_root"]), self.options["download"], self.options["skip_invalid"])
 
     def executor(self) -> Executor:
-        """The executor that options and surroundings ask for."""
+        """Make the executor that the options and torchrun's environment ask for."""
         if world_size() > 1:
             if self.options["ray"]:
                 raise InvalidValue("--ray and torchrun are two ways to run an experiment; choose one.")
@@ -127,7 +129,7 @@ class Request:
 
 
 def rehearse_all(asked: Experiment, source: Source, device: str) -> None:
-    """Try every arm in the first cell, and the reference in the others: wrong input shows before it costs time."""
+    """Try every arm in the first cell and the reference in all others, so that wrong input shows early."""
     from bevel_lab.training.preflight import rehearse
 
     for trial, label in asked.base_trials():
@@ -137,7 +139,7 @@ def rehearse_all(asked: Experiment, source: Source, device: str) -> None:
 
 @dataclass
 class _Run:
-    """One call of :func:`run`, in the process that leads."""
+    """Runs an experiment in the process that leads."""
 
     folder: Path
     executor: Executor
@@ -146,7 +148,7 @@ class _Run:
     failures: list[Failure] = field(default_factory=list)
 
     def complete(self, asked: Experiment, text: str) -> list[Failure]:
-        """Tune where that was asked for, then run what is missing; returns the trials that failed."""
+        """Tune the arms if the experiment asks for it, run the missing trials, and return those that failed."""
         with Ledger(self.folder) as ledger:
             whole = folders.merge(self.folder, asked)
             folders.keep_request(self.folder, text)
@@ -161,7 +163,7 @@ class _Run:
         return self.failures
 
     def _tune(self, asked: Experiment, whole: Experiment) -> Experiment:
-        """``whole`` with the recipes that tuning chose for the arms of ``asked`` that have none yet."""
+        """Tune the arms of ``asked`` that have no recipe yet; return ``whole`` with their recipes."""
         todo = [job for job in asked.base_trials() if place(job[0].cell, job[1]) not in whole.tuned]
         assert asked.tuning is not None
         if todo:
@@ -174,22 +176,21 @@ class _Run:
         return whole
 
     def _round(self, jobs: Sequence[Job], ledger: Ledger) -> bool:
-        """Run the jobs that have no record; returns whether all of them have one then."""
+        """Run the jobs that have no record; return whether all of them have one afterwards."""
         missing = [job for job in jobs if job[0].id not in ledger.records]
         self.watcher(Begun(missing, len(jobs) - len(missing)))
         try:
             self.failures += self.executor.run(missing, ledger, self.setup, self.watcher)
         except KeyboardInterrupt:
             done = sum(trial.id in ledger.records for trial, _ in jobs)
-            raise KeyboardInterrupt(
-                f"interrupted: {done} of {len(jobs)} trials are done; the same command goes on."
-            ) from None
+            how_far = f"interrupted: {done} of {len(jobs)} trials are done; the same command goes on."
+            raise KeyboardInterrupt(how_far) from None
         return not self.failures
 
     def _write_failures(self) -> None:
         path = self.folder / "failures.txt"
-        blocks = [
+        blocks = (
             f"{f.label}, seed {f.trial.seed} (trial {f.trial.id})\n{f.reason}\n{f.details}" for f in self.failures
-        ]
+        )
         path.write_text("\n".join(blocks), encoding="utf-8")
         self.watcher(Note(f"{len(self.failures)} trials failed, see {path}; the same command tries them again."))

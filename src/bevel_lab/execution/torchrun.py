@@ -1,4 +1,4 @@
-"""Trials one after the other, each by all processes that torchrun has started; the first one keeps the ledger."""
+"""Run trials one after the other, each in all processes of torchrun; the first process keeps the ledger."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from bevel_lab.runtime.distributed import TorchrunProcessGroup
 class Torchrun(Executor):
     """Runs each trial in all processes of torchrun, data parallel.
 
-    What a user can cause fails alike in all processes and is a failure of the trial. Anything else, a full disk among
-    it, ends the first process, and torchrun then ends the others: the same command goes on from the last epoch.
+    A mistake of the user fails alike in all processes and is a failure of the trial. Any other error, such as a full
+    disk, ends the first process, and torchrun then ends the others; the same command continues from the last epoch.
 
     Args:
         device: ``cpu`` or ``cuda``, as the trials have it.
@@ -31,7 +31,7 @@ class Torchrun(Executor):
         self.group = TorchrunProcessGroup(as_device(device.partition(":")[0]))
 
     def run(self, jobs: Sequence[Job], ledger: Ledger, setup: Setup, watcher: Watcher) -> list[Failure]:
-        invalid.silence_data_notes()  # the rehearsal said it
+        invalid.silence_data_notes()  # they were told before the first trial
         driver = Driver(jobs, ledger, setup, watcher)
         for job in driver.todo:
             self.group.broadcast(job)
@@ -39,7 +39,7 @@ class Torchrun(Executor):
                 for event in perform(job, setup, self.group):
                     driver.hear(event)
             except CannotWrite:
-                raise  # the others know nothing of it, and are in the middle of the trial
+                raise  # the other processes do not know of it and go on with the trial
             except BevelError as error:
                 driver.hear(Failure(*job, str(error), traceback.format_exc()))
         return driver.failures
@@ -48,11 +48,11 @@ class Torchrun(Executor):
     def leading(self, setup: Setup) -> Iterator[bool]:
         if self.group.rank == 0:
             yield True
-            self.group.broadcast(None)  # there is nothing more to do
+            self.group.broadcast(None)  # the others stop waiting for jobs
             return
         invalid.silence_data_notes()
         while (job := self.group.broadcast(None)) is not None:
-            with contextlib.suppress(BevelError):  # the first process fails alike and says so
+            with contextlib.suppress(BevelError):  # the first process fails alike and reports it
                 for _ in perform(job, setup, self.group):
                     pass
         yield False

@@ -1,8 +1,8 @@
-"""Trials over worker processes on this machine.
+"""Run trials in worker processes on this machine.
 
 The driver hands out trials and is the only one to write the ledger. A worker imports torch once and runs one trial
-after another; it dies with the driver, however that ends. A worker that dies is replaced and its trial goes on from
-its last checkpoint; a second death before it came any further is reported.
+after another; it ends with the driver, however that ends. A worker that dies is replaced, and its trial continues from
+its last checkpoint; if it dies again before its next epoch, the trial fails.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from bevel_lab.experiment.trial import Job
 from bevel_lab.runtime.processes import exit_with_parent, use_fork_server
 
 MAX_WORKER_DEATHS = 2
+"""Deaths of a trial's worker without a new epoch between them after which the trial fails."""
 
 
 class Workers(Executor):
     """Runs every trial in one of several worker processes.
 
     Args:
-        count: number of processes; by default as many as the cores carry, or one for a GPU. More than the cores carry
-            are run all the same, and the watcher is told: a trial's threads are part of what it is.
+        count: number of processes; by default the number of cores divided by the threads of a trial, or 1 on a GPU.
+            A larger number is used as it is and the watcher is told, since the threads of a trial must not change.
 
     Raises:
         InvalidValue: for a count below 1.
@@ -57,17 +58,13 @@ class Workers(Executor):
         count = self.count or (1 if device != "cpu" else max(1, cores // threads))
         if count * threads > cores and not self._crowded:
             self._crowded = True
-            watcher(
-                Note(
-                    f"workers × threads is {count} × {threads} and there are {cores} cores, on which they take turns; "
-                    "ask for less by --workers or --threads."
-                )
-            )
+            what = f"workers × threads is {count} × {threads} and there are {cores} cores, on which they take turns"
+            watcher(Note(f"{what}; ask for less by --workers or --threads."))
         return count
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -80,17 +77,17 @@ class _Worker:
         self.process: SpawnProcess = context.Process(target=serve, args=(theirs, setup))
         self.ready = False
         self.job: Job | None = None
-        with _interrupt_ignored():  # inherited: Ctrl-C reaches the driver only, which then stops its workers
+        with _interrupt_ignored():  # the worker inherits it: only the driver acts on Ctrl-C and stops its workers
             self.process.start()
         theirs.close()
 
     def give(self, job: Job) -> None:
         self.job = job
-        with contextlib.suppress(OSError):  # it may just have died; its sentinel tells
+        with contextlib.suppress(OSError):  # the worker may have died; the driver sees that by its sentinel
             self.connection.send(job)
 
     def events(self) -> Iterator[Event | None]:
-        """What has arrived; ends early where the process died."""
+        """Yield the events that have arrived; None says that the worker is ready."""
         try:
             while self.connection.poll():
                 yield self.connection.recv()
@@ -111,7 +108,7 @@ class _Worker:
 
 
 class _Pool:
-    """The worker processes at work on a driver's jobs; all of them end when it is left."""
+    """Worker processes that run a driver's jobs; leaving the context ends all of them."""
 
     def __init__(self, driver: Driver, count: int) -> None:
         self.driver = driver
@@ -121,7 +118,7 @@ class _Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self.workers:  # at once: their checkpoints are whole at any moment
+        for worker in self.workers:  # they need no time to finish: checkpoints are whole at any moment
             worker.kill()
 
     def work(self) -> None:
@@ -134,7 +131,7 @@ class _Pool:
                 return
             wait([end for w in busy for end in (w.connection, w.process.sentinel)])
             for worker in busy:
-                dead = worker.process.exitcode is not None  # asked first: what it said before is then complete
+                dead = worker.process.exitcode is not None  # read first, so that all of a dead worker's events are seen
                 for event in worker.events():
                     if event is None:
                         worker.ready = True
@@ -147,7 +144,10 @@ class _Pool:
         self.workers.remove(worker)
         worker.kill()
         if not worker.ready:
-            raise LabError(f"a worker process {worker.fate()} before it could start; nothing can be run.")
+            raise LabError(
+                f"a worker process {worker.fate()} before it could start; nothing can be run. (A script must call "
+                'bevel_lab.run under `if __name__ == "__main__":`, since workers import it.)'
+            )
         if worker.job is not None:
             trial, label = worker.job
             how = f"the worker (process {worker.process.pid}) that ran {label}, seed {trial.seed}, {worker.fate()}"
@@ -160,7 +160,7 @@ class _Pool:
 @contextlib.contextmanager
 def _interrupt_ignored() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are set in the main thread only; elsewhere the caller sees to Ctrl-C
+        yield  # Python sets signal handlers in the main thread only
         return
     was = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -170,7 +170,7 @@ def _interrupt_ignored() -> Iterator[None]:
 
 
 def serve(connection: Connection, setup: Setup) -> None:
-    """The life of a worker: says None when it is ready; then jobs come in, and their events go out."""
+    """Serve a driver as its worker: send None when ready, then receive jobs and send their events."""
     exit_with_parent()
     use_fork_server()
     import bevel_lab.training.run  # noqa: F401  torch is loaded before the worker is ready

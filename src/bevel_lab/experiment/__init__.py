@@ -1,1 +1,1 @@
-"""What is to be run and what came out, as data: trials, records, ledger, arms, tuning, protocols. No training."""
+"""Experiments as data: trials, records, the ledger, arms, settings, tuning and protocols. Nothing here trains."""

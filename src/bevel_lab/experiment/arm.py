@@ -1,9 +1,9 @@
-"""An arm: an activation and the recipe fields it changes, written ``SPEC`` or ``SPEC@field=value,field=value``."""
+"""Arms: activations with recipe fields of their own, written ``SPEC`` or ``SPEC@field=value,field=value``."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,15 @@ import bevel
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel_lab.experiment.trial import OLD_NAMES, Trial
 
-_NOT_RECIPE = ("activation", "seed", "task", "dataset", "model", "processes", "tuning")
-RECIPE = {f.name: str(f.type) for f in dataclasses.fields(Trial) if f.name not in _NOT_RECIPE}
+_SET = {f.name: f for f in dataclasses.fields(Trial) if f.metadata.get("words") and f.name not in ("dataset", "model")}
+RECIPE = {name: str(field.type) for name, field in _SET.items()}
 """Fields of a trial that a recipe sets → their types."""
 
-DEFAULTS = {f.name: f.default for f in dataclasses.fields(Trial) if f.name in RECIPE}
+DEFAULTS = {name: field.default for name, field in _SET.items()}
 """Fields of a trial that a recipe sets → their values where the recipe does not say."""
+
+_BOOLS = {"true": True, "false": False}
+_READ: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": lambda s: _BOOLS[s.lower()]}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Arm:
     changes: dict[str, Any] = field(default_factory=dict)
 
     def canonical_key(self, recipe: Mapping[str, Any]) -> str:
-        """A text that two arms share if and only if they are the same trials under ``recipe``.
+        """Return a text that is the same for two arms if and only if they make the same trials under ``recipe``.
 
         A change to the recipe's own value does not count. Fields that ``recipe`` lacks have their defaults.
         """
@@ -43,15 +46,15 @@ class Arm:
         return "@".join([self.activation, ",".join(own)]) if own else self.activation
 
     def trial(self, **settings: Any) -> Trial:
-        """A trial of this arm; its own fields win over ``settings``."""
+        """Make a trial of this arm; the arm's own fields win over ``settings``."""
         return Trial(activation=self.activation, **(settings | self.changes))
 
 
 def arm(text: str) -> Arm:
-    """Read ``sau:n=5`` or ``frelu@alternate=epoch,lr=0.05``.
+    """Parse an arm such as ``sau:n=5`` or ``frelu@alternate=epoch,lr=0.05``.
 
     Raises:
-        BevelError: for an unknown activation or field, or a value of the wrong type.
+        BevelError: for an unknown activation or field; a value of the wrong type is found when a trial is made.
     """
     spec, at, rest = text.partition("@")
     if at and not rest:
@@ -67,11 +70,7 @@ def _change(text: str, piece: str) -> tuple[str, Any]:
     name = OLD_NAMES.get(name, name)
     if name not in RECIPE:
         raise UnknownName(f"in {text!r}: unknown field {name!r}; {did_you_mean(name, RECIPE)}")
-    kind = RECIPE[name]
     try:
-        if kind == "bool":
-            return name, {"true": True, "false": False}[value.lower()]
-        return name, {"int": int, "float": float, "str": str}[kind](value)
+        return name, _READ[RECIPE[name]](value)
     except (KeyError, ValueError):
-        words = {"bool": "true or false", "int": "a whole number", "float": "a number"}[kind]
-        raise InvalidValue(f"in {text!r}: {name} is {words}; got {value!r}.") from None
+        return name, value  # the trial refuses it, and says what is allowed

@@ -1,4 +1,4 @@
-"""What is told while trials run, from the trainer to the progress bars: plain data that ``str`` puts in a line."""
+"""Events of running trials, from the trainer to the progress bars. ``str`` gives each of them as a line."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ Cell = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What is compared, with every default filled in.
+    """A comparison of activations, with every default filled in.
 
     Attributes:
         arms: the activations, the reference among them.
@@ -30,7 +30,6 @@ class Experiment:
         cells: every (data set, model) that they are compared on.
         recipe: the fields of every trial but activation, seed, data set, model and task.
         device: torch device of all trials.
-        protocol: name of the protocol that the recipe started from, or "".
         tuning: how every arm is tuned first, or None.
         tuned: the recipe fields that tuning chose, by :func:`place`; filled in when it has ended.
     """
@@ -41,7 +40,6 @@ class Experiment:
     cells: tuple[Cell, ...]
     recipe: dict[str, Any]
     device: str = "cpu"
-    protocol: str = ""
     tuning: Tuning | None = None
     tuned: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -54,17 +52,16 @@ class Experiment:
         recipe: Mapping[str, Any],
         *,
         device: str = "cpu",
-        protocol: str = "",
         tuning: Tuning | None = None,
     ) -> Experiment:
-        """Check everything that can be checked without data, and fill in the defaults.
+        """Make an experiment: fill in the defaults, and check everything that can be checked without data.
 
         Args:
             activations: arms as typed, see :mod:`bevel_lab.experiment.arm`.
             reference: one more, or one of them.
             seeds: number of paired seeds.
             recipe: fields of a trial; ``dataset`` and ``model`` may be lists.
-            device, protocol, tuning: as the attributes.
+            device, tuning: as the attributes.
 
         Raises:
             BevelError: for unknown names, bad values, or two arms that are one trial.
@@ -84,18 +81,16 @@ class Experiment:
             raise InvalidValue(
                 f"tuning chooses {', '.join(sorted(taken))}; an arm that sets it itself cannot be tuned."
             )
-        for one in arms:
-            for dataset, model in cells:
-                one.trial(dataset=dataset, model=model, task=_task(dataset, model), **shared)
-        return cls(
-            arms=tuple(arms), reference=label, seeds=seeds, cells=cells, recipe=filled, device=device,
-            protocol=protocol, tuning=tuning,
-        )  # fmt: skip
+        made = cls(
+            arms=tuple(arms), reference=label, seeds=seeds, cells=cells, recipe=filled, device=device, tuning=tuning
+        )
+        made.base_trials()  # raises if an arm has a wrong field, or if data set and model do not fit
+        return made
 
     def trials(self) -> list[Job]:
-        """Every (trial, label), seed by seed, the reference first: an unfinished experiment has whole pairs.
+        """Return every (trial, label), ordered by seed, the reference first, so that an unfinished run has whole pairs.
 
-        Of an experiment with tuning, only the arms whose recipe has been chosen.
+        With tuning, only arms whose recipe has been chosen have trials.
         """
         return [
             (self._trial(one, cell, seed=seed, **self.tuned.get(place(cell, one.label), {})), one.label)
@@ -106,7 +101,7 @@ class Experiment:
         ]
 
     def base_trials(self) -> list[Job]:
-        """One trial of every arm in every cell, with its label: what tuning starts from."""
+        """Return one (trial, label) for every arm in every cell; tuning starts from these."""
         return [(self._trial(one, cell), one.label) for cell in self.cells for one in self.arms]
 
     def _trial(self, one: Arm, cell: Cell, **settings: Any) -> Trial:
@@ -114,20 +109,20 @@ class Experiment:
         return one.trial(**(self.recipe | settings), dataset=dataset, model=model, task=_task(dataset, model))
 
     def notes(self) -> list[str]:
-        """What a report must say of how the arms got their recipes."""
+        """Return the sentences in which a report says how the arms got their recipes."""
         if self.tuning is None:
             return []
         return [f"Every arm was tuned first, in each cell: {self.tuning}. The test part was not read for it."]
 
     def merge(self, other: Experiment) -> Experiment:
-        """This experiment with the arms, cells and seeds that only ``other`` has; labels are those of this one."""
+        """Return this experiment with the additional arms, cells and seeds of ``other``."""
         known = self._by_key()
         arms = (*self.arms, *(one for key, one in other._by_key().items() if key not in known))
         cells = tuple(dict.fromkeys((*self.cells, *other.cells)))
         return dataclasses.replace(self, arms=arms, cells=cells, seeds=max(self.seeds, other.seeds))
 
     def subset(self, whole: Experiment) -> Experiment:
-        """The arms, cells and seeds of this experiment with the labels and tuned recipes of ``whole``, its merger."""
+        """Return this experiment with the labels and tuned recipes of ``whole``, which contains it."""
         wanted = self._by_key()
         arms = tuple(one for key, one in whole._by_key().items() if key in wanted)
         return dataclasses.replace(self, arms=arms, reference=whole.reference, tuned=whole.tuned)
@@ -136,7 +131,7 @@ class Experiment:
         return {one.canonical_key(self.recipe): one for one in self.arms}
 
     def differences(self, other: Experiment) -> list[tuple[str, Any, Any]]:
-        """(what, here, there) for all in which two experiments must agree to be merged, and do not."""
+        """Return (what, here, there) for everything that keeps two experiments from being merged."""
         reference, others = (
             next(one for one in e.arms if one.label == e.reference).canonical_key(e.recipe) for e in (self, other)
         )
@@ -150,12 +145,12 @@ class Experiment:
 
 
 def place(cell: Cell, label: str) -> str:
-    """The key of an arm in a cell, a text so that JSON can hold it."""
+    """Return the key of an arm in a cell. It is text, since JSON has no other keys."""
     return json.dumps([*cell, label], ensure_ascii=False)
 
 
 def _arms(given: Sequence[Arm], base: Arm, recipe: Mapping[str, Any]) -> tuple[list[Arm], str]:
-    """The arms, the reference among them, and the label it has there."""
+    """Return the arms with the reference among them, and the label of the reference."""
     first: dict[str, Arm] = {}
     for one in given:
         other = first.setdefault(one.canonical_key(recipe), one)

@@ -1,4 +1,4 @@
-"""The folder of an experiment: what it is (``experiment.json``), and a TOML file for every request that made it so."""
+"""The folder of an experiment: ``experiment.json`` describes it, and TOML files keep the requests that made it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT = 2
 
 
 def read(folder: Path) -> Experiment | None:
-    """The folder's experiment, or None where there is none.
+    """Read the folder's experiment; return None if there is none.
 
     Raises:
         LabError: if the file cannot be understood.
@@ -29,9 +29,10 @@ def read(folder: Path) -> Experiment | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.pop("format") != FORMAT:
             raise ValueError("written by another version of bevel")
+        data.pop("protocol", "")  # older versions wrote the name of the protocol
         data["arms"] = tuple(Arm(**one | {"changes": renamed(one["changes"])}) for one in data["arms"])
         data["cells"] = tuple((dataset, model) for dataset, model in data["cells"])
-        # fields that a later bevel added change nothing while they have their defaults
+        # an older version did not know all fields of today; their defaults are what it did
         data["recipe"] = DEFAULTS | renamed(data["recipe"])
         data["tuning"] = Tuning(**data["tuning"]) if data["tuning"] else None
         return Experiment(**data)
@@ -42,21 +43,19 @@ def read(folder: Path) -> Experiment | None:
 
 
 def write(folder: Path, experiment: Experiment) -> None:
-    """Make ``experiment`` the folder's."""
+    """Write ``experiment`` into the folder."""
     data = {"format": FORMAT} | dataclasses.asdict(experiment)
     atomic_file.write(folder / FILE, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def merge(folder: Path, asked: Experiment) -> Experiment:
-    """Make ``asked`` part of the folder's experiment, which may get more arms, cells and seeds by it.
-
-    Call it while holding the folder's ledger.
+    """Add the arms, cells and seeds of ``asked`` to the folder's experiment. The caller must hold the folder's ledger.
 
     Returns:
-        The folder's experiment: what was there and what is new.
+        The folder's experiment, with what is new.
 
     Raises:
-        LabError: if the folder holds an experiment with another recipe or reference; says what differs.
+        LabError: if the folder's experiment has another recipe, reference, device or tuning; says what differs.
     """
     stored = read(folder)
     if stored is None:
@@ -72,18 +71,18 @@ def merge(folder: Path, asked: Experiment) -> Experiment:
 
 
 def keep_request(folder: Path, text: str) -> None:
-    """Keep the TOML file with which an experiment was asked for, unless the folder has an equal one."""
+    """Write the TOML text of a request into the folder, unless the folder has the same text already."""
     kept = requests(folder)
     if text.encode() not in (path.read_bytes() for path in kept):
         atomic_file.write(folder / f"experiment{f'-{len(kept) + 1}' if kept else ''}.toml", text.encode())
 
 
 def requests(folder: Path) -> list[Path]:
-    """The TOML files that asked for the folder's experiment, in order; none in folders of older versions."""
+    """Return the TOML files of the folder's requests in order; folders of older versions have none."""
     found = [*folder.glob("experiment.toml"), *folder.glob("experiment-[0-9]*.toml")]
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def command(folder: Path) -> str:
-    """The shell commands, a line each, that run the folder's experiment again; "" where it keeps no requests."""
+    """Return the shell commands that repeat the folder's requests, a line each; "" if it has none."""
     return "\n".join(shlex.join(["bevel", "run", str(path), "--out", str(folder)]) for path in requests(folder))

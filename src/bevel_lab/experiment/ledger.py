@@ -1,4 +1,4 @@
-"""The ledger: one line a finished trial, only ever appended to, by one process at a time.
+"""The ledger of an experiment: one line for each finished trial. One process at a time appends to it.
 
 ``ledger.jsonl`` is the experiment's memory. A line is written with one call and flushed to the disk before anybody is
 told that the trial is done, so that a crash can at worst leave an unfinished last line. Such a line is moved to
@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from bevel_lab.errors import CannotWrite, LabError
@@ -60,7 +59,7 @@ class Ledger:
         return f"{self.path} ended in an unfinished line; it was moved to {TORN} and its trial runs again."
 
     def append(self, record: Record) -> None:
-        """Add ``record``; when this returns it is on the disk.
+        """Append ``record`` and return when it is on the disk.
 
         Raises:
             LabError: if it is there already, or the disk does not take it.
@@ -71,25 +70,22 @@ class Ledger:
         try:
             written = self._file.write(line)
             os.fsync(self._file.fileno())
-        except OSError as error:  # a full disk takes nothing
+        except OSError as error:  # a full disk may refuse the line
             raise CannotWrite(self.path, error) from error
-        if written != len(line):  # or part of a line
+        if written != len(line):  # or take a part of it
             raise CannotWrite(self.path)
         self.records[record.trial.id] = record
-
-    def close(self) -> None:
-        self._file.close()
-        self._lock.close()
 
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._lock.close()
 
 
 def parse(path: Path) -> tuple[dict[str, Record], bytes]:
-    """Records by trial id, and the torn last line if there is one (else ``b""``); an absent file is an empty ledger.
+    """Read the records by trial id, and the torn last line (``b""`` if there is none); a missing file is empty.
 
     Raises:
         LabError: at a complete line that is not a record, or repeats one; names its number.
@@ -97,7 +93,6 @@ def parse(path: Path) -> tuple[dict[str, Record], bytes]:
     data = path.read_bytes() if path.exists() else b""
     *lines, torn = data.split(b"\n")
     records: dict[str, Record] = {}
-    at: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         try:
             record = Record.from_json(line.decode())
@@ -107,16 +102,17 @@ def parse(path: Path) -> tuple[dict[str, Record], bytes]:
                 "its trial is repeated."
             ) from error
         if record.trial.id in records:
-            raise LabError(f"{path}, line {number}, repeats line {at[record.trial.id]}'s trial; remove one of them.")
-        records[record.trial.id], at[record.trial.id] = record, number
+            first = list(records).index(record.trial.id) + 1
+            raise LabError(f"{path}, line {number}, repeats line {first}'s trial; remove one of them.")
+        records[record.trial.id] = record
     return records, torn
 
 
 def holder(folder: Path) -> str:
-    """The process that has the folder's ledger open, or "" where none has."""
+    """Return the id of the process that has the folder's ledger open, or ""."""
     try:
         with (folder / LOCK).open(encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back with the file, at once
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file releases it
     except BlockingIOError:
         return (folder / LOCK).read_text(encoding="utf-8").strip() or "unknown"
     except OSError:
@@ -125,7 +121,7 @@ def holder(folder: Path) -> str:
 
 
 def _lock(folder: Path) -> IO[str]:
-    """Take the folder's lock; it is given back when the file is closed or the process dies, however it dies."""
+    """Lock the folder; the system releases the lock when the file is closed or the process ends."""
     file = (folder / LOCK).open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

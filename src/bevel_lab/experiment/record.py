@@ -1,4 +1,4 @@
-"""What came out of a trial. The dataclass is the file format: one JSON object a line of the ledger."""
+"""The record of a trial. The dataclass is the file format: each line of a ledger is one JSON object."""
 
 from __future__ import annotations
 
@@ -127,13 +127,13 @@ class Record:
         return f"{self.label}, seed {self.trial.seed}: {self.metric} {self.test[self.metric]:.4f}"
 
     def to_json(self) -> str:
-        """One line of strict JSON (no NaN: a diverged loss is written as null)."""
+        """Return one line of strict JSON, in which a number that is not finite is null."""
         data = {"format": FORMAT, "id": self.trial.id} | dataclasses.asdict(self)
         return json.dumps(_finite(data), separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> Record:
-        """Read a line back; raises ``ValueError`` when it is torn, of another format, or its id does not match."""
+        """Read a line; raise ``ValueError`` if it is damaged, has another format, or its id does not match."""
         try:
             data: dict[str, Any] = _nan(json.loads(line))
             if data.pop("format", None) != FORMAT:
@@ -152,12 +152,12 @@ class Record:
 
     @property
     def diverged(self) -> bool:
-        """Whether the run ended without a score or with a training loss that is not finite; a score still counts."""
+        """Whether the run has no score, or a last training loss that is not finite. Its score counts all the same."""
         last = self.epochs[-1].train.values() if self.epochs else ()
         return not all(map(math.isfinite, (self.test[self.metric], *last)))
 
     def to_row(self) -> dict[str, Any]:
-        """What was run, what came out and what it cost, as numbers and text under one name each."""
+        """Return trial, metrics and cost as a flat mapping of names to numbers and text."""
         last = self.epochs[-1] if self.epochs else None
         return {
             "arm": self.label,
@@ -176,7 +176,7 @@ class Record:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The part that must repeat to the last bit on one machine: no times, no memory peak, no provenance.
+        """The part that repeats to the last bit on one machine: everything but times, peak memory and provenance.
 
         Non-finite numbers are None, so that equal results of diverged trials compare equal.
         """
@@ -200,7 +200,7 @@ def _finite(value: Any) -> Any:
 
 
 def _nan(value: Any) -> Any:
-    """Undo :func:`_finite`: no field of a record is optional, so a null is a number that was not finite."""
+    """Undo :func:`_finite`. No field of a record is optional, so every null stands for a number that is not finite."""
     if isinstance(value, dict):
         return {k: _nan(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""The settings of an experiment: the keys of its TOML file, which are the flags of ``bevel compare`` as well.
+"""The settings of an experiment. They are the keys of its TOML file and the flags of ``bevel compare``.
 
-Some settings say what is compared; those in :data:`PLACES` say where it is run and with which means, and may differ
-between two runs of one experiment.
+Most settings say what is compared. Those in :data:`PLACES` say where and how it is run; they may differ between two
+runs of one experiment, and a folder does not keep them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import dataclasses
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
+from bevel.spec import split_items
 from bevel_lab.datasets import own
 from bevel_lab.errors import LabError
 from bevel_lab.experiment import protocols
@@ -23,58 +25,74 @@ from bevel_lab.experiment.trial import renamed
 from bevel_lab.experiment.tuning import Tuning
 
 RECIPE_KEYS = ("model", "dataset", *RECIPE)
-"""Fields of a trial that may be set. They have no default here, since a protocol may set them too."""
+"""Fields of a trial that are settings. They have no default here, since a protocol may set them."""
 
-_KEYS: dict[str, tuple[type, Any]] = {
-    "activations": (list, []),
-    "reference": (str, "relu"),
-    "seeds": (int, 10),
-    "protocol": (str, ""),
-    "task": (str, ""),
-    "controls": (bool, None),
-    "device": (str, "cpu"),
-    "tune": (dict, None),
-    "title": (str, ""),
-    "skip_invalid": (bool, False),
-    "out": (str, ""),
-    "workers": (int, None),
-    "ray": (str, ""),
-    "data_root": (str, "data"),
-    "download": (bool, False),
+
+@dataclass(frozen=True)
+class Key:
+    """A setting that is not a field of a trial.
+
+    Attributes:
+        kind: type of its value.
+        default: its value where nothing is said.
+        words: what it is.
+        value: how a command line calls its value.
+    """
+
+    kind: type
+    default: Any
+    words: str = ""
+    value: str = ""
+
+
+KEYS = {
+    "activations": Key(list, [], "SPEC or SPEC@field=value, by blanks or commas", "ARM"),
+    "reference": Key(str, "relu", "what the others are compared with (default relu)", "ARM"),
+    "seeds": Key(int, 10, "runs of each activation: seeds 0 … N-1 (default 10)", "N"),
+    "protocol": Key(str, "", "paper, quick or fair: where the recipe starts from", "NAME"),
+    "controls": Key(bool, None, "add the arms that a claim must be measured against (default: yes with a protocol)"),
+    "task": Key(str, "", "what the data set must be for (default: whatever it is for)", "NAME"),
+    "tune": Key(dict, None),
+    "device": Key(str, "cpu", "cpu, cuda or cuda:1 (default cpu)", "NAME"),
+    "skip_invalid": Key(bool, False, "skip invalid samples; the record counts and names them"),
+    "title": Key(str, "", "title of the report", "TEXT"),
+    "out": Key(str, "", "folder of the results (default runs/ and a name)", "DIR"),
+    "workers": Key(int, None, "processes (default: cores / threads; one on a GPU)", "N"),
+    "ray": Key(str, "", "run on a Ray cluster: its address, or auto", "ADDRESS"),
+    "data_root": Key(str, "data", "folder of data sets that are files (default data)", "DIR"),
+    "download": Key(bool, False, "fetch a data set that is not there"),
 }
-DEFAULTS = {key: default for key, (_, default) in _KEYS.items()}
-"""All other keys; ``controls`` means yes with a protocol and no without one."""
-
+DEFAULTS = {name: key.default for name, key in KEYS.items()}
 PLACES = ("out", "workers", "ray", "data_root", "download")
 
 _WORDS = {list: "a list of texts", str: "text", int: "a whole number", bool: "true or false", dict: "a table"}
 
 
 def checked(given: Mapping[str, Any], origin: str = "") -> dict[str, Any]:
-    """``given`` with paths as text and old names replaced.
+    """Check settings, and return them with paths as text and old names replaced.
 
     Args:
         given: settings by key.
         origin: where they are from; messages start with it.
 
     Raises:
-        UnknownName: for a key that is none.
+        UnknownName: for an unknown key.
         InvalidValue: for a value of the wrong type; the fields of a trial are checked when the trial is made.
     """
     found = {key: str(value) if isinstance(value, Path) else value for key, value in renamed(given).items()}
     for key, value in found.items():
         if key in RECIPE_KEYS:
             continue
-        if key not in _KEYS:
-            raise UnknownName(f"{origin}unknown key {key!r}; {did_you_mean(key, [*_KEYS, *RECIPE_KEYS])}")
-        kind, _ = _KEYS[key]
+        if key not in KEYS:
+            raise UnknownName(f"{origin}unknown key {key!r}; {did_you_mean(key, [*KEYS, *RECIPE_KEYS])}")
+        kind = KEYS[key].kind
         if type(value) is not kind or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
             raise InvalidValue(f"{origin}{key} is {_WORDS[kind]}; got {value!r}.")
     return found
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The settings in a TOML file; raises ``BevelError`` with the file's name."""
+    """Read the settings in a TOML file; raise ``BevelError`` with its name if that cannot be done."""
     try:
         return checked(tomllib.loads(path.read_text(encoding="utf-8")), f"{path}: ")
     except FileNotFoundError:
@@ -84,32 +102,23 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:
-    """The TOML file of ``settings``, without those that only say where an experiment is run."""
+    """Return ``settings`` as the text of a TOML file, without those in :data:`PLACES`."""
     return "".join(_lines({key: value for key, value in settings.items() if key not in PLACES}, ""))
 
 
 def _lines(table: Mapping[str, Any], name: str) -> list[str]:
-    lines = [f"{key} = {_value(value)}\n" for key, value in table.items() if not isinstance(value, dict)]
+    # JSON and TOML write these values alike, except for the character DEL
+    values = {k: json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f") for k, v in table.items()}
+    lines = [f"{key} = {values[key]}\n" for key, value in table.items() if not isinstance(value, dict)]
+    lines = [f"\n[{name}]\n", *lines] if name and lines else lines
     for key, inner in table.items():
         if isinstance(inner, dict):
-            lines += [f"\n[{name}{key}]\n", *_lines(inner, f"{name}{key}.")]
+            lines += _lines(inner, f"{name}.{key}" if name else key)
     return lines
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, float):
-        return repr(value)
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's strings are JSON's but for DEL
-
-
-def resolve(settings: Mapping[str, Any], processes: int = 1) -> Experiment:
-    """The experiment that ``settings`` ask for.
-
-    Args:
-        settings: checked ones; what they lack has its default.
-        processes: the number that share each trial.
+def resolve(settings: Mapping[str, Any]) -> Experiment:
+    """Make the experiment that checked ``settings`` ask for; what they lack has its default.
 
     Raises:
         BevelError: for whatever is wrong with them.
@@ -125,10 +134,7 @@ def resolve(settings: Mapping[str, Any], processes: int = 1) -> Experiment:
     tuning = base.tune if base else None
     if given["tune"]:
         tuning = Tuning.read((dataclasses.asdict(tuning) if tuning else {}) | given["tune"])
-    found = Experiment.resolve(
-        arms, given["reference"], given["seeds"], recipe | {"processes": processes},
-        device=given["device"], protocol=given["protocol"], tuning=tuning,
-    )  # fmt: skip
+    found = Experiment.resolve(arms, given["reference"], given["seeds"], recipe, device=given["device"], tuning=tuning)
     for trial, _ in found.base_trials():
         if given["task"] not in ("", trial.task):
             raise InvalidValue(
@@ -139,8 +145,14 @@ def resolve(settings: Mapping[str, Any], processes: int = 1) -> Experiment:
 
 
 def amounting_to(experiment: Experiment) -> dict[str, Any]:
-    """Settings that :func:`resolve` makes ``experiment`` from, or one with more cells if some pairs are missing."""
+    """Return settings from which :func:`resolve` makes ``experiment``.
+
+    Raises:
+        InvalidValue: if its cells are not all pairs of its data sets and models.
+    """
     datasets, models = (list(dict.fromkeys(names)) for names in zip(*experiment.cells, strict=True))
+    if len(experiment.cells) < len(datasets) * len(models):
+        raise InvalidValue(f"one experiment is run on all pairs of data set and model; got {experiment.cells}.")
     found = {
         "activations": [one.label for one in experiment.arms],
         "reference": experiment.reference,
@@ -158,14 +170,9 @@ def split_arms(texts: Sequence[str]) -> list[str]:
     """Split at commas between arms: ``relu,sau:n=5,alpha=0.2`` names two, for arguments have a ``=``."""
     found: list[str] = []
     for text in texts:
-        depth = 0
-        start = True
-        for piece in text.split(","):
-            head = piece.partition(":")[0].partition("@")[0]
-            if not start and (depth > 0 or "=" in head):
+        for number, piece in enumerate(filter(str.strip, split_items(text))):
+            if number and "=" in piece.partition(":")[0].partition("@")[0]:
                 found[-1] += "," + piece
-            elif piece.strip():
+            else:
                 found.append(piece.strip())
-            depth += piece.count("(") - piece.count(")")
-            start = start and not piece.strip()
     return found

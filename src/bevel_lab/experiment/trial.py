@@ -1,4 +1,4 @@
-"""What is to be run: one activation in one model on one data set with one seed."""
+"""A trial: the training of one activation in one model on one data set with one seed."""
 
 from __future__ import annotations
 
@@ -7,60 +7,70 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+from bevel.errors import InvalidValue
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "inverse_sqrt", "constant")
 PRECISIONS = ("float32", "bfloat16")
-ALTERNATE = re.compile(r"|(step|epoch)(:[1-9]\d*:[1-9]\d*)?")
-SHARPNESS = re.compile(r"|[^:]+:[^:]+(:(geometric|linear|cosine))?")
 
 OLD_NAMES = {"optimiser": "optimizer", "skip_bad": "skip_invalid"}
-"""Names that fields and keys once had. Files may still hold them, and ids are hashes of them."""
+"""Names that fields and keys once had → their names now. Files may hold the old ones, and ids are hashes of them."""
 
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "seed": (lambda v: v >= 0, "at least 0"),
-    "epochs": (lambda v: v >= 1, "at least 1"),
-    "batch_size": (lambda v: v >= 2, "at least 2 (batch norm needs two samples)"),
-    "lr": (lambda v: v > 0, "above 0"),
-    "momentum": (lambda v: 0 <= v < 1, "from 0 up to but not including 1"),
-    "weight_decay": (lambda v: v >= 0, "at least 0"),
-    "warmup": (lambda v: 0 <= v <= 1, "a fraction from 0 to 1"),
-    "activation_lr": (lambda v: v >= 0, "at least 0"),
-    "validation": (lambda v: 0 < v < 1, "a fraction between 0 and 1"),
-    "train_limit": (lambda v: v == 0 or v >= 2, "0 (all) or at least 2"),
-    "threads": (lambda v: v >= 1, "at least 1"),
-    "optimizer": (lambda v: v in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
-    "schedule": (lambda v: v in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
-    "precision": (lambda v: v in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-    "label_smoothing": (lambda v: 0 <= v < 1, "from 0 up to but not including 1"),
-    "mixup": (lambda v: v >= 0, "at least 0 (0: none)"),
-    "cutmix": (lambda v: v >= 0, "at least 0 (0: none)"),
-    "randaugment": (lambda v: v >= 0, "at least 0 (0: none)"),
-    "alternate": (lambda v: bool(ALTERNATE.fullmatch(v)), "empty, 'step', 'epoch', or such as 'epoch:2:1'"),
-    "sharpness": (lambda v: bool(SHARPNESS.fullmatch(v)), "empty, or such as '1:1000' and '1:1000:linear'"),
-    "processes": (lambda v: v >= 1, "at least 1"),
-}
+Rule = tuple[Callable[[Any], bool], str]
+"""Whether a value is allowed, and that in words."""
+
+
+def _field(default: Any, words: str = "", rule: Rule = (lambda value: True, ""), *, neutral: bool = False) -> Any:
+    """Make a field of :class:`Trial`.
+
+    Args:
+        default: its default.
+        words: what it is, for users; "" for a field that only the lab sets.
+        rule: which values are allowed.
+        neutral: whether the id leaves the field out while it has its default.
+    """
+    return dataclasses.field(default=default, metadata={"words": words, "rule": rule, "neutral": neutral})
+
+
+_neutral = partial(_field, neutral=True)
+
+
+def _at_least(least: float, why: str = "") -> Rule:
+    return lambda value: value >= least, f"at least {least}{why}"
+
+
+def _one_of(names: Sequence[str]) -> Rule:
+    return lambda value: value in names, f"one of {', '.join(names)}"
+
+
+def _matching(pattern: str, words: str) -> Rule:
+    return lambda value: bool(re.fullmatch(pattern, value)), words
+
+
+_BELOW_1: Rule = (lambda value: 0 <= value < 1, "from 0 up to but not including 1")
+_FRACTION: Rule = (lambda value: 0 <= value <= 1, "a fraction from 0 to 1")
+_INNER_FRACTION: Rule = (lambda value: 0 < value < 1, "a fraction between 0 and 1")
+_ALL_OR_2: Rule = (lambda value: value == 0 or value >= 2, "0 (all) or at least 2")
+_ALTERNATE = _matching(r"|(step|epoch)(:[1-9]\d*:[1-9]\d*)?", "empty, 'step', 'epoch', or such as 'epoch:2:1'")
+_SHARPNESS = _matching(r"|[^:]+:[^:]+(:(geometric|linear|cosine))?", "empty, or such as '1:1000' and '1:1000:linear'")
 
 
 def renamed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """``fields`` under the names that they have now."""
+    """Return ``fields`` under their present names."""
     return {OLD_NAMES.get(name, name): value for name, value in fields.items()}
-
-
-def _neutral(default: Any) -> Any:
-    """A field that says nothing, and is not hashed, while it has its default."""
-    return dataclasses.field(default=default, metadata={"neutral": True})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A training run, resolved: every default is filled in, so that equal content means equal results.
+    """A training run with every default filled in, so that equal trials give equal results.
 
-    Everything that can change the result is a field; where data lies, how many workers run and how often a
-    checkpoint is written are not. ``threads`` is one because summation order depends on it.
+    Everything that can change the result is a field. Where data lies, how many workers run and how often a checkpoint
+    is written are no fields. ``threads`` is one, because the order of summation depends on it.
 
     Attributes:
         activation: canonical spec string with every argument written out (see ``bevel.canonical``), e.g.
@@ -99,48 +109,46 @@ class Trial:
     """
 
     activation: str
-    model: str = "cnn"
-    dataset: str = "digits"
-    task: str = "classification"
-    seed: int = 0
-    epochs: int = 12
-    batch_size: int = 32
-    lr: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: float = 0.1
-    activation_lr: float = 1.0
-    augment: bool = True
-    validation: float = 0.2
-    train_limit: int = 0
-    threads: int = 1
-    optimizer: str = _neutral("sgd")
-    schedule: str = _neutral("cosine")
-    label_smoothing: float = _neutral(0.0)
-    mixup: float = _neutral(0.0)
-    cutmix: float = _neutral(0.0)
-    randaugment: int = _neutral(0)
-    alternate: str = _neutral("")
-    sharpness: str = _neutral("")
-    precision: str = _neutral("float32")
-    channels_last: bool = _neutral(False)
-    compile: bool = _neutral(False)
-    processes: int = _neutral(1)
+    model: str = _field("cnn", "networks, see `bevel list models`")
+    dataset: str = _field("digits", "data sets, see `bevel list datasets`")
+    task: str = _field("classification")
+    seed: int = _field(0, "", _at_least(0))
+    epochs: int = _field(12, "passes over the training part", _at_least(1))
+    batch_size: int = _field(32, "training samples a step, at most", _at_least(2, " (batch norm needs two samples)"))
+    lr: float = _field(0.05, "peak learning rate", (lambda value: value > 0, "above 0"))
+    momentum: float = _field(0.9, "of SGD", _BELOW_1)
+    weight_decay: float = _field(5e-4, "of weights; biases, norms and activation parameters have none", _at_least(0))
+    warmup: float = _field(0.1, "fraction of all steps with rising learning rate; the schedule follows", _FRACTION)
+    activation_lr: float = _field(1.0, "learning rate of activation parameters as a multiple of --lr", _at_least(0))
+    augment: bool = _field(True, "shift training images at random (and mirror them where that makes sense)")
+    validation: float = _field(0.2, "fraction of the training part that is held out", _INNER_FRACTION)
+    train_limit: int = _field(0, "use only that many training samples; 0: all", _ALL_OR_2)
+    threads: int = _field(1, "torch threads a trial", _at_least(1))
+    optimizer: str = _neutral("sgd", "sgd, adam or adamw", _one_of(OPTIMIZERS))
+    schedule: str = _neutral("cosine", "of the learning rate: cosine, inverse_sqrt or constant", _one_of(SCHEDULES))
+    label_smoothing: float = _neutral(0.0, "share of the target spread over the classes", _BELOW_1)
+    mixup: float = _neutral(0.0, "concentration of mixup's Beta law; 0: none", _at_least(0, " (0: none)"))
+    cutmix: float = _neutral(0.0, "concentration of CutMix's Beta law; 0: none", _at_least(0, " (0: none)"))
+    randaugment: int = _neutral(0, "random operations on each training image; 0: none", _at_least(0, " (0: none)"))
+    alternate: str = _neutral("", "weights and activations take turns: step, epoch or such as epoch:2:1", _ALTERNATE)
+    sharpness: str = _neutral("", "n moves over training: such as 1:1000 or 1:1000:linear", _SHARPNESS)
+    precision: str = _neutral("float32", "float32 or bfloat16 (autocast)", _one_of(PRECISIONS))
+    channels_last: bool = _neutral(False, "memory format of images and weights")
+    compile: bool = _neutral(False, "send the model through torch.compile")
+    processes: int = _neutral(1, "", _at_least(1))
     tuning: bool = _neutral(False)
-    weights: str = _neutral("")
+    weights: str = _neutral("", "a local file of pretrained weights to start from")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type == "float" and type(value) is int:
-                # 1 and 1.0 are one trial, so they must be one text and one id
+                # 1 and 1.0 are the same trial and must have the same id
                 value = float(value)
                 object.__setattr__(self, field.name, value)
-            holds, rule = _RULES.get(field.name, (lambda _: True, ""))
+            holds, rule = field.metadata.get("rule", (lambda value: True, ""))
             good = type(value).__name__ == field.type and not (isinstance(value, float) and not math.isfinite(value))
             if not good or not holds(value):
-                from bevel.errors import InvalidValue  # loads torch, which those who only read records do without
-
                 kind = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "text"}
                 rule = kind[str(field.type)] + (f" {rule}" if rule else "")
                 raise InvalidValue(f"{field.name} is {rule}; got {value!r}.")
@@ -150,13 +158,14 @@ class Trial:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Trial:
-        """The trial that :meth:`to_dict` wrote, also where a field had its old name."""
+        """Make the trial from what :meth:`to_dict` returned, in this version or an older one."""
         return cls(**renamed(fields))
 
     @property
     def id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the resolved content."""
-        silent = {f.name for f in dataclasses.fields(self) if f.metadata and getattr(self, f.name) == f.default}
+        fields = dataclasses.fields(self)
+        silent = {f.name for f in fields if f.metadata.get("neutral") and getattr(self, f.name) == f.default}
         hashed_as = {new: old for old, new in OLD_NAMES.items()}
         content = {hashed_as.get(name, name): v for name, v in self.to_dict().items() if name not in silent}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -28,7 +28,7 @@ SEED = 1_000_000
 
 @dataclass(frozen=True)
 class Tuning:
-    """A budget and a space.
+    """The budget and the search space of a tuning.
 
     Attributes:
         trials: points tried for each arm in each cell.
@@ -40,7 +40,7 @@ class Tuning:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Tuning:
-        """From a ``[tune]`` table; raises ``InvalidValue`` that names what is wrong."""
+        """Read a ``[tune]`` table; raise ``InvalidValue`` that names what is wrong."""
         unknown = set(data) - {"trials", "space"}
         if unknown:
             raise InvalidValue(f"[tune] has trials and space; got {', '.join(sorted(unknown))}.")
@@ -103,7 +103,7 @@ def search(
 
 
 def _replay(tuning: Tuning, arm: Job, records: Mapping[str, Record]) -> tuple[dict[str, float], Job | None]:
-    """Repeat one arm's search from its records: the best point so far, and the first job without a record."""
+    """Repeat an arm's search from its records; return the best point, and the first job without a record or None."""
     base, label = arm
     study = _study(tuning, f"tuning {base.dataset} {base.model} {label}")
     best: tuple[float, dict[str, float]] = (-math.inf, {})
@@ -118,7 +118,7 @@ def _replay(tuning: Tuning, arm: Job, records: Mapping[str, Record]) -> tuple[di
         if record is None:
             return best[1], (trial, label)
         score = record.test[record.metric]
-        score = score if math.isfinite(score) else -math.inf  # worse than any other, whatever the metric's scale
+        score = score if math.isfinite(score) else -math.inf  # worse than every score of any metric
         study.tell(asked, score)
         if score > best[0]:
             best = score, point

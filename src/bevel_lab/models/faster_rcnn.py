@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from torch import nn
 
 from bevel_lab.models._detector import detector
 
 
-def _make(classes: int) -> Any:
+def _make(classes: int) -> nn.Module:
     from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-    return fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=classes)
+    made: nn.Module = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=classes)
+    return made
 
 
 ENTRIES = {

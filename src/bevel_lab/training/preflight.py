@@ -1,4 +1,4 @@
-"""Checks before a trial runs: its cost, and whether it can run at all."""
+"""Before a trial runs: what it would cost, and whether it can run at all."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from bevel_lab.data.source import Source
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.determinism import deterministic
 from bevel_lab.runtime.device import as_device
+from bevel_lab.runtime.distributed import SINGLE_PROCESS
 from bevel_lab.runtime.memory import synchronize
 from bevel_lab.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The cost of a trial, estimated from a few steps.
+    """What a trial would cost, from a few steps of it.
 
     Attributes:
-        seconds: wall time of the whole trial.
-        step_seconds: wall time of one training step.
+        seconds: estimated wall time of the whole trial.
+        step_seconds: of one training step.
         memory: peak memory in bytes, as a record counts it.
     """
 
@@ -32,51 +33,38 @@ class Probe:
 
 
 def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", steps: int = 3) -> Probe:
-    """Estimate the cost of a trial from ``steps`` timed training steps after one to warm up.
+    """Time ``steps`` training steps after one to warm up.
 
-    Evaluation is not timed: a forward pass is taken to cost a third of a training step a sample, for the validation
-    part after every epoch and for the test part once.
-
-    Args:
-        trial: what would run.
-        source: where data sets that are files lie.
-        device: torch device.
-        steps: number of timed steps.
-
-    Raises:
-        bevel.errors.BevelError: for unknown names, parts that do not fit together, or missing data.
+    Evaluation, of the validation part after every epoch and of the test part once, is not timed; it is taken to cost a
+    third of a training step a sample (a forward pass without its two backward ones).
     """
     place = as_device(device)
     with deterministic(trial.threads, place):
-        trainer = Trainer(trial, source or Source(), place)
-        samples = torch.arange(min(trial.batch_size, trainer.task.samples))
-        trainer.wrapped.train()
+        trainer = Trainer(trial, source or Source(), place, SINGLE_PROCESS)
+        index = torch.arange(min(trial.batch_size, trainer.task.samples))
+        trainer.called.train()
         began = 0.0
-        for step, batch in enumerate(trainer.task.batches([samples] * (steps + 1), trial.seed, 0)):
-            trainer.step(step, batch, len(samples))
-            if step == 0:
+        for k, batch in enumerate(trainer.task.batches([index] * (steps + 1), trial.seed, 0)):
+            trainer.step(k, batch, len(index))
+            if k == 0:
                 synchronize(place)
                 began = time.perf_counter()
         synchronize(place)
-        seconds = (time.perf_counter() - began) / steps
+        step = (time.perf_counter() - began) / steps
         evaluated = trial.epochs * trainer.task.validated + trainer.task.tested
-        forward_steps = evaluated / 3 / len(samples)
-        return Probe((trainer.steps * trial.epochs + forward_steps) * seconds, seconds, trainer.memory.read())
+        return Probe((trainer.steps * trial.epochs + evaluated / 3 / len(index)) * step, step, trainer.memory.read())
 
 
 def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu") -> None:
-    """Prepare a trial and do one step on two samples, to find errors before workers start.
-
-    Args:
-        trial, source, device: as for :func:`probe`.
+    """Do what precedes the first epoch, and one step on two samples; raises what :func:`run` would raise.
 
     Raises:
-        bevel.errors.BevelError: as :func:`probe`, and if the activation does not fit a call site of the model.
+        InvalidValue: where the activation cannot serve a site of the model.
     """
     place = as_device(device)
     with deterministic(trial.threads, place):
-        trainer = Trainer(trial, source or Source(), place)
-        trainer.wrapped.train()
+        trainer = Trainer(trial, source or Source(), place, SINGLE_PROCESS)
+        trainer.called.train()
         batch = next(trainer.task.batches([torch.arange(2)], trial.seed, 0))
         try:
             trainer.step(0, batch, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from bevel_lab.data.images.masks import VOID
 
+Draw = Callable[[int, tuple[int, int]], tuple[np.ndarray, np.ndarray]]
 NAMES = ["sky", "building", "road"]
 
 
@@ -25,22 +27,25 @@ def scene(number: int, size: tuple[int, int] = (48, 64)) -> tuple[np.ndarray, np
     return image.clip(0, 255).astype(np.uint8), mask
 
 
-def write(folder: Path, images: str, masks: str, count: int, first: int, size: tuple[int, int] = (48, 64)) -> None:
+def write(
+    folder: Path, images: str, masks: str, count: int, first: int, size: tuple[int, int] = (48, 64), draw: Draw = scene
+) -> None:
     """So many scenes from number ``first``, in two folders of ``folder``."""
     for number in range(first, first + count):
-        image, mask = scene(number, size)
+        image, mask = draw(number, size)
         for name, pixels, suffix in ((images, image, "jpg"), (masks, mask, "png")):
             (folder / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(folder / name / f"{number:03}.{suffix}")
 
 
-def street(root: Path, parts: dict[str, tuple[int, int]]) -> Path:
+def street(root: Path, parts: dict[str, tuple[int, int]], draw: Draw = scene) -> Path:
     """What ``folder_masks:`` reads.
 
     Args:
         parts: number of scenes and the first one's, by part.
+        draw: (number, size) → image and mask of three classes.
     """
     for part, (count, first) in parts.items():
-        write(root / part, "images", "masks", count, first)
+        write(root / part, "images", "masks", count, first, draw=draw)
     (root / "classes.txt").write_text("\n".join(NAMES))
     return root

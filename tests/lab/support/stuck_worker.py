@@ -1,9 +1,14 @@
-"""A driver whose worker is stuck in the middle of an epoch: run as a program, it prints the worker's process id."""
+"""A driver whose worker is stuck in the middle of an epoch.
+
+Usage: ``python stuck_worker.py FOLDER``. Prints the worker's process id, and ``stuck`` as soon as it is.
+"""
 
 import multiprocessing
+import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 from small_trials import trial
 
@@ -18,16 +23,14 @@ def _stuck(*_: object, **__: object) -> None:
 
 
 def serve(connection: Connection, setup: Setup) -> None:
-    import bevel_lab.training.run
-
-    bevel_lab.training.run.trial_events = _stuck  # type: ignore[assignment]
-    workers.serve(connection, setup)
+    with mock.patch("bevel_lab.training.run.trial_events", _stuck):
+        workers.serve(connection, setup)
 
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, Setup(Source(), "cpu", Path("none"))))
+    process = context.Process(target=serve, args=(theirs, Setup(Source(), "cpu", Path(sys.argv[1]))))
     process.start()
     print(process.pid, flush=True)
     ours.send((trial(), "stuck"))

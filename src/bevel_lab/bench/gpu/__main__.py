@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-import bevel
+from bevel.ops import using
 from bevel_lab.bench import page, rows
 from bevel_lab.bench.gpu import check
 from bevel_lab.bench.gpu.sections import SECTIONS
@@ -58,7 +58,7 @@ def measure(
         verdict = _attempt("check", lambda: check.check(bench.device, bench.dry), bench.notes)
         bench.notes += [f"check {verdict}"] if verdict else []
     for name in names:
-        with bevel.ops.using("triton" if bench.dry else "auto"):
+        with using("triton" if bench.dry else "auto"):
             _attempt(name, functools.partial(SECTIONS[name], bench), bench.notes)
         if not bench.dry:
             torch.cuda.empty_cache()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import bevel
 from bevel.functional import sau
+from bevel.ops import using
 from bevel.testing import check_activation
 from bevel_lab.errors import LabError
 
@@ -77,7 +78,7 @@ def smoothing_rows(kernel: str, device: torch.device) -> None:
 def laws(spec: str, num_parameters: int, device: torch.device) -> list[str]:
     """Return the laws that hold for an activation on this backend; raises ``AssertionError`` at one that fails."""
     module = bevel.create(spec, num_parameters=num_parameters)
-    with bevel.ops.using("triton"):
+    with using("triton"):
         return check_activation(module.to(device), device=device)
 
 

@@ -1,21 +1,17 @@
-"""Pairs of sentences in memory."""
+"""Pairs of sentences held in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.facts import digest, facts
+from bevel_lab.data.facts import Facts, digest, facts
 
 
 @dataclass(frozen=True, eq=False)
-class SentencePairs:
-    """Sentences of one part and their translations: N texts each, in the order of the files.
-
-    Raises:
-        InvalidValue: if their numbers differ, or there is none.
-    """
+class Aligned:
+    """Sentences of one part and their translations: N texts each, in the order of the files."""
 
     source: Sequence[str]
     target: Sequence[str]
@@ -37,18 +33,20 @@ class ParallelText:
 
     Attributes:
         train, valid, test: its own three parts.
-        languages: (source, target), as the suffixes of the files name them.
+        languages: (source, target), as the suffixes of the files say.
         note: what a reader of the results must know of the data beside its name, or empty.
-        skipped: one sentence for every pair that was skipped as invalid.
-        facts: counts of pairs, languages, a digest of all texts, the note, what was skipped.
+        skipped: pairs that were left out, one sentence each.
+        facts: what exactly the data is: numbers of pairs, languages, a digest of all texts, the note, what was left
+            out.
     """
 
-    train: SentencePairs
-    valid: SentencePairs
-    test: SentencePairs
+    train: Aligned
+    valid: Aligned
+    test: Aligned
     languages: tuple[str, str]
     note: str = ""
     skipped: Sequence[str] = ()
+    facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
         parts = {"train": self.train, "validation": self.valid, "test": self.test}

@@ -1,4 +1,4 @@
-"""Protocols: how arms are trained, as data. One TOML file each, found by name; and the controls of every activation.
+"""Protocols: ways of training, one TOML file each, found by name. ``controls.toml`` names the controls of activations.
 
 A protocol's ``[recipe]`` gives fields of :class:`~bevel_lab.experiment.trial.Trial`; ``[tune]`` asks for a search
 of every arm's own recipe.
@@ -36,13 +36,13 @@ class Protocol:
 
 
 def names() -> list[str]:
-    """All protocols."""
+    """Return the names of all protocols."""
     files = (item.name for item in resources.files(__package__).iterdir())
     return sorted(f.removesuffix(".toml") for f in files if f.endswith(".toml") and f != f"{_CONTROLS}.toml")
 
 
 def protocol(name: str) -> Protocol:
-    """The protocol called ``name``; raises ``UnknownName`` with the nearest ones."""
+    """Return the protocol called ``name``; raise ``UnknownName`` with similar names."""
     if name not in names():
         raise UnknownName(f"unknown protocol {name!r}; {did_you_mean(name, names())}")
     data = _read(name)
@@ -51,7 +51,7 @@ def protocol(name: str) -> Protocol:
 
 
 def with_controls(arms: Sequence[str], recipe: Mapping[str, Any]) -> list[str]:
-    """``arms``, then the controls that belong to them and are not among them under another name.
+    """Return ``arms`` and those of their controls that are not among them already, if under another name.
 
     Raises:
         BevelError: for an arm that is none.
@@ -72,5 +72,5 @@ def with_controls(arms: Sequence[str], recipe: Mapping[str, Any]) -> list[str]:
 def _read(name: str) -> dict[str, Any]:
     try:
         return tomllib.loads((resources.files(__package__) / f"{name}.toml").read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:  # an installed file that somebody changed
+    except tomllib.TOMLDecodeError as error:  # somebody has changed the installed file
         raise InvalidValue(f"the protocol {name}.toml is not TOML: {error}") from error

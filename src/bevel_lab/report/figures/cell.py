@@ -60,10 +60,8 @@ def cost_panels(
 
 def _scores(cell: Cell, name: str) -> View:
     metric, ref = cell.metric, cell.reference.name
-    own, paired = (
-        [],
-        [_strip(cell.reference, {}, 1.0, (0.0, 0.0, 0.0), frozenset())],
-    )  # an empty row keeps both panels' rows level
+    own = []
+    paired = [_strip(cell.reference, {}, 1.0, (0.0, 0.0, 0.0), frozenset())]  # an empty row keeps both panels level
     for arm in cell.arms:
         mean, sd = arm.summary.mean * metric.scale, arm.summary.sd * metric.scale
         own.append(_strip(arm, arm.scores, metric.scale, (mean, mean - sd, mean + sd), arm.diverged))

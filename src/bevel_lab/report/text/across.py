@@ -103,7 +103,7 @@ def _partial(across: Across) -> list[str]:
     if not across.partial:
         return []
     verb = "is" if len(across.partial) == 1 else "are"
-    return [f"{words.listing(across.partial)} did not run in every cell and {verb} left out here."]
+    return [f"{words.listing(across.partial)} did not run in every cell and {verb} skipped here."]
 
 
 def _ranks(across: Across) -> list[str]:

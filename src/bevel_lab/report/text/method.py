@@ -58,7 +58,7 @@ def method(cells: Sequence[Cell]) -> list[str]:
         "Smallest detectable: the true difference that the sign-flip test finds with 80 % power at Holm's first step, "
         "simulated for normal differences of the observed spread.",
         "Pairs won: the share of seeds on which the arm beats the reference, a tie counting half.",
-        "A diverged run keeps its measured score; a run without a score is left out of its pair, and both are said.",
+        "A diverged run keeps its measured score; a run without a score is skipped with its pair, and both are said.",
     ]
 
 

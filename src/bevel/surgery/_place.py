@@ -1,0 +1,96 @@
+"""Where in a module's forward a call is made, so that each call of a function finds its own activation.
+
+In eager mode the place is the position in the bytecode of every function between the call and the forward; it tells
+apart two calls on one line. ``torch.compile`` knows lines only, and so do forwards whose bytecode has changed since (it
+resumed after a graph break, or was unpickled by another Python): there the line numbers count.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import zlib
+from pathlib import Path
+from types import CodeType, FrameType
+
+import torch
+
+Code = tuple[tuple[int, int], ...]
+"""From the call outwards to the forward: the checksum of each function's bytecode, and the position in it."""
+
+Lines = tuple[str, ...]
+"""From the call outwards to the forward: the name and line number of each function, e.g. ``("forward:12",)``."""
+
+Place = tuple[Code, Lines]
+
+NOWHERE: Place = ((), ())
+"""The place of calls that are told apart by their order and the layers before them alone."""
+
+_TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # ending in a separator: torchvision is none of it
+_LAYERS = str(Path(torch.nn.modules.__file__).parent / "_")[:-1]  # torch's own modules have forwards like anybody's
+_CALL = torch.nn.modules.module.__file__  # nn.Module.__call__: a forward begins here
+_HERE = str(Path(__file__).parent / "_")[:-1]
+BEGIN, PASS = -1, -2
+"""Kinds of frames: where a forward begins; no part of a place."""
+
+_RESUMED = re.compile(r"torch_dynamo_resume_in_(.+)_at_\d+")  # what torch.compile calls the rest of a function
+
+_KINDS: dict[int, tuple[CodeType, int]] = {}  # by id; holding the code keeps the id its own
+
+
+def kind_of(file: str, function: str) -> int:
+    """Whether a forward begins in this function (BEGIN), it is passed over (PASS), or it counts (0)."""
+    if file == _CALL:
+        return BEGIN
+    if function == "__torch_function__":  # a mode's: it stands before or after ours
+        return PASS
+    if file.startswith(_HERE):
+        return BEGIN if file.endswith("_route.py") else PASS
+    return PASS if file.startswith(_TORCH) and not file.startswith(_LAYERS) else 0
+
+
+def _learn(code: CodeType) -> int:
+    """Like :func:`kind_of`, and for a function that counts the checksum of its bytecode; kept in ``_KINDS``."""
+    kind = kind_of(code.co_filename, code.co_name) or zlib.crc32(code.co_code)
+    _KINDS[id(code)] = (code, kind)
+    return kind
+
+
+def located(frame: FrameType | None, *, module: bool) -> tuple[Code, list[FrameType]]:
+    """Where a call is made: its place in the code, and the frames outwards to the forward, without torch's own.
+
+    This runs at every routed call, hence one plain loop.
+
+    Args:
+        frame: the innermost frame of the call.
+        module: whether what is called is a module: its own ``__call__`` is skipped first.
+    """
+    code: list[tuple[int, int]] = []
+    found: list[FrameType] = []
+    while frame is not None:
+        known = _KINDS.get(id(frame.f_code))
+        kind = _learn(frame.f_code) if known is None else known[1]
+        if kind >= 0:
+            code.append((kind, frame.f_lasti))
+            found.append(frame)
+        elif kind == BEGIN and (found or not module):
+            break
+        frame = frame.f_back
+    return tuple(code), found
+
+
+def lines_of(found: list[FrameType]) -> Lines:
+    """The line numbers of frames."""
+    return tuple(line(f.f_code.co_name, f.f_lineno) for f in found)
+
+
+def line(name: str, number: int | None) -> str:
+    """A function's name and a line number as one word."""
+    resumed = _RESUMED.fullmatch(name)
+    return f"{resumed[1] if resumed else name}:{number or 0}"
+
+
+def place_of_call(depth: int, *, module: bool) -> Place:
+    """The place of the call that is ``depth`` frames above the caller of this function."""
+    code, found = located(sys._getframe(depth + 1), module=module)
+    return code, lines_of(found)
