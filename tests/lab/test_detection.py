@@ -32,7 +32,7 @@ from bevel_lab.models._detector import example
 from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks import TASKS
 from bevel_lab.tasks._detection_data import DetectionSample, augmenter
-from bevel_lab.tasks._detection_metrics import mean_average_precision
+from bevel_lab.tasks._metrics import mean_average_precision
 from bevel_lab.tasks.detection import Detection
 from bevel_lab.training.activations import ActivationFactory
 from bevel_lab.training.preflight import rehearse
@@ -129,7 +129,9 @@ def test_what_is_found_on_an_ignored_object_is_no_error() -> None:
 
 def test_a_missing_library_is_named_before_anything_is_trained(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(LabError, match=r"detection is measured by libraries .*; pip install 'bevel\[tasks\]'"):
+    with pytest.raises(
+        LabError, match=r"detection is measured by torchmetrics and pycocotools .*; pip install 'bevel\[tasks\]'"
+    ):
         _task(digits)
 
 

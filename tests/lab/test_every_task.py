@@ -75,8 +75,8 @@ def test_fine_tuning_starts_where_pretraining_ended(
         after = _measured(fine)
         assert after == pytest.approx(before, rel=tolerance, abs=tolerance)
         assert after != pytest.approx(fresh, rel=10 * tolerance, abs=10 * tolerance), "not what any network has"
-        assert "relu.pt" in fine.loaded["weights"]
-        assert "cannot keep" not in fine.loaded["weights"]
+        assert "relu.pt" in fine.facts["weights"]
+        assert "cannot keep" not in fine.facts["weights"]
 
 
 # ---------------------------------------------------------------------------------------------------- parameter groups

@@ -337,10 +337,8 @@ class Two(ProcessGroup):
 @pytest.mark.parametrize(("model", "said"), [("resnet8", True), ("lenet", False)])
 def test_batch_norm_over_parts_of_a_batch_is_said(model: str, said: bool) -> None:
     one = Trainer(small(model=model, processes=2), Source(), torch.device("cpu"), Two())
-    assert ("batch_norm" in one.batch_norm_note) is said
-    assert (
-        "batch_norm" not in Trainer(small(model=model), Source(), torch.device("cpu"), ProcessGroup()).batch_norm_note
-    )
+    assert ("batch_norm" in one.facts) is said
+    assert "batch_norm" not in Trainer(small(model=model), Source(), torch.device("cpu"), ProcessGroup()).facts
 
 
 def test_batch_norm_is_over_the_whole_batch_where_torch_can() -> None:

@@ -21,7 +21,7 @@ from bevel_lab.runtime.rng import derive, generator
 from bevel_lab.surgery.inspection import inspect
 from bevel_lab.tasks import init_he
 from bevel_lab.training import run
-from bevel_lab.training.activations import ActivationFactory, curve
+from bevel_lab.training.activations import ActivationFactory, describe
 
 LIBRARY = [n for n, m in MODELS.items() if isinstance(m, Model) and m.build.__module__ == _library.__name__]
 
@@ -312,7 +312,7 @@ def test_the_record_sees_the_activation_not_its_wrapper() -> None:
     (call,) = factory.sites(factory.swap(Reused(), torch.zeros(2, 4))).values()
     assert isinstance(call.module, nn.PReLU)
     assert call.module.num_parameters == call.channels == 3
-    assert curve(call)[0][0] == pytest.approx(-4 * 0.25)
+    assert describe(call).mean[0] == pytest.approx(-4 * 0.25)
 
 
 def test_inspect_knows_the_lab_s_names() -> None:

@@ -32,8 +32,8 @@ from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS
 from bevel_lab.runtime.distributed import ProcessGroup
-from bevel_lab.tasks._segmentation_metrics import Metrics
-from bevel_lab.tasks._segmentation_pictures import painted
+from bevel_lab.tasks._metrics import SegmentationMetrics
+from bevel_lab.tasks._pictures import draw_mask
 from bevel_lab.tasks.segmentation import Segmentation
 from bevel_lab.training import result
 from bevel_lab.training.activations import ActivationFactory
@@ -318,7 +318,7 @@ def test_settings_that_do_not_fit_are_refused(street: Path) -> None:
 
 
 def test_metrics_are_torchmetrics_own_reference_values() -> None:
-    metrics = Metrics(3)
+    metrics = SegmentationMetrics(3)
     metrics.add(torch.tensor([[[2, 1, 0, 1]]]), torch.tensor([[[2, 1, 0, 0]]]))
     # of torchmetrics' documentation of MulticlassJaccardIndex: (1/2 + 1/2 + 1) / 3
     assert metrics.result()["miou"] == pytest.approx(0.6667, abs=1e-4)
@@ -328,7 +328,7 @@ def test_metrics_are_torchmetrics_own_reference_values() -> None:
 def test_void_does_not_count_and_an_absent_class_has_no_iou() -> None:
     truth = torch.tensor([[[0, 0, 1, VOID]], [[1, 1, VOID, VOID]]])
     guess = torch.tensor([[[0, 1, 1, 2]], [[1, 1, 0, 2]]])
-    one, parts = Metrics(4), Metrics(4)
+    one, parts = SegmentationMetrics(4), SegmentationMetrics(4)
     torch.use_deterministic_algorithms(True)
     try:
         one.add(guess, truth)
@@ -437,7 +437,7 @@ def test_fine_tuning_starts_from_torchvisions_own_file(street: Path, tmp_path: P
     trainer = _trainer(one)
     own = dict(trainer.model.named_parameters())
     assert torch.equal(own["network.classifier.1.weight"], network.classifier[1].weight)
-    assert "initial values stay for classifier.4.weight, classifier.4.bias" in trainer.loaded["weights"]
+    assert "initial values stay for classifier.4.weight, classifier.4.bias" in trainer.facts["weights"]
 
 
 # ------------------------------------------------------------------------------------------------------------ training
@@ -469,7 +469,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Record]:
     trainer = _trainer(_trial(root, "frelu", epochs=8))
     while len(trainer.epochs) < 8:
         trainer.advance()
-    return trainer, result.record(trainer, "frelu")
+    return trainer, result.make_record(trainer, "frelu")
 
 
 def test_it_learns_far_above_chance(trained: tuple[Trainer, Record]) -> None:
@@ -517,7 +517,9 @@ def test_pictures_show_the_image_through_its_mask_and_name_the_colours(trained: 
         legend = {tuple(color) for color in found[48:].reshape(-1, 3).tolist()}
         assert legend >= {tuple(color) for color in colors[:3].tolist()}
         assert (0, 0, 0) in legend, "names are black"
-    truth = painted(torch.zeros(3, 4, 100).byte(), torch.full((4, 100), 2).byte(), task.data.classes, task.data.colors)
+    truth = draw_mask(
+        torch.zeros(3, 4, 100).byte(), torch.full((4, 100), 2).byte(), task.data.classes, task.data.colors
+    )
     assert {tuple(c) for c in _pixels(truth)[4:].reshape(-1, 3).tolist()} == {
         task.data.colors[2], (0, 0, 0), (255, 255, 255),
     }, "what does not occur is not named"  # fmt: skip
@@ -528,10 +530,10 @@ def test_pictures_are_small() -> None:
     noise = torch.randint(256, (3, 512, 1024), generator=draw).byte()
     mask = torch.randint(19, (8, 16), generator=draw).byte().repeat_interleave(64, 0).repeat_interleave(64, 1)
     names, colors = [f"class {k}" for k in range(19)], [(13 * k, 255 - 13 * k, 7 * k) for k in range(19)]
-    drawn = _pixels(painted(noise, mask, names, colors))
+    drawn = _pixels(draw_mask(noise, mask, names, colors))
     assert drawn.shape[1] == 160
     assert 80 + 12 * 4 <= drawn.shape[0] < 80 + 12 * 19, "several names a line"
-    assert len(painted(noise, mask, names, colors)) < 25_000
+    assert len(draw_mask(noise, mask, names, colors)) < 25_000
 
 
 def _pixels(uri: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Aligned texts: what is read, what is refused, and the subwords that are learnt from them."""
+"""SentencePairs texts: what is read, what is refused, and the subwords that are learnt from them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sentence_data import PAIRS, write
 
 from bevel_lab.data.source import Source
 from bevel_lab.data.text import ParallelText
-from bevel_lab.data.text.from_files import LONGEST, Corpus
-from bevel_lab.data.text.tokens import BEGIN, END, PAD, Subwords, prepare
+from bevel_lab.data.text.from_files import MAX_CHARACTERS, Corpus
+from bevel_lab.data.text.tokens import BEGIN, END, PAD, Tokenizer, encode_corpus
 from bevel_lab.datasets import DATASETS
 from bevel_lab.datasets.multi30k import Multi30k
 from bevel_lab.datasets.wmt14 import Wmt
@@ -46,7 +46,7 @@ BAD = [
     (b"caf\xe9", r"train.en, line 2 is not UTF-8 \(byte 0xe9 at position 4\); convert the file to UTF-8"),
     (b"a\0b\0", r"train.en, line 2 has a NUL character, which no text in UTF-8 has; convert the file to UTF-8"),
     (b"  ", r"train.en, line 2 is empty; delete it in both files"),
-    (b"x" * (LONGEST + 1), r"train.en, line 2 has 2001 characters, more than 2000; cut it in both files"),
+    (b"x" * (MAX_CHARACTERS + 1), r"train.en, line 2 has 2001 characters, more than 2000; cut it in both files"),
 ]
 
 
@@ -142,16 +142,16 @@ def test_the_real_corpora_are_read_whole(real_texts: Path) -> None:
     assert multi30k.train.target[0] == "Zwei junge weiße Männer sind im Freien in der Nähe vieler Büsche."
     assert [len(part) for part in (sample.train, sample.valid, sample.test)] == [10_000, 3_000, 2_737]
     assert "not comparable" in sample.facts["note"]
-    one = prepare(sample, 300)
-    assert len(one.subwords) == 1000
-    assert one.subwords.decode(one.train.target[7].tolist()) in sample.train.target
+    one = encode_corpus(sample, 300)
+    assert len(one.tokenizer) == 1000
+    assert one.tokenizer.decode(one.train.target[7].tolist()) in sample.train.target
 
 
 # ------------------------------------------------------------------------------------------------------------ subwords
 
 
 def test_every_text_comes_back_from_its_subwords() -> None:
-    subwords = Subwords([text for pair in PAIRS for text in pair], 400)
+    subwords = Tokenizer([text for pair in PAIRS for text in pair], 400)
     assert 259 < len(subwords) <= 400
     odd = ["Der rote Hund läuft.", "naïve 東京 🙂", "</s> <pad> is text here", "&quot;x  y"]
     encoded = subwords.encode(odd)
@@ -163,13 +163,13 @@ def test_every_text_comes_back_from_its_subwords() -> None:
 
 def test_subwords_are_the_same_every_time_and_follow_from_the_texts() -> None:
     texts = [text for pair in PAIRS for text in pair]
-    digests = {Subwords(texts, 400).digest for _ in range(5)}
+    digests = {Tokenizer(texts, 400).digest for _ in range(5)}
     assert len(digests) == 1
-    assert Subwords(texts[:80], 400).digest not in digests
+    assert Tokenizer(texts[:80], 400).digest not in digests
 
 
 def test_batches_are_filled_up_and_marked() -> None:
-    encoded = Subwords(["a b", "c"], 300).encode(["ab", "c", "abc"])
+    encoded = Tokenizer(["a b", "c"], 300).encode(["ab", "c", "abc"])
     rows = encoded.padded([1, 2], begin=True)
     assert rows.tolist() == [
         [BEGIN, *encoded[1].tolist(), END, *[PAD] * (len(encoded[2]) - len(encoded[1]))],
@@ -180,10 +180,10 @@ def test_batches_are_filled_up_and_marked() -> None:
 
 def test_subwords_are_learnt_from_what_is_trained_on(corpus: Path) -> None:
     data = _read(corpus)
-    all_, few = prepare(data, 0), prepare(data, 20)
+    all_, few = encode_corpus(data, 0), encode_corpus(data, 20)
     assert (len(all_.train), len(few.train)) == (100, 20)
-    assert all_.subwords.digest != few.subwords.digest
+    assert all_.tokenizer.digest != few.tokenizer.digest
     wanted = list(zip(data.train.source, data.train.target, strict=True))
     for i in range(20):
-        pair = tuple(few.subwords.decode(side[i].tolist()) for side in (few.train.source, few.train.target))
+        pair = tuple(few.tokenizer.decode(side[i].tolist()) for side in (few.train.source, few.train.target))
         assert pair in wanted

@@ -85,7 +85,7 @@ def test_sharpness_moves_from_its_start_to_its_end(shape: str, middle: float) ->
         one.advance()
         seen.append(sharpness(one))
     assert seen == [pytest.approx(n, rel=1e-5) for n in (1.0, middle, 36.0)]
-    record = result.record(one, "smooth_frelu")
+    record = result.make_record(one, "smooth_frelu")
     assert record.sites[0].before["n"] == pytest.approx([1.0] * 128)
     assert record.sites[0].after["n"] == pytest.approx([36.0] * 128)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.data.source import Source
-from bevel_lab.data.text import Aligned, ParallelText
+from bevel_lab.data.text import ParallelText, SentencePairs
 from bevel_lab.data.text.from_files import Corpus
 from bevel_lab.data.text.tokens import BEGIN, END, PAD
 from bevel_lab.datasets import DATASETS
@@ -25,7 +25,7 @@ from bevel_lab.models import MODELS, Model
 from bevel_lab.models.transformer import SIZES, Size, Transformer
 from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks._translation_decoding import beam, greedy, limits
-from bevel_lab.tasks.translation import Bleu, Sentences, Translation
+from bevel_lab.tasks.translation import Batch, Bleu, Translation
 from bevel_lab.training.activations import ActivationFactory
 from bevel_lab.training.run import run_trial
 from bevel_lab.training.trainer import Trainer
@@ -220,7 +220,7 @@ def test_the_loss_is_the_mean_over_subwords_with_smoothed_labels(corpus: Path) -
     trainer = _trainer(corpus, label_smoothing=0.2)
     task, model = trainer.task, trainer.model.eval()
     assert isinstance(task, Translation)
-    batch: Sentences = next(task.batches([torch.tensor([3, 50, 7])], 0, 0))
+    batch: Batch = next(task.batches([torch.tensor([3, 50, 7])], 0, 0))
     with torch.no_grad():
         loss, means = task.loss(model, batch)
     total, right, count = 0.0, 0, 0
@@ -261,7 +261,7 @@ def test_parts_that_do_not_fit_are_refused(corpus: Path) -> None:
     with pytest.raises(InvalidValue, match=r"takes ParallelText; data set .* gives str"):
         Translation(_trial(corpus), "text", place)
     with pytest.raises(InvalidValue, match="as many sentences as translations"):
-        Aligned(["a"], [])
+        SentencePairs(["a"], [])
 
 
 class _Stop(Exception):
@@ -334,7 +334,7 @@ def test_fine_tuning_starts_where_pretraining_ended(corpus: Path, tmp_path: Path
     after = fine.evaluate(fine.task.test)
     assert after["bleu"] == pytest.approx(before["bleu"], abs=1e-6)
     assert after["loss"] == pytest.approx(before["loss"], abs=1e-5)
-    assert "relu.pt" in fine.loaded["weights"]
+    assert "relu.pt" in fine.facts["weights"]
 
 
 @pytest.fixture(scope="session")
@@ -342,7 +342,7 @@ def short_real(real_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Multi30k's sentences of at most seven words: what a tiny model learns in half a minute."""
     data, folder = DATASETS.item("multi30k").load(Source(real_texts)), tmp_path_factory.mktemp("short")
 
-    def short(part: Aligned) -> Iterator[tuple[str, str]]:
+    def short(part: SentencePairs) -> Iterator[tuple[str, str]]:
         pairs = zip(part.source, part.target, strict=True)
         return (pair for pair in pairs if max(len(text.split()) for text in pair) <= 7)
 

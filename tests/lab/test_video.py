@@ -32,9 +32,9 @@ from bevel_lab.datasets.something_something import CLIPS, SomethingSomething
 from bevel_lab.errors import LabError
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS
-from bevel_lab.models._tsm import shift
+from bevel_lab.models.tsm import shift
 from bevel_lab.runtime.distributed import ProcessGroup
-from bevel_lab.tasks._video_pictures import strip
+from bevel_lab.tasks._pictures import draw_clip
 from bevel_lab.tasks.video import top_hits
 from bevel_lab.training.activations import ActivationFactory
 from bevel_lab.training.run import run_trial
@@ -456,12 +456,12 @@ def test_a_strip_shows_every_frame() -> None:
     from PIL import Image
 
     clip = torch.randint(256, (8, 3, 224, 224), generator=torch.Generator().manual_seed(0)).byte()
-    uri = strip(clip)
+    uri = draw_clip(clip)
     assert len(uri) < 35_000, "noise is the worst of all pictures"
     picture = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
     assert picture.size == (8 * 49 - 1, 48)
     grey = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 4, 5)
-    picture = Image.open(io.BytesIO(base64.b64decode(strip(grey).partition(",")[2])))
+    picture = Image.open(io.BytesIO(base64.b64decode(draw_clip(grey).partition(",")[2])))
     assert np.asarray(picture)[0].tolist() == [0] * 5 + [255] + [1] * 5 + [255] + [2] * 5
 
 

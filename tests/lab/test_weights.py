@@ -69,8 +69,8 @@ def test_a_unit_that_cannot_be_kept_gives_up_no_other(tmp_path: Path) -> None:
 def test_what_keeps_no_unit_starts_from_its_own_values(tmp_path: Path) -> None:
     _pretrained(tmp_path / "weights.pth")
     trainer = _trainer("swish", tmp_path)
-    assert "swish" in trainer.loaded["weights"]
-    assert "cannot keep the function of 17 of 17 units: " in trainer.loaded["weights"]
+    assert "swish" in trainer.facts["weights"]
+    assert "cannot keep the function of 17 of 17 units: " in trainer.facts["weights"]
 
 
 def test_a_head_of_another_shape_stays_new_and_is_named(tmp_path: Path) -> None:

@@ -55,6 +55,11 @@ class InvalidSamples:
             raise LabError(f"{problem}; {remedy}, or skip it with --skip-invalid.")
         self.skipped.append(problem.replace(f"{self.root}/", ""))
 
+    def add_error(self, error: LabError) -> None:
+        """Skip the invalid sample that ``error`` names, whose message is ``"PROBLEM; REMEDY."``, or raise it."""
+        problem, _, remedy = str(error).removesuffix(".").rpartition("; ")
+        self.add(problem, remedy)
+
     def finish(self) -> tuple[str, ...]:
         """All skipped samples; warns :class:`SkippedSamples` if there are any."""
         if self.skipped:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from bevel.errors import InvalidValue
 from bevel_lab.data import loader
@@ -72,17 +72,9 @@ class LabeledFiles:
             seed: the seed of every sample follows from it and the file's number.
         """
         keys = ([(i, derive(seed, "sample", i)) for i in batch.tolist()] for batch in numbers)
-        for batch in loader.batches(_Reading(self, read), keys, pin=device.type == "cuda"):
+        for batch in loader.batches(partial(self._read, read), keys, pin=device.type == "cuda"):
             yield batch.to(device, non_blocking=True)
 
-
-@dataclass(frozen=True, eq=False)
-class _Reading(Dataset[Tensor]):
-    """(number of the file, seed) → sample."""
-
-    files: LabeledFiles
-    read: Callable[[Path, int], Tensor]
-
-    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+    def _read(self, read: Callable[[Path, int], Tensor], key: tuple[int, int]) -> Tensor:
         number, seed = key
-        return self.read(self.files.root / self.files.names[number], seed)
+        return read(self.root / self.names[number], seed)

@@ -15,7 +15,7 @@ from bevel_lab.runtime.processes import exit_with_parent
 
 
 def batches(
-    samples: Dataset[Any], keys: Iterable[list[Any]], collate: Callable[[list[Any]], Any] = torch.stack,
+    read: Callable[[Any], Any], keys: Iterable[list[Any]], collate: Callable[[list[Any]], Any] = torch.stack,
     *, in_memory: bool = False, pin: bool = False,
 ) -> Iterator[Any]:  # fmt: skip
     """Read a batch for every list of keys, in order, with as many processes as torch has threads.
@@ -23,7 +23,7 @@ def batches(
     The number of processes does not change the result. A daemonic process, which may have no children, reads by itself.
 
     Args:
-        samples: key → sample; raises ``LabError`` for an invalid file. It is pickled to the worker processes.
+        read: key → sample; raises ``LabError`` for an invalid file. It is pickled to the worker processes.
         keys: the keys of every batch.
         collate: list of samples → batch.
         in_memory: whether samples are read without files, so that worker processes would only cost time.
@@ -33,7 +33,7 @@ def batches(
         LabError: the first error of a sample, when its batch is due.
     """
     loader: DataLoader[Any] = DataLoader(
-        _ErrorsAsSamples(samples),
+        _Samples(read),
         batch_sampler=keys,
         num_workers=0 if in_memory or multiprocessing.current_process().daemon else torch.get_num_threads(),
         collate_fn=functools.partial(_collate, collate),
@@ -47,15 +47,15 @@ def batches(
         yield batch
 
 
-class _ErrorsAsSamples(Dataset[Any]):
+class _Samples(Dataset[Any]):
     """Returns a ``LabError`` instead of raising it: torch would wrap it in the worker's traceback."""
 
-    def __init__(self, samples: Dataset[Any]) -> None:
-        self.samples = samples
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self.read = read
 
     def __getitem__(self, key: Any) -> Any:
         try:
-            return self.samples[key]
+            return self.read(key)
         except LabError as error:
             return error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
-from bevel_lab.data.video.decode import FILES, PICTURES, in_folder
+from bevel_lab.data.video.decode import FILES, PICTURES, frames_in_folder
 from bevel_lab.data.video.from_files import ClipFiles
 from bevel_lab.datasets._own import held_out, own
 from bevel_lab.errors import LabError
@@ -40,7 +40,7 @@ def _listed(root: Path, part: str, classes: list[str], invalid: InvalidSamples) 
         for clip in _inside(folder):
             if clip.is_dir() or clip.suffix.lower() in FILES:
                 found.append((str(clip.relative_to(root)), classes.index(folder.name)))
-                for other in in_folder(clip)[1] if clip.is_dir() else ():
+                for other in frames_in_folder(clip)[1] if clip.is_dir() else ():
                     invalid.add(
                         f"{other} lies among the frames of a clip and is none ({', '.join(PICTURES)})", "move it away"
                     )

@@ -1,4 +1,4 @@
-"""Models: one a file, found by name. A model gets the activation as a factory and never names one."""
+"""Models: one a file, found by name. A model calls a factory for its activations and never names one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from bevel_lab.registry import Registry
 
 
 class Activation(Protocol):
-    """What a builder is given: call it once per call site, in the order of the forward pass, or hand it a network."""
+    """The activation of a trial, for a model's builder.
+
+    A builder calls it once per call site, in the order of the forward pass, or lets it swap the activations of a
+    finished network.
+    """
 
     def __call__(self, channels: int, dim: int = 1) -> nn.Module:
-        """An activation for inputs with ``channels`` entries along ``dim``."""
+        """An activation module for inputs with ``channels`` entries along ``dim``."""
 
     def swap(self, model: nn.Module, *example: Any) -> nn.Module:
-        """Put activations, in place, where a finished network has its own; ``example`` is what it takes."""
+        """Replace a finished network's own activations, in place; ``example`` are its inputs."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,12 @@ class Model:
 
     Attributes:
         summary: one line for ``bevel list``.
-        build: makes the network. Its arguments are an agreement between the model and its task; classification
-            calls ``build(activation, in_channels, image_size, classes)`` with ``image_size`` as (height, width) and
-            wants B×classes logits of B×in_channels×height×width images.
-        task: name of the task it is for.
+        build: makes the network on the CPU. Its arguments are an agreement between the model and its task: see the
+            task's class. Classification calls ``build(activation, in_channels, image_size, classes)``.
+        task: name of the task.
         min_size: least height and width of its images, in pixels.
-        own_init: keep the initial weights that ``build`` drew from the global generator. By default tasks draw them by
-            He's rule, which suits convolutions and batch norms but not, e.g., a transformer.
+        own_init: whether the network keeps the initial weights that ``build`` drew from the global generator. By
+            default tasks draw them by He's rule, which suits convolutions and batch norms but not, e.g., transformers.
     """
 
     summary: str

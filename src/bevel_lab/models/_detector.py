@@ -1,4 +1,4 @@
-"""Detectors of torchvision as the lab's: the trial's activation at their call sites, coordinates in float32."""
+"""Detectors of torchvision as registry entries: with the trial's activation, and coordinates in float32."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from bevel_lab.models import Activation, Model
 class Detector(Model):
     """A model for detection.
 
-    ``build(activation, classes)`` makes torchvision's kind of network: in training mode it takes a list of images
-    (float32, 3×H×W, 0 … 1) and one of targets (``boxes`` float32 N×4 in pixels, ``labels`` int64 N, 1 … classes) and
-    gives losses by name; in evaluation mode it takes the images and gives ``boxes``, ``labels`` and ``scores`` of each.
+    ``build(activation, classes)`` returns torchvision's kind of network. In training mode it takes a list of images
+    (float32, 3×H×W, in [0, 1]) and a list of targets (``boxes`` float32 N×4 in pixels, ``labels`` int64 N, 1 … classes)
+    and returns losses by name; in evaluation mode it takes images and returns ``boxes``, ``labels`` and ``scores`` of
+    each.
 
     Attributes:
-        side: height and width that it brings every image to; 0: it keeps their shape.
-        augmentation: of training images: ``"flip"``; ``"crop"``, which crops around objects first; or ``"ssd"``, with
-            colors and zooming out too.
+        side: height and width that the network resizes every image to; 0: it keeps the aspect ratio.
+        augmentation: of training images: ``"flip"``; ``"crop"``: crops around objects, then flip; ``"ssd"``: random
+            colors and zooming out, then crop and flip.
     """
 
     side: int = 0
@@ -33,31 +34,30 @@ class Detector(Model):
 
 def detector(
     summary: str,
-    make: Callable[[int], nn.Module],
+    make: Callable[[int], Any],
     *,
     full: tuple[str, ...] = ("backbone", "head"),
     side: int = 0,
     augmentation: str = "flip",
 ) -> Detector:
-    """An entry of the registry; it keeps the initial values that torchvision draws, which suit its heads.
+    """A registry entry that keeps the initial values that torchvision draws, which suit its heads.
 
     Args:
         summary: one line for ``bevel list``.
-        make: makes the network of a number of classes, the background among them, without any weights from elsewhere;
-            imports torchvision itself.
-        full: submodules whose results are brought to float32: under autocast the boxes that are made of them would
-            have a pixel's error.
+        make: number of classes, the background among them → the network, without pretrained weights; imports
+            torchvision itself.
+        full: submodules whose results become float32: under autocast the boxes made of them would be off by a pixel.
         side, augmentation: as of :class:`Detector`.
     """
 
     def build(activation: Activation, classes: int) -> nn.Module:
         network = make(classes + 1)
         for name in full:
-            network.get_submodule(name).register_forward_hook(_in_full)
+            network.get_submodule(name).register_forward_hook(_to_float32)
         transform: Any = network.get_submodule("transform")
         largest = transform.max_size
         if not side:
-            transform.max_size = 64  # the example is run for real, and its call sites are the same at any size
+            transform.max_size = 64  # the example is really computed, and call sites do not depend on the size
         try:
             return activation.swap(network, *example())
         finally:
@@ -67,10 +67,10 @@ def detector(
 
 
 def example() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Two images (norms want more than one value) and targets that any detector takes."""
+    """Two images (norms need more than one value) and targets that any detector takes."""
     target = {"boxes": torch.tensor([[10.0, 10.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
     return [torch.zeros(3, 64, 64)] * 2, [target] * 2
 
 
-def _in_full(module: nn.Module, given: Any, result: Any) -> Any:
+def _to_float32(module: nn.Module, given: Any, result: Any) -> Any:
     return _pytree.tree_map_only(Tensor, Tensor.float, result)

@@ -1,15 +1,16 @@
-"""Models of torchvision and timm as the lab's: fitted to small images, with the trial's activation at their call sites.
+"""Models of torchvision and timm as registry entries: fitted to small images, with the trial's activation.
 
-Networks for 224×224 images throw away most of a 32×32 one before their first block. The usual remedy on CIFAR is the
-same for all of them and is made here once, on the finished model (see :func:`fit`), so that a model's file says only
-where it comes from. Large images meet the library's network as it is.
+A network for 224×224 images throws away most of a 32×32 image before its first block. The usual remedy on CIFAR is the
+same for all networks: :func:`fit` applies it to the finished model, so that a model's file only says where it comes
+from. Large images use the library's network unchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +20,17 @@ from bevel.errors import InvalidValue, did_you_mean
 from bevel_lab.models import Activation, Model
 
 SMALL = 64
-"""The largest side in pixels, of the shorter two, that gets the small-image stem."""
+"""Images whose shorter side has at most so many pixels get the small-image stem."""
 
 LEAST = 4
-"""The least side of the last feature map, in pixels; 4 is what a ResNet has left of 32 on CIFAR."""
+"""Least side of the last feature map in pixels; 4 is what a ResNet has on CIFAR's 32×32."""
 
-Make = Callable[[int, tuple[int, int], int], nn.Module]
-"""Makes a library's network of (input channels, image size, classes); torchvision's always have three channels."""
+Make = Callable[[int, tuple[int, int], int], Any]
+"""(input channels, image size, classes) → a library's network; torchvision's always take three channels."""
 
 
 def library(summary: str, make: Make, *, least: int = LEAST, min_size: int = 8) -> Model:
-    """An entry of the registry for a network that a library builds.
+    """The registry entry of a network that a library builds.
 
     Args:
         summary: one line for ``bevel list``.
@@ -47,35 +48,49 @@ def library(summary: str, make: Make, *, least: int = LEAST, min_size: int = 8) 
 
 
 def from_torchvision(summary: str, name: str, *, min_size: int = 8, **options: Any) -> Model:
-    """An entry for ``torchvision.models.NAME``, built with ``options``."""
+    """The registry entry of ``torchvision.models.NAME``, built with ``options``."""
 
-    def make(in_channels: int, size: tuple[int, int], classes: int) -> nn.Module:
+    def make(in_channels: int, size: tuple[int, int], classes: int) -> Any:
         import torchvision
 
-        model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
-        return model
+        return torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
 
     return library(summary, make, min_size=min_size)
 
 
 def from_timm(summary: str, name: str, *, min_size: int = 8, **options: Any) -> Model:
-    """An entry for timm's model NAME, built with ``options``."""
+    """The registry entry of timm's model NAME, built with ``options``."""
 
-    def make(in_channels: int, size: tuple[int, int], classes: int) -> nn.Module:
+    def make(in_channels: int, size: tuple[int, int], classes: int) -> Any:
         import timm
 
-        model: nn.Module = timm.create_model(name, in_chans=in_channels, num_classes=classes, **options)
-        return model
+        return timm.create_model(name, in_chans=in_channels, num_classes=classes, **options)
 
     return library(summary, make, min_size=min_size)
 
 
-def opened(summary: str, make: Make) -> Model:
-    """An entry for a network nobody here has seen: fitted if it lets itself be, with its own initial weights.
+def any_model(
+    summary: str,
+    create: Callable[[int, int], Callable[..., Any]],
+    size_option: Callable[[tuple[int, int]], dict[str, Any]],
+) -> Model:
+    """The registry entry of a network that nobody here has tried, with its own initial weights.
 
-    Transformers tie their positions to the size of their patches, so that another stem breaks them; what breaks is
-    taken as the library builds it.
+    The network is fitted to small images if that works. A vision transformer ties its positions to the size of its
+    patches, so another stem breaks it; then the library's network is used unchanged.
+
+    Args:
+        summary: one line for ``bevel list`` and for messages.
+        create: (input channels, classes) → a function that makes the network.
+        size_option: image size → further arguments of that function; not passed if it refuses them.
     """
+
+    def make(in_channels: int, image_size: tuple[int, int], classes: int) -> Any:
+        network = create(in_channels, classes)
+        try:
+            return network(**size_option(image_size))
+        except TypeError:
+            return network()
 
     def build(activation: Activation, in_channels: int, image_size: tuple[int, int], classes: int) -> nn.Module:
         images = (2, in_channels, *image_size)
@@ -85,31 +100,19 @@ def opened(summary: str, make: Make) -> Model:
                 fit(model, in_channels, image_size)
             except InvalidValue:
                 model = make(in_channels, image_size, classes)
-                _take(model, in_channels)
+                _set_channels(model, in_channels)
             found = shape_of(model, images)
-        except Exception as error:  # whatever a library raises
-            raise InvalidValue(f"{summary} cannot take {_written(images[1:])} images: {_said(error)}.") from error
+        except Exception as error:  # a library may raise anything
+            raise InvalidValue(f"{summary} cannot take {_by(images[1:])} images: {_first_line(error)}.") from error
         if found != (2, classes):
-            raise InvalidValue(
-                f"a classifier gives 2×{classes} logits for 2 images; {summary} gives {_written(found)}."
-            )
+            raise InvalidValue(f"a classifier gives 2×{classes} logits for 2 images; {summary} gives {_by(found)}.")
         return _swapped(model, activation, in_channels, image_size)
 
     return Model(summary, build, own_init=True)
 
 
-def first_that_builds(
-    create: Callable[..., nn.Module], name: str, extra: dict[str, Any], options: dict[str, Any]
-) -> nn.Module:
-    """``create(name)`` with the options and, where it accepts them, the extra ones."""
-    try:
-        return create(name, **extra, **options)
-    except TypeError:
-        return create(name, **options)
-
-
 def near(name: str, known: list[str]) -> str:
-    """The nearest names; the whole list would fill the screen."""
+    """The nearest known names, or their number: the whole list would fill the screen."""
     text = did_you_mean(name, known)
     return text if text.startswith("did") else f"there are {len(known)}"
 
@@ -117,41 +120,46 @@ def near(name: str, known: list[str]) -> str:
 def fit(model: nn.Module, in_channels: int, image_size: tuple[int, int], least: int = LEAST) -> None:
     """Change a network for 3×224×224 images, in place, into one for images of another shape.
 
-    1. The first convolution takes ``in_channels``.
-    2. On images of at most 64 pixels a first convolution with a stride becomes 3×3 with stride 1, and pooling that
-       comes next goes: the stem of ResNets on CIFAR.
-    3. The earliest strides and pools left go, one resolution at a time, until the last feature map has ``least``
-       pixels a side.
+    1. Its first convolution takes ``in_channels``.
+    2. For images of at most 64 pixels a first convolution with a stride becomes 3×3 with stride 1, and pooling right
+       after it is removed: the stem of ResNets on CIFAR.
+    3. The earliest remaining strides and pools are removed, one resolution at a time, until the last feature map has
+       ``least`` pixels a side.
 
-    What is changed starts from torch's own initial values, drawn from the global generator.
+    Changed layers start from torch's own initial values, drawn from the global generator.
+
+    Args:
+        model: changed in place.
+        in_channels: channels of the images.
+        image_size: (height, width) of the images.
+        least: least side of the last feature map, in pixels.
 
     Raises:
-        InvalidValue: if the network has no convolution, or still cannot take the images.
+        InvalidValue: if the network has no convolution, or cannot take the images after all.
     """
     first = _first(model)
     if max(_pair(first.stride)) > 1 and min(image_size) <= SMALL:
         _remake(first, in_channels, 3)
-        levels, _ = _run(model, in_channels, image_size)
+        levels, _ = _trace(model, in_channels, image_size)
         if levels and all(isinstance(step.module, _POOLS) for step in levels[0]):
             _drop(model, levels[0])
     else:
-        _take(model, in_channels)
+        _set_channels(model, in_channels)
     while True:
-        levels, error = _run(model, in_channels, image_size)
+        levels, error = _trace(model, in_channels, image_size)
         if error is None and (not levels or levels[-1][-1].after >= least):
             return
         if levels:
             _drop(model, levels[0])
         elif error is not None:
-            raise InvalidValue(f"the model cannot be fitted to {_written((in_channels, *image_size))} images: {error}.")
+            raise InvalidValue(f"the model cannot be fitted to {_by((in_channels, *image_size))} images: {error}.")
 
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One run of a layer with a stride: its name, and the shorter side of its input and output in pixels."""
+class _Step(NamedTuple):
+    """One call of a layer with a stride: its name, and the shorter side of its input and output in pixels."""
 
     name: str
     module: nn.Module
@@ -159,33 +167,31 @@ class _Step:
     after: int
 
 
-def _run(model: nn.Module, in_channels: int, image_size: tuple[int, int]) -> tuple[list[list[_Step]], str | None]:
-    """The strided layers in their order, those that halve the same map together; and why the run failed, if it did."""
-    levels: list[list[_Step]] = []
+def _trace(model: nn.Module, in_channels: int, image_size: tuple[int, int]) -> tuple[list[list[_Step]], str | None]:
+    """Run the model on the meta device.
 
-    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def note(module: nn.Module, inputs: Any, output: Any) -> None:
-            step = _Step(name, module, min(inputs[0].shape[-2:]), min(output.shape[-2:]))
-            if levels and levels[-1][0].before == step.before:
-                levels[-1].append(step)
-            else:
-                levels.append([step])
+    Returns:
+        The layers with a stride in the order of their calls, grouped by the map that they halve, and the error message
+        if the model failed.
+    """
+    steps: list[_Step] = []
 
-        return note
+    def note(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        steps.append(_Step(name, module, min(inputs[0].shape[-2:]), min(output.shape[-2:])))
 
     strided = [(n, m) for n, m in model.named_modules() if _strided(m)]
-    handles = [module.register_forward_hook(hook(name)) for name, module in strided]
-    was = model.training
+    handles = [module.register_forward_hook(partial(note, name)) for name, module in strided]
+    was, message = model.training, None
     model.eval()
     try:
         shape_of(model, (2, in_channels, *image_size))
-    except Exception as error:  # whatever a library's forward raises where the map is too small
-        return levels, _said(error)
+    except Exception as error:  # a forward pass may raise anything where the map is too small
+        message = _first_line(error)
     finally:
         model.train(was)
         for handle in handles:
             handle.remove()
-    return levels, None
+    return [list(level) for _, level in groupby(steps, lambda step: step.before)], message
 
 
 def _strided(module: nn.Module) -> bool:
@@ -201,22 +207,22 @@ def _drop(model: nn.Module, level: list[_Step]) -> None:
 
 
 def _first(model: nn.Module) -> nn.Conv2d:
-    found = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    if found is None:
-        raise InvalidValue("the model's first convolution takes the image's channels; this model has none.")
-    return found
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            return module
+    raise InvalidValue("the model's first convolution takes the image's channels; this model has none.")
 
 
-def _take(model: nn.Module, in_channels: int) -> None:
+def _set_channels(model: nn.Module, in_channels: int) -> None:
     first = _first(model)
     if first.in_channels != in_channels:
         _remake(first, in_channels)
 
 
 def _remake(convolution: nn.Conv2d, in_channels: int, kernel: int | None = None) -> None:
-    """Another number of inputs, and with ``kernel`` stride 1 and a padding that keeps the size.
+    """Change the number of inputs and, with ``kernel``, the kernel size, stride 1 and a padding that keeps the size.
 
-    In place, since libraries derive classes from ``nn.Conv2d`` whose other properties are to stay.
+    It works in place because libraries derive classes from ``nn.Conv2d`` whose other properties must stay.
     """
     convolution.in_channels = in_channels
     if kernel is not None:
@@ -231,11 +237,11 @@ def _pair(value: Any) -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else tuple(value)
 
 
-def _written(shape: tuple[int, ...]) -> str:
+def _by(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
@@ -245,10 +251,14 @@ def _swapped(model: nn.Module, activation: Activation, in_channels: int, image_s
 
 
 def shape_of(model: nn.Module, images: tuple[int, ...]) -> torch.Size:
-    """The shape of what the model makes of a batch of images, found on the meta device: no memory, no arithmetic.
+    """The shape of the model's result for a batch of images, found on the meta device without memory or arithmetic.
+
+    Args:
+        model: on any device.
+        images: shape of the batch, (B, C, H, W).
 
     Raises:
-        Exception: whatever the model's forward raises, or TypeError if its result is no tensor.
+        Exception: whatever the model's forward raises, or ``TypeError`` if its result is not a tensor.
     """
     tensors = {name: t.to("meta") for name, t in (*model.named_parameters(), *model.named_buffers())}
     with torch.no_grad():

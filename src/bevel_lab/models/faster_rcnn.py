@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
 
 from bevel_lab.models._detector import detector
 
 
-def _make(classes: int) -> nn.Module:
+def _make(classes: int) -> Any:
     from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-    made: nn.Module = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=classes)
-    return made
+    return fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=classes)
 
 
 ENTRIES = {

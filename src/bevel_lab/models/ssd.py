@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,14 +13,14 @@ from bevel_lab.models._detector import detector
 SMALL_SIDE = 160
 _WIDTHS = (16, 32, 64, 96, 128)
 _OUT = 3
-"""How many of the last feature maps find objects: those of 20×20, 10×10 and 5×5."""
+"""Number of feature maps that find objects, the last ones: 20×20, 10×10 and 5×5."""
 
 _C4 = 13
-"""Number of the block of MobileNetV3 Large whose first layer ends torchvision's first feature map."""
+"""Index of the block of MobileNetV3 Large whose first layer ends torchvision's first feature map."""
 
 
 class _Backbone(nn.Module):
-    """Stages of halved resolution, of 3×3 convolutions with batch norm; gives the last maps."""
+    """Stages of 3×3 convolutions with batch norm, each at half the resolution; returns the last maps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,37 +45,36 @@ def _layer(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def _small(classes: int) -> nn.Module:
+def _small(classes: int) -> Any:
     from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
     from torchvision.models.detection.ssd import SSD
 
-    # sides as parts of the image's: 13 to 24 pixels on the map of 20×20, up to 96 on that of 5×5
+    # sides as fractions of the image's: 13 to 24 pixels on the map of 20×20, up to 96 on that of 5×5
     anchors = DefaultBoxGenerator([[2]] * _OUT, scales=[0.08, 0.18, 0.36, 0.6])
     size = (SMALL_SIDE, SMALL_SIDE)
-    # pycocotools takes as long for 200 detections an image as the network for finding them
-    made: nn.Module = SSD(_Backbone(), anchors, size, classes, detections_per_img=100)
-    return made
+    # pycocotools takes as long for 200 detections an image as the network needs to find them
+    return SSD(_Backbone(), anchors, size, classes, detections_per_img=100)
 
 
-def _ssd300(classes: int) -> nn.Module:
+def _ssd300(classes: int) -> Any:
     from torchvision.models.detection import ssd300_vgg16
 
-    made: nn.Module = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes)
-    # conv5 of VGG-16 as its classifier calls it, which is where training usually starts
-    made.backbone.pretrained_names = {f"features.{24 + k}.": f"extra.0.{1 + k}." for k in (0, 2, 4)}  # type: ignore[union-attr]
-    return made
+    network = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes)
+    # conv5 has other names in the classifier VGG-16, whose weights training usually starts from
+    network.backbone.pretrained_names = {f"features.{24 + k}.": f"extra.0.{1 + k}." for k in (0, 2, 4)}
+    return network
 
 
-def _ssdlite(classes: int) -> nn.Module:
+def _ssdlite(classes: int) -> Any:
     from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-    made: nn.Module = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=classes)
-    # how the classifier calls what comes before C4, C4's first layer, and the rest of C4; the layers behind it are half
-    # as wide here as the classifier's, so none of those fits
+    network = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=classes)
+    # the classifier's names of the layers before C4, of C4's first layer, and of the rest of C4; the layers after it
+    # are half as wide here as in the classifier, so none of them fits
     names = {f"features.{k}.": f"features.0.{k}." for k in range(_C4)}
     names |= {f"features.{_C4}.block.0.": f"features.0.{_C4}.", f"features.{_C4}.block.": "features.1.0."}
-    made.backbone.pretrained_names = names  # type: ignore[union-attr]
-    return made
+    network.backbone.pretrained_names = names
+    return network
 
 
 ENTRIES = {

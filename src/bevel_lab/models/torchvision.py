@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from torch import nn
+from functools import partial
 
 from bevel.errors import UnknownName
 from bevel_lab.models import Model
-from bevel_lab.models._library import first_that_builds, near, opened
+from bevel_lab.models._library import any_model, near
 from bevel_lab.registry import ParametricEntry
 
-_AUXILIARY = {
-    "googlenet": {"aux_logits": False, "init_weights": True},
-    "inception_v3": {"aux_logits": False, "init_weights": True},
-}
+_OPTIONS = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}
 
 
 def _of(name: str) -> Model:
@@ -21,13 +18,12 @@ def _of(name: str) -> Model:
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise UnknownName(f"torchvision has no classifier {name!r}; {near(name, known)}")
-
-    def make(in_channels: int, size: tuple[int, int], classes: int) -> nn.Module:
-        options = {"weights": None, "num_classes": classes, **_AUXILIARY.get(name, {})}
-        # vision transformers want to know the image size, the others refuse the argument
-        return first_that_builds(torchvision.models.get_model, name, {"image_size": min(size)}, options)
-
-    return opened(f"torchvision's {name}", make)
+    create = partial(torchvision.models.get_model, name, weights=None, **_OPTIONS.get(name, {}))
+    return any_model(
+        f"torchvision's {name}",
+        lambda in_channels, classes: partial(create, num_classes=classes),
+        lambda image_size: {"image_size": min(image_size)},  # vision transformers only
+    )
 
 
 ENTRIES = {"torchvision": ParametricEntry("any other classifier of torchvision", "torchvision:NAME", _of)}

@@ -5,15 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bevel_lab.errors import LabError
+from bevel_lab.errors import optional_library
 from bevel_lab.models import Activation, Model
 
 
 def _build(activation: Activation, in_channels: int, image_size: tuple[int, int], classes: int) -> nn.Module:
-    try:
+    with optional_library("this U-Net is segmentation-models-pytorch's"):
         from segmentation_models_pytorch import Unet
-    except ImportError as error:
-        raise LabError(f"this U-Net is segmentation-models-pytorch's ({error}); pip install 'bevel[tasks]'.") from error
     network = Unet("resnet18", encoder_weights=None, in_channels=in_channels, classes=classes)
     return activation.swap(network, torch.zeros(2, in_channels, *image_size))
 

@@ -7,6 +7,7 @@ one linear layer; the original's three would have 120 M parameters for 49 copies
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from torch import nn
 
@@ -15,12 +16,11 @@ from bevel_lab.models._library import SMALL, library
 
 
 def _vgg(depth: int, configuration: str) -> Model:
-    def make(in_channels: int, size: tuple[int, int], classes: int) -> nn.Module:
+    def make(in_channels: int, size: tuple[int, int], classes: int) -> Any:
         from torchvision.models import vgg
 
         if min(size) > SMALL:
-            model: nn.Module = getattr(vgg, f"vgg{depth}_bn")(num_classes=classes)
-            return model
+            return getattr(vgg, f"vgg{depth}_bn")(num_classes=classes)
         features = vgg.make_layers(vgg.cfgs[configuration], batch_norm=True)
         head = {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "classifier": nn.Linear(512, classes)}
         return nn.Sequential(OrderedDict(features=features, **head))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bevel.errors import BevelError, InvalidValue
-from bevel_lab.errors import LabError
+from bevel_lab.errors import LabError, optional_library
 
 
 class ProcessGroup:
@@ -82,10 +82,8 @@ class TorchrunProcessGroup(ProcessGroup):
     """
 
     def __init__(self, device: torch.device) -> None:
-        try:
+        with optional_library("several processes need Lightning", "cluster"):
             from lightning.fabric import Fabric
-        except ImportError as error:
-            raise InvalidValue(f"several processes need Lightning ({error}); pip install 'bevel[cluster]'.") from error
         size, nodes = int(os.environ["WORLD_SIZE"]), int(os.environ.get("GROUP_WORLD_SIZE", "1"))
         kind = "cuda" if device.type == "cuda" else "cpu"
         self.fabric = Fabric(accelerator=kind, devices=size // nodes, num_nodes=nodes, strategy="ddp")

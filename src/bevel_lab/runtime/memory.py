@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 @dataclass
 class SavedBytes:
-    """Counts what autograd keeps for backward while :meth:`watch` is active.
+    """Counts the bytes that autograd keeps for backward while :meth:`watch` is active.
 
-    Tensors that share a storage count once; the model's own parameters and buffers, which are there anyway, do not.
+    Tensors that share a storage count once; the model's parameters and buffers do not count.
+
+    Attributes:
+        total: the bytes.
     """
 
     total: int = 0
@@ -24,6 +27,7 @@ class SavedBytes:
 
     @contextlib.contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
+        """Count in the ``with`` block, which must do the forward pass of ``model``."""
         self._seen = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
 
         def pack(saved: Tensor) -> Tensor:
@@ -40,55 +44,45 @@ class SavedBytes:
 class PeakMemory:
     """Peak memory since construction, in bytes.
 
-    On a GPU torch's own peak of allocated memory. On the CPU how far the resident set rose above its size at the
-    start; a lower bound where the process reuses memory that it could not give back after earlier work.
+    On a GPU it is torch's own peak of allocated memory. On the CPU it is the growth of the resident set since the
+    start: a lower bound where the process reuses memory that it could not return after earlier work.
+
+    Args:
+        device: whose memory to measure.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
+        self.device, self.start = device, 0
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-            self.start = 0
-        else:
-            _give_back()
-            _reset_high_water()
-            self.start = _resident()
+            return
+        # freed memory goes back to the system where the C library can; a second trial would seem to need none otherwise
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        # Linux keeps the peak of the process's whole life; writing 5 resets it to the present size
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+        self.start = _resident("VmRSS:")
 
     def read(self) -> int:
+        """The peak so far."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        return max(0, _high_water() - self.start)
+        return max(0, _resident("VmHWM:") - self.start)
 
 
-def _give_back() -> None:
-    """Return freed memory to the system where the C library can, or the second trial of a process would need none."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _reset_high_water() -> None:
-    # Linux keeps the high-water mark of the whole process's life; writing 5 sets it back to the present size
+def _resident(field: str) -> int:
+    """Size of the resident set by Linux (``VmRSS:`` now, ``VmHWM:`` at its peak); elsewhere the present size."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _high_water() -> int:
-    try:
         for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(field):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return _resident()
-
-
-def _resident() -> int:
-    import psutil  # only here: the GPU's bench counts saved bytes with torch alone
+    import psutil  # here, because the bench on GPUs counts saved bytes with torch alone
 
     return int(psutil.Process().memory_info().rss)
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for what a GPU has been asked to do, so that a clock counts it."""
+    """Wait for all queued work of a GPU, so that a clock counts it; do nothing on the CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -18,7 +18,7 @@ from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import Activation
 from bevel_lab.runtime.rng import derive, generator
 from bevel_lab.tasks import Shard, Task, whole_batch
-from bevel_lab.tasks._classification_metrics import evaluate
+from bevel_lab.tasks._metrics import evaluate_classifier
 
 Batch = tuple[Tensor, Tensor]
 """Images, float32 B×C×H×W, and targets: int64 B, or float32 B×classes where images are mixed."""
@@ -89,7 +89,7 @@ class Classification(Task):
 
     def _evaluate(self, model: nn.Module, batches: Iterator[Batch]) -> dict[str, float]:
         normalized = ((self.normalize(images), labels) for images, labels in batches)
-        return evaluate(model, normalized, lambda logits, labels: {"accuracy": logits.argmax(1) == labels})
+        return evaluate_classifier(model, normalized, lambda logits, labels: {"accuracy": logits.argmax(1) == labels})
 
 
 ENTRIES = {Classification.name: Classification}

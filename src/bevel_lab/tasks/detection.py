@@ -16,8 +16,8 @@ from bevel_lab.models._detector import Detector
 from bevel_lab.runtime.rng import derive
 from bevel_lab.tasks import Shard, Task, evenly_spaced, sharded, whole_batch
 from bevel_lab.tasks._detection_data import DetectionDataset, DetectionSample
-from bevel_lab.tasks._detection_metrics import library, mean_average_precision
-from bevel_lab.tasks._detection_pictures import drawn
+from bevel_lab.tasks._metrics import detection_library, mean_average_precision
+from bevel_lab.tasks._pictures import draw_boxes
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 """Images, float32 3×H×W in [0, 1], and targets as of :class:`Detector`, on the device."""
@@ -43,7 +43,7 @@ class Detection(Task):
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
         super().__init__(trial, data, device)
-        library()  # a missing library is found before the training
+        detection_library()  # a missing library is found before the training
         training, validation = (part.tolist() for part in self.split(len(data.train)))
         self.samples, self.validated = len(training), len(validation)
         self.training = self._dataset(
@@ -84,8 +84,8 @@ class Detection(Task):
         return Picture(
             title=sample.path.name,
             given="",
-            truth=drawn(truth.image, truth.boxes, truth.labels, size, classes),
-            guess=drawn(truth.image, guess["boxes"], guess["labels"], size, classes),
+            truth=draw_boxes(truth.image, truth.boxes, truth.labels, size, classes),
+            guess=draw_boxes(truth.image, guess["boxes"], guess["labels"], size, classes),
         )
 
     def _images(self, samples: Sequence[DetectionSample]) -> list[Tensor]:

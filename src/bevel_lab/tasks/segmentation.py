@@ -16,8 +16,8 @@ from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import Activation
 from bevel_lab.runtime.rng import generator
 from bevel_lab.tasks import Shard, Task, evenly_spaced, sharded, whole_batch
-from bevel_lab.tasks._segmentation_metrics import Metrics
-from bevel_lab.tasks._segmentation_pictures import painted, photograph
+from bevel_lab.tasks._metrics import SegmentationMetrics
+from bevel_lab.tasks._pictures import draw_image, draw_mask
 
 Batch = tuple[Tensor, Tensor]
 """Images, float32 B×3×H×W, and masks, int64 B×H×W with ``VOID`` where nothing is learned."""
@@ -48,7 +48,7 @@ class Segmentation(Task):
         super().__init__(trial, data, device)
         self.size = data.crop if trial.augment else data.size
         self.check_size(self.size)
-        Metrics(len(data.classes))  # a missing library is found before the training
+        SegmentationMetrics(len(data.classes))  # a missing library is found before the training
         training, validation = self.split(len(data.train), fraction=None if data.validation is None else 0.0)
         self.index, self.train = training.tolist(), data.train.to(device)
         if data.validation is None:
@@ -104,7 +104,7 @@ class Segmentation(Task):
         return self._evaluate(model, self.data.test.to(self.device), list(range(len(self.data.test))))
 
     def _evaluate(self, model: nn.Module, scenes: SegmentationDataset, numbers: list[int]) -> dict[str, float]:
-        metrics, total = Metrics(len(self.data.classes)), torch.zeros((), dtype=torch.float64)
+        metrics, total = SegmentationMetrics(len(self.data.classes)), torch.zeros((), dtype=torch.float64)
         at_once = max(1, self.PIXELS_AT_ONCE // (self.data.size[0] * self.data.size[1]))
         keys: Iterator[list[Key]] = (
             [(i, None) for i in numbers[k : k + at_once]] for k in range(0, len(numbers), at_once)
@@ -123,8 +123,8 @@ class Segmentation(Task):
         for number, scene in zip(chosen, test.batches([(number, None)] for number in chosen), strict=True):
             guess = model(self._ready(scene)[0]).argmax(1)[0].to(torch.uint8)
             image, names, colors = scene[0, :3], self.data.classes, self.data.colors
-            truth, made = (painted(image, mask, names, colors) for mask in (scene[0, 3], guess))
-            found.append(Picture(title=test.names[number], given=photograph(image), truth=truth, guess=made))
+            truth, made = (draw_mask(image, mask, names, colors) for mask in (scene[0, 3], guess))
+            found.append(Picture(title=test.names[number], given=draw_image(image), truth=truth, guess=made))
         return found
 
 

@@ -1,4 +1,4 @@
-"""Translation: cross-entropy of the next subword, BLEU of what the model writes."""
+"""Translation: cross-entropy of the next subword, BLEU of the model's translations."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bevel.errors import InvalidValue
-from bevel_lab.data.text import Aligned, ParallelText
-from bevel_lab.data.text.tokens import PAD, EncodedPairs, prepare
+from bevel_lab.data.text import ParallelText
+from bevel_lab.data.text.tokens import PAD, EncodedPairs, encode_corpus
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import Activation
 from bevel_lab.tasks import Shard, Task, evenly_spaced, whole_batch
+from bevel_lab.tasks._metrics import Bleu
 from bevel_lab.tasks._translation_decoding import beam, greedy, limits
 
 EVALUATED_AT_ONCE = 64
@@ -28,13 +28,13 @@ Decoder = Callable[[nn.Module, Tensor, Tensor], list[list[int]]]
 
 
 @dataclass(frozen=True, eq=False)
-class Sentences:
-    """A batch, or a process's share of it.
+class Batch:
+    """A batch of sentence pairs, or one process's shard of it.
 
     Attributes:
         source: int64 B×S, each sentence with its END, then PAD up to the longest.
         target: int64 B×(T+1), from BEGIN to END, then PAD.
-        weight: what sums over subwords are divided by, so that the shares' losses average to the batch's mean.
+        weight: divisor of sums over subwords; with it the losses of all shards average to the batch's mean.
     """
 
     source: Tensor
@@ -43,7 +43,7 @@ class Sentences:
 
 
 class Translation(Task):
-    """Sentences into another language; the data set brings its own validation part.
+    """Batch into another language; the data set brings its own validation part.
 
     A batch has the samples that the trainer's order names, padded to its longest sentence. Training does not augment:
     the task ignores ``Trial.augment`` and ``Trial.validation``. Validation decodes greedily, the test by beam search.
@@ -58,45 +58,45 @@ class Translation(Task):
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
         super().__init__(trial, data, device)
         self.bleu = Bleu(data.languages[1])
-        self.pairs = prepare(data, trial.train_limit)
+        self.pairs = encode_corpus(data, trial.train_limit)
         self.samples, self.validated = len(self.pairs.train), len(self.pairs.valid)
-        vocabulary = self.pairs.subwords
+        self.tokenizer = self.pairs.tokenizer
         self.facts = data.facts | {
             "trained_on": self.samples,
-            "subwords": len(vocabulary),
-            "digest": f"{data.facts['digest']}-{vocabulary.digest}",
+            "subwords": len(self.tokenizer),
+            "digest": f"{data.facts['digest']}-{self.tokenizer.digest}",
             "bleu_signature": self.bleu.signature,
         }
 
     def build(self, activation: Activation) -> nn.Module:
-        return self.model.build(activation, len(self.pairs.subwords))
+        return self.model.build(activation, len(self.tokenizer))
 
-    def batches(
-        self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch
-    ) -> Iterator[Sentences]:
-        lengths = self.pairs.train.target.lengths + 1  # END is learnt too
+    def batches(self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch) -> Iterator[Batch]:
+        lengths = self.pairs.train.target.lengths + 1  # END is learned too
         for samples in order:
             first, end = shard(len(samples))
             weight = float(lengths[samples].sum()) * (end - first) / len(samples)
-            yield self._sentences(self.pairs.train, samples[first:end].tolist(), weight)
+            yield self._batch(self.pairs.train, samples[first:end].tolist(), weight)
 
-    def _sentences(self, pairs: EncodedPairs, index: Sequence[int], weight: float = 1.0) -> Sentences:
+    def _batch(self, pairs: EncodedPairs, index: Sequence[int], weight: float = 1.0) -> Batch:
         source, target = pairs.source.padded(index, begin=False), pairs.target.padded(index, begin=True)
-        return Sentences(source.to(self.device), target.to(self.device), weight)
+        return Batch(source.to(self.device), target.to(self.device), weight)
 
-    def loss(self, model: nn.Module, batch: Sentences) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         loss, right = _sums(model, batch, self.trial.label_smoothing)
         return loss / batch.weight, {"token_accuracy": right / batch.weight}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        return self._evaluate(model, self.pairs.valid, self.data.valid, greedy)
+        return self._evaluate(model, self.pairs.valid, self.data.valid.target, greedy)
 
     def test(self, model: nn.Module) -> dict[str, float]:
-        return self._evaluate(model, self.pairs.test, self.data.test, beam)
+        return self._evaluate(model, self.pairs.test, self.data.test.target, beam)
 
-    def _evaluate(self, model: nn.Module, pairs: EncodedPairs, texts: Aligned, decode: Decoder) -> dict[str, float]:
+    def _evaluate(
+        self, model: nn.Module, pairs: EncodedPairs, truth: Sequence[str], decode: Decoder
+    ) -> dict[str, float]:
         guesses = self._translate(model, pairs, range(len(pairs)), decode)
-        return self._likelihood(model, pairs) | {"bleu": self.bleu(guesses, texts.target)}
+        return self._likelihood(model, pairs) | {"bleu": self.bleu(guesses, truth)}
 
     def pictures(self, model: nn.Module) -> list[Picture]:
         texts, chosen = self.data.test, evenly_spaced(len(self.data.test), PICTURES)
@@ -107,10 +107,10 @@ class Translation(Task):
         ]
 
     def _likelihood(self, model: nn.Module, pairs: EncodedPairs) -> dict[str, float]:
-        """Mean loss, without label smoothing, and share of right guesses over all subwords, each given those before."""
+        """Mean loss, without label smoothing, and fraction of right guesses, over all subwords given those before."""
         loss = right = 0.0
         for index in _by_length(pairs, range(len(pairs))):
-            found = _sums(model, self._sentences(pairs, index))
+            found = _sums(model, self._batch(pairs, index))
             loss, right = loss + float(found[0]), right + float(found[1])
         total = len(pairs.target.numbers) + len(pairs)
         return {"loss": loss / total, "token_accuracy": right / total}
@@ -121,11 +121,11 @@ class Translation(Task):
         for some in _by_length(pairs, index):
             source = pairs.source.padded(some, begin=False).to(self.device)
             written = decode(model, source, limits(source))
-            found |= zip(some, map(self.pairs.subwords.decode, written), strict=True)
+            found |= zip(some, map(self.tokenizer.decode, written), strict=True)
         return [found[i] for i in index]
 
 
-def _sums(model: nn.Module, batch: Sentences, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+def _sums(model: nn.Module, batch: Batch, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
     """Cross-entropy and number of right guesses, summed over the batch's subwords."""
     logits = model(batch.source, batch.target[:, :-1]).float().flatten(0, 1)
     wanted = batch.target[:, 1:].flatten()
@@ -140,34 +140,6 @@ def _by_length(pairs: EncodedPairs, index: Sequence[int]) -> Iterator[list[int]]
     ordered = sorted(index, key=lambda i: lengths[i])
     for first in range(0, len(ordered), EVALUATED_AT_ONCE):
         yield ordered[first : first + EVALUATED_AT_ONCE]
-
-
-class Bleu:
-    """Corpus BLEU by sacrebleu, 0 to 100, one reference a sentence.
-
-    Args:
-        language: of the translations; it decides how sacrebleu cuts them into words.
-
-    Attributes:
-        signature: what sacrebleu did, for the record; a BLEU without it cannot be compared.
-
-    Raises:
-        InvalidValue: where sacrebleu, or what it needs for the language, is missing.
-    """
-
-    def __init__(self, language: str) -> None:
-        try:
-            from sacrebleu.metrics.bleu import BLEU
-
-            self._metric = BLEU(trg_lang=language)
-        except (ImportError, RuntimeError) as error:
-            said = str(error).strip().splitlines()[0]
-            raise InvalidValue(f"BLEU needs sacrebleu ({said}); pip install 'bevel[tasks]'.") from error
-        self._metric.corpus_score(["one"], [["one"]])  # the signature names the number of references
-        self.signature = str(self._metric.get_signature())
-
-    def __call__(self, guesses: Sequence[str], truth: Sequence[str]) -> float:
-        return float(self._metric.corpus_score(list(guesses), [list(truth)]).score)
 
 
 ENTRIES = {Translation.name: Translation}

@@ -16,8 +16,8 @@ from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import Activation
 from bevel_lab.runtime.rng import SHARED, generator
 from bevel_lab.tasks import Shard, Task, sharded, whole_batch
-from bevel_lab.tasks._classification_metrics import evaluate
-from bevel_lab.tasks._video_pictures import strip
+from bevel_lab.tasks._metrics import evaluate_classifier
+from bevel_lab.tasks._pictures import draw_clip
 
 PICTURES = 4
 FIVE = 5
@@ -79,7 +79,7 @@ class Video(Task):
         return self._evaluate(model, "test", torch.arange(len(self.data.labels["test"])))
 
     def _evaluate(self, model: nn.Module, part: Split, numbers: Tensor) -> dict[str, float]:
-        return evaluate(model, self._labeled(part, torch.split(numbers, self.data.at_once)), top_hits)
+        return evaluate_classifier(model, self._labeled(part, torch.split(numbers, self.data.at_once)), top_hits)
 
     def pictures(self, model: nn.Module) -> list[Picture]:
         labels = self.data.labels["test"]
@@ -89,7 +89,7 @@ class Video(Task):
         names = self.data.classes
         return [
             Picture(
-                title=f"test clip {number}", given=strip(clip), truth=names[int(labels[number])], guess=names[guess]
+                title=f"test clip {number}", given=draw_clip(clip), truth=names[int(labels[number])], guess=names[guess]
             )
             for number, clip, guess in zip(numbers.tolist(), clips, guesses, strict=True)
         ]

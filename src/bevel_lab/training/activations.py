@@ -1,10 +1,10 @@
-"""The activations of a model: made, found by name, and drawn before and after training."""
+"""The activations of a model: made for every call site, and described before and after training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,11 @@ from bevel_lab.experiment.record import Site
 from bevel_lab.models import _pretrained
 
 GRID = torch.arange(-30, 31) / 7.5
-"""Where curves are sampled: the range a normalised input lives in, the kink at 0 included."""
+"""Points at which curves are sampled: the range of a normalized input, the kink at 0 included."""
 
 
-@dataclass(frozen=True)
-class CallSite:
-    """One call site: the module, and the number and axis of the channels it was asked for."""
+class CallSite(NamedTuple):
+    """A place where a model calls its activation: the module, and the number and axis of the input's channels."""
 
     module: nn.Module
     channels: int
@@ -30,13 +29,16 @@ class CallSite:
 
 @dataclass
 class ActivationFactory:
-    """Makes the trial's activation for every call site of a model, and keeps what it made.
+    """Makes the trial's activation for every call site of a model, and remembers what it made.
+
+    Args:
+        spec: spec string, as ``bevel.create`` reads it.
+        weights: file of pretrained weights for the network, or "".
 
     Attributes:
-        spec: spec string, as ``bevel.create`` reads it.
-        weights: a file of pretrained weights for the network, or "".
-        loaded, digest: what came of them, once they are in the network; the beginning of the file's SHA-256.
-        calls: what was made, in the order of the calls.
+        loaded: a sentence on what was loaded from ``weights``; "" before.
+        digest: the first sixteen hex digits of the SHA-256 of that file; "" before.
+        calls: the call sites, in the order of the calls.
     """
 
     spec: str
@@ -51,20 +53,20 @@ class ActivationFactory:
         return module
 
     def swap(self, model: nn.Module, *example: Any) -> nn.Module:
-        """Put the trial's activation, in place, at every call site where a finished model has a unit of its own.
+        """Replace, in place, the activation at every call site where a finished model has a unit of its own.
 
-        Gates (the sigmoid of squeeze and excitation, attention's softmax) stay. Pretrained weights, if there are any,
-        are loaded first, and the network's function is kept where the activation can.
+        Gates (the sigmoid of squeeze and excitation, attention's softmax) stay. Pretrained weights, if any, are loaded
+        first, and the network's function is preserved wherever the activation can represent it.
 
         Args:
             model: a network as its library builds it.
-            *example: what it takes; only shapes and devices matter.
+            *example: inputs of the model; only shapes and devices matter.
 
         Returns:
             The model.
 
         Raises:
-            InvalidValue: if it has no unit, or one that the activation cannot serve.
+            InvalidValue: if the model has no unit, or one that the activation cannot replace.
         """
         self.load(model)
         for site, module in self._swapped(model, *example):
@@ -78,8 +80,8 @@ class ActivationFactory:
         return model
 
     def _swapped(self, model: nn.Module, *example: Any) -> list[tuple[bevel.surgery.Site, nn.Module | None]]:
-        """Every site, and what was put there; a pretrained unit's function is kept wherever that can be."""
-        kept = self._kept(model, *example) if self.weights else None
+        """Every site with its new module, or None; functions of pretrained units are preserved where possible."""
+        kept = self._preserving_swap(model, *example) if self.weights else None
         made = dict(kept.activations) if kept else {}
         sites = kept.sites if kept else None
         if sites is None or any(site.unit and not site.new for site in sites):
@@ -96,26 +98,26 @@ class ActivationFactory:
             sites = sites or rest.sites
         return [(site, made.get(site.name)) for site in sites]
 
-    def _kept(self, model: nn.Module, *example: Any) -> bevel.surgery.Result | None:
-        """A swap that keeps functions, and leaves alone whatever has one that the activation cannot keep."""
+    def _preserving_swap(self, model: nn.Module, *example: Any) -> bevel.surgery.Result | None:
+        """Function-preserving swap; sites that the activation cannot represent are skipped. None if it can do none."""
         name = self.spec.partition(":")[0]
-        # what nobody set is set by what is replaced: frelu starts as relu, not with the slope 0.01
+        # parameters that the user did not set follow the replaced unit: frelu then starts as relu, not with slope 0.01
         spec = name if bevel.canonical(name) == self.spec else self.spec
         try:
             return bevel.swap(model, spec, *example)
-        except InvalidValue:  # it can keep none
+        except InvalidValue:
             return None
 
     def load(self, model: nn.Module) -> None:
-        """Put the pretrained weights, if there are any, into ``model``, once."""
+        """Load the pretrained weights, if any, into ``model``; later calls do nothing."""
         if self.weights and not self.loaded:
             self.loaded, self.digest = _pretrained.load(model, Path(self.weights))
 
     def sites(self, model: nn.Module) -> dict[str, CallSite]:
-        """The calls by qualified module name, in their order.
+        """The call sites by qualified module name, in their order.
 
         Raises:
-            InvalidValue: if the model did not put every activation it asked for into itself, or asked for none.
+            InvalidValue: if the model asked for no activation, or did not register every one as its submodule.
         """
         names = {id(m): name for name, m in model.named_modules()}
         if not self.calls or any(id(call.module) not in names for call in self.calls):
@@ -123,23 +125,29 @@ class ActivationFactory:
         return {names[id(call.module)]: call for call in self.calls}
 
 
-def parameter_values(module: nn.Module) -> dict[str, list[float]]:
-    """A module's parameters by name, a number per channel; what is stored as a logarithm is given as itself."""
-    found = {}
-    for name, parameter in module.named_parameters():
-        head, _, last = name.rpartition(".")
-        values = parameter.detach().double().cpu().flatten()
-        if last.startswith("log_"):
-            last, values = last.removeprefix("log_"), values.exp()
-        found[f"{head}.{last}" if head else last] = _rounded(values)
-    return found
+class Description(NamedTuple):
+    """An activation at one moment.
+
+    Attributes:
+        parameters: by name, as of :func:`parameter_values`.
+        mean, low, high: mean, lowest and highest channel at every point of ``GRID``.
+    """
+
+    parameters: dict[str, list[float]]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
 
 
-def curve(call: CallSite) -> tuple[list[float], list[float], list[float]]:
-    """(mean, lowest, highest) over the channels at every point of ``GRID``, in eval mode, without gradient."""
-    module, channels, dim = call.module, call.channels, call.dim
+def describe(call: CallSite) -> Description:
+    """The activation's parameters and curves, in eval mode and without gradient.
+
+    Raises:
+        InvalidValue: if the module cannot take inputs with that many channels.
+    """
+    module, channels, dim = call
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    before, after = (1,) * (dim - 1), (1,) * (-dim - 1)  # axes of length one put the channels where they belong
+    before, after = (1,) * (dim - 1), (1,) * (-dim - 1)  # axes of length 1 put the channels on axis ``dim``
     x = GRID.to(device)[:, None].expand(-1, channels).reshape(-1, *before, channels, *after)
     was = module.training
     module.eval()
@@ -149,43 +157,37 @@ def curve(call: CallSite) -> tuple[list[float], list[float], list[float]]:
     except RuntimeError as error:  # torch's own modules check their channels only when they are called
         raise InvalidValue(f"the activation cannot serve a site of {channels} channels: {error}") from error
     module.train(was)
-    return _rounded(y.mean(1)), _rounded(y.amin(1)), _rounded(y.amax(1))
+    return Description(parameter_values(module), *(_rounded(values) for values in (y.mean(1), y.amin(1), y.amax(1))))
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Parameters and mean curve of every site at one moment."""
-
-    parameters: dict[str, dict[str, list[float]]]
-    curves: dict[str, list[float]]
-
-    @classmethod
-    def take(cls, sites: dict[str, CallSite]) -> Snapshot:
-        return cls(
-            {n: parameter_values(c.module) for n, c in sites.items()}, {n: curve(c)[0] for n, c in sites.items()}
+def summarize(sites: dict[str, CallSite], before: dict[str, Description]) -> list[Site]:
+    """The record of every call site, given its description ``before`` training."""
+    return [
+        Site(
+            name=name,
+            channels=max((len(values) for values in after.parameters.values()), default=1),
+            before=before[name].parameters,
+            after=after.parameters,
+            x=_rounded(GRID),
+            curve_before=before[name].mean,
+            curve_after=after.mean,
+            curve_low=after.low,
+            curve_high=after.high,
         )
+        for name, after in ((name, describe(call)) for name, call in sites.items())
+    ]
 
 
-def summarize(sites: dict[str, CallSite], before: Snapshot) -> list[Site]:
-    """The record's account of every site, given what it was ``before`` training."""
-    result = []
-    for name, call in sites.items():
-        mean, low, high = curve(call)
-        after = parameter_values(call.module)
-        result.append(
-            Site(
-                name=name,
-                channels=max((len(v) for v in after.values()), default=1),
-                before=before.parameters[name],
-                after=after,
-                x=_rounded(GRID),
-                curve_before=before.curves[name],
-                curve_after=mean,
-                curve_low=low,
-                curve_high=high,
-            )
-        )
-    return result
+def parameter_values(module: nn.Module) -> dict[str, list[float]]:
+    """A module's parameters by name, one number per channel; the exponential of what is stored as a logarithm."""
+    found = {}
+    for name, parameter in module.named_parameters():
+        head, _, last = name.rpartition(".")
+        values = parameter.detach().double().cpu().flatten()
+        if last.startswith("log_"):
+            last, values = last.removeprefix("log_"), values.exp()
+        found[f"{head}.{last}" if head else last] = _rounded(values)
+    return found
 
 
 def _rounded(values: Tensor) -> list[float]:

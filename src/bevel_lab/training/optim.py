@@ -1,4 +1,4 @@
-"""From a trial's recipe to an optimizer, a learning rate at every step, and a sharpness that moves."""
+"""A trial's optimizer, its learning rate at every step, and its sharpness schedule."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from bevel_lab.experiment.trial import Trial
 
 
 def make_optimizer(trial: Trial, model: nn.Module, activation: list[nn.Parameter], steps_per_epoch: int) -> Optimizer:
-    """Three groups: weights (decayed), biases and norms (not), activation parameters (not, own rate).
+    """The optimizer of a trial.
 
-    Every group has a ``scale``, its rate as a multiple of the trial's. With ``trial.alternate`` the activations have
-    an optimizer of their own, and the two take turns.
+    It has three groups of parameters: weights (with weight decay), biases and norms (without), and activation
+    parameters (without, at their own learning rate). Every group has a ``scale``, its learning rate as a multiple of
+    the trial's. With ``trial.alternate`` the activations have an optimizer of their own, and the two take turns.
+
+    Args:
+        trial: the recipe.
+        model: the network.
+        activation: parameters of its activations.
+        steps_per_epoch: number of optimizer steps.
 
     Raises:
-        InvalidValue: where there is nothing to alternate with.
+        InvalidValue: if the trial alternates and ``activation`` is empty.
     """
     own = {id(p) for p in activation}
     others = [p for p in model.parameters() if id(p) not in own]
@@ -29,21 +36,21 @@ def make_optimizer(trial: Trial, model: nn.Module, activation: list[nn.Parameter
         {"params": [p for p in others if p.ndim > 1], "weight_decay": trial.weight_decay, "scale": 1.0},
         {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, "scale": 1.0},
     ]
-    slopes = [{"params": activation, "weight_decay": 0.0, "scale": trial.activation_lr}]
+    activations = [{"params": activation, "weight_decay": 0.0, "scale": trial.activation_lr}]
     if not trial.alternate:
-        return _make(trial, weights + slopes)
+        return _make(trial, weights + activations)
     if not activation:
         raise InvalidValue(
             f"alternate is for activations with learnable parameters; {trial.activation!r} has none. Give it to one "
             "arm only, such as frelu@alternate=epoch."
         )
-    by, *counts = trial.alternate.split(":")
-    weights_turns, activation_turns = map(int, counts or (1, 1))
+    by, *turns = trial.alternate.split(":")
+    weights_steps, activation_steps = map(int, turns or (1, 1))
     return bevel.Alternating(
         _make(trial, weights),
-        _make(trial, slopes),
-        weights_steps=weights_turns,
-        activation_steps=activation_turns,
+        _make(trial, activations),
+        weights_steps=weights_steps,
+        activation_steps=activation_steps,
         by="epoch" if by == "epoch" else "step",
         steps_per_epoch=steps_per_epoch if by == "epoch" else None,
     )
@@ -58,26 +65,26 @@ def _make(trial: Trial, groups: list[dict[str, Any]]) -> Optimizer:
 
 
 def lr_factor(trial: Trial, step: int, steps: int) -> float:
-    """Factor of the learning rate at ``step`` of ``steps``: linear up to 1 over the warm-up, then the schedule.
+    """Factor of the learning rate at ``step`` of ``steps``: linear to 1 over the warm-up, then the trial's schedule.
 
-    ``cosine`` is half a cosine to 0; ``inverse_sqrt`` falls as the root of the steps since the start (Vaswani et al.
-    2017), from 1 at the end of the warm-up; ``constant`` stays.
+    ``cosine`` is half a cosine from 1 to 0. ``inverse_sqrt`` falls from 1 as 1/√(steps since the start) (Vaswani et
+    al. 2017). ``constant`` stays 1.
     """
-    rising = round(trial.warmup * steps)
-    if step < rising:
-        return (step + 1) / rising
+    warmup = round(trial.warmup * steps)
+    if step < warmup:
+        return (step + 1) / warmup
     if trial.schedule == "constant":
         return 1.0
     if trial.schedule == "inverse_sqrt":
-        return math.sqrt(max(1, rising) / (step + 1))
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+        return math.sqrt(max(1, warmup) / (step + 1))
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
 def make_sharpness_schedule(trial: Trial, model: nn.Module, steps: int) -> bevel.SharpnessSchedule | None:
-    """The schedule of n over all ``steps`` of the training, or None where the trial has none.
+    """The schedule of the sharpness n over all ``steps`` of the training, or None if the trial has none.
 
     Raises:
-        InvalidValue: for numbers that are no sharpness, or a model without a smooth activation.
+        InvalidValue: if ``trial.sharpness`` holds no two numbers, or the model has no smooth activation.
     """
     if not trial.sharpness:
         return None

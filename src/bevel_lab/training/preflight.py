@@ -1,4 +1,4 @@
-"""Before a trial runs: what it would cost, and whether it can run at all."""
+"""Checks before a trial runs: its cost, and whether it can run at all."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from bevel_lab.data.source import Source
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.determinism import deterministic
 from bevel_lab.runtime.device import as_device
-from bevel_lab.runtime.distributed import SINGLE_PROCESS
 from bevel_lab.runtime.memory import synchronize
 from bevel_lab.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a trial would cost, from a few steps of it.
+    """The cost of a trial, estimated from a few steps.
 
     Attributes:
-        seconds: estimated wall time of the whole trial.
-        step_seconds: of one training step.
+        seconds: wall time of the whole trial.
+        step_seconds: wall time of one training step.
         memory: peak memory in bytes, as a record counts it.
     """
 
@@ -33,38 +32,51 @@ class Probe:
 
 
 def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", steps: int = 3) -> Probe:
-    """Time ``steps`` training steps after one to warm up.
+    """Estimate the cost of a trial from ``steps`` timed training steps after one to warm up.
 
-    Evaluation, of the validation part after every epoch and of the test part once, is not timed; it is taken to cost a
-    third of a training step a sample (a forward pass without its two backward ones).
+    Evaluation is not timed: a forward pass is taken to cost a third of a training step a sample, for the validation
+    part after every epoch and for the test part once.
+
+    Args:
+        trial: what would run.
+        source: where data sets that are files lie.
+        device: torch device.
+        steps: number of timed steps.
+
+    Raises:
+        bevel.errors.BevelError: for unknown names, parts that do not fit together, or missing data.
     """
     place = as_device(device)
     with deterministic(trial.threads, place):
-        trainer = Trainer(trial, source or Source(), place, SINGLE_PROCESS)
-        index = torch.arange(min(trial.batch_size, trainer.task.samples))
-        trainer.called.train()
+        trainer = Trainer(trial, source or Source(), place)
+        samples = torch.arange(min(trial.batch_size, trainer.task.samples))
+        trainer.wrapped.train()
         began = 0.0
-        for k, batch in enumerate(trainer.task.batches([index] * (steps + 1), trial.seed, 0)):
-            trainer.step(k, batch, len(index))
-            if k == 0:
+        for step, batch in enumerate(trainer.task.batches([samples] * (steps + 1), trial.seed, 0)):
+            trainer.step(step, batch, len(samples))
+            if step == 0:
                 synchronize(place)
                 began = time.perf_counter()
         synchronize(place)
-        step = (time.perf_counter() - began) / steps
+        seconds = (time.perf_counter() - began) / steps
         evaluated = trial.epochs * trainer.task.validated + trainer.task.tested
-        return Probe((trainer.steps * trial.epochs + evaluated / 3 / len(index)) * step, step, trainer.memory.read())
+        forward_steps = evaluated / 3 / len(samples)
+        return Probe((trainer.steps * trial.epochs + forward_steps) * seconds, seconds, trainer.memory.read())
 
 
 def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu") -> None:
-    """Do what precedes the first epoch, and one step on two samples; raises what :func:`run` would raise.
+    """Prepare a trial and do one step on two samples, to find errors before workers start.
+
+    Args:
+        trial, source, device: as for :func:`probe`.
 
     Raises:
-        InvalidValue: where the activation cannot serve a site of the model.
+        bevel.errors.BevelError: as :func:`probe`, and if the activation does not fit a call site of the model.
     """
     place = as_device(device)
     with deterministic(trial.threads, place):
-        trainer = Trainer(trial, source or Source(), place, SINGLE_PROCESS)
-        trainer.called.train()
+        trainer = Trainer(trial, source or Source(), place)
+        trainer.wrapped.train()
         batch = next(trainer.task.batches([torch.arange(2)], trial.seed, 0))
         try:
             trainer.step(0, batch, 2)

@@ -52,7 +52,7 @@ def run_trial(
     Raises:
         bevel.errors.BevelError: for unknown names, parts that do not fit together, or missing data.
     """
-    load, save = (partial(checkpoint.load, state), partial(checkpoint.save, state)) if state else (_nothing, None)
+    load, save = (partial(checkpoint.load, state), partial(checkpoint.save, state)) if state else (None, None)
     events = trial_events(
         trial, label=label, source=source, device=device, load=load, save=save, save_every=state_every, group=group
     )
@@ -66,17 +66,13 @@ def run_trial(
     raise AssertionError("the last event of a trial is its record")
 
 
-def _nothing() -> None:
-    """There is no checkpoint."""
-
-
 def trial_events(
     trial: Trial,
     *,
     label: str = "",
     source: Source | None = None,
     device: str = "cpu",
-    load: Callable[[], dict[str, Any] | None] = _nothing,
+    load: Callable[[], dict[str, Any] | None] | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
     save_every: float = 1.0,
     group: ProcessGroup = SINGLE_PROCESS,
@@ -93,16 +89,19 @@ def trial_events(
         bevel.errors.BevelError: as :func:`run_trial`.
     """
     first = group.rank == 0
-    found, trouble = group.broadcast(_loaded(load) if first else None)
-    place = as_device(device)
+    place, found, trouble = as_device(device), None, ""
+    try:
+        found = load() if load and first else None
+    except LabError as error:
+        trouble = str(error)
+    found = group.broadcast(found)
     with deterministic(trial.threads, place):
-        parts = trial, source or Source(), place, group
-        trainer = Trainer(*parts)
-        if found is not None:
-            try:
+        trainer = Trainer(trial, source or Source(), place, group)
+        try:
+            if found is not None:
                 trainer.restore(found)
-            except LabError as error:
-                trainer, trouble = Trainer(*parts), str(error)
+        except LabError as error:
+            trainer, trouble = Trainer(trial, source or Source(), place, group), str(error)
         if trouble and first:
             yield Note(f"{trouble}; trial {trial.id} starts again.")
         saved = time.monotonic()
@@ -112,12 +111,4 @@ def trial_events(
                 save(trainer.state())
                 saved = time.monotonic()
             yield EpochDone(trial, label or trial.activation, len(trainer.epochs), trainer.epochs[-1])
-        yield result.record(trainer, label or trial.activation)
-
-
-def _loaded(load: Callable[[], dict[str, Any] | None]) -> tuple[dict[str, Any] | None, str]:
-    """What ``load`` gives, and what is wrong with it."""
-    try:
-        return load(), ""
-    except LabError as error:
-        return None, str(error)
+        yield result.make_record(trainer, label or trial.activation)

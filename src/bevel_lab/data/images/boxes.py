@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.facts import Facts, digest, facts
+from bevel_lab.data.facts import digest, facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,6 @@ class BoxedImages:
     classes: tuple[str, ...]
     note: str = ""
     skipped: tuple[str, ...] = ()
-    facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
         for name, part in (("training", self.train), ("test", self.test)):

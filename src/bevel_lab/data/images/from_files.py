@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from bevel_lab.data.facts import Facts, digest, facts
+from bevel_lab.data.facts import digest, facts
 from bevel_lab.data.labeled_files import LabeledFiles
 from bevel_lab.errors import LabError
 from bevel_lab.runtime.rng import seeded
@@ -43,13 +43,10 @@ class LabeledImageFiles:
     classes: int
     flips: bool = True
     note: str = ""
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    channels: int = field(init=False, default=3)
-    size: tuple[int, int] = field(init=False, default=(SIDE, SIDE))
-    facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
+        self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
+        self.channels, self.size = 3, (SIDE, SIDE)
         content = digest(part.digest().encode() for part in (self.train, self.test))
         self.facts = facts({"train": len(self.train), "test": len(self.test)}, content, note=self.note)
 

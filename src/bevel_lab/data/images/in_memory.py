@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.facts import Facts, digest, facts
+from bevel_lab.data.facts import digest, facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,7 @@ class LabeledImages:
         classes: number of classes; labels are 0 … classes − 1.
         flips: whether a mirrored image keeps its label.
         note: what a reader of the results must know of the data beside its name, or empty.
+        channels, size: C and (height, width) of the images.
         mean, std: per channel, of ``train`` scaled to [0, 1].
         facts: counts, a digest of all pixels and labels, the note.
 
@@ -69,9 +70,6 @@ class LabeledImages:
     classes: int
     flips: bool
     note: str = ""
-    mean: tuple[float, ...] = field(init=False)
-    std: tuple[float, ...] = field(init=False)
-    facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
         for name, part in (("training", self.train), ("test", self.test)):
@@ -80,18 +78,11 @@ class LabeledImages:
                 raise InvalidValue(f"labels are 0 … {self.classes - 1}; the {name} part has {low} … {high}.")
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise InvalidValue("training and test images have one shape; these differ.")
+        self.channels, height, width = self.train.images.shape[1:]
+        self.size = height, width
         self.mean, self.std = moments(self.train.images)
         content = digest(chunk for part in (self.train, self.test) for chunk in part.content())
         self.facts = facts({"train": len(self.train), "test": len(self.test)}, content, note=self.note)
-
-    @property
-    def channels(self) -> int:
-        return self.train.images.shape[1]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.train.images.shape[2], self.train.images.shape[3]
 
 
 def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from bevel.errors import InvalidValue
 from bevel_lab.data import loader
-from bevel_lab.data.facts import Facts, digest, facts
+from bevel_lab.data.facts import digest, facts
 from bevel_lab.data.images.from_files import IMAGENET_MEAN, IMAGENET_STD
 from bevel_lab.data.images.in_memory import moments
 
@@ -48,7 +47,7 @@ Key = tuple[int, Crop | None]
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentationDataset(Dataset[Any]):
+class SegmentationDataset:
     """One part of a data set: scenes of one size.
 
     Attributes:
@@ -76,7 +75,7 @@ class SegmentationDataset(Dataset[Any]):
 
     def batches(self, keys: Iterable[list[Key]]) -> Iterator[Tensor]:
         """Uint8 B×4×H×W for every list of keys, read by :func:`bevel_lab.data.loader.batches` unless in memory."""
-        return loader.batches(self, keys, in_memory=self.in_memory is not None)
+        return loader.batches(self.__getitem__, keys, in_memory=self.in_memory is not None)
 
 
 @dataclass(eq=False)
@@ -105,9 +104,6 @@ class MaskedImages:
     crop: tuple[int, int]
     note: str = ""
     skipped: tuple[str, ...] = ()
-    mean: tuple[float, ...] = field(init=False)
-    std: tuple[float, ...] = field(init=False)
-    facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(self.colors) != len(self.classes):

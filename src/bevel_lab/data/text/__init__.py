@@ -1,8 +1,8 @@
-"""Texts in two languages, line by line: the values a translation data set can be, and what is made of them.
+"""Texts in two languages, line by line: the data sets of translation, and their encoding.
 
-``files`` reads them, ``subwords`` cuts them into the pieces that a model sees, ``decoding`` has a model write them.
+``from_files`` reads them, ``tokens`` encodes them as the subwords that a model sees.
 """
 
-from bevel_lab.data.text.parallel import Aligned, ParallelText
+from bevel_lab.data.text.parallel import ParallelText, SentencePairs
 
-__all__ = ["Aligned", "ParallelText"]
+__all__ = ["ParallelText", "SentencePairs"]

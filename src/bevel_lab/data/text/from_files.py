@@ -1,4 +1,4 @@
-"""Reads aligned text files: one sentence a line, line n of one file is the translation of line n of the other."""
+"""Reads parallel text files: one sentence a line; line n of one file translates line n of the other."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
-from bevel_lab.data.text.parallel import Aligned, ParallelText
+from bevel_lab.data.text.parallel import ParallelText, SentencePairs
 from bevel_lab.errors import LabError
 
-LONGEST = 2000
-"""Most characters of a line. Longer ones are paragraphs that lost their ends, and one would fill a batch's memory."""
+MAX_CHARACTERS = 2000
+"""A longer line is a paragraph that lost its line breaks, and would fill a batch's memory."""
 
 PARTS = (("train",), ("valid", "val", "dev"), ("test",))
 """Names of the training, validation and test files, before the language."""
@@ -22,12 +22,12 @@ PARTS = (("train",), ("valid", "val", "dev"), ("test",))
 
 @dataclass(frozen=True)
 class Corpus:
-    """Where a corpus lies.
+    """The files of a parallel corpus.
 
     Attributes:
-        folder: of its files.
-        languages: (source, target): what the files' names end with, before ``.gz`` where they are packed.
-        parts: possible names of the training, validation and test files; the first that is there counts.
+        folder: folder of the files.
+        languages: (source, target): the suffixes of the files' names, before ``.gz`` if they are compressed.
+        parts: possible names of the training, validation and test files; the first that exists is read.
         note: as of :class:`ParallelText`.
     """
 
@@ -37,17 +37,17 @@ class Corpus:
     note: str = ""
 
     def load(self, source: Source) -> ParallelText:
-        """Read it whole.
+        """Read the whole corpus.
 
         Raises:
-            LabError: naming the file that is missing or damaged, the two that differ in length, or, unless
-                ``source.skip_invalid``, file and line of the first sentence that is not UTF-8, empty or over-long.
+            LabError: for a missing or damaged file, two files of different length, or, unless ``source.skip_invalid``,
+                the first sentence that is not UTF-8, empty or too long.
         """
         invalid = InvalidSamples(source.skip_invalid, self.folder)
         train, valid, test = (self._part(names, invalid) for names in self.parts)
         return ParallelText(train, valid, test, self.languages, self.note, invalid.finish())
 
-    def _part(self, names: Sequence[str], invalid: InvalidSamples) -> Aligned:
+    def _part(self, names: Sequence[str], invalid: InvalidSamples) -> SentencePairs:
         paths = [self._file(names, language) for language in self.languages]
         lines = [_lines(path) for path in paths]
         if len(lines[0]) != len(lines[1]):
@@ -55,23 +55,23 @@ class Corpus:
                 f"{paths[0]} has {len(lines[0])} lines and {paths[1].name} {len(lines[1])}; line n of one must be the "
                 "translation of line n of the other: fetch both again."
             )
-        pairs: list[tuple[str, str]] = []
+        pairs: list[list[str]] = []
         for number, both in enumerate(zip(*lines, strict=True), 1):
             texts = [_text(line) for line in both]
-            fault = next(((p, text) for p, text in zip(paths, texts, strict=True) if text[1]), None)
-            if fault:
-                path, (_, problem, remedy) = fault
-                invalid.add(f"{path}, line {number} {problem}", remedy)
+            for path, (_, problem, remedy) in zip(paths, texts, strict=True):
+                if problem:
+                    invalid.add(f"{path}, line {number} {problem}", remedy)
+                    break
             else:
-                pairs.append((texts[0][0], texts[1][0]))
+                pairs.append([text for text, _, _ in texts])
         if not pairs:
             raise LabError(f"{paths[0]} has no pair of sentences that can be used; fetch it again.")
-        return Aligned([a for a, _ in pairs], [b for _, b in pairs])
+        return SentencePairs(*map(list, zip(*pairs, strict=True)))
 
     def _file(self, names: Sequence[str], language: str) -> Path:
         for name in names:
-            for packed in ("", ".gz"):
-                path = self.folder / f"{name}.{language}{packed}"
+            for suffix in ("", ".gz"):
+                path = self.folder / f"{name}.{language}{suffix}"
                 if path.is_file():
                     return path
         wanted = " or ".join(f"{name}.{language}" for name in names)
@@ -79,10 +79,15 @@ class Corpus:
 
 
 def below(root: Path, name: str, first: str) -> Path:
-    """The folder ``name`` of a corpus, in the data root or in its folder ``mt_en_de``.
+    """The folder ``name`` of a corpus, in ``root`` or in its folder ``mt_en_de``.
+
+    Args:
+        root: the data root.
+        name: the folder.
+        first: a file that belongs there, for the message.
 
     Raises:
-        LabError: where there is none; ``first`` is a file that belongs there.
+        LabError: if there is no such folder.
     """
     for folder in (root / name, root / "mt_en_de" / name):
         if folder.is_dir():
@@ -91,20 +96,20 @@ def below(root: Path, name: str, first: str) -> Path:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The lines without their ends; a damaged file raises ``LabError``."""
+    """The lines without their line breaks; raises ``LabError`` for a damaged file."""
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise LabError(f"{path} cannot be read ({error}); fetch it again.") from error
-    # not splitlines: it also cuts at characters that stand inside sentences, such as U+2028, and alignment is lost
+    # splitlines would also split at characters inside sentences, such as U+2028, and the alignment would be lost
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     return lines if lines[-1] else lines[:-1]
 
 
 def _text(line: bytes) -> tuple[str, str, str]:
-    """(text, what is wrong with it or "", what would do)."""
+    """(text, problem or "", remedy)."""
     try:
         text = line.decode("utf-8").strip()
     except UnicodeDecodeError as error:
@@ -114,6 +119,6 @@ def _text(line: bytes) -> tuple[str, str, str]:
         return "", "has a NUL character, which no text in UTF-8 has", "convert the file to UTF-8"
     if not text:
         return "", "is empty", "delete it in both files"
-    if len(text) > LONGEST:
-        return "", f"has {len(text)} characters, more than {LONGEST}", "cut it in both files"
+    if len(text) > MAX_CHARACTERS:
+        return "", f"has {len(text)} characters, more than {MAX_CHARACTERS}", "cut it in both files"
     return text, "", ""

@@ -1,17 +1,21 @@
-"""Pairs of sentences held in memory."""
+"""Pairs of sentences in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bevel.errors import InvalidValue
-from bevel_lab.data.facts import Facts, digest, facts
+from bevel_lab.data.facts import digest, facts
 
 
 @dataclass(frozen=True, eq=False)
-class Aligned:
-    """Sentences of one part and their translations: N texts each, in the order of the files."""
+class SentencePairs:
+    """Sentences of one part and their translations: N texts each, in the order of the files.
+
+    Raises:
+        InvalidValue: if their numbers differ, or there is none.
+    """
 
     source: Sequence[str]
     target: Sequence[str]
@@ -33,20 +37,18 @@ class ParallelText:
 
     Attributes:
         train, valid, test: its own three parts.
-        languages: (source, target), as the suffixes of the files say.
+        languages: (source, target), as the suffixes of the files name them.
         note: what a reader of the results must know of the data beside its name, or empty.
-        skipped: pairs that were left out, one sentence each.
-        facts: what exactly the data is: numbers of pairs, languages, a digest of all texts, the note, what was left
-            out.
+        skipped: one sentence for every pair that was skipped as invalid.
+        facts: counts of pairs, languages, a digest of all texts, the note, what was skipped.
     """
 
-    train: Aligned
-    valid: Aligned
-    test: Aligned
+    train: SentencePairs
+    valid: SentencePairs
+    test: SentencePairs
     languages: tuple[str, str]
     note: str = ""
     skipped: Sequence[str] = ()
-    facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
         parts = {"train": self.train, "validation": self.valid, "test": self.test}

@@ -1,54 +1,49 @@
-"""Subwords: byte-pair encoding learnt from the training part, one vocabulary for both languages.
+"""Subwords: byte-pair encoding learned from the training part, one vocabulary for both languages.
 
-Bytes are the alphabet, so every text has an encoding and comes back from it unchanged; there is no unknown word.
+Bytes are the alphabet, so every text can be encoded and decodes to itself; no word is unknown.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bevel.errors import InvalidValue
-from bevel_lab.data.text.parallel import Aligned, ParallelText
+from bevel_lab.data.facts import digest
+from bevel_lab.data.text.parallel import ParallelText, SentencePairs
+from bevel_lab.errors import optional_library
 from bevel_lab.runtime.rng import SHARED, generator
 
 PAD, BEGIN, END = 0, 1, 2
-"""Numbers of the marks that are no subword: filling, and a sentence's beginning and end."""
-FEWEST, MOST = 1_000, 37_000
-"""Subwords of the smallest and the largest vocabulary; the largest is that of Vaswani et al. (2017) for WMT14."""
-PAIRS = 4
-"""Training pairs per subword between those two: rarer subwords would hardly ever be seen."""
+"""Padding, and the marks at the beginning and the end of a sentence."""
+MIN_SIZE, MAX_SIZE = 1_000, 37_000
+"""Sizes of the smallest and the largest vocabulary; the largest is that of Vaswani et al. (2017) for WMT14."""
+PAIRS_PER_SUBWORD = 4
+"""Training pairs for each subword between these two sizes; with fewer, rare subwords would hardly ever be seen."""
 _CHUNK = 10_000
 
 
-def _library() -> Any:
-    # a trial has the threads it was given; the library would take all there are
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise InvalidValue(f"translation needs tokenizers ({error}); pip install 'bevel[tasks]'.") from error
-    return tokenizers
-
-
-class Subwords:
-    """A vocabulary, learnt: equal texts in equal order give the same one.
+class Tokenizer:
+    """A byte-pair encoding learned from texts; equal texts in equal order give an equal vocabulary.
 
     Args:
         texts: sentences of both languages.
-        size: how many subwords it may have, the 256 bytes and 3 marks among them.
+        size: most subwords, the 256 bytes and 3 marks among them.
+
+    Raises:
+        LabError: if the library ``tokenizers`` is missing.
     """
 
     def __init__(self, texts: Iterable[str], size: int) -> None:
-        lib = _library()
+        # a trial uses the threads it was given; the library would use all
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        with optional_library("translation needs tokenizers"):
+            import tokenizers as lib
         self._model = lib.Tokenizer(lib.models.BPE())
         self._model.pre_tokenizer = lib.pre_tokenizers.ByteLevel(add_prefix_space=True)
         self._model.decoder = lib.decoders.ByteLevel()
@@ -60,8 +55,7 @@ class Subwords:
             show_progress=False,
         )
         self._model.train_from_iterator(texts, trainer)
-        # a sentence may contain a mark's name as text
-        self._model.encode_special_tokens = True
+        self._model.encode_special_tokens = True  # a sentence may contain a mark's name as text
 
     def __len__(self) -> int:
         return int(self._model.get_vocab_size())
@@ -69,27 +63,28 @@ class Subwords:
     @property
     def digest(self) -> str:
         """Sixteen hex digits of the SHA-256 of the vocabulary."""
-        return hashlib.sha256(self._model.to_str().encode()).hexdigest()[:16]
+        return digest([self._model.to_str().encode()])
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        pieces = [torch.tensor(found, dtype=torch.int32) for found in self._numbers(texts)]
-        ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)
-        return Encoded(torch.cat(pieces), ends)
-
-    def _numbers(self, texts: Sequence[str]) -> Iterator[list[int]]:
-        for first in range(0, len(texts), _CHUNK):
-            chunk = list(texts[first : first + _CHUNK])
-            yield from (found.ids for found in self._model.encode_batch(chunk, add_special_tokens=False))
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+        """The subwords of every text."""
+        chunks = (list(texts[first : first + _CHUNK]) for first in range(0, len(texts), _CHUNK))
+        found = (text for chunk in chunks for text in self._model.encode_batch(chunk, add_special_tokens=False))
+        pieces = [torch.tensor(text.ids, dtype=torch.int32) for text in found]
+        return EncodedTexts(torch.cat(pieces), torch.tensor([len(piece) for piece in pieces]).cumsum(0))
 
     def decode(self, numbers: Sequence[int]) -> str:
-        """The text; marks are left out, and bytes that are no character become U+FFFD."""
-        text: str = self._model.decode(list(numbers), skip_special_tokens=True)
-        return text.strip()
+        """The text of subwords, without marks; bytes that are no character become U+FFFD."""
+        return str(self._model.decode(list(numbers), skip_special_tokens=True)).strip()
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """Sentences in subwords, one after another: int32, and where each ends: int64, N."""
+class EncodedTexts:
+    """N sentences as subwords.
+
+    Attributes:
+        numbers: int32: the subwords of all sentences, one after another.
+        ends: int64, N: where each sentence ends.
+    """
 
     numbers: Tensor
     ends: Tensor
@@ -104,54 +99,52 @@ class Encoded:
 
     @property
     def lengths(self) -> Tensor:
-        """Subwords of every sentence: int64, N."""
+        """Number of subwords of every sentence: int64, N."""
         return self.ends.diff(prepend=self.ends.new_zeros(1))
 
     def padded(self, index: Sequence[int], *, begin: bool) -> Tensor:
-        """The chosen sentences, each with its END (and, with ``begin``, its BEGIN), filled up to the longest: int64."""
+        """The chosen sentences, int64 B×T, each with its END and, if ``begin``, its BEGIN, then PAD."""
         before = torch.tensor([BEGIN] if begin else [], dtype=torch.int64)
-        after = torch.tensor([END])
-        rows = [torch.cat((before, self[i], after)) for i in index]
+        rows = [torch.cat((before, self[i], torch.tensor([END]))) for i in index]
         return pad_sequence(rows, batch_first=True, padding_value=PAD)
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedPairs:
-    """Sentences and their translations in subwords."""
+    """Sentences and their translations as subwords."""
 
-    source: Encoded
-    target: Encoded
+    source: EncodedTexts
+    target: EncodedTexts
 
     def __len__(self) -> int:
         return len(self.source)
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """A data set in subwords that were learnt from what is trained on."""
+class EncodedCorpus:
+    """A data set as subwords, and the tokenizer learned from its training part."""
 
-    subwords: Subwords
+    tokenizer: Tokenizer
     train: EncodedPairs
     valid: EncodedPairs
     test: EncodedPairs
 
 
 @functools.lru_cache(maxsize=1)
-def prepare(data: ParallelText, limit: int) -> Prepared:
-    """Learn subwords and encode; kept in memory, since a worker runs many trials on one data set.
+def encode_corpus(data: ParallelText, limit: int) -> EncodedCorpus:
+    """Learn a tokenizer and encode all parts; cached, because a worker runs many trials on one data set.
 
     Args:
         data: the texts.
         limit: number of training pairs to draw, the same in every trial; 0: all.
     """
     train = data.train
-    if limit and limit < len(train):
+    if 0 < limit < len(train):
         chosen = torch.randperm(len(train), generator=generator(SHARED, "train limit"))[:limit].sort().values.tolist()
-        train = Aligned([train.source[i] for i in chosen], [train.target[i] for i in chosen])
-    size = min(max(FEWEST, len(train) // PAIRS), MOST)
-    subwords = Subwords((*train.source, *train.target), size)
-    parts = (
-        EncodedPairs(subwords.encode(part.source), subwords.encode(part.target))
-        for part in (train, data.valid, data.test)
+        train = SentencePairs([train.source[i] for i in chosen], [train.target[i] for i in chosen])
+    size = min(max(MIN_SIZE, len(train) // PAIRS_PER_SUBWORD), MAX_SIZE)
+    tokenizer = Tokenizer((*train.source, *train.target), size)
+    parts = (train, data.valid, data.test)
+    return EncodedCorpus(
+        tokenizer, *(EncodedPairs(tokenizer.encode(part.source), tokenizer.encode(part.target)) for part in parts)
     )
-    return Prepared(subwords, *parts)

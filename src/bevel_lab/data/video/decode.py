@@ -1,4 +1,4 @@
-"""From a clip on disk, a file or a folder of frames, to a few of its frames: PyAV, segments, one crop for all."""
+"""From a clip on disk, a video file or a folder of frames, to a few of its frames: PyAV, segments, one crop for all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bevel_lab.data.images.from_files import SIDE, read_image
-from bevel_lab.errors import LabError
+from bevel_lab.errors import LabError, optional_library
 from bevel_lab.runtime.rng import seeded
 
 if TYPE_CHECKING:
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 FILES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-SHORT = 256
-"""Shorter side in pixels that a large clip is brought to before it is cropped."""
+SHORT_SIDE = 256
+"""Shorter side in pixels that a large clip is scaled to before it is cropped."""
 SMALL_SIDE = 64
-"""Largest side of clips that keep their size."""
-WHOLE = 0.9
-"""A file with less than this share of the frames that its header promises is truncated; DivX counts one too many."""
+"""Clips of at most so many pixels a side keep their size."""
+COMPLETE = 0.9
+"""A file with less than this fraction of the frames that its header promises is truncated; DivX counts one too many."""
 
 
 def segments(count: int, frames: int, drawn: bool) -> list[int]:
-    """One frame of each of ``frames`` equal parts of a clip (Wang et al. 2016), in order.
+    """One frame of each of ``frames`` equal segments of a clip (Wang et al. 2016), in order.
 
     Args:
         count: frames of the clip, at least ``frames``.
-        frames: parts.
-        drawn: whether a part's frame is drawn, from torch's global generator, or is the one in its middle.
+        frames: number of segments.
+        drawn: whether a segment's frame is drawn from torch's global generator; otherwise it is the one in the middle.
     """
     edges = [k * count // frames for k in range(frames + 1)]
     spans = [after - before for before, after in pairwise(edges)]
@@ -46,52 +46,61 @@ def segments(count: int, frames: int, drawn: bool) -> list[int]:
 
 
 def frames_of(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
-    """The frames that ``choose`` picks of a clip's number of them: uint8 T×3×H×W.
+    """Some frames of a clip: uint8 T×3×H×W.
+
+    Args:
+        path: a video file or a folder of frames.
+        choose: number of frames in the clip → indices of the frames to return.
 
     Raises:
-        LabError: naming a clip that is missing, truncated, no video or without a frame.
+        LabError: if the clip is missing, truncated, no video or without a frame.
     """
-    return _from_folder(path, choose) if path.is_dir() else _from_file(path, choose)
+    return torch.stack(list(_frames(path, choose)))
 
 
-def looked_through(path: Path, least: int) -> tuple[int, int]:
-    """(H, W) of a clip, after every frame of it has been decoded.
+def check_clip(path: Path, least: int) -> tuple[int, int]:
+    """Decode every frame of a clip.
+
+    Args:
+        path: a video file or a folder of frames.
+        least: least number of frames.
+
+    Returns:
+        (height, width) of the clip.
 
     Raises:
-        LabError: as :func:`frames_of`, and where the clip has fewer than ``least`` frames.
+        LabError: as :func:`frames_of`, and if the clip has fewer than ``least`` frames.
     """
-    if not path.is_dir():
-        found = _every(path)
-        _enough(path, len(found), least)
-        return found[0].height, found[0].width
-    names = _names(path)
-    _enough(path, len(names), least)
-    size = 0, 0
-    for picture in _pictures(names):  # one at a time: all of them would fill the memory
-        size = picture.shape[1], picture.shape[2]
+
+    def every(count: int) -> Sequence[int]:
+        _check_count(path, count, least)
+        return range(count)
+
+    for frame in _frames(path, every):  # one at a time: all frames of a folder would fill the memory
+        size = frame.shape[1], frame.shape[2]
     return size
 
 
-def in_folder(path: Path) -> tuple[list[Path], list[Path]]:
-    """The frames in a folder, in order, and what else is in it; hidden files are neither."""
+def frames_in_folder(path: Path) -> tuple[list[Path], list[Path]]:
+    """The frames in a folder, in order, and its other files; hidden files are ignored."""
     seen = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     return [p for p in seen if p.suffix.lower() in PICTURES], [p for p in seen if p.suffix.lower() not in PICTURES]
 
 
-def _names(path: Path) -> list[Path]:
-    names, _ = in_folder(path)
-    if not names:
-        raise LabError(f"{path} holds no frames ({', '.join(PICTURES)}); fill it, or delete it.")
-    return names
-
-
-def _from_folder(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
-    names = _names(path)
-    return torch.stack(list(_pictures([names[k] for k in choose(len(names))])))
+def _frames(path: Path, choose: Callable[[int], Sequence[int]]) -> Iterator[Tensor]:
+    """The chosen frames, uint8 3×H×W of one size."""
+    if path.is_dir():
+        names, _ = frames_in_folder(path)
+        if not names:
+            raise LabError(f"{path} holds no frames ({', '.join(PICTURES)}); fill it, or delete it.")
+        yield from _pictures([names[k] for k in choose(len(names))])
+    else:
+        found = _decode_all(path)
+        for k in choose(len(found)):
+            yield torch.from_numpy(found[k].to_ndarray(format="rgb24")).permute(2, 0, 1)
 
 
 def _pictures(names: Sequence[Path]) -> Iterator[Tensor]:
-    """The frames in these files, uint8 3×H×W of one size."""
     from torchvision.transforms.v2.functional import pil_to_tensor
 
     size = ""
@@ -107,18 +116,12 @@ def _pictures(names: Sequence[Path]) -> Iterator[Tensor]:
         yield picture
 
 
-def _from_file(path: Path, choose: Callable[[int], Sequence[int]]) -> Tensor:
-    found = _every(path)
-    chosen = [torch.from_numpy(found[k].to_ndarray(format="rgb24")) for k in choose(len(found))]
-    return torch.stack(chosen).permute(0, 3, 1, 2).contiguous()
-
-
-def _every(path: Path) -> list[VideoFrame]:
-    """All frames of a file, at least one."""
+def _decode_all(path: Path) -> list[VideoFrame]:
+    """All frames of a file, at least one, of one size."""
     if path.is_file() and not path.stat().st_size:
         raise LabError(f"{path} is empty; fetch it again, or delete it.")
-    found, expected = _decoded(path)
-    if len(found) < WHOLE * expected:
+    found, expected = _decode(path)
+    if len(found) < COMPLETE * expected:
         raise LabError(
             f"{path} is truncated: its header promises {expected:.0f} frames, {len(found)} can be read; fetch it "
             "again, or delete it."
@@ -133,56 +136,53 @@ def _every(path: Path) -> list[VideoFrame]:
     return found
 
 
-def _decoded(path: Path) -> tuple[list[VideoFrame], float]:
-    """All frames, the shorter side at most ``SHORT``, and how many the header promises (0: it does not say)."""
-    try:
+def _decode(path: Path) -> tuple[list[VideoFrame], float]:
+    """All frames, their shorter side at most ``SHORT_SIDE``, and the number that the header promises (0: unknown)."""
+    with optional_library("clips are decoded by PyAV"):
         import av
-    except ImportError as error:
-        raise LabError(f"clips are decoded by PyAV ({error}); pip install 'bevel[tasks]'.") from error
-    frames: list[VideoFrame] = []
     try:
-        with av.open(path, metadata_errors="replace") as container:  # old clips have names that are no UTF-8
+        with av.open(path, metadata_errors="replace") as container:  # names in old clips may not be UTF-8
             if not container.streams.video:
                 raise LabError(f"{path} has no video in it; fetch it again, or delete it.")
             stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # there are processes enough
-            frames += [_smaller(frame) for frame in container.decode(stream)]
-            return frames, stream.frames or _seconds(container, stream) * float(stream.average_rate or 0)
-    except (OSError, ValueError) as error:  # PyAV's errors are kinds of these
+            stream.codec_context.thread_count = 1  # the loader has worker processes enough
+            frames = [_scaled(frame) for frame in container.decode(stream)]
+            return frames, stream.frames or _duration(container, stream) * float(stream.average_rate or 0)
+    except (OSError, ValueError) as error:  # PyAV's errors derive from these
         reason = getattr(error, "strerror", None) or error
         raise LabError(f"{path} cannot be decoded ({reason}); fetch it again, or delete it.") from error
 
 
-def _seconds(container: InputContainer, stream: VideoStream) -> float:
-    """How long the video is by the header; 0 where that says nothing of it."""
+def _duration(container: InputContainer, stream: VideoStream) -> float:
+    """Duration of the video in seconds by the header; 0 if it does not say."""
     import av
 
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    tags = [value for name, value in stream.metadata.items() if name.startswith("DURATION")]  # DURATION-eng, too
+    tags = [value for name, value in stream.metadata.items() if name.startswith("DURATION")]  # also DURATION-eng
     if tags and re.fullmatch(r"\d+:\d+:\d+(\.\d+)?", tags[0]):
         hours, minutes, seconds = map(float, tags[0].split(":"))
         return hours * 3600 + minutes * 60 + seconds
-    # the file's own length is that of its longest stream: of the video only if there is no other, such as sound
+    # the container's duration is that of its longest stream, which may be the sound
     return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
 
 
-def _smaller(frame: VideoFrame) -> VideoFrame:
-    """All frames of a clip are held for a moment; large ones would fill the memory."""
+def _scaled(frame: VideoFrame) -> VideoFrame:
+    """The frame, scaled down if it is large: all frames of a clip are in memory for a moment."""
     short = min(frame.width, frame.height)
-    if short <= SHORT:
+    if short <= SHORT_SIDE:
         return frame
-    return frame.reformat(round(frame.width * SHORT / short), round(frame.height * SHORT / short))
+    return frame.reformat(round(frame.width * SHORT_SIDE / short), round(frame.height * SHORT_SIDE / short))
 
 
 @dataclass(frozen=True)
 class ClipReader:
-    """(path, seed) → uint8 T×3×H×W.
+    """(path, seed) → uint8 T×3×H×W. A value, so that worker processes can unpickle it.
 
     Attributes:
         frames: T.
         size: (H, W). Clips of at most ``SMALL_SIDE`` pixels a side must have it; larger ones are scaled and cropped.
-        drawn: whether frames and crop are drawn, from ``seed`` and nothing else, or are those in the middle.
+        drawn: whether frames and crop are drawn from the seed; otherwise they are those in the middle.
     """
 
     frames: int
@@ -193,36 +193,35 @@ class ClipReader:
         from torchvision.transforms import v2
 
         def choose(count: int) -> list[int]:
-            _enough(path, count, self.frames)
+            _check_count(path, count, self.frames)
             return segments(count, self.frames, self.drawn)
 
         small = max(self.size) <= SMALL_SIDE
         if self.drawn:
             crop = v2.RandomCrop(self.size, max(1, min(self.size) // 8)) if small else v2.RandomResizedCrop(self.size)
         else:
-            crop = v2.Identity() if small else v2.Compose([v2.Resize(SHORT), v2.CenterCrop(self.size)])
+            crop = v2.Identity() if small else v2.Compose([v2.Resize(SHORT_SIDE), v2.CenterCrop(self.size)])
         with seeded(seed):
             clip = frames_of(path, choose)
-            if fault := self.fault(path, (clip.shape[2], clip.shape[3])):
-                raise LabError(fault)
+            self.check_size(path, (clip.shape[2], clip.shape[3]))
             cropped: Tensor = crop(clip)
             return cropped
 
-    def fault(self, path: Path, size: tuple[int, int]) -> str:
-        """Why a clip of this (H, W) cannot be read so; "" if it can."""
-        if max(self.size) > SMALL_SIDE or size == self.size:
-            return ""
-        return (
-            f"{path} has {_by(size)} pixels where the data set's clips have {_by(self.size)}; resize it, or delete it."
-        )
+    def check_size(self, path: Path, size: tuple[int, int]) -> None:
+        """Raise ``LabError`` if this reader cannot read the clip ``path`` of (H, W) ``size``."""
+        if max(self.size) <= SMALL_SIDE and size != self.size:
+            raise LabError(
+                f"{path} has {_by(size)} pixels where the data set's clips have {_by(self.size)}; resize it, or delete "
+                "it."
+            )
 
 
 def size_for(size: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of what is read of a data set of clips of this size: it where it is small, else 224×224."""
+    """(H, W) of what is read from clips of (H, W) ``size``: the same if it is small, otherwise 224×224."""
     return size if max(size) <= SMALL_SIDE else (SIDE, SIDE)
 
 
-def _enough(path: Path, count: int, least: int) -> None:
+def _check_count(path: Path, count: int, least: int) -> None:
     if count < least:
         raise LabError(f"{path} has {count} frames, fewer than the {least} that a clip is read by; delete it.")
 

@@ -1,4 +1,4 @@
-"""Clips that stay files: decoded by worker processes as they are needed."""
+"""Clips that stay files: worker processes decode them when a batch needs them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from bevel_lab.data.images.from_files import IMAGENET_MEAN, IMAGENET_STD
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.labeled_files import LabeledFiles
 from bevel_lab.data.video import Clips, Split
-from bevel_lab.data.video.decode import ClipReader, frames_of, looked_through, size_for
+from bevel_lab.data.video.decode import ClipReader, check_clip, frames_of, size_for
 from bevel_lab.errors import LabError
 from bevel_lab.runtime.rng import derive
 
 FRAMES = 8
-"""Frames of a clip that the model sees, as TSM's authors have it."""
+"""Frames of a clip that the model sees, as in the paper on TSM."""
 
 
 class ClipFiles(Clips):
-    """Clips below a folder, as files or as folders of frames.
+    """Clips below a folder, video files or folders of frames.
 
     Without ``invalid.skip`` a clip is first read when a batch needs it, and an invalid one stops the trial there; the
     first clip determines the size, see :func:`size_for`. With it, every frame of every clip is decoded once beforehand
@@ -70,32 +70,33 @@ class ClipFiles(Clips):
 def _good(
     root: Path, listed: Mapping[Split, Sequence[tuple[str, int]]], invalid: InvalidSamples
 ) -> tuple[tuple[int, int], dict[Split, list[tuple[str, int]]]]:
-    """The size of what is read, and the clips that can be; the others are noted."""
-    with ThreadPoolExecutor() as pool:  # decoding lets go of Python's lock
-        found = {part: list(pool.map(lambda clip: _seen(root / clip[0]), clips)) for part, clips in listed.items()}
-    sizes = Counter(size_for(seen) for seen in found["train"] if not isinstance(seen, str))
-    size = max(sizes, key=sizes.__getitem__, default=(0, 0))
-    read, good = ClipReader(FRAMES, size), dict[Split, list[tuple[str, int]]]()
+    """The size that is read of every clip, and the valid clips; the others are skipped."""
+    with ThreadPoolExecutor() as pool:  # decoding releases Python's lock
+        checked = {part: list(pool.map(lambda clip: _size(root / clip[0]), clips)) for part, clips in listed.items()}
+    sizes = Counter(size_for(size) for size in checked["train"] if not isinstance(size, LabError))
+    most = max(sizes, key=sizes.__getitem__, default=(0, 0))
+    reader, good = ClipReader(FRAMES, most), dict[Split, list[tuple[str, int]]]()
     for part, clips in listed.items():
         good[part] = []
-        for clip, seen in zip(clips, found[part], strict=True):
-            reason = seen if isinstance(seen, str) else read.fault(root / clip[0], seen)
-            if reason:
-                problem, _, remedy = reason.removesuffix(".").rpartition("; ")
-                invalid.add(problem, remedy)
-            else:
+        for clip, size in zip(clips, checked[part], strict=True):
+            try:
+                if isinstance(size, LabError):
+                    raise size
+                reader.check_size(root / clip[0], size)
                 good[part].append(clip)
+            except LabError as error:
+                invalid.add_error(error)
         if not good[part]:
             raise LabError(f"a part of the data below {root} has no good clip left; {' '.join(invalid.skipped[-1:])}")
-    return size, good
+    return most, good
 
 
-def _seen(path: Path) -> tuple[int, int] | str:
-    """(height, width) of a clip whose frames can all be decoded, or why they cannot."""
+def _size(path: Path) -> tuple[int, int] | LabError:
+    """(height, width) of a clip whose frames can all be decoded, or the error."""
     try:
-        return looked_through(path, FRAMES)
+        return check_clip(path, FRAMES)
     except LabError as error:
-        return str(error)
+        return error
 
 
 def _files(root: Path, clips: Sequence[tuple[str, int]]) -> LabeledFiles:
