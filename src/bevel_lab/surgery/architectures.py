@@ -142,48 +142,29 @@ def _speech() -> Inputs:
     return (), {"input_features": features, "decoder_input_ids": _ids()}
 
 
-_SMALL_TORCHVISION: Mapping[str, tuple[int, ...]] = {
-    "alexnet": (2, 3, 64, 64),
-    "convnext_tiny": (2, 3, 64, 64),
-    "densenet121": (2, 3, 64, 64),
-    "efficientnet_b0": (2, 3, 64, 64),
-    "mnasnet0_5": (2, 3, 64, 64),
-    "mobilenet_v2": (2, 3, 64, 64),
-    "mobilenet_v3_small": (2, 3, 64, 64),
-    "r3d_18": (2, 3, 4, 32, 32),
-    "regnet_y_400mf": (2, 3, 64, 64),
-    "resnet18": (2, 3, 64, 64),
-    "resnet50": (2, 3, 64, 64),
-    "shufflenet_v2_x0_5": (2, 3, 64, 64),
-    "squeezenet1_1": (2, 3, 64, 64),
-    "swin_t": (2, 3, 64, 64),
-}
-
-_SMALL_TIMM: Mapping[str, tuple[int, ...]] = {
-    "convnext_atto": (2, 3, 64, 64),
-    "darknet53": (2, 3, 64, 64),
-    "efficientnet_lite0": (2, 3, 64, 64),
-    "ghostnet_050": (2, 3, 64, 64),
-    "hrnet_w18_small": (2, 3, 64, 64),
-    "lcnet_050": (2, 3, 64, 64),
-    "poolformerv2_s12": (2, 3, 64, 64),
-    "regnetx_002": (2, 3, 64, 64),
-    "repvgg_a0": (2, 3, 64, 64),
-    "resnet26d": (2, 3, 64, 64),
-}
+_TORCHVISION = (
+    "alexnet convnext_tiny densenet121 efficientnet_b0 mnasnet0_5 mobilenet_v2 mobilenet_v3_small r3d_18 "
+    "regnet_y_400mf resnet18 resnet50 shufflenet_v2_x0_5 squeezenet1_1 swin_t"
+)
+_TIMM = (
+    "convnext_atto darknet53 efficientnet_lite0 ghostnet_050 hrnet_w18_small lcnet_050 poolformerv2_s12 regnetx_002 "
+    "repvgg_a0 resnet26d"
+)
+"""Models that two images of 64×64 pixels serve, and one of clips."""
 
 _TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48, "vocab_size": 99}
 
 
 def _rows() -> list[Architecture]:
-    rows = [Architecture(f"torchvision:{n}", _torchvision(n), _images(*s)) for n, s in _SMALL_TORCHVISION.items()]
+    small = _images(2, 3, 64, 64)
+    deeplab = "deeplabv3_mobilenet_v3_large"
+    clips = {"r3d_18": _images(2, 3, 4, 32, 32)}
+    rows = [
+        Architecture(f"torchvision:{name}", _torchvision(name), clips.get(name, small)) for name in _TORCHVISION.split()
+    ]
     rows += [
-        Architecture(
-            "torchvision:deeplabv3_mobilenet_v3_large",
-            _torchvision("deeplabv3_mobilenet_v3_large", weights_backbone=None),
-            _images(2, 3, 64, 64),
-        ),
-        Architecture("torchvision:googlenet", _torchvision("googlenet", init_weights=False), _images(2, 3, 64, 64)),
+        Architecture(f"torchvision:{deeplab}", _torchvision(deeplab, weights_backbone=None), small),
+        Architecture("torchvision:googlenet", _torchvision("googlenet", init_weights=False), small),
         Architecture(
             "torchvision:inception_v3",
             _torchvision("inception_v3", init_weights=False, transform_input=False),
@@ -191,11 +172,7 @@ def _rows() -> list[Architecture]:
             _images(2, 3, 299, 299),
             _zeros(2, 3, 299, 299),  # the auxiliary head needs 17×17 features
         ),
-        Architecture(
-            "torchvision:vit_b_16",
-            _vision_transformer,
-            _images(2, 3, 32, 32),
-        ),
+        Architecture("torchvision:vit_b_16", _vision_transformer, _images(2, 3, 32, 32)),
         Architecture(
             "torchvision:ssd300_vgg16",
             _torchvision("ssd300_vgg16", weights_backbone=None, num_classes=3),
@@ -217,9 +194,9 @@ def _rows() -> list[Architecture]:
             _detection_training(64),
         ),
     ]
-    rows += [Architecture(f"timm:{n}", _timm(n), _images(*s)) for n, s in _SMALL_TIMM.items()]
+    rows += [Architecture(f"timm:{name}", _timm(name), small) for name in _TIMM.split()]
     rows += [
-        Architecture("timm:levit_128s", _timm("levit_128s", img_size=64), _images(2, 3, 64, 64)),
+        Architecture("timm:levit_128s", _timm("levit_128s", img_size=64), small),
         Architecture("timm:vit_tiny_patch16_224", _timm("vit_tiny_patch16_224", img_size=32), _images(2, 3, 32, 32)),
     ]
     return rows + _transformer_rows()
