@@ -13,6 +13,7 @@ import pytest
 from synthetic_records import records
 
 from bevel_lab.cli import main
+from bevel_lab.execution.results import Results
 from bevel_lab.experiment import ledger, settings
 from bevel_lab.experiment.record import Record
 from bevel_lab.report import judge
@@ -138,12 +139,32 @@ def test_a_folder_and_files_go_into_one_report(
         (files, "need --out DIR, --page MD or --compact FILE"),
         ([*files, "--page", str(tmp_path / "p.md"), "--pair", "sau", "nobody"], "has both 'sau' and 'nobody'"),
         ([*files, "--out", str(tmp_path / "no"), "--reference", "rleu"], "no arm is called 'rleu'"),
-        ([files[0], files[0], "--out", str(tmp_path / "no")], "there are two records"),
     ):
         assert main(["report", *argv]) == 2
         assert part in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
     assert not (tmp_path / "p.md").exists()
+
+
+def test_folders_that_share_an_arm_are_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = records(["relu", "gelu", "sau"], seeds=6, scoreless={("relu", 2)})
+    arms = {label: [r for r in found if r.label == label] for label in ("relu", "gelu", "sau")}
+    later = [dataclasses.replace(r, seconds=9.0, started="2026-01-01T00:00:00+00:00") for r in arms["relu"]]
+    compact.write(arms["gelu"] + arms["relu"], tmp_path / "one.jsonl")
+    (tmp_path / "two.jsonl").write_text("".join(r.to_json() + "\n" for r in [*later, *arms["sau"]]))
+    joined = Results.join([Results.read(tmp_path / name) for name in ("one.jsonl", "two.jsonl")])
+    assert len(joined.records) == len({r.trial.id for r in joined.records}) == 18
+    assert [len(r.epochs) for r in joined.records if r.label == "relu"] == [12] * 6, "whole records before compact ones"
+    assert main(["report", str(tmp_path / "one.jsonl"), str(tmp_path / "two.jsonl"), "--out", str(tmp_path / "r")]) == 0
+    capsys.readouterr()
+    other = [dataclasses.replace(r, test={**r.test, "accuracy": 0.5}) for r in arms["relu"]]
+    compact.write(other, tmp_path / "other.jsonl")
+    argv = ["report", str(tmp_path / "one.jsonl"), str(tmp_path / "other.jsonl"), "--out", str(tmp_path / "no")]
+    assert main(argv) == 2
+    message = capsys.readouterr().err
+    assert f"trial {other[0].trial.id} (relu, seed 0) has different results in {tmp_path / 'one.jsonl'} and" in message
+    assert str(tmp_path / "other.jsonl") in message
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_damaged_file_of_records_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import math
 import re
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from bevel_lab.report.figures.cell import View, cell_views
 from bevel_lab.report.figures.labels import apart, short
 from bevel_lab.report.pages import compact, html
 from bevel_lab.report.statistics import paired
-from bevel_lab.report.text import across, findings, words
+from bevel_lab.report.text import across, findings, method, words
 
 HOSTILE = '<script>alert("a & b")</script>'
 AWKWARD = ["relu", HOSTILE, "$x^{2$", "漢字 😀", "a|b_{c}\\d%#~", "mollified:f=relu6,kernel=epanechnikov,n=2"]
@@ -180,6 +181,35 @@ def test_numbers_have_a_true_minus_and_a_dash_where_there_is_none() -> None:
     assert words.number(math.nan) == words.number(math.inf) == "–"
     assert (words.p_value(0.00099), words.p_value(0.0499)) == ("<0.001", "0.050")
     assert words.listing(["a", "b", "c"]) == "a, b and c"
+
+
+# -- many records, and scores of any size
+
+
+def test_the_time_of_a_report_grows_with_its_records_and_not_with_their_square() -> None:
+    """3,000 records of one cell: their recipes were compared all with all, twice, for minutes."""
+    many = records(["relu", "gelu"], seeds=1500, epochs=1)
+    start = time.process_time()
+    rows = method.protocol(judge_cells(many, "relu")[0].records)
+    assert time.process_time() - start < 10
+    assert dict(rows)["seeds"] == "0–1499"
+
+
+@pytest.mark.parametrize("power", [-300, -110, 110, 300])
+def test_scores_of_any_size_give_the_same_verdicts(power: int, tmp_path: Path) -> None:
+    def times(factor: float) -> list[Record]:
+        plain = records(["relu", "gelu", "swish"], effects={"swish": 0.008}, seeds=8, epochs=1)
+        return [dataclasses.replace(r, share=False, test={"accuracy": r.test["accuracy"] * factor}) for r in plain]
+
+    unit = 2.0 ** round(power * math.log2(10))  # a power of two, so that not even rounding differs
+    found, expected = (only(times(factor)) for factor in (unit, 1.0))
+    for (arm, c), (other, d) in zip(found.others, expected.others, strict=True):
+        assert (arm.name, c.verdict, c.p, c.improvement) == (other.name, d.verdict, d.p, d.improvement)
+        sizes = [c.difference, c.low, c.high, c.detectable, arm.summary.mean, arm.summary.sd]
+        usual = [d.difference, d.low, d.high, d.detectable, other.summary.mean, other.summary.sd]
+        assert [size / unit for size in sizes] == usual
+    judge(times(unit), "relu").write(tmp_path)
+    assert max(map(len, (tmp_path / "table.md").read_text(encoding="utf-8").splitlines())) < 300
 
 
 # -- what makes no report

@@ -35,6 +35,7 @@ class Results:
         torn: a sentence if a ledger ends in an unfinished line, which was not read, else "".
         title: of the report; "" gives its own.
         failures: the trials that failed in the run that gave these results.
+        source: the file that the records were read from, or None.
     """
 
     records: list[Record]
@@ -47,6 +48,7 @@ class Results:
     torn: str = ""
     title: str = ""
     failures: Sequence[Failure] = ()
+    source: Path | None = None
 
     @classmethod
     def read(cls, source: str | Path) -> Results:
@@ -63,25 +65,27 @@ class Results:
         found, rest = ledger.parse(lines)
         torn = f"the last line of {lines} is unfinished and was left out." if rest else ""
         if experiment is None:
-            return cls(list(found.values()), torn=torn)
+            return cls(list(found.values()), torn=torn, source=lines)
         jobs = experiment.trials()
         records = [found[trial.id] for trial, _ in jobs if trial.id in found]
         command, notes = folders.command(path), experiment.notes()
         missing = len(jobs) - len(records)
-        return cls(records, experiment.reference, path, experiment, command, notes, missing, torn)
+        return cls(records, experiment.reference, path, experiment, command, notes, missing, torn, source=lines)
 
     @classmethod
     def join(cls, parts: Sequence[Results], reference: str = "", title: str = "") -> Results:
         """Put several results together, to be compared with ``reference``, by default with that of the parts.
 
+        A trial that stands in several parts with one result counts once.
+
         Raises:
-            LabError: where the parts have different references and none is given.
+            LabError: where the parts have different references and none is given, or different results of one trial.
         """
         known = sorted({part.reference for part in parts} - {""})
         if not reference and len(known) > 1:
             raise LabError(f"the folders have different references ({', '.join(known)}); choose one with --reference.")
         return cls(
-            [record for part in parts for record in part.records],
+            _merged(parts),
             reference or "".join(known),
             parts[0].folder if len(parts) == 1 else None,
             command="\n".join(part.command for part in parts if part.command),
@@ -125,3 +129,24 @@ class Results:
         if where is None:
             raise InvalidValue("these records are of no single folder; say where the report goes: report(out=...).")
         return self.judgement.write(Path(where), self.title or TITLE, self.command, [*self.notes, *notes])
+
+
+def _merged(parts: Sequence[Results]) -> list[Record]:
+    """Return every trial's record once; of a whole and a compact record of one result, the whole one."""
+    from bevel_lab.report.pages.compact import compact
+
+    kept: dict[str, tuple[Record, Results]] = {}
+    for part in parts:
+        for record in part.records:
+            first, origin = kept.setdefault(record.trial.id, (record, part))
+            if first is record:
+                continue
+            if compact(first).result != compact(record).result:
+                places = " and ".join(str(p.source or p.folder or "records in memory") for p in (origin, part))
+                raise LabError(
+                    f"trial {record.trial.id} ({record.label}, seed {record.trial.seed}) has different results in "
+                    f"{places}; give one of them."
+                )
+            if len(record.epochs) > len(first.epochs):
+                kept[record.trial.id] = record, part
+    return [record for record, _ in kept.values()]

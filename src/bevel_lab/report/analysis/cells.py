@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ import numpy as np
 
 from bevel_lab.errors import LabError
 from bevel_lab.experiment.record import Record
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.report.statistics import paired
 from bevel_lab.report.statistics.paired import Comparison, Floats, Summary
 
+_RECIPE = tuple(field.name for field in dataclasses.fields(Trial) if field.name not in ("activation", "seed"))
 SEED = 20  # seeds the resampling, so that the same records give the same report
 
 
@@ -138,7 +141,7 @@ def judge_cells(records: Sequence[Record], reference: str) -> list[Cell]:
 
 def recipe(record: Record) -> dict[str, Any]:
     """Return every field of the trial but the activation and the seed."""
-    return {k: v for k, v in record.trial.to_dict().items() if k not in ("activation", "seed")}
+    return {name: getattr(record.trial, name) for name in _RECIPE}
 
 
 def differing(cell: Cell) -> dict[str, dict[str, Any]]:
@@ -171,14 +174,15 @@ def _check_run(record: Record, runs: dict[int, Record]) -> None:
     where = f"{record.label} with seed {trial.seed}, {trial.model} on {trial.dataset}"
     if record.metric not in record.test:
         raise ReportError(f"{where}: the headline metric {record.metric!r} is not among {', '.join(record.test)}.")
+    if not runs:
+        return
+    ours, theirs = recipe(record), recipe(next(iter(runs.values())))  # the others are as the first, so one tells
+    apart = [key for key in ours if ours[key] != theirs[key]]
+    if apart:
+        differ = "; ".join(f"{key} {theirs[key]!r} and {ours[key]!r}" for key in apart)
+        raise ReportError(f"{where}: its seeds were not trained alike ({differ}). Report one protocol at a time.")
     if trial.seed in runs:
-        raise ReportError(f"{where}: there are two records ({runs[trial.seed].trial.id} and {trial.id}).")
-    for other in runs.values():
-        ours, theirs = recipe(record), recipe(other)
-        apart = [key for key in ours if ours[key] != theirs[key]]
-        if apart:
-            differ = "; ".join(f"{key} {theirs[key]!r} and {ours[key]!r}" for key in apart)
-            raise ReportError(f"{where}: its seeds were not trained alike ({differ}). Report one protocol at a time.")
+        raise ReportError(f"{where}: there are two records of trial {trial.id}; give one.")
 
 
 def _cell(cell: tuple[str, str], arms: dict[str, dict[int, Record]], indices: dict[str, int], reference: str) -> Cell:

@@ -83,9 +83,9 @@ class Comparison:
 def summary(scores: Mapping[int, float]) -> Summary:
     """Mean ± sd over the runs that have a score; the others count as failed."""
     values = np.array([s for s in scores.values() if math.isfinite(s)], dtype=np.float64)
-    mean = float(values.mean()) if values.size else math.nan
-    sd = float(values.std(ddof=1)) if values.size > 1 else math.nan
-    return Summary(runs=values.size, failed=len(scores) - values.size, mean=mean, sd=sd)
+    unit = _unit(values)
+    mean = float((values / unit).mean()) * unit if values.size else math.nan
+    return Summary(runs=values.size, failed=len(scores) - values.size, mean=mean, sd=_sd(values))
 
 
 def sign_flip(differences: Floats, rng: np.random.Generator) -> Floats:
@@ -208,7 +208,9 @@ def compare(
     """
     arms = [arm for arm in scores if arm != reference]
     base = {seed: s for seed, s in scores[reference].items() if math.isfinite(s)}
-    paired = {arm: _paired(scores[arm], base) for arm in arms}
+    found = {arm: _paired(scores[arm], base) for arm in arms}
+    units = [_unit(d) for d in found.values()]
+    paired = {arm: d / unit for (arm, d), unit in zip(found.items(), units, strict=True)}
     p = [float(sign_flip(d, rng)) if d.size else 1.0 for d in paired.values()]
     bounds = [bca(d, rng) if d.size else (math.nan, math.nan) for d in paired.values()]
     effects = {n: smallest_effect(n, len(arms), rng) for n in sorted({d.size for d in paired.values()})}
@@ -217,17 +219,17 @@ def compare(
             arm=arm,
             pairs=d.size,
             unpaired=len(set(scores[arm]) | set(scores[reference])) - d.size,
-            difference=float(d.mean()) if d.size else math.nan,
-            low=float(low),
-            high=float(high),
+            difference=float(d.mean()) * unit if d.size else math.nan,
+            low=float(low) * unit,
+            high=float(high) * unit,
             p=p_value,
             adjusted=p_value,
-            detectable=effects[d.size] * float(d.std(ddof=1)) if math.isfinite(effects[d.size]) else math.inf,
+            detectable=effects[d.size] * _sd(d) * unit if math.isfinite(effects[d.size]) else math.inf,
             improvement=float(improvement(d)) if d.size else math.nan,
             verdict=Verdict.NO_EVIDENCE,
             needed=0,
         )
-        for (arm, d), p_value, (low, high) in zip(paired.items(), p, bounds, strict=True)
+        for (arm, d), unit, p_value, (low, high) in zip(paired.items(), units, p, bounds, strict=True)
     ]
     return {c.arm: c for c in as_family(alone)}
 
@@ -246,6 +248,18 @@ def as_family(found: Sequence[Comparison]) -> list[Comparison]:
 def _paired(scores: Mapping[int, float], base: Mapping[int, float]) -> Floats:
     common = sorted(seed for seed, s in scores.items() if math.isfinite(s) and seed in base)
     return np.array([scores[seed] - base[seed] for seed in common], dtype=np.float64)
+
+
+def _unit(values: Floats) -> float:
+    """The power of two at the largest value: divided by it, squares and cubes of the values stay finite and exact."""
+    _, exponent = np.frexp(np.abs(values).max(initial=0.0))
+    return math.ldexp(1.0, max(int(exponent) - 1, -1022))
+
+
+def _sd(values: Floats) -> float:
+    """The sample standard deviation; NaN for fewer than two values."""
+    unit = _unit(values)
+    return float((values / unit).std(ddof=1)) * unit if values.size > 1 else math.nan
 
 
 def _patterns(pairs: int, exact_pairs: int, random: int, rng: np.random.Generator) -> Floats:

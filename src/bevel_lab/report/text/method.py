@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis import data_facts
@@ -14,7 +15,8 @@ from bevel_lab.report.text import words
 
 def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
     """Return (term, text) on what all trials share, and where they differ."""
-    fields = {key: _setting(records, key) for key in recipe(records[0])}
+    recipes = [(recipe(record), record) for record in records]
+    fields = {key: _setting(recipes, key) for key in recipes[0][0]}
     share = values_of([f"{100 * record.trial.validation:g} %" for record in records])
     rows = [
         ("seeds", _ranges({record.trial.seed for record in records})),
@@ -36,10 +38,10 @@ def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
     return rows
 
 
-def _setting(records: Sequence[Record], key: str) -> str:
+def _setting(recipes: Sequence[tuple[Mapping[str, Any], Record]], key: str) -> str:
     """Return a field's value; if arms of one cell differ in it, each value names its arms."""
-    found = [(words.setting(recipe(record)[key]), record.label) for record in records]
-    by_cell = {(record.trial.cell, value) for record, (value, _) in zip(records, found, strict=True)}
+    found = [(words.setting(fields[key]), record.label) for fields, record in recipes]
+    by_cell = {(record.trial.cell, value) for (_, record), (value, _) in zip(recipes, found, strict=True)}
     if len(by_cell) == len({cell for cell, _ in by_cell}):
         return values_of([value for value, _ in found])
     return data_facts.by_value(found)

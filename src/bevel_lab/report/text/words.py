@@ -11,14 +11,20 @@ from bevel_lab.report.analysis.cells import Arm, Metric
 from bevel_lab.report.statistics.paired import Comparison, Verdict
 
 NONE = "–"
+TINY, HUGE = 1e-30, 1e12
+"""Beyond these a number is written with a power of ten. What rounding leaves of equal scores is above TINY."""
 
 
 def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
-    """Write a number with a true minus sign; a dash if it is not finite."""
+    """Write a number with a true minus sign; a dash if it is not finite, a power of ten if it is huge or tiny."""
     if not math.isfinite(value):
         return NONE
-    value = round(value, decimals) + 0.0  # no negative zero
-    text = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
+    form = f".{decimals}f"
+    if value and not TINY <= abs(value) < HUGE:
+        form = ".3e"
+    else:
+        value = round(value, decimals) + 0.0  # no negative zero
+    text = f"{value:+{form}}" if sign else f"{value:{form}}"
     return text.replace("-", "−")
 
 
