@@ -19,8 +19,6 @@ from pathlib import Path
 import box_data
 import numpy as np
 import pytest
-import sacrebleu.dataset
-import torchvision.datasets as theirs
 from file_server import Served, serving
 from PIL import Image
 
@@ -258,6 +256,9 @@ def test_a_folder_of_a_project_is_what_its_commit_says(server: Served, tmp_path:
 
 
 def test_checksums_and_addresses_are_those_that_packages_publish() -> None:
+    import sacrebleu.dataset
+    import torchvision.datasets as theirs
+
     def published(name: str) -> dict[str, str]:
         origin = DATASETS[name].origin
         assert isinstance(origin, Origin)
