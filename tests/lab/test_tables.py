@@ -1,4 +1,4 @@
-"""Every table of the papers, as its file says it, on small real samples: estimated, started, killed, and ended."""
+"""Every table of the papers, as its file says it, is estimated on small real samples; some are killed and ended."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import numpy as np
 import photographs
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from bevel_lab.cli import main
 from bevel_lab.experiment import ledger
+from bevel_lab.experiment.protocols import names
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 TABLES = {
@@ -43,6 +43,8 @@ WNIDS = ("n01443537", "n01629819")
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with pieces of scikit-learn's photographs, and its digits, in each set's own format."""
+    from sklearn.datasets import load_digits
+
     root = tmp_path_factory.mktemp("sample")
     for folder, files, key in (
         ("cifar-10-batches-py", ("data_batch_1", "test_batch"), "labels"),
@@ -85,23 +87,50 @@ def test_every_table_of_classification_is_here() -> None:
     assert not any(re.match("sau-(mnist|cifar|tiny|imagenet)|frelu-(cifar|imagenet)|fair", name) for name in found)
 
 
-@pytest.mark.slow
+ENDED = {"paper": "sau-mnist", "fair": "fair-cifar100", "quick": "digits"}
+"""Of each protocol, the table that is started, killed and ended; all of them with ``--thorough``."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "ended" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--thorough")
+        metafunc.parametrize("ended", [*TABLES, ENDED["quick"]] if every else ENDED.values())
+
+
+def _command(table: str, sample: Path, folder: Path) -> tuple[list[str], list[str]]:
+    """The table's own file, with its first arm and its last, cut down to seconds; and these arms."""
+    dataset, model = TABLES.get(table, ("digits", "cnn"))
+    text = (EXPERIMENTS / f"{table}.toml").read_text(encoding="utf-8")
+    data = tomllib.loads(text)
+    arms, file = [data["activations"][0], data["activations"][-1]], folder / f"{table}.toml"
+    file.write_text(text + ("\n[tune]\ntrials = 2\n" if data["protocol"] == "fair" else ""))
+    command = ["run", str(file), "--data-root", str(sample), "--dataset", dataset]
+    command += ["--model", model, "--activations", *arms, "--no-controls", "--seeds", "1"]
+    command += ["--epochs", "2", "--train-limit", "16", "--batch-size", "4", "--validation", "0.25"]
+    return [*command, "--threads", "1", "--workers", "1", "--out", str(folder / "out")], arms
+
+
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_is_estimated_started_killed_and_ended(
+def test_a_table_is_estimated(
     table: str, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(sample)
-    dataset, model = TABLES[table]
-    text = (EXPERIMENTS / f"{table}.toml").read_text(encoding="utf-8")
-    data = tomllib.loads(text)
-    arms, file = data["activations"], tmp_path / f"{table}.toml"
-    file.write_text(text + ("\n[tune]\ntrials = 2\n" if data["protocol"] == "fair" else ""))
-    command = ["run", str(file), "--data-root", str(sample), "--dataset", dataset]
-    command += ["--model", model, "--activations", arms[0], arms[-1], "--no-controls", "--seeds", "1"]
-    command += ["--epochs", "2", "--train-limit", "16", "--batch-size", "4", "--validation", "0.25"]
-    command += ["--threads", "1", "--workers", "1", "--out", str(tmp_path / "out")]
+    command, _ = _command(table, sample, tmp_path)
     assert main([*command, "--dry-run"]) == 0
     assert re.search(r"\d+ trials, about (?s:.*) Nothing was run\.", capfd.readouterr().out)
+
+
+def test_one_table_of_each_protocol_is_ended() -> None:
+    for protocol, table in ENDED.items():
+        assert tomllib.loads((EXPERIMENTS / f"{table}.toml").read_text(encoding="utf-8"))["protocol"] == protocol
+    assert sorted(ENDED) == names()
+
+
+def test_a_table_is_started_killed_and_ended(
+    ended: str, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sample)
+    command, arms = _command(ended, sample, tmp_path)
 
     def written() -> dict[Path, bytes]:
         """Whole lines of the ledgers: of tuning too, where the table has it."""
@@ -113,7 +142,7 @@ def test_a_table_is_estimated_started_killed_and_ended(
     assert all(written()[path].startswith(lines) for path, lines in before.items()), "what was there stays"
     records, torn = ledger.parse(tmp_path / "out" / ledger.LEDGER)
     assert not torn
-    assert sorted(record.label for record in records.values()) == sorted([arms[0], arms[-1]])
+    assert sorted(record.label for record in records.values()) == sorted(arms)
     assert (tmp_path / "out" / "report.html").exists()
 
 
@@ -125,7 +154,7 @@ def _killed(command: list[str], ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 240
     while not ready() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    trainer = process.poll() is None
+    running = process.poll() is None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert trainer, "it was killed on its way"
+    assert running, "it was killed on its way"
