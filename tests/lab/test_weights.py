@@ -165,3 +165,28 @@ def test_a_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
     torch.save(nn.Linear(3, 3), tmp_path / "weights.pth")
     with pytest.raises(LabError, match="is not a file of weights alone"):
         weights.load(nn.Linear(3, 3), tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_damaged_file_is_said_in_one_line_of_ours(zipped: bool, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": torch.ones(3, 2)}, path, _use_new_zipfile_serialization=zipped)
+    whole, messages = path.read_bytes(), []
+    for k in range(0, len(whole), 7):
+        for damaged in (whole[:k], whole[:k] + bytes([whole[k] ^ 0xFF]) + whole[k + 1 :]):
+            path.write_bytes(damaged)
+            try:
+                weights.load(nn.Linear(2, 3, bias=False), path)
+            except LabError as error:
+                messages.append(str(error))
+    assert len(messages) > len(whole) // 7, "at least every file that ends early"
+    for message in messages:
+        assert message.startswith(str(path))
+        assert message.isprintable()
+        assert len(message) < len(str(path)) + 120
+
+
+def test_names_that_are_no_text_are_no_state_dict(tmp_path: Path) -> None:
+    torch.save({1: torch.ones(3, 2)}, tmp_path / "weights.pth")
+    with pytest.raises(LabError, match="holds no state dict"):
+        weights.load(nn.Linear(2, 3), tmp_path / "weights.pth")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +76,17 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"there is no weight file {path}; nothing is downloaded here: fetch it where there is a network, and give "
             "its path."
         ) from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise LabError(f"{path} is not a file of weights alone ({str(error).splitlines()[0]}).") from error
+    except OSError as error:
+        raise LabError(f"{path} cannot be read ({error.strerror or error}).") from error
+    except Exception as error:  # a damaged file makes the reader raise whatever it stumbles over
+        raise LabError(f"{path} is not a file of weights alone, or is damaged; save a state dict again.") from error
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(found, dict) or not found or not all(map(_named, found.items())):
         raise LabError(f"{path} holds no state dict (names and tensors).")
     return found
+
+
+def _named(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
