@@ -1,9 +1,11 @@
 """``fold``: exact to rounding where it can, a reason where it cannot."""
 
+import random
 from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -253,12 +255,159 @@ def test_misuse_is_refused() -> None:
     with pytest.raises(bevel.InvalidValue, match="give it an example"):
         fold(nn.Linear(2, 2))
 
-    class Random(nn.Module):
+    class Hidden(nn.Module):
+        """Its second layer is no submodule: a copy of the model shares it with the model."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act = nn.Linear(3, 3), bevel.FReLU(3, positive=2.0)
+            self.calls = 0
+
         def forward(self, x: Tensor) -> Tensor:
-            return torch.rand_like(x)
+            self.calls += 1
+            return self.act(self.layer(x)) + self.calls
 
     with pytest.raises(bevel.BevelError, match=r"folding must keep the output; it changed by"):
-        fold(Random(), torch.ones(3))
+        fold(Hidden(), torch.ones(1, 3))
+
+
+class Sampled(nn.Module):
+    """Random in evaluation too, as a variational autoencoder is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.decode = nn.Linear(4, 3), nn.Linear(3, 3)
+        self.act = bevel.FReLU(3, positive=2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.encode(x)
+        return self.act(self.decode(h + torch.randn_like(h) + random.random()))
+
+
+def test_a_random_forward_is_compared_under_one_random_state() -> None:
+    torch.manual_seed(3)
+    random.seed(3)
+    expected = torch.rand(2), random.random()
+    torch.manual_seed(3)
+    random.seed(3)
+    result = fold(Sampled(), torch.randn(8, 4, generator=torch.Generator().manual_seed(0)))
+    assert result.rows[0].new == "LeakyReLU"
+    torch.manual_seed(3)
+    random.seed(3)
+    model = Sampled()
+    state = torch.get_rng_state()
+    fold(model, torch.randn(8, 4, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(torch.get_rng_state(), state), "a fold draws from the caller's generator"
+    assert random.random() == expected[1]
+    model.act = bevel.SAU(3)
+    hard = bevel.harden(model, 1e-3, torch.randn(8, 4))
+    assert hard.change is not None
+    assert hard.change <= 1e-3
+
+
+def test_an_activation_under_two_names_of_one_parent_is_replaced_under_both() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act = nn.Linear(4, 3), bevel.FReLU(3, positive=2.0)
+            self.relu = self.act
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.relu(self.layer(x))
+
+    model, x = Two(), torch.randn(8, 4)
+    result = fold(model, x)
+    assert result.model.act is result.model.relu
+    assert isinstance(result.model.relu, nn.LeakyReLU)
+    torch.testing.assert_close(result.model(x), model(x))
+
+
+class Choosy(nn.Module):
+    """Returns another number of rows, and of tensors, at every call."""
+
+    def __init__(self, several: bool) -> None:
+        super().__init__()
+        self.layer, self.act, self.several, self.calls = nn.Linear(4, 3), bevel.FReLU(3, positive=2.0), several, 0
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        self.calls += 1
+        y = self.act(self.layer(x))
+        return [y] * self.calls if self.several else [y[: self.calls]]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_results_of_other_shapes_are_an_error_of_ours(several: bool) -> None:
+    model = Choosy(several)
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(bevel.BevelError, match="folding must keep the output; it changed by inf"):
+        fold(model, torch.randn(8, 4), inplace=True)
+    assert isinstance(model.act, bevel.FReLU)
+    assert list(model.state_dict()) == list(state)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    model.act = bevel.SAU(3)
+    assert bevel.harden(model, 1e-3, torch.randn(8, 4)).change == float("inf")
+
+
+def test_an_error_leaves_the_given_model_as_it_was() -> None:
+    class Fails(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act, self.calls = nn.Linear(4, 3), bevel.FReLU(3, positive=2.0), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls == 3:
+                raise RuntimeError("mine")
+            return self.act(self.layer(x))
+
+    model = Fails()
+    act, weight = model.act, model.layer.weight.detach().clone()
+    with pytest.raises(RuntimeError, match="mine"):
+        fold(model, torch.randn(8, 4), inplace=True)
+    assert model.act is act
+    assert torch.equal(model.layer.weight, weight)
+    assert model.training
+
+
+class BatchNormAct(nn.BatchNorm2d):
+    """A norm and its activation in one forward, as timm has them."""
+
+    def __init__(self, channels: int, act: nn.Module, twice: bool = False) -> None:
+        super().__init__(channels)
+        self.drop, self.act, self.twice = nn.Identity(), act, twice
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.1, self.eps)
+        y = self.act(self.drop(y))
+        return y * self.weight.mean() if self.twice else y
+
+
+def test_a_norm_that_activates_in_its_own_forward_takes_the_slope() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), _norm(BatchNormAct(6, _frelu())), nn.Conv2d(6, 2, 1)).double().eval()
+    x = torch.randn(2, 3, 7, 7, dtype=torch.float64)
+    result = fold(model, x)
+    (row,) = result.rows
+    assert (row.name, row.new, row.into, row.reason) == ("1.act", "PReLU", "1", "")
+    torch.testing.assert_close(result.model(x), model(x), rtol=1e-12, atol=1e-12)
+    other = nn.Sequential(nn.Conv2d(3, 6, 3), BatchNormAct(6, _frelu(), twice=True)).eval()
+    assert "subclass whose forward may do more" in _reason(other, x.float())
+
+
+@pytest.mark.parametrize("name", ["resnetv2_50", "densenet121"])
+def test_timms_norms_with_activations_fold(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    model = timm.create_model(name, pretrained=False).eval()
+    x = torch.randn(1, 3, 64, 64)
+    result = bevel.swap(model, "frelu", x)
+    with torch.no_grad():
+        for module in result.activations.values():
+            module.positive.uniform_(0.9, 1.1)
+            module.negative.uniform_(-0.1, 0.1)
+    rows = fold(model, x).rows
+    assert len(rows) > 40
+    assert sum(row.new is not None for row in rows) == len(rows), str([row.reason for row in rows if not row.new])
 
 
 def test_a_wrapped_model_is_refused() -> None:

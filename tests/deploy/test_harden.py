@@ -110,6 +110,17 @@ def test_per_channel_slopes() -> None:
         torch.testing.assert_close(result.model(x), module(x), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("alpha", [0.1, 0.3, -0.7, 1.3])
+def test_a_right_slope_of_one_is_one_exactly(alpha: float) -> None:
+    """α + (1 − α) is not 1 in float64: an FReLU with positive slope 1 stayed where a Leaky ReLU does."""
+    for channels, kind in ((1, "LeakyReLU"), (3, "PReLU")):
+        module = bevel.SAU(channels, alpha=alpha, n=1e6)
+        with torch.no_grad():
+            module.alpha.add_(torch.arange(channels) * 0.37)
+        result = harden(nn.Sequential(module), 1e-3)
+        assert result.rows[0].new == kind
+
+
 def test_what_exceeds_the_tolerance_stays() -> None:
     model = nn.Sequential(bevel.SAU(n=10.0), bevel.SAU(n=1000.0), bevel.create("swish"), bevel.FReLU(), nn.ReLU())
     result = harden(model, 1e-3)

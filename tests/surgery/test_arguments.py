@@ -63,6 +63,14 @@ def test_what_is_no_where_is_refused(who: str) -> None:
             PICKS[who](smooth_model(), bad)
 
 
+@pytest.mark.parametrize("who", PICKS)
+def test_a_where_that_picks_nothing_is_an_error(who: str) -> None:
+    with pytest.raises(InvalidValue, match="where"):
+        PICKS[who](smooth_model(), "layer9.*")
+    with pytest.raises(InvalidValue, match="where"):
+        PICKS[who](smooth_model(), lambda site: False)
+
+
 def test_a_name_is_one_name_where_a_call_writes_back() -> None:
     def forward(self: RunsIn, x: Tensor) -> Tensor:
         y = self.one(x)

@@ -152,7 +152,9 @@ def test_the_encoder_layer_is_seen_through_its_fused_path(mode: bool) -> None:
 
 AXES = {
     "conv1d": (nn.Conv1d(3, 6, 3), (2, 3, 9), 6, 1),
-    "conv without a batch": (nn.Conv2d(3, 6, 3), (3, 9, 9), 6, 0),
+    "conv without a batch": (nn.Conv2d(3, 6, 3), (3, 9, 9), 6, -3),
+    "conv1d without a batch": (nn.Conv1d(3, 6, 3), (3, 9), 6, -2),
+    "instance norm without a batch": (nn.Sequential(nn.Conv2d(3, 6, 3), nn.InstanceNorm2d(6)), (3, 5, 5), 6, -3),
     "conv3d": (nn.Conv3d(3, 6, 3), (2, 3, 5, 5, 5), 6, 1),
     "transposed": (nn.ConvTranspose2d(3, 6, 3), (2, 3, 5, 5), 6, 1),
     "grouped": (nn.Conv2d(4, 8, 3, groups=2), (2, 4, 5, 5), 8, 1),

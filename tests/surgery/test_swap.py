@@ -203,6 +203,19 @@ def test_a_target_with_a_fixed_axis_shares_where_it_must() -> None:
     assert model[1].weight.numel() == 6
 
 
+def test_an_example_without_a_batch_serves_batches_too() -> None:
+    """The channel axis was 0: a later batch of as many images as channels got one slope an image."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU())
+    result = swap(model, "frelu", torch.randn(3, 8, 8))
+    assert [m.dim for m in result.activations.values()] == [-3] * 3
+    with torch.no_grad():
+        for number, module in enumerate(result.activations.values()):
+            module.negative.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]) + number)
+    x = torch.randn(4, 3, 8, 8)
+    torch.testing.assert_close(model(x), torch.stack([model(image) for image in x]))
+
+
 def test_any_factory_will_do(net: Net) -> None:
     assert isinstance(swap(net, FReLU, X).activations["act.0"], FReLU)
     result = swap(net, lambda: nn.Hardswish(), X, what="frelu", preserve=False)

@@ -251,6 +251,55 @@ def test_learning_rate_schedulers(name: str) -> None:
     assert len({tuple(r) for r in rates}) > 1
 
 
+CYCLES: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
+    "one cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, [0.1, 0.05], total_steps=20, max_momentum=0.9),
+    "cyclic": lambda o: torch.optim.lr_scheduler.CyclicLR(o, 0.01, 0.1, step_size_up=3, base_momentum=0.7),
+}
+OPTIMIZERS: dict[str, Callable[[list[Any]], torch.optim.Optimizer]] = {
+    "sgd": lambda groups: torch.optim.SGD(groups, momentum=0.9),
+    "adam": torch.optim.AdamW,
+    "plain": lambda groups: torch.optim.Adagrad(groups, lr=0.1),  # has no momentum to cycle
+}
+
+
+def _momentum(group: dict[str, Any]) -> float:
+    return float(group["betas"][0] if "betas" in group else group["momentum"])
+
+
+@pytest.mark.parametrize("cycle", CYCLES)
+@pytest.mark.parametrize("first", OPTIMIZERS)
+@pytest.mark.parametrize("second", OPTIMIZERS)
+def test_both_momenta_are_cycled(cycle: str, first: str, second: str) -> None:
+    """With AdamW first it was a KeyError; with SGD first Adam's betas never moved."""
+    model = _model()
+    weights, slopes = parameter_groups(model, lr=0.1, activation_lr=0.05)
+    optimizers = OPTIMIZERS[first]([weights]), OPTIMIZERS[second]([slopes])
+    optimizer = Alternating(*optimizers)
+    if first == second == "plain":
+        with pytest.raises(ValueError, match="optimizer must support momentum"):
+            CYCLES[cycle](optimizer)
+        return
+    alone = [CYCLES[cycle](_alone(o)) for o, name in zip(optimizers, (first, second), strict=True) if name != "plain"]
+    scheduler = CYCLES[cycle](optimizer)
+    for step in range(8):
+        _advance(model, optimizer, range(step, step + 1))
+        _advance(model, optimizer, range(step, step + 1))  # both phases
+        kept = [o for o, name in zip(optimizers, (first, second), strict=True) if name != "plain"]
+        for inner, single in zip(kept, alone, strict=True):
+            assert _momentum(inner.param_groups[0]) == pytest.approx(_momentum(single.optimizer.param_groups[0]))
+        scheduler.step()
+        for single in alone:
+            single.optimizer.step()
+            single.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
+def _alone(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same kind of optimizer with two groups, for a scheduler of its own."""
+    groups = [{"params": [nn.Parameter(torch.ones(1))], "lr": lr} for lr in (0.1, 0.05)]
+    return OPTIMIZERS["adam" if "betas" in optimizer.defaults else "sgd"](groups)
+
+
 def test_grad_scaler() -> None:
     model, plain = _model(), _model()
     _advance(plain, optimizer := _optimizer(plain), range(6))

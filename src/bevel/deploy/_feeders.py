@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bevel._torch_private import TorchDispatchMode, forward_hooks, own_parameters, storage_address, tree_leaves
-from bevel.deploy._model import evaluation, tensors
+from bevel.deploy._model import Example, tensors
 from bevel.surgery._calls import Mark
+from bevel.surgery._install import Edits
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -21,6 +23,12 @@ _FIRST_AXIS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
 _LAST_AXIS = (nn.Linear, nn.LayerNorm, nn.RMSNorm)
 LAYERS: tuple[type[nn.Module], ...] = (*_CONVOLUTIONS, *_TRANSPOSED, *_FIRST_AXIS, *_LAST_AXIS)
 """Layers whose weight and bias multiply their output: scaling both scales it."""
+
+_WEIGHT_AT = {"batch_norm": 1, "group_norm": 1, "layer_norm": 2, "convolution": 1}
+"""The operations by which subclasses of layers use their weight, and its place among their arguments.
+
+timm's BatchNormAct2d normalizes, drops and activates in one forward: there the operation, not the module, feeds.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +59,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         self.foreign: dict[nn.Module, str] = {}  # layer -> what else uses its output or weight
         self.users: dict[nn.Module, set[nn.Module]] = {}
         self.producers: dict[int, str] = {}
+        self.made: Counter[nn.Module] = Counter()  # subclasses of layers -> outputs of the operation with their weight
+        self.read: Counter[nn.Module] = Counter()  # layers -> how often their parameters are read
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for t in tree_leaves((args, kwargs)):
@@ -60,10 +70,23 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         for t in tree_leaves(result):
             if isinstance(t, Tensor):
                 self.producers[_storage(t)] = str(func)
+        self._note_output(func.name(), args, result)
         return result
+
+    def _note_output(self, operation: str, args: tuple[Any, ...], result: Any) -> None:
+        """Note the output of the operation by which a subclass of a layer uses its weight, within its forward."""
+        place = next((at for name, at in _WEIGHT_AT.items() if name in operation), None)
+        weight = args[place] if place is not None and len(args) > place else None
+        owner = self.weights.get(_storage(weight)) if isinstance(weight, Tensor) else None
+        if owner is not None and owner in self.inside and type(owner) not in LAYERS:
+            output = result[0] if isinstance(result, tuple | list) else result
+            self.made[owner] += 1
+            self.outputs[_storage(output)] = (owner, output)
 
     def _use(self, storage: int, what: str) -> None:
         owner = self.weights.get(storage)
+        if owner is not None:
+            self.read[owner] += 1
         if owner is not None and owner not in self.inside:
             self.foreign[owner] = f"its weight is also used by {what}"
         if storage in self.outputs:
@@ -78,9 +101,7 @@ def _storage(t: Tensor) -> int:
     return storage_address(t) if t.layout is torch.strided else id(t)
 
 
-def feeds(
-    model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any], activations: Mapping[str, nn.Module]
-) -> dict[str, Feed]:
+def feeds(model: nn.Module, batch: Example, activations: Mapping[str, nn.Module]) -> dict[str, Feed]:
     """Run the model once in evaluation mode and find, for each activation, the layer that feeds it and only it."""
     names: dict[nn.Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, LAYERS)}
     hooked = {
@@ -90,7 +111,7 @@ def feeds(
     given: dict[nn.Module, Tensor] = {}
     fed_by: dict[nn.Module, nn.Module | str] = {}
     recorder = _Recorder()
-    recorder.weights = {_storage(p): m for m in names for p in m.parameters()}
+    recorder.weights = {_storage(p): m for m in names for p in own_parameters(m)}
 
     def before(module: nn.Module, args: tuple[Any, ...]) -> None:
         if module not in names and args and isinstance(args[0], Tensor):
@@ -104,15 +125,15 @@ def feeds(
 
     def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         recorder.inside.pop()
-        if module in names and isinstance(output, Tensor):
+        if module in names and isinstance(output, Tensor) and module not in recorder.made:
             recorder.outputs[_storage(output)] = (module, output)
 
     handles: list[Any] = []
     try:
         for m in {*names, *activations.values()}:
             handles += [m.register_forward_pre_hook(before), m.register_forward_hook(after)]
-        with evaluation(model), recorder:
-            result = model(*example, **kwargs)
+        with recorder:
+            result = batch.run(model)
     finally:
         for handle in handles:
             handle.remove()
@@ -151,7 +172,8 @@ def _against(
     kind = type(layer).__name__
     if parametrize.is_parametrized(layer):
         return f"the {kind} before it is parametrized; remove that first (torch.nn.utils.parametrize)"
-    if type(layer) not in LAYERS:
+    once = recorder.made[layer] == 1 and recorder.read[layer] == len(list(own_parameters(layer)))
+    if type(layer) not in LAYERS and not once:
         return f"the {kind} before it is a subclass whose forward may do more than its base"
     if calls[layer] != 1:
         return f"the {kind} before it runs {calls[layer]} times"
@@ -186,8 +208,10 @@ def output_axis(layer: nn.Module, x: Tensor) -> int:
 
 
 @torch.no_grad()
-def scale(layer: nn.Module, factor: Tensor) -> None:
+def scale(layer: nn.Module, factor: Tensor, edits: Edits) -> None:
     """Multiply the layer's output by ``factor`` (float64, one value or one per channel), with one rounding."""
+    for p in own_parameters(layer):
+        edits.when_undone(functools.partial(_put_back, p, p.detach().clone()))
     weight: Tensor = layer.weight  # type: ignore[assignment]
     factor = factor.to(weight.device)
     if isinstance(layer, _TRANSPOSED) and factor.numel() > 1:
@@ -201,3 +225,8 @@ def scale(layer: nn.Module, factor: Tensor) -> None:
     bias = getattr(layer, "bias", None)
     if bias is not None:
         bias.copy_(bias.double() * factor)
+
+
+@torch.no_grad()
+def _put_back(parameter: Tensor, values: Tensor) -> None:
+    parameter.copy_(values)

@@ -11,19 +11,22 @@ from torch import Tensor, nn
 
 from bevel.deploy._feeders import Feed, feeds, output_axis, scale
 from bevel.deploy._model import (
-    evaluation,
+    Example,
     largest_change,
     one_corner,
+    refuse_wrapped,
     replace,
+    right_slope,
     table,
     tensors,
-    working_copy,
 )
 from bevel.errors import BevelError, InvalidValue
 from bevel.kernel import SHARP, Kernel
 from bevel.nn import Activation, SmoothFReLU
 from bevel.nn._base import LearnableModule
 from bevel.surgery._arguments import Where, activation_modules, model_kwargs
+from bevel.surgery._copy import copy_model
+from bevel.surgery._install import Edits
 from bevel.terms import as_numbers
 
 
@@ -96,7 +99,7 @@ def fold(
 
     Raises:
         InvalidValue: without an example, for other keywords, or for a model wrapped in DDP or FSDP.
-        BevelError: if the output changed by more than rounding; a copy leaves the given model as it was.
+        BevelError: if the output changed by more than rounding. The given model is then as it was.
 
     Example:
         >>> import torch, bevel
@@ -110,15 +113,19 @@ def fold(
     arguments = model_kwargs(fold, kwargs, unknown)
     if not example and not arguments:
         raise InvalidValue("fold runs the model once; give it an example: bevel.fold(model, x).")
-    model = working_copy(model, inplace)
+    refuse_wrapped(model)
+    batch = Example(example, arguments)
+    before = batch.run(model)
+    model = model if inplace else copy_model(model)
     activations = activation_modules(model, LearnableModule, where)
-    with evaluation(model):
-        before = model(*example, **arguments)
-    found = feeds(model, example, arguments, activations)
-    rows = tuple(_fold_one(model, name, m, found[name]) for name, m in activations.items())
-    with evaluation(model):
-        after = model(*example, **arguments)
-    return Folded(model, rows, _checked(before, after))
+    edits = Edits(model)
+    try:
+        found = feeds(model, batch, activations)
+        rows = tuple(_fold_one(model, name, m, found[name], edits) for name, m in activations.items())
+        return Folded(model, rows, _checked(before, batch.run(model)))
+    except BaseException:
+        edits.undo()
+        raise
 
 
 def _checked(before: Any, after: Any) -> float:
@@ -129,13 +136,14 @@ def _checked(before: Any, after: Any) -> float:
     rounding = max((torch.finfo(t.dtype).eps for t in floating), default=0.0) ** 0.5
     if not change <= rounding * max(size, 1.0):
         raise BevelError(
-            f"folding must keep the output; it changed by {change:.1e} of {size:.1e}. Is the forward random, or does "
-            "it keep layers or activations where a module walk cannot see them?"
+            f"folding must keep the output; it changed by {change:.1e} of {size:.1e}. Does the forward keep layers or "
+            "activations where a module walk cannot see them, or choose by rounding (as a detector ranks its boxes: "
+            "fold its parts)?"
         )
     return change
 
 
-def _fold_one(model: nn.Module, name: str, activation: nn.Module, feed: Feed) -> FoldRow:
+def _fold_one(model: nn.Module, name: str, activation: nn.Module, feed: Feed, edits: Edits) -> FoldRow:
     """Fold one activation if that is possible."""
     old = type(activation).__name__
 
@@ -156,15 +164,15 @@ def _fold_one(model: nn.Module, name: str, activation: nn.Module, feed: Feed) ->
     if bool((factor == 1).all()):  # nothing to put anywhere
         if corner.kernel is not SHARP:
             return kept("its sharpness is 1 already")
-        replace(model, activation, new)
+        replace(model, activation, new, edits)
         return FoldRow(name, old, type(new).__name__, "", "")
     if feed.layer is None:
         return kept(feed.reason)
     axis = output_axis(feed.layer, feed.x)
     if factor.numel() > 1 and corner.dim % feed.x.dim() != axis:
         return kept(f"its slopes lie along axis {corner.dim % feed.x.dim()}, the layer's channels along {axis}")
-    scale(feed.layer, factor)
-    replace(model, activation, new)
+    scale(feed.layer, factor, edits)
+    replace(model, activation, new, edits)
     return FoldRow(name, old, type(new).__name__, feed.name, "")
 
 
@@ -219,10 +227,10 @@ def _corner(activation: nn.Module) -> _Corner | str:
         )
     if not one_corner(terms):
         return f"only one corner at 0 takes a factor on x; {old} has other corners, steps or an offset"
-    left, jump, sharpness = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
-        *map(as_numbers, (terms.left, terms.jumps[0], n))
+    left, right, sharpness = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
+        as_numbers(terms.left), right_slope(activation), as_numbers(n)
     )
-    return _Corner(left + jump, left, sharpness, activation.family.kernel, activation.dim)
+    return _Corner(right, left, sharpness, activation.family.kernel, activation.dim)
 
 
 def prelu(slopes: Tensor, device: torch.device, dtype: torch.dtype) -> nn.PReLU:

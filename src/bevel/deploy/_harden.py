@@ -14,18 +14,21 @@ from bevel._bound import error_bound
 from bevel._checks import check_positive
 from bevel.deploy._fold import prelu
 from bevel.deploy._model import (
-    evaluation,
+    Example,
     largest_change,
     one_corner,
+    refuse_wrapped,
     replace,
+    right_slope,
     table,
-    working_copy,
 )
 from bevel.family import Affine, Family, Slot
 from bevel.kernel import SHARP
 from bevel.nn import Activation, FReLU
 from bevel.nn._base import FormulaActivation
 from bevel.surgery._arguments import Where, activation_modules, model_kwargs
+from bevel.surgery._copy import copy_model
+from bevel.surgery._install import Edits
 from bevel.terms import as_numbers
 
 
@@ -55,7 +58,7 @@ class Hardened:
     Attributes:
         model: the model with kinked activations.
         rows: one :class:`HardenRow` per smooth activation of bevel's; prints as a table.
-        change: largest absolute change of the example's output; None without an example.
+        change: largest absolute change of the example's output, inf if its shapes changed; None without an example.
     """
 
     model: nn.Module
@@ -109,26 +112,25 @@ def harden(
     """
     arguments = model_kwargs(harden, kwargs, unknown)
     check_positive(tolerance, "tolerance", zero=True, hint="It is in the unit of the activations' output.")
-    model = working_copy(model, inplace)
-    measured = bool(example or arguments)
-    before = None
-    if measured:
-        with evaluation(model):
-            before = model(*example, **arguments)
+    refuse_wrapped(model)
+    batch = Example(example, arguments)
+    before = batch.run(model) if batch else None
+    model = model if inplace else copy_model(model)
     sites = activation_modules(model, (Activation, FormulaActivation), where)
-    rows = tuple(_harden_one(model, name, m, tolerance) for name, m in sites.items() if not _is_kinked(m))
-    change = None
-    if measured:
-        with evaluation(model):
-            change = largest_change(before, model(*example, **arguments))
-    return Hardened(model, rows, change)
+    edits = Edits(model)
+    try:
+        rows = tuple(_harden_one(model, n, m, tolerance, edits) for n, m in sites.items() if not _is_kinked(m))
+        return Hardened(model, rows, largest_change(before, batch.run(model)) if batch else None)
+    except BaseException:
+        edits.undo()
+        raise
 
 
 def _is_kinked(module: nn.Module) -> bool:
     return isinstance(module, Activation) and module.family.kernel is SHARP
 
 
-def _harden_one(model: nn.Module, name: str, module: nn.Module, tolerance: float) -> HardenRow:
+def _harden_one(model: nn.Module, name: str, module: nn.Module, tolerance: float, edits: Edits) -> HardenRow:
     """Replace one activation if its bound allows it."""
     old = type(module).__name__
     if not isinstance(module, Activation):
@@ -140,7 +142,7 @@ def _harden_one(model: nn.Module, name: str, module: nn.Module, tolerance: float
     if not bound <= tolerance:
         return HardenRow(name, old, None, bound, f"its bound exceeds {tolerance:g}")
     new = kinked(module)
-    replace(model, module, new)
+    replace(model, module, new, edits)
     return HardenRow(name, old, type(new).__name__, bound, "")
 
 
@@ -171,8 +173,7 @@ def kinked(module: Activation) -> nn.Module:
     """Make the plainest module that computes the activation's kinked function at its present parameters."""
     terms, _ = module.coefficients()
     if one_corner(terms):
-        left = as_numbers(terms.left)
-        return _slopes(module, left + as_numbers(terms.jumps[0]), left)
+        return _slopes(module, right_slope(module), as_numbers(terms.left))
     numbers = [c for c in terms.flat() if isinstance(c, float)]
     if len(terms.knots) == 2 and len(numbers) == len(terms.flat()):  # nothing is learnt
         low, high = numbers[2], numbers[3]

@@ -1,25 +1,29 @@
-"""What fold and harden share: the copy they work on, runs in evaluation mode, replacing a module, tables."""
+"""What fold and harden share: runs in evaluation mode, replacing a module, tables."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bevel._torch_private import move_hooks, tree_leaves
+from bevel._torch_private import move_hooks, submodules, tree_leaves
 from bevel.errors import InvalidValue
-from bevel.surgery._copy import copy_model
+from bevel.family import Affine
+from bevel.nn import Activation
+from bevel.surgery._install import Edits
+from bevel.surgery._random import RandomState
 from bevel.surgery._route import RoutedForward, shield
 from bevel.terms import Coefficient, Terms, is_zero
 
 
-def working_copy(model: nn.Module, inplace: bool) -> nn.Module:
-    """Return the model itself, or a deep copy of it; refuse wrapped models."""
+def refuse_wrapped(model: nn.Module) -> None:
+    """Refuse a model that is wrapped in DDP or FSDP."""
     fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: nothing can be wrapped in it, and it is heavy
     kinds = (fsdp.FSDPModule, fsdp.FullyShardedDataParallel) if fsdp is not None else ()
     for m in model.modules():
@@ -28,7 +32,6 @@ def working_copy(model: nn.Module, inplace: bool) -> nn.Module:
                 f"deploying works on whole weights; this model is wrapped ({type(m).__name__}). Use the model inside "
                 "DistributedDataParallel (.module), or load the full state dict into an unsharded one."
             )
-    return model if inplace else copy_model(model)
 
 
 @contextlib.contextmanager
@@ -44,6 +47,23 @@ def evaluation(model: nn.Module) -> Iterator[None]:
             m.training = mode
 
 
+class Example:
+    """One batch, and the random state that every run on it draws from: a forward may be random in evaluation."""
+
+    def __init__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._args = args
+        self._kwargs = kwargs
+        self._state = RandomState()
+
+    def __bool__(self) -> bool:
+        return bool(self._args or self._kwargs)
+
+    def run(self, model: nn.Module) -> Any:
+        """Run the model on the batch in evaluation mode."""
+        with evaluation(model), self._state.drawn_from():
+            return model(*self._args, **self._kwargs)
+
+
 def tensors(tree: Any) -> list[Tensor]:
     """Find every tensor in a nested result, data classes included."""
     found: list[Tensor] = []
@@ -56,15 +76,18 @@ def tensors(tree: Any) -> list[Tensor]:
 
 
 def largest_change(before: Any, after: Any) -> float:
-    """The largest absolute difference between two results, over all floating tensors in them."""
+    """The largest absolute difference between two results, over all floating tensors; inf if their shapes differ."""
+    firsts, seconds = tensors(before), tensors(after)
+    if [t.shape for t in firsts] != [t.shape for t in seconds]:
+        return math.inf
     changes = [0.0]
-    for a, b in zip(tensors(before), tensors(after), strict=True):
+    for a, b in zip(firsts, seconds, strict=True):
         if a.is_floating_point() and a.numel():
             changes.append(float((a.double() - b.double()).abs().max()))
     return max(changes)
 
 
-def replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+def replace(model: nn.Module, old: nn.Module, new: nn.Module, edits: Edits) -> None:
     """Put ``new`` wherever ``old`` is registered, in the same mode, with its hooks.
 
     In a model with replaced functions ``new`` is shielded, so that no scope counts the ``F.relu`` that it calls.
@@ -73,11 +96,24 @@ def replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     move_hooks(old, new)
     forwards = (m.__dict__.get("forward") for m in model.modules())
     if any(isinstance(f, RoutedForward) and f.functions for f in forwards):
-        new.__dict__["forward"] = shield(new)
-    for parent in model.modules():
-        for name, child in parent.named_children():
+        edits.route(new, shield(new))
+    for parent in list(model.modules()):
+        for name, child in list(submodules(parent).items()):
             if child is old:
-                setattr(parent, name, new)
+                edits.set(submodules(parent), name, new)
+
+
+def right_slope(module: Activation) -> Tensor:
+    """The slope far right of all knots, in float64, summed as an expression: SAU's α + (1 − α) is exactly 1."""
+    terms = module.family.terms
+    total = Affine(0.0, ())
+    for slot in (terms.left, *terms.jumps):
+        total = total + slot
+    weights = tuple((index, weight) for index, weight in total.weights if weight)
+    if not weights:
+        return torch.tensor([total.constant], dtype=torch.float64)
+    parameters = [p.detach().double().cpu() for p in module.values()]
+    return Affine(total.constant, weights).value(parameters)
 
 
 def one_corner(terms: Terms[Coefficient]) -> bool:

@@ -85,8 +85,12 @@ def activation_modules(
         model: any module.
         kinds: the classes that count as activations.
         where: which of them.
+
+    Raises:
+        InvalidValue: if ``where`` picks none of several.
     """
     picks = matcher(where)
+    passed: list[str] = []
     wrapped = {id(m.activation): name for name, m in model.named_modules() if isinstance(m, WriteBack)}
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
@@ -94,7 +98,19 @@ def activation_modules(
             name = wrapped.get(id(module), name)
             if picks(module_site(name, module)):
                 found[name] = module
+            else:
+                passed.append(name)
+    if passed and not found:
+        raise InvalidValue(
+            f"where= picks none of the model's activations; they are {listed(passed)}. Leave it out for all."
+        )
     return found
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names of many, and how many there are."""
+    names = list(names)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def module_site(name: str, module: nn.Module) -> Site:

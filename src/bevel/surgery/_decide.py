@@ -10,7 +10,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
-from bevel.surgery._arguments import Where, matcher, module_site
+from bevel.surgery._arguments import Where, listed, matcher, module_site
 from bevel.surgery._groups import Group
 from bevel.surgery._names import LEFT_ALONE, UNITS
 from bevel.surgery._preserve import CannotKeep, Maker, placed
@@ -106,12 +106,6 @@ def refuse_empty(survey: Survey) -> None:
     found = f"of {len(sites)} sites none is swapped ({told})" if sites else "the example makes no activation call"
     never = f"; it never calls {listed(survey.unreached)}" if survey.unreached else ""
     raise InvalidValue(f"the swap would change nothing: {found}{never}. Say empty_ok=True if that is meant.")
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first names of many, and how many there are."""
-    names = list(names)
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _renewed(site: Site, call: Call, maker: Maker) -> Site:

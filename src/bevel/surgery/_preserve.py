@@ -67,7 +67,7 @@ class Maker:
         remark = ""
         width: dict[str, Any] = {}
         if self.per_channel:
-            second = axis == 1 or (axis == -1 and rank == 2)
+            second = axis is not None and axis % rank == 1
             if "dim" in self.accepted or second:
                 width = {"num_parameters": channels, "dim": axis}
             else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from bevel.surgery._decide import listed
+from bevel.surgery._arguments import listed
 from bevel.surgery._install import Edits
 from bevel.surgery._sites import Sites
 

@@ -27,7 +27,8 @@ class Site:
         function: what it computes: ``relu``, ``gelu``, …
         written: the class or function as the model's author wrote it.
         feeder: the layer whose output it takes, "" if unknown.
-        channels, axis: how many channels its input has, and on which axis (−1: the last); None if that is ambiguous.
+        channels, axis: how many channels its input has, and on which axis (negative: counted from the end, as −1 for
+            the last, and −3 behind a 2-D convolution without a batch); None if that is ambiguous.
         ambiguous: why, if it is.
         calls: how often it runs in one forward in the model's present mode.
         shared: whether one object (or one line of code) serves other sites too.

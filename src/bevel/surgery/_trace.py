@@ -6,8 +6,6 @@ import contextlib
 import copy
 import itertools
 import logging
-import random
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -35,6 +33,7 @@ from bevel.surgery._copy import copy_model
 from bevel.surgery._names import SPELLINGS, UNITS, Kind, Spelling
 from bevel.surgery._place import Place, place_of_call
 from bevel.surgery._probe import Source
+from bevel.surgery._random import RandomState
 
 _RUNS = itertools.count()
 
@@ -97,9 +96,12 @@ class Call:
 
     @property
     def axis(self) -> int | None:
-        """The channel axis: −1 if it is the last, whatever the number of axes, else counted from the front."""
-        axis = self.label.axis
-        return -1 if axis == len(self.shape) - 1 else axis
+        """The channel axis, counted so that it holds with and without a batch: −1 if it is the last.
+
+        A first axis is none of a batch: a convolution that was given no batch counts its channels from the end.
+        """
+        axis, rank = self.label.axis, len(self.shape)
+        return axis if axis is None or 0 < axis < rank - 1 else axis - rank
 
     @property
     def width(self) -> tuple[int | None, int | None]:
@@ -179,23 +181,17 @@ def _fake(leaf: Any, mode: FakeTensorMode | None) -> Any:
 @contextlib.contextmanager
 def _untouched() -> Iterator[None]:
     """Keep random states, silence the model's own warnings, and turn off fused paths, which hide activations."""
-    state = random.getstate()
-    numpy: Any = sys.modules.get("numpy")
-    numpy_state = numpy.random.get_state() if numpy else None
     fast = torch.backends.mha.get_fastpath_enabled()
     log = logging.getLogger(FAKE_TENSOR_LOG)  # a failed run is told of once, by us
     silent, log.disabled = log.disabled, True
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with RandomState().drawn_from(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         log.disabled = silent
-        random.setstate(state)
-        if numpy:
-            numpy.random.set_state(numpy_state)
 
 
 class _Watch(TorchFunctionMode):

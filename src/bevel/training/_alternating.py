@@ -99,7 +99,7 @@ class Alternating(Optimizer):
         self.by, self.steps_per_epoch = by, steps_per_epoch
         self._stepped = False
         self._built = False
-        super().__init__([{"params": []}], weights_optimizer.defaults)
+        super().__init__([{"params": []}], _joined_defaults(weights_optimizer, activations_optimizer))
         self._built = True
         self._count = 0
 
@@ -162,6 +162,7 @@ class Alternating(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Step the set whose turn it is; ``closure`` is passed on and its loss returned."""
         active = self.weights_optimizer if self.phase == "weights" else self.activations_optimizer
+        _take_momentum(active)
         loss: float | None = active.step(closure) if closure is not None else active.step()
         if self.steps_per_epoch != "manual":
             self._count += 1
@@ -218,6 +219,28 @@ class Alternating(Optimizer):
             f"Alternating(by={self.by!r}, phase={self.phase!r},\n  {self.weights_steps} × {self.weights_optimizer!r},\n"
             f"  {self.activation_steps} × {self.activations_optimizer!r})"
         )
+
+
+def _joined_defaults(weights: Optimizer, activations: Optimizer) -> dict[str, Any]:
+    """What schedulers that cycle the momentum read: where they find "betas", they write betas into every group.
+
+    Unless both optimizers have betas, a momentum is cycled, and :func:`_take_momentum` makes a beta of it.
+    """
+    defaults = dict(weights.defaults)
+    if "betas" in weights.defaults and "betas" in activations.defaults:
+        return defaults
+    defaults.pop("betas", None)
+    if any(key in o.defaults for o in (weights, activations) for key in ("momentum", "betas")):
+        defaults.setdefault("momentum", 0.0)
+    return defaults
+
+
+def _take_momentum(optimizer: Optimizer) -> None:
+    """Let the momentum that a scheduler wrote into groups with betas be their first beta."""
+    if "momentum" not in optimizer.defaults:
+        for group in optimizer.param_groups:
+            if "betas" in group and "momentum" in group:
+                group["betas"] = (group["momentum"], *group["betas"][1:])
 
 
 def _check_sets(weights: object, activations: object) -> None:
