@@ -53,6 +53,11 @@ def create(
     """
     if isinstance(spec, str):
         factory, arguments = parse(spec)
+    elif isinstance(spec, nn.Module):
+        raise InvalidValue(
+            f"an activation is made anew for every place: give its spec string, its class or a function that makes it, "
+            f"e.g. lambda: copy.deepcopy(module); got the module {type(spec).__name__}."
+        )
     elif callable(spec):
         factory, arguments = spec, {}
     else:

@@ -110,7 +110,7 @@ MODULES = [
     (nn.GELU(), "gelu", True),
     (nn.GELU(approximate="tanh"), "gelu", True),
     (nn.SiLU(inplace=True), "silu", True),
-    (nn.Softplus(beta=2), "softplus", True),
+    (nn.Softplus(beta=2), "softplus", False),
     (nn.ELU(0.5), "elu", True),
     (NewGELU(), "gelu", True),
     (HardSwish(), "hardswish", True),

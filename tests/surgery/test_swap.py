@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from surgery_models import Leaky, Net, RunsIn, X
 from torch import Tensor, nn
 
+import bevel
 from bevel import SAU, FReLU, InvalidValue, UnknownName
 from bevel.surgery import swap
 
@@ -220,3 +221,50 @@ def test_any_factory_will_do(net: Net) -> None:
     assert isinstance(swap(net, FReLU, X).activations["act.0"], FReLU)
     result = swap(net, lambda: nn.Hardswish(), X, what="frelu", preserve=False)
     assert [s.new for s in result.sites] == ["<lambda>"] * 4
+
+
+def test_a_positive_time_step_stays_positive() -> None:
+    """Mamba's softplus became an FReLU with preserve=False."""
+
+    class TimeStep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.soft = nn.Linear(4, 4), nn.Linear(4, 4), nn.Softplus()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.silu(self.b(F.softplus(self.a(x)))) * self.soft(self.a(x))
+
+    model, x = TimeStep(), torch.randn(3, 4)
+    result = swap(model, "frelu", x, preserve=False)
+    assert list(result.activations) == ["bevel_sites.silu"]
+    assert [s.reason for s in result.sites if not s.new] == ["made to be positive: name it in what= to swap it"] * 2
+    result.restore()
+    assert len(swap(model, "frelu", x, preserve=False, what="softplus").activations) == 2
+
+
+def test_a_swap_under_inference_mode_makes_slopes_that_train() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.PReLU(4), nn.Linear(4, 2), nn.ReLU()), torch.randn(5, 3)
+    with torch.inference_mode():
+        swap(model, "frelu", x)
+    model(x).sum().backward()
+    slopes = bevel.training.activation_parameters(model).values()
+    assert len(slopes) == 4
+    assert all(p.grad is not None and not p.is_inference() for p in slopes)
+    smooth = nn.Sequential(nn.Linear(3, 4), bevel.SAU(4, alpha=0.2))
+    with torch.no_grad():
+        smooth[1].alpha.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    folding = nn.Sequential(nn.Linear(3, 4), bevel.SmoothFReLU(4, n=2.0))
+    with torch.inference_mode():
+        hard = bevel.harden(smooth, 1e-3, x, inplace=True).model
+        folded = bevel.fold(folding, x, inplace=True).model
+    for other in (hard, folded):
+        other(x).sum().backward()
+        assert all(p.grad is not None for p in other.parameters())
+
+
+def test_a_module_instead_of_a_factory_is_refused() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.randn(5, 3)
+    with pytest.raises(InvalidValue, match=r"made anew for every place: .* got the module SAU"):
+        swap(model, SAU(2), x)
+    with pytest.raises(InvalidValue, match="made anew for every place"):
+        bevel.create(nn.ReLU())

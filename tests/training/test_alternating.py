@@ -62,6 +62,13 @@ def test_groups_part_the_activations_and_do_not_decay_them() -> None:
     assert len(parameter_groups(tied, 0.1)[1]["params"]) == 2
 
 
+@pytest.mark.parametrize("bad", [{"lr": -1.0}, {"lr": float("nan")}, {"weight_decay": -0.1}, {"activation_lr": -2.0}])
+def test_rates_that_are_none_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(bevel.InvalidValue, match=rf"{next(iter(bad))} must be finite and >= 0; got"):
+        parameter_groups(_model(), **({"lr": 0.1} | bad))
+    assert parameter_groups(_model(), lr=torch.tensor(0.1))[0]["lr"] == torch.tensor(0.1)
+
+
 def test_a_model_without_learnable_activations_still_trains() -> None:
     model = nn.Sequential(nn.Linear(4, 1), nn.ReLU())
     groups = parameter_groups(model, lr=0.1, weight_decay=0.1, activation_lr=1.0)

@@ -158,7 +158,8 @@ def _fold_one(model: nn.Module, name: str, activation: nn.Module, feed: Feed, ed
     factor = corner.factor()
     if isinstance(factor, str):
         return kept(factor)
-    new = corner.remaining(factor, feed.x)
+    with torch.inference_mode(False):  # what is made under it could never be trained
+        new = corner.remaining(factor, feed.x)
     if isinstance(new, str):
         return kept(new)
     if bool((factor == 1).all()):  # nothing to put anywhere

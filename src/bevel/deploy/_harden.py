@@ -141,7 +141,8 @@ def _harden_one(model: nn.Module, name: str, module: nn.Module, tolerance: float
         return HardenRow(name, old, None, None, "no bound is proven for this form with this kernel")
     if not bound <= tolerance:
         return HardenRow(name, old, None, bound, f"its bound exceeds {tolerance:g}")
-    new = kinked(module)
+    with torch.inference_mode(False):  # what is made under it could never be trained
+        new = kinked(module)
     replace(model, module, new, edits)
     return HardenRow(name, old, type(new).__name__, bound, "")
 

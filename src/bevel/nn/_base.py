@@ -17,7 +17,7 @@ from bevel._checks import check_integer
 from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing
 from bevel.errors import BevelError, InvalidValue
 from bevel.family import Family, Slot, parameter
-from bevel.ops import check_dtype, evaluate, needs_composed
+from bevel.ops import check_dtype, evaluate, needs_composed, saved
 from bevel.terms import Coefficient, Terms, as_number, as_one_sharpness
 
 Device = torch.device | str | int | None
@@ -270,8 +270,8 @@ class _Recompute(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         again = torch.is_grad_enabled()  # with create_graph the derivative goes through to the saved inputs themselves
         with torch.enable_grad():
-            saved = ctx.saved_tensors
-            inputs = list(saved) if again else [t.detach().requires_grad_(t.requires_grad) for t in saved]
+            kept = saved(ctx)
+            inputs = list(kept) if again else [t.detach().requires_grad_(t.requires_grad) for t in kept]
             y = _formula(ctx.formula, ctx.shape, inputs[0], inputs[1:])
         wanted = [i for i, t in enumerate(inputs) if t.requires_grad]
         found = torch.autograd.grad(y, [inputs[i] for i in wanted], g, create_graph=again)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -55,13 +57,21 @@ class PAU(FormulaActivation):
     @staticmethod
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
         a, b = parameters[:6], parameters[6:]
-        top = a[5]
-        for c in reversed(a[:5]):
-            top = top * x + c
-        bottom = b[3]
-        for c in reversed(b[:3]):
-            bottom = bottom * x + c
-        return top / (1 + (bottom * x).abs())
+        far = x.abs() > 1
+        # Far out both polynomials are divided by x⁴, in powers of 1/x: at 1e8 x⁵ would overflow in float32.
+        near = torch.where(far, 1.0, x)
+        r = 1 / torch.where(far, x, 1.0)
+        inside = _polynomial(near, a) / (1 + (near * _polynomial(near, b)).abs())
+        top = a[5] * x + _polynomial(r, a[4::-1])
+        return torch.where(far, top / (r**4 + _polynomial(r, b[::-1]).abs()), inside)
+
+
+def _polynomial(x: Tensor, coefficients: Sequence[Tensor]) -> Tensor:
+    """``c₀ + c₁x + c₂x² + …`` by Horner's rule."""
+    total = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        total = total * x + c
+    return total
 
 
 ENTRIES = {

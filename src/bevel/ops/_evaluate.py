@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing
-from bevel.errors import InvalidValue
+from bevel.errors import BevelError, InvalidValue
 from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
@@ -157,6 +157,25 @@ def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
     return dim % x.dim()
 
 
+def saved(ctx: Any) -> tuple[Tensor, ...]:
+    """What an activation saved for backward: its input, then its parameters.
+
+    Raises:
+        BevelError: if one of them was changed in place since.
+    """
+    try:
+        tensors: tuple[Tensor, ...] = ctx.saved_tensors
+    except RuntimeError as error:
+        if "inplace operation" not in str(error):
+            raise
+        raise BevelError(
+            "an activation keeps its input for backward (ReLU keeps its output), and the input or a parameter was "
+            "changed in place since. Write h = h + 1 for h += 1 behind the activation, or change the input before it, "
+            "or give it a copy: act(h.clone())."
+        ) from error
+    return tensors
+
+
 class _BackendCall(torch.autograd.Function):
     """Save x and the small parameters; in backward one call of the backend gives dx and all their gradients.
 
@@ -174,7 +193,7 @@ class _BackendCall(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, *parameters = ctx.saved_tensors
+        x, *parameters = saved(ctx)
         if g is None:
             return (None,) * (4 + len(parameters))
         needs = (ctx.needs_input_grad[0], *ctx.needs_input_grad[4:])

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Never
 
+import torch
 from torch import nn
 
 from bevel.spec import Factory
@@ -31,6 +32,7 @@ from bevel.surgery._sites import Site, Sites
 from bevel.surgery._survey import refuse_wrapped, survey
 
 
+@torch.inference_mode(False)  # under it torch shows other operations
 def find(model: nn.Module, *example: Any, kwargs: Mapping[str, Any] | None = None, **unknown: Never) -> Sites:
     """List every activation call site of a model, in the order in which they run.
 
@@ -58,6 +60,7 @@ def find(model: nn.Module, *example: Any, kwargs: Mapping[str, Any] | None = Non
     return survey(model, example, model_kwargs(find, kwargs, unknown)).sites()
 
 
+@torch.inference_mode(False)  # parameters made under it could never be trained
 def swap(
     model: nn.Module,
     to: str | Factory,
@@ -83,8 +86,8 @@ def swap(
         *example: the model's positional arguments; only shapes, dtypes and devices matter.
         kwargs: the model's keyword arguments in one dictionary, as ``torch.export.export`` has it; default none.
         where: which sites: a name, glob patterns of names, or a function of a :class:`Site`; default all.
-        what: which functions, e.g. ``("relu", "gelu")``; default all units between layers. Gates and read-outs
-            (sigmoid, tanh, softmax, …) are swapped only if named here.
+        what: which functions, e.g. ``("relu", "gelu")``; default all units between layers. Functions whose range
+            matters (sigmoid, tanh, softmax, softplus, …) are swapped only if named here.
         preserve: whether to keep each site's function, default True; False starts from the new activation's own
             initial values, as for training from scratch.
         inplace: whether to change the given model, default True, since ``restore()`` takes a swap back; False changes
@@ -124,7 +127,7 @@ def swap(
         refuse_empty(found)
     result = Result(model, found.sites(), tuple(found.unreached), Edits(model))
     if result.unreached:
-        warnings.warn(result.unreached_text, stacklevel=2)
+        warnings.warn(result.unreached_text, stacklevel=3)  # past the decorator
     try:
         install(model, draw(model, found), result.activations, result._edits)
     except BaseException:

@@ -11,6 +11,7 @@ from torch.fx import GraphModule
 
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.surgery._arguments import Where, listed, matcher, module_site
+from bevel.surgery._axes import WEIGHT
 from bevel.surgery._groups import Group
 from bevel.surgery._names import LEFT_ALONE, UNITS
 from bevel.surgery._preserve import CannotKeep, Maker, placed
@@ -20,12 +21,19 @@ from bevel.surgery._survey import Survey
 from bevel.surgery._trace import Call
 
 
+def _kind_left_alone(site: Site) -> str:
+    """What a site that a swap leaves alone by default is."""
+    if site.ambiguous == WEIGHT.reason:
+        return "a function of a weight"
+    if site.function == "softplus":
+        return "made to be positive"
+    return "a gate or read-out" if site.function in LEFT_ALONE else "a function of the model's own"
+
+
 def _left_alone(site: Site, picked: bool, what: tuple[str, ...] | None, maker: Maker) -> str:
     """Say why a site is to be left alone; "" if it is to be swapped."""
     if what is None and not site.unit:
-        own = "a function of a weight" if site.function in UNITS else "a function of the model's own"
-        kind = "a gate or read-out" if site.function in LEFT_ALONE else own
-        return f"{kind}: name it in what= to swap it"
+        return f"{_kind_left_alone(site)}: name it in what= to swap it"
     if what is not None and site.function not in what:
         return "not in what="
     if not picked:

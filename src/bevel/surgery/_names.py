@@ -24,13 +24,13 @@ UNITS = (
     "quick_gelu",
     "silu",
     "mish",
-    "softplus",
     "hardswish",
     "threshold",
 )
 """Functions that separate layers. A swap replaces them unless ``what=`` says otherwise."""
 
 LEFT_ALONE = (
+    "softplus",
     "sigmoid",
     "tanh",
     "hardsigmoid",
@@ -43,7 +43,8 @@ LEFT_ALONE = (
     "softshrink",
     "tanhshrink",
 )
-"""Gates, read-outs and shrinkages. ``find`` lists them; a swap replaces them only if ``what=`` names them."""
+"""Functions whose range matters: gates, read-outs, shrinkages, and softplus, which makes numbers positive (Mamba's time
+steps, variances). ``find`` lists them; a swap replaces them only if ``what=`` names them."""
 
 _ALIASES = {"expit": "sigmoid", "softmax": "softmax", "log_softmax": "log_softmax"}
 """What ``torch.special`` calls functions that have another name elsewhere."""

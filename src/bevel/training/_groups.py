@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from bevel._checks import check_positive
 from bevel.nn import ACTIVATIONS
 from bevel.nn._base import LearnableModule
 
@@ -61,6 +62,9 @@ def parameter_groups(
     Returns:
         ``[{"name": "weights", …}, {"name": "activations", …}]``.
 
+    Raises:
+        InvalidValue: for a learning rate or decay that is negative or not finite.
+
     Example:
         >>> import torch, bevel
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), bevel.FReLU(8))
@@ -69,6 +73,9 @@ def parameter_groups(
         [('weights', 2, 0.0005), ('activations', 2, 0.0)]
         >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
     """
+    for value, name in ((lr, "lr"), (weight_decay, "weight_decay"), (activation_lr, "activation_lr")):
+        if value is not None and not isinstance(value, Tensor):  # torch's optimizers take a tensor for lr
+            check_positive(value, name, zero=True)
     learnt = [p for p in model.parameters() if p.requires_grad]
     ours = {id(p) for p in activation_parameters(model).values()}
     weights = [p for p in learnt if id(p) not in ours]
