@@ -1,4 +1,4 @@
-"""A registry with open-ended places: ``torchvision:resnet18`` and ``folder:photos`` beside plain names."""
+"""Registries in which an entry may take an argument: ``torchvision:resnet18`` and ``folder:photos`` beside names."""
 
 from __future__ import annotations
 
@@ -14,37 +14,45 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ParametricEntry(Generic[T]):
-    """An entry that stands for many items, told apart by what follows a colon.
+    """An entry that stands for many items: the text after a colon says which.
 
     Attributes:
         summary: one line for ``bevel list``.
-        usage: how it is written, e.g. ``"folder:PATH"``.
-        of: makes the item of an argument; raises ``BevelError`` where there is none.
-        task: name of the task that its items are for.
+        usage: how an item is written, e.g. ``"folder:PATH"``.
+        make: argument → item; raises ``BevelError`` if there is no such item.
+        task: name of the task that the items are for.
     """
 
     summary: str
     usage: str
-    of: Callable[[str], T]
+    make: Callable[[str], T]
     task: str = "classification"
 
 
 class Registry(Catalog[T | ParametricEntry[T]], Generic[T]):
-    """A catalog in which ``name:argument`` finds the item that an :class:`Open` entry makes of its argument."""
+    """A catalog in which ``NAME:ARGUMENT`` is the item that a :class:`ParametricEntry` makes of its argument.
+
+    Example:
+        >>> from bevel_lab.models import MODELS
+        >>> MODELS.item("resnet18").summary
+        'ResNet-18'
+        >>> MODELS.item("timm:resnet10t").summary
+        "timm's resnet10t"
+    """
 
     def item(self, name: str) -> T:
         """The item called ``name``.
 
         Raises:
-            UnknownName: where nothing is called so, with the nearest known names.
-            InvalidValue: where an argument is missing or there is one too many.
+            UnknownName: if there is no such entry; names the nearest ones.
+            InvalidValue: if an argument is missing or not expected.
         """
         head, colon, argument = name.partition(":")
         entry = self[head]
         if isinstance(entry, ParametricEntry):
             if not argument:
                 raise InvalidValue(f"{self._kind} {head!r} is written {entry.usage}; got {name!r}.")
-            return entry.of(argument)
+            return entry.make(argument)
         if colon:
-            raise InvalidValue(f"{self._kind} {head!r} takes nothing after its name; got {name!r}.")
+            raise InvalidValue(f"unexpected argument after {self._kind} {head!r}; got {name!r}.")
         return entry

@@ -29,7 +29,7 @@ def _load(name: str, skip: bool = False, root: Path = Path("data")) -> BoxedImag
 def test_voc_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
     from torchvision.datasets import VOCDetection
 
-    folder = box_data.voc(tmp_path / "VOCdevkit" / "VOC2007", {"train": 3, "val": 3, "trainval": 9, "test": 2})
+    folder = box_data.write_voc(tmp_path / "VOCdevkit" / "VOC2007", {"train": 3, "val": 3, "trainval": 9, "test": 2})
     data = _load(f"folder_voc:{folder}")
     assert (data.classes, len(data.train), len(data.test)) == (("one", "two", "zero"), 9, 2)
     theirs = VOCDetection(str(tmp_path), "2007", "trainval")
@@ -47,7 +47,7 @@ def test_voc_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
 def test_coco_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
     from torchvision.datasets import CocoDetection
 
-    folder = box_data.coco(tmp_path / "coco_sample")
+    folder = box_data.write_coco(tmp_path / "coco_sample")
     data = _load("coco_sample", root=tmp_path)
     assert data.classes == ("one", "two", "zero"), "in the order of their numbers"
     theirs = CocoDetection(str(folder / "train2017"), str(folder / "annotations" / "instances_train2017.json"))
@@ -61,7 +61,7 @@ def test_coco_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
-    first = _load(f"folder_voc:{box_data.voc(tmp_path / 'a')}")
+    first = _load(f"folder_voc:{box_data.write_voc(tmp_path / 'a')}")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert _load(f"folder_voc:{tmp_path / 'b'}").facts["digest"] == first.facts["digest"]
     path = tmp_path / "b" / "Annotations" / "test_1.xml"
@@ -122,7 +122,7 @@ BAD_IMAGES = [
 
 @pytest.mark.parametrize(("damage", "words"), [*BAD_BOXES, *BAD_IMAGES])
 def test_what_is_wrong_with_a_voc_folder_is_named(tmp_path: Path, damage: Callable[[Path], Any], words: str) -> None:
-    folder = box_data.voc(tmp_path / "own")
+    folder = box_data.write_voc(tmp_path / "own")
     damage(folder)
     with pytest.raises(LabError, match=rf"{words}.*, or skip it with --skip-invalid\."):
         _load(f"folder_voc:{folder}")
@@ -130,7 +130,7 @@ def test_what_is_wrong_with_a_voc_folder_is_named(tmp_path: Path, damage: Callab
 
 @pytest.mark.parametrize(("damage", "words"), [*BAD_BOXES[:-1], *BAD_IMAGES, (_cut, "trainval_2.jpg is no whole")])
 def test_what_is_left_out_is_counted_and_named(tmp_path: Path, damage: Callable[[Path], Any], words: str) -> None:
-    folder = box_data.voc(tmp_path / "own")
+    folder = box_data.write_voc(tmp_path / "own")
     whole = _load(f"folder_voc:{folder}")
     damage(folder)
     _replaced("<xmax>", "<xmax>99", "trainval_7")(folder)
@@ -145,7 +145,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path, damage: Callable[
 
 
 def test_a_class_that_training_does_not_know_is_named(tmp_path: Path) -> None:
-    folder = box_data.voc(tmp_path / "own")
+    folder = box_data.write_voc(tmp_path / "own")
     _replaced("<name>", "<name>twenty-", "test_1")(folder)
     with pytest.raises(LabError, match=r"test_1.xml:3: there is no class 'twenty-.*'; the classes are one, two, zero"):
         _load(f"folder_voc:{folder}")
@@ -154,7 +154,7 @@ def test_a_class_that_training_does_not_know_is_named(tmp_path: Path) -> None:
 def test_a_truncated_image_is_named_when_it_is_read(tmp_path: Path) -> None:
     from bevel_lab.tasks._detection_data import DetectionDataset
 
-    folder = box_data.voc(tmp_path / "own")
+    folder = box_data.write_voc(tmp_path / "own")
     _cut(folder)
     data = _load(f"folder_voc:{folder}")
     with pytest.raises(LabError, match=r"trainval_2.jpg is no whole image"):
@@ -162,7 +162,7 @@ def test_a_truncated_image_is_named_when_it_is_read(tmp_path: Path) -> None:
 
 
 def test_lists_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
-    folder = box_data.voc(tmp_path / "own")
+    folder = box_data.write_voc(tmp_path / "own")
     (folder / "ImageSets" / "Main" / "test.txt").write_text("\n")
     with pytest.raises(LabError, match=r"test.txt names no image; it has one a line"):
         _load(f"folder_voc:{folder}")
@@ -177,7 +177,7 @@ def test_lists_that_are_missing_or_empty_are_named(tmp_path: Path) -> None:
     for name, there in (("voc2007", "VOCdevkit/VOC2007"), ("bccd", "BCCD")):
         with pytest.raises(LabError, match=rf"no folder .*{there}; pass --data-root .*, or --download to fetch"):
             _load(name, root=tmp_path)
-    box_data.voc(tmp_path / "VOCdevkit" / "VOC2007")
+    box_data.write_voc(tmp_path / "VOCdevkit" / "VOC2007")
     with pytest.raises(
         LabError, match=r"has 9 training images, 3 test images, where the whole has 5,011, 4,952; complete"
     ):
@@ -218,7 +218,7 @@ NOT_COCO = [
 
 @pytest.mark.parametrize(("damage", "words"), [*COCO, *NOT_COCO])
 def test_what_is_wrong_with_a_coco_folder_is_named(tmp_path: Path, damage: Callable[[Path], Any], words: str) -> None:
-    folder = box_data.coco(tmp_path / "own")
+    folder = box_data.write_coco(tmp_path / "own")
     damage(folder / "annotations" / "instances_train2017.json")
     with pytest.raises(LabError, match=words):
         _load(f"folder_coco:{folder}")
@@ -229,7 +229,7 @@ def test_what_is_wrong_with_a_coco_folder_is_named(tmp_path: Path, damage: Calla
 
 
 def test_both_parts_of_coco_may_number_their_classes_otherwise(tmp_path: Path) -> None:
-    folder = box_data.coco(tmp_path / "own")
+    folder = box_data.write_coco(tmp_path / "own")
     before = _load(f"folder_coco:{folder}")
 
     def renumber(content: Any) -> None:
@@ -243,7 +243,7 @@ def test_both_parts_of_coco_may_number_their_classes_otherwise(tmp_path: Path) -
 
 
 def test_coco_is_the_whole_of_it(tmp_path: Path) -> None:
-    box_data.coco(tmp_path / "coco")
+    box_data.write_coco(tmp_path / "coco")
     with pytest.raises(
         LabError, match=r"has 8 training images, 4 validation images, where the whole has 118,287, 5,000; .* folder_co"
     ):

@@ -49,7 +49,7 @@ class _Stop(Exception):
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of a data set of digits, in VOC's layout."""
-    return f"folder_voc:{box_data.voc(tmp_path_factory.mktemp('digits') / 'own', {'trainval': 20, 'test': 5})}"
+    return f"folder_voc:{box_data.write_voc(tmp_path_factory.mktemp('digits') / 'own', {'trainval': 20, 'test': 5})}"
 
 
 def _trial(digits: str, spec: str = "relu", **settings: Any) -> Trial:

@@ -7,7 +7,7 @@ from typing import Any
 import each_task
 import pytest
 import torch
-from recording_watcher import Watch
+from recording_watcher import RecordingWatcher
 from small_trials import trial
 
 import bevel
@@ -48,7 +48,7 @@ PARTS = {"detection": (8, 2, 3), "segmentation": (6, 2, 3), "translation": (40, 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    return each_task.settings(tmp_path_factory.mktemp("data"))
+    return each_task.trial_settings(tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.parametrize("task", each_task.RECIPES)
@@ -75,7 +75,7 @@ def test_workers_share_the_cores_and_more_than_these_are_said_once(
 ) -> None:
     monkeypatch.setattr(workers, "usable_cores", lambda: 6)
     jobs = Experiment.resolve(["gelu"], "relu", 1, {"threads": threads}).base_trials()
-    watch, executor = Watch(), workers.Workers(asked)
+    watch, executor = RecordingWatcher(), workers.Workers(asked)
     assert [executor.at_once(jobs, device, watch) for _ in range(2)] == [count, count]
     line = f"workers × threads is {said} and there are 6 cores, on which they take turns; ask for less by"
     assert watch.notes == ([f"{line} --workers or --threads."] if said else [])
@@ -84,7 +84,7 @@ def test_workers_share_the_cores_and_more_than_these_are_said_once(
 def test_workers_count_the_threads_of_the_arm_that_has_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "usable_cores", lambda: 6)
     jobs = Experiment.resolve(["gelu@threads=3"], "relu", 1, {}).base_trials()
-    assert workers.Workers().at_once(jobs, "cpu", Watch()) == 2
-    assert Ray().at_once(jobs, "cpu", Watch()) == 1, "the cluster is elsewhere"
+    assert workers.Workers().at_once(jobs, "cpu", RecordingWatcher()) == 2
+    assert Ray().at_once(jobs, "cpu", RecordingWatcher()) == 1, "the cluster is elsewhere"
     with pytest.raises(InvalidValue, match="workers is a whole number, at least 1; got 0"):
         workers.Workers(0)

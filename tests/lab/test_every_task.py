@@ -16,9 +16,9 @@ import each_task
 import psutil
 import pytest
 import torch
-from recording_watcher import Watch
+from recording_watcher import RecordingWatcher
 from torch import nn
-from trainer_state import Sets, outputs, sharpness
+from trainer_state import ParameterSets, current_sharpness, training_outputs
 
 import bevel
 from bevel_lab.data.source import Source
@@ -37,7 +37,7 @@ every_task = pytest.mark.parametrize("task", each_task.RECIPES)
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    return each_task.settings(tmp_path_factory.mktemp("data"))
+    return each_task.trial_settings(tmp_path_factory.mktemp("data"))
 
 
 def _trainer(spec: str, **settings: Any) -> Trainer:
@@ -102,7 +102,7 @@ def test_only_weights_decay_and_activations_have_their_own_rate(task: str, setti
 @every_task
 def test_alternation_moves_one_set_at_a_time(task: str, settings: dict[str, dict[str, Any]]) -> None:
     one = _trainer("frelu", alternate="step", warmup=0.0, **settings[task])
-    sets, phases, size = Sets(one), [], settings[task]["batch_size"]
+    sets, phases, size = ParameterSets(one), [], settings[task]["batch_size"]
     for step, batch in enumerate(one.task.batches([torch.arange(size)] * 4, 0, 0)):
         one.step(step, batch, size)
         phases.append(sets.moved())
@@ -112,9 +112,9 @@ def test_alternation_moves_one_set_at_a_time(task: str, settings: dict[str, dict
 @every_task
 def test_sharpness_reaches_its_end_at_every_site(task: str, settings: dict[str, dict[str, Any]]) -> None:
     one = _trainer("smooth_frelu", sharpness="1:36", epochs=1, **settings[task])
-    assert sharpness(one) == pytest.approx(1.0)
+    assert current_sharpness(one) == pytest.approx(1.0)
     one.advance()
-    assert sharpness(one) == pytest.approx(36.0, rel=1e-5)
+    assert current_sharpness(one) == pytest.approx(36.0, rel=1e-5)
 
 
 @every_task
@@ -122,7 +122,7 @@ def test_bfloat16_runs_the_forward_pass_and_keeps_the_weights(task: str, setting
     kind = nn.Linear if task == "translation" else nn.Conv2d
     for precision, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
         one = _trainer("sau", precision=precision, **settings[task])
-        assert {out.dtype for out in outputs(one, kind, settings[task]["batch_size"])} == {dtype}
+        assert {out.dtype for out in training_outputs(one, kind, settings[task]["batch_size"])} == {dtype}
         assert {p.dtype for p in one.model.parameters()} == {torch.float32}
 
 
@@ -148,7 +148,7 @@ def test_a_trial_goes_on_to_the_same_bits_where_its_process_was_killed(
                 worker.kill()
 
     readers: list[psutil.Process] = []
-    watch = Watch(kill)
+    watch = RecordingWatcher(kill)
     with Ledger(tmp_path) as book:
         assert Workers(1).run([(one, task)], book, Setup(Source(), "cpu", tmp_path / "states", 0.0), watch) == []
     assert [note.partition(";")[0].endswith("was killed by SIGKILL (out of memory?)") for note in watch.notes] == [True]

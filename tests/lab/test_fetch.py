@@ -334,7 +334,7 @@ def test_wmt_is_made_of_its_five_archives(server: Served, tmp_path: Path) -> Non
 
 
 def test_boxes_come_out_of_their_archives_as_they_are_read(server: Served, tmp_path: Path) -> None:
-    whole = box_data.coco(tmp_path / "whole")
+    whole = box_data.write_coco(tmp_path / "whole")
     for part in ("train2017", "val2017"):
         (tmp_path / part).mkdir()
         shutil.copytree(whole / part, tmp_path / part / part)

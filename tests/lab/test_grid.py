@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from recording_watcher import Watch
+from recording_watcher import RecordingWatcher
 from small_trials import RECIPE, full_disk, trial
 
 from bevel_lab.data.source import Source
@@ -54,7 +54,7 @@ def _results(out: Path) -> dict[str, Any]:
 
 
 def test_workers_give_what_one_process_gives_and_say_what_they_cannot_do(tmp_path: Path) -> None:
-    good, watch = _jobs(RECIPE, 2), Watch()
+    good, watch = _jobs(RECIPE, 2), RecordingWatcher()
     wrong: list[Job] = [(trial(dataset="mnist"), "no data"), (trial(task="none"), "no task")]
     with Ledger(tmp_path) as book:
         book.append(run_trial(good[0][0]))
@@ -85,7 +85,7 @@ def test_a_killed_worker_is_named_and_its_trial_goes_on_until_it_dies_twice_with
         if one == fatal:
             setup.state(fatal).unlink(missing_ok=True)
 
-    watch = Watch(kill)
+    watch = RecordingWatcher(kill)
     with Ledger(tmp_path) as book:
         failures = Workers(1).run([(unlucky, "prelu"), (fatal, "fatal")], book, setup, watch)
     for pid, note in zip(killed[:2], watch.notes[:2], strict=True):
@@ -110,7 +110,7 @@ def test_leftovers_are_tidied(tmp_path: Path) -> None:
         path.touch()
     with Ledger(tmp_path) as book:
         book.append(run_trial(jobs[0][0]))
-        Workers(1).run(jobs[:1], book, setup, Watch())
+        Workers(1).run(jobs[:1], book, setup, RecordingWatcher())
     assert list(setup.states.iterdir()) == [half]
 
 
@@ -272,7 +272,7 @@ def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path, u
 
 
 def test_a_checkpoint_that_does_not_fit_on_the_disk_is_a_failure_that_names_it(tmp_path: Path) -> None:
-    jobs, watch = _jobs(RECIPE, 1), Watch()
+    jobs, watch = _jobs(RECIPE, 1), RecordingWatcher()
     with Ledger(tmp_path) as book:
         with full_disk(1000):
             failures = Workers(1).run(jobs, book, _setup(tmp_path), watch)

@@ -18,7 +18,7 @@ import each_task
 import psutil
 import pytest
 import torch
-from batch_recorder import STEPS, keeping, kept
+from batch_recorder import STEPS, recorded_batch, recording_step
 from small_trials import trial as small
 from torch import distributed, nn
 
@@ -148,7 +148,7 @@ def test_a_cluster_that_loses_a_node_ends_with_the_records_of_a_local_run(nodes:
 def test_every_task_runs_on_a_cluster(nodes: Nodes, tmp_path: Path) -> None:
     asked = [
         {"activations": ["frelu"], "reference": "frelu", "seeds": 1, "recipe": _without_task(recipe) | {"epochs": 1}}
-        for recipe in each_task.settings(tmp_path).values()
+        for recipe in each_task.trial_settings(tmp_path).values()
     ]
     nodes.do("add")
     Driver(nodes, tmp_path / "out", *asked).hear()
@@ -210,7 +210,7 @@ def test_a_trial_that_kills_three_tasks_in_a_row_is_given_up(nodes: Nodes, tmp_p
 def test_a_gpu_is_asked_for_waited_for_and_refused_where_none_can_come(nodes: Nodes, tmp_path: Path) -> None:
     settings = {"activations": ["relu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
     nodes.do("add")
-    driver = Driver(nodes, tmp_path, settings, device="cuda", work="look")
+    driver = Driver(nodes, tmp_path, settings, device="cuda", work="report_gpus")
     driver.hear(lambda event: event[:2] == ["note", "GPUs [0]"])
     nodes.do("kill")
     driver.hear(lambda event: "waiting: a trial takes 1 CPUs and 1 GPUs of one node" in event[1])
@@ -280,7 +280,7 @@ def test_two_processes_give_the_curve_of_one_and_survive_a_kill(
     records = list(ledger.parse(tmp_path / "two" / ledger.LEDGER)[0].values())
     assert [record.label for record in records] == ["relu", "frelu@alternate=epoch"]
     (tmp_path / "alone").mkdir()
-    monkeypatch.setattr(Trainer, "step", keeping(tmp_path / "alone"))
+    monkeypatch.setattr(Trainer, "step", recording_step(tmp_path / "alone"))
     for record in records:
         assert record.trial.processes == 2
         _same_curve(record)
@@ -297,8 +297,8 @@ def _same_curve(record: Record) -> None:
 def _same_batches(folder: Path, activation: str) -> None:
     assert len(list((folder / "batches").glob(f"{activation}-*.pt"))) == 2 * STEPS
     for number in range(STEPS):
-        images, targets = kept(folder / "batches", activation, number)
-        whole_images, whole_targets = kept(folder / "alone", activation, number)
+        images, targets = recorded_batch(folder / "batches", activation, number)
+        whole_images, whole_targets = recorded_batch(folder / "alone", activation, number)
         assert len(images) in (30, 31)
         assert torch.equal(images, whole_images)
         assert torch.equal(targets, whole_targets)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_watcher import Watch
+from recording_watcher import RecordingWatcher
 from small_trials import RECIPE
 
 import bevel_lab
@@ -159,7 +159,7 @@ def test_a_trial_that_fails_is_in_the_results(tmp_path: Path) -> None:
             watcher(failure)
             return [failure, *super().run(jobs[1:], ledger, setup, watcher)]
 
-    watch = Watch()
+    watch = RecordingWatcher()
     found = bevel_lab.run(ASKED, out=tmp_path, executor=Broken(), on_progress=watch)
     assert [failure.reason for failure in found.failures] == ["it broke"]
     assert found.missing == 1

@@ -44,7 +44,7 @@ from bevel_lab.training.trainer import Trainer
 @pytest.fixture
 def street(tmp_path: Path) -> Path:
     """A folder of images and masks: 12 to train, 4 to validate, 6 to test."""
-    return scene_data.street(tmp_path / "street", {"train": (12, 0), "val": (4, 100), "test": (6, 200)})
+    return scene_data.write_parts(tmp_path / "street", {"train": (12, 0), "val": (4, 100), "test": (6, 200)})
 
 
 def _load(path: Path, skip: bool = False) -> MaskedImages:
@@ -74,19 +74,19 @@ def test_images_and_masks_are_read_as_they_are(street: Path) -> None:
     assert (data.size, data.crop, data.classes) == ((48, 64), (32, 32), tuple(scene_data.NAMES))
     scene = data.train.read(3)
     assert (scene.dtype, scene.shape) == (torch.uint8, (4, 48, 64))
-    assert np.array_equal(scene[3], scene_data.scene(3)[1])
+    assert np.array_equal(scene[3], scene_data.draw_scene(3)[1])
     with Image.open(street / "train" / "images" / "003.jpg") as image:
         assert np.array_equal(scene[:3].permute(1, 2, 0), np.asarray(image))
     assert data.facts["classes"] == "sky, building, road"
     digest = data.facts["digest"]
-    mask = scene_data.scene(3)[1]
+    mask = scene_data.draw_scene(3)[1]
     mask[0, 0] = 1
     Image.fromarray(mask).save(street / "train" / "masks" / "003.png")
     assert _load(street).facts["digest"] != digest, "one pixel of one mask"
 
 
 def test_a_folder_without_parts_gets_a_fixed_test_part_and_says_so(tmp_path: Path) -> None:
-    scene_data.write(tmp_path, "images", "masks", 10, 0)
+    scene_data.write_scenes(tmp_path, "images", "masks", 10, 0)
     (tmp_path / "classes.txt").write_text("\n".join(scene_data.NAMES))
     with pytest.warns(UserWarning, match="a fixed test part of 2 pictures was drawn"):
         data = _load(tmp_path)
@@ -98,20 +98,20 @@ def test_a_folder_without_parts_gets_a_fixed_test_part_and_says_so(tmp_path: Pat
 def test_palette_and_black_and_white_masks_hold_numbers(street: Path) -> None:
     folder = street / "train" / "masks"
     Image.open(folder / "000.png").convert("P").save(folder / "000.png")
-    drawn = Image.fromarray(scene_data.scene(1)[1], "P")
+    drawn = Image.fromarray(scene_data.draw_scene(1)[1], "P")
     drawn.putpalette([200, 0, 0, 0, 200, 0] * 128)
     drawn.save(folder / "001.png")
-    Image.fromarray(scene_data.scene(2)[1] == 1).save(folder / "002.png")
+    Image.fromarray(scene_data.draw_scene(2)[1] == 1).save(folder / "002.png")
     data = _load(street)
-    assert np.array_equal(data.train.read(1)[3], scene_data.scene(1)[1])
-    assert np.array_equal(data.train.read(2)[3], scene_data.scene(2)[1] == 1)
+    assert np.array_equal(data.train.read(1)[3], scene_data.draw_scene(1)[1])
+    assert np.array_equal(data.train.read(2)[3], scene_data.draw_scene(2)[1] == 1)
 
 
 def _city(root: Path) -> Path:
     """Cityscapes' layout: two training scenes and one for validation, with its label numbers."""
     for split, town, count in (("train", "aachen", 2), ("val", "ulm", 1)):
         for number in range(count):
-            image, mask = scene_data.scene(number)
+            image, mask = scene_data.draw_scene(number)
             stem = f"{town}_{number:06}_000019"
             numbers = np.choose(np.where(mask == VOID, 3, mask), [23, 11, 7, 1]).astype(np.uint8)
             for kind, name, pixels in (
@@ -128,7 +128,7 @@ def test_cityscapes_numbers_become_its_nineteen_classes(tmp_path: Path) -> None:
     data = DATASETS.item("cityscapes_subset").load(Source(_city(tmp_path)))
     assert (len(data.classes), data.classes[0], data.classes[10], data.classes[18]) == (19, "road", "sky", "bicycle")
     assert data.colors[0] == (128, 64, 128)
-    mine = np.choose(np.where(scene_data.scene(1)[1] == VOID, 3, scene_data.scene(1)[1]), [10, 2, 0, VOID])
+    mine = np.choose(np.where(scene_data.draw_scene(1)[1] == VOID, 3, scene_data.draw_scene(1)[1]), [10, 2, 0, VOID])
     assert np.array_equal(data.train.read(1)[3], mine)
     assert data.train.names[1] == "aachen_000001_000019_leftImg8bit.png"
 
@@ -185,7 +185,7 @@ def _cut(path: str) -> Callable[[Path], object]:
     return lambda root: (root / path).write_bytes((root / path).read_bytes()[:-40])
 
 
-ODD = scene_data.scene(2)[1].copy()
+ODD = scene_data.draw_scene(2)[1].copy()
 ODD[7, 9] = 3
 DAMAGE = [
     (lambda root: (root / "train/masks/002.png").unlink(), r"002.jpg has no partner 002.\* in .*masks; put it there"),
@@ -197,7 +197,7 @@ DAMAGE = [
     (_cut("train/masks/002.png"), r"002.png is no whole image"),
     (_cut("test/images/202.jpg"), r"202.jpg is no whole image"),
     (
-        lambda root: scene_data.write(root / "train", "images", "masks", 1, 2, (32, 64)),
+        lambda root: scene_data.write_scenes(root / "train", "images", "masks", 1, 2, (32, 64)),
         "002.jpg has 32×64 pixels where the data",
     ),
 ]  # fmt: skip
@@ -240,7 +240,7 @@ def test_what_is_no_image_file_is_not_passed_over_in_silence(street: Path, pair:
 
 
 def test_one_odd_image_leaves_out_itself_and_no_other(street: Path) -> None:
-    scene_data.write(street / "train", "images", "masks", 1, 0, (32, 64))
+    scene_data.write_scenes(street / "train", "images", "masks", 1, 0, (32, 64))
     with pytest.raises(LabError, match=r"train/images/000\.jpg has 32×64 pixels where the data set's have 48×64"):
         _load(street)
     with pytest.warns(UserWarning, match="skipped as invalid, 1: train/images/000.jpg has 32×64"):
@@ -251,8 +251,8 @@ def test_one_odd_image_leaves_out_itself_and_no_other(street: Path) -> None:
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 def test_parts_beside_images_in_no_part_are_refused(tmp_path: Path, part: str) -> None:
     """One of the two would not be read, and a test part would be drawn although there is one."""
-    scene_data.street(tmp_path, {part: (3, 0)})
-    scene_data.write(tmp_path, "images", "masks", 10, 0)
+    scene_data.write_parts(tmp_path, {part: (3, 0)})
+    scene_data.write_scenes(tmp_path, "images", "masks", 10, 0)
     with pytest.raises(LabError, match=f"has images and masks beside {part}, which would not be read; put them into"):
         _load(tmp_path)
 
@@ -282,7 +282,7 @@ def test_a_folder_that_will_not_do_is_named(street: Path) -> None:
         _load(street)
     (street / "classes.txt").write_text("background\nthing")
     for number in range(12):
-        pixels = np.where(scene_data.scene(number)[1] == 1, VOID, 0).astype(np.uint8)
+        pixels = np.where(scene_data.draw_scene(number)[1] == 1, VOID, 0).astype(np.uint8)
         Image.fromarray(pixels).save(street / "train" / "masks" / f"{number:03}.png")
     for part in ("val", "test"):
         shutil.rmtree(street / part)
@@ -387,7 +387,7 @@ def test_draws_follow_from_seed_epoch_and_sample_only(street: Path) -> None:
     assert {int(v) for v in once[1].unique()} <= {0, 1, 2, VOID}
     whole = _trainer(_trial(street, augment=False)).task
     masks = next(iter(whole.batches([torch.arange(12)], 5, 0)))[1]
-    assert np.array_equal(masks[4], scene_data.scene(4)[1])
+    assert np.array_equal(masks[4], scene_data.draw_scene(4)[1])
 
 
 def test_a_crop_shows_an_image_where_its_mask_is(street: Path) -> None:
@@ -465,7 +465,7 @@ def test_an_interrupted_trial_ends_as_an_undisturbed_one(street: Path, tmp_path:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Record]:
     """A trained U-Net on scenes that take seconds to learn."""
-    root = scene_data.street(tmp_path_factory.mktemp("learnt"), {"train": (24, 0), "test": (6, 200)})
+    root = scene_data.write_parts(tmp_path_factory.mktemp("learnt"), {"train": (24, 0), "test": (6, 200)})
     trainer = _trainer(_trial(root, "frelu", epochs=8))
     while len(trainer.epochs) < 8:
         trainer.advance()
@@ -507,7 +507,7 @@ def test_pictures_show_the_image_through_its_mask_and_name_the_colours(trained: 
     assert all(_pixels(picture.given).shape == (48, 64, 3) for picture in record.pictures)
     task = trainer.task
     assert isinstance(task, Segmentation)
-    mask, image = scene_data.scene(202)[1], _pixels(record.pictures[1].given).astype(float)
+    mask, image = scene_data.draw_scene(202)[1], _pixels(record.pictures[1].given).astype(float)
     colors = np.array([*task.data.colors, (0, 0, 0)])
     for uri, least in ((record.pictures[1].truth, 0.99), (record.pictures[1].guess, 0.8)):
         found = _pixels(uri)

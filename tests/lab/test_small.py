@@ -35,7 +35,7 @@ def _few_sentences(root: Path, folder: Path) -> str:
     data = DATASETS.item("multi30k").load(Source(place(root, "multi30k")))
     for name, count in (("train", 100), ("valid", 8), ("test", 8)):
         part = getattr(data, name)
-        sentence_data.write(folder, name, list(zip(part.source, part.target, strict=True))[:count])
+        sentence_data.write_part(folder, name, list(zip(part.source, part.target, strict=True))[:count])
     return f"folder_text:{folder}:en-de"
 
 
@@ -54,7 +54,7 @@ def _few_cells(root: Path, folder: Path) -> str:
 
 def _boxes(folder: Path) -> str:
     """Digits as blood cells are given: the boxes of one image have no area."""
-    annotation = box_data.voc(folder) / "Annotations" / "trainval_2.xml"
+    annotation = box_data.write_voc(folder) / "Annotations" / "trainval_2.xml"
     annotation.write_text(re.sub(r"<xmax>\d+", "<xmax>0", annotation.read_text()))
     return f"folder_voc:{folder}"
 
@@ -76,7 +76,7 @@ def _few_streets(root: Path, folder: Path) -> str:
 def _streets(folder: Path) -> str:
     """Pieces of photographs, in colors instead of classes."""
     parts = {"train": (16, 0), "val": (4, 100), "test": (4, 200)}
-    return f"folder_masks:{scene_data.street(folder, parts, photographs.scene)}"
+    return f"folder_masks:{scene_data.write_parts(folder, parts, photographs.scene)}"
 
 
 def _samples(task: str, root: Path, folder: Path) -> list[str]:
@@ -89,12 +89,12 @@ def _samples(task: str, root: Path, folder: Path) -> list[str]:
         few = _few_sentences(root, folder) if here("multi30k") else f"folder_text:{_corpus(folder)}:en-de"
         return ["--dataset", few]
     # Fashion-MNIST's 2,000 moving pictures take minutes; tests/lab/test_video.py trains on them
-    return ["--dataset", f"folder_clips:{each_task.clips(folder)}", "--validation", "0.25"]
+    return ["--dataset", f"folder_clips:{each_task.write_clips(folder)}", "--validation", "0.25"]
 
 
 def _corpus(folder: Path) -> Path:
     folder.mkdir()
-    return sentence_data.corpus(folder)
+    return sentence_data.write_corpus(folder)
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ LARGE = {
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    return each_task.settings(tmp_path_factory.mktemp("samples"))
+    return each_task.trial_settings(tmp_path_factory.mktemp("samples"))
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from sentence_data import PAIRS, write
+from sentence_data import PAIRS, write_part
 
 from bevel_lab.data.source import Source
 from bevel_lab.data.text import ParallelText
@@ -28,7 +28,7 @@ def _read(folder: Path, **source: bool) -> ParallelText:
 def test_aligned_files_are_read_as_they_are(tmp_path: Path) -> None:
     pairs = [("One\u2028line \x85 only", "Eine Zeile"), (" two ", "zwei\r"), ("drei", "drei")]
     for name in ("train", "dev"):
-        write(tmp_path, name, pairs)
+        write_part(tmp_path, name, pairs)
     (tmp_path / "test.en").write_bytes("\ufeffone\r\ntwo".encode())
     (tmp_path / "test.de.gz").write_bytes(gzip.compress(b"eins\nzwei\n"))
     data = _read(tmp_path)
@@ -53,7 +53,7 @@ BAD = [
 @pytest.mark.parametrize(("line", "words"), BAD)
 def test_a_bad_line_is_named_or_left_out_and_counted(tmp_path: Path, line: bytes, words: str) -> None:
     for name in ("train", "valid", "test"):
-        write(tmp_path, name, PAIRS[:3])
+        write_part(tmp_path, name, PAIRS[:3])
     (tmp_path / "train.en").write_bytes(b"one\n" + line + b"\nthree\n")
     with pytest.raises(LabError, match=f"{words}, or skip it with --skip-invalid"):
         _read(tmp_path)
@@ -66,8 +66,8 @@ def test_a_bad_line_is_named_or_left_out_and_counted(tmp_path: Path, line: bytes
 
 def test_many_bad_lines_are_counted_and_the_first_named(tmp_path: Path) -> None:
     for name in ("train", "valid", "test"):
-        write(tmp_path, name, [*PAIRS[:3], ("a", "")])
-    write(tmp_path, "test", [("", "b")] * 9 + [("c", "d")])
+        write_part(tmp_path, name, [*PAIRS[:3], ("a", "")])
+    write_part(tmp_path, "test", [("", "b")] * 9 + [("c", "d")])
     with pytest.warns(UserWarning, match="skipped as invalid, 11: "):
         found = str(_read(tmp_path, skip_invalid=True).facts["skipped"])
     assert found.startswith("11: train.de, line 4 is empty; valid.de, line 4 is empty; test.en, line 1 is empty")
@@ -76,7 +76,7 @@ def test_many_bad_lines_are_counted_and_the_first_named(tmp_path: Path) -> None:
 
 def test_texts_that_do_not_align_are_an_error_all_the_same(tmp_path: Path) -> None:
     for name in ("train", "valid", "test"):
-        write(tmp_path, name, PAIRS[:3])
+        write_part(tmp_path, name, PAIRS[:3])
     (tmp_path / "valid.de").write_text("eins\n")
     with pytest.raises(LabError, match=r"valid.en has 3 lines and valid.de 1; line n of one must be the translation"):
         _read(tmp_path, skip_invalid=True)
@@ -86,7 +86,7 @@ def test_texts_that_do_not_align_are_an_error_all_the_same(tmp_path: Path) -> No
     (tmp_path / "valid.de.gz").write_bytes(gzip.compress(b"eins\n" * 1000)[:-9])
     with pytest.raises(LabError, match=r"valid.de.gz cannot be read \(.*\); fetch it again"):
         _read(tmp_path)
-    write(tmp_path, "test", [(" ", " ")])
+    write_part(tmp_path, "test", [(" ", " ")])
     (tmp_path / "valid.de").write_text("eins\nzwei\ndrei\n")
     with pytest.raises(LabError, match=r"test.en has no pair of sentences that can be used"):
         _read(tmp_path, skip_invalid=True)
@@ -113,14 +113,14 @@ def test_a_part_of_multi30k_or_wmt_is_not_called_the_whole(tmp_path: Path) -> No
             DATASETS.item(name).load(Source(tmp_path))
         (tmp_path / name).mkdir()
     for name in ("train", "val", "test_2016_flickr"):
-        write(tmp_path / "multi30k", name, PAIRS[:4])
+        write_part(tmp_path / "multi30k", name, PAIRS[:4])
     with pytest.raises(
         LabError,
         match=r"has 4 training pairs, 4 validation pairs, 4 test pairs, where the whole has 29,000, .* folder_text:",
     ):
         DATASETS.item("multi30k").load(Source(tmp_path))
     assert len(Multi30k(4, 4, 4).load(Source(tmp_path)).test) == 4
-    write(tmp_path / "multi30k", "val", [*PAIRS[:3], ("", "leer")])
+    write_part(tmp_path / "multi30k", "val", [*PAIRS[:3], ("", "leer")])
     with pytest.warns(UserWarning, match=r"1: val.en, line 4"):
         assert len(Multi30k(4, 4, 4).load(Source(tmp_path, skip_invalid=True)).valid) == 3
     with (
@@ -129,7 +129,7 @@ def test_a_part_of_multi30k_or_wmt_is_not_called_the_whole(tmp_path: Path) -> No
     ):
         Multi30k(5, 4, 4).load(Source(tmp_path, skip_invalid=True))
     for name in ("train", "newstest2013", "newstest2014"):
-        write(tmp_path / "wmt14", name, PAIRS[:4])
+        write_part(tmp_path / "wmt14", name, PAIRS[:4])
     with pytest.raises(LabError, match="has 4 training pairs where WMT14 has more than 4000000"):
         DATASETS.item("wmt14").load(Source(tmp_path))
     parts = (("train",), ("newstest2013",), ("newstest2014",))

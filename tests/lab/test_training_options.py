@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_trials import trial
 from torch import nn
-from trainer_state import Sets, outputs, sharpness
+from trainer_state import ParameterSets, current_sharpness, training_outputs
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.source import Source
@@ -41,7 +41,7 @@ def finite(record: Record) -> bool:
 
 def test_by_epoch_one_set_moves_at_a_time() -> None:
     one = trainer("frelu", alternate="epoch", epochs=4)
-    sets, phases = Sets(one), []
+    sets, phases = ParameterSets(one), []
     for _ in range(4):
         one.advance()
         phases.append(sets.moved())
@@ -50,7 +50,7 @@ def test_by_epoch_one_set_moves_at_a_time() -> None:
 
 def test_by_step_the_sets_take_turns_of_their_own_length() -> None:
     one = trainer("frelu", alternate="step:2:1", epochs=1, warmup=0.0)
-    sets, phases = Sets(one), []
+    sets, phases = ParameterSets(one), []
     order = [torch.arange(25) + 25 * i for i in range(6)]
     for step, batch in enumerate(one.task.batches(order, 0, 0)):
         one.step(step, batch, 25)
@@ -60,7 +60,7 @@ def test_by_step_the_sets_take_turns_of_their_own_length() -> None:
 
 def test_without_alternation_both_sets_move_at_once() -> None:
     one = trainer("frelu")
-    sets = Sets(one)
+    sets = ParameterSets(one)
     one.advance()
     assert sets.moved() == "weights and activations"
 
@@ -80,10 +80,10 @@ def test_there_must_be_something_to_alternate_with() -> None:
 @pytest.mark.parametrize(("shape", "middle"), [("", 6.0), (":linear", 18.5), (":cosine", 18.5)])
 def test_sharpness_moves_from_its_start_to_its_end(shape: str, middle: float) -> None:
     one = trainer("smooth_frelu", sharpness=f"1:36{shape}", epochs=2)
-    seen = [sharpness(one)]
+    seen = [current_sharpness(one)]
     for _ in range(2):
         one.advance()
-        seen.append(sharpness(one))
+        seen.append(current_sharpness(one))
     assert seen == [pytest.approx(n, rel=1e-5) for n in (1.0, middle, 36.0)]
     record = result.make_record(one, "smooth_frelu")
     assert record.sites[0].before["n"] == pytest.approx([1.0] * 128)
@@ -193,7 +193,7 @@ def test_label_smoothing_keeps_the_training_loss_above_its_entropy() -> None:
 @pytest.mark.parametrize("spec", ["relu", "sau", "frelu"])
 def test_bfloat16_runs_the_forward_pass_and_keeps_the_weights(spec: str) -> None:
     one = trainer(spec, precision="bfloat16")
-    assert {out.dtype for out in outputs(one, nn.Linear)} == {torch.bfloat16}
+    assert {out.dtype for out in training_outputs(one, nn.Linear)} == {torch.bfloat16}
     assert {p.dtype for p in one.model.parameters()} == {torch.float32}
     short, full = (run_trial(trial(spec, precision=precision)) for precision in ("bfloat16", "float32"))
     assert finite(short)
@@ -207,7 +207,7 @@ def test_bfloat16_runs_the_forward_pass_and_keeps_the_weights(spec: str) -> None
 def test_channels_last_is_another_layout_of_the_same_numbers(spec: str) -> None:
     last = torch.channels_last
     for wanted in (True, False):
-        outs = outputs(trainer(spec, model="cnn", channels_last=wanted), nn.Conv2d)
+        outs = training_outputs(trainer(spec, model="cnn", channels_last=wanted), nn.Conv2d)
         assert all(out.is_contiguous(memory_format=last) is wanted for out in outs if min(out.shape[2:]) > 1)
     ours, theirs = (run_trial(trial(spec, model="cnn", channels_last=wanted, epochs=1)) for wanted in (True, False))
     assert finite(ours)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from sentence_data import write
+from sentence_data import write_part
 from torch import Tensor, nn
 
 import bevel
@@ -347,7 +347,7 @@ def short_real(real_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         return (pair for pair in pairs if max(len(text.split()) for text in pair) <= 7)
 
     for name in ("train", "valid", "test"):
-        write(folder, name, list(short(getattr(data, name))))
+        write_part(folder, name, list(short(getattr(data, name))))
     return folder
 
 

@@ -1,1 +1,1 @@
-"""Samples of every kind: images, video and text, in memory or in files; how they are loaded, and what is invalid."""
+"""Samples of every kind, images, video and text, in memory or in files; their loading, and invalid samples."""

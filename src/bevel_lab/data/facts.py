@@ -26,6 +26,10 @@ def facts(
 
     Returns:
         A dict for ``Record.data``, without empty entries.
+
+    Example:
+        >>> facts({"train": 2, "test": 1}, digest([b"0", b"1", b"2"]), note="digits", classes=3)
+        {'train': 2, 'test': 1, 'digest': 'bf6aaaab7c143ca1', 'classes': 3, 'note': 'digits'}
     """
     found: Facts = {**counts, "digest": digest, **more}
     if note:
@@ -44,6 +48,11 @@ def digest(chunks: Iterable[Any], length: int = 16) -> str:
 
 
 def summarize_skipped(skipped: Sequence[str]) -> str:
-    """How many samples were skipped, and the first :data:`NAMED` of them."""
+    """How many samples were skipped, and the first :data:`NAMED` of them.
+
+    Example:
+        >>> summarize_skipped(["a.png is empty", "b.png is empty"])
+        '2: a.png is empty; b.png is empty'
+    """
     more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
     return f"{len(skipped)}: {'; '.join(skipped[:NAMED])}{more}"

@@ -80,6 +80,7 @@ class Origin:
     prepare: Callable[[Path], object] = lambda stage: None
 
     def is_in(self, root: Path) -> bool:
+        """Whether everything that it makes lies below ``root``."""
         return all((root / name).exists() for name in self.makes)
 
 

@@ -136,6 +136,13 @@ def fit(model: nn.Module, in_channels: int, image_size: tuple[int, int], least: 
 
     Raises:
         InvalidValue: if the network has no convolution, or cannot take the images after all.
+
+    Example:
+        >>> from torchvision.models import resnet18
+        >>> model = resnet18(num_classes=10)
+        >>> fit(model, 1, (28, 28))
+        >>> model.conv1, model.maxpool
+        (Conv2d(1, 64, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False), Identity())
     """
     first = _first(model)
     if max(_pair(first.stride)) > 1 and min(image_size) <= SMALL:

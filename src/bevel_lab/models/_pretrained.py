@@ -1,4 +1,4 @@
-"""Weights from a local file: where fine-tuning starts."""
+"""Pretrained weights from a local file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bevel_lab.errors import LabError
 
 
 def load(model: nn.Module, path: Path) -> tuple[str, str]:
-    """Copy what ``path`` holds into ``model``, by name; a head of another shape keeps its initial values.
+    """Copy the weights in ``path`` into ``model``, by name; a head of another shape keeps its initial values.
 
-    The file may be of a part of the network, such as the classifier whose layers a detector is built on: its names are
-    looked for in every submodule. A submodule that calls some of them otherwise says so in an attribute
-    ``pretrained_names``, beginnings of the file's names and of its own.
+    The file may belong to a part of the network, such as the classifier whose layers a detector is built on: its names
+    are searched in every submodule. A submodule with other names for some layers has an attribute
+    ``pretrained_names``: prefixes of the file's names → prefixes of its own.
 
     Args:
         model: changed in place.
@@ -28,8 +28,8 @@ def load(model: nn.Module, path: Path) -> tuple[str, str]:
         A sentence on what was loaded and what was not, and sixteen hex digits of the file's SHA-256.
 
     Raises:
-        LabError: if there is no such file, it holds no state dict, or less than half of the model's numbers, or of the
-            submodule's, are in it.
+        LabError: if there is no such file, it holds no state dict, or it has less than half of the numbers of the model
+            or the submodule.
     """
     own = model.state_dict()
     fits, place = _fitting(_read(path), model, own)
@@ -48,7 +48,7 @@ def load(model: nn.Module, path: Path) -> tuple[str, str]:
 
 
 def _fitting(state: dict[str, Tensor], model: nn.Module, own: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """What of ``state`` fits into the (sub)module that most of it fits into, and what that one's names begin with."""
+    """The part of ``state`` that fits the (sub)module which most of it fits, by full name, and that one's prefix."""
     best: tuple[dict[str, Tensor], str] = {}, ""
     for place, module in model.named_modules():
         start = f"{place}." if place else ""

@@ -12,7 +12,7 @@ from bevel_lab.models import Activation, Model
 
 
 class _Logits(nn.Module):
-    """The one result of a network of torchvision's, which gives a dict."""
+    """Returns the logits of a torchvision network, whose result is a dict."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -29,9 +29,9 @@ def _build(name: str, activation: Activation, in_channels: int, image_size: tupl
     if in_channels != 3:
         raise InvalidValue(f"torchvision's DeepLabV3 takes images of 3 channels; got {in_channels}.")
     network = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=classes)
-    # what a MobileNet's own file calls its layers, which are the backbone here; see bevel_lab.models._pretrained
+    # the layers of the backbone have other names in a MobileNet's weight file; see bevel_lab.models._pretrained
     vars(network.backbone)["pretrained_names"] = {"features.": ""}
-    # before it is wrapped, so that weight files fit by name
+    # swapped before it is wrapped, so that the names in weight files fit
     return _Logits(activation.swap(network, torch.zeros(2, in_channels, *image_size)))
 
 

@@ -1,7 +1,7 @@
-"""LeNet-5 (LeCun et al. 1998) with max pooling, without normalisation.
+"""LeNet-5 (LeCun et al. 1998) with max pooling, without normalization.
 
-Both convolutions are padded, so that 8×8 digits fit as well as the 28×28 (padded to 32×32) of the original. So 7×7 of
-28×28 pixels reach the linear layers, where the original has 5×5: 107,786 parameters instead of 61,706.
+Both convolutions are padded, so that 8×8 digits fit as well as the original's 28×28 (padded to 32×32). Of 28×28 pixels
+7×7 reach the linear layers, where the original has 5×5: 107,786 parameters instead of 61,706.
 """
 
 from __future__ import annotations
@@ -29,4 +29,4 @@ def _build(activation: Activation, in_channels: int, image_size: tuple[int, int]
     )
 
 
-ENTRIES = {"lenet": Model("LeNet-5: two 5×5 convolutions, three linear layers, no normalisation", _build, min_size=4)}
+ENTRIES = {"lenet": Model("LeNet-5: two 5×5 convolutions, three linear layers, no normalization", _build, min_size=4)}

@@ -1,4 +1,4 @@
-"""A multi-layer perceptron: two hidden layers, nothing but linear maps and the activation."""
+"""A multi-layer perceptron with two hidden layers: linear maps and the activation only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R(2+1)D (Tran et al. 2018), torchvision's: convolutions in space and in time by turns."""
+"""R(2+1)D (Tran et al. 2018), torchvision's: alternating convolutions in space and in time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bevel_lab.models._library import SMALL
 
 
 class _OfClips(nn.Sequential):
-    """torchvision's parts in order, for B×T×C×H×W."""
+    """Runs torchvision's parts in order on B×T×C×H×W."""
 
     def forward(self, clips: Tensor) -> Tensor:
         x = clips.transpose(1, 2)
@@ -27,7 +27,7 @@ def _build(activation: Activation, channels: int, frames: int, size: tuple[int, 
     network = r2plus1d_18(weights=None, num_classes=classes)
     children = OrderedDict(network.named_children())
     first = network.stem[0]
-    if min(size) <= SMALL:  # the small-image stem of the networks of pictures
+    if min(size) <= SMALL:  # the small-image stem, as for networks of images
         network.stem[0] = nn.Conv3d(channels, first.out_channels, (1, 3, 3), padding=(0, 1, 1), bias=False)
     elif channels != first.in_channels:
         network.stem[0] = nn.Conv3d(channels, first.out_channels, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)

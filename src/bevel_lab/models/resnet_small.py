@@ -1,7 +1,7 @@
 """ResNets for small images (He et al. 2016, section 4.2): 3 stages of blocks with 16, 32 and 64 channels.
 
-Shortcuts are the paper's option A: where the shape changes, every second pixel with zeros for the new channels, so that
-all parameters outside the activations are those of the convolutions, batch norms and the last layer.
+Shortcuts are the paper's option A: where the shape changes they take every second pixel and fill new channels with
+zeros, so that only convolutions, batch norms, activations and the last layer have parameters.
 """
 
 from __future__ import annotations

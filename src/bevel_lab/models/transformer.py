@@ -1,7 +1,7 @@
 """The Transformer (Vaswani et al. 2017) for translation, from torch's encoder and decoder layers.
 
-``transformer_base`` is the paper's: norms after the residuals. In ``…_prenorm`` they stand before each part, and once
-more at the end of encoder and decoder. Source, target and output share one embedding; positions are sinusoids.
+``transformer_base`` is the paper's, with norms after the residual sums. ``…_prenorm`` has them before each part, and
+another one at the end of encoder and decoder. Source, target and output share one embedding; positions are sinusoids.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bevel_lab.models import Activation, Model
 
 @dataclass(frozen=True)
 class Size:
-    """Width of the residual stream and of the feed-forward's hidden layer, heads, layers a side, dropout's share."""
+    """Width of the residual stream, width of the feed-forward's hidden layer, heads, layers a side, dropout rate."""
 
     width: int
     hidden: int
@@ -38,19 +38,19 @@ SIZES = {
 
 
 class Transformer(nn.Module):
-    """Subwords in, logits of the next subwords out.
+    """An encoder and decoder from subwords to the logits of the next subwords.
 
     Args:
         vocabulary: number of subwords.
-        size: its dimensions.
-        prenorm: norms before attention and feed-forward instead of after the sums.
+        size: the dimensions.
+        prenorm: whether norms come before attention and feed-forward instead of after the sums.
     """
 
     def __init__(self, vocabulary: int, size: Size, prenorm: bool) -> None:
         super().__init__()
         self.width, self.dropout = size.width, nn.Dropout(size.dropout)
         self.embedding = nn.Embedding(vocabulary, size.width)
-        # torch's function, not a module: copies of a decoder layer forget a module and go back to the function
+        # the activation stays torch's function until the swap: a copy of a decoder layer would forget a module
         options: dict[str, Any] = {"dropout": size.dropout, "batch_first": True, "norm_first": prenorm}
         encoder = nn.TransformerEncoderLayer(size.width, size.heads, size.hidden, **options)
         decoder = nn.TransformerDecoderLayer(size.width, size.heads, size.hidden, **options)
@@ -60,7 +60,7 @@ class Transformer(nn.Module):
         self._draw()
 
     def _draw(self) -> None:
-        """Xavier's rule as in torch's Transformer, whose layers are copies of one until then; biases start at 0."""
+        """Initialize by Xavier's rule, biases by 0, as torch's Transformer, whose layers are copies of one before."""
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -69,22 +69,22 @@ class Transformer(nn.Module):
         nn.init.normal_(self.embedding.weight, std=self.width**-0.5)  # it is multiplied by the root of the width
 
     def forward(self, source: Tensor, target: Tensor | None = None, memory: Tensor | None = None) -> Tensor:
-        """Everything that training and decoding ask, in one method: wrappers for several processes see only this.
+        """Encode, decode or both, in one method: data-parallel wrappers forward only this one.
 
         Args:
-            source: int64 B×S, filled up with PAD.
-            target: int64 B×T, from BEGIN; None: only encode.
-            memory: what encoding ``source`` gave; only the last position's logits are computed then.
+            source: int64, B×S, padded with PAD.
+            target: int64, B×T, from BEGIN; None: only encode.
+            memory: the encoded ``source``, B×S×width; then only the last position's logits are computed.
 
         Returns:
-            The memory, B×S×width, without a target; B×T×vocabulary logits; with a memory B×vocabulary.
+            Without ``target`` the memory, B×S×width; with it B×T×vocabulary logits; with ``memory`` B×vocabulary.
         """
         padding = source == PAD
         encoded = self.encoder(self._embedded(source), src_key_padding_mask=padding) if memory is None else memory
         if target is None:
             return encoded
         length = target.shape[1]
-        # filling comes after every subword, where the causal mask hides it already
+        # padding comes after every subword, where the causal mask hides it already
         causal = torch.ones(length, length, dtype=torch.bool, device=target.device).triu(1)
         hidden = self.decoder(
             self._embedded(target), encoded, tgt_mask=causal, tgt_is_causal=True, memory_key_padding_mask=padding
@@ -98,7 +98,7 @@ class Transformer(nn.Module):
 
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
-    """Positions, float32 length×width: sines of geometrically falling frequencies, then their cosines."""
+    """Positional encoding, float32 length×width: sines of geometrically falling frequencies, then cosines."""
     places = torch.arange(length, device=device, dtype=torch.float32)
     frequencies = 10_000 ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
     angles = places[:, None] * frequencies

@@ -1,6 +1,6 @@
 """U-Net (Ronneberger et al. 2015) with padded convolutions, so that a mask has the size of its image.
 
-The original's four poolings, widths and up-convolutions; its dropout is left out. ``unet`` has no normalisation, as
+It has the original's four poolings, widths and up-convolutions, without its dropout. ``unet`` has no normalization, as
 the original; ``unet_bn`` has a batch norm after every 3×3 convolution.
 """
 
@@ -33,6 +33,8 @@ class UNet(nn.Module):
     """B×C×H×W images → B×classes×H×W logits, of any size that survives the poolings.
 
     Args:
+        in_channels: C.
+        classes: number of classes.
         widths: channels of every level, from the top.
         norm: whether batch norms follow the 3×3 convolutions.
     """
@@ -63,7 +65,7 @@ class UNet(nn.Module):
 def _build(
     widths: Sequence[int], norm: bool, activation: Activation, in_channels: int, size: tuple[int, int], classes: int
 ) -> nn.Module:
-    # a call site is the same at any size; at this one the example costs nothing
+    # call sites do not depend on the size; at this one the example costs nothing
     example = torch.zeros(2, in_channels, 2 ** len(widths), 2 ** len(widths))
     return activation.swap(UNet(in_channels, classes, widths, norm), example)
 
@@ -73,7 +75,7 @@ def _unet(summary: str, widths: Sequence[int], norm: bool) -> Model:
 
 
 ENTRIES = {
-    "unet": _unet("U-Net as in the paper, padded: 23 convolutions, no normalisation, 31 M parameters", ORIGINAL, False),
+    "unet": _unet("U-Net as in the paper, padded: 23 convolutions, no normalization, 31 M parameters", ORIGINAL, False),
     "unet_bn": _unet("U-Net with batch norm, 31 M parameters", ORIGINAL, True),
     "unet_small": _unet(
         "U-Net with batch norm, four levels of 8 to 64 channels, 0.1 M parameters", (8, 16, 32, 64), True

@@ -1,7 +1,7 @@
 """VGG with batch norm (Simonyan and Zisserman 2015), torchvision's layers.
 
-On small images it is the network everyone uses on CIFAR: all five poolings where the image allows, one pixel left, and
-one linear layer; the original's three would have 120 M parameters for 49 copies of that pixel.
+For small images it is the usual network on CIFAR: five poolings if the image allows, one pixel left, and one linear
+layer; the original's three layers would have 120 M parameters for 49 copies of that pixel.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The ground a trial runs on: random streams, determinism, devices, processes, memory, atomic files, provenance."""
+"""What a trial runs on: random numbers, determinism, devices, processes, memory, atomic files, provenance."""

@@ -10,12 +10,12 @@ from bevel_lab.errors import CannotWrite
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data`` atomically; a crash leaves the old file or the new one.
+    """Replace the file ``path`` by ``data`` atomically: after a crash it holds the old content or the new one.
 
     Raises:
-        CannotWrite: where the disk does not take it; the old file stays.
+        CannotWrite: if the disk is full or refuses; the old file stays.
     """
-    # the process id keeps a dying run's half-written file apart from its successor's
+    # the process id separates the unfinished file of a dying run from that of its successor
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename or a new file in ``folder`` survive a power cut, where the system can."""
+    """Make a rename or a new file in ``folder`` survive a power failure, where the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""torch devices by name."""
+"""Torch devices by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from bevel.errors import InvalidValue
 
 
 def as_device(name: str) -> torch.device:
-    """The torch device called ``cpu``, ``cuda`` or ``cuda:1``; raises ``InvalidValue`` where there is none."""
+    """The torch device called ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        InvalidValue: for another name, or a GPU that does not exist.
+
+    Example:
+        >>> as_device("cpu")
+        device(type='cpu')
+    """
     kind, _, index = name.partition(":")
     if name == "cpu" or (kind == "cuda" and (index.isdecimal() or name == "cuda")):
         if kind == "cpu" or int(index or 0) < torch.cuda.device_count():

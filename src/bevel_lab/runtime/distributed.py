@@ -1,10 +1,9 @@
-"""The processes that train one model: alone, or several that share every batch (data parallel).
+"""Process groups: one process trains a model alone, or several share every batch (data parallel).
 
-Whatever the number, a step sees the same batch: every process makes the whole of it, with the same augmentation, and
-keeps its part. So the curve of several processes is that of one, to rounding, unless the model looks at a batch as a
-whole or draws: batch norm's statistics (on CPUs; on GPUs they are the whole batch's) and the matched boxes that SSD
-divides its loss by are those of each process's part, and dropout and the samples of Faster R-CNN's RPN are drawn by
-each process for itself.
+A step sees the same batch for any number of processes: every process makes the whole batch, with the same augmentation,
+and keeps its shard. So several processes give the training curve of one, to rounding, except where a model looks at a
+batch as a whole or draws: batch norm statistics (of the shard on CPUs, of the whole batch on GPUs), the number of
+matched boxes by which SSD divides its loss, dropout, and the samples of Faster R-CNN's RPN belong to each process.
 """
 
 from __future__ import annotations
@@ -22,24 +21,26 @@ from bevel_lab.errors import LabError, optional_library
 
 
 class ProcessGroup:
-    """One process on its own; the base of what several do together.
+    """A single process, and the interface of several.
 
     Attributes:
-        rank, size: number of this process, and of all.
+        rank: number of this process.
+        size: number of processes.
     """
 
     rank = 0
     size = 1
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """``model`` with what looks at a batch as a whole made to look over all processes, where torch can."""
+        """``model`` with batch norms that compute their statistics over all processes, where torch can."""
         return model
 
     def setup(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-        """What to call and what to step instead of ``model`` and ``optimizer``."""
+        """The module to call and the optimizer to step instead of ``model`` and ``optimizer``."""
         return model, optimizer
 
     def backward(self, loss: Tensor) -> None:
+        """Compute gradients, averaged over all processes."""
         torch.autograd.backward(loss)
 
     def all_reduce(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -47,38 +48,42 @@ class ProcessGroup:
         return sums
 
     def broadcast(self, value: Any) -> Any:
-        """What process 0 has."""
+        """The ``value`` of process 0, in all processes."""
         return value
 
     def run_once_per_node(self, do: Callable[[], None]) -> None:
-        """Call ``do`` in one process of each machine, while the others wait; its ``BevelError`` is raised in all."""
+        """Call ``do`` in one process of each machine while the others wait; all raise its ``BevelError``."""
         do()
 
     def local_device(self, name: str) -> str:
-        """This process's device where all were asked to use ``name``."""
+        """The device of this process if all were asked to use ``name``."""
         return name
 
     def shard(self, count: int) -> tuple[int, int]:
-        """First and last (exclusive) of this process's ``count`` samples."""
+        """First and last (exclusive) of this process's samples in a batch of ``count``.
+
+        Raises:
+            InvalidValue: if a process would have none.
+        """
         if count < self.size:
-            raise InvalidValue(f"every process needs a sample of each batch; {count} samples for {self.size}.")
+            raise InvalidValue(f"every process needs a sample of each batch; got {count} samples for {self.size}.")
         small, more = divmod(count, self.size)
         start = self.rank * small + min(self.rank, more)
         return start, start + small + (self.rank < more)
 
 
 SINGLE_PROCESS = ProcessGroup()
-"""One process."""
+"""This process alone."""
 
 
 class TorchrunProcessGroup(ProcessGroup):
-    """A process of several, under torchrun; Lightning Fabric does the work.
+    """The processes that torchrun has started; Lightning Fabric connects them.
 
     Args:
         device: ``cpu`` (gloo) or ``cuda`` (NCCL, one GPU a process).
 
     Raises:
-        InvalidValue: where Lightning is missing.
+        LabError: if Lightning is missing.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -93,8 +98,8 @@ class TorchrunProcessGroup(ProcessGroup):
     def prepare(self, model: nn.Module) -> nn.Module:
         if next(model.parameters()).device.type == "cpu":
             return model  # torch's SyncBatchNorm refuses tensors on a CPU
-        synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        return synchronised
+        synchronized: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return synchronized
 
     def setup(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
         made: tuple[nn.Module, Optimizer] = self.fabric.setup(model, optimizer, move_to_device=False)
@@ -111,25 +116,25 @@ class TorchrunProcessGroup(ProcessGroup):
         return self.fabric.broadcast(value)
 
     def run_once_per_node(self, do: Callable[[], None]) -> None:
-        trouble = ""
-        with self.fabric.rank_zero_first(local=True):  # waits for as long as it takes, such as a download
+        message = ""
+        with self.fabric.rank_zero_first(local=True):  # waits without a timeout, such as for a download
             if self.fabric.local_rank == 0:
                 try:
                     do()
                 except BevelError as error:
-                    trouble = str(error)
-        if trouble := self.broadcast(trouble) or trouble:
-            raise LabError(trouble)
+                    message = str(error)
+        if message := self.broadcast(message) or message:
+            raise LabError(message)
 
     def local_device(self, name: str) -> str:
         return name if name == "cpu" else f"cuda:{self.fabric.local_rank}"
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the first of those that torchrun has started, or was not started by it."""
+    """Whether this process is the first of those that torchrun has started, or torchrun has not started it."""
     return world_size() == 1 or os.environ.get("RANK") == "0"
 
 
 def world_size() -> int:
-    """Processes that torchrun has started, this one among them; 1 without it."""
+    """Number of processes that torchrun has started, including this one; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1

@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them."""
+"""Processes that end together with the process that started them."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from multiprocessing.connection import wait
 
 
 def exit_with_parent(worker: int = 0) -> None:
-    """Watch, from now on, for the end of the process that started this one, and leave at once then.
+    """Exit this process as soon as the process that started it ends.
 
-    Without it a killed parent leaves workers behind: one that reads data waits for somebody to take what it has read.
+    Otherwise a killed parent would leave workers behind: a data loader's worker waits until somebody takes its batch.
 
     Args:
-        worker: not used; a ``DataLoader`` numbers its workers for its ``worker_init_fn``.
+        worker: unused; ``DataLoader`` passes the worker's number to its ``worker_init_fn``.
     """
-    threading.Thread(target=_leave, daemon=True).start()
+    threading.Thread(target=_wait_and_exit, daemon=True).start()
 
 
 def use_fork_server() -> None:
-    """Let the processes that this one starts from now on be copies of one that has loaded what readers need.
+    """Start further processes as forks of a server process that has already imported what data loaders need.
 
-    A spawned process spawns too, and every epoch's readers would import torch again: seconds for each of them. It is
-    done by workers of a grid only: elsewhere the way in which processes start is the user's.
+    A spawned process would spawn its children, too, and import torch again for every epoch's loaders, which takes
+    seconds. Only workers of an experiment call this: elsewhere the start method is the user's choice.
     """
     if "forkserver" in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method("forkserver", force=True)
         multiprocessing.set_forkserver_preload(["bevel_lab.training.trainer", "torchvision.transforms.v2"])
 
 
-def _leave() -> None:
-    """Wait until the parent is gone, then leave in the middle of whatever is going on."""
+def _wait_and_exit() -> None:
+    """Wait for the parent's end, then exit at once with ``os._exit``."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

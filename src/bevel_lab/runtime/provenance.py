@@ -1,4 +1,4 @@
-"""Which code and which versions produced a record."""
+"""The code, versions and device that produced a record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bevel.ops import _cpu
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """Versions of what takes part in a result, by package, and the backend that computes bevel's functions on a CPU."""
+    """Versions by package, and the backend that computes bevel's functions on a CPU."""
     import numpy  # only here: the GPU's bench runs with torch and Triton alone
 
     return {
@@ -28,13 +28,13 @@ def versions() -> dict[str, str]:
 
 
 def _backend() -> str:
-    """``cpu (avx512)``, the native library and its instruction set, or ``analytic``, plain torch."""
+    """``cpu (avx512)`` for the native library and its instruction set, ``analytic`` for plain torch."""
     return "analytic" if _cpu.unavailable() is not None else f"cpu ({_cpu.describe()['isa']})"
 
 
 @lru_cache(maxsize=1)
 def commit() -> str:
-    """The git revision of the source tree, ``-dirty`` if it was changed; bevel's version where there is none."""
+    """The git revision of the source tree, with ``-dirty`` if it was changed; bevel's version if there is none."""
     here = Path(__file__).resolve()
     # the file must be tracked: an environment inside somebody's repository is not a checkout of bevel
     if _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None:
@@ -55,7 +55,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def device_name(device: torch.device) -> str:
-    """What the trial ran on, as a person would say it: ``cpu (x86_64)`` or the GPU's name."""
+    """The device with the name of the processor or GPU, such as ``cuda:0 (NVIDIA H100)``."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({_processor()})"

@@ -1,8 +1,8 @@
-"""Independent random streams, each derived from (seed, name, counter) and from nothing else.
+"""Independent random generators, each derived from (seed, name, counter) and nothing else.
 
-The activation never enters, so all arms of one seed see the same initial weights, order, augmentation and noise.
-A stream is addressed, not carried along: the order of epoch 7 does not depend on what epochs 0 to 6 drew, and a resumed
-run needs no saved generator state.
+The derivation ignores the activation, so all arms of one seed share initial weights, order, augmentation and noise. It
+also ignores earlier draws: the order of epoch 7 does not depend on epochs 0 to 6, and a resumed run needs no saved
+generator state.
 """
 
 from __future__ import annotations
@@ -14,17 +14,27 @@ from collections.abc import Iterator
 import torch
 
 SHARED = 0
-"""The seed of what is the same in every trial: the split of the data."""
+"""The seed of everything that is equal in all trials, such as the split of the data."""
 
 
 def derive(seed: int, name: str, counter: int = 0) -> int:
-    """A 63-bit seed for the stream ``name``; streams of different arguments are unrelated."""
+    """A 63-bit seed; different arguments give unrelated seeds.
+
+    Args:
+        seed: the trial's seed, or :data:`SHARED`.
+        name: what the numbers are for.
+        counter: such as an epoch.
+
+    Example:
+        >>> derive(0, "order", 7) == derive(0, "order", 7) != derive(0, "order", 8)
+        True
+    """
     digest = hashlib.sha256(f"bevel:{name}:{seed}:{counter}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int, name: str, counter: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
-    """A torch generator at the start of the stream."""
+    """A torch generator on ``device`` with the seed ``derive(seed, name, counter)``."""
     return torch.Generator(device).manual_seed(derive(seed, name, counter))
 
 

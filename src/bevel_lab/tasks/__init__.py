@@ -190,7 +190,12 @@ def init_he(model: nn.Module, sites: Iterable[nn.Module], generator: torch.Gener
 
 
 def evenly_spaced(count: int, most: int) -> list[int]:
-    """At most ``most`` of the numbers 0 … count − 1, evenly spaced from 0."""
+    """At most ``most`` of the numbers 0 … count − 1, evenly spaced from 0.
+
+    Example:
+        >>> evenly_spaced(10, 3), evenly_spaced(2, 3)
+        ([0, 3, 6], [0, 1])
+    """
     return sorted({count * k // most for k in range(most)})
 
 

@@ -106,6 +106,7 @@ class SegmentationMetrics:
                 metric.to(guess.device).update(guess, truth)
 
     def result(self) -> dict[str, float]:
+        """``miou`` and ``accuracy`` of all pixels counted so far."""
         return {name: float(metric.compute()) for name, metric in self.metrics.items()}
 
 

@@ -1,8 +1,7 @@
-"""A model writes translations: greedily, or by beam search. Nothing is cached between steps but the encoder's memory.
+"""Decoding of translations, greedily or by beam search; only the encoder's memory is cached between steps.
 
-A model is called ``model(source)`` for the memory (B×S×width of int64 B×S), and ``model(source, prefix, memory)`` for
-the logits (B×V) of what follows ``prefix`` (int64 B×T, from BEGIN). Sentences do not see one another, and one that is
-finished leaves the batch.
+``model(source)`` returns the memory (B×S×width of int64 B×S), and ``model(source, prefix, memory)`` the logits (B×V) of
+the subword after ``prefix`` (int64 B×T, from BEGIN). Sentences are independent, and a finished one leaves the batch.
 """
 
 from __future__ import annotations
@@ -13,21 +12,26 @@ from torch import Tensor, nn
 from bevel_lab.data.text.tokens import BEGIN, END, PAD
 
 LOWEST = -1e30
-"""Stands for the log-probability of what a diverged model calls NaN; finite, so that sums stay comparable."""
+"""Log-probability in place of a diverged model's NaN; finite, so that sums stay comparable."""
 
 
 def limits(source: Tensor) -> Tensor:
-    """Most subwords of a translation, its END among them: twice the sentence's and ten; int64, B."""
+    """Most subwords of a translation, END included: twice as many as its source has, and ten more; int64, B.
+
+    Example:
+        >>> limits(torch.tensor([[5, 7, END], [6, END, PAD]]))
+        tensor([16, 14])
+    """
     return 2 * (source != PAD).sum(1) + 10
 
 
 def greedy(model: nn.Module, source: Tensor, longest: Tensor) -> list[list[int]]:
-    """The likeliest next subword, again and again.
+    """Decode by taking the most likely next subword.
 
     Args:
         model: in eval mode.
-        source: int64 B×S, each row with its END, then PAD.
-        longest: most subwords of each translation, END among them: int64, B.
+        source: int64, B×S, each row with its END, then PAD.
+        longest: most subwords of each translation, END included: int64, B.
 
     Returns:
         Subwords of every translation, without BEGIN and END.
@@ -49,14 +53,18 @@ def greedy(model: nn.Module, source: Tensor, longest: Tensor) -> list[list[int]]
 
 
 def beam(model: nn.Module, source: Tensor, longest: Tensor, size: int = 4, penalty: float = 0.6) -> list[list[int]]:
-    """Beam search; the score is log-probability over ((5 + length) / 6)^penalty, END counted (Wu et al. 2016).
+    """Decode by beam search with the score log-probability / ((5 + length) / 6)^penalty (Wu et al. 2016).
 
-    A sentence is finished when no hypothesis in its beam could still overtake its best finished one.
+    The length includes END. A sentence is finished when no hypothesis in its beam can still overtake its best finished
+    one.
 
     Args:
         model, source, longest: as for :func:`greedy`.
-        size: hypotheses kept; with 1 and no penalty this is :func:`greedy`.
-        penalty: 0 prefers short translations.
+        size: number of hypotheses; with size 1 and penalty 0 this is :func:`greedy`.
+        penalty: exponent of the length; 0 prefers short translations.
+
+    Returns:
+        As :func:`greedy`.
     """
     device, count = source.device, len(source)
     memory = model(source)
@@ -72,7 +80,7 @@ def beam(model: nn.Module, source: Tensor, longest: Tensor, size: int = 4, penal
         each = rows.repeat_interleave(size)
         following = _following(model, source[each], prefix.flatten(0, 1), memory[each], longest[each] == step)
         total = scores[:, :, None] + following.view(len(rows), size, -1)
-        # a hypothesis has one END, so that among twice as many candidates as it keeps a beam finds enough to go on
+        # every hypothesis has one END, so 2·size candidates hold at least ``size`` that go on
         candidates, place = total.flatten(1).topk(2 * size)
         parent, token = place // total.shape[2], place % total.shape[2]
         ended = token == END
@@ -88,25 +96,25 @@ def beam(model: nn.Module, source: Tensor, longest: Tensor, size: int = 4, penal
         scores, kept = candidates.masked_fill(ended, -torch.inf).topk(size)
         parents, tokens = parent.gather(1, kept), token.gather(1, kept)
         prefix = torch.cat((_chosen(prefix, parents), tokens[:, :, None]), 2)
-        # a longer hypothesis has no higher sum, and at most the greatest length to divide it by
+        # a longer hypothesis has no higher sum, and the largest divisor is that of the longest translation
         open_ = scores[:, 0] / _length(longest[rows], penalty) > best[rows]
         rows, prefix, scores = rows[open_], prefix[open_], scores[open_]
     return found
 
 
 def _length(count: Tensor, penalty: float) -> Tensor:
-    """What sums of ``count`` log-probabilities are divided by."""
+    """The divisor of a sum of ``count`` log-probabilities."""
     divisor: Tensor = ((5 + count) / 6) ** penalty
     return divisor
 
 
 def _chosen(prefix: Tensor, parents: Tensor) -> Tensor:
-    """Of N×K×T the hypotheses numbered N×K."""
+    """The hypotheses of N×K×T with the numbers N×K."""
     return prefix.gather(1, parents[:, :, None].expand(-1, -1, prefix.shape[2]))
 
 
 def _following(model: nn.Module, source: Tensor, prefix: Tensor, memory: Tensor, last: Tensor) -> Tensor:
-    """Log-probabilities of the next subword, float32 B×V; where ``last``, only END is left."""
+    """Log-probabilities of the next subword, float32 B×V; where ``last``, only END is possible."""
     found: Tensor = model(source, prefix, memory).float().log_softmax(1).nan_to_num(nan=LOWEST, neginf=LOWEST)
     found[:, [PAD, BEGIN]] = -torch.inf
     others = torch.arange(found.shape[1], device=found.device) != END

@@ -35,6 +35,12 @@ class ActivationFactory:
         spec: spec string, as ``bevel.create`` reads it.
         weights: file of pretrained weights for the network, or "".
 
+    Example:
+        >>> factory = ActivationFactory("frelu")
+        >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), factory(4))
+        >>> list(factory.sites(model)), parameter_values(model[1])["negative"]
+        (['1'], [0.01, 0.01, 0.01, 0.01])
+
     Attributes:
         loaded: a sentence on what was loaded from ``weights``; "" before.
         digest: the first sixteen hex digits of the SHA-256 of that file; "" before.

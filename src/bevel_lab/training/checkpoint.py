@@ -1,4 +1,4 @@
-"""A training run's state on disk: written whole or not at all, checked before it is believed."""
+"""Checkpoint files of a trial: written whole or not at all, and verified when they are read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAGIC = b"bevel checkpoint 1\n"
 
 
 def encode(state: dict[str, Any]) -> bytes:
-    """A checkpoint file's content: ``state`` (tensors and plain data) behind its digest."""
+    """The content of a checkpoint file: a digest, then ``state`` (tensors and plain data)."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
@@ -25,10 +25,14 @@ def encode(state: dict[str, Any]) -> bytes:
 
 
 def decode(data: bytes, name: object) -> dict[str, Any]:
-    """The state in a checkpoint file's content.
+    """The state in the content of a checkpoint file.
+
+    Args:
+        data: the content.
+        name: what to call the checkpoint in messages.
 
     Raises:
-        LabError: if it is damaged or of another format; calls it ``name``.
+        LabError: if it is damaged or of another format.
     """
     digest, payload = data[len(_MAGIC) :][:32], data[len(_MAGIC) + 32 :]
     if not data.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
@@ -41,12 +45,12 @@ def decode(data: bytes, name: object) -> dict[str, Any]:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Replace ``path`` by ``state``, see :func:`write`."""
+    """Replace the file ``path`` atomically by ``state``; raises ``CannotWrite``."""
     write(path, encode(state))
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The state saved under ``path``, or None where there is none; raises as :func:`decode`."""
+    """The state in the file ``path``, or None if there is no file; raises as :func:`decode`."""
     try:
         return decode(path.read_bytes(), path)
     except FileNotFoundError:

@@ -69,6 +69,11 @@ def lr_factor(trial: Trial, step: int, steps: int) -> float:
 
     ``cosine`` is half a cosine from 1 to 0. ``inverse_sqrt`` falls from 1 as 1/√(steps since the start) (Vaswani et
     al. 2017). ``constant`` stays 1.
+
+    Example:
+        >>> trial = Trial(activation="relu", warmup=0.2)
+        >>> [round(lr_factor(trial, step, 10), 2) for step in range(10)]
+        [0.5, 1.0, 1.0, 0.96, 0.85, 0.69, 0.5, 0.31, 0.15, 0.04]
     """
     warmup = round(trial.warmup * steps)
     if step < warmup:

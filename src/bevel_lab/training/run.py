@@ -1,4 +1,4 @@
-"""Run one trial. The same trial gives the same record, to the last bit, however often it was interrupted."""
+"""Run one trial. A trial gives the same record, to the last bit, however often it was interrupted."""
 
 from __future__ import annotations
 
@@ -40,17 +40,24 @@ def run_trial(
         label: the activation as the user typed it, for display; the canonical spec by default.
         source: where data sets that are files lie; by default the folder ``data``, nothing is downloaded.
         device: torch device.
-        state: file for the trial's state; if it exists the trial goes on from it. Whoever stores the record removes it.
-        state_every: seconds between writes of ``state``, which happen at ends of epochs only; 0 writes every epoch.
-        on_epoch: called with (epochs done, the epoch) after each.
+        state: checkpoint file; if it exists the trial continues from it. The caller removes it after storing the
+            record.
+        state_every: least seconds between two writes of ``state``, at ends of epochs; 0 writes after every epoch.
+        on_epoch: called with (number of finished epochs, the epoch) after each.
         on_note: called with a sentence for the user, e.g. that ``state`` was damaged and the trial starts again.
-        group: the processes that share the trial; each of them calls this. The first one reads and writes ``state``.
+        group: the processes that share the trial, each of which calls this. The first reads and writes ``state``.
 
     Returns:
-        The record. A diverged trial is finished all the same: its losses are NaN, its accuracies as measured.
+        The record. A diverged trial runs to its end: its losses are NaN, its accuracies as measured.
 
     Raises:
         bevel.errors.BevelError: for unknown names, parts that do not fit together, or missing data.
+
+    Example:
+        >>> from bevel_lab.experiment.trial import Trial
+        >>> record = run_trial(Trial(activation="relu", model="mlp", epochs=1, train_limit=100))
+        >>> record.trial.dataset, record.metric, sorted(record.test)
+        ('digits', 'accuracy', ['accuracy', 'loss'])
     """
     load, save = (partial(checkpoint.load, state), partial(checkpoint.save, state)) if state else (None, None)
     events = trial_events(
@@ -77,13 +84,13 @@ def trial_events(
     save_every: float = 1.0,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Event]:
-    """Run ``trial`` while the caller asks for events: notes, the end of every epoch, at last the record.
+    """Run a trial step by step: yields notes, the end of every epoch, and at last the record.
 
     Args:
         trial, label, source, device, group: as for :func:`run_trial`.
-        load: gives the state to go on from, or None; may raise ``LabError``. Called in the first process.
-        save: keeps a state; called in the first process at the end of an epoch, before its event.
-        save_every: seconds between calls of ``save``.
+        load: returns the state to continue from, or None; may raise ``LabError``. Only the first process calls it.
+        save: stores a state. Only the first process calls it, at the end of an epoch, before its event.
+        save_every: least seconds between two calls of ``save``.
 
     Raises:
         bevel.errors.BevelError: as :func:`run_trial`.

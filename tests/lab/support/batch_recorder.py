@@ -1,7 +1,7 @@
-"""The ``bevel`` command, in which every process keeps what it trains on in the first steps.
+"""The ``bevel`` command, in which every process records the batches of the first steps.
 
 Usage: ``python batch_recorder.py FOLDER ARGUMENTS``.
-One more data set is there, ``slow_digits``, whose download takes its time.
+It has one more data set, ``slow_digits``, whose download takes two seconds.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from bevel_lab.errors import LabError
 from bevel_lab.training.trainer import Trainer
 
 STEPS = 3
-PACE = 0.1
-"""Seconds more for a step: a trial must outlast the second between its checkpoints to be killed after one."""
+EXTRA_SECONDS = 0.1
+"""Seconds that a step takes longer: a trial must outlast the second between two checkpoints to be killed after one."""
 _step = Trainer.step
 
 
-def keeping(folder: Path, pace: float = 0.0) -> Callable[[Trainer, int, Any, int], dict[str, Tensor]]:
-    """``Trainer.step``, which writes its batch into ``folder`` first and takes ``pace`` seconds more."""
+def recording_step(folder: Path, pace: float = 0.0) -> Callable[[Trainer, int, Any, int], dict[str, Tensor]]:
+    """``Trainer.step``, which saves its batch in ``folder`` first and takes ``pace`` seconds longer."""
 
     def step(self: Trainer, number: int, batch: Any, samples: int) -> dict[str, Tensor]:
-        if number < STEPS and samples > 2:  # two are a rehearsal
+        if number < STEPS and samples > 2:  # a batch of two belongs to the rehearsal
             torch.save(batch, folder / f"{self.trial.activation}-{number}-{self.group.rank}.pt")
         time.sleep(pace)
         return _step(self, number, batch, samples)
@@ -38,13 +38,13 @@ def keeping(folder: Path, pace: float = 0.0) -> Callable[[Trainer, int, Any, int
     return step
 
 
-def kept(folder: Path, activation: str, number: int) -> tuple[Tensor, ...]:
-    """The batch of all processes together."""
+def recorded_batch(folder: Path, activation: str, number: int) -> tuple[Tensor, ...]:
+    """The recorded batch, put together from all processes."""
     parts = [torch.load(path) for path in sorted(folder.glob(f"{activation}-{number}-*.pt"))]
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
-def _slow(source: Source) -> Any:
+def _load_slowly(source: Source) -> Any:
     file = source.root / "slow"
     if source.download:
         time.sleep(2)
@@ -55,10 +55,10 @@ def _slow(source: Source) -> Any:
     return DATASETS.item("digits").load(source)
 
 
-DATASETS.register("slow_digits", DataSet("digits that are downloaded slowly", _slow))
+DATASETS.register("slow_digits", DataSet("digits that are downloaded slowly", _load_slowly))
 
 if __name__ == "__main__":
     from bevel_lab.cli import main
 
-    Trainer.step = keeping(Path(sys.argv[1]), PACE)  # type: ignore[method-assign]
+    Trainer.step = recording_step(Path(sys.argv[1]), EXTRA_SECONDS)  # type: ignore[method-assign]
     sys.exit(main(sys.argv[2:]))

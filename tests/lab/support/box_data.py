@@ -1,4 +1,4 @@
-"""Detection data sets in the originals' own formats: scikit-learn's digits on a dark ground, boxes around them."""
+"""Detection data sets in the formats of VOC and COCO: scikit-learn's digits on a dark ground, with boxes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PARTS = {"trainval": 9, "test": 3}
 Box = tuple[str, int, int, int, int]
 
 
-def scene(number: int) -> tuple[np.ndarray, list[Box]]:
-    """An image with two digits (uint8 H×W×3), and their names and edges."""
+def draw_scene(number: int) -> tuple[np.ndarray, list[Box]]:
+    """Draw an image with two digits (uint8 H×W×3); return it with the digits' names and edges."""
     from sklearn.datasets import load_digits
 
     digits, found = load_digits(), []
@@ -35,8 +35,8 @@ def scene(number: int) -> tuple[np.ndarray, list[Box]]:
     return canvas, found
 
 
-def voc(folder: Path, parts: dict[str, int] = PARTS) -> Path:
-    """VOC's layout; image K of a part is called PART_K, and the first of it has a difficult object."""
+def write_voc(folder: Path, parts: dict[str, int] = PARTS) -> Path:
+    """Write a data set in VOC's layout: image K of a part is called PART_K; image 0 has a difficult object."""
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
     start = 0
@@ -44,7 +44,7 @@ def voc(folder: Path, parts: dict[str, int] = PARTS) -> Path:
         names = [f"{part}_{k}" for k in range(count)]
         (folder / "ImageSets" / "Main" / f"{part}.txt").write_text("".join(f"{name}\n" for name in names))
         for k, name in enumerate(names):
-            canvas, found = scene(start + k)
+            canvas, found = draw_scene(start + k)
             Image.fromarray(canvas).save(folder / "JPEGImages" / f"{name}.jpg", quality=95)
             (folder / "Annotations" / f"{name}.xml").write_text(_xml(found, difficult=k == 0))
         start += count
@@ -61,8 +61,8 @@ def _xml(found: list[Box], difficult: bool) -> str:
     return "\n".join([*lines, "</annotation>\n"])
 
 
-def coco(folder: Path, counts: tuple[int, int] = (8, 4)) -> Path:
-    """COCO's layout; categories have the numbers 3, 5 and 8, and the first object of a part is a crowd."""
+def write_coco(folder: Path, counts: tuple[int, int] = (8, 4)) -> Path:
+    """Write a data set in COCO's layout: categories are 3, 5 and 8; the first object of a part is a crowd."""
     (folder / "annotations").mkdir(parents=True)
     start = 0
     for part, count in zip(("train2017", "val2017"), counts, strict=True):
@@ -70,7 +70,7 @@ def coco(folder: Path, counts: tuple[int, int] = (8, 4)) -> Path:
         content: dict[str, Any] = {"images": [], "annotations": []}
         content["categories"] = [{"id": i, "name": name} for i, name in zip((8, 3, 5), CLASSES, strict=True)]
         for number in range(start, start + count):
-            canvas, found = scene(number)
+            canvas, found = draw_scene(number)
             Image.fromarray(canvas).save(folder / part / f"{number:012}.jpg")
             size = {"width": WIDE, "height": HIGH}
             content["images"].append({"id": number, "file_name": f"{number:012}.jpg", **size})

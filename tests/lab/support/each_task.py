@@ -1,4 +1,4 @@
-"""A few samples of every task, and what a trial on them takes."""
+"""A few samples of every task but classification, and settings of a trial on them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ RECIPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def settings(root: Path) -> dict[str, dict[str, Any]]:
-    """By task, fields of a trial; the samples are written below ``root``."""
+def trial_settings(root: Path) -> dict[str, dict[str, Any]]:
+    """Write samples of every task below ``root``; return fields of a trial by task."""
     made = {
-        "detection": f"folder_voc:{box_data.voc(root / 'voc', {'trainval': 10, 'test': 3})}",
-        "segmentation": f"folder_masks:{scene_data.street(root / 'street', {'train': (8, 0), 'test': (3, 200)})}",
-        "translation": f"folder_text:{sentence_data.corpus(_folder(root / 'texts'))}:en-de",
-        "video": f"folder_clips:{clips(root / 'clips')}",
+        "detection": f"folder_voc:{box_data.write_voc(root / 'voc', {'trainval': 10, 'test': 3})}",
+        "segmentation": f"folder_masks:{scene_data.write_parts(root / 'street', {'train': (8, 0), 'test': (3, 200)})}",
+        "translation": f"folder_text:{sentence_data.write_corpus(_new_folder(root / 'texts'))}:en-de",
+        "video": f"folder_clips:{write_clips(root / 'clips')}",
     }
     return {task: {"task": task, "dataset": made[task]} | recipe for task, recipe in RECIPES.items()}
 
 
-def _folder(path: Path) -> Path:
+def _new_folder(path: Path) -> Path:
     path.mkdir()
     return path
 
 
-def clips(root: Path) -> Path:
-    """Scikit-learn's digits walking to the right or to the left, as folders of frames."""
+def write_clips(root: Path) -> Path:
+    """Write clips of scikit-learn's digits that walk to the right or to the left, as folders of frames."""
     from sklearn.datasets import load_digits
 
     pictures = load_digits().images

@@ -1,8 +1,8 @@
-"""A driver for the cluster tests that tells all it is told.
+"""A driver for the cluster tests that prints every event.
 
 Usage: ``python ray_driver.py ADDRESS FOLDER SETTINGS DEVICE WORK``: SETTINGS is the JSON of a list of
-``Experiment.resolve``'s arguments, WORK is what the tasks do: ``train``, or one of :data:`WORKS`. Writes the ledger of
-the grid into FOLDER, and prints what happens, one JSON object a line.
+``Experiment.resolve``'s arguments, WORK is what the tasks do: one of :data:`WORKS`. Writes the ledger
+into FOLDER, and prints events, one JSON list a line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Job
 
 
-def tell(event: Event) -> None:
+def print_event(event: Event) -> None:
     """Print an event."""
     if isinstance(event, EpochDone):
         said: list[Any] = ["epoch", event.trial.id, event.done]
@@ -39,14 +39,14 @@ def tell(event: Event) -> None:
     print(json.dumps(said), flush=True)
 
 
-def die(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[Event, bytes | None]]:
-    """A task that always takes its process with it."""
+def kill_itself(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[Event, bytes | None]]:
+    """A task that kills its process."""
     os.kill(os.getpid(), signal.SIGKILL)
     yield Note("still here"), None
 
 
-def look(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[Event, bytes | None]]:
-    """A task that tells which GPUs Ray gave it, and where it works; waits for the file ``done`` beside the ledger."""
+def report_gpus(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[Event, bytes | None]]:
+    """A task that reports its GPUs and folders, and waits for the file ``done`` beside the ledger in between."""
     import ray
 
     yield Note(f"GPUs {ray.get_gpu_ids()}"), None
@@ -55,7 +55,7 @@ def look(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[t
     yield Failure(*job, f"data in {setup.source.root}, paths from {folder}", ""), None
 
 
-WORKS = {"train": ray_cluster.perform_remotely, "die": die, "look": look}
+WORKS = {"train": ray_cluster.perform_remotely, "die": kill_itself, "report_gpus": report_gpus}
 
 
 def main(address: str, out: Path, settings: list[dict[str, Any]], device: str, work: str) -> int:
@@ -64,7 +64,7 @@ def main(address: str, out: Path, settings: list[dict[str, Any]], device: str, w
     setup = Setup(Source(), device, out / "checkpoints", state_every=0.0)
     with Ledger(out) as ledger:
         jobs = [job for one in settings for job in Experiment.resolve(**one).trials()]
-        return len(ray_cluster.Ray(address).run(jobs, ledger, setup, tell))
+        return len(ray_cluster.Ray(address).run(jobs, ledger, setup, print_event))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A real Ray cluster on the loopback: a head, and a second node that comes and goes as it is told.
+"""A real Ray cluster on the loopback: a head, and a second node that is added and killed on command.
 
-Usage: ``python ray_nodes.py``. Prints the cluster's address, then obeys standard input, and prints each line when it is
-done: ``add`` starts a node that says it has a GPU, ``kill`` ends it without a farewell. The end of input ends all.
+Usage: ``python ray_nodes.py``. Prints the cluster's address, then reads commands from standard input and prints each
+when it is done: ``add`` starts a node with a pretended GPU, ``kill`` kills it. The end of input ends the cluster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A watcher that remembers what happens while trials run."""
+"""A watcher that records the events of an experiment."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 
 
-class Watch:
-    """Sorts events by their kind; ``on_epoch`` may interfere."""
+class RecordingWatcher:
+    """Keeps events by kind, and calls ``on_epoch`` with the trial and its number of finished epochs."""
 
     def __init__(self, on_epoch: Callable[[Trial, int], None] = lambda trial, done: None) -> None:
         self.on_epoch = on_epoch

@@ -1,4 +1,4 @@
-"""A segmentation data set of simple scenes: sky above a road, and a building on it."""
+"""A segmentation data set of simple scenes: sky above a road with a building on it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Draw = Callable[[int, tuple[int, int]], tuple[np.ndarray, np.ndarray]]
 NAMES = ["sky", "building", "road"]
 
 
-def scene(number: int, size: tuple[int, int] = (48, 64)) -> tuple[np.ndarray, np.ndarray]:
-    """Sky above a road with a building on it, void between, in noise: image and mask."""
+def draw_scene(number: int, size: tuple[int, int] = (48, 64)) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a noisy image of sky above a road with a building on it, void between; return image and mask."""
     draw = np.random.default_rng(number)
     mask = np.zeros(size, np.uint8)
     line = size[0] // 2 + draw.integers(-6, 6)
@@ -27,10 +27,16 @@ def scene(number: int, size: tuple[int, int] = (48, 64)) -> tuple[np.ndarray, np
     return image.clip(0, 255).astype(np.uint8), mask
 
 
-def write(
-    folder: Path, images: str, masks: str, count: int, first: int, size: tuple[int, int] = (48, 64), draw: Draw = scene
+def write_scenes(
+    folder: Path,
+    images: str,
+    masks: str,
+    count: int,
+    first: int,
+    size: tuple[int, int] = (48, 64),
+    draw: Draw = draw_scene,
 ) -> None:
-    """So many scenes from number ``first``, in two folders of ``folder``."""
+    """Write ``count`` scenes from number ``first`` on into the folders ``images`` and ``masks`` of ``folder``."""
     for number in range(first, first + count):
         image, mask = draw(number, size)
         for name, pixels, suffix in ((images, image, "jpg"), (masks, mask, "png")):
@@ -38,14 +44,15 @@ def write(
             Image.fromarray(pixels).save(folder / name / f"{number:03}.{suffix}")
 
 
-def street(root: Path, parts: dict[str, tuple[int, int]], draw: Draw = scene) -> Path:
-    """What ``folder_masks:`` reads.
+def write_parts(root: Path, parts: dict[str, tuple[int, int]], draw: Draw = draw_scene) -> Path:
+    """Write a data set that ``folder_masks:`` reads.
 
     Args:
+        root: its folder.
         parts: number of scenes and the first one's, by part.
         draw: (number, size) → image and mask of three classes.
     """
     for part, (count, first) in parts.items():
-        write(root / part, "images", "masks", count, first, draw=draw)
+        write_scenes(root / part, "images", "masks", count, first, draw=draw)
     (root / "classes.txt").write_text("\n".join(NAMES))
     return root

@@ -1,4 +1,4 @@
-"""A corpus of 125 sentences of a small grammar, English and German, in aligned files."""
+"""A parallel corpus of 125 sentences of a small grammar, English and German."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ PAIRS = [
 PAIRS[::3] = [(f"{english} It is glad of it.", f"{german} Darüber ist er froh.") for english, german in PAIRS[::3]]
 
 
-def write(folder: Path, name: str, pairs: list[tuple[str, str]]) -> None:
-    """One part: NAME.en and NAME.de."""
+def write_part(folder: Path, name: str, pairs: list[tuple[str, str]]) -> None:
+    """Write one part: NAME.en and NAME.de."""
     for language, lines in zip(("en", "de"), zip(*pairs, strict=True), strict=True):
         (folder / f"{name}.{language}").write_text("".join(f"{line}\n" for line in lines), "utf-8", newline="\n")
 
 
-def corpus(folder: Path) -> Path:
-    """All sentences, in the three parts."""
+def write_corpus(folder: Path) -> Path:
+    """Write all sentences in three parts; return the folder."""
     shuffled = [PAIRS[i] for i in torch.randperm(125, generator=torch.Generator().manual_seed(0)).tolist()]
     for name, first, end in (("train", 0, 100), ("valid", 100, 110), ("test", 110, 125)):
-        write(folder, name, shuffled[first:end])
+        write_part(folder, name, shuffled[first:end])
     return folder

@@ -14,12 +14,13 @@ RECIPE: dict[str, Any] = {"model": "mlp", "epochs": 3, "train_limit": 200, "batc
 
 
 def trial(spec: str = "relu", **settings: Any) -> Trial:
+    """A small trial of an activation, with other settings than :data:`RECIPE` if given."""
     return Trial(activation=bevel.canonical(spec), **(RECIPE | settings))
 
 
 @contextlib.contextmanager
 def full_disk(room: int) -> Iterator[None]:
-    """No file of this process, or of those it starts, grows beyond ``room`` bytes: writes fail as on a full disk."""
+    """Limit the files of this process and its children to ``room`` bytes: longer writes fail as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:

@@ -1,6 +1,6 @@
-"""A driver whose worker is stuck in the middle of an epoch.
+"""A driver whose worker hangs in the middle of an epoch.
 
-Usage: ``python stuck_worker.py FOLDER``. Prints the worker's process id, and ``stuck`` as soon as it is.
+Usage: ``python stuck_worker.py FOLDER``. Prints the worker's process id, and ``stuck`` when the worker hangs.
 """
 
 import multiprocessing
@@ -17,13 +17,13 @@ from bevel_lab.execution import workers
 from bevel_lab.execution.executor import Setup
 
 
-def _stuck(*_: object, **__: object) -> None:
+def _hang(*_: object, **__: object) -> None:
     print("stuck", flush=True)
     time.sleep(120)
 
 
 def serve(connection: Connection, setup: Setup) -> None:
-    with mock.patch("bevel_lab.training.run.trial_events", _stuck):
+    with mock.patch("bevel_lab.training.run.trial_events", _hang):
         workers.serve(connection, setup)
 
 

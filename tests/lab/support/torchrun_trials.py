@@ -1,7 +1,7 @@
-"""Trials by all processes that torchrun has started.
+"""Runs trials in all processes that torchrun has started.
 
-Usage: ``torchrun torchrun_trials.py FOLDER``: ``trials.json`` there is a list of
-trials' fields; writes ``records.jsonl``.
+Usage: ``torchrun torchrun_trials.py FOLDER``: reads fields of trials from
+``trials.json`` there and writes ``records.jsonl``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Looks into a trial in progress."""
+"""Reads the state of a trial in progress."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from bevel_lab.training.activations import parameter_values
 from bevel_lab.training.trainer import Trainer
 
 
-class Sets:
-    """The two sets of parameters of a trial in progress, and which of them moved since one last looked."""
+class ParameterSets:
+    """The weights and the activation parameters of a trial, and which of them changed since the last call."""
 
     def __init__(self, one: Trainer) -> None:
         own = {id(p) for p in one.activation_parameters}
         self.weights = [p for p in one.model.parameters() if id(p) not in own]
-        self.slopes = one.activation_parameters
+        self.activations = one.activation_parameters
         self.moved()
 
     def moved(self) -> str:
-        now = [[p.detach().clone() for p in part] for part in (self.weights, self.slopes)]
+        """Names of the sets that changed since the last call, joined by \"and\"."""
+        now = [[p.detach().clone() for p in part] for part in (self.weights, self.activations)]
         before, self.before = getattr(self, "before", now), now
         names = ("weights", "activations")
         return " and ".join(
@@ -29,15 +30,15 @@ class Sets:
         )
 
 
-def sharpness(one: Trainer) -> float:
-    """The n that all sites have."""
+def current_sharpness(one: Trainer) -> float:
+    """The sharpness n that all sites have."""
     values = {n for call in one.sites.values() for n in parameter_values(call.module)["n"]}
     assert len(values) == 1, "one n for all sites and channels"
     return values.pop()
 
 
-def outputs(one: Trainer, kind: type[nn.Module], samples: int = 25) -> list[Tensor]:
-    """What comes out of the modules of ``kind`` in a training step."""
+def training_outputs(one: Trainer, kind: type[nn.Module], samples: int = 25) -> list[Tensor]:
+    """The outputs of all modules of ``kind`` in a training step."""
     found: list[Tensor] = []
     for module in one.model.modules():
         if isinstance(module, kind):

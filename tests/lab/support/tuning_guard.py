@@ -1,4 +1,4 @@
-"""The ``bevel`` command, in which nothing that tunes may read the test part; its workers import this file too."""
+"""The ``bevel`` command, which fails if tuning reads the test part; its workers import this file, too."""
 
 import sys
 

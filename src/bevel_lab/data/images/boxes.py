@@ -15,12 +15,12 @@ from bevel_lab.data.facts import digest, facts
 
 @dataclass(frozen=True, eq=False)
 class ImageWithBoxes:
-    """An image file and its objects.
+    """An image file and the objects on it.
 
     Attributes:
         path: the file.
         size: (height, width) in pixels.
-        boxes: float32, N×4: left, top, right and bottom edge in pixels, inside the image and not empty.
+        boxes: float32, N×4: left, top, right and bottom edges in pixels, inside the image, with an area.
         labels: int64, N: 1 … number of classes; 0 is the background.
         ignored: bool, N: neither learned nor counted (VOC's difficult objects, COCO's crowds).
     """

@@ -86,7 +86,7 @@ class LabeledImages:
 
 
 def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of uint8 images scaled to [0, 1], exact: from the 256 counts."""
+    """Mean and standard deviation per channel of uint8 images scaled to [0, 1], exactly, from the 256 counts."""
     values = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
     for channel in range(images.shape[1]):

@@ -1,7 +1,7 @@
-"""Images with a class for every pixel: held in memory where they are small, else read when they are needed.
+"""Images with a class for every pixel, in memory if they are small, otherwise read when a batch needs them.
 
-An image and its mask travel as one tensor, uint8 4×H×W with the mask as its last channel, so that whatever crops or
-mirrors the one does the same to the other.
+A *scene* is an image and its mask in one tensor, uint8 4×H×W with the mask as its last channel, so that cropping and
+mirroring treat both alike.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from bevel_lab.data.images.from_files import IMAGENET_MEAN, IMAGENET_STD
 from bevel_lab.data.images.in_memory import moments
 
 VOID = 255
-"""The class of pixels that are neither learnt nor counted."""
+"""The class of pixels that are neither learned nor counted."""
 IN_MEMORY_BYTES = 2**29
-"""Bytes of pixels and masks that a data set may have to be held in memory."""
+"""A data set with at most so many bytes of pixels and masks is read into memory."""
 Color = tuple[int, int, int]
 
 
 class Crop(NamedTuple):
-    """A part of a scene in pixels, mirrored or not."""
+    """A rectangle of a scene in pixels, mirrored or not."""
 
     top: int
     left: int
@@ -43,7 +43,7 @@ class Crop(NamedTuple):
 
 
 Key = tuple[int, Crop | None]
-"""Number of a scene, and what of it is wanted; None: all."""
+"""Number of a scene, and its crop; None: the whole scene."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +51,9 @@ class SegmentationDataset:
     """One part of a data set: scenes of one size.
 
     Attributes:
-        names: of the images, one each, the same on every machine.
-        digest: of what the part holds, as hex digits.
-        read: number → uint8 4×H×W; raises ``LabError`` naming a file that will not do.
+        names: names of the images, equal on every machine.
+        digest: of the part's content, as hex digits.
+        read: number → uint8 4×H×W; raises ``LabError`` for an invalid file.
         in_memory: uint8 N×4×H×W if all scenes are in memory; ``read`` is then not called.
     """
 
@@ -74,7 +74,7 @@ class SegmentationDataset:
         return self if self.in_memory is None else dataclasses.replace(self, in_memory=self.in_memory.to(device))
 
     def batches(self, keys: Iterable[list[Key]]) -> Iterator[Tensor]:
-        """Uint8 B×4×H×W for every list of keys, read by :func:`bevel_lab.data.loader.batches` unless in memory."""
+        """Uint8 B×4×H×W for every list of keys, by :func:`bevel_lab.data.loader.batches`."""
         return loader.batches(self.__getitem__, keys, in_memory=self.in_memory is not None)
 
 
@@ -83,16 +83,19 @@ class MaskedImages:
     """A segmentation data set.
 
     Attributes:
-        train, test: two parts.
-        validation: the data set's own validation part; None: the task draws one from ``train``.
-        classes: their names; masks hold 0 … classes − 1, and ``VOID``.
+        train, test: the two parts.
+        validation: the data set's own validation part; None: the task splits one off ``train``.
+        classes: names of the classes; masks hold 0 … len(classes) − 1, and ``VOID``.
         colors: one (red, green, blue) a class, for pictures.
         size: (height, width) of all images.
-        crop: (height, width) of what is cut out at random in training.
+        crop: (height, width) of random crops in training.
         note: what a reader of the results must know of the data beside its name, or empty.
-        skipped: what was skipped as invalid, a sentence each.
-        mean, std: per channel of pixels in [0, 1]: of ``train`` where it is held, else ImageNet's.
-        facts: what exactly the data is: numbers of images, a digest, the note, what was left out.
+        skipped: one sentence for every sample that was skipped as invalid.
+        mean, std: per channel of pixels in [0, 1]: of ``train`` if it is in memory, otherwise ImageNet's.
+        facts: counts, a digest, the classes, the note, what was skipped.
+
+    Raises:
+        InvalidValue: if there are fewer than two classes, or not one color a class.
     """
 
     train: SegmentationDataset
@@ -122,6 +125,11 @@ class MaskedImages:
 
 
 def cropped(size: tuple[int, int]) -> tuple[int, int]:
-    """Three quarters of each side, rounded down to a multiple of 32 (which networks halve five times), at least 32."""
+    """Three quarters of (height, width), rounded down to multiples of 32 (networks halve five times), at least 32.
+
+    Example:
+        >>> cropped((360, 480))
+        (256, 352)
+    """
     height, width = (min(side, max(32, side * 3 // 4 // 32 * 32)) for side in size)
     return height, width

@@ -1,4 +1,4 @@
-"""Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a batch: torchvision's, with draws of our own."""
+"""Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a batch: torchvision's, with our own seeds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from bevel_lab.runtime.rng import seeded
 
 
 class Mixer:
-    """Mixes every image, and its label, with its neighbour in the batch. The order is random already.
+    """Mixes every image, and its label, with its neighbor in the batch, whose order is random already.
+
+    A mixer is false if it does nothing.
 
     Args:
-        mixup, cutmix: concentration of the Beta law, 0: not done. Where both are, each batch draws which of them.
+        mixup, cutmix: concentration of the Beta distribution; 0: not done. If both are done, each batch draws one.
         classes: number of classes.
     """
 
     def __init__(self, mixup: float, cutmix: float, classes: int) -> None:
         self.ways: list[Any] = []
         if mixup or cutmix:
-            from torchvision.transforms import v2  # takes seconds; most trials need none of it
+            from torchvision.transforms import v2  # takes seconds, and most trials do not need it
         if mixup:
             self.ways.append(v2.MixUp(alpha=mixup, num_classes=classes))
         if cutmix:
@@ -31,9 +33,16 @@ class Mixer:
         return bool(self.ways)
 
     def __call__(self, images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """All but the first image, each mixed with the one before it, and float32 B×classes targets.
+        """Mix a batch.
 
-        The first is there for the second; so a process that has a part of the batch needs one image more, and no other.
+        Args:
+            images: float32, (B+1)×C×H×W. The first one is only mixed into the second, so that a process with a shard of
+                the batch needs one more image.
+            labels: int64, B+1.
+            seed: what the draws follow from.
+
+        Returns:
+            B×C×H×W images, each mixed with the one before it, and float32 B×classes targets.
         """
         with seeded(seed):
             way = self.ways[int(torch.randint(len(self.ways), ()))]

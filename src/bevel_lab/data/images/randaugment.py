@@ -1,8 +1,8 @@
-"""RandAugment (Cubuk, Zoph, Shlens, Le 2020) on a batch: every image has operations of its own.
+"""RandAugment (Cubuk, Zoph, Shlens, Le 2020) on a batch: every image gets its own operations.
 
-The operations and their strengths are torchvision's (``v2.RandAugment()``: magnitude 9 of 30, nearest neighbour), by
-its public functions. Its own class draws from the global generator and does the same thing to a whole batch; here
-images that drew the same operation are done together, wherever they lie.
+The operations and their strengths are torchvision's (``v2.RandAugment()``: magnitude 9 of 30, nearest neighbor), by its
+public functions. Its own class draws from the global generator and applies one operation to a whole batch; here each
+operation is applied to all images of the batch that drew it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAGNITUDE = 9 / 30
 
 
 def draw(operations: int, count: int, generator: torch.Generator) -> Tensor:
-    """The random numbers :func:`rand_augment` needs: operations×2×count, on the CPU, where what to run is decided."""
+    """The random numbers that :func:`rand_augment` needs: operations×2×count, on the CPU."""
     return torch.rand(operations, 2, count, generator=generator)
 
 
@@ -30,10 +30,13 @@ def rand_augment(images: Tensor, draws: Tensor) -> Tensor:
     Args:
         images: uint8, B×C×H×W with 1 or 3 channels; not changed.
         draws: from :func:`draw`, one column an image.
+
+    Returns:
+        uint8, B×C×H×W.
     """
     images = images.clone()
     for choice, side in draws:
-        # two slots an operation, + and −; the unsigned have the same thing in both
+        # two slots an operation, for its signs + and −; an operation without a sign is the same in both
         slot = (choice * len(OPERATIONS)).long() * 2 + (side <= 0.5)
         for number in slot.unique().tolist():
             members = (slot == number).nonzero().flatten().to(images.device)
@@ -76,4 +79,4 @@ OPERATIONS: tuple[Callable[[Tensor, float], Tensor], ...] = (
     lambda images, sign: F.autocontrast(images),
     lambda images, sign: F.equalize(images),
 )
-"""In torchvision's order; an operation takes images and a sign."""
+"""(images, sign) → images, in torchvision's order."""

@@ -1,4 +1,4 @@
-"""Drawing a part of a data set with every class in its share."""
+"""Stratified draws from a data set."""
 
 from __future__ import annotations
 
@@ -9,16 +9,33 @@ from bevel.errors import InvalidValue
 
 
 def stratified(labels: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw ``count`` samples with every class in its share; returns sorted indices (drawn, rest).
+    """Draw samples with every class in proportion.
 
-    Shares are rounded by the largest remainder (the lower class first), so that ``count`` is met exactly. Identical
-    for equal labels and generator state.
+    Proportions are rounded by the largest remainder (the lower class first), so that exactly ``count`` are drawn. Equal
+    labels and generator states give equal draws.
+
+    Args:
+        labels: int64, N.
+        count: number of samples to draw, 1 … N − 1.
+        generator: source of the draws.
+
+    Returns:
+        Sorted indices of the drawn samples and of the rest, int64.
+
+    Raises:
+        InvalidValue: for another ``count``.
+
+    Example:
+        >>> labels = torch.tensor([0] * 6 + [1] * 3)
+        >>> drawn, rest = stratified(labels, 3, torch.Generator().manual_seed(0))
+        >>> labels[drawn].tolist(), len(rest)
+        ([0, 0, 1], 6)
     """
     total = len(labels)
     if not 0 < count < total:
         raise InvalidValue(f"a part drawn from {total} samples has 1 … {total - 1} of them; {count} were asked for.")
     sizes = torch.bincount(labels)
-    # integers, because a share of 0.2·n computed in floats may fall on either side of a tie
+    # integers: 0.2·n in floats may fall on either side of a tie
     quota = sizes * count // total
     remainder = sizes * count - quota * total
     order = sorted(range(len(sizes)), key=lambda c: (-int(remainder[c]), c))

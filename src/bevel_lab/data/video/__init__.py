@@ -1,4 +1,4 @@
-"""Labelled clips: the values a video data set can be, made on the device (``moving``) or decoded (``files``)."""
+"""Labeled clips: the data sets of video, made on the device (``moving``) or decoded from files (``from_files``)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Split = Literal["train", "test"]
 
 
 class Clips(abc.ABC):
-    """A data set of clips, all of one shape, in two parts; the validation part is split off ``train`` by the task.
+    """A data set of clips of one shape, in two parts; the task splits the validation part off ``train``.
 
     Attributes:
         labels: class of every clip of a part, int64 on the CPU, 0 … len(classes) − 1.
-        classes: their names.
+        classes: names of the classes.
         frames, channels, size: T, C and (H, W) of a clip.
         mean, std: per channel of pixels in [0, 1].
-        facts: what exactly the data is: numbers of clips, a digest, a note.
-        at_once: clips evaluated at once; part of the result's last bits, therefore fixed.
+        facts: counts, a digest, a note.
+        at_once: clips evaluated at once; the result's last bits depend on it, so it is fixed.
     """
 
     labels: dict[Split, Tensor]
@@ -41,9 +41,9 @@ class Clips(abc.ABC):
         """The clips of every batch: uint8 B×T×C×H×W on ``device``.
 
         Args:
-            part: which part the numbers in ``batches`` (int64, CPU) count.
-            batches: lazily read, in order.
+            part: the part of the data set.
+            batches: numbers of the clips of every batch, int64 on the CPU.
             device: where the clips go.
-            draw: (seed, epoch): what is random of a clip follows from these and its number, and from nothing else.
-                None: as for evaluation, always the same.
+            draw: (seed, epoch): the random choices for a clip follow from these and its number only. None: the fixed
+                clips of evaluation.
         """

@@ -38,6 +38,10 @@ def segments(count: int, frames: int, drawn: bool) -> list[int]:
         count: frames of the clip, at least ``frames``.
         frames: number of segments.
         drawn: whether a segment's frame is drawn from torch's global generator; otherwise it is the one in the middle.
+
+    Example:
+        >>> segments(40, 8, drawn=False)
+        [2, 7, 12, 17, 22, 27, 32, 37]
     """
     edges = [k * count // frames for k in range(frames + 1)]
     spans = [after - before for before, after in pairwise(edges)]

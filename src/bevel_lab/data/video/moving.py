@@ -1,10 +1,10 @@
-"""Pictures that move: clips whose class can be read from the order of their frames and from nothing else.
+"""Moving images: clips whose class follows from the order of their frames and from nothing else.
 
-A picture drifts by a constant step in one of four directions, and shakes along the other axis: there it takes the same
-steps in a random order. So its places are start + step·(i, σ(i)), i = 0 … T − 1, with σ a random permutation; whether
-the first or the second coordinate is the one in order, and whether it rises or falls, is the class. The set of places
-has the same law in all four: with the frames in no order nothing is left to read, not even the axis, which a plain
-drift would give away. The canvas is a torus and the start uniform on it, so each frame by itself is uniform too.
+An image drifts by a constant step in one of four directions, and shakes along the other axis: there it takes the same
+steps in a random order. Its places are start + step·(i, σ(i)), i = 0 … T − 1, with a random permutation σ; the class is
+which of the two coordinates is in order, and whether it rises or falls. The set of places has the same distribution for
+all four classes: frames in no order reveal nothing, not even the axis, which a plain drift would reveal. The canvas is
+a torus and the start is uniform on it, so that every single frame is uniform, too.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ from bevel_lab.runtime.rng import SHARED, generator
 
 DIRECTIONS = ("right", "left", "down", "up")
 STEPS = (2, 3)
-"""Steps in pixels a frame, drawn for every clip."""
+"""Steps in pixels a frame, one of which is drawn for every clip."""
 
 
 def places(labels: Tensor, draws: Tensor, side: int) -> Tensor:
-    """Where the picture is in every frame: int64 B×T×2, (row, column) of its upper left pixel on a canvas of ``side``.
+    """The place of the image in every frame.
 
     Args:
-        labels: int64 B, numbers of ``DIRECTIONS``.
-        draws: float32 B×(T + 3), uniform on [0, 1): start row and column, step, and keys whose order is σ.
+        labels: int64, B: indices into ``DIRECTIONS``.
+        draws: float32, B×(T + 3), uniform on [0, 1): start row and column, step, and keys whose order is σ.
+        side: side of the canvas in pixels.
+
+    Returns:
+        int64, B×T×2: row and column of the upper left pixel.
     """
     start, step, keys = (draws[:, :2] * side).long(), (draws[:, 2] * len(STEPS)).long(), draws[:, 3:]
     ahead = torch.arange(keys.shape[1]).expand_as(keys)
@@ -42,14 +46,15 @@ def places(labels: Tensor, draws: Tensor, side: int) -> Tensor:
 
 
 def render(pictures: Tensor, where: Tensor, side: int) -> Tensor:
-    """Pictures on a torus of side×side pixels, black where they are not.
+    """Images on a black torus of side×side pixels.
 
     Args:
-        pictures: uint8 B×C×h×w, at most ``side`` pixels a side.
+        pictures: uint8, B×C×h×w, at most ``side`` pixels a side.
         where: from :func:`places`, on the pictures' device.
+        side: side of the torus.
 
     Returns:
-        uint8 B×T×C×side×side.
+        uint8, B×T×C×side×side.
     """
     batch, channels, height, width = pictures.shape
     frames = where.shape[1]
@@ -63,13 +68,13 @@ def render(pictures: Tensor, where: Tensor, side: int) -> Tensor:
 
 
 class MovingImages(Clips):
-    """Clips made of labelled images, whose own labels do not matter; one clip an image.
+    """Clips of moving images, one clip an image; the images' own labels do not matter.
 
     Args:
-        images: what moves.
-        frames: frames of a clip.
-        side: of the canvas, in pixels.
-        tests: test clips, made of the first test images.
+        images: the images.
+        frames: number of frames of a clip.
+        side: side of the canvas in pixels.
+        tests: number of test clips, made of the first test images.
     """
 
     at_once = 250
@@ -78,7 +83,7 @@ class MovingImages(Clips):
         self._pictures: dict[Split, Tensor] = {"train": images.train.images, "test": images.test.images[:tests]}
         self.labels = {part: _directions(part, len(pictures)) for part, pictures in self._pictures.items()}
         self.classes, self.frames, self.channels, self.size = DIRECTIONS, frames, images.channels, (side, side)
-        # a canvas is black but for the share of it that the picture covers
+        # the canvas is black outside the fraction that the image covers
         share = images.size[0] * images.size[1] / side**2
         self.mean = tuple(mean * share for mean in images.mean)
         squares = [(mean**2 + std**2) * share for mean, std in zip(images.mean, images.std, strict=True)]
@@ -99,6 +104,6 @@ class MovingImages(Clips):
 
 
 def _directions(part: Split, count: int) -> Tensor:
-    """As many clips of one direction as of another, whatever the picture shows; the same in every trial."""
+    """Equally many clips of every direction, in an order that is the same in every trial."""
     order = torch.randperm(count, generator=generator(SHARED, f"directions of {part}"))
     return order % len(DIRECTIONS)
