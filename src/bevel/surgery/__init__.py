@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Never
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from bevel.spec import Factory
 from bevel.surgery._arguments import Where, model_kwargs
@@ -26,6 +28,7 @@ from bevel.surgery._blueprint import draw
 from bevel.surgery._copy import copy_model
 from bevel.surgery._decide import checked_what, decide, refuse_empty
 from bevel.surgery._install import Edits, install
+from bevel.surgery._plan import Plan
 from bevel.surgery._preserve import Maker
 from bevel.surgery._result import Result
 from bevel.surgery._sites import Site, Sites
@@ -71,6 +74,7 @@ def swap(
     preserve: bool = True,
     inplace: bool = True,
     empty_ok: bool = False,
+    optimizer: Optimizer | None = None,
     **unknown: Never,
 ) -> Result:
     """Give a model other activations; each call site gets its own.
@@ -93,6 +97,8 @@ def swap(
         inplace: whether to change the given model, default True, since ``restore()`` takes a swap back; False changes
             a copy.
         empty_ok: whether a swap that changes nothing is allowed; default False, which raises.
+        optimizer: one that trains the model already; the new parameters become a group of it, without weight decay.
+            Default none: an optimizer that is made after the swap has them.
 
     Returns:
         A :class:`Result`: the model, the sites, the new activations, and ``restore()``.
@@ -125,15 +131,63 @@ def swap(
     decide(model, found, maker, where, checked_what(what, found))
     if not empty_ok:
         refuse_empty(found)
-    result = Result(model, found.sites(), tuple(found.unreached), Edits(model))
+    blueprint = draw(model, found)
+    edits = Edits(model)
+    result = Result(model, found.sites(), tuple(found.unreached), maker.to, blueprint, found.recipes, edits)
+    _install(result, edits, optimizer)
     if result.unreached:
         warnings.warn(result.unreached_text, stacklevel=3)  # past the decorator
-    try:
-        install(model, draw(model, found), result.activations, result._edits)
-    except BaseException:
-        result.restore()
-        raise
     return result
 
 
-__all__ = ["Result", "Site", "Sites", "Where", "find", "swap"]
+def _install(result: Result, edits: Edits, optimizer: Optimizer | None) -> None:
+    """Put the activations of a result into its model, or leave the model as it was."""
+    try:
+        install(result.model, result._blueprint, result.activations, edits)
+        if optimizer is not None:
+            result.add_to(optimizer)
+    except BaseException:
+        result.restore()
+        raise
+
+
+@torch.inference_mode(False)
+def apply_plan(model: nn.Module, plan: str | Mapping[str, Any], *, optimizer: Optimizer | None = None) -> Result:
+    """Do a swap again to a new model of the same kind, without an example.
+
+    This is how a swapped model is loaded: build the model as it was before the swap, apply the plan, load the weights.
+
+    Args:
+        model: any module, changed in place.
+        plan: what ``result.plan()`` returned, or the dictionary that ``json.loads`` makes of it.
+        optimizer: as in :func:`swap`; default none.
+
+    Returns:
+        A :class:`Result`, as :func:`swap` returns it; its sites are those of the plan.
+
+    Raises:
+        InvalidValue: for something that is no plan, a plan of another version, or a model that differs from the one
+            that the plan was made of, with the site named.
+
+    Example:
+        >>> import torch, bevel
+        >>> def build():
+        ...     return torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU())
+        >>> model = build()
+        >>> plan = bevel.swap(model, "frelu", torch.randn(2, 4)).plan()
+        >>> again = bevel.surgery.apply_plan(build(), plan).model
+        >>> again.load_state_dict(model.state_dict())
+        <All keys matched successfully>
+    """
+    read = Plan(plan)
+    refuse_wrapped(model)
+    read.check(model)
+    made = read.activations(model)
+    sites = Sites([replace(site, module=made[site.name]) for site in read.sites])
+    edits = Edits(model)
+    result = Result(model, sites, (), read.to, read.blueprint, read.recipes, edits)
+    _install(result, edits, optimizer)
+    return result
+
+
+__all__ = ["Result", "Site", "Sites", "Where", "apply_plan", "find", "swap"]

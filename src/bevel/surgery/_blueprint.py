@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,8 @@ class Blueprint:
         shared: for each scope, the table of each module that it calls several times.
         nodes: for each ``GraphModule``, the nodes of its graph that call something else.
         shields: modules that hide the functions that they call from the scopes around them.
+        forwards: for each scope, its class and a checksum of its forward's code.
+        layers: for each layer that feeds a site or carries a mark, the shapes of its parameters.
     """
 
     replaced: dict[str, list[str | None]] = field(default_factory=dict)
@@ -41,6 +44,8 @@ class Blueprint:
     shared: dict[str, dict[str, Table]] = field(default_factory=dict)
     nodes: dict[str, list[Node]] = field(default_factory=dict)
     shields: list[str] = field(default_factory=list)
+    forwards: dict[str, tuple[str, int]] = field(default_factory=dict)
+    layers: dict[str, list[list[int]]] = field(default_factory=dict)
 
     @property
     def scopes(self) -> list[str]:
@@ -58,7 +63,29 @@ def draw(model: nn.Module, survey: Survey) -> Blueprint:
         elif any(names):
             _draw_function(model, group, names, blueprint)
     _draw_shields(model, survey, blueprint)
+    _describe(model, survey, blueprint)
     return blueprint
+
+
+def _describe(model: nn.Module, survey: Survey, blueprint: Blueprint) -> None:
+    """Note what a model must have so that the changes fit."""
+    for scope in dict.fromkeys((*blueprint.scopes, *blueprint.held)):
+        blueprint.forwards[scope] = likeness(model.get_submodule(scope))
+    feeders = [site.feeder for group in survey.groups for site in group.sites if site.new and site.feeder]
+    groups = (*blueprint.functions.values(), *blueprint.shared.values())
+    marks = [mark for tables in groups for table in tables.values() for mark in table.marks]
+    blueprint.layers = {layer: shapes(model.get_submodule(layer)) for layer in dict.fromkeys((*feeders, *marks))}
+
+
+def likeness(module: nn.Module) -> tuple[str, int]:
+    """A module's class, and a checksum of its forward's code: the same source has the same in one Python version."""
+    code = getattr(type(module).forward, "__code__", None)
+    return type(module).__qualname__, zlib.crc32(code.co_code) if code is not None else 0
+
+
+def shapes(layer: nn.Module) -> list[list[int]]:
+    """The shapes of the parameters that a layer has itself."""
+    return [list(p.shape) for p in layer.parameters(recurse=False)]
 
 
 def _draw_module(model: nn.Module, group: Group, names: list[str | None], blueprint: Blueprint) -> None:

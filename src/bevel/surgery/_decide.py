@@ -15,6 +15,7 @@ from bevel.surgery._axes import WEIGHT
 from bevel.surgery._groups import Group
 from bevel.surgery._names import LEFT_ALONE, UNITS
 from bevel.surgery._preserve import CannotKeep, Maker, placed
+from bevel.surgery._recipe import Recipe
 from bevel.surgery._route import WriteBack
 from bevel.surgery._sites import Site
 from bevel.surgery._survey import Survey
@@ -88,7 +89,7 @@ def decide(model: nn.Module, survey: Survey, maker: Maker, where: Where, what: t
             reason = _left_alone(site, picks(site), what, maker) or _inside_graph(model, group, calls)
             if not reason:
                 try:
-                    site = _renewed(site, calls[0], maker)
+                    site, survey.recipes[site.name] = _renewed(site, calls[0], maker)
                 except CannotKeep as error:
                     reason = f"{error}; preserve=False starts from its own initial values instead"
                     if what is not None:
@@ -116,9 +117,10 @@ def refuse_empty(survey: Survey) -> None:
     raise InvalidValue(f"the swap would change nothing: {found}{never}. Say empty_ok=True if that is meant.")
 
 
-def _renewed(site: Site, call: Call, maker: Maker) -> Site:
-    """The site with a new activation."""
+def _renewed(site: Site, call: Call, maker: Maker) -> tuple[Site, Recipe]:
+    """The site with a new activation, and how that was made."""
     made = maker.make(call.source, call.channels, call.axis, len(call.shape))
     module = placed(made.module, call.device, call.dtype)
     module = WriteBack(module) if call.reused else module
-    return replace(site, new=maker.name, module=module, bound=made.bound, reason=made.remark)
+    site = replace(site, new=maker.name, module=module, bound=made.bound, reason=made.remark)
+    return site, Recipe(made.arguments, call.reused)

@@ -14,6 +14,7 @@ import torch
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as GraphNode
 
+from bevel.errors import InvalidValue
 from bevel.surgery._names import SPELLINGS
 
 
@@ -35,6 +36,11 @@ def rerouted(module: GraphModule, path: str, nodes: Iterable[tuple[str, int, str
         if target is not None:
             x = node.args[0] if node.args else node.kwargs["input"]
             node.op, node.target, node.args, node.kwargs = "call_module", target, (x,), {}
+    missing = [f"{what} (call {nth})" for what, nth in targets if nth >= counts[what]]
+    if missing:
+        raise InvalidValue(
+            f"the graph of {path or 'the model'} has no {missing[0]}: it is not the one that was swapped."
+        )
     return graph
 
 

@@ -20,7 +20,7 @@ from bevel.surgery._route import HOLDER, Held, PerCall, RoutedForward, shield
 _ABSENT: Any = object()
 
 
-def _kept_in(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
+def kept_in(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
     """Device and dtype of a module's first floating tensor."""
     tensors = (t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
     first = next(tensors, None)
@@ -36,7 +36,7 @@ class Edits:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._place = _kept_in(model)
+        self._place = kept_in(model)
         self._done: list[tuple[Any, str, Any, Any]] = []
         self._later: list[Callable[[], object]] = []
 
@@ -67,7 +67,7 @@ class Edits:
                     f"the model was changed at {key!r} since this swap. Undo the later change first (a later swap by "
                     "its own restore()), or reload the model."
                 )
-        place = _kept_in(self._model)
+        place = kept_in(self._model)
         for where, key, before, after in reversed(self._done):
             if before is _ABSENT:
                 del where[key]

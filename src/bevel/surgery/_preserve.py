@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bevel._bound import error_bound
 from bevel.errors import BevelError, InvalidValue
 from bevel.kinked import PiecewiseLinear
+from bevel.nn import ACTIVATIONS
 from bevel.nn._base import Activation, LearnableModule
 from bevel.spec import Factory, accepted_arguments, create, named_arguments, parse
 from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, kinked_text, limits, same, slopes
@@ -31,9 +32,17 @@ class CannotKeep(Exception):
 
 @dataclass(frozen=True)
 class Made:
-    """A new activation, the proven bound on its distance from the old function, and a remark for the table."""
+    """A new activation.
+
+    Attributes:
+        module: the activation.
+        arguments: the constructor arguments that it was made with, beside those of the spec.
+        bound: the proven bound on its distance from the old function, None if that is not kept.
+        remark: for the table.
+    """
 
     module: nn.Module
+    arguments: dict[str, Any]
     bound: float | None
     remark: str = ""
 
@@ -47,13 +56,12 @@ class Maker:
     """
 
     def __init__(self, to: str | Factory, preserve: bool) -> None:
-        self.to = to
         self.preserve = preserve
         self.factory, self.given = parse(to) if isinstance(to, str) else (to, {})
         probe = create(to)  # refuses what the constructor refuses, before anything is touched
+        self.to = next((n for n, e in ACTIVATIONS.items() if e.factory is to), to)  # a class of the catalog by name
         self.name = to if isinstance(to, str) else getattr(to, "__name__", type(probe).__name__)
         self.accepted = accepted_arguments(self.factory)
-        self.takes_dtype = "dtype" in named_arguments(self.factory)
         free = "num_parameters" in self.accepted and "num_parameters" not in self.given
         #: whether it has a parameter per channel; only then an unknown axis stands in its way
         self.per_channel = free and next(probe.parameters(), None) is not None
@@ -73,20 +81,18 @@ class Maker:
             else:
                 remark = f"one shared coefficient: {self.name} has its channels on axis 1, here they are on {axis}"
         if not self.preserve:
-            return Made(self._build(width), None, remark)
+            return self._made(width, None, remark)
         if source.weight is not None:
             return self._like_prelu(source.weight, width, remark)
         guess, bound = self._guess(source)
-        return Made(self._build(width | guess), bound, remark)
+        return self._made(width | guess, bound, remark)
+
+    def _made(self, arguments: dict[str, Any], bound: float | None, remark: str) -> Made:
+        accepted = {k: v for k, v in arguments.items() if k in self.accepted and k not in self.given}
+        return Made(self._build(arguments), accepted, bound, remark)
 
     def _build(self, arguments: dict[str, Any]) -> nn.Module:
-        chosen = {k: v for k, v in arguments.items() if k in self.accepted} | self.given
-        if self.takes_dtype:  # not the default dtype: slopes are compared with the old function's to float32's digits
-            chosen["dtype"] = torch.float32
-        module = self.factory(**chosen)
-        if not isinstance(module, nn.Module):
-            raise InvalidValue(f"an activation factory returns a torch.nn.Module; got {type(module).__name__}.")
-        return module
+        return built(self.factory, {k: v for k, v in arguments.items() if k in self.accepted} | self.given)
 
     def _guess(self, source: Source) -> tuple[dict[str, Any], float]:
         """Find constructor arguments that keep the function, and the bound."""
@@ -130,14 +136,23 @@ class Maker:
         guess, _ = self._guess(sentinel)
         if weight.numel() > 1 and width.get("num_parameters", 1) == 1:
             raise CannotKeep(f"{weight.numel()} learnt slopes do not fit into one shared coefficient")
-        module = self._build(width | guess)
-        filled = [p for p in module.parameters() if bool((p == _SENTINEL).all())]
+        made = self._made(width | guess, None, remark)
+        filled = [p for p in made.module.parameters() if bool((p == _SENTINEL).all())]
         if len(filled) != 1:
             raise CannotKeep(f"{self.name} has no parameter for the slopes that prelu learnt")
         with torch.no_grad():
             filled[0].copy_(weight.detach().to(filled[0].dtype).expand_as(filled[0]))
-        bound = proven(module) if isinstance(module, Activation) else ROUNDING
-        return Made(module, bound, remark)
+        bound = proven(made.module) if isinstance(made.module, Activation) else ROUNDING
+        return replace(made, bound=bound)
+
+
+def built(factory: Factory, arguments: dict[str, Any]) -> nn.Module:
+    """Make an activation with float32 parameters, whatever the default dtype: slopes are compared to its digits."""
+    dtype = {"dtype": torch.float32} if "dtype" in named_arguments(factory) else {}
+    module = factory(**arguments, **dtype)
+    if not isinstance(module, nn.Module):
+        raise InvalidValue(f"an activation factory returns a torch.nn.Module; got {type(module).__name__}.")
+    return module
 
 
 def deviation(module: nn.Module, values: Tensor) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from bevel.surgery._axes import WEIGHT
 from bevel.surgery._calls import Mark
 from bevel.surgery._groups import Group, function_groups, module_groups
 from bevel.surgery._probe import Source, recognize
+from bevel.surgery._recipe import Recipe
 from bevel.surgery._route import HOLDER, free, place
 from bevel.surgery._sites import Site, Sites
 from bevel.surgery._trace import Trace, double, run
@@ -28,11 +29,13 @@ class Survey:
         groups: its sites.
         unreached: activation modules that the example never calls, by qualified name.
         notes: remarks on the runs that found them.
+        recipes: how the new activations were made, by site name.
     """
 
     groups: list[Group]
     unreached: dict[str, Source]
     notes: list[str]
+    recipes: dict[str, Recipe] = field(default_factory=dict)
 
     def sites(self) -> Sites:
         """All sites, in the order in which they first run."""
