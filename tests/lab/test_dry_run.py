@@ -86,5 +86,5 @@ def test_workers_count_the_threads_of_the_arm_that_has_most(monkeypatch: pytest.
     jobs = Experiment.resolve(["gelu@threads=3"], "relu", 1, {}).base_trials()
     assert workers.Workers().at_once(jobs, "cpu", RecordingWatcher()) == 2
     assert Ray().at_once(jobs, "cpu", RecordingWatcher()) == 1, "the cluster is elsewhere"
-    with pytest.raises(InvalidValue, match="workers is a whole number, at least 1; got 0"):
+    with pytest.raises(InvalidValue, match="workers must be a whole number, at least 1; got 0"):
         workers.Workers(0)

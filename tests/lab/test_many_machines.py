@@ -369,7 +369,10 @@ def test_a_dry_run_for_a_cluster_needs_neither_its_gpu_nor_the_cluster(
     (tmp_path / "x.toml").write_text('activations = ["relu"]\nseeds = 4\nworkers = 4\n' + _toml(RECIPE))
     command = ["run", str(tmp_path / "x.toml"), "--dry-run", "--ray", "none:1"]
     assert main([*command, "--device", "cuda:1"]) == 2
-    assert "with --ray the device is cpu or cuda: Ray chooses the GPU of a task; got cuda:1" in capsys.readouterr().err
+    assert (
+        "with --ray the device must be cpu or cuda: Ray chooses the GPU of a task; got cuda:1"
+        in capsys.readouterr().err
+    )
     assert main([*command, "--device", "cuda"]) == 0
     out = capsys.readouterr().out
     assert "with 1 at a time" in out
@@ -377,7 +380,7 @@ def test_a_dry_run_for_a_cluster_needs_neither_its_gpu_nor_the_cluster(
 
 
 def test_a_cluster_is_rehearsed_for_where_there_is_no_gpu() -> None:
-    with pytest.raises(InvalidValue, match=r"with --ray the device is cpu or cuda: .* got cuda:1"):
+    with pytest.raises(InvalidValue, match=r"with --ray the device must be cpu or cuda: .* got cuda:1"):
         Ray().local_device("cuda:1")
     assert Workers().local_device("cuda:1") == "cuda:1"
     assert Ray().local_device("cuda") == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -323,12 +323,12 @@ def test_a_run_without_a_score_is_never_the_choice_even_where_scores_are_negativ
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("trials = 0", "tune.trials is a whole number, at least 1; got 0."),
-        ("trials = 2", "tune.space names at least one field"),
-        ("trials = 2\n[tune.space.epochs]\nlow = 1\nhigh = 2", "tune.space holds numbers of the recipe"),
+        ("trials = 0", "tune.trials must be a whole number, at least 1; got 0."),
+        ("trials = 2", "tune.space must name at least one field"),
+        ("trials = 2\n[tune.space.epochs]\nlow = 1\nhigh = 2", "tune.space must hold numbers of the recipe"),
         ("trials = 2\n[tune.space.lr]\nlow = 2\nhigh = 1", "low < high"),
         ("trials = 2\n[tune.space.lr]\nlow = 0\nhigh = 1\nlog = true", "needs low > 0"),
-        ("tries = 2", "[tune] has trials and space; got tries."),
+        ("tries = 2", "[tune] must have trials and space; got tries."),
     ],
 )
 def test_a_wrong_search_is_named(text: str, words: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
 import tomllib
@@ -55,6 +56,18 @@ def test_the_package_is_light_until_something_is_asked_of_it() -> None:
         _ = bevel_lab.runn  # type: ignore[attr-defined]
     assert {"Experiment", "Ray", "Results", "Torchrun", "Workers", "run"} <= set(dir(bevel_lab))
     assert all(getattr(bevel_lab, name) for name in bevel_lab.__all__)
+
+
+def test_the_examples_of_the_public_names_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner = doctest.DocTestRunner(verbose=False)
+    for name in ["run", *(name for name in bevel_lab.__all__ if name != "run")]:  # the others read what it writes
+        public = getattr(bevel_lab, name)
+        found = doctest.DocTestFinder(recurse=False).find(public, name, globs={name: public})
+        assert sum(len(test.examples) for test in found), f"{name} has no example"
+        for test in found:
+            runner.run(test)
+    assert runner.summarize().failed == 0
 
 
 def test_results_hold_records_a_table_and_on_demand_verdicts_and_a_report(results: bevel_lab.Results) -> None:
@@ -112,8 +125,8 @@ def test_what_is_wrong_is_said_before_anything_is_run(tmp_path: Path) -> None:
     whole = Experiment.resolve(["gelu"], "relu", 2, RECIPE)
     for experiment, settings, words in (
         (whole, {"seeds": 3, "lr": 1.0}, "an Experiment says lr, seeds itself"),
-        ({"activations": "relu"}, {}, "activations is a list of texts; got 'relu'"),
-        (ASKED, {"workers": 0}, "workers is a whole number, at least 1; got 0"),
+        ({"activations": "relu"}, {}, "activations must be a list of texts; got 'relu'"),
+        (ASKED, {"workers": 0}, "workers must be a whole number, at least 1; got 0"),
         ({}, {}, "name what to compare"),
     ):
         with pytest.raises(InvalidValue, match=words):

@@ -62,7 +62,7 @@ def typed(kind: Callable[[str], Any], rule: str) -> Callable[[str], Any]:
         try:
             return kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"takes {rule}; got {text!r}") from None
+            raise argparse.ArgumentTypeError(f"must be {rule}; got {text!r}") from None
 
     return convert
 

@@ -37,6 +37,10 @@ class Ray(Executor):
 
     Args:
         address: of the cluster; ``auto`` is the one that this machine belongs to.
+
+    Example:
+        >>> Ray("auto").local_device("cpu")  # as in bevel_lab.run(..., executor=Ray("auto"))
+        'cpu'
     """
 
     def __init__(self, address: str = "auto") -> None:
@@ -64,7 +68,9 @@ class Ray(Executor):
 
     def local_device(self, device: str) -> str:
         if device.startswith("cuda:"):
-            raise InvalidValue(f"with --ray the device is cpu or cuda: Ray chooses the GPU of a task; got {device}.")
+            raise InvalidValue(
+                f"with --ray the device must be cpu or cuda: Ray chooses the GPU of a task; got {device}."
+            )
         import torch
 
         return "cpu" if device == "cuda" and not torch.cuda.is_available() else device

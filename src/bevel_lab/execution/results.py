@@ -36,6 +36,11 @@ class Results:
         title: of the report; "" gives its own.
         failures: the trials that failed in the run that gave these results.
         source: the file that the records were read from, or None.
+
+    Example:
+        >>> results = Results.read("runs/example")
+        >>> len(results.records), results.reference, results.report().name
+        (4, 'relu', 'report.html')
     """
 
     records: list[Record]

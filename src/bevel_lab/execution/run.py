@@ -57,8 +57,8 @@ def run(
     Example:
         >>> import bevel_lab
         >>> asked = {"activations": ["relu", "sau:n=5"], "model": "mlp", "epochs": 1, "seeds": 2, "train_limit": 200}
-        >>> results = bevel_lab.run(asked, out=folder)
-        >>> [row["activation"] for row in results.table]
+        >>> results = bevel_lab.run(asked, out="runs/example")
+        >>> [row["arm"] for row in results.table]
         ['relu', 'sau:n=5', 'relu', 'sau:n=5']
     """
     request = Request.of(experiment, overrides | ({"out": out} if out else {}))

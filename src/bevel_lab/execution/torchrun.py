@@ -25,6 +25,9 @@ class Torchrun(Executor):
 
     Args:
         device: ``cpu`` or ``cuda``, as the trials have it.
+
+    Example:
+        >>> bevel_lab.run("runs/example/experiment.toml", executor=Torchrun("cpu"))  # doctest: +SKIP
     """
 
     def __init__(self, device: str = "cpu") -> None:

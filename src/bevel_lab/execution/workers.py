@@ -38,11 +38,16 @@ class Workers(Executor):
 
     Raises:
         InvalidValue: for a count below 1.
+
+    Example:
+        >>> import bevel_lab
+        >>> bevel_lab.run("runs/example/experiment.toml", out="runs/example", executor=Workers(1)).missing
+        0
     """
 
     def __init__(self, count: int | None = None) -> None:
         if count is not None and count < 1:
-            raise InvalidValue(f"workers is a whole number, at least 1; got {count}.")
+            raise InvalidValue(f"workers must be a whole number, at least 1; got {count}.")
         self.count = count
         self._crowded = False
 

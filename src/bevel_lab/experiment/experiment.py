@@ -32,6 +32,11 @@ class Experiment:
         device: torch device of all trials.
         tuning: how every arm is tuned first, or None.
         tuned: the recipe fields that tuning chose, by :func:`place`; filled in when it has ended.
+
+    Example:
+        >>> experiment = Experiment.resolve(["sau:n=5"], "relu", seeds=2, recipe={"model": "mlp", "epochs": 3})
+        >>> [(trial.seed, label) for trial, label in experiment.trials()]
+        [(0, 'relu'), (0, 'sau:n=5'), (1, 'relu'), (1, 'sau:n=5')]
     """
 
     arms: tuple[Arm, ...]
@@ -68,7 +73,7 @@ class Experiment:
         """
         base, given = arm(reference), [arm(text) for text in activations]
         if type(seeds) is not int or seeds < 1:
-            raise InvalidValue(f"seeds is a whole number, at least 1; got {seeds!r}.")
+            raise InvalidValue(f"seeds must be a whole number, at least 1; got {seeds!r}.")
         shared = {name: value for name, value in recipe.items() if name not in ("dataset", "model")}
         defaults = {f.name: f.default for f in dataclasses.fields(Trial)}
         named = {key: _listed(key, recipe.get(key, defaults[key])) for key in ("dataset", "model")}
@@ -165,7 +170,7 @@ def _arms(given: Sequence[Arm], base: Arm, recipe: Mapping[str, Any]) -> tuple[l
 def _listed(key: str, given: Any) -> list[Any]:
     found = [given] if isinstance(given, str) else given
     if not isinstance(found, list | tuple) or not found or not all(isinstance(name, str) for name in found):
-        raise InvalidValue(f"{key} is text; got {given!r}.")
+        raise InvalidValue(f"{key} must be text; got {given!r}.")
     return list(dict.fromkeys(found))
 
 

@@ -87,7 +87,7 @@ def checked(given: Mapping[str, Any], origin: str = "") -> dict[str, Any]:
             raise UnknownName(f"{origin}unknown key {key!r}; {did_you_mean(key, [*KEYS, *RECIPE_KEYS])}")
         kind = KEYS[key].kind
         if type(value) is not kind or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
-            raise InvalidValue(f"{origin}{key} is {_WORDS[kind]}; got {value!r}.")
+            raise InvalidValue(f"{origin}{key} must be {_WORDS[kind]}; got {value!r}.")
     return found
 
 

@@ -150,8 +150,8 @@ class Trial:
             good = type(value).__name__ == field.type and not (isinstance(value, float) and not math.isfinite(value))
             if not good or not holds(value):
                 kind = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "text"}
-                rule = kind[str(field.type)] + (f" {rule}" if rule else "")
-                raise InvalidValue(f"{field.name} is {rule}; got {value!r}.")
+                words = rule if rule and field.type == "str" else f"{kind[str(field.type)]} {rule}".strip()
+                raise InvalidValue(f"{field.name} must be {words}; got {value!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -43,12 +43,14 @@ class Tuning:
         """Read a ``[tune]`` table; raise ``InvalidValue`` that names what is wrong."""
         unknown = set(data) - {"trials", "space"}
         if unknown:
-            raise InvalidValue(f"[tune] has trials and space; got {', '.join(sorted(unknown))}.")
+            raise InvalidValue(f"[tune] must have trials and space; got {', '.join(sorted(unknown))}.")
         trials, space = data.get("trials"), data.get("space")
         if type(trials) is not int or trials < 1:
-            raise InvalidValue(f"tune.trials is a whole number, at least 1; got {trials!r}.")
+            raise InvalidValue(f"tune.trials must be a whole number, at least 1; got {trials!r}.")
         if not isinstance(space, dict) or not space:
-            raise InvalidValue("tune.space names at least one field, such as [tune.space.lr] low = 0.01, high = 0.5.")
+            raise InvalidValue(
+                "tune.space must name at least one field, such as [tune.space.lr] low = 0.01, high = 0.5."
+            )
         return cls(trials, {name: _range(name, given) for name, given in space.items()})
 
     def __str__(self) -> str:
@@ -63,11 +65,13 @@ def _range(name: str, given: Any) -> dict[str, Any]:
     kinds = {field.name: field.type for field in dataclasses.fields(Trial)}
     if kinds.get(name) != "float":
         fields = ", ".join(n for n, kind in kinds.items() if kind == "float")
-        raise InvalidValue(f"tune.space holds numbers of the recipe ({fields}); got {name!r}.")
+        raise InvalidValue(f"tune.space must hold numbers of the recipe ({fields}); got {name!r}.")
     row: dict[str, Any] = {"low": None, "high": None, "log": False} | (given if isinstance(given, dict) else {})
     numbers = all(isinstance(row[end], int | float) and math.isfinite(row[end]) for end in ("low", "high"))
     if set(row) != {"low", "high", "log"} or not numbers or not row["low"] < row["high"]:
-        raise InvalidValue(f"tune.space.{name} is low and high (low < high) and perhaps log = true; got {given!r}.")
+        raise InvalidValue(
+            f"tune.space.{name} must be low and high (low < high) and perhaps log = true; got {given!r}."
+        )
     if row["log"] and row["low"] <= 0:
         raise InvalidValue(f"tune.space.{name} with log = true needs low > 0; got {row['low']!r}.")
     return {"low": float(row["low"]), "high": float(row["high"]), "log": bool(row["log"])}
