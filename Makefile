@@ -33,7 +33,7 @@ test: lint  ## all checks; the fifty longest are named at the end
 	$(PYTEST_ENV) $(PYTHON) -m pytest $(PYTEST_ARGS) --durations=50
 
 test-fast: install  ## what starts no process, compiles and trains nothing: under three minutes
-	$(PYTEST_ENV) $(PYTHON) -m pytest $(PYTEST_ARGS) -m "not (process or compile or triton or network or slow)"
+	$(PYTEST_ENV) $(PYTHON) -m pytest $(PYTEST_ARGS) -m "not (process or compile or native or triton or network or slow)"
 
 test-native: install  ## the native library's own test: sanitizers, and NEON under qemu-aarch64
 	$(PYTHON) -m pytest -q tests/test_native.py

@@ -116,6 +116,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "cpu", sys.argv[1]])
 """
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("isa", ["avx2", "sse2"])
 def test_every_isa_computes_the_oracles_rows(isa: str) -> None:
     """Lower instruction sets than this processor's best; the native library's own test compares all else on each."""

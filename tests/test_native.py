@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 NATIVE = Path(__file__).parent.parent / "native"
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")]
+pytestmark = [pytest.mark.native, pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")]
 
 
 def _build(into: Path, *options: str) -> Path:

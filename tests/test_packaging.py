@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.native,
     pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="needs the source tree"),
 ]
 

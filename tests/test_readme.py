@@ -31,6 +31,7 @@ def test_the_python_of_the_readme_runs() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.process
 def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     assert len(commands()) >= 5
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
@@ -46,7 +47,7 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "digits" / "report.html").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_bench_of_the_readme_runs(tmp_path: Path) -> None:
     (command,) = [c for c in commands() if c.startswith("bevel bench")]
     out = ["--no-compile", "--out", str(tmp_path / "rows.csv"), "--page", str(tmp_path / "p.md")]

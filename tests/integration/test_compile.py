@@ -10,6 +10,8 @@ import bevel
 
 from .zoo import CHANNELS, OWNED, inputs, perturbed
 
+pytestmark = pytest.mark.compile
+
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
@@ -69,7 +71,6 @@ def test_a_recompilation_would_be_seen() -> None:
         compiled(x.double())
 
 
-@pytest.mark.slow
 def test_every_kernel() -> None:
     kernels = [k for k in bevel.KERNELS if bevel.KERNELS[k].has_moment]
     module = Each([bevel.Mollified(1, "relu6", k, n=2.0, learn="jumps+n") for k in kernels])
@@ -92,7 +93,6 @@ def test_replacing_a_fixed_sharpness_compiles_again() -> None:
     assert counter.frame_count == 2
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Inductor's own
 def test_inductor_with_all_of_them_in_one_model() -> None:
     model, x = Each([perturbed(name) for name in OWNED]), inputs(6, CHANNELS)

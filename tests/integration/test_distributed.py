@@ -9,7 +9,7 @@ import pytest
 
 from .zoo import zoo
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 def test_ddp_and_fsdp2_equal_one_process_and_keep_the_phase(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ onnx = needs("onnxscript", "onnxruntime")
 
 # The exporter's own use of deprecated parts of torch and of Python.
 pytestmark = [
+    pytest.mark.compile,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
@@ -123,7 +124,6 @@ def test_onnx_equals_torch_to_a_millionth() -> None:
 
 
 @onnx
-@pytest.mark.slow
 def test_onnx_with_every_kernel() -> None:
     kernels = [k for k in bevel.KERNELS if bevel.KERNELS[k].has_moment]
     model, x = Each([bevel.Mollified(1, "relu6", k, n=2.0) for k in kernels]), _edges()
@@ -193,7 +193,6 @@ def test_a_saved_program_loads() -> None:
 
 
 @needs("torchao")
-@pytest.mark.slow
 def test_quantisation_of_a_folded_model() -> None:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86

@@ -40,6 +40,7 @@ def test_the_lab_names_it_nowhere() -> None:
     assert not [name for name, text in modules.items() if any(word in text for word in words)]
 
 
+@pytest.mark.process
 def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     refused = _lab(
         "compare", "--activations", "relu", "--dataset", "diabetes", "--model", "cnn", "--out", str(tmp_path)
@@ -48,7 +49,7 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "data set 'diabetes' is for regression, model 'cnn' for classification." in refused.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_every_trial_learns_and_is_recorded_once(folder: Path) -> None:
     records = list(ledger.parse(folder / ledger.LEDGER)[0].values())
     assert sorted((r.label, r.trial.seed) for r in records) == sorted((arm, seed) for arm in ARMS for seed in range(2))
@@ -62,7 +63,7 @@ def test_every_trial_learns_and_is_recorded_once(folder: Path) -> None:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_report_speaks_of_it(folder: Path) -> None:
     html = (folder / "report.html").read_text(encoding="utf-8")
     for part in ("test r2", "narrow on diabetes", "What it sees", "patient 440", "train 354; test 88; digest"):

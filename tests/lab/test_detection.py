@@ -204,7 +204,7 @@ def test_the_split_is_one_for_all_seeds(digits: str) -> None:
         ("ssd_small", 9),
         ("ssdlite320_mobilenet_v3", 63),
         ("fasterrcnn_resnet50_fpn", 52),
-        pytest.param("ssd300_vgg16", 23, marks=pytest.mark.slow),
+        pytest.param("ssd300_vgg16", 23, marks=pytest.mark.network),
     ],
 )
 def test_a_swap_covers_every_unit(name: str, count: int) -> None:
@@ -241,7 +241,7 @@ def _folded(network: nn.Module, images: list[Tensor], *parts: str) -> int:
         ("ssdlite320_mobilenet_v3", ("backbone", "head"), 63, 63),
         # of the 52: 16 follow a sum, and RPN's runs at five scales
         ("fasterrcnn_resnet50_fpn", ("",), 52, 35),
-        pytest.param("ssd300_vgg16", ("backbone", "head"), 23, 23, marks=pytest.mark.slow),
+        pytest.param("ssd300_vgg16", ("backbone", "head"), 23, 23, marks=pytest.mark.network),
     ],
 )
 def test_folded_and_hardened_a_detector_finds_the_same(
@@ -382,7 +382,7 @@ def _trained(one: Trial, source: Source) -> Trainer:
     return trainer
 
 
-@pytest.mark.slow
+@pytest.mark.network
 def test_real_cells_are_found_and_folding_changes_nothing(samples: Path) -> None:  # noqa: F811
     settings = {"epochs": 5, "lr": 0.03, "batch_size": 8, "train_limit": 96}
     one = trial("frelu", task="detection", model="ssd_small", dataset="bccd", **settings)
@@ -396,7 +396,7 @@ def test_real_cells_are_found_and_folding_changes_nothing(samples: Path) -> None
     assert trainer.evaluate(trainer.task.test) == pytest.approx(before, abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.network
 def test_hardening_changes_nothing(digits: str) -> None:
     trainer = _trained(_trial(digits, "sau", epochs=16, batch_size=4, augment=False), Source())
     task = trainer.task

@@ -134,7 +134,7 @@ def _trials(settings: dict[str, dict[str, Any]], **fields: Any) -> dict[str, Tri
     return {task: Trial(activation=spec, epochs=2, **(found | fields)) for task, found in settings.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @every_task
 def test_a_trial_goes_on_to_the_same_bits_where_its_process_was_killed(
     task: str, settings: dict[str, dict[str, Any]], tmp_path: Path
@@ -157,7 +157,7 @@ def test_a_trial_goes_on_to_the_same_bits_where_its_process_was_killed(
     assert psutil.wait_procs(readers, timeout=30)[1] == [], "what it had started to read data is gone with it"
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_two_processes_train_every_task(settings: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     """The curve of one process but for what sees only its part: batch norm, dropout, the boxes that SSD divides by."""
     trials = _trials(settings, processes=2)

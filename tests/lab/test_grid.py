@@ -29,6 +29,7 @@ from bevel_lab.experiment.ledger import LEDGER, Ledger
 from bevel_lab.experiment.trial import Job, Trial
 from bevel_lab.training.run import run_trial
 
+pytestmark = pytest.mark.process
 ARMS = ["relu", "prelu"]
 SLOW: dict[str, Any] = RECIPE | {"epochs": 300}
 """Trials of several seconds, so that a kill finds them half done."""

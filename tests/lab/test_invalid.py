@@ -27,7 +27,7 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.filterwarnings("default::bevel_lab.data.invalid.SkippedSamples")
 def test_the_command_line_lists_all_that_is_skipped_and_says_so_once(
     corpus: Path, capfd: pytest.CaptureFixture[str]

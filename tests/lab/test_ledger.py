@@ -145,6 +145,7 @@ def _hold(folder: Path, ready: object, release: object) -> None:
         release.wait()  # type: ignore[attr-defined]
 
 
+@pytest.mark.process
 def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_free(tmp_path: Path) -> None:
     with Ledger(tmp_path), pytest.raises(LabError, match=rf"process {os.getpid()}\) is writing to .*another --out"):
         Ledger(tmp_path)

@@ -125,7 +125,7 @@ class Driver:
         return [text for said, text, _ in self.said if said == kind]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_cluster_that_loses_a_node_ends_with_the_records_of_a_local_run(nodes: Nodes, tmp_path: Path) -> None:
     settings = {"activations": ["relu", "prelu", "gelu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
     nodes.do("add")
@@ -144,7 +144,7 @@ def test_a_cluster_that_loses_a_node_ends_with_the_records_of_a_local_run(nodes:
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_every_task_runs_on_a_cluster(nodes: Nodes, tmp_path: Path) -> None:
     asked = [
         {"activations": ["frelu"], "reference": "frelu", "seeds": 1, "recipe": _without_task(recipe) | {"epochs": 1}}
@@ -161,7 +161,7 @@ def _without_task(recipe: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name != "task"}
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_command_survives_the_death_of_a_task_and_its_own(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +194,7 @@ def _toml(recipe: dict[str, Any]) -> str:
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in recipe.items())
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_trial_that_kills_three_tasks_in_a_row_is_given_up(nodes: Nodes, tmp_path: Path) -> None:
     settings = {"activations": ["relu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
     driver = Driver(nodes, tmp_path, settings, work="die")
@@ -206,7 +206,7 @@ def test_a_trial_that_kills_three_tasks_in_a_row_is_given_up(nodes: Nodes, tmp_p
     assert _results(tmp_path) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_gpu_is_asked_for_waited_for_and_refused_where_none_can_come(nodes: Nodes, tmp_path: Path) -> None:
     settings = {"activations": ["relu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
     nodes.do("add")
@@ -262,7 +262,7 @@ def _torchrun(folder: Path, *more: str) -> subprocess.Popen[str]:
     return _started(*command, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_two_processes_give_the_curve_of_one_and_survive_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,7 +304,7 @@ def _same_batches(folder: Path, activation: str) -> None:
         assert torch.equal(targets, whole_targets)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_processes_wait_for_the_one_that_downloads(tmp_path: Path) -> None:
     flags = ["--activations", "relu", "--model", "mlp", "--dataset", "slow_digits", "--epochs", "1", "--seeds", "1"]
     done = _torchrun(tmp_path, *flags, "--download", "--data-root", str(tmp_path))

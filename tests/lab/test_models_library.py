@@ -28,7 +28,7 @@ LIBRARY = [n for n, m in MODELS.items() if isinstance(m, Model) and m.build.__mo
 # A quick run takes one of each family, and leaves out those with the most layers.
 DEEP = {"densenet121", "inception_v3", "xception", "resnext50", "efficientnet_b0", "resnet34", "resnet50"}
 DEEP |= {"preact_resnet34", "preact_resnet50", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"}
-EACH = [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else []) for name in LIBRARY]
+EACH = [pytest.param(name, marks=[pytest.mark.network] if name in DEEP else []) for name in LIBRARY]
 
 # At 224×224 and 1000 classes: the papers' own figures to their digits, the libraries' tables to theirs (torchvision's
 # "Table of all available classification weights", timm's results-imagenet.csv).
@@ -234,7 +234,7 @@ def test_a_swapped_model_is_a_normal_module(name: str) -> None:
     assert all(c.module.positive.grad is not None and c.module.negative.grad is not None for c in factory.calls)
 
 
-@pytest.mark.slow
+@pytest.mark.compile
 def test_a_swapped_model_compiles_whole() -> None:
     model = MODELS.item("resnet18").build(ActivationFactory("frelu"), 3, (8, 8), 5).eval()
     images = torch.randn(2, 3, 8, 8)

@@ -227,7 +227,7 @@ def _tuned(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_every_arm_gets_the_same_trials_and_the_best_on_the_validation_split(fair: tuple[Path, Path]) -> None:
     tried = _records(fair[1] / "tuning")
     assert collections.Counter(r.label for r in tried) == {"relu": 2, "sau:n=5": 2}
@@ -248,7 +248,7 @@ def test_every_arm_gets_the_same_trials_and_the_best_on_the_validation_split(fai
         assert all(r.test["accuracy"] != r.epochs[-1].validation["accuracy"] for r in compared)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_report_prints_the_budget(fair: tuple[Path, Path], tmp_path: Path) -> None:
     file, folder = fair
     html = (folder / "report.html").read_text(encoding="utf-8")
@@ -261,7 +261,7 @@ def test_the_report_prints_the_budget(fair: tuple[Path, Path], tmp_path: Path) -
     assert sentence in (tmp_path / "page.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_search_that_stopped_between_rounds_makes_the_same_choice(
     fair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,7 +283,7 @@ def test_a_search_that_stopped_between_rounds_makes_the_same_choice(
         assert again == before
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_what_is_done_is_not_done_again(
     fair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

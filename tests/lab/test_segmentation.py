@@ -555,7 +555,7 @@ def test_every_way_of_training_runs(street: Path, settings: dict[str, Any]) -> N
     assert 0 <= record.test["miou"] <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.network
 def test_a_small_u_net_learns_real_streets(streets: Path) -> None:
     one = Trial(
         activation=bevel.canonical("frelu"), model="unet_small", dataset="camvid_half", task="segmentation", epochs=3,

@@ -97,7 +97,7 @@ def _corpus(folder: Path) -> Path:
     return sentence_data.write_corpus(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.filterwarnings("always::bevel_lab.data.invalid.SkippedSamples")
 @pytest.mark.parametrize("task", SMALL)
 def test_it_ends_in_a_report_with_pictures(task: str, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     return each_task.trial_settings(tmp_path_factory.mktemp("samples"))
 
 
-@pytest.mark.slow
+@pytest.mark.network
 @pytest.mark.parametrize("table", LARGE)
 def test_a_papers_table_is_estimated(
     table: str, samples: dict[str, dict[str, Any]], capfd: pytest.CaptureFixture[str]

@@ -110,6 +110,7 @@ def _command(table: str, sample: Path, folder: Path) -> tuple[list[str], list[st
     return [*command, "--threads", "1", "--workers", "1", "--out", str(folder / "out")], arms
 
 
+@pytest.mark.network
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_is_estimated(
     table: str, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -126,6 +127,7 @@ def test_one_table_of_each_protocol_is_ended() -> None:
     assert sorted(ENDED) == names()
 
 
+@pytest.mark.process
 def test_a_table_is_started_killed_and_ended(
     ended: str, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,7 +215,7 @@ def test_channels_last_is_another_layout_of_the_same_numbers(spec: str) -> None:
     assert ours.epochs[0].train["loss"] == pytest.approx(theirs.epochs[0].train["loss"], rel=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.compile
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 def test_a_compiled_model_learns_the_same() -> None:
     settings: dict[str, Any] = {"epochs": 1, "train_limit": 100, "sharpness": "1:50"}

@@ -351,7 +351,7 @@ def short_real(real_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.network
 def test_it_learns_to_translate_real_sentences(short_real: Path) -> None:
     settings = {"epochs": 4, "batch_size": 32, "lr": 5e-3, "warmup": 0.1}
     record = run_trial(_trial(short_real, "sau:n=5", **settings))

@@ -156,7 +156,7 @@ def few(pictures: LabeledImages, monkeypatch: pytest.MonkeyPatch) -> Callable[[i
     return put
 
 
-@pytest.mark.slow
+@pytest.mark.network
 def test_time_is_read_and_only_by_a_model_that_can(few: Callable[[int], int]) -> None:
     """With shifts the direction is learnt; without them, or with frames in no order, it is a guess among four."""
     guesses = few(1000)

@@ -125,7 +125,9 @@ BACKBONES = {
 """The classifier, where its layers are, and what the first and the last of them are called there and by itself."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "ssd300_vgg16")) for n in BACKBONES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.network] * (n == "ssd300_vgg16")) for n in BACKBONES]
+)
 def test_a_classifiers_file_is_the_backbones_start(name: str, tmp_path: Path) -> None:
     """As torchvision saves it, head and all; of the VGG without its head, as the file with the features alone is."""
     import torchvision

@@ -103,7 +103,9 @@ def test_the_zoo_is_as_large_as_promised() -> None:
     assert set(UNITS) == set(ARCHITECTURES)
 
 
-@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in ARCHITECTURES])
+@pytest.mark.parametrize(
+    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.network) for n in ARCHITECTURES]
+)
 def test_surgery_on(name: str) -> None:
     row = measure(ARCHITECTURES[name])
     assert row.units == UNITS[name]
@@ -126,13 +128,13 @@ def test_surgery_on(name: str) -> None:
 COMPILED = ("torchvision:resnet18", "torchvision:googlenet", "timm:poolformerv2_s12", "transformers:bert")
 
 
-@pytest.mark.slow
+@pytest.mark.compile
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiles_without_a_graph_break(name: str) -> None:
     _compiled(name, "aot_eager")
 
 
-@pytest.mark.slow
+@pytest.mark.compile
 def test_compiles_with_inductor() -> None:
     _compiled("transformers:t5", "inductor")
 

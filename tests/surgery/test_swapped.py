@@ -140,6 +140,7 @@ def test_hooks_stay(net: Net) -> None:
     result.restore()
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("to", ["sau", "frelu", "swish", "relu6"])
 def test_compile_has_one_graph_and_compiles_once(net: Net, to: str) -> None:
     from torch._dynamo.testing import CompileCounterWithBackend
@@ -153,6 +154,7 @@ def test_compile_has_one_graph_and_compiles_once(net: Net, to: str) -> None:
     assert counter.frame_count == 1
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.filterwarnings("ignore:While compiling, we found certain side effects:UserWarning")  # the step counters
 def test_export(net: Net, strict: bool) -> None:

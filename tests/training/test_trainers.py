@@ -13,7 +13,7 @@ import bevel
 from bevel.training import Alternating, parameter_groups
 
 pytestmark = [
-    pytest.mark.slow,  # the imports alone take ten seconds
+    pytest.mark.network,  # the imports alone take ten seconds
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # the trainers' own, and those of what they import
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
