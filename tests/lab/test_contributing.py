@@ -85,7 +85,9 @@ def test_they_are_in_the_style_that_the_page_asks_for(name: str) -> None:
 
 def test_what_it_tells_to_type_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"\bmake ([a-z-]+)", TEXT)):
+    targets = set(re.findall(r"\bmake ([a-z-]+)", TEXT))
+    assert {"install", "test", "lint"} <= targets
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.M), target
     for path in re.findall(r"`((?:src|docs|native|tests|examples|evidence)/[\w./-]+\.\w+)`", TEXT):
         assert (ROOT / path).exists() or path.removeprefix("src/") in FILES, path

@@ -535,7 +535,9 @@ ROOMS = {"statistics": 0, "analysis": 1, "figures": 2, "text": 2, "pages": 3}
 
 def test_its_rooms_import_only_what_lies_below_them() -> None:
     folder = Path(report.__file__).parent
-    for path in folder.glob("*/*.py"):
+    paths = list(folder.glob("*/*.py"))
+    assert {path.parent.name for path in paths} == set(ROOMS)
+    for path in paths:
         room = path.parent.name
         for other in re.findall(r"from bevel_lab\.report\.(\w+)", path.read_text(encoding="utf-8")):
             assert other == room or ROOMS[other] < ROOMS[room], f"{path.relative_to(folder)} imports {other}"
