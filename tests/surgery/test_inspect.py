@@ -10,8 +10,12 @@ from torch import nn
 
 import bevel_lab.cli
 from bevel import InvalidValue, UnknownName
+from bevel_lab.models import MODELS, Model
+from bevel_lab.registry import ParametricEntry
 from bevel_lab.surgery import compatibility
 from bevel_lab.surgery.inspection import inspect, load, parse_shape
+from bevel_lab.tasks import TASKS
+from bevel_lab.tasks.classification import Classification
 
 PAGE = Path(__file__).parents[2] / "docs" / "surgery.md"
 
@@ -28,6 +32,20 @@ def images():
 
 def wrong():
     return 3
+
+module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+def sized(width, depth=2):
+    return nn.ReLU()
+
+def divides():
+    return 1 / 0
+
+def leaves():
+    raise SystemExit(3)
+
+def misfit():
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU())
 """
 
 
@@ -51,12 +69,12 @@ def test_the_command_prints_the_table(file: Path, capsys: pytest.CaptureFixture[
 @needs("torchvision")
 def test_names_of_models(file: Path) -> None:
     assert len(inspect("torchvision:squeezenet1_1", shape="1x3x64x64")) == 26
-    assert len(inspect(f"{file}:images")) == 1
+    assert len(inspect(f"{file}:images")) == len(inspect(f"{file}:module")) == 1
     with pytest.raises(UnknownName, match="torchvision has no model 'resnet19'; did you mean"):
         load("torchvision:resnet19")
-    with pytest.raises(UnknownName, match="has no callable 'mak'; did you mean 'make'"):
+    with pytest.raises(UnknownName, match="has no module or callable 'mak'; did you mean 'make'"):
         load(f"{file}:mak")
-    with pytest.raises(InvalidValue, match=r"returns a torch\.nn\.Module.*got int"):
+    with pytest.raises(InvalidValue, match=r"must return a torch\.nn\.Module.*got int"):
         load(f"{file}:wrong")
     with pytest.raises(InvalidValue, match="there is no file"):
         load("nowhere.py:make")
@@ -64,6 +82,64 @@ def test_names_of_models(file: Path) -> None:
         load("resnet50")
     with pytest.raises(InvalidValue, match="written as 1x3x224x224; got '3xy'"):
         parse_shape("3xy")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sized", r"sized in \S+mine.py must be callable without arguments; it takes \(width, depth=2\)"),
+        ("divides", r"divides\(\) in \S+mine.py failed at line 21 \(ZeroDivisionError: division by zero\)"),
+        ("leaves", r"failed at line 24 \(SystemExit: 3\)"),
+        ("misfit", "the model could not be run on the example given"),
+        ("torch", "has no module or callable 'torch'"),
+    ],
+)
+def test_a_function_that_makes_no_model_is_said_in_one_line(
+    file: Path, capsys: pytest.CaptureFixture[str], name: str, words: str
+) -> None:
+    assert bevel_lab.cli.main(["inspect", f"{file}:{name}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(words, line), line
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import torch\nimport no_such_library", "at line 2 (ModuleNotFoundError: No module named 'no_such_library')"),
+        ("x = 1\ndef make(:\n", "at line 2 (SyntaxError: invalid syntax)"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    assert bevel_lab.cli.main(["inspect", f"{tmp_path / 'broken.py'}:make"]) == 2
+    assert capsys.readouterr().err == f"bevel: {tmp_path / 'broken.py'} cannot be imported {words}.\n"
+
+
+SMALL = {"cnn", "lenet", "mlp", "resnet8", "squeezenet", "ssd_small", "unet_small", "transformer_tiny", "tsm_tiny"}
+NAMES = [name for name in MODELS if not isinstance(MODELS[name], ParametricEntry)]
+
+
+@needs("torchvision", "timm", "tokenizers", "segmentation_models_pytorch")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in SMALL else pytest.mark.network) for name in NAMES]
+)
+def test_every_model_of_the_shelf_is_inspected(name: str) -> None:
+    sites = inspect(name)
+    assert sum(site.function == "relu" for site in sites) >= 2
+    with pytest.raises(InvalidValue, match=r"the shape of an input for \w+ is \w+×.* written as 1x.*; got 1x1x1"):
+        inspect(name, shape="1x1x1")
+
+
+def test_a_model_of_an_unknown_task_cannot_be_built_without_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Regression(Classification):
+        input_shape = ()
+
+    monkeypatch.setitem(TASKS._items, "regression", Regression)
+    monkeypatch.setitem(MODELS._items, "narrow", Model("a net", lambda activation: nn.ReLU(), task="regression"))
+    with pytest.raises(InvalidValue, match="models for regression cannot be built without data"):
+        inspect("narrow")
 
 
 @needs("transformers")

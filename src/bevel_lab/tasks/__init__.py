@@ -57,6 +57,8 @@ class Task(abc.ABC):
         unsupported: fields of a trial that must be 0 or empty for this task.
         metric: key of the headline metric in the result of :meth:`test`; larger is better.
         metric_is_fraction: whether the headline metric lies between 0 and 1, which a report writes as per cent.
+        input_shape: shape of a small input of the models, e.g. ``(1, 3, 32, 32)``; () if :meth:`without_data` is not
+            supported. ``input_form`` says what its entries are, e.g. ``"N×C×H×W"``.
         samples: number of training samples after the validation part is split off.
         validated, tested: numbers of samples that :meth:`validate` and :meth:`test` measure. ``tested`` comes from the
             facts of the data set: nothing reads the test part for it.
@@ -69,6 +71,9 @@ class Task(abc.ABC):
     unsupported: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "randaugment", "label_smoothing")
     metric: ClassVar[str]
     metric_is_fraction: ClassVar[bool] = False
+    input_shape: ClassVar[tuple[int, ...]] = ()
+    input_form: ClassVar[str] = ""
+    CLASSES_WITHOUT_DATA: ClassVar[int] = 10
     data: Any
     model: Model
     samples: int
@@ -134,6 +139,19 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def build(self, activation: Activation) -> nn.Module:
         """Build the trial's model on the CPU, with the activation at its call sites."""
+
+    @classmethod
+    def without_data(
+        cls, model: Model, activation: Activation, shape: tuple[int, ...]
+    ) -> tuple[nn.Module, tuple[Any, ...]]:
+        """Build a model and inputs for its forward in eval mode, for ``bevel inspect``, which has no data.
+
+        Args:
+            model: the registry entry.
+            activation: as for :meth:`build`.
+            shape: of the input, with as many entries as ``input_shape``.
+        """
+        raise NotImplementedError
 
     def initialize(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
         """Draw the initial weights with :func:`init_he`, unless the model keeps its own."""

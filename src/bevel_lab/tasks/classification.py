@@ -15,7 +15,7 @@ from bevel_lab.data.images.feed import Rows, feed
 from bevel_lab.data.images.mixing import Mixer
 from bevel_lab.data.images.normalize import Normalize
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.models import Activation
+from bevel_lab.models import Activation, Model
 from bevel_lab.runtime.rng import derive, generator
 from bevel_lab.tasks import Shard, Task, whole_batch
 from bevel_lab.tasks._metrics import evaluate_classifier
@@ -36,6 +36,7 @@ class Classification(Task):
     unsupported = ()
     metric = "accuracy"
     metric_is_fraction = True
+    input_shape, input_form = (1, 3, 32, 32), "N×C×H×W"
     data: LabeledImages | LabeledImageFiles
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
@@ -51,6 +52,13 @@ class Classification(Task):
 
     def build(self, activation: Activation) -> nn.Module:
         return self.model.build(activation, self.data.channels, self.data.size, self.data.classes)
+
+    @classmethod
+    def without_data(
+        cls, model: Model, activation: Activation, shape: tuple[int, ...]
+    ) -> tuple[nn.Module, tuple[Any, ...]]:
+        network = model.build(activation, shape[1], shape[2:], cls.CLASSES_WITHOUT_DATA)
+        return network, (torch.zeros(1).expand(shape),)
 
     def batches(self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch) -> Iterator[Batch]:
         chosen = [(samples, self._rows(len(samples), shard)) for samples in order]

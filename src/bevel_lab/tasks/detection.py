@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.models import Activation
+from bevel_lab.models import Activation, Model
 from bevel_lab.models._detector import Detector
 from bevel_lab.runtime.rng import derive
 from bevel_lab.tasks import Shard, Task, evenly_spaced, sharded, whole_batch
@@ -34,6 +34,7 @@ class Detection(Task):
     model_type = Detector
     metric = "map_50"
     metric_is_fraction = True
+    input_shape, input_form = (1, 3, 64, 64), "N×C×H×W"
     EVALUATED_AT_ONCE = 16
     MIN_SCORE = 0.3
     """Pictures show detections of at least this score."""
@@ -56,6 +57,13 @@ class Detection(Task):
 
     def build(self, activation: Activation) -> nn.Module:
         return self.model.build(activation, len(self.data.classes))
+
+    @classmethod
+    def without_data(
+        cls, model: Model, activation: Activation, shape: tuple[int, ...]
+    ) -> tuple[nn.Module, tuple[Any, ...]]:
+        images = list(torch.zeros(1).expand(shape))
+        return model.build(activation, cls.CLASSES_WITHOUT_DATA), (images,)
 
     def batches(self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch) -> Iterator[Batch]:
         base = derive(seed, "augmentation", epoch)

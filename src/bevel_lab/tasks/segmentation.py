@@ -13,7 +13,7 @@ from bevel_lab.data.images.masks import VOID, Crop, Key, MaskedImages, Segmentat
 from bevel_lab.data.images.normalize import Normalize
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.models import Activation
+from bevel_lab.models import Activation, Model
 from bevel_lab.runtime.rng import generator
 from bevel_lab.tasks import Shard, Task, evenly_spaced, sharded, whole_batch
 from bevel_lab.tasks._metrics import SegmentationMetrics
@@ -39,6 +39,7 @@ class Segmentation(Task):
     unsupported = ("mixup", "cutmix", "randaugment")
     metric = "miou"
     metric_is_fraction = True
+    input_shape, input_form = (1, 3, 64, 64), "N×C×H×W"
     PIXELS_AT_ONCE = 2**19
     """Pixels evaluated at once, at least one image; the result's last bits depend on it, so it is fixed."""
     PICTURES = 3
@@ -60,6 +61,13 @@ class Segmentation(Task):
 
     def build(self, activation: Activation) -> nn.Module:
         return self.model.build(activation, 3, self.size, len(self.data.classes))
+
+    @classmethod
+    def without_data(
+        cls, model: Model, activation: Activation, shape: tuple[int, ...]
+    ) -> tuple[nn.Module, tuple[Any, ...]]:
+        network = model.build(activation, shape[1], shape[2:], cls.CLASSES_WITHOUT_DATA)
+        return network, (torch.zeros(1).expand(shape),)
 
     def batches(self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch) -> Iterator[Batch]:
         crops = self._crops(seed, epoch)

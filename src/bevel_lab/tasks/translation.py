@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel_lab.data.text import ParallelText
-from bevel_lab.data.text.tokens import PAD, EncodedPairs, encode_corpus
+from bevel_lab.data.text.tokens import BEGIN, PAD, EncodedPairs, encode_corpus
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.models import Activation
+from bevel_lab.models import Activation, Model
 from bevel_lab.tasks import Shard, Task, evenly_spaced, whole_batch
 from bevel_lab.tasks._metrics import Bleu
 from bevel_lab.tasks._translation_decoding import beam, greedy, limits
@@ -23,6 +23,7 @@ EVALUATED_AT_ONCE = 64
 """Pairs in a batch of evaluation, of similar length."""
 PICTURES = 4
 """Test sentences that a record shows."""
+VOCABULARY_WITHOUT_DATA = 1000
 Decoder = Callable[[nn.Module, Tensor, Tensor], list[list[int]]]
 """(model, source, longest) → subwords of every translation; see :func:`greedy`."""
 
@@ -53,6 +54,7 @@ class Translation(Task):
     data_types = (ParallelText,)
     unsupported = ("mixup", "cutmix", "randaugment")
     metric = "bleu"
+    input_shape, input_form = (1, 8), "sentences×subwords"
     data: ParallelText
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
@@ -70,6 +72,13 @@ class Translation(Task):
 
     def build(self, activation: Activation) -> nn.Module:
         return self.model.build(activation, len(self.tokenizer))
+
+    @classmethod
+    def without_data(
+        cls, model: Model, activation: Activation, shape: tuple[int, ...]
+    ) -> tuple[nn.Module, tuple[Any, ...]]:
+        sentences = torch.full(shape, BEGIN)
+        return model.build(activation, VOCABULARY_WITHOUT_DATA), (sentences, sentences)
 
     def batches(self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch) -> Iterator[Batch]:
         lengths = self.pairs.train.target.lengths + 1  # END is learned too

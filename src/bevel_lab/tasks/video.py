@@ -13,7 +13,7 @@ from bevel_lab.data.images.normalize import Normalize
 from bevel_lab.data.video import Clips, Split
 from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.models import Activation
+from bevel_lab.models import Activation, Model
 from bevel_lab.runtime.rng import SHARED, generator
 from bevel_lab.tasks import Shard, Task, sharded, whole_batch
 from bevel_lab.tasks._metrics import evaluate_classifier
@@ -40,6 +40,7 @@ class Video(Task):
     unsupported = ("mixup", "cutmix", "randaugment")
     metric = "top1"
     metric_is_fraction = True
+    input_shape, input_form = (1, 8, 3, 32, 32), "N×T×C×H×W"
     data: Clips
 
     def __init__(self, trial: Trial, data: Any, device: torch.device) -> None:
@@ -53,6 +54,13 @@ class Video(Task):
     def build(self, activation: Activation) -> nn.Module:
         data = self.data
         return self.model.build(activation, data.channels, data.frames, data.size, len(data.classes))
+
+    @classmethod
+    def without_data(
+        cls, model: Model, activation: Activation, shape: tuple[int, ...]
+    ) -> tuple[nn.Module, tuple[Any, ...]]:
+        network = model.build(activation, shape[2], shape[1], shape[3:], cls.CLASSES_WITHOUT_DATA)
+        return network, (torch.zeros(1).expand(shape),)
 
     def batches(self, order: Sequence[Tensor], seed: int, epoch: int, shard: Shard = whole_batch) -> Iterator[Batch]:
         numbers = [self.training[samples] for samples in sharded(order, shard)]
