@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from bevel_lab.data.text.tokens import BEGIN, END, PAD
 from bevel_lab.datasets import DATASETS
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Model
-from bevel_lab.models.transformer import SIZES, Size, Transformer
+from bevel_lab.models.transformer import SIZES, Size, Transformer, _build
 from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks._translation_decoding import beam, greedy, limits
 from bevel_lab.tasks.translation import Batch, Bleu, Translation
@@ -69,7 +70,87 @@ def test_filling_and_the_future_change_nothing(prenorm: bool) -> None:
     after = model(source, changed)
     torch.testing.assert_close(after[:, :3], plain[:, :3], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(after[:, 3], plain[:, 3], atol=1e-3)
-    torch.testing.assert_close(model(source, target, model(source)), plain[:, -1], rtol=1e-4, atol=1e-5)
+
+
+class _Reread(NamedTuple):
+    """The state of :class:`_Rereading`: sources N×S, and what was read of N·K hypotheses."""
+
+    source: Tensor
+    read: Tensor
+
+    def select(self, hypotheses: Tensor, sentences: Tensor | None = None) -> _Reread:
+        return _Reread(self.source if sentences is None else self.source[sentences], self.read[hypotheses])
+
+
+class _Rereading(nn.Module):
+    """The slow twin of a decoder with a state: every step reads source and prefix again by teacher forcing."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, source: Tensor | None = None, target: Any = None, state: Any = None) -> Any:
+        if source is not None:
+            return _Reread(source, torch.full((len(source), 0), BEGIN))
+        read = torch.cat((state.read, target), 1)
+        every = state.source.repeat_interleave(len(read) // len(state.source), 0)
+        return self.model(every, read)[:, -1], _Reread(state.source, read)
+
+
+class _Beside(nn.Module):
+    """Steps of a model and of its slow twin, with the largest difference of their log-probabilities."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.both, self.difference, self.steps = (model, _Rereading(model)), 0.0, 0
+
+    def forward(self, source: Tensor | None = None, target: Any = None, state: Any = None) -> Any:
+        if source is not None:
+            return _States(*(one(source) for one in self.both))
+        (found, new), (slow, twin) = (m(target=target, state=s) for m, s in zip(self.both, state, strict=True))
+        self.difference = max(self.difference, float((found.log_softmax(1) - slow.log_softmax(1)).abs().max()))
+        self.steps += 1
+        return found, _States(new, twin)
+
+
+class _States(NamedTuple):
+    fast: Any
+    slow: Any
+
+    def select(self, *rows: Tensor | None) -> _States:
+        return _States(*(one.select(*rows) for one in self))
+
+
+@pytest.mark.parametrize(("search", "prenorm"), [(greedy, False), (beam, True), (beam, False)])
+def test_a_step_from_the_state_is_the_step_that_reads_all_again(search: Any, prenorm: bool) -> None:
+    """The slopes make FReLU differ from ReLU, which a step past the swapped call would compute."""
+    torch.manual_seed(3)
+    activation = ActivationFactory("frelu:positive=1.3,negative=-0.4")
+    model = Model("", functools.partial(_build, Size(16, 32, 2, 2, 0.1), prenorm)).build(activation, 60).eval()
+    source = _sources(5)
+    longest = (source != PAD).sum(1) + 2
+    with torch.no_grad():
+        beside = _Beside(model)
+        assert search(model, source, longest) == search(_Rereading(model), source, longest)
+        search(beside, source, longest)
+    assert beside.steps == longest.max() > longest.min(), "sentences leave the batch at different steps"
+    assert beside.difference < 1e-5
+
+
+@pytest.mark.parametrize("prenorm", [True, False])
+def test_a_decoder_layer_trains_as_torchs_to_the_bit(prenorm: bool) -> None:
+    layer = _network(prenorm=prenorm).train().decoder.layers[1]
+    target, memory = torch.randn(2, 3, 16), torch.randn(2, 4, 16)
+    masks = {
+        "tgt_mask": torch.ones(3, 3, dtype=torch.bool).triu(1), "tgt_is_causal": True, "tgt_key_padding_mask": None,
+        "memory_mask": None, "memory_key_padding_mask": torch.tensor([[False] * 4, [False] * 2 + [True] * 2]),
+    }  # fmt: skip
+    found = []
+    for forward in (type(layer).forward, nn.TransformerDecoderLayer.forward):
+        torch.manual_seed(1)  # of the dropout
+        output = forward(layer, target, memory, **masks)
+        found.append([output, *torch.autograd.grad(output.square().sum(), list(layer.parameters()))])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_order_is_seen_and_embeddings_are_shared() -> None:
@@ -233,6 +314,25 @@ def test_the_loss_is_the_mean_over_subwords_with_smoothed_labels(corpus: Path) -
         count += len(wanted)
     assert float(loss) == pytest.approx(total / count, rel=1e-5)
     assert float(means["token_accuracy"]) == pytest.approx(right / count)
+
+
+def test_an_estimate_of_decoding_comes_near_to_what_is_decoded(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that counts the rows of every call, for a model that has learnt where sentences end."""
+    clock = [0.0]
+
+    def tick(module: nn.Module, args: Any, given: dict[str, Any]) -> None:
+        decoding = "state" in given or len(args) == 1
+        clock[0] += decoding * len(given["target"] if "state" in given else args[0])
+
+    monkeypatch.setattr("bevel_lab.tasks.translation.time.perf_counter", lambda: clock[0])
+    new, trained = _trainer(corpus), _trained(corpus, "relu")
+    for trainer in (new, trained):
+        trainer.model.register_forward_pre_hook(tick, with_kwargs=True)
+    estimated = new.evaluate(lambda model: new.task.evaluation_seconds(model, 0.0))
+    for seconds, measure in zip(estimated, (trained.task.validate, trained.task.test), strict=True):
+        began = clock[0]
+        trained.evaluate(measure)
+        assert 0.7 < seconds / (clock[0] - began) < 1.4
 
 
 def test_shares_of_a_batch_average_to_the_whole(corpus: Path) -> None:

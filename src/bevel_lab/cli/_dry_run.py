@@ -52,8 +52,8 @@ def _print_estimate(request: Request) -> None:
     print(
         f"{runs * len(jobs)} trials, about {duration(total / at_once)} with {at_once} at a time "
         f"({duration(total)} of one), about {_mib(memory * at_once)} beside the data.{_elsewhere(ray)}\n"
-        "Only steps were timed; evaluation is taken for a forward pass a sample, so beam search and COCO's metrics "
-        "come on top. Nothing was run."
+        "Only steps of training and of translating were timed; other evaluation is taken for a forward pass a sample, "
+        "so COCO's metrics come on top. Nothing was run."
     )
 
 

@@ -183,6 +183,17 @@ class Task(abc.ABC):
     def test(self, model: nn.Module) -> dict[str, float]:
         """Metrics on the test part; called once, after the last epoch, and nothing else reads that part."""
 
+    def evaluation_seconds(self, model: nn.Module, forward: float) -> tuple[float, float]:
+        """Estimate the seconds of :meth:`validate` and :meth:`test` without reading the test part.
+
+        By default both are a forward pass a sample.
+
+        Args:
+            model: in eval mode; no gradient is recorded.
+            forward: seconds of a forward pass, a sample.
+        """
+        return self.validated * forward, self.tested * forward
+
     def pictures(self, model: nn.Module) -> list[Picture]:
         """A few test samples, the same for every arm, with the truth and the model's answer."""
         return []

@@ -1,10 +1,13 @@
-"""Decoding of translations, greedily or by beam search; only the encoder's memory is cached between steps.
+"""Decoding of translations, greedily or by beam search, one subword a step.
 
-``model(source)`` returns the memory (B×S×width of int64 B×S), and ``model(source, prefix, memory)`` the logits (B×V) of
-the subword after ``prefix`` (int64 B×T, from BEGIN). Sentences are independent, and a finished one leaves the batch.
+``model(source)`` returns the state of int64 B×S. ``model(target=subword, state=state)`` returns the logits (B×V) after
+one more subword (int64 B×1, BEGIN first) and the next state. ``state.select(hypotheses, sentences)`` keeps some rows.
+Sentences are independent, and a finished one leaves the batch.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,19 +39,21 @@ def greedy(model: nn.Module, source: Tensor, longest: Tensor) -> list[list[int]]
     Returns:
         Subwords of every translation, without BEGIN and END.
     """
-    memory = model(source)
-    rows = torch.arange(len(source), device=source.device)
+    rows, state = torch.arange(len(source), device=source.device), model(source)
     prefix = torch.full((len(source), 1), BEGIN, device=source.device)
     found: list[list[int]] = [[] for _ in range(len(source))]
     step = 0
     while len(rows):
         step += 1
-        following = _following(model, source[rows], prefix, memory[rows], longest[rows] == step).argmax(1)
+        likely, state = _following(model, prefix[:, -1:], state, longest[rows] == step)
+        following = likely.argmax(1)
         ended = following == END
         for row, text in zip(rows[ended].tolist(), prefix[ended, 1:].tolist(), strict=True):
             found[row] = text
         prefix = torch.cat((prefix, following[:, None]), 1)[~ended]
-        rows = rows[~ended]
+        if bool(ended.any()):
+            kept = (~ended).nonzero()[:, 0]
+            rows, state = rows[kept], state.select(kept, kept)
     return found
 
 
@@ -67,8 +72,8 @@ def beam(model: nn.Module, source: Tensor, longest: Tensor, size: int = 4, penal
         As :func:`greedy`.
     """
     device, count = source.device, len(source)
-    memory = model(source)
     rows = torch.arange(count, device=device)
+    state = model(source).select(rows.repeat_interleave(size))
     prefix = torch.full((count, size, 1), BEGIN, device=device)
     scores = torch.full((count, size), -torch.inf, device=device)
     scores[:, 0] = 0  # all hypotheses are one at first
@@ -77,8 +82,8 @@ def beam(model: nn.Module, source: Tensor, longest: Tensor, size: int = 4, penal
     step = 0
     while len(rows):
         step += 1
-        each = rows.repeat_interleave(size)
-        following = _following(model, source[each], prefix.flatten(0, 1), memory[each], longest[each] == step)
+        last = (longest[rows] == step).repeat_interleave(size)
+        following, state = _following(model, prefix[:, :, -1].reshape(-1, 1), state, last)
         total = scores[:, :, None] + following.view(len(rows), size, -1)
         # every hypothesis has one END, so 2·size candidates hold at least ``size`` that go on
         candidates, place = total.flatten(1).topk(2 * size)
@@ -98,6 +103,8 @@ def beam(model: nn.Module, source: Tensor, longest: Tensor, size: int = 4, penal
         prefix = torch.cat((_chosen(prefix, parents), tokens[:, :, None]), 2)
         # a longer hypothesis has no higher sum, and the largest divisor is that of the longest translation
         open_ = scores[:, 0] / _length(longest[rows], penalty) > best[rows]
+        chosen = (torch.arange(len(rows), device=device)[:, None] * size + parents)[open_].flatten()
+        state = state.select(chosen, None if bool(open_.all()) else open_.nonzero()[:, 0])
         rows, prefix, scores = rows[open_], prefix[open_], scores[open_]
     return found
 
@@ -113,9 +120,10 @@ def _chosen(prefix: Tensor, parents: Tensor) -> Tensor:
     return prefix.gather(1, parents[:, :, None].expand(-1, -1, prefix.shape[2]))
 
 
-def _following(model: nn.Module, source: Tensor, prefix: Tensor, memory: Tensor, last: Tensor) -> Tensor:
-    """Log-probabilities of the next subword, float32 B×V; where ``last``, only END is possible."""
-    found: Tensor = model(source, prefix, memory).float().log_softmax(1).nan_to_num(nan=LOWEST, neginf=LOWEST)
+def _following(model: nn.Module, subword: Tensor, state: Any, last: Tensor) -> tuple[Tensor, Any]:
+    """Log-probabilities of the next subword, float32 B×V, and the state; where ``last``, only END is possible."""
+    logits, state = model(target=subword, state=state)
+    found: Tensor = logits.float().log_softmax(1).nan_to_num(nan=LOWEST, neginf=LOWEST)
     found[:, [PAD, BEGIN]] = -torch.inf
     others = torch.arange(found.shape[1], device=found.device) != END
-    return found.masked_fill(last[:, None] & others, -torch.inf)
+    return found.masked_fill(last[:, None] & others, -torch.inf), state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,10 @@ from bevel_lab.tasks._translation_decoding import beam, greedy, limits
 
 EVALUATED_AT_ONCE = 64
 """Pairs in a batch of evaluation, of similar length."""
+TIMED_STEPS = (2, 10)
+"""Steps of decoding that an estimate times; the difference is the time of a step."""
+OVERTIME = 1.5
+"""Steps of a beam search for each subword of the true translation: it looks for a better one after the first."""
 PICTURES = 4
 """Test sentences that a record shows."""
 VOCABULARY_WITHOUT_DATA = 1000
@@ -100,6 +105,28 @@ class Translation(Task):
 
     def test(self, model: nn.Module) -> dict[str, float]:
         return self._evaluate(model, self.pairs.test, self.data.test.target, beam)
+
+    def evaluation_seconds(self, model: nn.Module, forward: float) -> tuple[float, float]:
+        """Add the decoding of sentences like those of the validation part to the forward passes."""
+        steps = 1 + float(self.pairs.valid.target.lengths.float().mean())
+        validation, test = super().evaluation_seconds(model, forward)
+        source, subword = self._decoding_seconds(model, greedy)
+        validation += self.validated * (source + steps * subword)
+        source, subword = self._decoding_seconds(model, beam)
+        return validation, test + self.tested * (source + OVERTIME * steps * subword)
+
+    def _decoding_seconds(self, model: nn.Module, decode: Decoder) -> tuple[float, float]:
+        """Seconds that a sentence of middle length takes for its encoding, and for each step of its decoding."""
+        batches = list(_by_length(self.pairs.valid, range(self.validated)))
+        source = self.pairs.valid.source.padded(batches[len(batches) // 2], begin=False).to(self.device)
+        seconds = []
+        for most in (1, *TIMED_STEPS):  # the first call is slower
+            began = time.perf_counter()
+            decode(model, source, torch.full((len(source),), most, device=self.device))
+            seconds.append((time.perf_counter() - began) / len(source))
+        few, many = TIMED_STEPS
+        step = max(seconds[2] - seconds[1], 0.0) / (many - few)
+        return max(seconds[1] - few * step, 0.0), step
 
     def _evaluate(
         self, model: nn.Module, pairs: EncodedPairs, truth: Sequence[str], decode: Decoder

@@ -34,8 +34,8 @@ class Probe:
 def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", steps: int = 3) -> Probe:
     """Estimate the cost of a trial from ``steps`` timed training steps after one to warm up.
 
-    Evaluation is not timed: a forward pass is taken to cost a third of a training step a sample, for the validation
-    part after every epoch and for the test part once.
+    A forward pass of evaluation is taken to cost a third of a training step; a task that does more than a pass a sample
+    estimates the time of it. The validation part is evaluated after every epoch, the test part once.
 
     Args:
         trial: what would run.
@@ -59,9 +59,10 @@ def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", st
                 began = time.perf_counter()
         synchronize(place)
         seconds = (time.perf_counter() - began) / steps
-        evaluated = trial.epochs * trainer.task.validated + trainer.task.tested
-        forward_steps = evaluated / 3 / len(samples)
-        return Probe((trainer.steps * trial.epochs + forward_steps) * seconds, seconds, trainer.memory.read())
+        forward = seconds / 3 / len(samples)
+        validation, test = trainer.evaluate(lambda model: trainer.task.evaluation_seconds(model, forward))
+        total = trial.epochs * (trainer.steps * seconds + validation) + test
+        return Probe(total, seconds, trainer.memory.read())
 
 
 def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu") -> None:
