@@ -59,6 +59,11 @@ def traced_stack() -> StackSummary:
     return TracingContext.extract_stack()
 
 
+def dispatch_mode_active() -> bool:
+    """Whether a ``TorchDispatchMode`` watches the operators of this thread, as ``make_fx`` does to record them."""
+    return bool(_C._len_torch_dispatch_stack())
+
+
 # ------------------------------------------------------------------------------------------------- functions of torch
 
 
@@ -148,6 +153,29 @@ def follow_hooks(old: nn.Module, new: nn.Module) -> None:
     new._is_full_backward_hook = old._is_full_backward_hook
 
 
+_plain: dict[int, bool] = {}  # by the dispatch keys, as a number
+
+
+def is_plain(t: Tensor) -> bool:
+    """Whether torch dispatches on nothing but the tensor's device: it is dense and its memory holds its values.
+
+    What is lazy (zeros without memory, negated or conjugated views), wrapped (by ``vmap``, ``functionalize`` or a
+    subclass) or stored otherwise (sparse, nested, mkldnn) has a dispatch key of its own.
+    """
+    keys = _C._dispatch_keys(t)
+    number = keys.raw_repr()
+    known = _plain.get(number)
+    if known is None:
+        device, *others = str(keys).removeprefix("DispatchKeySet(").removesuffix(")").split(", ")
+        known = _plain[number] = {"ADInplaceOrView", f"Autograd{device}", f"Autocast{device}"}.issuperset(others)
+    return known
+
+
+def is_zero_tensor(t: Tensor) -> bool:
+    """Whether a tensor is one of the zeros without memory that torch's own backward passes may make."""
+    return t._is_zerotensor()
+
+
 def storage_address(t: Tensor) -> int:
     """A number that two tensors share if they share memory; also fake tensors, which have no data pointer."""
     return int(t.untyped_storage()._cdata)
@@ -166,6 +194,7 @@ __all__ = [
     "FakeTensor",
     "FakeTensorMode",
     "TorchDispatchMode",
+    "dispatch_mode_active",
     "drop_later_hooks",
     "exchange_function_modes",
     "follow_hooks",
@@ -174,6 +203,8 @@ __all__ = [
     "func_transforms_active",
     "function_modes",
     "hidden_functions",
+    "is_plain",
+    "is_zero_tensor",
     "jit_paused",
     "jit_tracing",
     "load_state_hooks",

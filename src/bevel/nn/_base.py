@@ -17,7 +17,7 @@ from bevel._checks import check_integer
 from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing
 from bevel.errors import BevelError, InvalidValue
 from bevel.family import Family, Slot, parameter
-from bevel.ops import check_dtype, evaluate, needs_composed, saved
+from bevel.ops import check_dtype, evaluate, in_memory, needs_composed, saved
 from bevel.terms import Coefficient, Terms, as_number, as_one_sharpness
 
 Device = torch.device | str | int | None
@@ -264,7 +264,7 @@ class _Recompute(torch.autograd.Function):
     def forward(ctx: Any, formula: Callable[..., Tensor], shape: list[int], x: Tensor, *parameters: Tensor) -> Tensor:
         ctx.formula, ctx.shape = formula, shape
         ctx.save_for_backward(x, *parameters)
-        return _formula(formula, shape, x, parameters)
+        return in_memory(_formula(formula, shape, x, parameters))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -274,10 +274,10 @@ class _Recompute(torch.autograd.Function):
             inputs = list(kept) if again else [t.detach().requires_grad_(t.requires_grad) for t in kept]
             y = _formula(ctx.formula, ctx.shape, inputs[0], inputs[1:])
         wanted = [i for i, t in enumerate(inputs) if t.requires_grad]
-        found = torch.autograd.grad(y, [inputs[i] for i in wanted], g, create_graph=again)
+        found = torch.autograd.grad(y, [inputs[i] for i in wanted], g.to_dense(), create_graph=again)
         grads: list[Tensor | None] = [None] * len(inputs)
         for i, d in zip(wanted, found, strict=True):
-            grads[i] = d
+            grads[i] = in_memory(d)
         if 0 in wanted and not again and found[0].stride() != inputs[0].stride():  # the formula may lose channels_last
             grads[0] = torch.empty_like(inputs[0]).copy_(found[0])
         return (None, None, *grads)

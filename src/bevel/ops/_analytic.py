@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bevel.family import Family
+from bevel.ops._memory import in_memory
 from bevel.terms import along
 
 
@@ -18,12 +19,12 @@ def unavailable() -> str | None:
     return None
 
 
-def refuses(family: Family, x: Tensor) -> str | None:
+def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | None:
     return None
 
 
 def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    return family.formulas(x, parameters, dim).value().to(x.dtype)
+    return in_memory(family.formulas(x, parameters, dim).value().to(x.dtype))
 
 
 def backward(
@@ -31,9 +32,9 @@ def backward(
 ) -> list[Tensor | None]:
     at = family.formulas(x, parameters, dim)
     g = g.to(at.x.dtype)
-    out: list[Tensor | None] = [(g * at.slope()).to(x.dtype) if needs[0] else None]
+    out: list[Tensor | None] = [in_memory((g * at.slope()).to(x.dtype)) if needs[0] else None]
     for index, parameter in enumerate(parameters):
-        out.append(_reduce(g * at.by_parameter(index), parameter, dim) if needs[1 + index] else None)
+        out.append(in_memory(_reduce(g * at.by_parameter(index), parameter, dim)) if needs[1 + index] else None)
     return out
 
 

@@ -51,8 +51,8 @@ class Backend(Protocol):
     def unavailable(self) -> str | None:
         """Return the reason why it cannot be used on this machine, else None."""
 
-    def refuses(self, family: Family, x: Tensor) -> str | None:
-        """Return the reason why it cannot take this input, else None."""
+    def refuses(self, family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | None:
+        """Return the reason why it cannot take this input and these parameters, else None."""
 
     def forward(self, family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         """Return the function at x, in x's shape and dtype and, where x is dense, with its strides."""
@@ -98,7 +98,7 @@ def backends() -> dict[str, str | None]:
     return found
 
 
-def choose(name: str, family: Family, x: Tensor) -> Backend | None:
+def choose(name: str, family: Family, x: Tensor, parameters: Sequence[Tensor]) -> Backend | None:
     """Return the backend to call, None for the reference. Only ``auto`` falls back; a named one works or says why not.
 
     A traced call (:func:`needs_composed`) that says ``auto`` does not come here.
@@ -109,12 +109,12 @@ def choose(name: str, family: Family, x: Tensor) -> Backend | None:
         return None
     if name != "auto":
         backend = load(name)
-        reason = backend.refuses(family, x)
+        reason = backend.refuses(family, x, parameters)
         if reason is not None:
             raise BackendUnavailable(f"backend {name!r} cannot take this input: {reason}")
         return backend
     for backend in _usable(x.device.type):
-        if backend.refuses(family, x) is None:
+        if backend.refuses(family, x, parameters) is None:
             return backend
     return None
 

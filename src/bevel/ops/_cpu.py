@@ -23,6 +23,7 @@ from bevel._tabulated import TabulatedKernel
 from bevel.errors import BevelError
 from bevel.family import Affine, Family, constant_of
 from bevel.ops._layout import dense_view
+from bevel.ops._memory import no_address
 
 ABI = 3
 MAX_KNOTS = 8
@@ -113,16 +114,14 @@ def describe() -> dict[str, str]:
     return {"isa": library.bevel_isa().decode(), "openmp": library.bevel_openmp().decode()}
 
 
-def refuses(family: Family, x: Tensor) -> str | None:
+def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | None:
     if not x.is_cpu:
         return f"x is on {x.device}, not on the CPU"
-    if type(x) is not Tensor and type(x) is not torch.nn.Parameter:
-        return f"x is a {type(x).__name__}, whose memory is not its own"
     if family.kernel.native < 0:
         return f"kernel {family.kernel.name!r} has no native code"
     if len(family.terms.knots) > MAX_KNOTS:
         return f"it takes at most {MAX_KNOTS} knots; got {len(family.terms.knots)}"
-    return None
+    return no_address(x, *parameters)
 
 
 # ------------------------------------------------------------------------------------------------- plan and layout

@@ -15,6 +15,7 @@ from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
 from bevel.ops import _analytic, _portable
 from bevel.ops._backends import Backend, choose, needs_composed
+from bevel.ops._memory import check_layout, no_address
 from bevel.portable import exporting
 from bevel.terms import Coefficient, as_sharpness
 
@@ -83,7 +84,7 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], *, dim: in
     if backend == "auto" and needs_composed():
         return _traced(x, family, parameters, _traced_axis(x, parameters, dim))
     axis = _channel_axis(x, parameters, dim)
-    chosen = choose(backend, family, x)
+    chosen = choose(backend, family, x, parameters)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)
     if not _needs_autograd(x, parameters):
@@ -114,11 +115,13 @@ def _needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
 
 
 def check_dtype(x: Tensor) -> None:
-    """Refuse what is not a tensor of one of the four floating types, such as a complex one."""
+    """Refuse what is not a dense tensor of one of the four floating types, such as a complex one."""
     if not isinstance(x, Tensor):
         raise InvalidValue(f"input must be a tensor; got a {type(x).__name__}. Use torch.as_tensor.")
     if x.dtype not in DTYPES:
         raise InvalidValue(f"input must be float64, float32, bfloat16 or float16; got {x.dtype}. Convert it first.")
+    if x.layout != torch.strided or x.is_nested:
+        check_layout(x)
 
 
 def _check_device(x: Tensor, parameters: Sequence[Tensor]) -> None:
@@ -197,8 +200,10 @@ class _BackendCall(torch.autograd.Function):
         if g is None:
             return (None,) * (4 + len(parameters))
         needs = (ctx.needs_input_grad[0], *ctx.needs_input_grad[4:])
+        backend = ctx.backend
         # With create_graph the backward is differentiated itself, so it must be made of torch operations.
-        backend = _analytic if torch.is_grad_enabled() else ctx.backend
+        if torch.is_grad_enabled() or no_address(g, x, *parameters) is not None:
+            g, backend = g.to_dense(), _analytic
         dx, *rest = backend.backward(ctx.family, ctx.dim, g, x, parameters, needs)
         return (dx, None, None, None, *rest)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from bevel.family import Family
 from bevel.kernel import Kernel
 from bevel.ops._layout import dense_view
+from bevel.ops._memory import no_address
 from bevel.ops.triton import kernel_terms, layout
 from bevel.ops.triton.launch import Plan, interpreted, processors
 from bevel.ops.triton.layout import Tuning
@@ -47,11 +48,9 @@ def unavailable() -> str | None:
     return None
 
 
-def refuses(family: Family, x: Tensor) -> str | None:
+def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | None:
     if not x.is_cuda and not (interpreted() and x.device.type == "cpu"):
         return f"x is on {x.device}, not on a CUDA device"
-    if type(x) is not Tensor and type(x) is not torch.nn.Parameter:
-        return f"x is a {type(x).__name__}, whose memory is not its own"
     if len(family.terms.knots) > _MAX_KNOTS:
         return f"it takes at most {_MAX_KNOTS} knots; got {len(family.terms.knots)}"
     kernel = family.kernel
@@ -59,7 +58,7 @@ def refuses(family: Family, x: Tensor) -> str | None:
         if len(_reasons) >= _MOST:
             _reasons.clear()
         _reasons[kernel] = kernel_terms.why_not(kernel)
-    return _reasons[kernel]
+    return _reasons[kernel] or no_address(x, *parameters)
 
 
 def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,40 @@
+"""Which tensors are dense memory of their own: the one place that decides whether an address may be taken."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bevel._torch_private import dispatch_mode_active, is_plain, is_zero_tensor
+from bevel.errors import InvalidValue
+
+
+def no_address(*tensors: Tensor) -> str | None:
+    """Return why a native program may not read or write these tensors by address; None if it may.
+
+    Every backend that takes addresses asks this for all that it reads, in forward and in backward. Where it may not,
+    the formulas are right: they are torch operations, which know every kind of tensor and are seen by modes.
+    """
+    if dispatch_mode_active():
+        return "a TorchDispatchMode is active, which would not see what is computed"
+    for t in tensors:
+        if type(t) is not Tensor and type(t) is not torch.nn.Parameter:
+            return f"a {type(t).__name__} is given, whose memory is not its own"
+        if not is_plain(t):
+            return "a tensor without plain memory of its own is given (lazily negated, batched, functional, sparse, …)"
+    return None
+
+
+def in_memory(t: Tensor) -> Tensor:
+    """Give zeros that torch keeps without memory what torch's own activations give them: memory."""
+    return t.clone() if is_zero_tensor(t) else t
+
+
+def check_layout(x: Tensor) -> None:
+    """Refuse an input that is not dense: f(0) need not be 0, so that a sparse one would become dense."""
+    if x.is_nested:
+        out = "x.values() of a jagged one" if x.layout == torch.jagged else "torch.nested.to_padded_tensor(x, 0.0)"
+        raise InvalidValue(f"input must be a dense tensor; got a nested one. Use {out}.")
+    if x.layout != torch.strided:
+        kind = "an mkldnn" if x.is_mkldnn else f"a sparse ({str(x.layout).removeprefix('torch.')})"
+        raise InvalidValue(f"input must be a dense tensor; got {kind} one. Use x.to_dense().")
