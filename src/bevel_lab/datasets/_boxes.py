@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bevel_lab.data.images.boxes import ImageWithBoxes
-from bevel_lab.data.images.from_files import open_image
+from bevel_lab.data.images.image_file import open_image
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.errors import LabError
 

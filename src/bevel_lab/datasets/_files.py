@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images.from_files import read_image
+from bevel_lab.data.images.image_file import read_image
 from bevel_lab.errors import LabError
 
 FETCH = "pass --data-root with the folder that holds it, or --download to fetch it"

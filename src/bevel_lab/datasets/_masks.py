@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images.from_files import open_image, read_image
+from bevel_lab.data.images.image_file import open_image, read_image
 from bevel_lab.data.images.masks import IN_MEMORY_BYTES, VOID, SegmentationDataset
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.errors import LabError

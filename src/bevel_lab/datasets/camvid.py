@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bevel_lab.data.images.from_files import read_image
+from bevel_lab.data.images.image_file import read_image
 from bevel_lab.data.images.masks import MaskedImages, cropped
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from bevel_lab.data.images import LabeledFiles, LabeledImageFiles, LabeledImages, LabeledTensors
-from bevel_lab.data.images.from_files import read_image
+from bevel_lab.data.images.image_file import read_image
 from bevel_lab.data.source import Source
 from bevel_lab.datasets._files import pictures
 from bevel_lab.datasets._listing import files_of

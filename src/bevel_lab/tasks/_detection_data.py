@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bevel_lab.data import loader
 from bevel_lab.data.images.boxes import ImageWithBoxes
-from bevel_lab.data.images.from_files import read_image
+from bevel_lab.data.images.image_file import read_image
 from bevel_lab.errors import LabError
 from bevel_lab.runtime.rng import seeded
 

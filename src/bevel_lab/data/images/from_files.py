@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from bevel_lab.data.facts import digest, facts
+from bevel_lab.data.images.image_file import read_image
 from bevel_lab.data.labeled_files import LabeledFiles
-from bevel_lab.errors import LabError
 from bevel_lab.runtime.rng import seeded
 
 SIDE = 224
@@ -73,31 +70,3 @@ class ImageReader:
         with seeded(seed):
             pixels: Tensor = v2.Compose([*steps, v2.PILToTensor()])(read_image(path))
             return pixels
-
-
-def read_image(path: Path, mode: str | None = "RGB") -> Any:
-    """The whole Pillow image in ``mode``; None: in the mode of the file, so that palettes do not become colors.
-
-    Raises:
-        LabError: if the file is not a whole image.
-    """
-    with open_image(path) as image:
-        return image.convert(mode) if mode else image.copy()
-
-
-@contextlib.contextmanager
-def open_image(path: Path) -> Iterator[Any]:
-    """The Pillow image, read up to its header.
-
-    Raises:
-        LabError: if the file is not an image, or turns out not to be a whole one inside the ``with`` block.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise LabError(
-            f"{path} is no whole image ({type(error).__name__}: {error}); fetch it again, or delete it."
-        ) from error

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images.from_files import SIDE, read_image
+from bevel_lab.data.images.from_files import SIDE
+from bevel_lab.data.images.image_file import read_image
 from bevel_lab.errors import LabError, optional_library
 from bevel_lab.runtime.rng import seeded
 
