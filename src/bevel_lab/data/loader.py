@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from bevel_lab.data.invalid import silence_data_notes
 from bevel_lab.errors import LabError
 from bevel_lab.runtime.processes import exit_with_parent
 
@@ -38,13 +39,18 @@ def batches(
         num_workers=0 if in_memory or multiprocessing.current_process().daemon else torch.get_num_threads(),
         collate_fn=functools.partial(_collate, collate),
         pin_memory=pin,
-        worker_init_fn=exit_with_parent,
+        worker_init_fn=_start_worker,
         generator=torch.Generator(),  # otherwise the loader draws from the global generator
     )
     for batch in loader:
         if isinstance(batch, LabError):
             raise batch
         yield batch
+
+
+def _start_worker(number: int) -> None:
+    silence_data_notes()
+    exit_with_parent(number)
 
 
 class _Samples(Dataset[Any]):

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bevel_lab.data.images.boxes import ImageWithBoxes
-from bevel_lab.data.images.image_file import open_image
+from bevel_lab.data.images.image_file import image_size
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.errors import LabError
 
@@ -44,7 +44,7 @@ def sample(
         size: (height, width) that the annotation claims.
     """
     try:
-        found = measured(path, whole=invalid.skip)
+        found = image_size(path, whole=invalid.skip)
     except LabError as error:
         invalid.add(str(error).removesuffix("; fetch it again, or delete it."), "fetch it again")
         return None
@@ -61,14 +61,6 @@ def sample(
         torch.tensor([labels[thing.name] for thing in good], dtype=torch.int64),
         torch.tensor([thing.ignored for thing in good], dtype=torch.bool),
     )
-
-
-def measured(path: Path, whole: bool) -> tuple[int, int]:
-    """(height, width) of an image, from its header; raises ``LabError`` naming what is no image, or not ``whole``."""
-    with open_image(path) as image:
-        if whole:
-            image.load()
-        return image.height, image.width
 
 
 def _good(thing: BoxAnnotation, size: tuple[int, int], labels: Mapping[str, int], invalid: InvalidSamples) -> bool:

@@ -8,8 +8,11 @@ from pathlib import Path
 import torch
 
 from bevel_lab.data.images import LabeledFiles
+from bevel_lab.data.images.image_file import image_size
 from bevel_lab.errors import LabError
 
+LOOKED_AT = 100
+"""How many headers of images are read, at most, before training."""
 _WNID = re.compile(r"(n\d{8})_")
 
 
@@ -34,6 +37,8 @@ def files_of(folder: Path, classes: list[str] | None = None) -> tuple[LabeledFil
         where = "only there" if odd in found.classes else "not there"
         raise LabError(f"{folder} must have the classes of the training part; {odd!r} is {where}.")
     names = [str(Path(path).relative_to(folder)) for path, _ in found.samples]
+    for name in names[:: len(names) // LOOKED_AT + 1]:  # worker processes, which read the others, give no notes
+        image_size(folder / name)
     return LabeledFiles(folder, names, torch.tensor(found.targets)), found.classes
 
 

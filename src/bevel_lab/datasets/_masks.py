@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images.image_file import open_image, read_image
+from bevel_lab.data.images.image_file import image_size, read_image
 from bevel_lab.data.images.masks import IN_MEMORY_BYTES, VOID, SegmentationDataset
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.errors import LabError
@@ -117,8 +117,7 @@ def _size(pairs: Sequence[Pair]) -> tuple[int, int]:
     first: LabError | None = None
     for pair in pairs:
         try:
-            with open_image(pair.image) as image:
-                sizes[image.height, image.width] += 1
+            sizes[image_size(pair.image)] += 1
         except LabError as error:
             first = first or error
     if not sizes:
