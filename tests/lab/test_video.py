@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -23,9 +24,10 @@ from torch import Tensor, nn
 import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.data.images import LabeledImages, LabeledTensors
+from bevel_lab.data.invalid import DataNote
 from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
-from bevel_lab.data.video.decode import ClipReader, frames_of, segments
+from bevel_lab.data.video.decode import ClipReader, check_clip, frames_of, segments
 from bevel_lab.data.video.moving import DIRECTIONS, MovingImages, places, render
 from bevel_lab.datasets import DATASETS, load
 from bevel_lab.datasets.something_something import CLIPS, SomethingSomething
@@ -533,8 +535,8 @@ def _headed(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (_cut, r"7.webm is truncated: its header promises 16 frames, \d+ can be read"),
-        (_headed, r"7.webm is truncated: its header promises 16 frames, 0 can be read"),
+        (_cut, r"7.webm is truncated: its header promises 1.333 s, [\d.]+ can be read"),
+        (_headed, r"7.webm is truncated: its header promises 1.333 s, 0 can be read"),
         (_short, r"7.webm has 5 frames, fewer than the 8 that a clip is read by; delete it"),
         (_large, r"7.webm has 48×32 pixels where the data set's clips have 32×32"),
         (_sound, r"7.webm has no video in it"),
@@ -591,7 +593,7 @@ def test_sound_that_outlasts_the_video_is_no_truncation(tmp_path: Path, tagged: 
         with av.open(path) as container:
             ends = [packet.pos for packet in container.demux(video=0) if packet.pos is not None]
         path.write_bytes(path.read_bytes()[: ends[8]])
-        with pytest.raises(LabError, match=r"long.webm is truncated: its header promises 16 frames, 8 can be read"):
+        with pytest.raises(LabError, match=r"long.webm is truncated: its header promises 1.333 s, 0.667 can be read"):
             frames_of(path, range)
 
 
@@ -664,6 +666,64 @@ def test_one_odd_clip_leaves_out_itself_and_no_other(shots: Path) -> None:
         _cut(clip)
     with pytest.raises(LabError, match=r"has no good clip left; test/right/d/000\.png is no whole image"):
         _folder_clips(shots, skip=True)
+
+
+# ------------------------------------------------------------------------------------------- orientation and frame rate
+
+MATRIX = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+"""What an MP4 file says of a track that is shown as it is stored."""
+QUARTERS = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
+"""Degrees clockwise by which a player turns a track, and the upper left of the matrix that says so."""
+
+
+@pytest.mark.parametrize("degrees", QUARTERS)
+def test_a_clip_is_upright_as_its_display_matrix_says(tmp_path: Path, degrees: int) -> None:
+    frame = np.zeros((64, 96, 3), np.uint8)
+    frame[:32, :48] = 250
+    path = tmp_path / "clip.mp4"
+    _write(path, [frame] * 8, codec="mpeg4")
+    a, b, c, d = (number << 16 for number in QUARTERS[degrees])
+    turned = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    content = path.read_bytes()
+    track = content.index(b"tkhd")
+    path.write_bytes(content[:track] + content[track:].replace(MATRIX, turned, 1))
+    with pytest.warns(DataNote, match="some clips are stored on their side; they are turned upright"):
+        found = frames_of(path, lambda count: [0])
+    seen = np.rot90(frame, -degrees // 90)
+    assert found.shape == (1, 3, *seen.shape[:2])
+    assert (np.abs(found[0].permute(1, 2, 0).numpy().astype(int) - seen) < 40).mean() > 0.98
+    with pytest.warns(DataNote):
+        assert check_clip(path, 8) == seen.shape[:2]
+
+
+TIMES = {"slow": [0.2 * k for k in range(16)], "burst": [k / 30 for k in range(10)] + [2 + 0.5 * k for k in range(6)]}
+"""When the frames of a recorded screen are shown, in seconds; the header says 30 a second."""
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+@pytest.mark.parametrize("times", TIMES)
+def test_a_variable_frame_rate_is_no_truncation(tmp_path: Path, suffix: str, times: str) -> None:
+    path = tmp_path / f"screen.{suffix}"
+    _timed(path, TIMES[times])
+    assert frames_of(path, range).shape == (16, 3, 32, 32)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.55)])
+    with pytest.raises(LabError, match=rf"screen.{suffix} is truncated: its header promises [\d.]+ s, [\d.]+ can be"):
+        frames_of(path, range)
+
+
+def _timed(path: Path, times: list[float]) -> None:
+    import av
+
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        draw = np.random.default_rng(0)
+        for time in times:
+            frame = av.VideoFrame.from_ndarray(draw.integers(0, 256, (32, 32, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
 # ------------------------------------------------------------------------------------------------- Something-Something

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bevel_lab.data.images.from_files import SIDE
 from bevel_lab.data.images.image_file import read_image
+from bevel_lab.data.invalid import DataNote
 from bevel_lab.errors import LabError, optional_library
 from bevel_lab.runtime.rng import seeded
 
@@ -29,7 +32,8 @@ SHORT_SIDE = 256
 SMALL_SIDE = 64
 """Clips of at most so many pixels a side keep their size."""
 COMPLETE = 0.9
-"""A file with less than this fraction of the frames that its header promises is truncated; DivX counts one too many."""
+"""A file with less than this fraction of what its header promises is truncated; DivX counts one frame too many."""
+TURNED = "some clips are stored on their side; they are turned upright, as their display matrix says"
 
 
 def segments(count: int, frames: int, drawn: bool) -> list[int]:
@@ -100,9 +104,10 @@ def _frames(path: Path, choose: Callable[[int], Sequence[int]]) -> Iterator[Tens
             raise LabError(f"{path} holds no frames ({', '.join(PICTURES)}); fill it, or delete it.")
         yield from _pictures([names[k] for k in choose(len(names))])
     else:
-        found = _decode_all(path)
-        for k in choose(len(found)):
-            yield torch.from_numpy(found[k].to_ndarray(format="rgb24")).permute(2, 0, 1)
+        clip = _decode_all(path)
+        for k in choose(len(clip.frames)):
+            upright = np.rot90(clip.frames[k].to_ndarray(format="rgb24"), clip.turns)
+            yield torch.from_numpy(upright.copy()).permute(2, 0, 1)
 
 
 def _pictures(names: Sequence[Path]) -> Iterator[Tensor]:
@@ -121,38 +126,67 @@ def _pictures(names: Sequence[Path]) -> Iterator[Tensor]:
         yield picture
 
 
-def _decode_all(path: Path) -> list[VideoFrame]:
-    """All frames of a file, at least one, of one size."""
+class _Decoded(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        frames: all frames, their shorter side at most ``SHORT_SIDE``.
+        turns: quarter turns, counterclockwise, that make them upright.
+        found, promised: how much of ``unit`` can be read, and how much the header promises (0: unknown).
+        unit: frames; or seconds, where the header does not count frames, each of which may be shown for any time.
+    """
+
+    frames: list[VideoFrame]
+    turns: int
+    found: float
+    promised: float
+    unit: str
+
+
+def _decode_all(path: Path) -> _Decoded:
+    """A whole file with at least one frame, all of one size; warns :class:`DataNote` if it lies on its side."""
     if path.is_file() and not path.stat().st_size:
         raise LabError(f"{path} is empty; fetch it again, or delete it.")
-    found, expected = _decode(path)
-    if len(found) < COMPLETE * expected:
+    clip = _decode(path)
+    if clip.found < COMPLETE * clip.promised:
         raise LabError(
-            f"{path} is truncated: its header promises {expected:.0f} frames, {len(found)} can be read; fetch it "
-            "again, or delete it."
+            f"{path} is truncated: its header promises {clip.promised:.4g} {clip.unit}, {clip.found:.4g} can be read; "
+            "fetch it again, or delete it."
         )
-    if not found:
+    if not clip.frames:
         raise LabError(f"{path} has no frame; fetch it again, or delete it.")
-    sizes = sorted({_by((frame.height, frame.width)) for frame in found})
+    sizes = sorted({_by((frame.height, frame.width)) for frame in clip.frames})
     if len(sizes) > 1:
         raise LabError(
             f"{path} has frames of {' and '.join(sizes)} pixels, and those of a clip have one size; delete it."
         )
-    return found
+    if clip.turns:
+        warnings.warn(TURNED, DataNote, stacklevel=1)
+    return clip
 
 
-def _decode(path: Path) -> tuple[list[VideoFrame], float]:
-    """All frames, their shorter side at most ``SHORT_SIDE``, and the number that the header promises (0: unknown)."""
+def _decode(path: Path) -> _Decoded:
     with optional_library("clips are decoded by PyAV"):
         import av
+    frames: list[VideoFrame] = []
+    times: list[float] = []
+    turns, last = 0, 0.0
     try:
         with av.open(path, metadata_errors="replace") as container:  # names in old clips may not be UTF-8
             if not container.streams.video:
                 raise LabError(f"{path} has no video in it; fetch it again, or delete it.")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # the loader has worker processes enough
-            frames = [_scaled(frame) for frame in container.decode(stream)]
-            return frames, stream.frames or _duration(container, stream) * float(stream.average_rate or 0)
+            for frame in container.decode(stream):
+                turns = round(frame.rotation / 90) % 4
+                times += [] if frame.time is None else [frame.time]
+                last = float((frame.duration or 0) * (frame.time_base or 0))
+                frames.append(_scaled(frame))
+            if stream.frames:
+                return _Decoded(frames, turns, len(frames), stream.frames, "frames")
+            # the last frame is shown as long as the file says, or as any other one
+            shown = max(last, *(after - before for before, after in pairwise(times)), 0.0)
+            return _Decoded(frames, turns, times[-1] + shown if times else 0.0, _duration(container, stream), "s")
     except (OSError, ValueError) as error:  # PyAV's errors derive from these
         reason = getattr(error, "strerror", None) or error
         raise LabError(f"{path} cannot be decoded ({reason}); fetch it again, or delete it.") from error
