@@ -144,6 +144,64 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path, damage: Callable[
     assert data.facts["boxes"] == int(whole.facts["boxes"]) - (2 if boxed else 3)
 
 
+def _renamed(folder: Path, old: str, new: str, suffix: str = ".jpg") -> None:
+    """Give a sample of the training part another name, in its three places."""
+    (folder / "Annotations" / f"{old}.xml").rename(folder / "Annotations" / f"{new}.xml")
+    (folder / "JPEGImages" / f"{old}.jpg").rename(folder / "JPEGImages" / f"{new}{suffix}")
+    path = folder / "ImageSets" / "Main" / "trainval.txt"
+    path.write_text(path.read_text().replace(f"{old}\n", f"{new}\n"))
+
+
+def test_a_name_is_its_line_but_for_what_lists_of_classes_add(tmp_path: Path) -> None:
+    folder = box_data.voc(tmp_path / "own")
+    before = _load(f"folder_voc:{folder}")
+    for number, name in enumerate(("photo", "photo (1)", "photo (2)", "photo -1", "photo 1")):
+        _renamed(folder, f"trainval_{number}", name)
+    path = folder / "ImageSets" / "Main" / "trainval.txt"
+    path.write_text(
+        path.read_text().replace("photo (2)\n", "photo (2)  -1\n").replace("trainval_5\n", "trainval_5  1\n")
+    )
+    data = _load(f"folder_voc:{folder}")
+    assert [s.path.stem for s in data.train[:6]] == [
+        "photo", "photo (1)", "photo (2)", "photo -1", "photo 1", "trainval_5",
+    ]  # fmt: skip
+    for new, old in zip(data.train, before.train, strict=True):
+        assert torch.equal(new.boxes, old.boxes)
+
+
+@pytest.mark.parametrize("suffix", [".JPG", ".jpeg", ".JPEG", ".PNG"])
+def test_images_are_found_whatever_the_case_of_their_suffix(tmp_path: Path, suffix: str) -> None:
+    folder = box_data.voc(tmp_path / "own")
+    _renamed(folder, "trainval_3", "other", suffix)
+    assert _load(f"folder_voc:{folder}").train[3].path.name == f"other{suffix}"
+
+
+@pytest.mark.parametrize(
+    ("text", "ignored"),
+    [
+        ("1", True),
+        ("true", True),
+        ("True", True),
+        ("1.0", True),
+        (" 1 ", True),
+        ("0", False),
+        ("false", False),
+        ("", False),
+    ],
+)
+def test_an_object_is_difficult_however_that_is_written(tmp_path: Path, text: str, ignored: bool) -> None:
+    folder = box_data.voc(tmp_path / "own")
+    _replaced("<difficult>0", f"<difficult>{text}")(folder)
+    assert _load(f"folder_voc:{folder}").train[2].ignored.tolist() == [ignored, False]
+
+
+def test_what_is_neither_difficult_nor_not_is_named(tmp_path: Path) -> None:
+    folder = box_data.voc(tmp_path / "own")
+    _replaced("<difficult>0", "<difficult>perhaps")(folder)
+    with pytest.raises(LabError, match=r"trainval_2.xml:3: the object's difficult is 'perhaps'; write 0 or 1"):
+        _load(f"folder_voc:{folder}")
+
+
 def test_a_class_that_training_does_not_know_is_named(tmp_path: Path) -> None:
     folder = box_data.write_voc(tmp_path / "own")
     _replaced("<name>", "<name>twenty-", "test_1")(folder)
@@ -196,7 +254,17 @@ def _json(change: Callable[[Any], object]) -> Callable[[Path], object]:
 COCO = [
     (_json(lambda c: c["annotations"][3].update(category_id=99)), r"annotations\[3\]: there is no class 'category 99'"),
     (_json(lambda c: c["annotations"][3].update(image_id=99)), r"annotations\[3\] is of image 99, which is not among"),
-    (_json(lambda c: c["annotations"][3].update(bbox=[1, 2, 3])), r"annotations\[3\] is no annotation"),
+    (_json(lambda c: c["annotations"][3].update(bbox=[1, 2, 3])), r"annotations\[3\] has bbox \[1, 2, 3\]"),
+    (_json(lambda c: c["annotations"][3].update(bbox=["1", 2, 3, 4])), r"annotations\[3\] has bbox \['1', 2, 3, 4\]"),
+    (_json(lambda c: c["annotations"][3].update(iscrowd="0")), r"annotations\[3\] has iscrowd '0'"),
+    (_json(lambda c: c["annotations"][3].update(iscrowd=2)), r"annotations\[3\] has iscrowd 2"),
+    (_json(lambda c: c["annotations"][3].update(image_id=1.0)), r"annotations\[3\] has image_id 1.0"),
+    (_json(lambda c: c["annotations"][3].update(category_id="3")), r"annotations\[3\] has category_id '3'"),
+    (_json(lambda c: c["annotations"].insert(3, "box")), r"annotations\[3\] is 'box'"),
+    (
+        _json(lambda c: c["annotations"].insert(3, c["annotations"][1])),
+        r"annotations\[1\] and annotations\[3\] have one id, 1",
+    ),
     (_json(lambda c: c["annotations"][3].update(bbox=[1, 2, 0, 4])), r"annotations\[3\]: the box .* has no area"),
     (
         _json(lambda c: c["annotations"][3].update(bbox=[70, 2, 12, 4])),
@@ -210,7 +278,18 @@ NOT_COCO = [
     (lambda path: path.write_text('{"images":\n[1,,]'), r"instances_train2017.json:2 is no JSON"),
     (_json(lambda c: c.pop("categories")), r"is no file of COCO's instances; it has lists of images"),
     (_json(lambda c: c["images"][2].pop("id")), r"images\[2\] has no id"),
-    (_json(lambda c: c["categories"][1].pop("name")), r"categories have an id and a name each"),
+    (_json(lambda c: c["images"][2].update(id="2")), r"images\[2\] has no id, a whole number; it has '2'"),
+    (_json(lambda c: c["images"][2].update(id=1)), r"images\[1\] and images\[2\] have one id, 1; delete"),
+    (
+        _json(lambda c: c["images"][2].update(file_name=c["images"][0]["file_name"])),
+        r"images\[0\] and images\[2\] have one file_name, '000000000000.jpg'; delete",
+    ),
+    (_json(lambda c: c["categories"][1].pop("name")), r"categories\[1\] has no name"),
+    (_json(lambda c: c["categories"][1].update(id=3.5)), r"categories\[1\] has no id, a whole number; it has 3.5"),
+    (
+        _json(lambda c: c["categories"][2].update(name=c["categories"][0]["name"])),
+        r"categories\[0\] and categories\[2\] have one name, 'zero'; delete",
+    ),
     (lambda path: path.unlink(), r"instances_train2017.json cannot be read"),
     (lambda path: path.write_text("[]"), r"is no file of COCO's instances"),
 ]

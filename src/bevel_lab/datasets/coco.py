@@ -40,38 +40,64 @@ class _File:
         found = [value for value in lists if isinstance(value, list) and value]
         if len(found) != len(_KEYS):
             raise LabError(f"{path} is no file of COCO's instances; it has lists of {', '.join(_KEYS)}.")
-        return cls(path, *found)
+        file = cls(path, *found)
+        for key, field, kind in (("images", "id", int), ("categories", "id", int), ("categories", "name", str)):
+            file._check_unique(key, field, kind)
+        file._check_unique("images", "file_name", str, optional=True)
+        return file
+
+    def _check_unique(self, key: str, field: str, kind: type, optional: bool = False) -> None:
+        """Raise where an entry has no ``field`` of this kind, unless that is optional, or two have the same."""
+        seen: dict[Any, int] = {}
+        for index, entry in enumerate(getattr(self, key)):
+            value = entry.get(field) if isinstance(entry, dict) else entry
+            if type(value) is not kind:  # not isinstance: true is no number
+                if optional:
+                    continue
+                wanted = "a whole number" if kind is int else "a text"
+                raise LabError(f"{self.path}: {key}[{index}] has no {field}, {wanted}; it has {value!r}.")
+            if (first := seen.setdefault(value, index)) != index:
+                both = f"{key}[{first}] and {key}[{index}]"
+                raise LabError(f"{self.path}: {both} have one {field}, {value!r}; delete one of them.")
 
     def classes(self) -> dict[int, str]:
         """Names by category number, in the order of the numbers."""
-        try:
-            found = {int(entry["id"]): str(entry["name"]) for entry in self.categories}
-        except (KeyError, TypeError, ValueError) as error:
-            raise LabError(f"{self.path}: categories have an id and a name each; one has not ({error!r}).") from error
-        return dict(sorted(found.items()))
+        return dict(sorted((entry["id"], entry["name"]) for entry in self.categories))
 
     def things(self, invalid: InvalidSamples) -> dict[int, list[BoxAnnotation]]:
         """The objects by the number of their image; an image without any has an empty list."""
-        classes, found = self.classes(), dict[int, list[BoxAnnotation]]()
-        for index, entry in enumerate(self.images):
-            if not isinstance(entry, dict) or type(entry.get("id")) is not int:
-                raise LabError(f"{self.path}: images[{index}] has no id, a whole number; give it one.")
-            found[entry["id"]] = []
+        classes, ids = self.classes(), dict[int, int]()
+        found: dict[int, list[BoxAnnotation]] = {entry["id"]: [] for entry in self.images}
         for index, entry in enumerate(self.annotations):
             where = f"{self.path}: annotations[{index}]"
-            try:
-                left, top, width, height = map(float, entry["bbox"])
-                image, category, crowd = int(entry["image_id"]), int(entry["category_id"]), bool(entry.get("iscrowd"))
-            except (KeyError, TypeError, ValueError) as error:
-                invalid.add(f"{where} is no annotation ({error!r})", "give bbox, image_id and category_id")
-                continue
-            if image not in found:
+            if fault := _fault(entry):
+                invalid.add(f"{where} {fault}", "give bbox four numbers, ids whole ones, and iscrowd 0 or 1")
+            elif (image := entry["image_id"]) not in found:
                 invalid.add(f"{where} is of image {image}, which is not among the images", "add it")
-                continue
-            # a category that nobody named is told by its number
-            name = classes.get(category, f"category {category}")
-            found[image].append(BoxAnnotation(where, name, (left, top, left + width, top + height), crowd))
+            elif type(entry.get("id")) is int and (first := ids.setdefault(entry["id"], index)) != index:
+                both = f"annotations[{first}] and annotations[{index}]"
+                invalid.add(f"{self.path}: {both} have one id, {entry['id']!r}", "delete one of them")
+            else:
+                left, top, width, height = entry["bbox"]
+                # a category that nobody named is told by its number
+                name = classes.get(entry["category_id"], f"category {entry['category_id']}")
+                box = (left, top, left + width, top + height)
+                found[image].append(BoxAnnotation(where, name, box, bool(entry.get("iscrowd"))))
         return found
+
+
+def _fault(entry: Any) -> str:
+    """What an annotation has that the format does not know; "" if nothing."""
+    if not isinstance(entry, dict):
+        return f"is {entry!r}"
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or any(type(edge) not in (int, float) for edge in box):
+        return f"has bbox {box!r}"
+    for field in ("image_id", "category_id"):
+        if type(entry.get(field)) is not int:
+            return f"has {field} {entry.get(field)!r}"
+    crowd = entry.get("iscrowd", 0)
+    return "" if type(crowd) in (int, bool) and crowd in (0, 1) else f"has iscrowd {crowd!r}"
 
 
 def _load(folder: Path, counts: tuple[int, int] | None, source: Source) -> BoxedImages:
