@@ -153,7 +153,7 @@ def _renamed(folder: Path, old: str, new: str, suffix: str = ".jpg") -> None:
 
 
 def test_a_name_is_its_line_but_for_what_lists_of_classes_add(tmp_path: Path) -> None:
-    folder = box_data.voc(tmp_path / "own")
+    folder = box_data.write_voc(tmp_path / "own")
     before = _load(f"folder_voc:{folder}")
     for number, name in enumerate(("photo", "photo (1)", "photo (2)", "photo -1", "photo 1")):
         _renamed(folder, f"trainval_{number}", name)
@@ -171,7 +171,7 @@ def test_a_name_is_its_line_but_for_what_lists_of_classes_add(tmp_path: Path) ->
 
 @pytest.mark.parametrize("suffix", [".JPG", ".jpeg", ".JPEG", ".PNG"])
 def test_images_are_found_whatever_the_case_of_their_suffix(tmp_path: Path, suffix: str) -> None:
-    folder = box_data.voc(tmp_path / "own")
+    folder = box_data.write_voc(tmp_path / "own")
     _renamed(folder, "trainval_3", "other", suffix)
     assert _load(f"folder_voc:{folder}").train[3].path.name == f"other{suffix}"
 
@@ -190,13 +190,13 @@ def test_images_are_found_whatever_the_case_of_their_suffix(tmp_path: Path, suff
     ],
 )
 def test_an_object_is_difficult_however_that_is_written(tmp_path: Path, text: str, ignored: bool) -> None:
-    folder = box_data.voc(tmp_path / "own")
+    folder = box_data.write_voc(tmp_path / "own")
     _replaced("<difficult>0", f"<difficult>{text}")(folder)
     assert _load(f"folder_voc:{folder}").train[2].ignored.tolist() == [ignored, False]
 
 
 def test_what_is_neither_difficult_nor_not_is_named(tmp_path: Path) -> None:
-    folder = box_data.voc(tmp_path / "own")
+    folder = box_data.write_voc(tmp_path / "own")
     _replaced("<difficult>0", "<difficult>perhaps")(folder)
     with pytest.raises(LabError, match=r"trainval_2.xml:3: the object's difficult is 'perhaps'; write 0 or 1"):
         _load(f"folder_voc:{folder}")

@@ -6,6 +6,7 @@ as edges, as torchvision does; objects marked difficult are neither learnt nor c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ CLASSES = (
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 PHOTOGRAPHS = "photographs with boxes of 20 classes, from files"
+DIFFICULT = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 Entry = tuple[Path, list[BoxAnnotation], "tuple[int, int] | None"]
@@ -65,29 +67,42 @@ def listed(folder: Path, part: str) -> list[str]:
     """The names in ``ImageSets/Main/PART.txt``; raises ``LabError`` where there are none."""
     path = folder / "ImageSets" / "Main" / f"{part}.txt"
     lines = read_lines(path, "it has the names of the images, one a line")
-    names = [line.split()[0] for line in lines if line.strip()]
+    names = [_name(folder, line.strip()) for line in lines if line.strip()]
     if not names:
         raise LabError(f"{path} names no image; it has one a line.")
     return names
 
 
+def _name(folder: Path, line: str) -> str:
+    """The name in a line without the -1, 0 or 1 that lists of a class add, unless that belongs to it."""
+    name = re.sub(r"\s+-?[01]$", "", line)
+    return line if name != line and _annotation(folder, line).is_file() else name
+
+
+def _annotation(folder: Path, name: str) -> Path:
+    return folder / "Annotations" / f"{name}.xml"
+
+
 def _entries(names: Sequence[tuple[Path, str]], invalid: InvalidSamples) -> list[Entry]:
     found = []
+    images = {folder: _images(folder / "JPEGImages") for folder in {folder for folder, _ in names}}
     for folder, name in names:
-        path = folder / "Annotations" / f"{name}.xml"
+        path = _annotation(folder, name)
         try:
             root = _xml.read(path)
         except LabError as error:
             invalid.add(str(error), "fetch it again")
             continue
         things = [thing for thing in (_thing(path, element, invalid) for element in root.all("object")) if thing]
-        found.append((_image(folder, name), things, _size(root)))
+        image = images[folder].get(name, folder / "JPEGImages" / f"{name}.jpg")
+        found.append((image, things, _size(root)))
     return found
 
 
-def _image(folder: Path, name: str) -> Path:
-    paths = [folder / "JPEGImages" / f"{name}{suffix}" for suffix in SUFFIXES]
-    return next((path for path in paths if path.is_file()), paths[0])
+def _images(folder: Path) -> dict[str, Path]:
+    """The image files by their names without suffixes; of two with one name the suffix that comes first counts."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES] if folder.is_dir() else []
+    return {path.stem: path for path in sorted(found, key=lambda path: -SUFFIXES.index(path.suffix.lower()))}
 
 
 def _size(root: _xml.Element) -> tuple[int, int] | None:
@@ -110,7 +125,11 @@ def _thing(path: Path, element: _xml.Element, invalid: InvalidSamples) -> BoxAnn
     if name is None or not name.text.strip():
         invalid.add(f"{where}: the object has no name", "give its class")
         return None
-    return BoxAnnotation(where, name.text.strip(), box, difficult is not None and difficult.text.strip() == "1")
+    said = difficult.text.strip().lower() if difficult else ""
+    if said not in DIFFICULT:
+        invalid.add(f"{where}: the object's difficult is {said!r}", "write 0 or 1")
+        return None
+    return BoxAnnotation(where, name.text.strip(), box, DIFFICULT[said])
 
 
 def _assembled(
