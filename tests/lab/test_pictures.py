@@ -357,7 +357,7 @@ def test_a_relative_folder_is_seen_from_where_bevel_is_started(tmp_path: Path, m
 
 
 def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="is no folder with one folder of pictures a class"):
+    with pytest.raises(LabError, match="has no folder of images for each class"):
         _folder(tmp_path)
     _classes(tmp_path / "train", ["a", "b"], 2, 16, "png")
     with pytest.raises(LabError, match="has train but neither test nor val"):

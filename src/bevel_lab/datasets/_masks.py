@@ -16,6 +16,7 @@ from torch import Tensor
 from bevel_lab.data.images.image_file import image_size, read_image
 from bevel_lab.data.images.masks import IN_MEMORY_BYTES, VOID, SegmentationDataset
 from bevel_lab.data.invalid import InvalidSamples
+from bevel_lab.datasets._listing import alike, inside
 from bevel_lab.errors import LabError
 
 MODES = {"L": "grey", "P": "palette", "1": "black and white"}
@@ -65,6 +66,7 @@ def paired(images: Path, masks: Path, invalid: InvalidSamples) -> list[Pair]:
     left, right = _by_stem(images, invalid), _by_stem(masks, invalid)
     for stem in sorted(left.keys() ^ right.keys()):
         here, other = (left[stem], masks) if stem in left else (right[stem], images)
+        alike(here, stem, left.keys() ^ right.keys())
         invalid.add(f"{here} has no partner {stem}.* in {other}", "put it there")
     found = [Pair(left[stem], right[stem]) for stem in sorted(left.keys() & right.keys())]
     if not found:
@@ -78,9 +80,7 @@ def _by_stem(folder: Path, invalid: InvalidSamples) -> dict[str, Path]:
     if not folder.is_dir():
         raise LabError(f"there is no folder {folder}; images and masks lie in two folders, under the same names.")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
+    for path in inside(folder):
         if path.suffix.lower() in IMG_EXTENSIONS:
             if path.stem in found:
                 raise LabError(f"{found[path.stem]} and {path} have one name; delete one of them.")

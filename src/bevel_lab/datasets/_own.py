@@ -53,6 +53,15 @@ def held_out(path: Path, instead: str = "") -> list[str]:
     return found
 
 
+def part_to_test(path: Path, instead: str = "") -> str:
+    """The part beside ``train`` that is tested on; warns where another one is not read."""
+    part, *unread = held_out(path, instead)
+    for other in unread:
+        note = f"{path} has {part} and {other}; it is tested on {part}, and {other} is not read"
+        warnings.warn(note, DataNote, stacklevel=2)
+    return part
+
+
 def drawn(path: Path, labels: Tensor) -> tuple[Tensor, Tensor, str]:
     """Numbers of the training and test samples of a folder without a test part, stratified, and a note that says so."""
     count = max(1, round(TEST * len(labels)))

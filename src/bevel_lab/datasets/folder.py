@@ -16,7 +16,7 @@ from bevel_lab.data.images.image_file import read_image
 from bevel_lab.data.source import Source
 from bevel_lab.datasets._files import pictures
 from bevel_lab.datasets._listing import files_of
-from bevel_lab.datasets._own import drawn, held_out, own
+from bevel_lab.datasets._own import drawn, own, part_to_test
 
 IN_MEMORY_SIDE = 64
 """Largest side of pictures that are held in memory."""
@@ -38,7 +38,7 @@ def _parts(path: Path) -> tuple[LabeledFiles, LabeledFiles, list[str], str]:
     """Training and test files, class names, and a note where the test part had to be drawn."""
     if (path / "train").is_dir():
         train, classes = files_of(path / "train")
-        (part, *_) = held_out(path, ", or put the classes directly into it")
+        part = part_to_test(path, ", or put the classes directly into it")
         return train, files_of(path / part, classes)[0], classes, ""
     whole, classes = files_of(path)
     train_numbers, test_numbers, note = drawn(path, whole.labels)

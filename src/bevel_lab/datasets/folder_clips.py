@@ -14,16 +14,18 @@ from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.decode import FILES, PICTURES, frames_in_folder
 from bevel_lab.data.video.from_files import ClipFiles
-from bevel_lab.datasets._own import held_out, own
+from bevel_lab.datasets._listing import alike, check_classes, inside
+from bevel_lab.datasets._own import own, part_to_test
 from bevel_lab.errors import LabError
 
 
 def _load(path: Path, source: Source) -> Clips:
     if not (path / "train").is_dir():
         raise LabError(f"{path} has no folder train; put clips into train/CLASS and test/CLASS.")
-    (test, *_) = held_out(path)
+    test = part_to_test(path)
     invalid = InvalidSamples(source.skip_invalid, path)
-    classes = [folder.name for folder in _inside(path / "train") if folder.is_dir()]
+    classes = [folder.name for folder in inside(path / "train") if folder.is_dir()]
+    check_classes(path / "train", classes)
     train, unseen = _listed(path, "train", classes, invalid), _listed(path, test, classes, invalid)
     return ClipFiles(path, {"train": train, "test": unseen}, classes, invalid)
 
@@ -31,13 +33,14 @@ def _load(path: Path, source: Source) -> Clips:
 def _listed(root: Path, part: str, classes: list[str], invalid: InvalidSamples) -> list[tuple[str, int]]:
     """(path below ``root``, class) of every clip of a part, in order."""
     found: list[tuple[str, int]] = []
-    for folder in _inside(root / part):
+    for folder in inside(root / part):
         if not folder.is_dir():
             invalid.add(f"{folder} lies beside the folders of the classes", "move it away")
             continue
         if folder.name not in classes:
+            alike(folder, folder.name, classes)
             raise LabError(f"{folder} is of no class of the training part ({', '.join(classes)}); move it away.")
-        for clip in _inside(folder):
+        for clip in inside(folder):
             if clip.is_dir() or clip.suffix.lower() in FILES:
                 found.append((str(clip.relative_to(root)), classes.index(folder.name)))
                 for other in frames_in_folder(clip)[1] if clip.is_dir() else ():
@@ -50,11 +53,6 @@ def _listed(root: Path, part: str, classes: list[str], invalid: InvalidSamples) 
     if missing or not found:
         raise LabError(f"{root / part / classes[missing[0]] if missing else root / part} has no clip; add some.")
     return found
-
-
-def _inside(folder: Path) -> list[Path]:
-    """What is not hidden, in order."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 ENTRIES = {"folder_clips": own("folder_clips", "clips", "PATH/{train,test}/CLASS/clip.mp4", _load, "video")}
