@@ -78,10 +78,11 @@ def check_classes(folder: Path, found: list[str], classes: list[str] | None = No
     """Raise where the classes of a training part (``classes`` None) are fewer than two, or a test part has others."""
     if classes is None and len(found) == 1:
         raise LabError(f"{folder} has one class, {found[0]!r}; a classifier needs two.")
-    for odd in sorted({*found} ^ {*classes}) if classes is not None else ():
-        alike(folder, odd, {*found} ^ {*classes})
-        where = "only there" if odd in found else "not there"
-        raise LabError(f"{folder} must have the classes of the training part; {odd!r} is {where}.")
+    odd = sorted({*found} ^ {*(classes or found)})
+    for name in odd:
+        alike(folder, name, odd)
+        where = "only there" if name in found else "not there"
+        raise LabError(f"{folder} must have the classes of the training part; {name!r} is {where}.")
 
 
 def alike(where: Path, name: str, others: Iterable[str]) -> None:
