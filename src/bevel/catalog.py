@@ -42,13 +42,13 @@ class Catalog(Mapping[str, T], Generic[T]):
 
     def _load(self) -> dict[str, T]:
         if not self._loaded:
-            self._loaded = True
             folder = importlib.import_module(self._package)
-            for found in pkgutil.iter_modules(folder.__path__):
-                if not found.name.startswith("_"):
-                    module = importlib.import_module(f"{self._package}.{found.name}")
-                    for name, item in module.ENTRIES.items():
-                        self.register(name, item)
+            names = [found.name for found in pkgutil.iter_modules(folder.__path__) if not found.name.startswith("_")]
+            modules = [importlib.import_module(f"{self._package}.{name}") for name in names]
+            self._loaded = True  # only now: an import that fails must fail the next time, too
+            for module in modules:
+                for name, item in module.ENTRIES.items():
+                    self.register(name, item)
         return self._items
 
     def register(self, name: str, item: T) -> T:

@@ -25,6 +25,11 @@ class CannotWrite(LabError):
         super().__init__(f"could not write all of {path}{why}; make room on the disk and start again.")
 
 
+def how_to_install(extra: str = "lab") -> str:
+    """Return a command that installs an extra of bevel: no release is on an index, so it takes a clone or a wheel."""
+    return f"pip install '.[{extra}]' in a clone of bevel, or 'FILE.whl[{extra}]' for a wheel"
+
+
 @contextlib.contextmanager
 def optional_library(what: str, extra: str = "tasks") -> Iterator[None]:
     """Turn a failed import in the ``with`` block into a ``LabError`` that names the extra to install.
@@ -36,4 +41,4 @@ def optional_library(what: str, extra: str = "tasks") -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise LabError(f"{what} ({error}); pip install 'bevel[{extra}]'.") from error
+        raise LabError(f"{what} ({error}); {how_to_install(extra)}.") from error

@@ -130,7 +130,8 @@ def test_what_is_found_on_an_ignored_object_is_no_error() -> None:
 def test_a_missing_library_is_named_before_anything_is_trained(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     with pytest.raises(
-        LabError, match=r"detection is measured by torchmetrics and pycocotools .*; pip install 'bevel\[tasks\]'"
+        LabError,
+        match=r"detection is measured by torchmetrics and pycocotools .*; pip install '\.\[tasks\]' in a clone",
     ):
         _task(digits)
 

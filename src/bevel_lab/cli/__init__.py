@@ -12,6 +12,7 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 COMMANDS = {
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks σ or ⠿ shows a question mark instead
+    warnings.filterwarnings("ignore", "Failed to initialize NumPy")  # torch's, where NumPy is not installed
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
@@ -64,6 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return _refuse(f"{where}{error.strerror or error}" + ("; make room and start again." if full else ""))
+    except ModuleNotFoundError as error:
+        from bevel_lab.errors import how_to_install
+
+        if (error.name or "bevel").partition(".")[0] in ("bevel", "bevel_lab"):
+            raise
+        return _refuse(f"`bevel {arguments[0]}` needs {error.name}, which is not installed; {how_to_install()}.")
     except Exception as error:
         from bevel.errors import BevelError
 

@@ -12,10 +12,10 @@ from rich.progress import track
 from rich.table import Table
 
 from bevel_lab.data.invalid import pass_on_data_notes
-from bevel_lab.execution.progress import duration
 from bevel_lab.execution.ray_cluster import Ray
 from bevel_lab.execution.run import Request
 from bevel_lab.execution.workers import Workers
+from bevel_lab.experiment.events import duration
 from bevel_lab.runtime.distributed import is_rank_zero, world_size
 from bevel_lab.training.preflight import probe
 

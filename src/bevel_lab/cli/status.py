@@ -29,9 +29,9 @@ def main(arguments: Namespace) -> int:
 def _summarize(folder: Path) -> str:
     from bevel_lab.cli.report import say
     from bevel_lab.errors import LabError
-    from bevel_lab.execution.progress import duration
     from bevel_lab.execution.results import Results
     from bevel_lab.experiment import ledger
+    from bevel_lab.experiment.events import duration
 
     results = Results.read(folder)
     say(results.torn)

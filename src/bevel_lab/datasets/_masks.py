@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -167,6 +166,8 @@ def _reread(pairs: Sequence[Pair], table: Tensor, text: str, size: tuple[int, in
 
 def _read(pair: Pair, table: Tensor, text: str, size: tuple[int, int]) -> Tensor | tuple[str, str]:
     """Uint8 4×H×W, the mask as classes; or what is wrong with the pair, and what would do."""
+    import numpy as np
+
     try:
         image, mask = np.array(read_image(pair.image)), read_image(pair.mask, None)
     except LabError as error:

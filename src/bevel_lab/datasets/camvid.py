@@ -11,8 +11,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from bevel_lab.data.images.image_file import read_image
 from bevel_lab.data.images.masks import MaskedImages, cropped
 from bevel_lab.data.invalid import InvalidSamples
@@ -70,6 +68,7 @@ class CamVid:
 
 def halved(stage: Path) -> None:
     """Make ``camvid_half``: every second image by name, means of 2×2 pixels, every second label."""
+    import numpy as np
     from PIL import Image
 
     for part in ("train", "val", "test"):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bevel_lab.experiment.events import Begun, EpochDone, Event, Failure, Note, Watcher
+from bevel_lab.experiment.events import Begun, EpochDone, Event, Failure, Note, Watcher, duration
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 
@@ -93,11 +93,3 @@ class _Display:
             left = (self.total.elapsed or 0) * (self.total.remaining or 0) / self.total.completed
             more = f"; about {duration(left)} left" if left >= 1 else ""
             self._print(f"[{self.done}/{self.all}] {event}{took}{more}")
-
-
-def duration(seconds: float) -> str:
-    """Format a time as text, such as ``2.1 s`` or ``1 h 5 min``."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

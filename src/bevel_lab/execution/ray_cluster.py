@@ -18,7 +18,7 @@ from typing import Any
 
 from bevel.errors import InvalidValue
 from bevel_lab.data import invalid
-from bevel_lab.errors import LabError
+from bevel_lab.errors import LabError, optional_library
 from bevel_lab.execution.executor import Driver, Executor, Setup, with_failure
 from bevel_lab.experiment.events import EpochDone, Event, Failure, Note, Watcher
 from bevel_lab.experiment.ledger import Ledger
@@ -77,10 +77,8 @@ class Ray(Executor):
 
 
 def _connect(address: str) -> Any:
-    try:
+    with optional_library("--ray needs Ray", "cluster"):
         import ray
-    except ImportError as error:
-        raise InvalidValue(f"--ray needs Ray ({error}); pip install 'bevel[cluster]'.") from error
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:

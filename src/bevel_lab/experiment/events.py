@@ -62,3 +62,11 @@ Event = Begun | EpochDone | Record | Failure | Note
 
 Watcher = Callable[[Event], object]
 """Is called with every event, in the process that runs the experiment. Its return value is not used."""
+
+
+def duration(seconds: float) -> str:
+    """Format a time as text, such as ``2.1 s`` or ``1 h 5 min``."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bevel.errors import InvalidValue
+from bevel_lab.errors import optional_library
 from bevel_lab.experiment.trial import Job, Trial
 from bevel_lab.runtime.rng import derive
 
@@ -130,10 +131,8 @@ def _replay(tuning: Tuning, arm: Job, records: Mapping[str, Record]) -> tuple[di
 
 
 def _study(tuning: Tuning, name: str) -> Study:
-    try:
+    with optional_library("tuning needs Optuna", "lab"):
         import optuna
-    except ImportError as error:
-        raise InvalidValue(f"tuning needs Optuna ({error}); pip install 'bevel[lab]'.") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=derive(0, name) % 2**31, n_startup_trials=max(3, tuning.trials // 3))
     return optuna.create_study(direction="maximize", sampler=sampler)

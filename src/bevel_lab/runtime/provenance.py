@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 from functools import lru_cache
@@ -16,15 +17,17 @@ from bevel.ops import _cpu
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Versions by package, and the backend that computes bevel's functions on a CPU."""
-    import numpy  # only here: the GPU's bench runs with torch and Triton alone
-
-    return {
+    found = {
         "backend": _backend(),
         "bevel": bevel.__version__,
-        "numpy": numpy.__version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
     }
+    with contextlib.suppress(ImportError):  # the GPU's bench and a plain install have torch alone
+        import numpy
+
+        found["numpy"] = numpy.__version__
+    return dict(sorted(found.items()))
 
 
 def _backend() -> str:

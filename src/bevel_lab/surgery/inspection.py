@@ -17,6 +17,7 @@ from torch import nn
 
 from bevel.errors import BevelError, InvalidValue, UnknownName, did_you_mean
 from bevel.surgery import Sites, find, swap
+from bevel_lab.errors import optional_library
 from bevel_lab.models import MODELS
 from bevel_lab.models._library import near
 from bevel_lab.tasks import TASKS
@@ -96,15 +97,9 @@ def load(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
     return _from_file(Path(library), rest)
 
 
-def _optional(library: str) -> Any:
-    try:
-        return importlib.import_module(library)
-    except ImportError:
-        raise InvalidValue(f"{library} is not installed here. Install it, or name the model as FILE.py:name.") from None
-
-
 def _torchvision(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
-    models = _optional("torchvision").models
+    with optional_library("a model of torchvision needs it", "lab"):
+        from torchvision import models
     if name not in models.list_models():
         raise UnknownName(f"torchvision has no model {name!r}; {near(name, models.list_models())}")
     accepted = signatures.signature(models.get_model_builder(name)).parameters
@@ -118,7 +113,8 @@ def _torchvision(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
 
 
 def _timm(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
-    timm = _optional("timm")
+    with optional_library("a model of timm needs it", "lab"):
+        import timm
     if not timm.is_model(name):
         raise UnknownName(f"timm has no model {name!r}; {near(name, timm.list_models())}")
     with _one_line(f"timm cannot build {name}"):
