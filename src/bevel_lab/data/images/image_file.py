@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bevel_lab.data.invalid import DataNote
 from bevel_lab.errors import LabError
 
@@ -34,6 +32,8 @@ def read_image(path: Path, mode: str | None = "RGB") -> Any:
         if not mode:
             return found.copy()
         if found.mode.startswith("I;16"):
+            import numpy as np  # only here: a plain install can list data sets
+
             found = Image.fromarray((np.asarray(found) >> 8).astype(np.uint8))
         elif found.mode in ("I", "F"):
             raise LabError(
