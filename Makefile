@@ -10,7 +10,7 @@ PYTEST_ENV  := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 PYTEST_ARGS := -q -n 2 --dist loadfile --no-loadscope-reorder
 OLDEST      := .venv-oldest
 
-.PHONY: install demo test test-fast test-native test-nightly test-oldest lint format bench bench-gpu wheel clean
+.PHONY: install demo docs test test-fast test-native test-nightly test-oldest lint format bench bench-gpu wheel clean
 
 install: $(STAMP)  ## create .venv with bevel and everything development needs, pinned
 
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml requirements/dev.in requirements/dev.txt $(NATIVE)
 demo: install  ## train eight activations on real digits, ten paired seeds each, and write a report
 	$(VENV)/bin/bevel compare --dataset digits --epochs 10 --seeds 10 --out runs/demo \
 	  --activations relu leaky_relu prelu gelu swish sau frelu smooth_frelu
+
+docs: install  ## build the site into build/site, from the pages, the catalogs and the docstrings; no network
+	OMP_NUM_THREADS=1 $(PYTHON) -m sphinx -b html -q -W --keep-going docs build/site
 
 lint: install  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check src tests examples
@@ -66,4 +69,4 @@ wheel: install  ## build the wheel into dist/
 	$(PYTHON) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf dist build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist build runs docs/gallery docs/learn docs/reference docs/_made .pytest_cache .mypy_cache .ruff_cache .hypothesis

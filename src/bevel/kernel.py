@@ -48,6 +48,8 @@ class Kernel(abc.ABC):
     Attributes:
         name: its name in ``bevel.KERNELS``.
         formula: the density as a person would write it.
+        latex: the same as TeX, for its page, or "".
+        use, avoid: what it is for, and what it is not for, in a sentence each, or "".
         reach: from ``v >= reach`` on, all three forms are zero (compact kernels: 1; others: where float64
             underflows; ``inf`` when it never does). The engine clamps ``v`` to it.
         compact: whether the kernel vanishes outside ``[-1, 1]``.
@@ -79,6 +81,9 @@ class Kernel(abc.ABC):
 
     name: str = ""
     formula: str = ""
+    latex: str = ""
+    use: str = ""
+    avoid: str = ""
     reach: float = math.inf
     compact: bool = False
     has_moment: bool = True

@@ -10,6 +10,9 @@ from bevel.kernel import Kernel
 class Biweight(Kernel):
     name = "biweight"
     formula = "15/16·(1 - u²)² on (-1, 1)"
+    latex = r"\tfrac{15}{16} \max(1 - u^2, 0)^2"
+    use = "A continuous third derivative and exact ends."
+    avoid = "Where a fourth derivative is needed: it jumps at the edges."
     native = 8
     reach = 1.0
     compact = True

@@ -10,6 +10,9 @@ from bevel.kernel import Kernel
 class Box(Kernel):
     name = "box"
     formula = "1/2 on (-1, 1)"
+    latex = r"\begin{cases} \tfrac12 & |u| < 1 \\ 0 & |u| \ge 1 \end{cases}"
+    use = "The cheapest: a parabola between two lines, exact outside the width (SmeLU)."
+    avoid = "Where a continuous second derivative is needed: it jumps at the edges."
     native = 5
     reach = 1.0
     compact = True

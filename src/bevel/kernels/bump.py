@@ -28,6 +28,9 @@ def _polynomial(name: str, t: Tensor) -> Tensor:
 class Bump(Kernel):
     name = "bump"
     formula = "C·exp(-1/(1-u²)) on (-1, 1)"
+    latex = r"C\,e^{-1/(1 - u^2)} \quad (|u| < 1)"
+    use = "The mollifier of the textbooks: smooth to every order, and exact outside the width."
+    avoid = "Where high derivatives must stay small: near the edges they are large. It has no closed integrals."
     native = 12
     reach = 1.0
     compact = True

@@ -14,6 +14,9 @@ from bevel.kernel import Kernel
 class Cauchy(Kernel):
     name = "cauchy"
     formula = "1 / (π(1+u²))"
+    latex = r"\frac{1}{\pi (1 + u^2)}"
+    use = "Pure steps with heavy tails."
+    avoid = "For anything with a change of slope: it has no first moment, and the convolution would be infinite."
     native = 11
     has_moment = False
 

@@ -28,6 +28,9 @@ def _series(z: Tensor, order: int) -> Tensor:
 class Cosine(Kernel):
     name = "cosine"
     formula = "½(1 + cos πu) on (-1, 1)"
+    latex = r"\tfrac12 (1 + \cos \pi u) \quad (|u| < 1)"
+    use = "A continuous third derivative and exact ends, by a cosine."
+    avoid = "Where `biweight` will do, which is much the same without a trigonometric function."
     native = 10
     reach = 1.0
     compact = True

@@ -10,6 +10,9 @@ from bevel.kernel import Kernel
 class Epanechnikov(Kernel):
     name = "epanechnikov"
     formula = "¾(1 - u²) on (-1, 1)"
+    latex = r"\tfrac34 \max(1 - u^2, 0)"
+    use = "A continuous second derivative and exact ends; S-ReLU."
+    avoid = "Where a third derivative is needed: it jumps at the edges."
     native = 7
     reach = 1.0
     compact = True

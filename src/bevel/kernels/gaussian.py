@@ -14,6 +14,9 @@ from bevel.portable import exporting
 class Gaussian(Kernel):
     name = "gaussian"
     formula = "exp(-u²/2) / √(2π)"
+    latex = r"\frac{1}{\sqrt{2\pi}}\,e^{-u^2/2}"
+    use = "SAU's kernel: smooth to every order, with tails that vanish fast."
+    avoid = "Where the ends must be exact: its support is the whole line. erfc costs more than a polynomial."
     native = 1
     reach = 39.0  # exp(-39²/2) is zero in float64
     relu_name = "SAU's function"

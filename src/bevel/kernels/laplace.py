@@ -11,6 +11,9 @@ from bevel.kernel import Kernel
 class Laplace(Kernel):
     name = "laplace"
     formula = "exp(-|u|) / 2"
+    latex = r"\tfrac12 e^{-|u|}"
+    use = "Exponential tails at the cost of one exp."
+    avoid = "Where a third derivative is needed at the knot: the density has a corner there."
     native = 3
     reach = 746.0  # exp(-746) is zero in float64
 

@@ -15,6 +15,9 @@ def _hypot1(v: Tensor) -> Tensor:
 class Student(Kernel):
     name = "student"
     formula = "(1+u²)^(-3/2) / 2"
+    latex = r"\tfrac12 (1 + u^2)^{-3/2}"
+    use = "Square roots in the place of exp: Squareplus, SMU-1."
+    avoid = "Where the kinked function must be reached: its tails fall as a power of u and never vanish."
     native = 4
     relu_name = "Squareplus, SMU-1"
 

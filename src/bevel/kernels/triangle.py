@@ -10,6 +10,9 @@ from bevel.kernel import Kernel
 class Triangle(Kernel):
     name = "triangle"
     formula = "1 - |u| on (-1, 1)"
+    latex = r"\max(1 - |u|, 0)"
+    use = "A continuous second derivative and exact ends, in polynomials."
+    avoid = "Where a third derivative is needed: it jumps at the knot and at the edges."
     native = 6
     reach = 1.0
     compact = True

@@ -10,6 +10,9 @@ from bevel.kernel import Kernel
 class Triweight(Kernel):
     name = "triweight"
     formula = "35/32·(1 - u²)³ on (-1, 1)"
+    latex = r"\tfrac{35}{32} \max(1 - u^2, 0)^3"
+    use = "A continuous fourth derivative and exact ends."
+    avoid = "Where every derivative must be continuous (`bump`)."
     native = 9
     reach = 1.0
     compact = True

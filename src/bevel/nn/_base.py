@@ -34,6 +34,8 @@ class Entry:
         summary: one line: what it is.
         citations: sources to name when it is used.
         owned: whether bevel computes it (False: torch's own module). Default: True.
+        latex: the function as TeX, for its page. Default: none, and the page shows ``formula``.
+        use, avoid: what it is for, and what it is not for, in a sentence each. Default: none.
 
     Example:
         >>> import bevel
@@ -49,6 +51,9 @@ class Entry:
     summary: str
     citations: tuple[str, ...] = ()
     owned: bool = True
+    latex: str = ""
+    use: str = ""
+    avoid: str = ""
 
 
 class LearnableModule(nn.Module):

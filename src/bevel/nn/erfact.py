@@ -114,12 +114,21 @@ class Pserf(FormulaActivation):
 
 ENTRIES = {
     "erfact": Entry(
-        factory=ErfAct, formula="x·erf(α·exp(βx))", summary="ErfAct (AAAI 2022), α and β learnt", citations=(CITATION,)
+        factory=ErfAct,
+        formula="x·erf(α·exp(βx))",
+        summary="ErfAct (AAAI 2022), α and β learnt",
+        citations=(CITATION,),
+        latex=r"x \operatorname{erf}\bigl(\alpha e^{\beta x}\bigr)",
+        use="As a baseline of the family of learnable, Swish-like units.",
+        avoid="Where the function must be monotone, or a proven distance to a kinked one is needed.",
     ),
     "pserf": Entry(
         factory=Pserf,
         formula="x·erf(γ·ln(1 + exp(σx)))",
         summary="parametric softplus-erf (AAAI 2022), γ and σ learnt",
         citations=(CITATION,),
+        latex=r"x \operatorname{erf}\bigl(\gamma \ln(1 + e^{\sigma x})\bigr)",
+        use="As a baseline of the family of learnable, Swish-like units.",
+        avoid="Where the function must be monotone, or a proven distance to a kinked one is needed.",
     ),
 }

@@ -73,5 +73,10 @@ ENTRIES = {
         formula="a·x for x > 0, b·x for x ≤ 0",
         summary="fully parametric ReLU (SIViP 2021): a learnt slope on each side, per channel",
         citations=(CITATION,),
+        latex=r"\begin{cases} a x & x > 0 \\ b x & x \le 0 \end{cases}",
+        use="Learned slopes on both sides, one pair per channel: `bevel.fold` multiplies the positive one into the "
+        "layer before, and what ships costs what PReLU costs.",
+        avoid="When you mean Funnel or Flexible ReLU, which are other functions; where the curve must be smooth; "
+        "with weight decay on its slopes (`bevel.parameter_groups` sets them apart).",
     )
 }

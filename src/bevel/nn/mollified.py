@@ -95,5 +95,9 @@ ENTRIES = {
         factory=Mollified,
         formula="(f * φₙ)(x) = left·x + offset + Σ jumpᵢ·w·ramp(uᵢ) + Σ stepᵢ·cdf(uᵢ)",
         summary="any kinked function smoothed by any kernel; any of its numbers can be learnt",
+        latex=r"(f * \varphi_n)(x) = f(x) + \sum_i \frac{j_i}{n}\,\mathrm{excess}(v_i) \pm \sum_i "
+        r"s_i\,\mathrm{survival}(v_i),\quad v_i = n\,|x - k_i|",
+        use="A clip, a threshold or any other kinked function that must be differentiable, with a proven error.",
+        avoid="For one kink with two slopes: `smooth_frelu` says the same with fewer arguments.",
     )
 }

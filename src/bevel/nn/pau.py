@@ -83,5 +83,9 @@ ENTRIES = {
             "Molina, Schramowski, Kersting: Padé Activation Units: End-to-end Learning of Flexible Activation "
             "Functions in Deep Networks. ICLR 2020",
         ),
+        latex=r"\frac{a_0 + a_1 x + \dots + a_5 x^5}{1 + |b_1 x + b_2 x^2 + b_3 x^3 + b_4 x^4|}",
+        use="A shape that is learned freely, with little prior: few units, long trainings.",
+        avoid="Where ten parameters may overfit, or where it must keep to Leaky ReLU beyond [-3, 3]: its start is "
+        "fitted there.",
     )
 }

@@ -80,5 +80,10 @@ ENTRIES = {
         formula="(a·x for x > 0, b·x for x ≤ 0) * φₙ",
         summary="bevel's union of both papers: FReLU smoothed, slopes and sharpness learnt per channel",
         citations=(_sau.CITATION, _frelu.CITATION),
+        latex=r"\left(\begin{cases} a x & x > 0 \\ b x & x \le 0 \end{cases}\right) * \varphi_n",
+        use="A smooth unit with two learned slopes and a learned sharpness: networks that need second derivatives, "
+        "and all that FReLU is for.",
+        avoid="With weight decay on its parameters; where nothing but the slope below zero is to be learned (SAU, "
+        "PReLU).",
     )
 }

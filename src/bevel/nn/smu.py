@@ -119,11 +119,17 @@ ENTRIES = {
         formula="[(1+α)x + (1−α)x·erf(μ(1−α)x)]/2",
         summary="smooth maximum unit (CVPR 2022), α and μ learnt",
         citations=(CITATION,),
+        latex=r"\tfrac12\left[(1 + \alpha)x + (1 - \alpha)x \operatorname{erf}\bigl(\mu(1 - \alpha)x\bigr)\right]",
+        use="As GELU with a learned slope below zero and a learned sharpness.",
+        avoid="Where the function must be monotone, or a proven distance to a kinked one is needed (SAU has one).",
     ),
     "smu1": Entry(
         factory=SMU1,
         formula="[(1+α)x + √((1−α)²x² + μ²)]/2",
         summary="smooth maximum unit with a square root (CVPR 2022), α and μ learnt",
         citations=(CITATION,),
+        latex=r"\tfrac12\left[(1 + \alpha)x + \sqrt{(1 - \alpha)^2 x^2 + \mu^2}\right]",
+        use="A smooth Leaky ReLU by a square root alone, with a learned width.",
+        avoid="From the paper's start, μ = 4.35e-9, if the width is to be learned: its gradient is as small there.",
     ),
 }

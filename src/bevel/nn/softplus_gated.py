@@ -118,6 +118,9 @@ ENTRIES = {
             "Biswas, Kumar, Banerjee, Pandey: EIS - Efficient and Trainable Activation Functions for Better Accuracy "
             "and Performance. 2020, arXiv:2009.13501",
         ),
+        latex=r"\frac{x \ln(1 + e^x)}{\sqrt{\beta + \gamma x^2}}",
+        use="As a baseline of the family of learnable, Swish-like units.",
+        avoid="Where the function must be monotone, or two transcendental functions an element are too many.",
     ),
     "tanhsoft1": Entry(
         factory=TanhSoft1,
@@ -127,5 +130,8 @@ ENTRIES = {
             "Biswas, Kumar, Banerjee, Pandey: TanhSoft - Dynamic Trainable Activation Functions for Faster Learning "
             "and Better Performance. IEEE Access 9 (2021)",
         ),
+        latex=r"\tanh(\alpha x) \ln(1 + e^x)",
+        use="As a baseline of the family of learnable, Swish-like units.",
+        avoid="Where the function must be monotone, or two transcendental functions an element are too many.",
     ),
 }

@@ -91,6 +91,9 @@ ENTRIES = {
         formula="(x + √(x² + b))/2",
         summary="Squareplus: ReLU * student",
         citations=("Barron: Squareplus: A Softplus-Like Algebraic Rectifier. 2021, arXiv:2112.11687",),
+        latex=r"\tfrac12\left(x + \sqrt{x^2 + b}\right)",
+        use="In the place of Softplus where exp and log are slow.",
+        avoid="Where zeros must be zero: it falls as b/(4|x|) and never vanishes.",
     ),
     "smelu": Entry(
         factory=SmeLU,
@@ -100,5 +103,10 @@ ENTRIES = {
             "Shamir, Lin: Real World Large Scale Recommendation Systems Reproducibility and Smooth Activations. "
             "2022, arXiv:2202.06499",
         ),
+        latex=r"\begin{cases} 0 & x \le -\beta \\ \dfrac{(x + \beta)^2}{4\beta} & |x| < \beta \\ x & x \ge \beta "
+        r"\end{cases}",
+        use="A smooth ReLU that is exactly ReLU outside [-β, β] and needs no more than a multiplication; "
+        "recommended for reproducible training.",
+        avoid="Where a continuous second derivative is needed: it jumps at ±β.",
     ),
 }

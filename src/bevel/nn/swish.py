@@ -115,11 +115,17 @@ ENTRIES = {
         formula="x·σ(βx)",
         summary="Swish with a learnt β",
         citations=("Ramachandran, Zoph, Le: Searching for Activation Functions. 2017, arXiv:1710.05941",),
+        latex=r"x\,\sigma(\beta x)",
+        use="As SiLU with a sharpness that is learned.",
+        avoid="Where the function must be monotone, or must ship as a kinked one: it does not harden.",
     ),
     "acon_c": Entry(
         factory=ACONC,
         formula="(p₁−p₂)x·σ(β(p₁−p₂)x) + p₂x",
         summary="ACON-C (CVPR 2021), all three parameters learnt",
         citations=("Ma, Zhang, Liu, Sun: Activate or Not: Learning Customized Activation. CVPR 2021",),
+        latex=r"(p_1 - p_2)\,x\,\sigma\bigl(\beta (p_1 - p_2)\,x\bigr) + p_2\,x",
+        use="Where Swish is, if both outer slopes are to be learned; one set per channel is the paper's.",
+        avoid="Where three parameters a channel are too many, or the function must be monotone.",
     ),
 }

@@ -1,0 +1,182 @@
+"""Gallery and cards: a page for every activation and kernel of the catalogs, written before the site is read."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import curves
+import facts
+from bibtex import bibtex
+from sphinx.application import Sphinx
+
+import bevel
+
+GROUPS = {
+    "engine": ("bevel's own: kinked functions and their smoothings", "Computed by the engine, with a proven bound."),
+    "formula": ("Learnable baselines", "Published functions with learned parameters; one saved tensor each."),
+    "torch": ("torch's own", "Rows of the same catalog, so that one name serves everywhere."),
+}
+KERNELS = ("Kernels", "Approximate identities: ReLU (for Cauchy: the unit step) smoothed by each.")
+
+
+Draw = Callable[[list[curves.Curve], str, str], str]
+"""Draws one picture of curves for a page, and returns its file's name."""
+
+
+def write(docs: Path, draw: Draw | None = None) -> None:
+    """Write ``gallery/``: an index with a thumbnail each, and a card for each item."""
+    folder = docs / "gallery"
+    (folder / "img").mkdir(parents=True, exist_ok=True)
+    draw = draw or (lambda drawn, page, what: curves.draw(drawn, folder / "img", page, what))
+    made = {}
+    for name in bevel.ACTIVATIONS:
+        drawn = curves.of_activation(name)
+        made[name] = (_group(name), bevel.ACTIVATIONS[name].summary, drawn)
+        _save(folder / f"{name}.md", _activation(name, drawn, draw))
+    for name in bevel.KERNELS:
+        drawn = curves.of_kernel(name)
+        made[f"kernel-{name}"] = ("kernel", bevel.KERNELS[name].formula, drawn)
+        _save(folder / f"kernel-{name}.md", _kernel(name, drawn, draw))
+    _save(folder / "index.md", _index(made, draw))
+    for page in folder.glob("*.md"):
+        if page.stem not in (*made, "index"):
+            page.unlink()  # of an item that is no more
+
+
+def _save(path: Path, text: str) -> None:
+    """Write a page unless it stands there already: Sphinx reads again what is newer than its last build."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def _group(name: str) -> str:
+    if not bevel.ACTIVATIONS[name].owned:
+        return "torch"
+    return "engine" if isinstance(bevel.create(name), bevel.nn.Activation) else "formula"
+
+
+def _index(made: dict[str, tuple[str, str, list[curves.Curve]]], draw: Draw) -> str:
+    text = ["# Gallery", "", "Every activation and kernel of the catalogs, one card each."]
+    for group, (title, about) in {**GROUPS, "kernel": KERNELS}.items():
+        text += ["", f"## {title}", "", about, "", "::::{grid} 2 3 4 4", ":gutter: 2", ""]
+        for page, (_, summary, drawn) in ((p, m) for p, m in made.items() if m[0] == group):
+            name = page.removeprefix("kernel-")
+            file = draw(drawn, page, "")
+            text += [f":::{{grid-item-card}} {name}", f":link: {page}", ":link-type: doc", f":img-top: img/{file}"]
+            text += [f":img-alt: the curve of {name}", ":class-card: sd-text-center", "", _escaped(summary), ":::", ""]
+        text += ["::::", "", "```{toctree}", ":hidden:", ""]
+        text += [p for p, m in made.items() if m[0] == group]
+        text += ["```"]
+    return "\n".join(text) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Text in Markdown that shows ``*`` and ``|`` as they are."""
+    return re.sub(r"([*|_<>\[\]])", r"\\\1", text)
+
+
+def _figures(title: str, drawn: list[curves.Curve], page: str, draw: Draw) -> list[str]:
+    text = ["::::{grid} 1 3 3 3", ":gutter: 1", ""]
+    for what in ("value", "slope", "curvature"):
+        alt = curves.described(title, drawn, what)
+        text += [":::{grid-item}", f"![{_escaped(alt)}](img/{draw(drawn, page, what)})", ":::", ""]
+    return [*text, "::::", ""]
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    return ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows), ""]
+
+
+def _advice(item: bevel.nn.Entry | bevel.Kernel) -> list[str]:
+    return [f"**When to use it.** {item.use}", "", f"**When not.** {item.avoid}", ""] if item.use else []
+
+
+def _activation(name: str, drawn: list[curves.Curve], draw: Draw) -> str:
+    entry, module = bevel.ACTIVATIONS[name], bevel.create(name)
+    title = getattr(entry.factory, "__name__", name)
+    left, right = facts.ends(bevel.create(name))
+    learned = ", ".join(f"`{p}` from {value}" for p, value in facts.parameters(module))
+    rows = [
+        ("name", f"`{name}` · in full `{bevel.canonical(name)}`"),
+        ("limits", f"far left {left}, far right {right}"),
+        ("bound", _escaped(facts.bound(module))),
+        ("learned", f"{learned} (each one value, or one a channel)" if learned else "nothing"),
+        ("hardens to", facts.hardened(name)),
+        ("keeps for backward", facts.kept(bevel.create(name))),
+        ("cost", facts.cost(name)),
+    ]
+    text = [f"# {title}", "", _escaped(entry.summary[:1].upper() + entry.summary[1:]) + ".", ""]
+    text += ["$$", entry.latex, "$$", ""] if entry.latex else [f"`{entry.formula}`", ""]
+    text += _figures(title, drawn, name, draw)
+    if drawn[0].label.startswith("s ="):
+        text += ["*Drawn is f(s·x)/s: it has no sharpness n, and s is the scale of its input.*", ""]
+    text += [*_table(rows), *_advice(entry), *_code(name), *_sources(entry.citations), *_reference(entry)]
+    return "\n".join(text)
+
+
+def _code(name: str) -> list[str]:
+    takes = inspect.signature(bevel.ACTIVATIONS[name].factory).parameters
+    own = ", num_parameters=64" if "num_parameters" in takes else ""
+    lines = ["## Code", "", "```python", "import torch, bevel", ""]
+    lines += [f'act = bevel.create("{name}"{own})', "y = act(torch.randn(8, 64, 16, 16))", ""]
+    lines += [f'result = bevel.swap(model, "{name}", example)  # in a model of yours', "```", ""]
+    return [*lines, "```sh", f"bevel show {name}", f"bevel compare --activations relu {name} --seeds 10", "```", ""]
+
+
+def _sources(citations: tuple[str, ...]) -> list[str]:
+    if not citations:
+        return []
+    entries = "\n\n".join(map(bibtex, citations))
+    return ["## Source", "", *(f"- {_escaped(c)}" for c in citations), "", "```bibtex", entries, "```", ""]
+
+
+def _reference(entry: bevel.nn.Entry) -> list[str]:
+    if not entry.owned:
+        home = entry.factory.__module__.rpartition(".")[2]
+        return [f"It is `torch.nn.{entry.factory.__name__}` (torch's module `{home}`).", ""]
+    return [f"Every argument: {{py:class}}`~bevel.nn.{entry.factory.__name__}`.", ""]
+
+
+def _kernel(name: str, drawn: list[curves.Curve], draw: Draw) -> str:
+    kernel = bevel.KERNELS[name]
+    smoothed = "ReLU" if kernel.has_moment else "The unit step"
+    rows = [
+        ("name", f"`{name}`"),
+        ("support", "[−1, 1]: outside the width nothing is changed" if kernel.compact else "the whole line"),
+        ("gap", f"{kernel.gap:.6g}" if kernel.has_moment else "none: it has no first moment, and smooths steps only"),
+        ("ReLU smoothed by it", kernel.relu_name or "no name of its own" if kernel.has_moment else "infinite"),
+    ]
+    if kernel.has_moment:
+        n = bevel.sharpness_for("relu", name, 0.01)
+        rows += [
+            (
+                "bound",
+                f"at most {kernel.gap:.4g}/n from the kinked function, for each unit of change of slope (proven)",
+            ),
+            ("n for an error of 0.01", f"{n:.4g}"),
+            ("keeps for backward", facts.kept(bevel.create(f"mollified:kernel={name}"))),
+        ]
+    rows += [("cost", facts.cost(f"mollified({name})"))]
+    f = "relu" if kernel.has_moment else "step"
+    code = ["## Code", "", "```python", "import torch, bevel", "", f'f = bevel.mollify("{f}", "{name}", n=5.0)']
+    code += ["x = torch.linspace(-2, 2, 101)", "f(x), f.slope(x), f.curvature(x), f.max_error"]
+    code += ["", f'act = bevel.create("mollified:f={f},kernel={name},n=5")', "```", ""]
+    text = [
+        f"# {name.capitalize()} kernel",
+        "",
+        f"The density on its standard variable $u$; {smoothed} smoothed by it:",
+        "",
+    ]
+    text += ["$$", kernel.latex, "$$", ""] if kernel.latex else [f"`{kernel.formula}`", ""]
+    text += _figures(f"{smoothed} smoothed by the {name} kernel", drawn, f"kernel-{name}", draw)
+    text += [*_table(rows), *_advice(kernel), *code]
+    text += ["Its three forms on the half line and the engine's sum: [the engine](../engine.md).", ""]
+    return "\n".join(text)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", lambda app: write(Path(app.srcdir)))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,95 @@
+"""What a card says of an item, measured or read when the site is built; nothing here is written by hand."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from pathlib import Path
+
+import curves
+import torch
+from torch import nn
+
+import bevel
+from bevel_lab.cli.show import bound  # the command and the card say the same
+
+__all__ = ["bound", "cost", "ends", "hardened", "kept", "parameters"]
+
+ROWS = Path(__file__).parent.parent / "performance.csv"
+SIZES = {"1048576": "4 MB", "8388608": "33 MB"}
+
+
+@functools.cache
+def _rows() -> dict[tuple[str, str], str]:
+    """Case and number of elements → time as a multiple of ReLU's: forward and backward, float32, one thread."""
+    with ROWS.open(newline="", encoding="utf-8") as file:
+        return {
+            (row["case"], row["elements"]): row["to_relu"]
+            for row in csv.DictReader(file)
+            if row["section"] == "speed" and row["what"] == "both" and row["dtype"] == "float32"
+            if row["threads"] == "1" and row["layout"] in ("nchw", "kernels")
+        }
+
+
+def cost(name: str) -> str:
+    """Say what an activation, or ``mollified(kernel)``, costs beside ReLU, from the committed rows."""
+    for case in (name, f"{name}(C)"):
+        found = {size: _rows()[case, count] for count, size in SIZES.items() if (case, count) in _rows()}
+        if found:
+            times = ", ".join(f"{float(ratio):.2f} on {size}" for size, ratio in found.items())
+            each = ", one slope a channel" if case.endswith("(C)") else ""
+            return f"{times} (times ReLU's, forward and backward, float32, one CPU thread{each})"
+    return "no committed row measures it"
+
+
+def kept(module: nn.Module) -> str:
+    """Say how many tensors of the input's size a forward keeps for backward."""
+    x = torch.randn(4, 8, 64, requires_grad=True)
+    sizes: dict[int, int] = {}
+
+    def pack(t: torch.Tensor) -> torch.Tensor:
+        if t.numel() == x.numel():
+            sizes[t.untyped_storage().data_ptr()] = t.numel() * t.element_size()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        module(x)
+    bytes_each = sum(sizes.values()) / x.numel()
+    if not sizes:
+        return "nothing of the input's size"
+    return f"{len(sizes)} tensor{'s' if len(sizes) > 1 else ''} of the input's size ({bytes_each:g} bytes an element)"
+
+
+def ends(module: nn.Module) -> tuple[str, str]:
+    """Say where the function goes far left and far right: a level, or the slope of its line."""
+    x = torch.tensor([[-1e4], [1e4]], dtype=torch.float64, requires_grad=True)
+    y = module.double()(x)
+    (slopes,) = torch.autograd.grad(y.sum(), x)
+    return tuple(
+        f"level {float(v):.4g}" if abs(float(s)) < 1e-6 else f"slope {float(s):.4g}"
+        for v, s in zip(y.flatten().detach().round(decimals=6) + 0.0, slopes.flatten(), strict=True)
+    )
+
+
+def parameters(module: nn.Module) -> list[tuple[str, str]]:
+    """Return name and initial value of every learned parameter."""
+    return [(name, f"{float(p.detach().flatten()[0]):g}") for name, p in module.named_parameters()]
+
+
+def hardened(name: str) -> str:
+    """Say what ``bevel.harden`` makes of an activation when any distance is allowed."""
+    result = bevel.harden(nn.Sequential(bevel.create(name)), 1e6)
+    if not result.rows:
+        return "nothing to do: it has its corners already" if _kinked(name) else "it stays: no bound is known for it"
+    (row,) = result.rows
+    if row.new is None:
+        return f"it stays: {row.reason}"
+    at = "" if row.bound is None else f", from which it is at most {row.bound:.2g} away at its initial values"
+    new = result.model[0]
+    slope = f"({new.negative_slope:.4g})" if isinstance(new, nn.LeakyReLU) else ""
+    return f"`{row.new}{slope}`{at}" if row.new != "Kinked" else f"its own form without smoothing{at}"
+
+
+def _kinked(name: str) -> bool:
+    """Whether the function is straight between its corners."""
+    return all(not c.curvature.any() for c in curves.of_activation(name))

@@ -1,0 +1,34 @@
+"""The site: `make docs` builds it from these pages, the catalogs and the docstrings, without a network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "src")]
+
+import bevel  # noqa: E402  its source lies beside the pages
+
+project, author, copyright = "bevel", "the bevel authors", "the bevel authors"
+version = release = bevel.__version__
+
+extensions = ["myst_parser", "sphinx_design", "sphinx_copybutton", "mathml", "leaving", "not_found", "cards"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+root_doc = "index"
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+exclude_patterns = ["*-notes.md", "_*"]  # notes are parts of the pages that commands write
+suppress_warnings = ["myst.header"]  # a section that a command adds may start a level down
+
+html_theme = "furo"
+html_title = f"bevel {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_copy_source = False
+html_baseurl = ""  # the address of the site, where its host tells it; links within the site do not need it
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+nitpicky = False
+linkcheck_ignore = [r"https?://"]  # links to other hosts are not followed: the build has no network

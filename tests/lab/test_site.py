@@ -1,0 +1,176 @@
+"""The site: every page has a place, every item of the catalogs a card, and a whole build leads nowhere wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import torch
+from browser import open_page, requests
+
+import bevel
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+WRITTEN = ("gallery/",)  # folders of pages that the build writes
+TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+pytest.importorskip("sphinx", reason="the packages of documentation are not installed (make install)")
+
+
+@pytest.fixture(scope="module")
+def extensions() -> Iterator[None]:
+    """The modules of ``docs/_ext``, importable."""
+    sys.path.insert(0, str(DOCS / "_ext"))
+    yield
+    sys.path.remove(str(DOCS / "_ext"))
+
+
+def test_every_page_stands_in_the_contents_once() -> None:
+    named = [
+        line.strip()
+        for block in TOCTREE.findall((DOCS / "index.md").read_text(encoding="utf-8"))
+        for line in block.splitlines()
+        if line.strip() and not line.startswith(":")
+    ]
+    pages = [
+        p.relative_to(DOCS).with_suffix("").as_posix() for p in DOCS.rglob("*.md") if not p.stem.endswith("-notes")
+    ]
+    pages = [page for page in pages if page != "index" and not page.startswith(("_", *WRITTEN))]
+    assert len(pages) > 20
+    assert sorted(name for name in named if not name.startswith(WRITTEN)) == sorted(pages)
+
+
+@pytest.fixture(scope="module")
+def gallery(extensions: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cards without their pictures, which take the longest."""
+    import cards
+
+    folder = tmp_path_factory.mktemp("docs")
+    cards.write(folder, draw=lambda drawn, page, what: f"{page}-{what or 'small'}.svg")
+    return folder / "gallery"
+
+
+def test_every_item_of_the_catalogs_has_a_card_with_all_that_a_card_has(gallery: Path) -> None:
+    from latex2mathml.converter import convert
+
+    index = (gallery / "index.md").read_text(encoding="utf-8")
+    items = [*bevel.ACTIVATIONS.items(), *((f"kernel-{name}", kernel) for name, kernel in bevel.KERNELS.items())]
+    assert len(items) == len(list(gallery.glob("*.md"))) - 1
+    for page, item in items:
+        card = (gallery / f"{page}.md").read_text(encoding="utf-8")
+        assert f":link: {page}\n" in index
+        for said in (item.latex, item.use, item.avoid):
+            assert said, page
+            assert said in card, page
+        assert convert(item.latex).startswith("<math"), page
+        for what in ("value", "slope", "curvature"):
+            assert re.search(rf"!\[{what} of .*\]\(img/{page}-{what}\.svg\)", card), (page, what)
+        rows = re.findall(r"^\| ([\w ]+) \|", card, flags=re.MULTILINE)
+        wanted = {"name", "cost"} | ({"support", "gap"} if "kernel-" in page else {"limits", "bound", "hardens to"})
+        assert wanted <= set(rows), page
+        assert card.count("  year = {") == len(getattr(item, "citations", ())), page
+
+
+def test_cards_state_what_is_measured(gallery: Path) -> None:
+    sau, student = ((gallery / f"{name}.md").read_text(encoding="utf-8") for name in ("sau", "kernel-student"))
+    assert "| limits | far left slope 0.15, far right slope 1 |" in sau
+    assert "| hardens to | `LeakyReLU(0.15)`, from which it is at most 2e-05 away at its initial values |" in sau
+    assert "| keeps for backward | 1 tensor of the input's size (4 bytes an element) |" in sau
+    assert "| n for an error of 0.01 | 50 |" in student
+
+
+@pytest.mark.network
+def test_the_python_of_the_first_page_runs() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / "start.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert "".join(blocks).count("assert ") >= 3
+    names: dict[str, Any] = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for block in blocks:
+            exec(compile(block, "start.md", "exec"), names)
+
+
+class _Page(HTMLParser):
+    """The links, anchors, pictures and foreign resources of one page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.loads: list[str] = []
+        self.silent: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        at = {name: value or "" for name, value in attrs}
+        self.anchors |= {at[key] for key in ("id", "name") if key in at}
+        if tag == "a" and "href" in at:
+            self.links.append(at["href"])
+        if tag in ("script", "img", "iframe", "source") and "src" in at:
+            self.loads.append(at["src"])
+        if tag == "link" and at.get("rel") in ("stylesheet", "preload", "icon"):
+            self.loads.append(at["href"])
+        if tag == "img" and not at.get("alt"):
+            self.silent.append(at.get("src", ""))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going", "-d", f"{out}/trees"]
+    done = subprocess.run([*command, str(DOCS), f"{out}/html"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return out / "html"
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_the_whole_site_is_built_and_every_link_in_it_leads_somewhere(site: Path) -> None:
+    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    assert len(pages) > 70
+    wrong = []
+    for path, page in pages.items():
+        name = path.relative_to(site).as_posix()
+        wrong += [f"{name} asks another host for {load}" for load in page.loads if urlsplit(load).netloc]
+        wrong += [f"{name} shows {picture} without a word" for picture in page.silent]
+        if f"bevel {bevel.__version__}" not in path.read_text(encoding="utf-8"):
+            wrong.append(f"{name} does not say of which version it is")
+        for link in [] if name == "404.html" else page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.exists():
+                wrong.append(f"{name} links to {link}")
+            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
+                wrong.append(f"{name} links to {link}, which has no such place")
+    assert not wrong, "\n".join(sorted(wrong)[:40])
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_the_search_needs_no_network(site: Path, browser: Any) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    open_page(browser, site / "search.html", 1000)
+    browser.get((site / "search.html").as_uri() + "?q=epanechnikov")
+    found = WebDriverWait(browser, 20).until(lambda b: b.find_elements("css selector", "#search-results li a"))
+    assert any("kernel-epanechnikov" in link.get_attribute("href") for link in found)
+    assert not [url for url in requests(browser) if urlsplit(url).scheme not in ("file", "data")]
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize("page", ["index.html", "gallery/index.html", "gallery/sau.html"])
+def test_pages_fit_a_phone(site: Path, browser: Any, page: str) -> None:
+    open_page(browser, site / page, 390)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
