@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,8 +105,8 @@ def _frames(path: Path, choose: Callable[[int], Sequence[int]]) -> Iterator[Tens
     else:
         clip = _decode_all(path)
         for k in choose(len(clip.frames)):
-            upright = np.rot90(clip.frames[k].to_ndarray(format="rgb24"), clip.turns)
-            yield torch.from_numpy(upright.copy()).permute(2, 0, 1)
+            upright = torch.from_numpy(clip.frames[k].to_ndarray(format="rgb24")).rot90(clip.turns)
+            yield upright.permute(2, 0, 1)
 
 
 def _pictures(names: Sequence[Path]) -> Iterator[Tensor]:
