@@ -13,7 +13,8 @@ import bevel  # noqa: E402  its source lies beside the pages
 project, author, copyright = "bevel", "the bevel authors", "the bevel authors"
 version = release = bevel.__version__
 
-extensions = ["myst_parser", "sphinx_design", "sphinx_copybutton", "mathml", "leaving", "not_found", "cards"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "sphinx_copybutton"]
+extensions += ["mathml", "leaving", "not_found", "cards", "reference"]  # of docs/_ext
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 root_doc = "index"
@@ -32,3 +33,9 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 nitpicky = False
 linkcheck_ignore = [r"https?://"]  # links to other hosts are not followed: the build has no network
+
+autodoc_member_order = "bysource"
+autodoc_class_signature = "mixed"
+napoleon_numpy_docstring = False
+napoleon_custom_sections = ["Shape"]
+napoleon_use_ivar = True

@@ -35,18 +35,18 @@ def write(docs: Path, draw: Draw | None = None) -> None:
     for name in bevel.ACTIVATIONS:
         drawn = curves.of_activation(name)
         made[name] = (_group(name), bevel.ACTIVATIONS[name].summary, drawn)
-        _save(folder / f"{name}.md", _activation(name, drawn, draw))
+        save(folder / f"{name}.md", _activation(name, drawn, draw))
     for name in bevel.KERNELS:
         drawn = curves.of_kernel(name)
         made[f"kernel-{name}"] = ("kernel", bevel.KERNELS[name].formula, drawn)
-        _save(folder / f"kernel-{name}.md", _kernel(name, drawn, draw))
-    _save(folder / "index.md", _index(made, draw))
+        save(folder / f"kernel-{name}.md", _kernel(name, drawn, draw))
+    save(folder / "index.md", _index(made, draw))
     for page in folder.glob("*.md"):
         if page.stem not in (*made, "index"):
             page.unlink()  # of an item that is no more
 
 
-def _save(path: Path, text: str) -> None:
+def save(path: Path, text: str) -> None:
     """Write a page unless it stands there already: Sphinx reads again what is newer than its last build."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
@@ -137,7 +137,9 @@ def _reference(entry: bevel.nn.Entry) -> list[str]:
     if not entry.owned:
         home = entry.factory.__module__.rpartition(".")[2]
         return [f"It is `torch.nn.{entry.factory.__name__}` (torch's module `{home}`).", ""]
-    return [f"Every argument: {{py:class}}`~bevel.nn.{entry.factory.__name__}`.", ""]
+    name = entry.factory.__name__
+    home = "bevel" if name in bevel.__all__ else "bevel.nn"
+    return [f"Every argument: {{py:class}}`{home}.{name}`.", ""]
 
 
 def _kernel(name: str, drawn: list[curves.Curve], draw: Draw) -> str:

@@ -1,4 +1,4 @@
-"""Mathematics as MathML, written when the site is built: a browser shows it without a script or a font from elsewhere."""
+"""Mathematics as MathML, written when the site is built: a browser shows it without a script or a font of others."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -16,10 +17,14 @@ import torch
 from browser import open_page, requests
 
 import bevel
+from bevel_lab.cli import COMMANDS
+from bevel_lab.experiment.record import Record
+from bevel_lab.experiment.settings import KEYS, RECIPE_KEYS
+from bevel_lab.experiment.trial import Trial
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-WRITTEN = ("gallery/",)  # folders of pages that the build writes
+WRITTEN = ("gallery/", "reference/")  # folders of pages that the build writes
 TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 pytest.importorskip("sphinx", reason="the packages of documentation are not installed (make install)")
@@ -85,6 +90,26 @@ def test_cards_state_what_is_measured(gallery: Path) -> None:
     assert "| hardens to | `LeakyReLU(0.15)`, from which it is at most 2e-05 away at its initial values |" in sau
     assert "| keeps for backward | 1 tensor of the input's size (4 bytes an element) |" in sau
     assert "| n for an error of 0.01 | 50 |" in student
+
+
+def test_the_reference_names_all_that_is_public(extensions: None, tmp_path: Path) -> None:
+    import reference
+
+    reference.write(tmp_path)
+    pages = {page.stem: page.read_text(encoding="utf-8") for page in (tmp_path / "reference").glob("*.md")}
+    described = "\n".join(pages.values())
+    names = [f"{home}.{name}" for home, name, _ in reference.public()]
+    assert {"bevel.SAU", "bevel.nn.PAU", "bevel.kinked.relu6", "bevel_lab.run"} <= set(names)
+    for name in names:
+        assert re.search(rf":: {name}$|^- `{name}` is ", described, flags=re.MULTILINE), name
+    for command in COMMANDS:
+        assert f"usage: bevel {command} " in pages["command-line"]
+    for key in (*KEYS, *RECIPE_KEYS):
+        assert f"| `{key}` |" in pages["toml-keys"]
+    fields = [field.name for kind in (Record, Trial) for field in dataclasses.fields(kind)]
+    rows = re.findall(r"^\| `(\w+)` \| `.+` \| .{5,} \|$", pages["record"], flags=re.MULTILINE)
+    assert set(fields) <= set(rows)  # every one of them with words of its own
+    assert all(f"[{name}](" in pages["spec-strings"] for name in (*bevel.ACTIVATIONS, *bevel.KERNELS))
 
 
 @pytest.mark.network
@@ -169,7 +194,7 @@ def test_the_search_needs_no_network(site: Path, browser: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.parametrize("page", ["index.html", "gallery/index.html", "gallery/sau.html"])
+@pytest.mark.parametrize("page", ["index.html", "gallery/index.html", "gallery/sau.html", "reference/record.html"])
 def test_pages_fit_a_phone(site: Path, browser: Any, page: str) -> None:
     open_page(browser, site / page, 390)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390

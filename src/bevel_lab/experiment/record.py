@@ -25,7 +25,13 @@ _COSTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One epoch: mean training metrics over its batches, validation metrics after it; seconds of wall time."""
+    """One epoch.
+
+    Attributes:
+        train: training metrics, means over its batches.
+        validation: validation metrics after it.
+        seconds: wall time.
+    """
 
     train: dict[str, float]
     validation: dict[str, float]
@@ -86,8 +92,8 @@ class Record:
         share: whether that metric is a share of one, which a report writes as per cent.
         parameters, activation_parameters: counts of all trainable numbers and of the activations' own.
         sites: the activations before and after training.
-        seconds: training wall time over all sessions of the trial, without data loading; train_seconds excludes
-            validation.
+        seconds: training wall time over all sessions of the trial, without data loading.
+        train_seconds: the same without validation.
         data: what exactly the data set was: numbers of images, a digest of its content, a note; empty in older records.
         pictures: a few test samples as the model sees them; of seed 0 only, and only where the task draws any.
         samples: training samples seen, so that ``samples / train_seconds`` is the throughput.
