@@ -162,7 +162,7 @@ def test_opcheck(name: str) -> None:
     module = MODULES[name]()
     x = torch.randn(4, 8, 6, 6, requires_grad=True)
     torch.library.opcheck(
-        torch.ops.bevel.evaluate.default, (x, list(module.parameters()), *_custom_op.spell(module.family), 1)
+        torch.ops.bevel.evaluate.default, (x, list(module.parameters()), None, *_custom_op.spell(module.family), 1)
     )
 
 
@@ -172,7 +172,7 @@ def test_the_operator_spells_the_whole_family() -> None:
     for make in MODULES.values():
         family = make().family
         if family.kernel.native not in (0, 13):
-            assert _custom_op._family(_custom_op.spell(family)) == family
+            assert _custom_op._family(None, _custom_op.spell(family)) == family
 
 
 def test_without_the_library_all_but_cpu_works() -> None:

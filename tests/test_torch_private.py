@@ -37,12 +37,16 @@ WITHOUT = {
     "torch._subclasses.fake_tensor.FakeTensorMode": "find would have to run the model for real",
     "torch._subclasses.fake_tensor.FakeCopyMode": "find would have to copy the model's memory",
     "torch.utils._python_dispatch.TorchDispatchMode": "channel axes, and what fold may scale, are unknown",
+    "torch.utils._python_dispatch._disable_current_modes": "a fixed sharpness cannot be read beside fake tensors",
     "torch.utils._pytree.tree_leaves": "tensors inside a model's nested result are not found",
     "torch.utils._pytree.tree_map": "nested arguments of a model do not become fake tensors",
 }
 OF_A_MODULE = {
     "_modules": "swap cannot put an activation where the old one hung",
     "_parameters": "fold does not see that two layers share a weight",
+    "_buffers": "reading a fixed sharpness takes longer than a small forward",
+    "_apply": "half() rounds the sharpness",
+    "_load_from_state_dict": "states saved before the sharpness was part of them do not load",
     "_forward_hooks": "fold scales a layer with a hook; find calls the user's hooks",
     "_forward_pre_hooks": "fold scales a layer whose hook changes the input",
     "_backward_hooks": "the copy that find runs calls the user's hooks",

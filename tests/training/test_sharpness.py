@@ -58,23 +58,6 @@ def test_every_smooth_activation_follows_and_its_function_with_it() -> None:
     assert list(only.sites) == ["1"]
 
 
-def test_finish_gives_the_plain_number_back() -> None:
-    model = _model()
-    keys, trained = list(model.state_dict()), [n for n, _ in model.named_parameters()]
-    schedule = SharpnessSchedule(model, 2.0, 50.0, steps=1)
-    assert list(model.state_dict()) == keys
-    assert [n for n, _ in model.named_parameters()] == trained
-    schedule.step()
-    want = model(torch.ones(2, 3))
-    schedule.finish()
-    assert model[1].family.n == 50.0
-    assert model[4].family.n == 50.0
-    assert model[1].arguments == ("alpha",)
-    assert _n(model[2]) == pytest.approx(50.0, rel=1e-5)
-    assert list(model.state_dict()) == keys
-    torch.testing.assert_close(model(torch.ones(2, 3)), want)
-
-
 def test_it_is_resumed() -> None:
     model, other = _model(), _model()
     schedule = SharpnessSchedule(model, 2.0, 50.0, steps=6)
@@ -108,7 +91,6 @@ def test_training_goes_on_under_it() -> None:
         schedule.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
-    schedule.finish()
     hard = harden(model, 1e-4, x)
     assert [r.new for r in hard.rows] == ["PReLU", "FReLU", "ReLU6"]
     assert hard.change is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from bevel._checks import check_integer
-from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing
+from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, own_parameter
 from bevel.errors import BevelError, InvalidValue
-from bevel.family import Family, Slot, parameter
+from bevel.family import Slot, parameter
+from bevel.nn._sharpness import FixedSharpness
 from bevel.ops import check_dtype, evaluate, in_memory, needs_composed, saved
 from bevel.terms import Coefficient, Terms, as_number, as_one_sharpness
 
@@ -131,7 +133,7 @@ class LearnableModule(nn.Module):
         )
 
 
-class Activation(LearnableModule):
+class Activation(FixedSharpness, LearnableModule):
     """Base of the activations that the engine computes; subclasses set :attr:`family`, the forward is written here.
 
     Args:
@@ -139,6 +141,7 @@ class Activation(LearnableModule):
 
     Attributes:
         family: the function, its coefficients as expressions of the parameters.
+        n: where n is fixed and the kernel smooths, a buffer that holds it: float64, shape (1,).
         arguments: names of the module's parameters, in the order in which ``family`` counts them.
 
     Example:
@@ -151,12 +154,15 @@ class Activation(LearnableModule):
         (0.25, 5.0)
     """
 
-    family: Family
-    arguments: tuple[str, ...] = ()
-
     def values(self) -> list[Tensor]:
         """Return the parameters in the family's order."""
-        return [getattr(self, name) for name in self.arguments]
+        return [own_parameter(self, name) for name in self.arguments]
+
+    def extra_repr(self) -> str:
+        sharpness = self.present_sharpness() if "n" in self.given else None
+        if sharpness is None:
+            return super().extra_repr()
+        return re.sub(r"\bn=[^,]*", f"n={sharpness}", super().extra_repr(), count=1)
 
     def coefficients(self) -> tuple[Terms[Coefficient], Coefficient]:
         """Return the engine's terms and the sharpness n at the present parameters, in float64 and without gradients."""
@@ -165,7 +171,8 @@ class Activation(LearnableModule):
     def forward(self, input: Tensor) -> Tensor:
         if isinstance(input, Proxy):
             return self.as_node(input)
-        return evaluate(input, self.family, self.values(), dim=self.dim)
+        family, values = self.at_call(input)
+        return evaluate(input, family, values, dim=self.dim)
 
 
 class ParameterBuilder:
@@ -174,6 +181,7 @@ class ParameterBuilder:
     def __init__(self, module: Activation, *, device: Device = None, dtype: torch.dtype | None = None) -> None:
         self._module = module
         self._device, self._dtype = device, dtype
+        module._place = device
 
     def add(self, name: str, value: float, learn: bool = True) -> Slot:
         """Return a coefficient: a new parameter called ``name`` or, if it does not learn, the number."""

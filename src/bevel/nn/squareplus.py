@@ -24,7 +24,8 @@ class Squareplus(Activation):
     Args:
         b: squared width, finite and > 0. Default: 4.
         inplace: accepted and ignored. Default: False.
-        device, dtype: accepted and ignored, as there are no parameters.
+        device: of the buffer ``n``, which holds the sharpness. Default: torch's default device.
+        dtype: accepted and ignored, as there are no parameters.
 
     Shape:
         input: any; float64, float32, bfloat16 or float16. The output has the input's shape and dtype.
@@ -44,11 +45,12 @@ class Squareplus(Activation):
         self, b: float = 4.0, *, inplace: bool = False, device: Device = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__(1)
-        self.b = check_positive(b, "b")
+        self.b, self._place = check_positive(b, "b"), device
         self.family = _relu_family("student", 1 / math.sqrt(self.b))
 
     def extra_repr(self) -> str:
-        return f"b={self.b:g}"
+        n = self.present_sharpness()
+        return f"b={self.b if n is None else 1 / float(n) ** 2:g}"
 
 
 class SmeLU(Activation):
@@ -57,7 +59,8 @@ class SmeLU(Activation):
     Args:
         beta: width, finite and > 0. Default: 2.
         inplace: accepted and ignored. Default: False.
-        device, dtype: accepted and ignored, as there are no parameters.
+        device: of the buffer ``n``, which holds the sharpness. Default: torch's default device.
+        dtype: accepted and ignored, as there are no parameters.
 
     Shape:
         input: any; float64, float32, bfloat16 or float16. The output has the input's shape and dtype.
@@ -78,11 +81,12 @@ class SmeLU(Activation):
         self, beta: float = 2.0, *, inplace: bool = False, device: Device = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__(1)
-        self.beta = check_positive(beta, "beta")
+        self.beta, self._place = check_positive(beta, "beta"), device
         self.family = _relu_family("box", 1 / self.beta)
 
     def extra_repr(self) -> str:
-        return f"beta={self.beta:g}"
+        n = self.present_sharpness()
+        return f"beta={self.beta if n is None else 1 / float(n):g}"
 
 
 ENTRIES = {

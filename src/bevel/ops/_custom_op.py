@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from bevel._torch_private import func_transforms_active
-from bevel.family import Affine, Family, Slot, constant_of
+from bevel.family import Affine, Family, Slot, constant_of, parameter
 from bevel.kernel import KERNELS
 from bevel.ops import _cpu
 from bevel.terms import GROUPS, Terms
 
 _FAMILY = "str kernel, bool multiplies_cdf, bool log_n, float[] constants, int[] places, float[] weights, int dim"
 _library: Any = torch.library.Library("bevel", "DEF")  # type: ignore[no-untyped-call]
-_library.define(f"evaluate(Tensor x, Tensor[] parameters, {_FAMILY}) -> Tensor")
-_library.define(f"evaluate_backward(Tensor g, Tensor x, Tensor[] parameters, {_FAMILY}) -> Tensor[]")
+_library.define(f"evaluate(Tensor x, Tensor[] parameters, Tensor? n, {_FAMILY}) -> Tensor")
+_library.define(f"evaluate_backward(Tensor g, Tensor x, Tensor[] parameters, Tensor? n, {_FAMILY}) -> Tensor[]")
 
 Spelled = tuple[str, bool, bool, list[float], list[int], list[float]]
 
@@ -49,8 +49,9 @@ def _read(
     constants: tuple[float, ...],
     places: tuple[int, ...],
     weights: tuple[float, ...],
+    sharpness: float | None,
 ) -> Family:
-    """Return the family that :func:`spell` wrote."""
+    """Return the family that :func:`spell` wrote; ``sharpness``, if given, takes the place of its n."""
     terms: dict[int, list[tuple[int, float]]] = {}
     for slot, index, weight in zip(places[::2], places[1::2], weights, strict=True):
         terms.setdefault(slot, []).append((index, weight))
@@ -58,23 +59,24 @@ def _read(
     *flat, n = slots
     none = (0.0,) * ((len(flat) - 2) // len(GROUPS))
     empty: Terms[Slot] = Terms(0.0, 0.0, none, none, none, none, none, multiplies_cdf)
-    return Family(empty.with_flat(flat), KERNELS[kernel], n, log_n)
+    return Family(empty.with_flat(flat), KERNELS[kernel], n if sharpness is None else sharpness, log_n)
 
 
-def _family(spelled: Sequence[Any]) -> Family:
+def _family(n: Tensor | None, spelled: Sequence[Any]) -> Family:
     kernel, multiplies_cdf, log_n, constants, places, weights = spelled
-    return _read(kernel, multiplies_cdf, log_n, tuple(constants), tuple(places), tuple(weights))
+    sharpness = None if n is None else n.item()
+    return _read(kernel, multiplies_cdf, log_n, tuple(constants), tuple(places), tuple(weights), sharpness)
 
 
-def _forward(x: Tensor, parameters: Sequence[Tensor], *spelled_dim: Any) -> Tensor:
+def _forward(x: Tensor, parameters: Sequence[Tensor], n: Tensor | None, *spelled_dim: Any) -> Tensor:
     *spelled, dim = spelled_dim
-    return _cpu.forward(_family(spelled), dim, x, parameters)
+    return _cpu.forward(_family(n, spelled), dim, x, parameters)
 
 
-def _backward(g: Tensor, x: Tensor, parameters: Sequence[Tensor], *spelled_dim: Any) -> list[Tensor]:
+def _backward(g: Tensor, x: Tensor, parameters: Sequence[Tensor], n: Tensor | None, *spelled_dim: Any) -> list[Tensor]:
     *spelled, dim = spelled_dim
     needs = (True,) * (1 + len(parameters))
-    found = _cpu.backward(_family(spelled), dim, g, x, parameters, needs)
+    found = _cpu.backward(_family(n, spelled), dim, g, x, parameters, needs)
     return [d for d in found if d is not None]
 
 
@@ -95,17 +97,17 @@ torch.library.register_fake("bevel::evaluate_backward", _fake_backward, lib=_lib
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, parameters, *ctx.rest = inputs
-    ctx.save_for_backward(x, *parameters)
+    x, parameters, n, *ctx.rest = inputs
+    ctx.save_for_backward(x, n, *parameters)
 
 
 def _autograd(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-    x, *parameters = ctx.saved_tensors
-    dx, *grads = torch.ops.bevel.evaluate_backward(g, x, parameters, *ctx.rest)
+    x, n, *parameters = ctx.saved_tensors
+    dx, *grads = torch.ops.bevel.evaluate_backward(g, x, parameters, n, *ctx.rest)
     nothing: Iterator[list[Any] | None] = (
         [] if value == [] else None for value in ctx.rest
     )  # torch takes an empty list for the gradient of an empty list
-    return (dx, grads, *nothing)
+    return (dx, grads, None, *nothing)
 
 
 torch.library.register_autograd("bevel::evaluate", _autograd, setup_context=_setup_context, lib=_library)
@@ -128,6 +130,16 @@ def takes(family: Family, x: Tensor) -> bool:
 
 
 def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Call the operator, for a traced call."""
-    result: Tensor = torch.ops.bevel.evaluate(x, list(parameters), *spell(family), dim)
+    """Call the operator, for a traced call.
+
+    A sharpness that is a parameter of its own and needs no gradient goes apart from the others: the native pass then
+    takes its present number as a constant, and computes no gradient for it.
+    """
+    kernel, multiplies_cdf, log_n, constants, places, weights = spell(family)
+    last, n = len(parameters) - 1, None
+    if not log_n and family.n == parameter(last) and not parameters[last].requires_grad:
+        *parameters, n = parameters
+        constants[-1], places, weights = 1.0, places[:-2], weights[:-1]
+    spelled = kernel, multiplies_cdf, log_n, constants, places, weights
+    result: Tensor = torch.ops.bevel.evaluate(x, list(parameters), n, *spelled, dim)
     return result

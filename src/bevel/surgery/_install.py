@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 
 from bevel._torch_private import REPLICATE, follow_hooks, move_hooks, submodules
 from bevel.errors import InvalidValue
+from bevel.nn import LearnableModule
 from bevel.surgery._blueprint import Blueprint
 from bevel.surgery._calls import Mark
 from bevel.surgery._graph import rerouted
@@ -21,9 +22,10 @@ _ABSENT: Any = object()
 
 
 def kept_in(module: nn.Module) -> tuple[torch.device, torch.dtype] | None:
-    """Device and dtype of a module's first floating tensor."""
-    tensors = (t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
-    first = next(tensors, None)
+    """Device and dtype of a module's first floating tensor; a sharpness has a dtype of its own."""
+    others = (m for m in module.modules() if not isinstance(m, LearnableModule))
+    buffers = (b for m in others for b in m.buffers(recurse=False))
+    first = next((t for t in (*module.parameters(), *buffers) if t.is_floating_point()), None)
     return None if first is None else (first.device, first.dtype)
 
 

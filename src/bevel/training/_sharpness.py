@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bevel._checks import check_integer
 from bevel.errors import InvalidValue, did_you_mean
-from bevel.family import Affine, parameter
 from bevel.kernel import SHARP
 from bevel.nn import Activation
 from bevel.surgery._arguments import Where, activation_modules
@@ -33,9 +30,9 @@ class SharpnessSchedule:
     At step t of ``steps``, with ``s = t/steps``: ``geometric`` has ``n = start·(end/start)^s``, ``linear``
     ``n = start + (end − start)·s``, ``cosine`` ``n = start + (end − start)·(1 − cos πs)/2``.
 
-    While it runs, each module keeps log n in a tensor (its parameter where n is learnt, else a non-persistent buffer),
-    which is refilled in place: a compiled model is not compiled again. Where n is learnt the schedule wins: what an
-    optimizer did to it is overwritten by the next :meth:`step`.
+    n is a part of each module's state: the buffer ``n`` or, where n is learnt, the parameter ``log_n``. The schedule
+    fills it in place, so that a saved model, an average of models and a compiled model have the n that was reached.
+    Where n is learnt the schedule wins: what an optimizer did to it is overwritten by the next :meth:`step`.
 
     Args:
         model: the model, before or after ``torch.compile``.
@@ -80,8 +77,6 @@ class SharpnessSchedule:
                 "a sharpness schedule needs a smooth activation of bevel's family (sau, smooth_frelu, mollified, …); "
                 "the model has none. bevel.swap puts one in."
             )
-        first = next(model.parameters(), None)
-        self._lent = [m for m in self.sites.values() if _lend_tensor(m, first.device if first is not None else None)]
         self._apply()
 
     @property
@@ -96,20 +91,9 @@ class SharpnessSchedule:
         self.position = min(self.position + 1, self.steps)
         self._apply()
 
-    @torch.no_grad()
     def _apply(self) -> None:
-        log_n = math.log(self.n)
         for module in self.sites.values():
-            _log_n(module).fill_(log_n)
-
-    def finish(self) -> None:
-        """Give n back as the plain number it was in modules that do not learn it; do this before shipping."""
-        for module in self._lent:
-            del module.log_n
-            module.arguments = module.arguments[:-1]
-            module.family = dataclasses.replace(module.family, n=self.n, log_n=False)
-        self._lent = []
-        self.sites = {}
+            module.set_sharpness(self.n)
 
     def state_dict(self) -> dict[str, Any]:
         """The position; n itself is rebuilt from it."""
@@ -119,20 +103,3 @@ class SharpnessSchedule:
         """Restore the position and set n accordingly."""
         self.position = int(state_dict["position"])
         self._apply()
-
-
-def _log_n(module: Activation) -> Tensor:
-    slot = module.family.n
-    assert isinstance(slot, Affine)
-    return module.values()[slot.weights[0][0]]
-
-
-def _lend_tensor(module: Activation, device: torch.device | None) -> bool:
-    """Keep a fixed n as a buffer ``log_n`` from now on; False if n is learnt, hence a tensor already."""
-    family = module.family
-    if isinstance(family.n, Affine):
-        return False
-    module.register_buffer("log_n", torch.full((1,), math.log(family.n), device=device), persistent=False)
-    module.arguments = (*module.arguments, "log_n")
-    module.family = dataclasses.replace(family, n=parameter(len(module.arguments) - 1), log_n=True)
-    return True

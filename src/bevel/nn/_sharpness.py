@@ -1,0 +1,131 @@
+"""The fixed sharpness of a module as a part of its state: moved, copied, averaged, saved and loaded with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bevel._torch_private import StatefulModule, own_buffer, read_number
+from bevel.family import Affine, Family, parameter
+from bevel.kernel import SHARP
+from bevel.ops import needs_composed
+from bevel.terms import as_one_sharpness
+
+_OLD_FILE = (
+    "the state that is loaded holds no sharpness n of fixed-n activations, since it was saved before n was part of it; "
+    "they keep the n that they were made with. If a SharpnessSchedule had moved it, call module.set_sharpness(n)."
+)
+
+
+class FixedSharpness(StatefulModule):
+    """Keeps a family's n, where it is a number, in the buffer ``n``: float64 whatever the module's dtype, one element.
+
+    On the CPU the number is read at each call, which costs less than a parameter would, and every backend computes with
+    it as with any constant. Reading it elsewhere would wait for the device; there, and where something traces the call,
+    the functions take the buffer itself, so that a change of n needs no new graph and no new program.
+    """
+
+    n: Tensor
+    arguments: tuple[str, ...] = ()
+    _initial: dict[str, float | Tensor]
+    values: Callable[[], list[Tensor]]
+    _family: Family
+    _family_of_buffer: Family  # the same with n as its last parameter
+    _place: torch.device | str | int | None = None  # where the buffer is made, if there are no parameters to ask
+
+    @property
+    def family(self) -> Family:
+        """The function, its coefficients as expressions of the parameters; a fixed n as the number that it is now."""
+        n = own_buffer(self, "n")
+        if n is not None and type(n) is Tensor and not n.is_meta and not needs_composed():
+            self._read(n)
+        return self._family
+
+    @family.setter
+    def family(self, family: Family) -> None:
+        self._family = family
+        if isinstance(family.n, Affine) or family.kernel is SHARP:
+            if own_buffer(self, "n") is not None:
+                del self.n, self._initial["n"]
+            return
+        of_buffer = dataclasses.replace(family, n=parameter(len(self.arguments)))
+        if own_buffer(self, "n") is None:
+            self._initial["n"] = family.n
+            place = next((p.device for p in self.values()), self._place)
+            with torch.inference_mode(False):
+                self.register_buffer("n", torch.full((1,), family.n, dtype=torch.float64, device=place))
+        elif of_buffer == self._family_of_buffer:  # a compiled graph holds it
+            of_buffer = self._family_of_buffer
+        self._family_of_buffer = of_buffer
+        with torch.no_grad():
+            self.n.fill_(family.n)
+
+    def _read(self, n: Tensor) -> None:
+        number = read_number(n)
+        if number != self._family.n:
+            self._family = dataclasses.replace(self._family, n=number)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if "family" in self.__dict__:  # a module that was pickled before n was a buffer
+            self.family = self.__dict__.pop("family")
+
+    @torch.no_grad()
+    def set_sharpness(self, n: float) -> None:
+        """Set n in place, whether it is learnt or fixed, and wait for no device.
+
+        Args:
+            n: the sharpness, finite and > 0.
+        """
+        slot, number = self._family.n, as_one_sharpness(n)
+        if isinstance(slot, Affine):
+            self.values()[slot.weights[0][0]].fill_(math.log(number) if self._family.log_n else number)
+        else:
+            self.n.fill_(number)
+
+    def present_sharpness(self) -> str | None:
+        """Write n as it is now, a range where channels differ; None where its memory holds no value."""
+        values = self.values()
+        if any(t.is_meta for t in (*values, *self.buffers())):
+            return None
+        n = self.family.coefficients([p.detach().double() for p in values])[1]
+        low, high = (float(n.min()), float(n.max())) if isinstance(n, Tensor) else (n, n)
+        return f"{low:g}" if f"{low:g}" == f"{high:g}" else f"{low:g}..{high:g}"
+
+    def at_call(self, input: Tensor) -> tuple[Family, list[Tensor]]:
+        """Return the family and its parameters for a call with ``input``."""
+        n = own_buffer(self, "n")
+        if n is None:
+            return self._family, self.values()
+        if needs_composed() or type(n) is not Tensor or n.requires_grad:
+            return self._family_of_buffer, [*self.values(), n.to(input.device)]
+        if n.is_cpu:
+            self._read(n)
+            return self._family, self.values()
+        # .data has a version of its own: DistributedDataParallel writes to buffers between two forwards.
+        return self._family_of_buffer, [*self.values(), n.data]
+
+    def convert(self, t: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Move the buffer but keep its dtype: in half precision n = 70000 is infinite, and 20001 is 20000."""
+        if t is not own_buffer(self, "n"):
+            return change(t)
+        try:
+            moved = change(t)
+        except TypeError:  # a device without float64, as Apple's
+            return change(t.float())
+        return moved if moved.dtype == t.dtype else t.to(moved.device)
+
+    def complete(self, state: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+        """Add n to a state that was saved before n was part of it; one without any of this module's keys is no such."""
+        key = prefix + "n"
+        others = [prefix + name for name, _ in self.named_parameters()]
+        if own_buffer(self, "n") is None or key in state or (others and not any(name in state for name in others)):
+            return state
+        warnings.warn(_OLD_FILE, stacklevel=2)
+        return {**state, key: torch.tensor([self._family.n], dtype=torch.float64)}
