@@ -108,6 +108,32 @@ def test_it_shares_torchs_threads() -> None:
     assert loaded.split() == [used]
 
 
+FORKED = """
+import os, signal, torch, bevel
+torch.set_num_threads(2)
+x = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).requires_grad_()
+g = torch.ones_like(x)
+act = bevel.SAU(n=3.0)
+def run():
+    y = act(x)
+    return y.detach().numpy().tobytes(), torch.autograd.grad(y, x, g)[0].numpy().tobytes()
+want = run()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os._exit(0 if run() == want else 1)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_forked_after_a_threaded_call_computes() -> None:
+    """Its parent's threads are not there; torch's own activations wait for them for ever."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True)
+    assert done.stdout.strip() == "0", done.stderr
+
+
 ROWS = """
 import sys, pytest
 from bevel.ops import _cpu

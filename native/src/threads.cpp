@@ -4,7 +4,9 @@
 // runtimes on Linux all have the entry points below. Without one, everything runs on the calling thread.
 #include "threads.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
+#include <pthread.h>
 #if defined(__linux__)
 #include <link.h>
 #endif
@@ -71,6 +73,30 @@ bool available() {
     return found.load(std::memory_order_acquire);
 }
 
+// A fork takes one thread into the child. The runtime's pool looks whole there, and a call that waits for its threads never
+// returns; torch's own operators have the same fault. Whether the parent had a pool is not asked of the runtime, which does
+// not tell, but of the system: a process with one thread has none.
+bool several = false;  // as the fork begins
+std::atomic<bool> forked{false};
+
+void before_fork() {
+    several = true;
+#if defined(__linux__)
+    if (DIR* const tasks = opendir("/proc/self/task")) {
+        int count = 0;
+        for (const dirent* entry = readdir(tasks); entry != nullptr; entry = readdir(tasks)) count += entry->d_name[0] != '.';
+        several = count > 1;
+        closedir(tasks);
+    }
+#endif
+}
+
+void in_child() {
+    if (several) forked.store(true, std::memory_order_relaxed);
+}
+
+[[maybe_unused]] const int registered = pthread_atfork(before_fork, nullptr, in_child);
+
 struct Job {
     int parts;
     void (*work)(void*, int);
@@ -87,7 +113,7 @@ void run(void* data) {
 }  // namespace
 
 void parallel(int parts, void (*work)(void*, int), void* context) {
-    if (parts > 1 && available()) {
+    if (parts > 1 && !forked.load(std::memory_order_relaxed) && available()) {
         Job job{parts, work, context};
         runtime.parallel(run, &job, static_cast<unsigned>(parts), 0);
         return;

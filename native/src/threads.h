@@ -3,7 +3,8 @@
 
 namespace bevel {
 
-// Calls work(context, part) for every part in [0, parts), each once, on up to `parts` threads.
+// Calls work(context, part) for every part in [0, parts), each once, on up to `parts` threads; on one in a process that was
+// forked from one with several, whose pool of threads is gone.
 void parallel(int parts, void (*work)(void* context, int part), void* context);
 
 // The file of the runtime in use, or "none".
