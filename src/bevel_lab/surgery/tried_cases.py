@@ -218,7 +218,6 @@ def sharpness_is_saved() -> str:
     model = nn.Sequential(nn.Linear(4, 6), bevel.SAU(6, n=2.0))
     schedule = bevel.training.SharpnessSchedule(model, 2.0, 20_000.0, steps=1)
     schedule.step()
-    schedule.finish()
     again = nn.Sequential(nn.Linear(4, 6), bevel.SAU(6, n=2.0))
     again.load_state_dict(model.state_dict())
     assert torch.equal(again(X), model(X)), "the loaded one has the sharpness of before"
