@@ -14,7 +14,7 @@ project, author, copyright = "bevel", "the bevel authors", "the bevel authors"
 version = release = bevel.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "sphinx_copybutton"]
-extensions += ["mathml", "leaving", "not_found", "cards", "reference"]  # of docs/_ext
+extensions += ["mathml", "leaving", "not_found", "cards", "reference", "explorer_page"]  # of docs/_ext
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 root_doc = "index"

@@ -41,7 +41,7 @@ LAB = [
     ("bevel_lab.experiment",),
     ("bevel_lab.tasks", "bevel_lab.report"),
     ("bevel_lab.training",),
-    ("bevel_lab.execution", "bevel_lab.surgery", "bevel_lab.bench"),
+    ("bevel_lab.execution", "bevel_lab.surgery", "bevel_lab.bench", "bevel_lab.explorer"),
     ("bevel_lab.cli",),
     ("bevel_lab", "bevel_lab.__main__"),
 ]

@@ -86,6 +86,7 @@ def test_a_compiler_gives_one_wheel_for_every_python(tmp_path: Path) -> None:
     assert "-py3-none-" in wheel.name
     assert "bevel/ops/libbevel_native.so" in names
     assert "bevel_lab/report/pages/html.j2" in names
+    assert {f"bevel_lab/explorer/{part}" for part in ("page.html", "style.css", "app.js", "engine.js")} <= set(names)
     assert "bevel_lab/datasets/origins.toml" in names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import re
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from bibtex import bibtex
 from sphinx.application import Sphinx
 
 import bevel
+from bevel.errors import BevelError
+from bevel_lab import explorer
 
 GROUPS = {
     "engine": ("bevel's own: kinked functions and their smoothings", "Computed by the engine, with a proven bound."),
@@ -113,8 +116,30 @@ def _activation(name: str, drawn: list[curves.Curve], draw: Draw) -> str:
     text += _figures(title, drawn, name, draw)
     if drawn[0].label.startswith("s ="):
         text += ["*Drawn is f(s·x)/s: it has no sharpness n, and s is the scale of its input.*", ""]
-    text += [*_table(rows), *_advice(entry), *_code(name), *_sources(entry.citations), *_reference(entry)]
+    text += [
+        *_table(rows),
+        *_advice(entry),
+        *_explorer(name),
+        *_code(name),
+        *_sources(entry.citations),
+        *_reference(entry),
+    ]
     return "\n".join(text)
+
+
+def _explorer(name: str) -> list[str]:
+    """A link to the explorer at an activation, at a sharpness that shows something; none where it cannot draw it."""
+    try:
+        start = explorer.start_of(name)
+    except BevelError:
+        return []
+    start = re.sub(r"n=\d{3,}$", "n=5", start)
+    return [
+        "```{raw} html",
+        f'<p><a href="../explorer/index.html#{html.escape(start)}">See it in the explorer</a></p>',
+        "```",
+        "",
+    ]
 
 
 def _code(name: str) -> list[str]:

@@ -23,6 +23,7 @@ def parser() -> Parser:
     )
     made.add_argument("spec", metavar="SPEC", help="spec string")
     made.add_argument("--png", type=Path, metavar="FILE", help="draw the plot into a file")
+    made.add_argument("--open", action="store_true", help="open the explorer, a page in the browser, at this function")
     return made
 
 
@@ -30,6 +31,7 @@ def main(arguments: Namespace) -> int:
     import bevel
     from bevel_lab.cli._plot import beside, plot
     from bevel_lab.errors import LabError
+    from bevel_lab.explorer import start_of
     from bevel_lab.training.activations import parameter_values
 
     spec = arguments.spec
@@ -38,6 +40,7 @@ def main(arguments: Namespace) -> int:
     x, value, slope = _curves(module)
     if not bool((value.isfinite() & slope.isfinite()).all()):
         raise LabError(f"{spec} is not finite everywhere on [-{REACH:g}, {REACH:g}]; give it other arguments.")
+    start = start_of(spec) if arguments.open else ""  # refused before anything is printed
     numbers = ", ".join(f"{name} = {values[0]:g}" for name, values in parameter_values(module).items())
     print(f"{spec}: {entry.summary}")
     _say("formula", entry.formula)
@@ -55,10 +58,24 @@ def main(arguments: Namespace) -> int:
     print()
     left, right = (plot(x.tolist(), y.tolist(), name) for name, y in (("value", value), ("slope", slope)))
     print("\n".join(beside(left, right)))
+    if start:
+        _open(start)
     if arguments.png is not None:
         _draw(spec, x, value, slope, arguments.png)
         print(f"\nplot: {arguments.png}")
     return 0
+
+
+def _open(start: str) -> None:
+    """Write the explorer and show it; its address holds nothing, since some systems cut what follows ``#``."""
+    import tempfile
+    import webbrowser
+
+    from bevel_lab import explorer
+
+    page = explorer.write(Path(tempfile.mkdtemp(prefix="bevel-")) / "explorer.html", start)
+    shown = webbrowser.open(page.as_uri())
+    print(f"\nexplorer: {page}{'' if shown else ' (no browser was found; open it yourself)'}")
 
 
 def _say(name: str, text: str) -> None:
