@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import box_data
@@ -13,7 +16,8 @@ import scene_data
 import torch
 from PIL import Image, ImageOps
 
-from bevel_lab.data.images.image_file import TURNED, image_size, read_image
+from bevel_lab.data.images.image_file import TURNED, image_size, read_image, read_mask
+from bevel_lab.data.invalid import SkippedSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import load
 from bevel_lab.errors import LabError
@@ -123,3 +127,100 @@ def test_boxes_and_masks_fit_the_upright_image(tmp_path: Path) -> None:
         path.unlink()
     after = load(f"folder_masks:{street}", Source())
     assert torch.equal(after.train.in_memory, before.train.in_memory)
+
+
+# -------------------------------------------------------------------------------------------------- masks, transparency
+
+
+def _png(path: Path, bits: int, rows: list[list[int]], color_type: int = 0, transparent: Sequence[int] = ()) -> None:
+    """A PNG file of so many bits a number, which Pillow does not write; one color may be transparent."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    width = len(rows[0]) // (3 if color_type == 2 else 1)
+    packed = [int("".join(f"{number:0{bits}b}" for number in row), 2).to_bytes(len(row) * bits // 8) for row in rows]
+    head = struct.pack(">IIBBBBB", width, len(rows), bits, color_type, 0, 0, 0)
+    key = chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)) if transparent else b""
+    data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in packed)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + key + data + chunk(b"IEND", b""))
+
+
+NUMBERS = [[0, 1, 2, 3], [3, 2, 1, 0]]
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_masks_of_few_bits_are_read_as_they_are(tmp_path: Path, bits: int) -> None:
+    _png(tmp_path / "mask.png", bits, NUMBERS)
+    assert np.asarray(read_mask(tmp_path / "mask.png")).tolist() == NUMBERS
+    _png(tmp_path / "mask.png", bits, [[0, 2**bits - 1] * 2])
+    assert np.asarray(read_mask(tmp_path / "mask.png")).tolist() == [[0, 2**bits - 1] * 2]
+    assert np.asarray(read_image(tmp_path / "mask.png"))[..., 0].tolist() == [[0, 255] * 2]  # images are scaled
+
+
+@pytest.mark.parametrize("most", [3, 12, 254])
+def test_masks_of_another_range_are_read_as_they_are(tmp_path: Path, most: int) -> None:
+    (tmp_path / "mask.pgm").write_bytes(f"P5 {most + 1} 1 {most}\n".encode() + bytes(range(most + 1)))
+    assert np.asarray(read_mask(tmp_path / "mask.pgm")).tolist() == [list(range(most + 1))]
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize(("suffix", "more"), [("jpg", {}), ("png", {}), ("tiff", {"compression": "jpeg"})])
+def test_masks_that_jpeg_compressed_are_refused(tmp_path: Path, suffix: str, more: dict[str, str], skip: bool) -> None:
+    """JPEG blurs labels into others; the name of the file says nothing."""
+    street = scene_data.write_parts(tmp_path / "street", {"train": (4, 0), "test": (3, 100)})
+    old = street / "train" / "masks" / "001.png"
+    with Image.open(old) as mask:
+        mask.load()
+    old.unlink()
+    mask.save(old.with_suffix(f".{suffix}"), "TIFF" if suffix == "tiff" else "JPEG", quality=100, **more)
+    words = rf"train/masks/001.{suffix} is compressed by JPEG, which changes the labels in a mask"
+    if skip:
+        with pytest.warns(SkippedSamples, match=words):
+            assert len(load(f"folder_masks:{street}", Source(skip_invalid=True)).train) == 3
+    else:
+        with pytest.raises(LabError, match=f"{words}; write it as PNG, or skip it with --skip-invalid"):
+            load(f"folder_masks:{street}", Source())
+
+
+HIDDEN, SEEN = (10, 200, 30), (40, 50, 60)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_what_is_transparent_lies_on_white(tmp_path: Path, mode: str) -> None:
+    """Whatever color the file has below: editors leave what was there before."""
+    path = tmp_path / "cut.png"
+    pixels = np.array([[HIDDEN, SEEN]], np.uint8)
+    if mode in ("RGBA", "LA"):
+        alpha = np.array([[[0], [255]]], np.uint8)
+        Image.fromarray(np.concatenate([pixels, alpha], 2)).convert(mode).save(path)
+    elif mode == "P":
+        image = Image.fromarray(np.array([[0, 1]], np.uint8), "L").convert("P")
+        image.putpalette([*HIDDEN, *SEEN])
+        image.save(path, transparency=0)
+    else:
+        Image.fromarray(pixels).save(path, transparency=HIDDEN)
+    expected = Image.fromarray(pixels).convert("L").convert("RGB") if mode == "LA" else Image.fromarray(pixels)
+    assert _read(path).tolist() == [[[255, 255, 255], np.asarray(expected)[0, 1].tolist()]]
+
+
+@pytest.mark.parametrize(
+    ("bits", "color_type", "row", "seen"),
+    [
+        (1, 0, [1, 0] * 4, [0, 0, 0]),
+        (2, 0, [2, 1] * 2, [85, 85, 85]),
+        (4, 0, [2, 1], [17, 17, 17]),
+        (16, 0, [600, 258], [1, 1, 1]),
+        (16, 2, [256, 512, 768, 0, 0, 0], [0, 0, 0]),
+    ],
+)
+def test_a_transparent_color_is_that_of_the_file(
+    tmp_path: Path, bits: int, color_type: int, row: list[int], seen: list[int]
+) -> None:
+    _png(tmp_path / "cut.png", bits, [row], color_type, row[: 3 if color_type else 1])
+    assert _read(tmp_path / "cut.png")[0, :2].tolist() == [[255, 255, 255], seen]
+
+
+def test_half_transparent_pixels_are_half_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (1, 1), (0, 100, 200, 128)).save(tmp_path / "glass.png")
+    assert np.abs(_read(tmp_path / "glass.png")[0, 0].astype(int) - [127, 177, 227]).max() <= 1

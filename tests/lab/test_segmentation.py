@@ -271,6 +271,24 @@ def test_pairs_that_are_not_held_are_checked_when_they_are_read(
         assert run_trial(_trial(street, epochs=1), source=Source(skip_invalid=True)).data["skipped"]
 
 
+@pytest.mark.parametrize(
+    "text", ["\ufeffsky\nbuilding\nroad", "sky \r\nbuilding\r\nroad\r\n\r\n", "sky\nbuilding\nroad\n \n"]
+)
+def test_classes_are_numbered_by_their_lines(street: Path, text: str) -> None:
+    (street / "classes.txt").write_bytes(text.encode())
+    assert _load(street).classes == ("sky", "building", "road")
+
+
+@pytest.mark.parametrize(("text", "line"), [("sky\n\nbuilding\nroad\n", 2), ("\ufeff\nsky\nbuilding\nroad", 1)])
+def test_a_blank_line_among_the_classes_is_named(street: Path, text: str, line: int) -> None:
+    """Whoever counts lines in an editor numbers the classes after it higher by one."""
+    (street / "classes.txt").write_bytes(text.encode())
+    with pytest.raises(
+        LabError, match=rf"classes.txt, line {line} is blank, so the classes after it have unclear numb"
+    ):
+        _load(street)
+
+
 def test_a_folder_that_will_not_do_is_named(street: Path) -> None:
     with pytest.raises(LabError, match="there is no folder nowhere; folder_masks: takes a path"):
         _load(Path("nowhere"))

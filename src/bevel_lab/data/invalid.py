@@ -34,6 +34,12 @@ class SkippedSamples(DataNote):
         self.skipped = skipped
 
 
+def problem_and_remedy(error: LabError) -> tuple[str, str]:
+    """The two parts of a message ``"PROBLEM; REMEDY."``."""
+    problem, _, remedy = str(error).removesuffix(".").rpartition("; ")
+    return problem, remedy
+
+
 class InvalidSamples:
     """Collects the invalid samples of a data set while it is read.
 
@@ -57,8 +63,7 @@ class InvalidSamples:
 
     def add_error(self, error: LabError) -> None:
         """Skip the invalid sample that ``error`` names, whose message is ``"PROBLEM; REMEDY."``, or raise it."""
-        problem, _, remedy = str(error).removesuffix(".").rpartition("; ")
-        self.add(problem, remedy)
+        self.add(*problem_and_remedy(error))
 
     def finish(self) -> tuple[str, ...]:
         """All skipped samples; warns :class:`SkippedSamples` if there are any."""

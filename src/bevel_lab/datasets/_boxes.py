@@ -35,18 +35,19 @@ def sample(
     invalid: InvalidSamples,
     size: tuple[int, int] | None = None,
 ) -> ImageWithBoxes | None:
-    """The image ``path`` with its boxes; None where the image itself is bad and left out.
+    """The image ``path`` with its boxes; None if the image itself is invalid and skipped.
 
     Args:
-        path: the image file; its header is read, and all of it where bad ones are to be left out.
-        things: its objects; bad ones go to ``bad``.
+        path: the image file. Its header is read; all of it if invalid samples are skipped.
+        things: its objects.
         labels: class names and their labels.
+        invalid: collects the image, or those of its objects, that are invalid.
         size: (height, width) that the annotation claims.
     """
     try:
         found = image_size(path, whole=invalid.skip)
     except LabError as error:
-        invalid.add(str(error).removesuffix("; fetch it again, or delete it."), "fetch it again")
+        invalid.add_error(error)
         return None
     if size is not None and size != found:
         invalid.add(f"{path} has {_by(found)} pixels where its annotation says {_by(size)}", "correct one of them")

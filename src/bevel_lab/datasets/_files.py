@@ -51,7 +51,8 @@ def check_counts(where: object, found: Mapping[str, int], wanted: Sequence[int],
 def read_lines(path: Path, remedy: str) -> list[str]:
     """The lines of a text file without its byte order mark; raises ``LabError`` with ``remedy`` where it is none."""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        # splitlines would also split at characters inside names, such as U+2028
+        return path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise LabError(f"{path} cannot be read ({error}); {remedy}.") from error
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bevel_lab.data.images.image_file import image_size, read_image
+from bevel_lab.data.images.image_file import image_size, read_image, read_mask
 from bevel_lab.data.images.masks import IN_MEMORY_BYTES, VOID, SegmentationDataset
-from bevel_lab.data.invalid import InvalidSamples
+from bevel_lab.data.invalid import InvalidSamples, problem_and_remedy
 from bevel_lab.datasets._listing import alike, inside
 from bevel_lab.errors import LabError
 
@@ -56,11 +56,12 @@ def numbered(count: int, void: int = VOID) -> Labels:
 
 
 def paired(images: Path, masks: Path, invalid: InvalidSamples) -> list[Pair]:
-    """The files of one name, whatever their endings, in two folders, by name; those without a partner are invalid, and
-    so is what else is there and not hidden.
+    """The pairs of files in two folders that have one name but for their suffixes, by name.
+
+    Files without a partner, and whatever else lies there and is not hidden, are invalid.
 
     Raises:
-        LabError: where a folder is missing, two files have one name, or no pair is there.
+        LabError: if a folder is missing, two files of a folder have one name, or there is no pair.
     """
     left, right = _by_stem(images, invalid), _by_stem(masks, invalid)
     for stem in sorted(left.keys() ^ right.keys()):
@@ -92,22 +93,22 @@ def _by_stem(folder: Path, invalid: InvalidSamples) -> dict[str, Path]:
 def scenes(
     parts: Sequence[Sequence[Pair]], labels: Labels, size: tuple[int, int] | None, invalid: InvalidSamples
 ) -> list[SegmentationDataset]:
-    """The parts of a data set, held in memory where all of them together are small.
+    """The parts of a data set, in memory if all of them together are small.
 
-    What is not held is checked when it is needed, or at once where bad pairs are to be left out.
+    Pairs that stay files are checked when they are read, or all at once if invalid pairs are skipped.
 
     Args:
-        parts: pairs of each.
-        labels: what the masks hold.
-        size: (height, width) of all images; that of most of them by default.
-        bad: takes note of pairs that will not do.
+        parts: the pairs of each part.
+        labels: what the numbers in the masks stand for.
+        size: (height, width) of all images; by default that of most of them.
+        invalid: collects invalid pairs.
 
     Raises:
-        LabError: naming the first bad pair, or where none is left of a part.
+        LabError: naming the first invalid pair, or a part that has no valid one.
     """
     size = size or _size([pair for part in parts for pair in part])
-    held = sum(map(len, parts)) * 4 * size[0] * size[1] <= IN_MEMORY_BYTES
-    return [_part(part, labels.table(), labels.text, size, held, invalid) for part in parts]
+    in_memory = sum(map(len, parts)) * 4 * size[0] * size[1] <= IN_MEMORY_BYTES
+    return [_part(part, labels.table(), labels.text, size, in_memory, invalid) for part in parts]
 
 
 def _size(pairs: Sequence[Pair]) -> tuple[int, int]:
@@ -125,23 +126,23 @@ def _size(pairs: Sequence[Pair]) -> tuple[int, int]:
 
 
 def _part(
-    pairs: Sequence[Pair], table: Tensor, text: str, size: tuple[int, int], held: bool, invalid: InvalidSamples
+    pairs: Sequence[Pair], table: Tensor, text: str, size: tuple[int, int], in_memory: bool, invalid: InvalidSamples
 ) -> SegmentationDataset:  # fmt: skip
     pixels: list[Tensor] = []
-    if held or invalid.skip:
+    if in_memory or invalid.skip:
         kept: list[Pair] = []
         for pair in pairs:
             found = _read(pair, table, text, size)
             if isinstance(found, Tensor):
                 kept.append(pair)
-                pixels += [found] if held else []
+                pixels += [found] if in_memory else []
             else:
                 invalid.add(*found)
         if not kept:
-            raise LabError(f"{pairs[0].image.parent} has no good pair of image and mask left; mend them.")
+            raise LabError(f"{pairs[0].image.parent} has no valid pair of image and mask; correct them.")
         pairs = kept
     names = [pair.image.name for pair in pairs]
-    if held:
+    if in_memory:
         whole = torch.stack(pixels)
         content = hashlib.sha256(repr(tuple(whole.shape)).encode())
         content.update(whole.numpy().data)
@@ -169,9 +170,9 @@ def _read(pair: Pair, table: Tensor, text: str, size: tuple[int, int]) -> Tensor
     import numpy as np
 
     try:
-        image, mask = np.array(read_image(pair.image)), read_image(pair.mask, None)
+        image, mask = np.array(read_image(pair.image)), read_mask(pair.mask)
     except LabError as error:
-        return str(error).removesuffix("; fetch it again, or delete it."), "fetch it again"
+        return problem_and_remedy(error)
     if mask.mode not in MODES:
         return (
             f"{pair.mask} has pixels of Pillow's mode {mask.mode}; a mask is {', '.join(MODES.values())}, a class a "

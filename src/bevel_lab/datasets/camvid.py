@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel_lab.data.images.image_file import read_image
+from bevel_lab.data.images.image_file import read_image, read_mask
 from bevel_lab.data.images.masks import MaskedImages, cropped
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
@@ -75,7 +75,7 @@ def halved(stage: Path) -> None:
         for kind in (part, f"{part}annot"):
             (stage / "camvid_half" / kind).mkdir(parents=True)
             for path in sorted((stage / "CamVid" / kind).iterdir())[::2]:
-                pixels = np.array(read_image(path, None if kind != part else "RGB")).astype(np.uint16)
+                pixels = np.array(read_image(path) if kind == part else read_mask(path)).astype(np.uint16)
                 if kind == part:
                     four = np.stack([pixels[i::2, j::2] for i in (0, 1) for j in (0, 1)])
                     small = (four.sum(0) + 2) // 4

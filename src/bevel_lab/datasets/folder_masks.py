@@ -37,10 +37,17 @@ def _load(path: Path, source: Source) -> MaskedImages:
 
 def _names(path: Path) -> tuple[str, ...]:
     remedy = "write the name of a class on every line, in the order of their numbers in the masks"
-    found = tuple(line.strip() for line in read_lines(path, remedy) if line.strip())
+    found = [line.strip() for line in read_lines(path, remedy)]
+    while found and not found[-1]:
+        found.pop()
+    if "" in found:
+        raise LabError(
+            f"{path}, line {found.index('') + 1} is blank, so the classes after it have unclear numbers; delete it, or "
+            "write a name there."
+        )
     if not 2 <= len(found) <= VOID or len({*found}) < len(found):
         raise LabError(f"{path} names {len(found)} classes; it takes 2 … {VOID}, each once.")
-    return found
+    return tuple(found)
 
 
 def _parts(path: Path, invalid: InvalidSamples) -> tuple[list[list[Pair]], str]:

@@ -16,11 +16,11 @@ _ORIENTATION = 0x0112
 """The EXIF tag: 1 is upright, 5 to 8 lie on their side."""
 
 
-def read_image(path: Path, mode: str | None = "RGB") -> Any:
-    """The whole Pillow image in ``mode``; None: in the mode of the file, so that palettes do not become colors.
+def read_image(path: Path) -> Any:
+    """The whole image as an RGB image of Pillow's.
 
-    It is upright, whatever its EXIF orientation. Of sixteen bits a channel the upper eight are taken, as Pillow does
-    for color images.
+    It is upright, whatever its EXIF orientation, and what is transparent in it lies on white. Of sixteen bits a channel
+    the upper eight are taken, as Pillow does for color images.
 
     Raises:
         LabError: if the file is not a whole image, or has numbers whose range nothing says.
@@ -28,19 +28,72 @@ def read_image(path: Path, mode: str | None = "RGB") -> Any:
     from PIL import Image, ImageOps
 
     with open_image(path) as image:
+        _scale_transparent(image)
         found = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
-        if not mode:
-            return found.copy()
         if found.mode.startswith("I;16"):
             import numpy as np  # only here: a plain install can list data sets
 
-            found = Image.fromarray((np.asarray(found) >> 8).astype(np.uint8))
+            deep = np.asarray(found)
+            white = deep == found.info.get("transparency", -1)
+            found = Image.fromarray(np.where(white, 255, deep >> 8).astype(np.uint8))
         elif found.mode in ("I", "F"):
             raise LabError(
                 f"{path} has pixels of Pillow's mode {found.mode}, whose range the file does not say; write it with 8 "
                 "or 16 bits."
             )
-        return found.convert(mode)
+        if found.has_transparency_data:
+            colors = found.convert("RGBA")
+            found = Image.alpha_composite(Image.new("RGBA", colors.size, "white"), colors)
+        return found.convert("RGB")
+
+
+def read_mask(path: Path) -> Any:
+    """The whole image in the mode of its file: its pixels are the numbers in the file, and palettes no colors.
+
+    It is upright, whatever its EXIF orientation.
+
+    Raises:
+        LabError: if the file is not a whole image, or compressed by JPEG.
+    """
+    from PIL import Image, ImageOps
+
+    with open_image(path) as image:
+        if image.format in ("JPEG", "MPO") or image.info.get("compression") == "jpeg":  # the latter in a TIFF file
+            raise LabError(f"{path} is compressed by JPEG, which changes the labels in a mask; write it as PNG.")
+        most = _largest_number(image)
+        found = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+        if most == 255:
+            return found.copy()
+        import numpy as np
+
+        return Image.fromarray(((np.asarray(found, np.uint16) * most + 127) // 255).astype(np.uint8))
+
+
+def _raw_mode(image: Any) -> tuple[str, int]:
+    """How Pillow decodes a file, before it is loaded: the raw mode, and the largest number of a PGM or PPM file or 255.
+
+    Pillow's raw modes are ``"L;4"`` for grey images of 4 bits, and so on.
+    """
+    if not image.tile:
+        return "", 255
+    codec, _, _, arguments = image.tile[0]
+    raw, *rest = [arguments] if isinstance(arguments, str) else arguments
+    return str(raw), int(rest[0]) if codec in ("ppm", "ppm_plain") else 255
+
+
+def _largest_number(image: Any) -> int:
+    """The largest number that a pixel of the file can hold, where Pillow scales it to 255; otherwise 255."""
+    raw, most = _raw_mode(image)
+    return {"L;2": 3, "L;4": 15}.get(raw[:3], most)
+
+
+def _scale_transparent(image: Any) -> None:
+    """Scale the color that the file declares transparent as Pillow scales the pixels; it leaves that undone."""
+    color = image.info.get("transparency")
+    if image.mode == "L" and isinstance(color, int):
+        image.info["transparency"] = color * 255 // _largest_number(image)
+    elif isinstance(color, tuple) and _raw_mode(image)[0].startswith("RGB;16"):
+        image.info["transparency"] = tuple(value >> 8 for value in color)
 
 
 def image_size(path: Path, whole: bool = False) -> tuple[int, int]:
