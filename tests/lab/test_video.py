@@ -25,6 +25,7 @@ import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.invalid import DataNote
+from bevel_lab.data.overlap import SharedSamples
 from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.decode import ClipReader, check_clip, frames_of, segments
@@ -664,7 +665,7 @@ def test_one_odd_clip_leaves_out_itself_and_no_other(shots: Path) -> None:
     assert (data.size, data.facts["train"], data.facts["test"]) == ((32, 32), 5, 2)
     for clip in (shots / "test").rglob("000.png"):
         _cut(clip)
-    with pytest.raises(LabError, match=r"has no good clip left; test/right/d/000\.png is no whole image"):
+    with pytest.raises(LabError, match=r"has no valid clip; test/right/d/000\.png is no whole image"):
         _folder_clips(shots, skip=True)
 
 
@@ -868,7 +869,8 @@ def test_clips_have_the_frames_that_their_list_says(listed: tuple[Path, Rows], f
 
 def test_real_clips_are_trained_on(films: Path) -> None:
     one = _trial("sau", dataset=f"folder_clips:{films}", validation=0.5)
-    trainer = Trainer(one, Source(), torch.device("cpu"), ProcessGroup())
+    with pytest.warns(SharedSamples, match=r"shares \d+ samples .*\(the same as train/.* more"):
+        trainer = Trainer(one, Source(), torch.device("cpu"), ProcessGroup())
     clips, labels = next(trainer.task.batches([torch.arange(2)], 0, 0))
     assert clips.shape == (2, 8, 3, 224, 224)
     trainer.step(0, (clips, labels), 2)

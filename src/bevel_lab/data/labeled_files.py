@@ -44,6 +44,10 @@ class LabeledFiles:
     def __len__(self) -> int:
         return len(self.names)
 
+    def paths(self) -> list[Path]:
+        """The files."""
+        return [self.root / name for name in self.names]
+
     def digest(self) -> str:
         """64 hex digits of the SHA-256 of names, sizes and labels; raises ``LabError`` for a missing or empty file."""
         labeled = zip(self.names, self.labels.tolist(), strict=True)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from bevel_lab.data.fetch import Origin, fetch
+from bevel_lab.data.overlap import Comparable, check_shared
 from bevel_lab.data.source import Source
 from bevel_lab.registry import ParametricEntry, Registry
 
@@ -51,9 +52,15 @@ def own(dataset: str, task: str) -> str:
 def load(name: str, source: Source) -> Any:
     """The data set ``name``, fetched if it is missing and ``source.download`` says so.
 
+    Warns :class:`bevel_lab.data.overlap.SharedSamples` if its test part shares samples with the training part; if
+    ``source.strict``, that is a ``LabError``.
+
     It is kept in memory until another one is asked for, since a worker runs many trials on one.
     """
     entry = DATASETS.item(name)
     if source.download and isinstance(entry.origin, Origin):
         fetch(entry.origin, source.root)
-    return entry.load(source)
+    data = entry.load(source)
+    if isinstance(data, Comparable):
+        check_shared(data, source.strict)
+    return data

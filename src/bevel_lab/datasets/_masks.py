@@ -141,13 +141,13 @@ def _part(
         if not kept:
             raise LabError(f"{pairs[0].image.parent} has no valid pair of image and mask; correct them.")
         pairs = kept
-    names = [pair.image.name for pair in pairs]
+    images = [pair.image for pair in pairs]
     if in_memory:
         whole = torch.stack(pixels)
         content = hashlib.sha256(repr(tuple(whole.shape)).encode())
         content.update(whole.numpy().data)
-        return SegmentationDataset(names, content.hexdigest(), whole.__getitem__, whole)
-    return SegmentationDataset(names, _digest(pairs), partial(_reread, pairs, table, text, size))
+        return SegmentationDataset(images, content.hexdigest(), whole.__getitem__, whole)
+    return SegmentationDataset(images, _digest(pairs), partial(_reread, pairs, table, text, size))
 
 
 def _digest(pairs: Sequence[Pair]) -> str:
@@ -166,7 +166,7 @@ def _reread(pairs: Sequence[Pair], table: Tensor, text: str, size: tuple[int, in
 
 
 def _read(pair: Pair, table: Tensor, text: str, size: tuple[int, int]) -> Tensor | tuple[str, str]:
-    """Uint8 4×H×W, the mask as classes; or what is wrong with the pair, and what would do."""
+    """Read a pair: uint8 4×H×W, with the mask as classes; if it is invalid, the problem and the remedy instead."""
     import numpy as np
 
     try:

@@ -1,7 +1,7 @@
 """A user's own images: ``PATH/{train,test}/CLASS/*.png`` (or ``val``), or ``PATH/CLASS/*.png``.
 
-Where the first picture has at most 64 pixels a side all must have its size, and they are held in memory like
-CIFAR's; larger ones may differ in size and are streamed at 224×224 like ImageNet's. Pictures are mirrored in
+If the first image has at most 64 pixels a side, all images must have its size and are kept in memory like CIFAR's;
+larger images may differ in size and are read from their files at 224×224 like ImageNet's. Images are mirrored in
 training, unless the trial does not augment.
 """
 
@@ -19,7 +19,7 @@ from bevel_lab.datasets._listing import files_of
 from bevel_lab.datasets._own import drawn, own, part_to_test
 
 IN_MEMORY_SIDE = 64
-"""Largest side of pictures that are held in memory."""
+"""Largest side of images that are kept in memory."""
 
 
 def _load(path: Path, source: Source) -> LabeledImages | LabeledImageFiles:
@@ -28,14 +28,15 @@ def _load(path: Path, source: Source) -> LabeledImages | LabeledImageFiles:
         return LabeledImageFiles(train, test, classes=len(classes), note=note)
     first = pictures([train.root / train.names[0]])
     size = first.shape[2], first.shape[3]
-    held, unseen = (
-        LabeledTensors(pictures([p.root / name for name in p.names], size), p.labels) for p in (train, test)
+    seen, unseen = (
+        LabeledTensors(pictures(p.paths(), size), p.labels, [f"{p.root.name}/{name}" for name in p.names])
+        for p in (train, test)
     )
-    return LabeledImages(held, unseen, classes=len(classes), flips=True, note=note)
+    return LabeledImages(seen, unseen, classes=len(classes), flips=True, note=note)
 
 
 def _parts(path: Path) -> tuple[LabeledFiles, LabeledFiles, list[str], str]:
-    """Training and test files, class names, and a note where the test part had to be drawn."""
+    """Training and test files, class names, and a note if the test part was drawn, else an empty one."""
     if (path / "train").is_dir():
         train, classes = files_of(path / "train")
         part = part_to_test(path, ", or put the classes directly into it")

@@ -46,7 +46,10 @@ class TinyImageNet:
         for part, labels, each in zip(("train", "val"), (train[1], test[1]), self.counts or (0, 0), strict=True):
             _counted(root / part, labels, classes, each)
         size = self.size or pictures(train[0][:1]).shape[2:]
-        seen, unseen = (LabeledTensors(pictures(paths, (size[0], size[1])), labels) for paths, labels in (train, test))
+        seen, unseen = (
+            LabeledTensors(pictures(paths, (size[0], size[1])), labels, [str(path.relative_to(root)) for path in paths])
+            for paths, labels in (train, test)
+        )
         note = "" if self.counts else f"what {root.name} holds, not verified to be the original"
         return LabeledImages(seen, unseen, classes=len(classes), flips=True, note=note)
 

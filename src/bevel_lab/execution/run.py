@@ -46,7 +46,7 @@ def run(
             experiment says, else worker processes, or all of torchrun's if it has started this one.
         on_progress: is called with every event, such as ``print``; see :mod:`bevel_lab.experiment.events`.
         **overrides: keys of the file that win over what it says, such as ``seeds=3``. With an ``Experiment`` only
-            those that say where it runs: ``data_root``, ``download``, ``skip_invalid``, ``title``.
+            those that say where it runs: ``data_root``, ``download``, ``skip_invalid``, ``strict``, ``title``.
 
     Returns:
         All results in the folder. Under torchrun only the first process gets the records.
@@ -100,7 +100,7 @@ class Request:
         given = settings.checked(overrides)
         name, toml = "", ""
         if isinstance(experiment, Experiment):
-            wrong = sorted(given.keys() - {*settings.PLACES, "skip_invalid", "title"})
+            wrong = sorted(given.keys() - {*settings.PLACES, "skip_invalid", "strict", "title"})
             if wrong:
                 raise InvalidValue(f"an Experiment says {', '.join(wrong)} itself; change it there, or give a mapping.")
             given = settings.amounting_to(experiment) | given
@@ -117,7 +117,8 @@ class Request:
 
     @property
     def source(self) -> Source:
-        return Source(Path(self.options["data_root"]), self.options["download"], self.options["skip_invalid"])
+        options = self.options
+        return Source(Path(options["data_root"]), options["download"], options["skip_invalid"], options["strict"])
 
     def executor(self) -> Executor:
         """Make the executor that the options and torchrun's environment ask for."""

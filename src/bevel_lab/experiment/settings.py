@@ -55,6 +55,7 @@ KEYS = {
     "tune": Key(dict, None),
     "device": Key(str, "cpu", "cpu, cuda or cuda:1 (default cpu)", "NAME"),
     "skip_invalid": Key(bool, False, "skip invalid samples; the record counts and names them"),
+    "strict": Key(bool, False, "refuse data whose test part shares samples with the training part; default: a note"),
     "title": Key(str, "", "title of the report", "TEXT"),
     "out": Key(str, "", "folder of the results (default runs/ and a name)", "DIR"),
     "workers": Key(int, None, "processes (default: cores / threads; one on a GPU)", "N"),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.facts import digest, facts
+from bevel_lab.data.overlap import Shared, same_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,10 @@ class BoxedImages:
         boxes = sum(len(sample.labels) for sample in (*self.train, *self.test))
         counts = {"train": len(self.train), "test": len(self.test)}
         self.facts = facts(counts, content, boxes=boxes, note=self.note, skipped=self.skipped)
+
+    def shared(self) -> Shared:
+        """Test images whose files are those of training images; see :mod:`bevel_lab.data.overlap`."""
+        return same_files([sample.path for sample in self.train], [sample.path for sample in self.test])
 
 
 def _content(part: Sequence[ImageWithBoxes]) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from bevel_lab.data.facts import digest, facts
 from bevel_lab.data.images.image_file import read_image
 from bevel_lab.data.labeled_files import LabeledFiles
+from bevel_lab.data.overlap import Shared, same_files
 from bevel_lab.runtime.rng import seeded
 
 SIDE = 224
@@ -46,6 +47,10 @@ class LabeledImageFiles:
         self.channels, self.size = 3, (SIDE, SIDE)
         content = digest(part.digest().encode() for part in (self.train, self.test))
         self.facts = facts({"train": len(self.train), "test": len(self.test)}, content, note=self.note)
+
+    def shared(self) -> Shared:
+        """Test images whose files are those of training images; see :mod:`bevel_lab.data.overlap`."""
+        return same_files(self.train.paths(), self.test.paths())
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.facts import digest, facts
+from bevel_lab.data.overlap import Shared, same_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +21,7 @@ class LabeledTensors:
     Attributes:
         images: uint8, N×C×H×W.
         labels: int64, N.
+        names: what messages call the images, N; empty: their numbers.
 
     Raises:
         InvalidValue: for other dtypes or shapes, or no image.
@@ -26,6 +29,7 @@ class LabeledTensors:
 
     images: Tensor
     labels: Tensor
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -39,13 +43,17 @@ class LabeledTensors:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def name(self, number: int, part: str) -> str:
+        """What a message calls an image; ``part`` is said where images have no names."""
+        return self.names[number] if self.names else f"{part} image {number}"
+
     def content(self) -> list[Any]:
         """Bytes-like shape, pixels and labels."""
         tensors = [tensor.cpu().contiguous().numpy().data for tensor in (self.images, self.labels)]
         return [repr(tuple(self.images.shape)).encode(), *tensors]
 
     def to(self, device: str | torch.device) -> LabeledTensors:
-        return LabeledTensors(self.images.to(device), self.labels.to(device))
+        return LabeledTensors(self.images.to(device), self.labels.to(device), self.names)
 
 
 @dataclass(eq=False)
@@ -83,6 +91,11 @@ class LabeledImages:
         self.mean, self.std = moments(self.train.images)
         content = digest(chunk for part in (self.train, self.test) for chunk in part.content())
         self.facts = facts({"train": len(self.train), "test": len(self.test)}, content, note=self.note)
+
+    def shared(self) -> Shared:
+        """Test images with the pixels of a training image; see :mod:`bevel_lab.data.overlap`."""
+        pairs = same_tensors(self.train.images, self.test.images)
+        return [(self.test.name(j, "test"), self.train.name(i, "training")) for j, i in pairs]
 
 
 def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from bevel_lab.data import loader
 from bevel_lab.data.facts import digest, facts
 from bevel_lab.data.images.from_files import IMAGENET_MEAN, IMAGENET_STD
 from bevel_lab.data.images.in_memory import moments
+from bevel_lab.data.overlap import Shared, same_files
 
 VOID = 255
 """The class of pixels that are neither learned nor counted."""
@@ -51,19 +53,24 @@ class SegmentationDataset:
     """One part of a data set: scenes of one size.
 
     Attributes:
-        names: names of the images, equal on every machine.
+        images: the image files.
         digest: of the part's content, as hex digits.
         read: number → uint8 4×H×W; raises ``LabError`` for an invalid file.
         in_memory: uint8 N×4×H×W if all scenes are in memory; ``read`` is then not called.
     """
 
-    names: Sequence[str]
+    images: Sequence[Path]
     digest: str
     read: Callable[[int], Tensor]
     in_memory: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.images)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the images, equal on every machine."""
+        return [path.name for path in self.images]
 
     def __getitem__(self, key: Key) -> Tensor:
         number, crop = key
@@ -114,14 +121,19 @@ class MaskedImages:
                 f"a data set has at least two classes, one color each; got {len(self.classes)} and "
                 f"{len(self.colors)} colors."
             )
-        held = self.train.in_memory
-        self.mean, self.std = (IMAGENET_MEAN, IMAGENET_STD) if held is None else moments(held[:, :3])
+        scenes = self.train.in_memory
+        self.mean, self.std = (IMAGENET_MEAN, IMAGENET_STD) if scenes is None else moments(scenes[:, :3])
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         there = {name: part for name, part in parts.items() if part is not None}
         content = digest(part.digest.encode() for part in there.values())
         counts = {name: len(part) for name, part in there.items()}
         classes = ", ".join(self.classes)
         self.facts = facts(counts, content, classes=classes, note=self.note, skipped=self.skipped)
+
+    def shared(self) -> Shared:
+        """Test images whose files are training or validation images; see :mod:`bevel_lab.data.overlap`."""
+        seen = [*self.train.images, *(self.validation.images if self.validation else ())]
+        return same_files(seen, self.test.images)
 
 
 def cropped(size: tuple[int, int]) -> tuple[int, int]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.facts import digest, facts
+from bevel_lab.data.overlap import Shared, same
+
+_SHOWN = 40
+"""Characters of a sentence that a message shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +35,10 @@ class SentencePairs:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Every sentence with its translation."""
+        return zip(self.source, self.target, strict=True)
 
 
 @dataclass(eq=False)
@@ -60,3 +70,9 @@ class ParallelText:
             note=self.note,
             skipped=self.skipped,
         )
+
+    def shared(self) -> Shared:
+        """Test pairs that are training or validation pairs; see :mod:`bevel_lab.data.overlap`."""
+        seen = itertools.chain(self.train.pairs(), self.valid.pairs())
+        names = [repr(textwrap.shorten(text, _SHOWN, placeholder=" …")) for text in self.test.source]
+        return [(names[j], names[j]) for j, _ in same(seen, self.test.pairs())]

@@ -14,6 +14,7 @@ from bevel_lab.data.facts import digest, facts
 from bevel_lab.data.images.from_files import IMAGENET_MEAN, IMAGENET_STD
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.labeled_files import LabeledFiles
+from bevel_lab.data.overlap import Shared, same_files
 from bevel_lab.data.video import Clips, Split
 from bevel_lab.data.video.decode import ClipReader, check_clip, frames_of, size_for
 from bevel_lab.errors import LabError
@@ -34,7 +35,7 @@ class ClipFiles(Clips):
         root: the folder.
         listed: (path below ``root``, class) of every clip of a part.
         classes: names of the classes.
-        bad: what is done about bad clips, and what was left out already.
+        invalid: collects invalid clips; it holds those that were skipped when the clips were listed.
         note: what a reader of the results must know of the data beside its name, or empty.
 
     Raises:
@@ -50,7 +51,7 @@ class ClipFiles(Clips):
     ) -> None:  # fmt: skip
         self.classes = classes
         if invalid.skip:
-            self.size, listed = _good(root, listed, invalid)
+            self.size, listed = _valid(root, listed, invalid)
         else:
             height, width = frames_of(root / listed["train"][0][0], lambda count: [0]).shape[2:]
             self.size = size_for((height, width))
@@ -60,6 +61,10 @@ class ClipFiles(Clips):
         content = digest(part.digest().encode() for part in (train, test))
         self.facts = facts({"train": len(train), "test": len(test)}, content, note=note, skipped=invalid.finish())
 
+    def shared(self) -> Shared:
+        """Test clips whose files are those of training clips; see :mod:`bevel_lab.data.overlap`."""
+        return same_files(self._files["train"].paths(), self._files["test"].paths())
+
     def clips(
         self, part: Split, batches: Sequence[Tensor], device: torch.device, draw: tuple[int, int] | None = None
     ) -> Iterator[Tensor]:
@@ -67,7 +72,7 @@ class ClipFiles(Clips):
         return self._files[part].batches(batches, ClipReader(FRAMES, self.size, drawn=draw is not None), device, seed)
 
 
-def _good(
+def _valid(
     root: Path, listed: Mapping[Split, Sequence[tuple[str, int]]], invalid: InvalidSamples
 ) -> tuple[tuple[int, int], dict[Split, list[tuple[str, int]]]]:
     """The size that is read of every clip, and the valid clips; the others are skipped."""
@@ -75,20 +80,20 @@ def _good(
         checked = {part: list(pool.map(lambda clip: _size(root / clip[0]), clips)) for part, clips in listed.items()}
     sizes = Counter(size_for(size) for size in checked["train"] if not isinstance(size, LabError))
     most = max(sizes, key=sizes.__getitem__, default=(0, 0))
-    reader, good = ClipReader(FRAMES, most), dict[Split, list[tuple[str, int]]]()
+    reader, valid = ClipReader(FRAMES, most), dict[Split, list[tuple[str, int]]]()
     for part, clips in listed.items():
-        good[part] = []
+        valid[part] = []
         for clip, size in zip(clips, checked[part], strict=True):
             try:
                 if isinstance(size, LabError):
                     raise size
                 reader.check_size(root / clip[0], size)
-                good[part].append(clip)
+                valid[part].append(clip)
             except LabError as error:
                 invalid.add_error(error)
-        if not good[part]:
-            raise LabError(f"a part of the data below {root} has no good clip left; {' '.join(invalid.skipped[-1:])}")
-    return most, good
+        if not valid[part]:
+            raise LabError(f"a part of the data below {root} has no valid clip; {' '.join(invalid.skipped[-1:])}")
+    return most, valid
 
 
 def _size(path: Path) -> tuple[int, int] | LabError:
