@@ -52,19 +52,19 @@ def sample(
     if size is not None and size != found:
         invalid.add(f"{path} has {_by(found)} pixels where its annotation says {_by(size)}", "correct one of them")
         return None
-    good = [thing for thing in things if _good(thing, found, labels, invalid)]
+    valid = [thing for thing in things if _is_valid(thing, found, labels, invalid)]
     high, wide = found
-    boxes = torch.tensor([thing.box for thing in good], dtype=torch.float32).reshape(-1, 4)
+    boxes = torch.tensor([thing.box for thing in valid], dtype=torch.float32).reshape(-1, 4)
     return ImageWithBoxes(
         path,
         found,
         torch.minimum(boxes.clamp(min=0), torch.tensor([wide, high, wide, high])),
-        torch.tensor([labels[thing.name] for thing in good], dtype=torch.int64),
-        torch.tensor([thing.ignored for thing in good], dtype=torch.bool),
+        torch.tensor([labels[thing.name] for thing in valid], dtype=torch.int64),
+        torch.tensor([thing.ignored for thing in valid], dtype=torch.bool),
     )
 
 
-def _good(thing: BoxAnnotation, size: tuple[int, int], labels: Mapping[str, int], invalid: InvalidSamples) -> bool:
+def _is_valid(thing: BoxAnnotation, size: tuple[int, int], labels: Mapping[str, int], invalid: InvalidSamples) -> bool:
     left, top, right, bottom = thing.box
     box = f"{thing.where}: the box {left:g}, {top:g}, {right:g}, {bottom:g} of a {thing.name!r}"
     if thing.name not in labels:

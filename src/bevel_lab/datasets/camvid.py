@@ -1,8 +1,8 @@
-"""CamVid (Brostow et al. 2009) as SegNet split and labelled it: street scenes, 11 classes and void.
+"""CamVid (Brostow et al. 2009) as SegNet split and labeled it: street scenes, 11 classes and void.
 
 The folders are SegNet's: ``train`` and ``trainannot``, ``val`` and ``valannot``, ``test`` and ``testannot``. A mask has
 the name of its image and holds 0 … 10, or 11 for void. The parts are of different drives, so ``val`` is the
-validation part: neighbouring frames, which a random split would part, are nearly the same picture.
+validation part: neighboring frames, which a random split would separate, are nearly the same picture.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ def _classes() -> tuple[Labels, tuple[str, ...], list[tuple[int, int, int]]]:
 
     known = [row for row in Cityscapes.classes if row.id >= 0]
     numbers = {row.id: row.train_id if 0 <= row.train_id < CLASSES else VOID for row in known}
-    learnt = sorted((row for row in known if 0 <= row.train_id < CLASSES), key=lambda row: row.train_id)
-    return Labels(numbers, "0 … 33"), tuple(row.name for row in learnt), [row.color for row in learnt]
+    learned = sorted((row for row in known if 0 <= row.train_id < CLASSES), key=lambda row: row.train_id)
+    return Labels(numbers, "0 … 33"), tuple(row.name for row in learned), [row.color for row in learned]
 
 
 TASK = "segmentation"

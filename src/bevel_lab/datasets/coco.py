@@ -1,6 +1,6 @@
 """COCO (Lin et al. 2014), instances: ``{train,val}2017/*.jpg`` and ``annotations/instances_{train,val}2017.json``.
 
-Crowds are neither learnt nor counted as objects; what is detected on them is no error, by COCO's own rule.
+Crowds are neither learned nor counted as objects; a detection on a crowd is no error, by COCO's own rule.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A user's own clips: ``PATH/{train,test}/CLASS/CLIP`` (or ``val``), a clip being a video file or a folder of frames.
 
-Eight frames are read of each. If the first clip has at most 64 pixels a side all must have its size; larger ones are
-scaled and cropped to 224×224. Where bad clips are left out, most of those to train on say the size instead. Nothing is
-mirrored: a movement to the left may be another class than one to the right.
+The model sees eight frames of a clip. If the first clip has at most 64 pixels a side, all clips must have its size;
+larger clips are scaled and cropped to 224×224. If invalid clips are skipped, the size that most training clips have
+takes the place of the first clip's. Clips are never mirrored: a movement to the left may be another class than one to
+the right.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ def _names(path: Path) -> tuple[str, ...]:
 
 
 def _parts(path: Path, invalid: InvalidSamples) -> tuple[list[list[Pair]], str]:
-    """Training and test pairs and, if there are, those for validation; a note where the test part had to be drawn."""
+    """The pairs of the training and the test part and, if there is one, of the validation part; and a note if the test
+    part was drawn, else an empty one."""
 
     def pairs(folder: Path) -> list[Pair]:
         return paired(folder / "images", folder / "masks", invalid)
@@ -73,7 +74,7 @@ def _parts(path: Path, invalid: InvalidSamples) -> tuple[list[list[Pair]], str]:
 
 
 def _several(path: Path, train: SegmentationDataset) -> None:
-    """Raise where all that is to be learnt is one class: a mask in black and white, most likely."""
+    """Raise if the training masks have one class only; most likely they are black and white, with 255 for the other."""
     if train.in_memory is not None:
         there = torch.bincount(train.in_memory[:, 3].flatten(), minlength=VOID + 1)[:VOID].nonzero().flatten().tolist()
         if len(there) == 1:

@@ -1,4 +1,4 @@
-"""Something-Something v2 (Goyal et al. 2017) as published: 174 things done with something, told by the order of frames.
+"""Something-Something v2 (Goyal et al. 2017) as published: 174 actions, which only the order of frames tells apart.
 
 Below the data root: the clips ``20bn-something-something-v2/ID.webm``, and ``something-something-v2-labels.json``,
 ``-train.json`` and ``-validation.json``. The labels of its test part are not public, so the validation part is the test
@@ -27,12 +27,17 @@ PARTS = ("classes", "training clips", "validation clips")
 
 @dataclass(frozen=True)
 class SomethingSomething:
-    """Numbers of classes, training and validation clips that its lists must have; None: any, and the record says so."""
+    """The whole data set, or any part of it.
+
+    Attributes:
+        counts: numbers of classes, training clips and validation clips that the lists must have; None: any, and the
+            record says so.
+    """
 
     counts: tuple[int, int, int] | None
 
     def load(self, source: Source) -> Clips:
-        """List the clips; raises ``LabError`` naming the file, and in it the entry, that is missing or bad."""
+        """List the clips; raises ``LabError`` naming the list, and the entry in it, that is missing or invalid."""
         root = source.root
         classes = _classes(_path(root, "labels"))
         invalid = InvalidSamples(source.skip_invalid, root)
@@ -63,7 +68,7 @@ def _read(path: Path, kind: type) -> Any:
 
 
 def _classes(path: Path) -> dict[str, int]:
-    """Number of every class by its template, in order."""
+    """The number of every class by its template, in the order of the numbers."""
     found = _read(path, dict)
     wanted = {str(number) for number in range(len(found))}
     if set(map(str, found.values())) != wanted:
@@ -72,7 +77,7 @@ def _classes(path: Path) -> dict[str, int]:
 
 
 def _listed(path: Path, entries: list[Any], classes: dict[str, int], invalid: InvalidSamples) -> list[tuple[str, int]]:
-    """(file, class) of every entry of a list."""
+    """(file name, class) of every valid entry of a list."""
     found = []
     for number, entry in enumerate(entries, 1):
         where = f"{path}, entry {number}"

@@ -1,7 +1,7 @@
 """PASCAL VOC (Everingham et al. 2010) and whatever has its layout.
 
 ``JPEGImages/NAME.jpg``, ``Annotations/NAME.xml`` and ``ImageSets/Main/PART.txt``, a name a line. Coordinates are taken
-as edges, as torchvision does; objects marked difficult are neither learnt nor counted.
+as edges, as torchvision does; objects marked difficult are neither learned nor counted.
 """
 
 from __future__ import annotations

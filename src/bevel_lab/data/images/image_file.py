@@ -72,7 +72,7 @@ def read_mask(path: Path) -> Any:
 def _raw_mode(image: Any) -> tuple[str, int]:
     """How Pillow decodes a file, before it is loaded: the raw mode, and the largest number of a PGM or PPM file or 255.
 
-    Pillow's raw modes are ``"L;4"`` for grey images of 4 bits, and so on.
+    Pillow's raw modes are ``"L;4"`` for gray images of 4 bits, and so on.
     """
     if not image.tile:
         return "", 255
