@@ -20,9 +20,9 @@ BAD = 7
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     for part in ("train", "valid", "test"):
-        lines = [f"{a} {b}" for a in ("red", "green", "blue") for b in ("house", "tree", "car", "road")] * 2
+        lines = [f"{part} {a} {b}" for a in ("red", "green", "blue") for b in ("house", "tree", "car", "road")] * 2
         for language in ("en", "de"):
-            empty = [""] * BAD if (part, language) == ("train", "de") else ["one"] * BAD
+            empty = [""] * BAD if (part, language) == ("train", "de") else [f"{part} one"] * BAD
             (tmp_path / f"{part}.{language}").write_text("\n".join(empty + lines) + "\n")
     return tmp_path
 

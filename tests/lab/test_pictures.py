@@ -45,7 +45,7 @@ def _classes(folder: Path, classes: list[str], each: int, side: int, suffix: str
 def _mat(path: Path, labels: list[int], **change: np.ndarray) -> None:
     import scipy.io
 
-    images = np.stack([np.asarray(_digit(y % 10, 32).convert("RGB")) for y in labels], -1)
+    images = np.stack([np.asarray(_digit(y % 10 + 10 * len(labels), 32).convert("RGB")) for y in labels], -1)
     scipy.io.savemat(path, {"X": images, "y": np.array(labels, np.uint8)[:, None]} | change)
 
 
