@@ -15,9 +15,10 @@ import pytest
 import scene_data
 import torch
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from bevel_lab.data.images.image_file import TURNED, image_size, read_image, read_mask
-from bevel_lab.data.invalid import SkippedSamples
+from bevel_lab.data.invalid import DataNote, SkippedSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import load
 from bevel_lab.errors import LabError
@@ -75,6 +76,36 @@ def test_photos_are_upright_and_so_is_their_size(tmp_path: Path, orientation: in
         assert (
             image_size(tmp_path / "photo.png", whole) == seen.shape[:2] == ((24, 16) if orientation > 4 else (16, 24))
         )
+
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+@pytest.mark.parametrize("place", ["end", "profile", "xmp"])
+def test_an_orientation_is_found_wherever_png_files_say_it(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "photo.png"
+    upright = _photo(path, 6)
+    with Image.open(path) as image:
+        image.load()
+    exif, image.info = image.info["exif"], {}
+    texts = PngInfo()
+    if place == "xmp":
+        texts.add_itxt("XML:com.adobe.xmp", XMP)
+    if place == "profile":
+        texts.add_text("Raw profile type exif", f"\nexif\n{len(exif) + 6:8}\n{(b'Exif' + bytes(2) + exif).hex()}\n")
+    image.save(path, pnginfo=texts)
+    if place == "end":
+        chunk = b"eXIf" + exif.removeprefix(b"Exif\0\0")
+        content = path.read_bytes()
+        chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        path.write_bytes(content[:-12] + chunk + content[-12:])
+    with pytest.warns(DataNote):
+        found, size = _read(path), image_size(path)
+    assert np.array_equal(found, upright)
+    assert size == upright.shape[:2]
 
 
 @pytest.mark.process

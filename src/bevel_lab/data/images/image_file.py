@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bevel_lab.data.invalid import DataNote
 from bevel_lab.errors import LabError
@@ -14,6 +15,8 @@ from bevel_lab.errors import LabError
 TURNED = "some images are stored on their side or mirrored; they are turned upright, as their EXIF orientation says"
 _ORIENTATION = 0x0112
 """The EXIF tag: 1 is upright, 5 to 8 lie on their side."""
+_SAY_IT = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
+"""What Pillow calls the places at the beginning of a PNG file that may hold the tag."""
 
 
 def read_image(path: Path) -> Any:
@@ -111,12 +114,25 @@ def image_size(path: Path, whole: bool = False) -> tuple[int, int]:
 
 def _orientation(image: Any) -> int:
     """How the image is stored, 1 … 8; warns :class:`DataNote` unless it is upright."""
-    # what a PNG file says of itself at its end would cost decoding it
-    found = image.getexif().get(_ORIENTATION, 1) if image.format != "PNG" or "exif" in image.info else 1
+    # Pillow decodes a PNG file to see what it says at its end, and most say nothing there
+    said = image.format != "PNG" or not _SAY_IT.isdisjoint(image.info) or _has_late_exif(image.fp)
+    found = image.getexif().get(_ORIENTATION, 1) if said else 1
     if not isinstance(found, int) or not 2 <= found <= 8:
         return 1
     warnings.warn(TURNED, DataNote, stacklevel=1)
     return found
+
+
+def _has_late_exif(file: BinaryIO) -> bool:
+    """Whether a PNG file has a chunk of EXIF data, by the heads of its chunks."""
+    place = file.tell()
+    file.seek(8)
+    try:
+        while len(head := file.read(8)) == 8 and head[4:] != b"eXIf":
+            file.seek(int.from_bytes(head[:4]) + 4, os.SEEK_CUR)
+        return head[4:] == b"eXIf"
+    finally:
+        file.seek(place)
 
 
 @contextlib.contextmanager
