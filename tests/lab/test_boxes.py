@@ -16,6 +16,7 @@ from sample_data import place
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
+from bevel_lab.data.invalid import DataNote
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DATASETS
 from bevel_lab.errors import LabError
@@ -209,6 +210,47 @@ def test_a_class_that_training_does_not_know_is_named(tmp_path: Path) -> None:
         _load(f"folder_voc:{folder}")
 
 
+NFC, NFD = "caf\xe9", "cafe\u0301"
+"""One name in two Unicode forms."""
+LIST = "ImageSets/Main/trainval.txt"
+
+
+def _recalled(folder: Path, pattern: str, old: str, new: str) -> None:
+    for path in (folder / "Annotations").glob(pattern):
+        path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize("place", ["test_*", "trainval_[0-4].xml", "list", "image"])
+def test_names_that_differ_by_their_unicode_form_are_shown(tmp_path: Path, place: str) -> None:
+    folder = box_data.write_voc(tmp_path / "own")
+    if place in ("list", "image"):
+        _renamed(folder, "trainval_4", NFC)
+        path = folder / LIST if place == "list" else folder / "JPEGImages" / f"{NFC}.jpg"
+        if place == "list":
+            path.write_text(path.read_text().replace(NFC, NFD))
+        else:
+            path.rename(path.with_name(f"{NFD}.jpg"))
+    else:
+        _recalled(folder, "*", "zero", NFC)
+        assert NFC in _load(f"folder_voc:{folder}").classes
+        _recalled(folder, place, NFC, NFD)
+    with pytest.raises(LabError, match=r"'cafe\\u0301.*' and 'caf\\xe9.*' look alike and differ by their Unicode form"):
+        _load(f"folder_voc:{folder}")
+
+
+def test_a_name_that_is_listed_twice_is_named(tmp_path: Path) -> None:
+    folder = box_data.write_voc(tmp_path / "own")
+    (folder / LIST).write_text((folder / LIST).read_text() + "trainval_2  1\n")
+    with pytest.raises(LabError, match=r"trainval.txt names 'trainval_2' 2 times; name each image once"):
+        _load(f"folder_voc:{folder}")
+
+
+def test_a_list_that_is_not_read_is_said(tmp_path: Path) -> None:
+    folder = box_data.write_voc(tmp_path / "own", {"train": 4, "val": 2, "test": 2})
+    with pytest.warns(DataNote, match=r"own has lists test and val; it is tested on test, and val is not read"):
+        _load(f"folder_voc:{folder}")
+
+
 def test_a_truncated_image_is_named_when_it_is_read(tmp_path: Path) -> None:
     from bevel_lab.tasks._detection_data import DetectionDataset
 
@@ -270,8 +312,13 @@ COCO = [
         _json(lambda c: c["annotations"][3].update(bbox=[70, 2, 12, 4])),
         r"annotations\[3\]: the box .* leaves its image",
     ),
-    (_json(lambda c: c["images"][2].update(file_name="../x.jpg")), r"images\[2\] has no file_name"),
+    (
+        _json(lambda c: c["images"][2].update(file_name="../x.jpg")),
+        r"images\[2\] has file_name '../x.jpg'",
+    ),
     (_json(lambda c: c["images"][2].update(file_name="x.jpg")), r"train2017/x.jpg is no whole image"),
+    (_json(lambda c: c["images"][2].update(height="64")), r"images\[2\] has height and width \('64', 80\)"),
+    (_json(lambda c: c["annotations"][3].update(id="3")), r"annotations\[3\] has id '3'"),
     (_json(lambda c: c["images"][2].update(height=65)), r"000000000002.jpg has 80×64 pixels .* says 80×65"),
 ]
 NOT_COCO = [

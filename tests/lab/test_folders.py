@@ -136,8 +136,19 @@ def test_names_that_differ_by_their_unicode_form_are_shown_so_that_one_sees_it(p
     (clips / "test" / "left").rename(clips / "test" / NFD)
     with pytest.raises(LabError, match=twins):
         DATASETS.item(f"folder_clips:{clips}").load(Source())
+    (photos / "test" / NFD).rename(photos / "test" / NFC)
+    for part in ("train", "test"):
+        shutil.copytree(photos / part / NFC, photos / part / NFD)
+    with pytest.raises(LabError, match=twins):
+        _load(photos)
     street = scene_data.write_parts(tmp_path / "street", {"train": (3, 0), "test": (2, 10)})
     (street / "train" / "images" / "001.jpg").rename(street / "train" / "images" / f"{NFC}.jpg")
     (street / "train" / "masks" / "001.png").rename(street / "train" / "masks" / f"{NFD}.png")
+    with pytest.raises(LabError, match=twins):
+        DATASETS.item(f"folder_masks:{street}").load(Source())
+    for kind in ("images", "masks"):
+        shutil.rmtree(street / "train" / kind)
+        shutil.copytree(street / "test" / kind, street / "train" / kind)
+    (street / "classes.txt").write_text(f"sky\n{NFC}\n{NFD}", "utf-8")
     with pytest.raises(LabError, match=twins):
         DATASETS.item(f"folder_masks:{street}").load(Source())

@@ -12,6 +12,7 @@ import torch
 from bevel_lab.data.images.boxes import ImageWithBoxes
 from bevel_lab.data.images.image_file import image_size
 from bevel_lab.data.invalid import InvalidSamples
+from bevel_lab.datasets._listing import check_forms
 from bevel_lab.errors import LabError
 
 SLACK = 0.5
@@ -47,6 +48,8 @@ def sample(
     try:
         found = image_size(path, whole=invalid.skip)
     except LabError as error:
+        if not path.exists() and path.parent.is_dir():
+            check_forms(path.parent, [path.name, *(other.name for other in path.parent.iterdir())])
         invalid.add_error(error)
         return None
     if size is not None and size != found:
@@ -68,6 +71,7 @@ def _is_valid(thing: BoxAnnotation, size: tuple[int, int], labels: Mapping[str, 
     left, top, right, bottom = thing.box
     box = f"{thing.where}: the box {left:g}, {top:g}, {right:g}, {bottom:g} of a {thing.name!r}"
     if thing.name not in labels:
+        check_forms(thing.where, [thing.name, *labels])
         invalid.add(f"{thing.where}: there is no class {thing.name!r}", f"the classes are {_listed(list(labels))}")
     elif not all(map(math.isfinite, thing.box)):
         invalid.add(f"{box} is no box", "give finite numbers")

@@ -75,20 +75,21 @@ def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def check_classes(folder: Path, found: list[str], classes: list[str] | None = None) -> None:
-    """Raise where the classes of a training part (``classes`` None) are fewer than two, or a test part has others."""
+    """Raise if the classes of a training part (``classes`` None) are fewer than two, or a test part has others."""
+    check_forms(folder, {*found, *(classes or ())})
     if classes is None and len(found) == 1:
         raise LabError(f"{folder} has one class, {found[0]!r}; a classifier needs two.")
-    odd = sorted({*found} ^ {*(classes or found)})
-    for name in odd:
-        alike(folder, name, odd)
+    for name in sorted({*found} ^ {*(classes or found)}):
         where = "only there" if name in found else "not there"
         raise LabError(f"{folder} must have the classes of the training part; {name!r} is {where}.")
 
 
-def alike(where: Path, name: str, others: Iterable[str]) -> None:
-    """Raise where one of ``others`` is the same name in another Unicode form, which nobody sees."""
-    for other in others:
-        if other != name and unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name):
+def check_forms(where: object, names: Iterable[str]) -> None:
+    """Raise if two of ``names`` are one name in two Unicode forms, which look the same."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
             first, second = sorted((name, other))
             raise LabError(
                 f"{where}: {first!a} and {second!a} look alike and differ by their Unicode form; rename one."

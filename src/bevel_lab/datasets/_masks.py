@@ -15,7 +15,7 @@ from torch import Tensor
 from bevel_lab.data.images.image_file import image_size, read_image, read_mask
 from bevel_lab.data.images.masks import IN_MEMORY_BYTES, VOID, SegmentationDataset
 from bevel_lab.data.invalid import InvalidSamples, problem_and_remedy
-from bevel_lab.datasets._listing import alike, inside
+from bevel_lab.datasets._listing import check_forms, inside
 from bevel_lab.errors import LabError
 
 MODES = {"L": "grey", "P": "palette", "1": "black and white"}
@@ -64,9 +64,9 @@ def paired(images: Path, masks: Path, invalid: InvalidSamples) -> list[Pair]:
         LabError: if a folder is missing, two files of a folder have one name, or there is no pair.
     """
     left, right = _by_stem(images, invalid), _by_stem(masks, invalid)
+    check_forms(images.parent, left.keys() ^ right.keys())
     for stem in sorted(left.keys() ^ right.keys()):
         here, other = (left[stem], masks) if stem in left else (right[stem], images)
-        alike(here, stem, left.keys() ^ right.keys())
         invalid.add(f"{here} has no partner {stem}.* in {other}", "put it there")
     found = [Pair(left[stem], right[stem]) for stem in sorted(left.keys() & right.keys())]
     if not found:

@@ -15,6 +15,7 @@ from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._boxes import BoxAnnotation, sample
 from bevel_lab.datasets._files import check_counts, check_folder, read_json
+from bevel_lab.datasets._listing import check_forms
 from bevel_lab.datasets._origins import origin
 from bevel_lab.datasets._own import own
 from bevel_lab.errors import LabError
@@ -62,6 +63,7 @@ class _File:
 
     def classes(self) -> dict[int, str]:
         """Names by category number, in the order of the numbers."""
+        check_forms(self.path, [entry["name"] for entry in self.categories])
         return dict(sorted((entry["id"], entry["name"]) for entry in self.categories))
 
     def things(self, invalid: InvalidSamples) -> dict[int, list[BoxAnnotation]]:
@@ -74,7 +76,7 @@ class _File:
                 invalid.add(f"{where} {fault}", "give bbox four numbers, ids whole ones, and iscrowd 0 or 1")
             elif (image := entry["image_id"]) not in found:
                 invalid.add(f"{where} is of image {image}, which is not among the images", "add it")
-            elif type(entry.get("id")) is int and (first := ids.setdefault(entry["id"], index)) != index:
+            elif "id" in entry and (first := ids.setdefault(entry["id"], index)) != index:
                 both = f"annotations[{first}] and annotations[{index}]"
                 invalid.add(f"{self.path}: {both} have one id, {entry['id']!r}", "delete one of them")
             else:
@@ -93,8 +95,8 @@ def _fault(entry: Any) -> str:
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or any(type(edge) not in (int, float) for edge in box):
         return f"has bbox {box!r}"
-    for field in ("image_id", "category_id"):
-        if type(entry.get(field)) is not int:
+    for field in ("id", "image_id", "category_id"):
+        if type(entry.get(field, 0 if field == "id" else None)) is not int:
             return f"has {field} {entry.get(field)!r}"
     crowd = entry.get("iscrowd", 0)
     return "" if type(crowd) in (int, bool) and crowd in (0, 1) else f"has iscrowd {crowd!r}"
@@ -130,9 +132,12 @@ def _one(
     name = entry.get("file_name")
     # a name with a folder in it could point anywhere
     if not isinstance(name, str) or name != Path(name).name:
-        invalid.add(f"{file.path}: images[{index}] has no file_name", "give the name of its file")
+        invalid.add(f"{file.path}: images[{index}] has file_name {name!r}", f"give the name of a file in {folder.name}")
         return None
     size = entry.get("height"), entry.get("width")
+    if not {*map(type, size)} <= {int, type(None)}:
+        invalid.add(f"{file.path}: images[{index}] has height and width {size!r}", "give whole numbers")
+        return None
     return sample(folder / name, things[entry["id"]], labels, invalid, size if None not in size else None)
 
 

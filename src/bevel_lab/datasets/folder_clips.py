@@ -15,7 +15,7 @@ from bevel_lab.data.source import Source
 from bevel_lab.data.video import Clips
 from bevel_lab.data.video.decode import FILES, PICTURES, frames_in_folder
 from bevel_lab.data.video.from_files import ClipFiles
-from bevel_lab.datasets._listing import alike, check_classes, inside
+from bevel_lab.datasets._listing import check_classes, check_forms, inside
 from bevel_lab.datasets._own import own, part_to_test
 from bevel_lab.errors import LabError
 
@@ -39,7 +39,7 @@ def _listed(root: Path, part: str, classes: list[str], invalid: InvalidSamples) 
             invalid.add(f"{folder} lies beside the folders of the classes", "move it away")
             continue
         if folder.name not in classes:
-            alike(folder, folder.name, classes)
+            check_forms(folder, [folder.name, *classes])
             raise LabError(f"{folder} is of no class of the training part ({', '.join(classes)}); move it away.")
         for clip in inside(folder):
             if clip.is_dir() or clip.suffix.lower() in FILES:

@@ -16,6 +16,7 @@ from bevel_lab.data.images.masks import VOID, Color, MaskedImages, SegmentationD
 from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets._files import read_lines
+from bevel_lab.datasets._listing import check_forms
 from bevel_lab.datasets._masks import Pair, numbered, paired, scenes
 from bevel_lab.datasets._own import drawn, held_out, own
 from bevel_lab.errors import LabError
@@ -47,6 +48,7 @@ def _names(path: Path) -> tuple[str, ...]:
         )
     if not 2 <= len(found) <= VOID or len({*found}) < len(found):
         raise LabError(f"{path} names {len(found)} classes; it takes 2 … {VOID}, each once.")
+    check_forms(path, found)
     return tuple(found)
 
 

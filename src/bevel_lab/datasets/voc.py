@@ -7,16 +7,19 @@ as edges, as torchvision does; objects marked difficult are neither learned nor 
 from __future__ import annotations
 
 import re
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bevel_lab.data.images.boxes import BoxedImages, ImageWithBoxes
-from bevel_lab.data.invalid import InvalidSamples
+from bevel_lab.data.invalid import DataNote, InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet, _xml
 from bevel_lab.datasets._boxes import BoxAnnotation, sample
 from bevel_lab.datasets._files import check_counts, check_folder, read_lines
+from bevel_lab.datasets._listing import check_forms
 from bevel_lab.datasets._origins import origin
 from bevel_lab.datasets._own import own
 from bevel_lab.errors import LabError
@@ -65,11 +68,14 @@ class Voc:
 
 def listed(folder: Path, part: str) -> list[str]:
     """The names in ``ImageSets/Main/PART.txt``; raises ``LabError`` where there are none."""
-    path = folder / "ImageSets" / "Main" / f"{part}.txt"
+    path = _list(folder, part)
     lines = read_lines(path, "it has the names of the images, one a line")
     names = [_name(folder, line.strip()) for line in lines if line.strip()]
     if not names:
         raise LabError(f"{path} names no image; it has one a line.")
+    for name, count in Counter(names).most_common(1):
+        if count > 1:
+            raise LabError(f"{path} names {name!r} {count} times; name each image once.")
     return names
 
 
@@ -91,6 +97,8 @@ def _entries(names: Sequence[tuple[Path, str]], invalid: InvalidSamples) -> list
         try:
             root = _xml.read(path)
         except LabError as error:
+            if not path.exists() and path.parent.is_dir():
+                check_forms(path.parent, [path.name, *(other.name for other in path.parent.iterdir())])
             invalid.add(str(error), "fetch it again")
             continue
         things = [thing for thing in (_thing(path, element, invalid) for element in root.all("object")) if thing]
@@ -148,15 +156,23 @@ def _own(path: Path, source: Source) -> BoxedImages:
     chosen = [_part(path, ("trainval", "train")), _part(path, ("test", "val"))]
     if chosen == ["trainval", "val"]:
         raise LabError(f"{path} has trainval but no test part; name its images in ImageSets/Main/test.txt.")
+    if chosen == ["train", "test"] and _list(path, "val").is_file():
+        note = f"{path} has lists test and val; it is tested on test, and val is not read"
+        warnings.warn(note, DataNote, stacklevel=2)
     invalid = InvalidSamples(source.skip_invalid, path)
     parts = [_entries([(path, name) for name in listed(path, part)], invalid) for part in chosen]
     classes = sorted({thing.name for _, things, _ in parts[0] for thing in things})
+    check_forms(path, classes)
     return _assembled(parts, tuple(classes), invalid, f"trained on {chosen[0]}, tested on {chosen[1]} of {path.name}")
 
 
 def _part(path: Path, names: tuple[str, str]) -> str:
     first, second = names
-    return first if (path / "ImageSets" / "Main" / f"{first}.txt").is_file() else second
+    return first if _list(path, first).is_file() else second
+
+
+def _list(folder: Path, part: str) -> Path:
+    return folder / "ImageSets" / "Main" / f"{part}.txt"
 
 
 def _bccd(source: Source) -> BoxedImages:
