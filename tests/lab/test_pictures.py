@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from small_trials import trial
 
 from bevel_lab.data.images import LabeledImageFiles, LabeledImages
+from bevel_lab.data.invalid import DataNote
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DATASETS, DataSet, svhn
 from bevel_lab.datasets.imagenet import ImageNet
@@ -139,6 +141,23 @@ def test_tiny_imagenet_is_read_from_its_own_layout(tiny: Path) -> None:
     subset = DATASETS.item("tiny_imagenet_subset").load(Source(tiny.parent))
     assert torch.equal(subset.train.images, data.train.images)
     assert "not verified to be the original" in subset.facts["note"]
+
+
+def test_what_is_hidden_is_no_image_of_tiny_imagenet_and_other_files_are_said(tiny: Path) -> None:
+    (tiny / "val" / "val_annotations.txt").unlink()
+    _classes(tiny / "val", WNIDS, 2, 64, first=4)
+    for part in ("train", "val"):
+        shutil.copytree(tiny / part / WNIDS[0], tiny / part / ".ipynb_checkpoints")
+    shutil.rmtree(tiny / "val" / "images")
+    images = tiny / "train" / WNIDS[0] / "images"
+    for name in (f"._{WNIDS[0]}_0.JPEG", f"{WNIDS[0]}_7.png", f"{WNIDS[0]}_8.jpeg", f"{WNIDS[0]}_boxes.txt"):
+        shutil.copy(images / f"{WNIDS[0]}_0.JPEG", images / name)
+    with pytest.warns(DataNote, match=r"2 files below .*train are no images that are read here.*: 1 .jpeg, 1 .png"):
+        data = DATASETS.item("tiny_imagenet_subset").load(Source(tiny.parent))
+    assert (len(data.train), len(data.test)) == (12, 6)
+    (tiny / "wnids.txt").write_text(f"{WNIDS[0]}\n")
+    with pytest.raises(LabError, match=rf"wnids.txt has one class, '{WNIDS[0]}'; a classifier needs two"):
+        DATASETS.item("tiny_imagenet_subset").load(Source(tiny.parent))
 
 
 def _rename(old: str, new: str) -> Callable[[Path], object]:

@@ -133,6 +133,19 @@ def test_cityscapes_numbers_become_its_nineteen_classes(tmp_path: Path) -> None:
     assert data.train.names[1] == "aachen_000001_000019_leftImg8bit.png"
 
 
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "__MACOSX", "aachen/._"])
+def test_what_is_hidden_is_no_scene_of_cityscapes(tmp_path: Path, hidden: str) -> None:
+    _city(tmp_path)
+    for kind in ("leftImg8bit", "gtFine"):
+        folder = tmp_path / "cityscapes" / kind / "train"
+        if hidden.startswith("aachen"):
+            for path in list((folder / "aachen").iterdir()):
+                shutil.copy(path, folder / f"{hidden}{path.name}")
+        else:
+            shutil.copytree(folder / "aachen", folder / hidden)
+    assert len(DATASETS.item("cityscapes_subset").load(Source(tmp_path)).train) == 2
+
+
 def test_what_is_wrong_with_cityscapes_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabError, match=r"cityscapes is not in torchvision's layout .* without an account"):
         DATASETS.item("cityscapes_subset").load(Source(tmp_path))

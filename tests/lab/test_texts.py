@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sentence_data import PAIRS, write_part
 
+from bevel_lab.data.invalid import DataNote
 from bevel_lab.data.source import Source
 from bevel_lab.data.text import ParallelText
 from bevel_lab.data.text.from_files import MAX_CHARACTERS, Corpus
@@ -40,6 +41,16 @@ def test_aligned_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert "skipped" not in data.facts
     (tmp_path / "test.en").write_bytes(b"one\nto")
     assert _read(tmp_path).facts["digest"] != data.facts["digest"]
+
+
+def test_which_of_several_validation_files_is_read_is_said(tmp_path: Path) -> None:
+    for number, name in enumerate(("train", "dev", "valid", "test")):
+        write_part(tmp_path, name, PAIRS[3 * number : 3 * number + 3])
+    with pytest.warns(DataNote, match=r"has valid and dev; valid is read, and dev is not"):
+        assert list(_read(tmp_path).valid.source) == [english for english, _ in PAIRS[6:9]]
+    (tmp_path / "valid.de").unlink()
+    with pytest.warns(DataNote), pytest.raises(LabError, match=r"has no file valid.de \(it may end in"):
+        _read(tmp_path)  # not the source of one and the target of the other
 
 
 BAD = [
@@ -81,7 +92,7 @@ def test_texts_that_do_not_align_are_an_error_all_the_same(tmp_path: Path) -> No
     with pytest.raises(LabError, match=r"valid.en has 3 lines and valid.de 1; line n of one must be the translation"):
         _read(tmp_path, skip_invalid=True)
     (tmp_path / "valid.de").unlink()
-    with pytest.raises(LabError, match=r"has no file valid.de or val.de or dev.de \(it may end in .gz\)"):
+    with pytest.raises(LabError, match=r"has no file valid.de \(it may end in .gz\)"):
         _read(tmp_path)
     (tmp_path / "valid.de.gz").write_bytes(gzip.compress(b"eins\n" * 1000)[:-9])
     with pytest.raises(LabError, match=r"valid.de.gz cannot be read \(.*\); fetch it again"):
@@ -90,6 +101,10 @@ def test_texts_that_do_not_align_are_an_error_all_the_same(tmp_path: Path) -> No
     (tmp_path / "valid.de").write_text("eins\nzwei\ndrei\n")
     with pytest.raises(LabError, match=r"test.en has no pair of sentences that can be used"):
         _read(tmp_path, skip_invalid=True)
+    for path in tmp_path.glob("valid.*"):
+        path.unlink()
+    with pytest.raises(LabError, match=r"has no file valid.en or val.en or dev.en \(it may end in .gz\)"):
+        _read(tmp_path)
 
 
 def test_a_folder_of_texts_says_which_languages(corpus: Path, tmp_path: Path) -> None:

@@ -795,6 +795,7 @@ def _entry(number: int, **fields: Any) -> Callable[[str], str]:
         (_edited("train", _entry(2, id="../1")), r"train.json, entry 2: has no id of letters and digits", False),
         (_edited("train", lambda text: text.replace("}, ", "},\n")[:-9]), r"train.json:24 is no JSON", True),
         (_edited("validation", lambda text: "[]"), r"validation.json holds no JSON list", True),
+        (_edited("labels", lambda text: '{"a": "0"}'), r"labels.json has one class, 'a'; a classifier needs two", True),
         (_edited("labels", lambda text: '{"a": "1"}'), r"labels.json numbers its 1 labels otherwise than 0 … 0", True),
         (
             lambda root: (root / "something-something-v2-labels.json").unlink(),

@@ -23,7 +23,12 @@ _WNID = re.compile(r"(n\d{8})_")
 
 def inside(folder: Path) -> list[Path]:
     """What lies in a folder, in order, without what is hidden and what macOS adds to archives."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "__MACOSX")
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden by its name, or one that macOS adds to archives."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def files_of(folder: Path, classes: list[str] | None = None) -> tuple[LabeledFiles, list[str]]:
@@ -53,13 +58,18 @@ def files_of(folder: Path, classes: list[str] | None = None) -> tuple[LabeledFil
             raise LabError(f"{kind} has no image ({', '.join(IMG_EXTENSIONS)}); add some, or delete it.")
         names += [str(path.relative_to(folder)) for path in found]
         labels += [label] * len(found)
-    if others:
-        said = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in sorted(others.items()))
-        what = f"{others.total()} files below {folder} are no images that are read here, and passed over: {said}"
-        warnings.warn(what, DataNote, stacklevel=2)
+    say_passed_over(folder, others)
     for name in names[:: len(names) // LOOKED_AT + 1]:  # worker processes, which read the others, give no notes
         image_size(folder / name)
     return LabeledFiles(folder, names, torch.tensor(labels)), [kind.name for kind in kinds]
+
+
+def say_passed_over(folder: Path, suffixes: Counter[str]) -> None:
+    """Warn of files below ``folder`` that are not read, if there are any, by the numbers of their suffixes."""
+    if suffixes:
+        said = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in sorted(suffixes.items()))
+        what = f"{suffixes.total()} files below {folder} are no images that are read here, and passed over: {said}"
+        warnings.warn(what, DataNote, stacklevel=2)
 
 
 def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

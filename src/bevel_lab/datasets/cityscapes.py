@@ -14,6 +14,7 @@ from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._files import check_counts
+from bevel_lab.datasets._listing import is_hidden
 from bevel_lab.datasets._masks import Labels, Pair, scenes
 from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
@@ -70,6 +71,7 @@ def _listed(source: Source, split: str, invalid: InvalidSamples) -> list[Pair]:
         ) from error
     parts = zip(found.images, found.targets, strict=True)
     pairs = sorted((Pair(root / image, root / masks[0]) for image, masks in parts), key=lambda pair: pair.image)
+    pairs = [pair for pair in pairs if not any(map(is_hidden, pair.image.relative_to(root).parts))]
     whole = [pair for pair in pairs if pair.mask.is_file()]
     for pair in pairs:
         if not pair.mask.is_file():

@@ -18,6 +18,7 @@ from bevel_lab.data.video import Clips
 from bevel_lab.data.video.from_files import ClipFiles
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._files import check_counts, read_json
+from bevel_lab.datasets._listing import check_classes
 from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
@@ -40,6 +41,7 @@ class SomethingSomething:
         """List the clips; raises ``LabError`` naming the list, and the entry in it, that is missing or invalid."""
         root = source.root
         classes = _classes(_path(root, "labels"))
+        check_classes(_path(root, "labels"), list(classes))
         invalid = InvalidSamples(source.skip_invalid, root)
         lists = [_path(root, name) for name in ("train", "validation")]
         entries = [_read(path, list) for path in lists]

@@ -7,6 +7,7 @@ the labels of the real test part were never published.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from bevel_lab.data.images import LabeledImages, LabeledTensors
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._files import pictures, read_lines
-from bevel_lab.datasets._listing import in_class
+from bevel_lab.datasets._listing import check_classes, in_class, inside, say_passed_over
 from bevel_lab.datasets._origins import origin
 from bevel_lab.errors import LabError
 
@@ -42,6 +43,7 @@ class TinyImageNet:
         """Read it whole; raises ``LabError`` naming what is missing, damaged, or of no known class."""
         root = self._root(source)
         classes = _lines(root / "wnids.txt")
+        check_classes(root / "wnids.txt", classes)
         train, test = _training(root, classes), _validation(root, classes)
         for part, labels, each in zip(("train", "val"), (train[1], test[1]), self.counts or (0, 0), strict=True):
             _counted(root / part, labels, classes, each)
@@ -78,7 +80,7 @@ def _counted(folder: Path, labels: Tensor, classes: list[str], each: int) -> Non
 
 def _folders(folder: Path, classes: list[str]) -> dict[str, Path]:
     """The folder of every class; raises where one is missing or has an unknown name."""
-    there = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    there = {path.name for path in inside(folder) if path.is_dir()} if folder.is_dir() else set()
     for wnid in sorted(there - set(classes)):
         raise LabError(f"{folder / wnid} is of no class in wnids.txt; {AGAIN}, or delete it.")
     for wnid in sorted(set(classes) - there):
@@ -89,12 +91,16 @@ def _folders(folder: Path, classes: list[str]) -> dict[str, Path]:
 
 def _training(root: Path, classes: list[str], part: str = "train") -> tuple[list[Path], Tensor]:
     paths, labels = [], []
+    others: Counter[str] = Counter()
     for label, (wnid, folder) in enumerate(_folders(root / part, classes).items()):
-        found = sorted(folder.glob("*.JPEG"))
+        files = [path for path in inside(folder) if path.is_file()]
+        found = [path for path in files if path.suffix == ".JPEG"]
+        others.update(path.suffix for path in files if path.suffix not in (".JPEG", ".txt"))  # .txt: boxes
         for path in found:
             in_class(path, wnid)
         paths += found
         labels += [label] * len(found)
+    say_passed_over(root / part, others)
     return paths, torch.tensor(labels, dtype=torch.int64)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel_lab.data.invalid import InvalidSamples
+from bevel_lab.data.invalid import DataNote, InvalidSamples
 from bevel_lab.data.source import Source
 from bevel_lab.data.text.parallel import ParallelText, SentencePairs
 from bevel_lab.errors import LabError
@@ -48,7 +49,7 @@ class Corpus:
         return ParallelText(train, valid, test, self.languages, self.note, invalid.finish())
 
     def _part(self, names: Sequence[str], invalid: InvalidSamples) -> SentencePairs:
-        paths = [self._file(names, language) for language in self.languages]
+        paths = self._files(names)
         lines = [_lines(path) for path in paths]
         if len(lines[0]) != len(lines[1]):
             raise LabError(
@@ -68,14 +69,25 @@ class Corpus:
             raise LabError(f"{paths[0]} has no pair of sentences that can be used; fetch it again.")
         return SentencePairs(*map(list, zip(*pairs, strict=True)))
 
-    def _file(self, names: Sequence[str], language: str) -> Path:
-        for name in names:
-            for suffix in ("", ".gz"):
-                path = self.folder / f"{name}.{language}{suffix}"
-                if path.is_file():
-                    return path
-        wanted = " or ".join(f"{name}.{language}" for name in names)
-        raise LabError(f"{self.folder} has no file {wanted} (it may end in .gz); put it there.")
+    def _files(self, names: Sequence[str]) -> list[Path]:
+        """The files of both languages under the first of ``names`` that is there; warns of others that are, too."""
+        there = {name: [self._file(name, language) for language in self.languages] for name in names}
+        found = [name for name, paths in there.items() if any(paths)]
+        if len(found) > 1:
+            note = f"{self.folder} has {' and '.join(found)}; {found[0]} is read, and {' and '.join(found[1:])} is not"
+            warnings.warn(note, DataNote, stacklevel=2)
+        first = found[:1] or names
+        paths = []
+        for language, path in zip(self.languages, there[first[0]], strict=True):
+            if path is None:
+                wanted = " or ".join(f"{name}.{language}" for name in first)
+                raise LabError(f"{self.folder} has no file {wanted} (it may end in .gz); put it there.")
+            paths.append(path)
+        return paths
+
+    def _file(self, name: str, language: str) -> Path | None:
+        paths = (self.folder / f"{name}.{language}{suffix}" for suffix in ("", ".gz"))
+        return next((path for path in paths if path.is_file()), None)
 
 
 def below(root: Path, name: str, first: str) -> Path:
