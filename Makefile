@@ -28,8 +28,8 @@ docs: install  ## build the site into build/site, from the pages, the catalogs a
 	OMP_NUM_THREADS=1 $(PYTHON) -m sphinx -b html -q -W --keep-going docs build/site
 
 lint: install  ## ruff and mypy --strict
-	$(VENV)/bin/ruff check src tests examples
-	$(VENV)/bin/ruff format --check src tests examples
+	$(VENV)/bin/ruff check src tests examples docs
+	$(VENV)/bin/ruff format --check src tests examples docs
 	$(VENV)/bin/mypy
 
 test: lint  ## all checks; the fifty longest are named at the end
@@ -55,8 +55,8 @@ $(OLDEST)/.installed: requirements/oldest.txt pyproject.toml $(NATIVE)
 	touch $(OLDEST)/.installed
 
 format: install
-	$(VENV)/bin/ruff check --fix src tests examples
-	$(VENV)/bin/ruff format src tests examples
+	$(VENV)/bin/ruff check --fix src tests examples docs
+	$(VENV)/bin/ruff format src tests examples docs
 
 bench: install  ## measure on this machine (fifteen minutes) and write docs/performance.md
 	$(VENV)/bin/bevel bench --out docs/performance.csv --page docs/performance.md --notes docs/performance-notes.md

@@ -14,12 +14,13 @@ project, author, copyright = "bevel", "the bevel authors", "the bevel authors"
 version = release = bevel.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "sphinx_copybutton"]
+extensions += ["sphinx_gallery.gen_gallery"]
 extensions += ["mathml", "leaving", "not_found", "cards", "reference", "explorer_page"]  # of docs/_ext
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 root_doc = "index"
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["*-notes.md", "_*"]  # notes are parts of the pages that commands write
+exclude_patterns = ["*-notes.md", "_*", "tutorials/*", "learn/index.rst"]  # notes are parts of the pages that commands write
 suppress_warnings = ["myst.header"]  # a section that a command adds may start a level down
 
 html_theme = "furo"
@@ -39,3 +40,15 @@ autodoc_class_signature = "mixed"
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Shape"]
 napoleon_use_ivar = True
+
+sphinx_gallery_conf = {  # runs a tutorial again only when its text has changed
+    "examples_dirs": "tutorials",
+    "gallery_dirs": "learn",
+    "filename_pattern": r"\.py$",
+    "abort_on_example_error": True,
+    "show_memory": False,
+    "write_computation_times": False,
+    "show_signature": False,
+    "download_all_examples": False,
+    "min_reported_time": 1e9,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,14 +18,16 @@ import torch
 from browser import open_page, requests
 
 import bevel
-from bevel_lab.cli import COMMANDS
+from bevel_lab.cli import COMMANDS, main
+from bevel_lab.cli._settings import given
+from bevel_lab.cli.compare import parser
 from bevel_lab.experiment.record import Record
-from bevel_lab.experiment.settings import KEYS, RECIPE_KEYS
+from bevel_lab.experiment.settings import KEYS, RECIPE_KEYS, checked, resolve
 from bevel_lab.experiment.trial import Trial
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-WRITTEN = ("gallery/", "reference/")  # folders of pages that the build writes
+WRITTEN = ("gallery/", "reference/", "learn/")  # folders of pages that the build writes
 TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 pytest.importorskip("sphinx", reason="the packages of documentation are not installed (make install)")
@@ -51,6 +54,8 @@ def test_every_page_stands_in_the_contents_once() -> None:
     pages = [page for page in pages if page != "index" and not page.startswith(("_", *WRITTEN))]
     assert len(pages) > 20
     assert sorted(name for name in named if not name.startswith(WRITTEN)) == sorted(pages)
+    tutorials = [f"learn/{path.stem}" for path in (DOCS / "tutorials").glob("*.py")]
+    assert sorted(name for name in named if name.startswith("learn/")) == sorted(tutorials)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +126,19 @@ def test_the_python_of_the_first_page_runs() -> None:
         torch.manual_seed(0)
         for block in blocks:
             exec(compile(block, "start.md", "exec"), names)
+
+
+@pytest.mark.process
+def test_the_comparisons_that_a_newcomer_is_told_to_type_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other half of the way in, a swapped, fine-tuned and exported net, is a tutorial that the build runs."""
+    monkeypatch.chdir(tmp_path)
+    told = [(DOCS / name).read_text(encoding="utf-8") for name in ("start.md", "tutorials/swap.py")]
+    lines = re.findall(r"^(?:#    )?(bevel compare .*)$", "\n".join(told), flags=re.MULTILINE)
+    assert len(lines) == 2
+    first, second = (shlex.split(line)[1:] for line in lines)
+    assert main([*first, "--seeds", "2", "--epochs", "1", "--train-limit", "200", "--workers", "1"]) == 0
+    assert (tmp_path / "runs" / "first" / "report.html").is_file()
+    resolve(checked(given(parser().read(second[1:]))))  # the same with a larger network: its settings are right
 
 
 class _Page(HTMLParser):
