@@ -22,7 +22,7 @@ from bevel_lab.report.analysis.pairs import judge_pairs
 from bevel_lab.report.analysis.published import results
 from bevel_lab.report.figures.across import across_views
 from bevel_lab.report.statistics import aggregate
-from bevel_lab.report.statistics.paired import Verdict
+from bevel_lab.report.statistics.comparison import Verdict
 from bevel_lab.report.text import across, findings, pairs, published, tables, words
 
 PLACES = (("digits", "cnn"), ("mnist", "lenet"), ("cifar100", "resnet18"))

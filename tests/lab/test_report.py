@@ -31,7 +31,7 @@ from bevel_lab.report.figures import svg
 from bevel_lab.report.figures.cell import View, cell_views
 from bevel_lab.report.figures.labels import apart, short
 from bevel_lab.report.pages import compact, html
-from bevel_lab.report.statistics import paired
+from bevel_lab.report.statistics import comparison
 from bevel_lab.report.text import across, findings, method, words
 
 HOSTILE = '<script>alert("a & b")</script>'
@@ -357,9 +357,9 @@ def test_the_statistics_can_be_done_again_from_the_results(eight: list[Record], 
     assert len(rows) == len(eight)
     assert set(eight[0].trial.to_dict()) | {"arm", "score", "diverged", "id", "commit", "device"} <= set(rows[0])
     scores = {(row["arm"], row["seed"]): float(row["score"]) for row in rows}
-    for arm, comparison in only(eight).others:
+    for arm, c in only(eight).others:
         differences = [scores[arm.name, str(s)] - scores["relu", str(s)] for s in range(10)]
-        assert comparison.difference == pytest.approx(np.mean(differences))
+        assert c.difference == pytest.approx(np.mean(differences))
 
 
 def test_rows_and_verdicts_are_dicts_that_the_files_repeat(eight: list[Record], tmp_path: Path) -> None:
@@ -379,8 +379,8 @@ def test_a_report_judges_once(
 ) -> None:
     compact.write(eight, tmp_path / "all.jsonl")
     families = []
-    real = paired.compare
-    monkeypatch.setattr(paired, "compare", lambda *args: families.append(args) or real(*args))
+    real = comparison.compare
+    monkeypatch.setattr(comparison, "compare", lambda *args, **more: families.append(args) or real(*args, **more))
     assert main(["report", str(tmp_path / "all.jsonl"), "--out", str(tmp_path / "out")]) == 0
     assert len(families) == 1
     assert "report.html" in capsys.readouterr().out

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from bevel_lab.report.statistics import paired
+from bevel_lab.report.statistics import comparison, paired
 from bevel_lab.report.statistics.calibration import calibrate
-from bevel_lab.report.statistics.paired import Verdict
+from bevel_lab.report.statistics.comparison import Verdict
 
 EXPERIMENTS = 2_000
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -192,22 +192,24 @@ def test_the_smallest_effect_approaches_the_noncentral_t() -> None:
 def test_better_and_worse_need_both_criteria(
     adjusted: float, low: float, high: float, pairs: int, verdict: Verdict
 ) -> None:
-    assert list(paired.verdicts(np.array([adjusted]), np.array([low]), np.array([high]), pairs)) == [verdict]
+    assert list(comparison.verdicts(np.array([adjusted]), np.array([low]), np.array([high]), 2.0 ** (1 - pairs))) == [
+        verdict
+    ]
 
 
 def test_no_verdict_of_too_few_could_have_been_another() -> None:
     # eight pairs among seven equal arms can never do; one arm that lost two of ten pairs still can, as Holm's last
-    never = paired.verdicts(paired.holm(np.full(7, 2 / 2**8)), np.ones(7), np.ones(7), 8)
+    never = comparison.verdicts(paired.holm(np.full(7, 2 / 2**8)), np.ones(7), np.ones(7), 2 / 2**8)
     assert set(never) == {Verdict.TOO_FEW}
     pairs = np.array([10] * 6 + [8])
-    still = paired.verdicts(paired.holm(2.0 / 2.0**pairs), np.ones(7), np.ones(7), pairs)
+    still = comparison.verdicts(paired.holm(2.0 / 2.0**pairs), np.ones(7), np.ones(7), 2.0 / 2.0**pairs)
     assert set(still) == {Verdict.BETTER}
 
 
 def test_compare_pairs_on_common_seeds_and_says_how_many_were_lost() -> None:
     base = {seed: 0.5 + 0.01 * seed for seed in range(8)}
     arm = {seed: 0.6 + 0.012 * seed for seed in range(10)} | {3: math.nan}
-    found = paired.compare({"relu": base, "arm": arm}, "relu", rng())["arm"]
+    found = comparison.compare({"relu": base, "arm": arm}, "relu", rng())["arm"]
     expected = [arm[seed] - base[seed] for seed in (0, 1, 2, 4, 5, 6, 7)]
     assert (found.pairs, found.unpaired) == (7, 3)
     assert found.difference == pytest.approx(np.mean(expected))
@@ -220,23 +222,23 @@ def test_compare_pairs_on_common_seeds_and_says_how_many_were_lost() -> None:
 
 def test_compare_a_single_arm_with_itself_finds_nothing() -> None:
     scores = {seed: 0.9 + 0.001 * seed for seed in range(10)}
-    found = paired.compare({"relu": scores, "again": dict(scores)}, "relu", rng())["again"]
+    found = comparison.compare({"relu": scores, "again": dict(scores)}, "relu", rng())["again"]
     assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
     assert found.verdict is Verdict.NO_EVIDENCE
 
 
 def test_compare_without_common_seeds_or_arms() -> None:
-    found = paired.compare({"relu": {0: 1.0}, "arm": {1: 1.0}}, "relu", rng())["arm"]
+    found = comparison.compare({"relu": {0: 1.0}, "arm": {1: 1.0}}, "relu", rng())["arm"]
     assert (found.pairs, found.unpaired, found.verdict, found.needed) == (0, 2, Verdict.TOO_FEW, 6)
     assert math.isnan(found.difference)
-    assert paired.compare({"relu": {0: 1.0}}, "relu", rng()) == {}
+    assert comparison.compare({"relu": {0: 1.0}}, "relu", rng()) == {}
 
 
 def test_summary_counts_what_it_cannot_average() -> None:
-    found = paired.summary({0: 1.0, 1: math.nan, 2: 3.0})
+    found = comparison.summary({0: 1.0, 1: math.nan, 2: 3.0})
     assert (found.runs, found.failed, found.mean, found.sd) == (2, 1, 2.0, pytest.approx(math.sqrt(2)))
-    assert math.isnan(paired.summary({0: 1.0}).sd)
-    assert math.isnan(paired.summary({0: math.nan}).mean)
+    assert math.isnan(comparison.summary({0: 1.0}).sd)
+    assert math.isnan(comparison.summary({0: math.nan}).mean)
 
 
 # -- the judge, judged

@@ -26,6 +26,8 @@ COMMANDS = {
     "inspect": ("inspect", "every activation of a model, and what a swap would make of it"),
     "bench": ("bench", "time the activations on this machine"),
     "report": ("report", "write the report of a folder that compare filled"),
+    "judge": ("judge", "the same verdicts for any table of scores"),
+    "power": ("power", "how many seeds a question takes"),
     "calibrate": ("calibrate", "how often the verdicts of a report are right"),
 }
 """Command → (module in this package, one line)."""

@@ -49,7 +49,7 @@ def main(arguments: Namespace) -> int:
         text = calibration.as_markdown(found, _command(arguments))
         arguments.page.parent.mkdir(parents=True, exist_ok=True)
         arguments.page.write_text(text, encoding="utf-8", newline="\n")
-    return 0 if all(target.holds for results in found for target in results.targets) else 1
+    return 1 if any(target.holds is False for results in found for target in results.targets) else 0
 
 
 def _command(arguments: Namespace) -> str:

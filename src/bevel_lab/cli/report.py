@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bevel_lab.cli._parser import Parser
+from bevel_lab.cli._parser import Parser, number
 
 if TYPE_CHECKING:
     from bevel_lab.execution.results import Results
@@ -33,6 +33,7 @@ def parser() -> Parser:
         "from B; may be repeated")  # fmt: skip
     add("--notes", type=Path, metavar="FILE", help="text on the protocol, a paragraph a line, for the head of a report")
     add("--reference", metavar="LABEL", help="the arm to compare with (default: the folder's, relu for files)")
+    add("--margin", type=number, default=0.0, metavar="X", help="for files: the margin that their experiment named")
     add("--title", help="title of the report")
     return made
 
@@ -46,7 +47,7 @@ def main(arguments: Namespace) -> int:
     for part in parts:
         say(part.torn)
         say(part.lacking)
-    found = Results.join(parts, arguments.reference or "", arguments.title or "")
+    found = Results.join(parts, arguments.reference or "", arguments.title or "", arguments.margin)
     out = arguments.out or (None if arguments.compact or arguments.page else found.folder)
     if not (out or arguments.compact or arguments.page):
         raise InvalidValue("several folders, or files, need --out DIR, --page MD or --compact FILE to say what to do.")
@@ -84,7 +85,7 @@ def _write_page(results: Results, text: str, arguments: Namespace) -> None:
 
     words = ["bevel", "report", *map(str, arguments.sources), "--page", str(arguments.page)]
     words += [word for pair in arguments.pair for word in ("--pair", *pair)]
-    for flag in ("notes", "reference", "title"):
+    for flag in ("notes", "reference", "margin", "title"):
         value = getattr(arguments, flag)
         words += [f"--{flag}", str(value)] if value else []
     results.judgement.write_markdown(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +37,7 @@ class Results:
         title: of the report; "" gives its own.
         failures: the trials that failed in the run that gave these results.
         source: the file that the records were read from, or None.
+        margin: largest difference that does not matter, which the experiments named; 0: none.
 
     Example:
         >>> results = Results.read("runs/example")
@@ -54,6 +56,7 @@ class Results:
     title: str = ""
     failures: Sequence[Failure] = ()
     source: Path | None = None
+    margin: float = 0.0
 
     @classmethod
     def read(cls, source: str | Path) -> Results:
@@ -75,11 +78,14 @@ class Results:
         records = [found[trial.id] for trial, _ in jobs if trial.id in found]
         command, notes = folders.command(path), experiment.notes()
         missing = len(jobs) - len(records)
-        return cls(records, experiment.reference, path, experiment, command, notes, missing, torn, source=lines)
+        made = cls(records, experiment.reference, path, experiment, command, notes, missing, torn, source=lines)
+        return dataclasses.replace(made, margin=experiment.margin)
 
     @classmethod
-    def join(cls, parts: Sequence[Results], reference: str = "", title: str = "") -> Results:
+    def join(cls, parts: Sequence[Results], reference: str = "", title: str = "", margin: float = 0.0) -> Results:
         """Put several results together, to be compared with ``reference``, by default with that of the parts.
+
+        ``margin`` is what experiments named whose records are files; folders know it.
 
         A trial that stands in several parts with one result counts once.
 
@@ -96,6 +102,7 @@ class Results:
             command="\n".join(part.command for part in parts if part.command),
             notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
             title=title,
+            margin=_margin(parts, margin),
         )
 
     @property
@@ -114,7 +121,7 @@ class Results:
         """The judgement of the records; raises ``LabError`` if they cannot be compared."""
         from bevel_lab import report
 
-        return report.judge(self.records, self.reference or "relu")
+        return report.judge(self.records, self.reference or "relu", self.margin)
 
     @property
     def verdicts(self) -> list[dict[str, Any]]:
@@ -134,6 +141,15 @@ class Results:
         if where is None:
             raise InvalidValue("these records are of no single folder; say where the report goes: report(out=...).")
         return self.judgement.write(Path(where), self.title or TITLE, self.command, [*self.notes, *notes])
+
+
+def _margin(parts: Sequence[Results], given: float) -> float:
+    """Return the margin that all experiments named, or the given one for files of records, which name none."""
+    named = {part.margin for part in parts if part.experiment is not None} | ({given} if given else set())
+    if len(named) > 1:
+        values = ", ".join(map(str, sorted(named)))
+        raise LabError(f"the margins differ ({values}); a margin is named before the runs: report them apart.")
+    return named.pop() if named else 0.0
 
 
 def _merged(parts: Sequence[Results]) -> list[Record]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,8 @@ class Experiment:
         recipe: the fields of every trial but activation, seed, data set, model and task.
         device: torch device of all trials.
         tuning: how every arm is tuned first, or None.
+        margin: largest difference of scores that does not matter, in points for shares of one, named before the first
+            run; 0: none.
         tuned: the recipe fields that tuning chose, by :func:`place`; filled in when it has ended.
 
     Example:
@@ -47,6 +50,7 @@ class Experiment:
     device: str = "cpu"
     tuning: Tuning | None = None
     tuned: dict[str, dict[str, float]] = field(default_factory=dict)
+    margin: float = 0.0
 
     @classmethod
     def resolve(
@@ -58,6 +62,7 @@ class Experiment:
         *,
         device: str = "cpu",
         tuning: Tuning | None = None,
+        margin: float = 0.0,
     ) -> Experiment:
         """Make an experiment: fill in the defaults, and check everything that can be checked without data.
 
@@ -66,7 +71,7 @@ class Experiment:
             reference: one more, or one of them.
             seeds: number of paired seeds.
             recipe: fields of a trial; ``dataset`` and ``model`` may be lists.
-            device, tuning: as the attributes.
+            device, tuning, margin: as the attributes.
 
         Raises:
             BevelError: for unknown names, bad values, or two arms that are one trial.
@@ -74,6 +79,8 @@ class Experiment:
         base, given = arm(reference), [arm(text) for text in activations]
         if type(seeds) is not int or seeds < 1:
             raise InvalidValue(f"seeds must be a whole number, at least 1; got {seeds!r}.")
+        if not 0 <= margin < math.inf:
+            raise InvalidValue(f"margin must be a number, at least 0; got {margin!r}.")
         shared = {name: value for name, value in recipe.items() if name not in ("dataset", "model")}
         defaults = {f.name: f.default for f in dataclasses.fields(Trial)}
         named = {key: _listed(key, recipe.get(key, defaults[key])) for key in ("dataset", "model")}
@@ -87,8 +94,9 @@ class Experiment:
                 f"tuning chooses {', '.join(sorted(taken))}; an arm that sets it itself cannot be tuned."
             )
         made = cls(
-            arms=tuple(arms), reference=label, seeds=seeds, cells=cells, recipe=filled, device=device, tuning=tuning
-        )
+            arms=tuple(arms), reference=label, seeds=seeds, cells=cells, recipe=filled, device=device, tuning=tuning,
+            margin=margin,
+        )  # fmt: skip
         made.base_trials()  # raises if an arm has a wrong field, or if data set and model do not fit
         return made
 
@@ -144,6 +152,7 @@ class Experiment:
             ("reference", reference, others),
             ("device", self.device, other.device),
             ("tuning", str(self.tuning), str(other.tuning)),
+            ("margin", self.margin, other.margin),
             *((key, self.recipe.get(key), other.recipe.get(key)) for key in sorted(self.recipe | other.recipe)),
         ]
         return [pair for pair in pairs if pair[1] != pair[2]]

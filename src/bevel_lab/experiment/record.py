@@ -88,8 +88,10 @@ class Record:
         citations: what to cite for it, one string a source.
         epochs: per-epoch metrics.
         test: test metrics, read once after the last epoch.
-        metric: key of the headline metric in ``test`` (larger is better).
+        metric: key of the headline metric in ``test``.
         share: whether that metric is a share of one, which a report writes as per cent.
+        lower_is_better: whether lower values of it are better.
+        log_scale: whether it is compared as its log10, such as a relative error.
         parameters, activation_parameters: counts of all trainable numbers and of the activations' own.
         sites: the activations before and after training.
         seconds: training wall time over all sessions of the trial, without data loading.
@@ -128,6 +130,8 @@ class Record:
     pictures: list[Picture] = dataclasses.field(default_factory=list)
     bare_seconds: float = 0.0
     share: bool = False
+    lower_is_better: bool = False
+    log_scale: bool = False
 
     def __str__(self) -> str:
         return f"{self.label}, seed {self.trial.seed}: {self.metric} {self.test[self.metric]:.4f}"
@@ -169,6 +173,7 @@ class Record:
             "arm": self.label,
             **self.trial.to_dict(),
             "metric": self.metric,
+            **{name: getattr(self, name) for name in ("share", "lower_is_better", "log_scale")},
             "score": self.test[self.metric],
             "diverged": self.diverged,
             **{f"test_{key}": value for key, value in self.test.items()},

@@ -49,6 +49,12 @@ KEYS = {
     "activations": Key(list, [], "SPEC or SPEC@field=value, by blanks or commas", "ARM"),
     "reference": Key(str, "relu", "what the others are compared with (default relu)", "ARM"),
     "seeds": Key(int, 10, "runs of each activation: seeds 0 … N-1 (default 10)", "N"),
+    "margin": Key(
+        float,
+        0.0,
+        "largest difference that does not matter, in points or the scores' unit: asks for equivalence (default 0: no)",
+        "X",
+    ),
     "protocol": Key(str, "", "paper, quick or fair: where the recipe starts from", "NAME"),
     "controls": Key(bool, None, "add the arms that a claim must be measured against (default: yes with a protocol)"),
     "task": Key(str, "", "what the data set must be for (default: whatever it is for)", "NAME"),
@@ -135,7 +141,9 @@ def resolve(settings: Mapping[str, Any]) -> Experiment:
     tuning = base.tune if base else None
     if given["tune"]:
         tuning = Tuning.read((dataclasses.asdict(tuning) if tuning else {}) | given["tune"])
-    found = Experiment.resolve(arms, given["reference"], given["seeds"], recipe, device=given["device"], tuning=tuning)
+    found = Experiment.resolve(
+        arms, given["reference"], given["seeds"], recipe, device=given["device"], tuning=tuning, margin=given["margin"]
+    )
     for trial, _ in found.base_trials():
         if given["task"] not in ("", trial.task):
             raise InvalidValue(
@@ -160,6 +168,7 @@ def amounting_to(experiment: Experiment) -> dict[str, Any]:
         "seeds": experiment.seeds,
         "controls": False,
         "device": experiment.device,
+        **({"margin": experiment.margin} if experiment.margin else {}),
         "dataset": datasets,
         "model": models,
         **{name: value for name, value in experiment.recipe.items() if name in RECIPE},

@@ -122,7 +122,7 @@ def _replay(tuning: Tuning, arm: Job, records: Mapping[str, Record]) -> tuple[di
         record = records.get(trial.id)
         if record is None:
             return best[1], (trial, label)
-        score = record.test[record.metric]
+        score = -record.test[record.metric] if record.lower_is_better else record.test[record.metric]
         score = score if math.isfinite(score) else -math.inf  # worse than every score of any metric
         study.tell(asked, score)
         if score > best[0]:

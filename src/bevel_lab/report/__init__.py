@@ -7,33 +7,118 @@ other), ``pages`` (whole files). Torch is not imported, so that a report can be 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bevel_lab.experiment.record import Record
+from bevel_lab.report.analysis import score_table, scores
 from bevel_lab.report.analysis.across import Across, judge_across
 from bevel_lab.report.analysis.cells import Cell, ReportError, judge_cells
+from bevel_lab.report.analysis.planning import Plan, plan
+from bevel_lab.report.statistics.paired import POWER
 from bevel_lab.report.text import tables
 
-__all__ = ["TITLE", "Judgement", "ReportError", "judge"]
+__all__ = ["TITLE", "Judgement", "Plan", "ReportError", "judge", "judge_table", "power"]
 
 TITLE = "Activations compared"
 
 
-def judge(records: Sequence[Record], reference: str) -> Judgement:
+def judge(records: Sequence[Record], reference: str, margin: float = 0.0) -> Judgement:
     """Judge the records once. The result makes tables, rows and files when they are asked for.
 
     Args:
         records: records of any number of data sets and models; each pair of them is a cell with its own verdicts.
         reference: label of the activation that the others are compared with.
+        margin: largest difference that does not matter, named before the runs, in the unit in which scores are written
+            (points for shares of one); 0: equivalence is not asked for.
 
     Raises:
         ReportError: if the records cannot be compared, or the reference is not among them.
     """
-    cells = tuple(judge_cells(records, reference))
+    cells = tuple(judge_cells(records, reference, margin))
     return Judgement(cells, judge_across(cells))
+
+
+def judge_table(
+    source: str | Path | Sequence[Mapping[str, Any]],
+    *,
+    score: str = "",
+    arm: str = "",
+    seed: str = "",
+    cell: Sequence[str] = (),
+    reference: str = "",
+    lower_is_better: bool | None = None,
+    margin: float = 0.0,
+    paired: bool | None = None,
+) -> Judgement:
+    """Judge the scores of any program, one row a run, as :func:`judge` judges records.
+
+    Args:
+        source: a CSV file, JSON lines, a folder of these, or rows as mappings of column names to values.
+        score, arm, seed: names of columns; "": guessed by their names.
+        cell: columns of which each combination is judged by itself, such as data sets; (): guessed.
+        reference: the arm that the others are compared with; "": guessed, or the first in the table.
+        lower_is_better: whether lower scores are better; None: guessed by the name.
+        margin: largest difference that does not matter, in the unit in which scores are written; 0: none.
+        paired: whether runs with one seed are a pair; None: where seeds repeat.
+
+    Returns:
+        The judgement. Its ``said`` names what was guessed and what is odd.
+
+    Raises:
+        bevel.errors.BevelError: if the table cannot be read, or nothing in it can be compared.
+
+    Example:
+        >>> rows = [{"model": m, "seed": s, "accuracy": 0.9 + gain * s} for m, gain in (("a", 0), ("b", 1e-3))
+        ...         for s in range(1, 9)]
+        >>> judged = judge_table(rows, reference="a")
+        >>> [(row["arm"], str(row["verdict"])) for row in judged.verdicts()]
+        [('b', 'better')]
+    """
+    rows = score_table.read_rows(Path(source)) if isinstance(source, str | Path) else list(source)
+    if not rows:
+        raise ReportError("there are no rows to judge.")
+    columns = score_table.find_columns(
+        rows, score=score, arm=arm, seed=seed, cell=cell, lower_is_better=lower_is_better
+    )
+    cells = tuple(scores.cells_of(rows, columns, reference, margin, paired))
+    together = judge_across(cells) if all(c.paired for one in cells for _, c in one.others) else None
+    return Judgement(cells, together, tuple(columns.said))
+
+
+def power(
+    *,
+    sd: float,
+    arms: int = 1,
+    difference: float | None = None,
+    seeds: int | None = None,
+    power: float = POWER,
+    paired: bool = True,
+) -> Plan:
+    """Say how many seeds find a difference, or which difference so many seeds find.
+
+    Args:
+        sd: standard deviation of the paired difference, or of a run if runs are not paired.
+        arms: number of arms beside the reference.
+        difference: the true difference that is to be found; or
+        seeds: the number of seeds.
+        power: probability of finding it.
+        paired: whether runs are paired by seed.
+
+    Returns:
+        The other of ``difference`` and ``seeds``, and the margin within which equivalence can be shown.
+
+    Raises:
+        bevel.errors.InvalidValue: for numbers that make no sense.
+
+    Example:
+        >>> found = power(sd=0.3, difference=0.2, arms=5)
+        >>> found.seeds, round(power(sd=0.3, seeds=found.seeds, arms=5).difference, 1)
+        (30, 0.2)
+    """
+    return plan(sd, arms, difference, seeds, power, paired)
 
 
 @dataclass(frozen=True)
@@ -43,10 +128,12 @@ class Judgement:
     Attributes:
         cells: one model on one data set each; the reference comes first, then the highest mean.
         across: all cells together; None if there is only one, or if their scores have no common unit.
+        said: of a table of scores, sentences on what was guessed and on what is odd.
     """
 
     cells: tuple[Cell, ...]
     across: Across | None
+    said: tuple[str, ...] = ()
 
     def table(self) -> str:
         """Return the verdicts as aligned plain text for a terminal."""
@@ -63,6 +150,9 @@ class Judgement:
     def write(self, out: str | Path, title: str = TITLE, command: str = "", notes: Sequence[str] = ()) -> Path:
         """Write ``report.html``, ``table.md``, ``table.tex``, ``results.csv`` (``rows``) and ``verdicts.csv``.
 
+        Scores of a table, which have no records, get ``report.md`` with its figures instead of the first and no
+        ``results.csv``.
+
         Args:
             out: a folder; it is created if it does not exist.
             title: of the page.
@@ -70,23 +160,25 @@ class Judgement:
             notes: sentences on the protocol, such as how the arms were tuned and with what budget.
 
         Returns:
-            The path of ``report.html``.
+            The path of ``report.html``, or ``report.md``.
         """
-        from bevel_lab.report.pages import html  # only here: it imports matplotlib and jinja2
-
-        blocks = tables.blocks(self.cells, self.across, notes)
+        blocks, out = tables.blocks(self.cells, self.across, notes), Path(out)
         texts = {
             "table.md": tables.markdown(blocks),
             "table.tex": tables.latex(blocks),
-            "results.csv": tables.as_csv(self.rows()),
             "verdicts.csv": tables.as_csv(self.verdicts()),
-            "report.html": html.render(self.cells, self.across, title, command, notes),
         }
-        out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
+        if rows := self.rows():
+            from bevel_lab.report.pages import html  # only here: it imports matplotlib and jinja2
+
+            texts["results.csv"] = tables.as_csv(rows)
+            texts["report.html"] = html.render(self.cells, self.across, title, command, notes)
+        else:
+            self.write_markdown(out / "report.md", title=title, command=command, notes="\n\n".join(notes))
         for name, text in texts.items():
             (out / name).write_text(text, encoding="utf-8", newline="\n")
-        return out / "report.html"
+        return out / ("report.html" if rows else "report.md")
 
     def write_markdown(
         self,

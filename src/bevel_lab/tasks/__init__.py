@@ -55,8 +55,10 @@ class Task(abc.ABC):
         data_types: what the task can learn from.
         model_type: class of the task's registry entries for models.
         unsupported: fields of a trial that must be 0 or empty for this task.
-        metric: key of the headline metric in the result of :meth:`test`; larger is better.
+        metric: key of the headline metric in the result of :meth:`test`.
         metric_is_fraction: whether the headline metric lies between 0 and 1, which a report writes as per cent.
+        lower_is_better: whether lower values of it are better.
+        log_scale: whether it is compared as its log10, such as a relative error.
         input_shape: shape of a small input of the models, e.g. ``(1, 3, 32, 32)``; () if :meth:`without_data` is not
             supported. ``input_form`` says what its entries are, e.g. ``"N×C×H×W"``.
         samples: number of training samples after the validation part is split off.
@@ -71,6 +73,8 @@ class Task(abc.ABC):
     unsupported: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "randaugment", "label_smoothing")
     metric: ClassVar[str]
     metric_is_fraction: ClassVar[bool] = False
+    lower_is_better: ClassVar[bool] = False
+    log_scale: ClassVar[bool] = False
     input_shape: ClassVar[tuple[int, ...]] = ()
     input_form: ClassVar[str] = ""
     CLASSES_WITHOUT_DATA: ClassVar[int] = 10

@@ -31,6 +31,8 @@ def make_record(trainer: Trainer, label: str) -> Record:
         test=trainer.epochs[-1].validation if trial.tuning else trainer.evaluate(task.test),
         metric=task.metric,
         share=task.metric_is_fraction,
+        lower_is_better=task.lower_is_better,
+        log_scale=task.log_scale,
         parameters=sum(p.numel() for p in trainer.model.parameters()),
         activation_parameters=sum(p.numel() for p in trainer.activation_parameters),
         sites=summarize(trainer.sites, trainer.before),

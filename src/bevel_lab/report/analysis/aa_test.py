@@ -14,8 +14,9 @@ import numpy as np
 
 from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis.cells import ReportError
-from bevel_lab.report.statistics import paired
-from bevel_lab.report.statistics.paired import Comparison, Floats
+from bevel_lab.report.statistics import comparison, paired
+from bevel_lab.report.statistics.comparison import Comparison
+from bevel_lab.report.statistics.paired import Floats
 
 Scores = dict[tuple[str, str], Floats]
 """An activation's scores by cell, in the order of the seeds."""
@@ -47,7 +48,7 @@ def aa_test(records: Sequence[Record], splits: int, rng: np.random.Generator) ->
     """
     found = _scores(records)
     names = list(found)
-    first = paired.as_family([_even_odd(scores) for scores in found.values()])
+    first = comparison.as_family([_even_odd(scores) for scores in found.values()])
     for name, c in zip(names, first, strict=True):
         if c.pairs < c.needed:
             raise ReportError(
@@ -58,14 +59,15 @@ def aa_test(records: Sequence[Record], splits: int, rng: np.random.Generator) ->
     p = np.stack([paired.sign_flip(row, rng) for row in rows], axis=-1)
     bounds = [paired.bca(row, rng, 1_999) for row in rows]
     low, high = (np.stack([one[i] for one in bounds], axis=-1) for i in (0, 1))
-    pairs = np.array([row.shape[-1] for row in rows])
-    alone = [paired.verdicts(p[:, i : i + 1], low[:, i : i + 1], high[:, i : i + 1], n) for i, n in enumerate(pairs)]
-    family = paired.verdicts(paired.holm(p), low, high, pairs)
+    least = np.array([2.0 ** (1 - row.shape[-1]) for row in rows])
+    each = zip(p.T, low.T, high.T, least, strict=True)
+    alone = [comparison.verdicts(a[:, None], b[:, None], c[:, None], one) for a, b, c, one in each]
+    family = comparison.verdicts(paired.holm(p), low, high, least)
     return AATest(
         first=dict(zip(names, first, strict=True)),
         splits=splits,
-        single=float(paired.differs(np.concatenate(alone, axis=1)).mean()),
-        family=float(paired.differs(family).any(axis=1).mean()),
+        single=float(comparison.differs(np.concatenate(alone, axis=1)).mean()),
+        family=float(comparison.differs(family).any(axis=1).mean()),
     )
 
 
@@ -84,7 +86,7 @@ def _scores(records: Sequence[Record]) -> dict[str, Scores]:
 def _even_odd(scores: Scores) -> Comparison:
     halves = [np.concatenate([row[i : len(row) // 2 * 2 : 2] for row in scores.values()]) for i in (0, 1)]
     again, once = (dict(enumerate(map(float, half))) for half in halves)
-    return paired.compare({"once": once, "again": again}, "once", np.random.default_rng(0))["again"]
+    return comparison.compare({"once": once, "again": again}, "once", np.random.default_rng(0))["again"]
 
 
 def _split(scores: Scores, splits: int, rng: np.random.Generator) -> Floats:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bevel_lab.report.analysis.cells import SEED, Arm, Cell, Metric
-from bevel_lab.report.statistics import aggregate, paired
+from bevel_lab.report.statistics import aggregate, comparison, paired
 from bevel_lab.report.statistics.aggregate import Estimate, Ranks
-from bevel_lab.report.statistics.paired import Comparison, Verdict
+from bevel_lab.report.statistics.comparison import Comparison, Verdict
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,13 @@ def judge_across(cells: Sequence[Cell]) -> Across | None:
     by_name = [{arm.name: arm for arm in cell.arms} for cell in cells]
     whole = {name: tuple(arms[name] for arms in by_name) for name in names if all(name in arms for arms in by_name)}
     reference = cells[0].reference.name
-    comparisons = paired.compare({name: pooled(arms) for name, arms in whole.items()}, reference, rng)
-    ordered = {name: whole[name] for name in sorted(whole, key=lambda name: _place(name, comparisons.get(name)))}
-    ranked = _ranks(list(ordered.values()))
+    metric, margin = cells[0].metric, _margin(cells)
+    means = {name: pooled(arms) for name, arms in whole.items()}
+    comparisons = comparison.compare(means, reference, rng, margin, lower_is_better=metric.lower_is_better)
+    ordered = {
+        name: whole[name] for name in sorted(whole, key=lambda name: _place(name, comparisons.get(name), metric))
+    }
+    ranked = _ranks(list(ordered.values()), metric)
     standings = [
         _standing(arms, cells, comparisons.get(name), float(ranked.mean[i]) if ranked else math.nan, rng)
         for i, (name, arms) in enumerate(ordered.items())
@@ -122,34 +126,39 @@ def _standing(
     arms: tuple[Arm, ...], cells: Sequence[Cell], comparison: Comparison | None, rank: float, rng: np.random.Generator
 ) -> Standing:
     found = strata(arms, cells) if comparison else []
-    known = bool(found) and all(row.size for row in found)
+    known, sign = bool(found) and all(row.size for row in found), cells[0].metric.sign
     return Standing(
         name=arms[0].name,
         index=arms[0].index,
         arms=arms,
         comparison=comparison,
         iqm=aggregate.stratified(found, aggregate.iqm, rng) if known else None,
-        won=aggregate.stratified(found, aggregate.won, rng) if known else None,
+        won=aggregate.stratified([sign * row for row in found], aggregate.won, rng) if known else None,
         rank=rank,
         time=_geometric([arm.cost.time for arm in arms]),
         memory=_geometric([arm.cost.memory for arm in arms]),
     )
 
 
-def _place(name: str, c: Comparison | None) -> tuple[bool, float, str]:
-    return c is not None, -c.difference if c and math.isfinite(c.difference) else math.inf, name
+def _place(name: str, c: Comparison | None, metric: Metric) -> tuple[bool, float, str]:
+    return c is not None, -metric.sign * c.difference if c and math.isfinite(c.difference) else math.inf, name
+
+
+def _margin(cells: Sequence[Cell]) -> float:
+    """The margin of the cells' comparisons, which all have one."""
+    return max((c.margin for cell in cells for _, c in cell.others), default=0.0)
 
 
 def _geometric(ratios: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(ratios)))) if all(r > 0 for r in ratios) else math.nan
 
 
-def _ranks(arms: Sequence[Sequence[Arm]]) -> Ranks | None:
-    means = np.array([[arm.summary.mean for arm in row] for row in arms]).T
+def _ranks(arms: Sequence[Sequence[Arm]], metric: Metric) -> Ranks | None:
+    means = metric.sign * np.array([[arm.summary.mean for arm in row] for row in arms]).T
     return aggregate.ranks(means) if len(arms) > 1 and np.isfinite(means).all() else None
 
 
 def _family(cells: Sequence[Cell]) -> dict[tuple[str, str], tuple[float, Verdict]]:
     keys = [(cell.title, arm.name) for cell in cells for arm, _ in cell.others]
-    family = paired.as_family([c for cell in cells for _, c in cell.others])
+    family = comparison.as_family([c for cell in cells for _, c in cell.others])
     return {key: (c.adjusted, c.verdict) for key, c in zip(keys, family, strict=True)}

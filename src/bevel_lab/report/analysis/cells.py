@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ import numpy as np
 from bevel_lab.errors import LabError
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
-from bevel_lab.report.statistics import paired
-from bevel_lab.report.statistics.paired import Comparison, Floats, Summary
+from bevel_lab.report.statistics import comparison
+from bevel_lab.report.statistics.comparison import Comparison, Summary
+from bevel_lab.report.statistics.paired import Floats
 
 _RECIPE = tuple(field.name for field in dataclasses.fields(Trial) if field.name not in ("activation", "seed"))
 SEED = 20  # seeds the resampling, so that the same records give the same report
@@ -27,18 +28,43 @@ class ReportError(LabError):
 
 @dataclass(frozen=True)
 class Metric:
-    """The headline metric and its unit: a share of one is written as per cent, anything else as it is."""
+    """The headline metric, its unit and its direction.
+
+    Attributes:
+        key: its name in a record.
+        share: whether it is a share of one, which is written as per cent; anything else is written as it is.
+        lower_is_better: whether lower values are better.
+        log: whether values are compared as their log10, such as relative errors.
+    """
 
     key: str
     share: bool
+    lower_is_better: bool = False
+    log: bool = False
 
     @property
     def scale(self) -> float:
         return 100.0 if self.share else 1.0
 
     @property
+    def sign(self) -> float:
+        """1 where larger is better, else −1: score · sign is always a gain."""
+        return -1.0 if self.lower_is_better else 1.0
+
+    @property
+    def better(self) -> str:
+        """Where a better score lies in a figure."""
+        return "Down" if self.lower_is_better else "Up"
+
+    @property
     def name(self) -> str:
-        return self.key.replace("_", " ")
+        return ("log10 " if self.log else "") + self.key.replace("_", " ")
+
+    def of(self, value: float) -> float:
+        """The score that a measured value counts as; NaN for a value that has no logarithm."""
+        if self.log:
+            return math.log10(value) if value > 0 else math.nan
+        return value
 
     @property
     def axis(self) -> str:
@@ -68,7 +94,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Arm:
-    """All runs of one activation in a cell, by seed.
+    """All runs of one activation in a cell, by seed. Scores that come from a table have no records, ``runs``.
 
     Attributes:
         index: number of the arm in the whole report. 0 is the reference; the others are sorted by name, so that the
@@ -92,12 +118,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class Cell:
-    """One model on one data set: the reference first, then the other arms, the highest mean first."""
+    """One model on one data set: the reference first, then the other arms, the best mean first."""
 
     dataset: str
     model: str
     metric: Metric
     arms: tuple[Arm, ...]
+
+    @property
+    def noun(self) -> str:
+        """What the arms are."""
+        return "activation" if self.records else "arm"
 
     @property
     def reference(self) -> Arm:
@@ -109,7 +140,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        return f"{self.model} on {self.dataset}"
+        return f"{self.model} on {self.dataset}" if self.model else self.dataset
 
     @property
     def records(self) -> list[Record]:
@@ -117,7 +148,7 @@ class Cell:
 
     @property
     def seeds(self) -> list[int]:
-        return sorted({record.trial.seed for record in self.records})
+        return sorted({seed for arm in self.arms for seed in arm.scores})
 
     def differences(self, arm: Arm) -> dict[int, float]:
         """Paired differences to the reference by seed; NaN where one of the two has no score."""
@@ -125,18 +156,18 @@ class Cell:
         return {seed: score - base[seed] for seed, score in arm.scores.items() if seed in base}
 
 
-def judge_cells(records: Sequence[Record], reference: str) -> list[Cell]:
-    """Group and judge the records; raises ``ReportError`` if they cannot be compared."""
+def judge_cells(records: Sequence[Record], reference: str, margin: float = 0.0) -> list[Cell]:
+    """Group and judge the records; raises ``ReportError`` if they cannot be compared. For ``margin`` see ``judge``."""
     if not records:
         raise ReportError("there are no records: run some trials first.")
     names = _names(records)
-    indices = _indices(sorted(set(names.values())), reference)
+    indices = arm_indices(sorted(set(names.values())), reference)
     groups: dict[tuple[str, str], dict[str, dict[int, Record]]] = {}
     for record in sorted(records, key=lambda r: (r.trial.cell, r.label, r.trial.seed)):
         runs = groups.setdefault(record.trial.cell, {}).setdefault(names[record.trial.activation, record.label], {})
         _check_run(record, runs)
         runs[record.trial.seed] = record
-    return [_cell(cell, arms, indices, reference) for cell, arms in groups.items()]
+    return [_cell(cell, arms, indices, reference, margin) for cell, arms in groups.items()]
 
 
 def recipe(record: Record) -> dict[str, Any]:
@@ -146,7 +177,9 @@ def recipe(record: Record) -> dict[str, Any]:
 
 def differing(cell: Cell) -> dict[str, dict[str, Any]]:
     """Return the recipe's fields that differ between arms: {field: {arm: value}}. Seeds of an arm never differ."""
-    recipes = {arm.name: recipe(arm.first) for arm in cell.arms}
+    recipes = {arm.name: recipe(arm.first) for arm in cell.arms if arm.runs}
+    if not recipes:
+        return {}
     by_field = {key: {name: fields[key] for name, fields in recipes.items()} for key in next(iter(recipes.values()))}
     return {key: values for key, values in by_field.items() if len(set(values.values())) > 1}
 
@@ -162,7 +195,8 @@ def _names(records: Sequence[Record]) -> dict[tuple[str, str], str]:
     }
 
 
-def _indices(names: list[str], reference: str) -> dict[str, int]:
+def arm_indices(names: Sequence[str], reference: str) -> dict[str, int]:
+    """Number the arms: the reference is 0."""
     if reference not in names:
         raise ReportError(f"no arm is called {reference!r}; there are {', '.join(names)}.")
     ordered = [reference, *(name for name in names if name != reference)]
@@ -185,32 +219,69 @@ def _check_run(record: Record, runs: dict[int, Record]) -> None:
         raise ReportError(f"{where}: there are two records of trial {trial.id}; give one.")
 
 
-def _cell(cell: tuple[str, str], arms: dict[str, dict[int, Record]], indices: dict[str, int], reference: str) -> Cell:
+def _cell(
+    cell: tuple[str, str],
+    arms: dict[str, dict[int, Record]],
+    indices: dict[str, int],
+    reference: str,
+    margin: float,
+) -> Cell:
     dataset, model = cell
     if reference not in arms:
         raise ReportError(f"{model} on {dataset} has no run of the reference {reference!r}; it has {', '.join(arms)}.")
     metrics = {record.metric for runs in arms.values() for record in runs.values()}
     if len(metrics) > 1:
         raise ReportError(f"{model} on {dataset}: runs are judged by different metrics ({', '.join(sorted(metrics))}).")
-    key = metrics.pop()
-    scores = {name: {seed: r.test[key] for seed, r in runs.items()} for name, runs in arms.items()}
-    comparisons = paired.compare(scores, reference, np.random.default_rng(SEED))
+    first = arms[reference][min(arms[reference])]
+    metric = Metric(first.metric, first.share, first.lower_is_better, first.log_scale)
+    scores = {name: {seed: metric.of(r.test[metric.key]) for seed, r in runs.items()} for name, runs in arms.items()}
+    return make_cell(cell, metric, scores, indices, reference, margin, runs=arms)
+
+
+def make_cell(
+    place: tuple[str, str],
+    metric: Metric,
+    scores: Mapping[str, Mapping[int, float]],
+    indices: Mapping[str, int],
+    reference: str,
+    margin: float = 0.0,
+    *,
+    runs: Mapping[str, dict[int, Record]] | None = None,
+    unpaired: Collection[str] = (),
+) -> Cell:
+    """Judge the scores of one cell.
+
+    Args:
+        place: data set and model.
+        metric: what the scores are.
+        scores: arm → seed → score as it counts.
+        indices: arm → its number in the report.
+        reference: the arm that the others are compared with.
+        margin: largest difference that does not matter, in the unit in which the metric is written; 0: none.
+        runs: arm → seed → record, where there are records.
+        unpaired: arms whose seeds are none of the reference's.
+    """
+    rng, down = np.random.default_rng(SEED), metric.lower_is_better
+    comparisons = comparison.compare(
+        scores, reference, rng, margin / metric.scale, lower_is_better=down, unpaired=unpaired
+    )
+    records = runs or {}
     made = [
         Arm(
             name=name,
             index=indices[name],
-            runs=runs,
-            scores=scores[name],
-            diverged=frozenset(seed for seed, r in runs.items() if r.diverged),
-            summary=paired.summary(scores[name]),
-            cost=_cost(runs, arms[reference]),
+            runs=records.get(name, {}),
+            scores=dict(own),
+            diverged=frozenset(seed for seed, r in records.get(name, {}).items() if r.diverged),
+            summary=comparison.summary(own),
+            cost=_cost(records.get(name, {}), records.get(reference, {})),
             comparison=comparisons.get(name),
         )
-        for name, runs in arms.items()
+        for name, own in scores.items()
     ]
-    made.sort(key=lambda arm: (arm.name != reference, -np.nan_to_num(arm.summary.mean, nan=-np.inf), arm.name))
-    share = arms[reference][min(arms[reference])].share
-    return Cell(dataset=dataset, model=model, metric=Metric(key, share), arms=tuple(made))
+    gain = {arm.name: -np.nan_to_num(metric.sign * arm.summary.mean, nan=-np.inf) for arm in made}
+    made.sort(key=lambda arm: (arm.name != reference, gain[arm.name], arm.name))
+    return Cell(dataset=place[0], model=place[1], metric=metric, arms=tuple(made))
 
 
 def _cost(runs: dict[int, Record], base: dict[int, Record]) -> Cost:

@@ -9,8 +9,8 @@ import numpy as np
 
 from bevel_lab.report.analysis.across import pooled
 from bevel_lab.report.analysis.cells import SEED, Cell, Metric, ReportError
-from bevel_lab.report.statistics import paired
-from bevel_lab.report.statistics.paired import Comparison
+from bevel_lab.report.statistics import comparison
+from bevel_lab.report.statistics.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def judge_pairs(cells: Sequence[Cell], asked: Sequence[tuple[str, str]]) -> list
         ReportError: if no cell has both arms of a pair, or their cells have no common unit.
     """
     made = [_pair(cells, *names) for names in asked]
-    whole = paired.as_family([pair.whole for pair in made])
+    whole = comparison.as_family([pair.whole for pair in made])
     return [replace(pair, whole=c) for pair, c in zip(made, whole, strict=True)]
 
 
@@ -48,11 +48,13 @@ def _pair(cells: Sequence[Cell], name: str, other: str) -> Pair:
         raise ReportError(f"no model and data set has both {name!r} and {other!r}; there are {known}.")
     if len({cell.metric for cell, *_ in both}) > 1:
         raise ReportError(f"{name} and {other} are judged by different metrics in different cells.")
-    single = paired.as_family([_compare(arm.scores, base.scores) for _, arm, base in both])
-    whole = _compare(pooled([arm for _, arm, _ in both]), pooled([base for *_, base in both]))
+    metric, margin = both[0][0].metric, max(c.margin for cell, *_ in both for _, c in cell.others)
+    single = comparison.as_family([_compare(arm.scores, base.scores, metric, margin) for _, arm, base in both])
+    whole = _compare(pooled([arm for _, arm, _ in both]), pooled([base for *_, base in both]), metric, margin)
     titles = [cell.title for cell, *_ in both]
-    return Pair(name, other, both[0][0].metric, whole, tuple(zip(titles, single, strict=True)))
+    return Pair(name, other, metric, whole, tuple(zip(titles, single, strict=True)))
 
 
-def _compare(scores: dict[int, float], base: dict[int, float]) -> Comparison:
-    return paired.compare({"base": base, "arm": scores}, "base", np.random.default_rng(SEED))["arm"]
+def _compare(scores: dict[int, float], base: dict[int, float], metric: Metric, margin: float) -> Comparison:
+    both, rng = {"base": base, "arm": scores}, np.random.default_rng(SEED)
+    return comparison.compare(both, "base", rng, margin, lower_is_better=metric.lower_is_better)["arm"]

@@ -70,10 +70,10 @@ def _cost(across: Across, name: str) -> View:
         return f"Mean difference to {ref} over cells beside {what}, a geometric mean over cells."
 
     caption = (
-        f"Up is better and left is cheaper; bars are 95 % intervals of the difference{metric.points and ' in points'}, "
-        f"and the dotted line joins the arms that no other beats in both."
+        f"{metric.better} is better and left is cheaper; bars are 95 % intervals of the "
+        f"difference{metric.points and ' in points'}, and the dotted line joins the arms that no other beats in both."
     )
-    panels = cost_panels(found, name, "Mean difference", describe, ref)
+    panels = cost_panels(found, name, "Mean difference", describe, ref, metric.sign)
     return View(f"{metric.name.capitalize()} beside cost, over all cells", caption, tuple(panels))
 
 

@@ -42,16 +42,24 @@ def cell_views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View
 
 
 def cost_panels(
-    found: Mapping[str, Sequence[plots.Point]], name: str, gain: str, describe: Callable[[str], str], reference: str
+    found: Mapping[str, Sequence[plots.Point]],
+    name: str,
+    gain: str,
+    describe: Callable[[str], str],
+    reference: str,
+    sign: float,
 ) -> list[str]:
-    """Draw one panel for time and one for memory, if there are points. ``describe`` gets the name of the cost."""
+    """Draw one panel for time and one for memory, if there are points.
+
+    ``describe`` gets the name of the cost; ``sign`` is −1 where lower is better.
+    """
     kinds = {"time": "training time", "memory": "memory kept for backward"}
     return [
         plots.scatter(
             found[kind],
             Heading(f"{name}-{kind}", f"{gain} by {what}", describe(what)),
             xlabel=f"{what}, × {reference}",
-            front=pareto([p.x for p in found[kind]], [p.y for p in found[kind]]),
+            front=pareto([p.x for p in found[kind]], [sign * p.y for p in found[kind]]),
         )
         for kind, what in kinds.items()
         if found[kind]
@@ -247,11 +255,11 @@ def _cost(cell: Cell, name: str) -> View:
     def describe(what: str) -> str:
         return f"Test {metric.name} of every arm beside its {what} as a multiple of {ref}."
 
-    panels = cost_panels(found, name, f"Test {metric.axis}", describe, ref)
+    panels = cost_panels(found, name, f"Test {metric.axis}", describe, ref, metric.sign)
     caption = (
-        f"Up is better and left is cheaper, with {ref} on the vertical line; bars are ± 1 sd of the {metric.name} and "
-        f"the quartiles over seeds of the time for a training sample, and the dotted line joins the arms that no other "
-        f"beats in both."
+        f"{metric.better} is better and left is cheaper, with {ref} on the vertical line; bars are ± 1 sd of the "
+        f"{metric.name} and the quartiles over seeds of the time for a training sample, and the dotted line joins the "
+        f"arms that no other beats in both."
     )
     return View(f"Cost beside {metric.name}", caption, tuple(panels))
 

@@ -34,7 +34,7 @@ def diagram(ranks: Ranks, labels: Sequence[str], styles: Sequence[Style], headin
             ax.plot(ends, [-1, -1], color=MUTED, lw=1.4, marker="|", ms=7)
             text = f"critical difference {ranks.critical:.2f}"
             ax.annotate(text, (1, -1), (0, 5), color=MUTED, textcoords="offset pixels", annotation_clip=False)
-        ax.set(xlim=(1, arms), ylim=(arms - 0.4, -1.9), xlabel="average rank (1: the highest score)")
+        ax.set(xlim=(1, arms), ylim=(arms - 0.4, -1.9), xlabel="average rank (1: the best score)")
         ax.xaxis.set_major_locator(MaxNLocator(min(arms, 8), integer=True))
         name_rows(ax, [labels[arm] for arm in order])
         return finish(ax, heading)

@@ -10,8 +10,15 @@ from scipy import stats as scipy_stats
 
 from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis.aa_test import AATest, aa_test
-from bevel_lab.report.statistics.calibration import Calibration, calibrate, calibrate_cells
-from bevel_lab.report.statistics.paired import EXACT_PAIRS, LEVEL, Verdict
+from bevel_lab.report.statistics.calibration import (
+    Calibration,
+    calibrate,
+    calibrate_cells,
+    calibrate_equivalence,
+    calibrate_unpaired,
+)
+from bevel_lab.report.statistics.comparison import Verdict
+from bevel_lab.report.statistics.paired import EXACT_PAIRS, LEVEL
 from bevel_lab.report.text import words
 from bevel_lab.report.text.tables import Block, markdown, plain
 
@@ -24,12 +31,24 @@ _POWER = ((10, 9, 2.0), (10, 10, 2.0), (10, 12, 2.0), (10, 10, 1.0), (10, 12, 1.
 _CELLS = ((4, 10, 10, 0.0), (4, 10, 12, 0.0), (4, 10, 12, 1.0), (4, 10, 12, 2.0))  # (cells, arms, seeds, effect)
 
 
+_EQUIVALENCE = ((1, 10, 1.0), (1, 10, 0.7), (1, 10, 0.5), (5, 12, 1.0), (10, 10, 2.0))  # (arms, seeds, margin in sd)
+_UNPAIRED = ((1, 5, 0.0, 1), (5, 7, 0.0, 1), (1, 12, 0.0, 1), (1, 12, 0.0, 2), (5, 7, 2.0, 1), (1, 12, 1.0, 1))
+"""(arms, runs of each, effect, spread of every second arm over the others')."""
+ENOUGH = 400
+"""Experiments with which a rate of 5 % is known to about ± 2 points; fewer can break a promise, not show it kept."""
+
+
 @dataclass(frozen=True)
 class Target:
-    """A promise of the judge, and whether the measurements keep it."""
+    """A promise of the judge, and whether the measurements keep it; None if there are too few of them to say."""
 
     text: str
-    holds: bool
+    holds: bool | None
+
+    @property
+    def word(self) -> str:
+        """What the measurements say of the promise."""
+        return {True: "holds", False: "falls short", None: f"too few experiments to say; {ENOUGH} would do"}[self.holds]
 
 
 @dataclass(frozen=True)
@@ -49,7 +68,7 @@ def simulate(experiments: int, seed: int, say: Callable[[str], None]) -> Results
         say: called with a line of progress before every row.
     """
     rng = np.random.default_rng(seed)
-    rows = len(_NULL) + len(_HEAVY) + len(_POWER) + len(_CELLS)
+    rows = sum(map(len, (_NULL, _HEAVY, _POWER, _CELLS, _EQUIVALENCE, _UNPAIRED)))
     heard = iter(range(1, rows + 1))
 
     def one(arms: int, pairs: int, effect: float, noise: str = "normal") -> tuple[Calibration, int]:
@@ -67,15 +86,46 @@ def simulate(experiments: int, seed: int, say: Callable[[str], None]) -> Results
         made = calibrate_cells(experiments=experiments, cells=count, arms=arms, pairs=pairs, effect=effect, rng=rng)
         shares = (made.cell.false, made.anywhere, made.report.false, made.average.false, made.average.found)
         cells.append([str(count), str(arms), str(pairs), f"{effect:g}", *map(share, shares)])
-    worst = max(result.false for result, _ in null.values())
+    inside, falsely = [], []
+    for arms, pairs, margin in _EQUIVALENCE:
+        say(f"[{next(heard)}/{rows}] {words.count(arms, 'arm')}, {pairs} seeds, margin {margin:g} sd")
+        wrong, right = (
+            calibrate_equivalence(
+                experiments=experiments, arms=arms, pairs=pairs, margin=margin, effect=effect, rng=rng
+            )
+            for effect in (margin, 0.0)
+        )
+        inside.append([str(arms), str(pairs), f"{margin:g}", share(wrong), _interval(wrong, experiments), share(right)])
+        falsely.append((wrong, experiments))
+    groups, count = [], max(1, experiments // 4)
+    for arms, runs, effect, ratio in _UNPAIRED:
+        say(f"[{next(heard)}/{rows}] {words.count(arms, 'arm')}, {runs} runs of each, difference {effect:g} sd")
+        group = calibrate_unpaired(experiments=count, arms=arms, runs=runs, effect=effect, ratio=ratio, rng=rng)
+        groups.append([str(arms), str(runs), f"{effect:g}", f"{ratio}", f"{count:,}", share(group.false),
+                       _interval(group.false, count), share(group.found)])  # fmt: skip
+        if not effect and ratio == 1:
+            falsely.append((group.false, count))
+    rates = [(result.false, n) for result, n in null.values()]
+    worst = max(rate for rate, _ in rates)
     found = power[10, 10, 2.0][0].found
     targets = (
         Target(f"Without a difference, at most {100 * LEVEL:g} % of families get a verdict of better or worse: at most "
-               f"{share(worst)} in every row of *No difference*.", worst <= LEVEL),
+               f"{share(worst)} in every row of *No difference*.", _kept(rates, LEVEL)),
         Target(f"With ten arms, 10 seeds and one true difference of 2 sd it is found in at least {100 * POWER:g} %: in "
-               f"{share(found)}.", found >= POWER),
+               f"{share(found)}.", _kept([(1 - found, experiments)], 1 - POWER)),
+        Target(f"At a true difference of the margin at most {100 * LEVEL:g} % of families get a verdict of equivalent, "
+               f"and without pairs and a difference as few one of better or worse: at most "
+               f"{share(max(rate for rate, _ in falsely))}.", _kept(falsely, LEVEL)),
     )  # fmt: skip
-    return Results(targets, (_null_block(null), _power_block(power), _cells_block(cells)))
+    blocks = (_null_block(null), _power_block(power), _cells_block(cells))
+    return Results(targets, (*blocks, _equivalence_block(inside, experiments), _unpaired_block(groups)))
+
+
+def _kept(rates: Sequence[tuple[float, int]], most: float) -> bool | None:
+    """Whether errors are as rare as promised: not if an interval lies above ``most``; None if too few were tried."""
+    if any(_bounds(rate, n)[0] > most for rate, n in rates):
+        return False
+    return True if min(n for _, n in rates) >= ENOUGH else None
 
 
 def split_real_runs(records: Sequence[Record], splits: int, seed: int) -> Results:
@@ -91,14 +141,14 @@ def split_real_runs(records: Sequence[Record], splits: int, seed: int) -> Result
         f"on any of them, after Holm, in {share(found.family)} (95 % interval {_interval(found.family, splits)}; "
         "given the runs each split draws the sign of every pair anew, so splits are independent null experiments)."
     )
-    kept = max(found.single, found.family) <= LEVEL
+    kept = _kept([(found.single, splits), (found.family, splits)], LEVEL)
     targets = (Target(text, silent == len(found.first)), Target(rates, kept))
     return Results(targets, (_aa_block(found),))
 
 
 def as_text(results: Sequence[Results]) -> str:
     """Write the results for a terminal."""
-    said = [f"{'holds' if t.holds else 'FALLS SHORT'}: {t.text}" for found in results for t in found.targets]
+    said = [f"{t.word.upper() if t.holds is False else t.word}: {t.text}" for found in results for t in found.targets]
     return plain([block for found in results for block in found.blocks]) + "\n" + "\n".join(said) + "\n"
 
 
@@ -117,12 +167,14 @@ def _lines(results: Sequence[Results], command: str) -> Iterator[str]:
     yield f"Written by `{command}`.\n"
     yield (
         "A verdict of *better* or *worse* needs p ≤ 0.05 after Holm (exact sign-flip test over paired seeds) and a "
-        "95 % BCa interval that excludes zero. Here that rule judges simulated experiments whose truth is known, and "
+        "95 % BCa interval that excludes zero; *equivalent* needs both one-sided tests against the margin after Holm, "
+        "and a 90 % interval inside it. Here these rules judge simulated experiments whose truth is known, and "
         "real runs of one activation against other runs of the same.\n"
     )
     for found in results:
         for target in found.targets:
-            yield f"- {target.text} {'Holds' if target.holds else '**Falls short**'}."
+            word = target.word.capitalize()
+            yield f"- {target.text} {f'**{word}**' if target.holds is False else word}."
     yield ""
     yield markdown([block for found in results for block in found.blocks], 2)
 
@@ -166,6 +218,26 @@ def _cells_block(rows: Sequence[Sequence[str]]) -> Block:
     return Block("Several cells", head, rows, 0, (), notes)
 
 
+def _equivalence_block(rows: Sequence[Sequence[str]], experiments: int) -> Block:
+    head = ("arms", "seeds", "margin (sd)", "called equivalent at the margin", "95 % interval", "at no difference")
+    notes = (
+        f"{experiments:,} experiments a row. At a true difference of the margin, of all arms, every verdict of "
+        "equivalent is a false one, and families with one are counted; at no difference it is right, and the first "
+        "arm's are counted. The margin is in sd of the paired difference.",
+    )
+    return Block("Equivalence", head, rows, 0, (), notes)
+
+
+def _unpaired_block(rows: Sequence[Sequence[str]]) -> Block:
+    head = ("arms", "runs of each", "difference (sd)", "spread", "experiments", "families with a false verdict",
+            "95 % interval", "found")  # fmt: skip
+    notes = (
+        "Welch's permutation test; spread is that of every second arm over the others'. It is exact where they are "
+        "equal; unequal ones take it slightly above 5 %, and the promise is not about them.",
+    )
+    return Block("Without pairs", head, rows, 0, (), notes)
+
+
 def _aa_block(found: AATest) -> Block:
     head = ("activation", "verdict", "pairs", "difference", "95 % interval", "p", "Holm p")
     rows = []
@@ -182,5 +254,10 @@ def _aa_block(found: AATest) -> Block:
 
 def _interval(value: float, n: int) -> str:
     """Clopper and Pearson's 95 % interval of a share of ``n``."""
-    low, high = scipy_stats.binomtest(round(value * n), n).proportion_ci(method="exact")
+    low, high = _bounds(value, n)
     return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def _bounds(value: float, n: int) -> tuple[float, float]:
+    found = scipy_stats.binomtest(round(value * n), n).proportion_ci(method="exact")
+    return float(found.low), float(found.high)

@@ -15,8 +15,8 @@ from bevel_lab.report.figures import samples
 from bevel_lab.report.figures.across import across_views
 from bevel_lab.report.figures.cell import cell_views
 from bevel_lab.report.figures.svg import DARK, LIGHT, Style
-from bevel_lab.report.statistics.paired import Comparison, Verdict
-from bevel_lab.report.text import across, findings, method, published, words
+from bevel_lab.report.statistics.comparison import Comparison
+from bevel_lab.report.text import across, equivalence, findings, method, published, words
 
 
 def render(
@@ -31,7 +31,8 @@ def render(
         keep_trailing_newline=True,
     )
     environment.globals.update(
-        findings=findings, across=across, samples=samples, published=published, tone=_tone, remark=_remark,
+        findings=findings, equivalence=equivalence, across=across, samples=samples, published=published, tone=_tone,
+        remark=_remark,
         setting=_setting,
     )  # fmt: skip
     records = [record for cell in cells for record in cell.records]
@@ -64,7 +65,7 @@ def _tone(comparison: Comparison | None) -> str:
 def _remark(arm: Arm) -> str:
     """Text that stands beside the verdict."""
     c = arm.comparison
-    few = [f"{c.needed} would do"] if c and c.verdict is Verdict.TOO_FEW else []
+    few = [words.remark(c)] if c and words.remark(c) else []
     lost = [f"{len(arm.diverged)} of {len(arm.runs)} diverged"] if arm.diverged else []
     return ", ".join(few + lost)
 
@@ -76,9 +77,10 @@ def _setting(cell: Cell) -> str:
     epochs = method.values_of([record.trial.epochs for record in cell.records])
     runs = list(cell.reference.runs.values())
     speed = f" {cell.reference.name} trains on {method.speed(runs)}." if throughput(runs) > 0 else ""
+    favor = "Negative" if cell.metric.lower_is_better else "Positive"
     return (
         f"{words.count(len(cell.arms), 'activation')}, {seeds} each, paired; {cell.model} on {cell.dataset}, "
-        f"{epochs} {'epoch' if epochs == '1' else 'epochs'}.{speed} Positive differences favor the activation."
+        f"{epochs} {'epoch' if epochs == '1' else 'epochs'}.{speed} {favor} differences favor the activation."
     )
 
 

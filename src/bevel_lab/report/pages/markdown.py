@@ -68,8 +68,9 @@ def _cell(cell: Cell, prefix: str, files: _Files) -> Iterator[str]:
 
 def _method(cells: Sequence[Cell], together: Across | None) -> Iterator[str]:
     records = [record for cell in cells for record in cell.records]
-    sections = (("How it was done", method.protocol(records)), ("Where it comes from", method.provenance(records)))
-    for heading, rows in sections:
+    sections = [("How it was done", method.protocol), ("Where it comes from", method.provenance)]
+    for heading, write in sections if records else ():
+        rows = write(records)
         yield f"## {heading}\n"
         yield from (f"- {escaped(term)}: {escaped(text)}" for term, text in rows)
         yield ""

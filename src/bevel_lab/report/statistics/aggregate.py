@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as scipy_stats
 
-from bevel_lab.report.statistics.paired import LEVEL, RESAMPLES, Floats, improvement
+from bevel_lab.report.statistics.paired import LEAST_FOR_INTERVAL, LEVEL, RESAMPLES, Floats, improvement
 
 Statistic = Callable[[Sequence[Floats]], Floats]
 
@@ -32,7 +32,7 @@ class Ranks:
     """Average ranks over cells, and which of them differ.
 
     Attributes:
-        mean: average rank of each arm; 1 is the highest score, and ties share their ranks.
+        mean: average rank of each arm; 1 is the best score, and ties share their ranks.
         p: Friedman's test that all arms rank alike; NaN with fewer than three arms or two cells.
         critical: Nemenyi's critical difference of two average ranks at 5 %.
         groups: indices of neighboring arms whose average ranks lie within ``critical`` of one another, best first.
@@ -65,12 +65,16 @@ def stratified(
 ) -> Estimate:
     """Return ``statistic`` of the strata and its 95 % percentile interval from a bootstrap within each stratum.
 
+    There is no interval if a stratum has fewer than ``LEAST_FOR_INTERVAL`` seeds.
+
     Args:
         strata: one array of shape (seeds,) a cell; none may be empty.
         statistic: a function of strata with the seeds along their last axis, such as ``iqm`` or ``won``.
     """
     drawn = [stratum[rng.integers(len(stratum), size=(resamples, len(stratum)))] for stratum in strata]
     low, high = np.quantile(statistic(drawn), (LEVEL / 2, 1 - LEVEL / 2))
+    if min(map(len, strata)) < LEAST_FOR_INTERVAL:
+        low = high = math.nan
     return Estimate(float(statistic(strata)), float(low), float(high))
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bevel_lab.report.statistics.paired import LEVEL, Floats, Verdict, bca, differs, holm, sign_flip, verdicts
+from bevel_lab.report.statistics import unpaired
+from bevel_lab.report.statistics.comparison import Verdict, differs, equivalent, verdicts
+from bevel_lab.report.statistics.paired import LEVEL, Floats, bca, holm, sign_flip, within
 
 RESAMPLES = 1_999
 NOISES = ("normal", "heavy")
@@ -76,6 +78,47 @@ def calibrate_cells(
     )
 
 
+def calibrate_equivalence(
+    *, experiments: int, arms: int, pairs: int, margin: float, effect: float, rng: np.random.Generator
+) -> float:
+    """Judge simulated experiments against a margin; all arms have the same true difference.
+
+    Args:
+        margin, effect: in sd of the paired difference. At ``effect`` = ``margin`` every verdict is a false one.
+
+    Returns:
+        The share of experiments in which the first arm is called equivalent if there is no difference, or in which any
+        arm is if there is one.
+    """
+    differences = _differences((experiments, arms, pairs), 0.0, "normal", rng) + effect
+    adjusted = holm(within(differences, margin, rng))
+    low, high = np.full((2, *adjusted.shape), np.nan)
+    open_ = adjusted <= LEVEL
+    low[open_], high[open_] = bca(differences[open_], rng, RESAMPLES, 2 * LEVEL)
+    said = equivalent(adjusted, low, high, margin)
+    return float((said.any(axis=1) if effect else said[:, 0]).mean())
+
+
+def calibrate_unpaired(
+    *, experiments: int, arms: int, runs: int, effect: float, rng: np.random.Generator, ratio: float = 1.0
+) -> Calibration:
+    """Judge simulated experiments without pairs; at most the first arm differs, by ``effect`` sd of a run.
+
+    The spread of each second arm is ``ratio`` times that of the others, which Welch's statistic allows for.
+    """
+    spread = np.where(np.arange(arms + 1) % 2, ratio, 1.0)[:, None]
+    scores = rng.standard_normal((experiments, arms + 1, runs)) * spread
+    scores[:, 1] += effect * spread[1]
+    base = np.broadcast_to(scores[:, :1], scores[:, 1:].shape)
+    own = scores[:, 1:]
+    adjusted = holm(unpaired.welch(own, base, rng))
+    low, high = np.full((2, *adjusted.shape), np.nan)
+    open_ = adjusted <= LEVEL
+    low[open_], high[open_] = unpaired.bca(own[open_], base[open_], rng, RESAMPLES)
+    found = verdicts(adjusted, low, high, unpaired.least_p(runs, runs)[0])
+    return _score(found[:, None], effect)
+
+
 def _differences(shape: tuple[int, int, int], effect: float, noise: str, rng: np.random.Generator) -> Floats:
     """Draw paired differences (experiments, arms, pairs) with unit sd; the arms share the reference's scores."""
     experiments, arms, pairs = shape
@@ -93,7 +136,7 @@ def _verdicts(differences: Floats, rng: np.random.Generator) -> npt.NDArray[np.o
     low, high = np.full((2, *adjusted.shape), np.nan)
     open_ = adjusted <= LEVEL  # the interval matters only here
     low[open_], high[open_] = bca(differences[open_], rng, RESAMPLES)
-    return verdicts(adjusted, low, high, differences.shape[-1])
+    return verdicts(adjusted, low, high, 2.0 ** (1 - differences.shape[-1]))
 
 
 def _score(found: npt.NDArray[np.object_], effect: float) -> Calibration:

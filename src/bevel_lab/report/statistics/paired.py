@@ -1,4 +1,4 @@
-"""Is one activation better than another? Paired statistics over seeds, and a verdict in words.
+"""Is one arm better than another on the same seeds? Tests and intervals of paired differences.
 
 Every array function takes its pairs along the last axis and any number of axes before it, so that the judge itself
 can be judged on thousands of simulated experiments at once (``calibration``).
@@ -7,85 +7,24 @@ can be judged on thousands of simulated experiments at once (``calibration``).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import optimize, special
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 LEVEL = 0.05
 POWER = 0.8
 RESAMPLES = 9_999
+LEAST_FOR_INTERVAL = 5
+"""Fewest runs with which an interval is given: with fewer a bootstrap's 95 % are far from it."""
+SIMULATED_PAIRS = 16  # above, the t test is as near as the simulation
 EXACT_PAIRS = 16  # 2**15 sign patterns: the exact test still takes milliseconds
 PATTERNS = 19_999  # of the Monte-Carlo test above that, which knows p to ±0.0015 at 0.05
 _CHUNK = 1 << 23  # numbers in memory at once, 64 MiB
-
-
-class Verdict(StrEnum):
-    """The verdict on an arm against the reference."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    NO_EVIDENCE = "no evidence"
-    TOO_FEW = "too few seeds"
-
-    @property
-    def differs(self) -> bool:
-        """Whether the arm is called better or worse."""
-        return self in (Verdict.BETTER, Verdict.WORSE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """An arm on its own: runs with a score, runs without one, mean and sample standard deviation."""
-
-    runs: int
-    failed: int
-    mean: float
-    sd: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """An arm against the reference, over the seeds on which both have a score.
-
-    Attributes:
-        arm: its name.
-        pairs: seeds on which both have a score.
-        unpaired: seeds that only one of the two could use, because the other is missing or has no score.
-        difference, low, high: mean paired difference and its 95 % BCa interval.
-        p, adjusted: two-sided sign-flip p, before and after Holm over the arms.
-        detectable: true difference that this many pairs find with 80 % power; infinite if there is none.
-        improvement: probability of improvement, the share of pairs in which the arm wins; a tie is half a win.
-        verdict: the verdict in words.
-        needed: pairs from which a verdict is possible in this family of arms.
-    """
-
-    arm: str
-    pairs: int
-    unpaired: int
-    difference: float
-    low: float
-    high: float
-    p: float
-    adjusted: float
-    detectable: float
-    improvement: float
-    verdict: Verdict
-    needed: int
-
-
-def summary(scores: Mapping[int, float]) -> Summary:
-    """Mean ± sd over the runs that have a score; the others count as failed."""
-    values = np.array([s for s in scores.values() if math.isfinite(s)], dtype=np.float64)
-    unit = _unit(values)
-    mean = float((values / unit).mean()) * unit if values.size else math.nan
-    return Summary(runs=values.size, failed=len(scores) - values.size, mean=mean, sd=_sd(values))
 
 
 def sign_flip(differences: Floats, rng: np.random.Generator) -> Floats:
@@ -107,8 +46,37 @@ def sign_flip(differences: Floats, rng: np.random.Generator) -> Floats:
     return p
 
 
-def bca(differences: Floats, rng: np.random.Generator, resamples: int = RESAMPLES) -> tuple[Floats, Floats]:
-    """Bias-corrected and accelerated bootstrap interval (95 %) of the mean.
+def within(differences: Floats, margin: npt.ArrayLike, rng: np.random.Generator) -> Floats:
+    """Two one-sided sign-flip tests: small p say that the mean difference lies within ± ``margin``.
+
+    Each test asks whether the differences are symmetric about −margin (or +margin) against the inside; the larger of
+    both p counts. The observed pattern is among those that are tried, so that the exact p is at least 1 / 2**pairs.
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    shift = np.asarray(margin, dtype=np.float64)[..., None]
+    return np.maximum(_one_sided(shift + differences, rng), _one_sided(shift - differences, rng))
+
+
+def _one_sided(differences: Floats, rng: np.random.Generator) -> Floats:
+    """Sign-flip p of "symmetric about zero" against "larger"."""
+    pairs = differences.shape[-1]
+    flat = differences.reshape(-1, pairs)
+    if pairs > EXACT_PAIRS:
+        signs = rng.choice((-1.0, 1.0), size=(PATTERNS, pairs))
+    else:
+        signs = np.where(np.arange(1, 2**pairs)[:, None] >> np.arange(pairs) & 1, -1.0, 1.0)
+    bar = flat.sum(axis=1) - 1e-12 * np.abs(flat).sum(axis=1)
+    extreme = np.zeros(len(flat), dtype=np.int64)
+    for rows in _chunks(len(flat), len(signs)):
+        extreme[rows] = (flat[rows] @ signs.T >= bar[rows, None]).sum(axis=1)
+    p: Floats = ((1 + extreme) / (1 + len(signs))).reshape(differences.shape[:-1])
+    return p
+
+
+def bca(
+    differences: Floats, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
+) -> tuple[Floats, Floats]:
+    """Bias-corrected and accelerated bootstrap interval of the mean, by default of 95 %.
 
     All rows share their resamples. Equal differences give an interval of width zero; a single difference, which says
     nothing about its spread, gives NaN.
@@ -121,8 +89,8 @@ def bca(differences: Floats, rng: np.random.Generator, resamples: int = RESAMPLE
         weights = rng.multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples) / pairs
         for rows in _chunks(len(flat), resamples):
             means = np.sort(flat[rows] @ weights.T, axis=1)
-            bias, pull = _bias(means, flat[rows]), _acceleration(flat[rows])
-            low[rows], high[rows] = (_quantile(means, _corrected(q, bias, pull)) for q in (LEVEL / 2, 1 - LEVEL / 2))
+            observed, largest = flat[rows].mean(axis=1, keepdims=True), np.abs(flat[rows]).max(axis=1, keepdims=True)
+            low[rows], high[rows] = bca_quantiles(means, observed, largest, flat[rows] - observed, level)
     shape = differences.shape[:-1]
     return low.reshape(shape), high.reshape(shape)
 
@@ -172,93 +140,131 @@ def smallest_effect(pairs: int, arms: int, rng: np.random.Generator, power: floa
     return float(np.quantile(turn, power))
 
 
+def effect_found(pairs: int, arms: int, rng: np.random.Generator, power: float = POWER) -> float:
+    """Like :func:`smallest_effect`, for any number of pairs: by the t test above ``SIMULATED_PAIRS``."""
+    if pairs <= SIMULATED_PAIRS:
+        return smallest_effect(pairs, arms, rng, power)
+    bar = float(special.stdtrit(pairs - 1, 1 - LEVEL / arms / 2))
+    found: float = optimize.brentq(lambda shift: 1 - special.nctdtr(pairs - 1, shift, bar) - power, 0.0, 10 * bar + 10)
+    return found / math.sqrt(pairs)
+
+
+def equivalence_power(pairs: int, margin: float, arms: int) -> float:
+    """Probability that two one-sided tests at level 5 % / arms show equivalence where there is no difference.
+
+    For normal differences, by the t tests, which the sign-flip tests come near to; 0 where their smallest p exceeds
+    the level. ``margin`` is in sd of the paired difference.
+    """
+    if pairs < 2 or 2.0**-pairs > LEVEL / arms:
+        return 0.0
+    return tost_power(margin * math.sqrt(pairs), pairs - 1, LEVEL / arms)
+
+
+def equivalence_runs(margin: float, arms: int, power: float = POWER) -> int:
+    """Fewest pairs that show equivalence with probability ``power``; see :func:`equivalence_power`."""
+    return fewest(lambda pairs: equivalence_power(pairs, margin, arms) >= power)
+
+
+def tost_power(margin: float, freedom: int, level: float) -> float:
+    """Power at no difference for a margin in standard errors: the mean over the sd that a sample may have."""
+    spread = np.sqrt(special.chdtri(freedom, (np.arange(400) + 0.5) / 400) / freedom)
+    room = margin - special.stdtrit(freedom, 1 - level) * spread
+    return float(np.maximum(0.0, 2 * special.ndtr(room) - 1).mean())
+
+
+def fewest(enough: Callable[[int], bool], most: int = 1_000_000) -> int:
+    """The smallest number from 2 on that is enough, where each larger one is, too; ``most`` if none below is."""
+    high = 2
+    while high < most and not enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1 and high < most:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return min(high, most)
+
+
 def improvement(differences: Floats) -> Floats:
     """Probability of improvement: the share of pairs won; a tie is half a win."""
     wins: Floats = (np.sign(differences).mean(axis=-1) + 1) / 2
     return wins
 
 
-def verdicts(adjusted: Floats, low: Floats, high: Floats, pairs: npt.ArrayLike) -> npt.NDArray[np.object_]:
-    """Verdicts from adjusted p and intervals; the arms of a family lie along the last axis.
+class Pairs:
+    """An arm and the reference on the seeds for which both have a score.
 
-    Better and worse need an adjusted p of at most 5 % and an interval that excludes zero. The verdict is too few seeds
-    if the adjusted p would exceed 5 % even if every arm were as extreme as its number of pairs allows.
+    Args:
+        scores, base: seed → score of the arm and of the reference.
+
+    Attributes:
+        runs: number of pairs, also of runs of the arm.
+        unused: seeds that only one of the two could use, because the other is missing or has no score.
+        unit: power of two that the differences are divided by.
+        differences: paired differences in that unit.
     """
-    best = holm(np.broadcast_to(2.0 ** (1.0 - np.asarray(pairs, dtype=np.float64)), adjusted.shape))
-    found = np.empty(adjusted.shape, dtype=object)
-    found.fill(Verdict.NO_EVIDENCE)  # np.full would make plain strings of them
-    found[best > LEVEL] = Verdict.TOO_FEW
-    found[(adjusted <= LEVEL) & (low > 0)] = Verdict.BETTER
-    found[(adjusted <= LEVEL) & (high < 0)] = Verdict.WORSE
-    return found
+
+    paired = True
+
+    def __init__(self, scores: Mapping[int, float], base: Mapping[int, float]) -> None:
+        known = {seed for seed, s in base.items() if math.isfinite(s)}
+        common = sorted(seed for seed, s in scores.items() if math.isfinite(s) and seed in known)
+        found = np.array([scores[seed] - base[seed] for seed in common], dtype=np.float64)
+        self.runs, self.unused = found.size, len(set(scores) | set(base)) - found.size
+        self.unit = unit_of(found)
+        self.differences: Floats = found / self.unit
+
+    @property
+    def difference(self) -> float:
+        return float(self.differences.mean()) if self.runs else math.nan
+
+    @property
+    def sd(self) -> float:
+        return sd_of(self.differences)
+
+    @property
+    def improvement(self) -> float:
+        return float(improvement(self.differences)) if self.runs else math.nan
+
+    @property
+    def least(self) -> tuple[float, float]:
+        """The smallest p that so many pairs allow, two-sided and one-sided."""
+        return 2.0 ** (1 - self.runs), 2.0**-self.runs
+
+    @property
+    def ties(self) -> int:
+        return int((self.differences == 0).sum())
+
+    def p(self, rng: np.random.Generator) -> float:
+        return float(sign_flip(self.differences, rng)) if self.runs else 1.0
+
+    def interval(self, rng: np.random.Generator, level: float = LEVEL) -> tuple[float, float]:
+        """The BCa interval; NaN for fewer than :data:`LEAST_FOR_INTERVAL` pairs."""
+        if self.runs < LEAST_FOR_INTERVAL:
+            return math.nan, math.nan
+        low, high = bca(self.differences, rng, level=level)
+        return float(low), float(high)
+
+    def equivalence(self, margin: float, rng: np.random.Generator) -> float:
+        """The larger p of the one-sided tests of "the difference is −margin or less" and "margin or more"."""
+        return float(within(self.differences, margin / self.unit, rng)) if self.runs else 1.0
+
+    def detectable(self, arms: int, rng: np.random.Generator) -> float:
+        return smallest_effect(self.runs, arms, rng)
+
+    def settle(self, margin: float, arms: int) -> int:
+        """Number of pairs that show equivalence with 80 % power if there is no difference."""
+        return equivalence_runs(margin / self.unit / self.sd, arms) if self.sd > 0 else self.runs
 
 
-def differs(found: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
-    """Mark the verdicts that are better or worse."""
-    return np.isin(found, (Verdict.BETTER, Verdict.WORSE))
-
-
-def compare(
-    scores: Mapping[str, Mapping[int, float]], reference: str, rng: np.random.Generator
-) -> dict[str, Comparison]:
-    """Compare every other arm with the reference.
-
-    ``scores`` maps arm → seed → score, where larger is better and NaN is a run without a score. Arms are paired with
-    the reference on the seeds for which both have a score.
-    """
-    arms = [arm for arm in scores if arm != reference]
-    base = {seed: s for seed, s in scores[reference].items() if math.isfinite(s)}
-    found = {arm: _paired(scores[arm], base) for arm in arms}
-    units = [_unit(d) for d in found.values()]
-    paired = {arm: d / unit for (arm, d), unit in zip(found.items(), units, strict=True)}
-    p = [float(sign_flip(d, rng)) if d.size else 1.0 for d in paired.values()]
-    bounds = [bca(d, rng) if d.size else (math.nan, math.nan) for d in paired.values()]
-    effects = {n: smallest_effect(n, len(arms), rng) for n in sorted({d.size for d in paired.values()})}
-    alone = [
-        Comparison(
-            arm=arm,
-            pairs=d.size,
-            unpaired=len(set(scores[arm]) | set(scores[reference])) - d.size,
-            difference=float(d.mean()) * unit if d.size else math.nan,
-            low=float(low) * unit,
-            high=float(high) * unit,
-            p=p_value,
-            adjusted=p_value,
-            detectable=effects[d.size] * _sd(d) * unit if math.isfinite(effects[d.size]) else math.inf,
-            improvement=float(improvement(d)) if d.size else math.nan,
-            verdict=Verdict.NO_EVIDENCE,
-            needed=0,
-        )
-        for (arm, d), unit, p_value, (low, high) in zip(paired.items(), units, p, bounds, strict=True)
-    ]
-    return {c.arm: c for c in as_family(alone)}
-
-
-def as_family(found: Sequence[Comparison]) -> list[Comparison]:
-    """Return the comparisons as one family: with Holm's adjustment over all of them, and the verdicts that follow."""
-    if not found:
-        return []
-    adjusted = holm(np.array([c.p for c in found]))
-    low, high, pairs = (np.array([getattr(c, key) for c in found]) for key in ("low", "high", "pairs"))
-    needed = pairs_needed(len(found))
-    both = zip(found, adjusted, verdicts(adjusted, low, high, pairs), strict=True)
-    return [replace(c, adjusted=float(p), verdict=verdict, needed=needed) for c, p, verdict in both]
-
-
-def _paired(scores: Mapping[int, float], base: Mapping[int, float]) -> Floats:
-    common = sorted(seed for seed, s in scores.items() if math.isfinite(s) and seed in base)
-    return np.array([scores[seed] - base[seed] for seed in common], dtype=np.float64)
-
-
-def _unit(values: Floats) -> float:
+def unit_of(values: Floats) -> float:
     """The power of two at the largest value: divided by it, squares and cubes of the values stay finite and exact."""
     _, exponent = np.frexp(np.abs(values).max(initial=0.0))
     return math.ldexp(1.0, max(int(exponent) - 1, -1022))
 
 
-def _sd(values: Floats) -> float:
+def sd_of(values: Floats) -> float:
     """The sample standard deviation; NaN for fewer than two values."""
-    unit = _unit(values)
+    unit = unit_of(values)
     return float((values / unit).std(ddof=1)) * unit if values.size > 1 else math.nan
 
 
@@ -276,20 +282,34 @@ def _chunks(rows: int, width: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
-def _bias(means: Floats, flat: Floats) -> Floats:
+def bca_quantiles(
+    means: Floats, observed: Floats, largest: Floats, pull: Floats, level: float
+) -> tuple[Floats, Floats]:
+    """BCa's interval from resampled means.
+
+    Args:
+        means: sorted, rows×resamples.
+        observed, largest: the observed mean and the largest number, rows×1.
+        pull: each number's influence on the mean, rows×numbers, in any unit.
+        level: 1 − the confidence.
+    """
+    bias, skew = _bias(means, observed, largest), _acceleration(pull)
+    low, high = (_quantile(means, _corrected(q, bias, skew)) for q in (level / 2, 1 - level / 2))
+    return low, high
+
+
+def _bias(means: Floats, observed: Floats, largest: Floats) -> Floats:
     """BCa's z0: the normal quantile of the share of resampled means below the observed one, ties half."""
     # Resampled means of equal numbers differ from their mean by rounding, so ties get that slack.
-    observed = flat.mean(axis=1, keepdims=True)
-    slack = 1e-12 * np.abs(flat).max(axis=1, keepdims=True)
+    slack = 1e-12 * largest
     below = (means < observed - slack).sum(axis=1)
     upto = (means <= observed + slack).sum(axis=1)
     bias: Floats = special.ndtri((below + upto) / (2 * means.shape[1]))
     return bias
 
 
-def _acceleration(flat: Floats) -> Floats:
-    """BCa's a for the mean: the jackknife's skewness / 6, and 0 where the numbers do not differ."""
-    pull = flat - flat.mean(axis=1, keepdims=True)  # proportional to jackknife mean − leave-one-out mean
+def _acceleration(pull: Floats) -> Floats:
+    """BCa's a for the mean: the influences' skewness / 6, and 0 where the numbers do not differ."""
     square = (pull**2).sum(axis=1)
     cube = (pull**3).sum(axis=1)
     a: Floats = np.divide(cube, 6 * square**1.5, out=np.zeros_like(cube), where=square > 0)

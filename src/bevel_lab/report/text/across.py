@@ -6,8 +6,9 @@ import math
 
 from bevel_lab.report.analysis.across import Across, Standing
 from bevel_lab.report.analysis.cells import Metric
-from bevel_lab.report.statistics.paired import LEVEL, Comparison, Verdict
-from bevel_lab.report.text import words
+from bevel_lab.report.statistics.comparison import Comparison, Verdict
+from bevel_lab.report.statistics.paired import LEVEL
+from bevel_lab.report.text import equivalence, words
 
 COLUMNS = ("activation", "verdict", "mean difference", "95 % interval", "p", "Holm p", "IQM of differences",
            "IQM interval", "pairs won", "won interval", "rank", "time", "memory")  # fmt: skip
@@ -26,7 +27,9 @@ def row(standing: Standing, metric: Metric) -> tuple[str, ...]:
     estimates = (words.NONE,) * 4
     if iqm and won:
         middle, interval = words.change(iqm.value, metric), words.span(iqm.low, iqm.high, metric)
-        shares = f"{words.number(100 * won.low, 0)} to {words.percent(won.high)}"
+        shares = words.NONE
+        if math.isfinite(won.low):
+            shares = f"{words.number(100 * won.low, 0)} to {words.percent(won.high)}"
         estimates = (middle, interval, words.percent(won.value), shares)
     return (standing.name, words.verdict(c), change, span, p, adjusted, *estimates, *costs)
 
@@ -35,7 +38,7 @@ def matrix(across: Across) -> list[list[str]]:
     """Return a header and one line an arm: its difference and verdict in every cell, with ``STANDS``."""
     names = dict.fromkeys(arm.name for cell in across.cells for arm, _ in cell.others)
     found = {(cell.title, arm.name): c for cell in across.cells for arm, c in cell.others}
-    lines = [["activation", *(cell.title for cell in across.cells)]]
+    lines = [[across.cells[0].noun, *(cell.title for cell in across.cells)]]
     for name in names:
         line = [name]
         for cell in across.cells:
@@ -54,8 +57,11 @@ def answer(across: Across) -> list[str]:
     """Say in sentences what was found over all cells."""
     ref, where = across.reference.name, f"on average over the {len(across.cells)} cells"
     if not across.others:
-        return [f"No activation but {ref} ran in every cell: there is nothing to compare over all of them."]
+        return [f"No {across.cells[0].noun} but {ref} ran in every cell: there is nothing to compare over all of them."]
     sentences = words.differences(across.others, ref, across.metric, f" {where}")
+    sentences += equivalence.sentences(
+        [(standing.name, c) for standing, c in across.others], ref, across.metric, f" {where}"
+    )
     silent = [s.name for s, c in across.others if c.verdict is Verdict.NO_EVIDENCE]
     if silent:
         sentences.append(f"For {words.listing(silent)} there is no evidence of a difference {where}.")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from bevel_lab.report.analysis.cells import Arm, Cell, Metric, differing
 from bevel_lab.report.analysis.data_facts import changed
-from bevel_lab.report.statistics.paired import Comparison, Verdict, summary
-from bevel_lab.report.text import words
+from bevel_lab.report.statistics.comparison import Comparison, Verdict, summary
+from bevel_lab.report.text import equivalence, words
 
 COLUMNS = ("activation", "verdict", "score", "difference", "interval", "wins", "p", "Holm p", "detectable", "time",
            "memory")  # fmt: skip
@@ -30,7 +30,7 @@ def measured(cell: Cell) -> list[tuple[str, ...]]:
     keys = list(dict.fromkeys(key for r in cell.records for key in r.test if key != cell.metric.key))
     if set(keys) <= {"loss"}:
         return []
-    lines = [("activation", *(key.replace("_", " ") for key in keys))]
+    lines = [(cell.noun, *(key.replace("_", " ") for key in keys))]
     for arm in cell.arms:
         found = [summary({seed: r.test.get(key, math.nan) for seed, r in arm.runs.items()}) for key in keys]
         lines.append((arm.name, *(f"{words.number(of.mean, 4)} ± {words.number(of.sd, 4)}" for of in found)))
@@ -44,9 +44,10 @@ def answer(cell: Cell) -> list[str]:
     if not others:
         return [f"Only {ref} was run: there is nothing to compare it with."]
     sentences = words.differences(cell.others, ref, cell.metric)
+    sentences += equivalence.sentences([(arm.name, c) for arm, c in cell.others], ref, cell.metric)
     silent = len(by[Verdict.NO_EVIDENCE])
     if silent == others > 1:
-        sentences.append(f"There is no evidence that any of the {others} activations differs from {ref}.")
+        sentences.append(f"There is no evidence that any of the {others} {cell.noun}s differs from {ref}.")
     elif silent == others:
         sentences.append(f"There is no evidence that {cell.others[0][0].name} differs from {ref}.")
     elif silent:
@@ -98,7 +99,8 @@ def _too_few(cell: Cell, found: Sequence[tuple[Arm, Comparison]]) -> list[str]:
     if not found:
         return []
     pairs = sorted({c.pairs for _, c in found})
-    have = words.count(pairs[0], "paired seed") if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} paired seeds"
+    what = "paired seed" if found[0][1].paired else "run"
+    have = words.count(pairs[0], what) if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} {what}s"
     verb = "is" if pairs == [1] else "are"
     needed = found[0][1].needed
     whom = "" if len(found) == len(cell.others) else f" on {words.listing([arm.name for arm, _ in found])}"

@@ -10,7 +10,7 @@ from bevel_lab.report.analysis import data_facts
 from bevel_lab.report.analysis.cells import Cell, recipe
 from bevel_lab.report.analysis.throughput import share_of_plain_loop, throughput
 from bevel_lab.report.statistics.paired import LEVEL
-from bevel_lab.report.text import words
+from bevel_lab.report.text import equivalence, words
 
 
 def protocol(records: Sequence[Record]) -> list[tuple[str, str]]:
@@ -51,6 +51,20 @@ def method(cells: Sequence[Cell]) -> list[str]:
     arms = sorted({len(cell.others) for cell in cells})
     family = words.count(arms[0], "arm") if len(arms) == 1 else f"{arms[0]} to {arms[-1]} arms"
     scope = " of a model on a data set" if len(cells) > 1 else ""
+    compared = [c for cell in cells for _, c in cell.others]
+    said = [*_difference(family, scope)] if any(c.paired for c in compared) or not compared else []
+    said += [UNPAIRED.format(family=family, scope=scope)] if not all(c.paired for c in compared) else []
+    said += [equivalence.METHOD] if any(c.margin for c in compared) else []
+    return said
+
+
+UNPAIRED = (
+    "Where no two runs share a seed, better or worse needs a two-sided permutation test of Welch's t with p ≤ 0.05 "
+    "after Holm over the {family}{scope}, and a 95 % BCa interval of the difference of the means that excludes zero."
+)
+
+
+def _difference(family: str, scope: str) -> list[str]:
     return [
         f"Better or worse is said only if both hold: the two-sided sign-flip test over paired seeds has p ≤ {LEVEL:g} "
         f"after Holm over the {family}{scope}, and the 95 % BCa bootstrap interval of the mean paired difference "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bevel_lab.report.analysis.pairs import Pair
-from bevel_lab.report.statistics.paired import Verdict
-from bevel_lab.report.text import words
+from bevel_lab.report.statistics.comparison import Verdict
+from bevel_lab.report.text import equivalence, words
 from bevel_lab.report.text.tables import Block
 
 COLUMNS = ("where", "verdict", "mean difference", "95 % interval", "pairs won", "p", "Holm p", "detectable")
@@ -21,9 +21,13 @@ def answer(pair: Pair) -> str:
     )
     if c.verdict is Verdict.NO_EVIDENCE:
         return f"There is no evidence that {pair.arm} differs from {pair.other} on {where} ({numbers})."
+    if c.verdict in (Verdict.EQUIVALENT, Verdict.NOT_SETTLED):
+        said = equivalence.sentences([(pair.arm, c)], pair.other, m, f" on {where}")
+        return f"{said[0].removesuffix('.')} ({numbers})."
     if c.verdict is Verdict.TOO_FEW:
         return f"{c.pairs} paired seeds are too few to tell {pair.arm} from {pair.other} on {where} ({numbers})."
-    return f"{pair.arm} is {c.verdict} than {pair.other} on {where} ({numbers})."
+    small = f", by less than {equivalence.margin(c, m)}" if c.within else ""
+    return f"{pair.arm} is {c.verdict} than {pair.other} on {where}{small} ({numbers})."
 
 
 def block(pair: Pair) -> Block:

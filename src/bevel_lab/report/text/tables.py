@@ -12,7 +12,7 @@ from typing import Any
 from bevel_lab.report.analysis.across import Across
 from bevel_lab.report.analysis.cells import Cell
 from bevel_lab.report.statistics.aggregate import Estimate
-from bevel_lab.report.text import across, findings, published
+from bevel_lab.report.text import across, equivalence, findings, published
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
           "−": "$-$", "–": "--", "×": r"$\times$", "<": r"$<$", ">": r"$>$", "|": r"\textbar{}",
@@ -47,24 +47,34 @@ def blocks(cells: Sequence[Cell], together: Across | None, notes: Sequence[str] 
 def cell_blocks(cell: Cell) -> list[Block]:
     """Return the verdict table, and a table of other metrics if there are any."""
     ref = cell.reference.name
-    own = {"score": f"test {cell.metric.axis}", "interval": "95 % interval", "difference": f"vs {ref}",
-           "time": "time ×", "memory": "memory ×"}  # fmt: skip
+    own = {"activation": cell.noun, "score": f"test {cell.metric.axis}", "interval": "95 % interval",
+           "difference": f"vs {ref}", "time": "time ×", "memory": "memory ×"}  # fmt: skip
     head = [own.get(column, column) for column in findings.COLUMNS]
     said = [*findings.caveats(cell), *findings.recipe_notes(cell)]
     rows = [findings.row(arm, cell.metric) for arm in cell.arms]
-    made = [Block(cell.title, head, rows, 2, findings.answer(cell), said)]
+    made = [_without_costs(Block(cell.title, head, rows, 2, findings.answer(cell), said), cell)]
+    if inside := equivalence.table(cell):
+        made.append(Block(equivalence.title(cell), inside[0], inside[1:], 2))
     if measured := findings.measured(cell):
         title = f"{findings.MEASURED}: {cell.title}"
         made.append(Block(title, measured[0], measured[1:], 1, notes=[findings.AS_RECORDED]))
     return made
 
 
+def _without_costs(block: Block, cell: Cell) -> Block:
+    """Drop the columns of time and memory, which scores without records do not have."""
+    if cell.records:
+        return block
+    return replace(block, head=block.head[:-2], rows=[row[:-2] for row in block.rows])
+
+
 def across_blocks(together: Across) -> list[Block]:
     rows = [across.row(standing, together.metric) for standing in together.standings]
     head, *matrix = across.matrix(together)
-    title = f"Across {len(together.cells)} cells"
+    title, columns = f"Across {len(together.cells)} cells", [together.cells[0].noun, *across.COLUMNS[1:]]
+    whole = Block(title, columns, rows, 2, across.answer(together), across.notes(together))
     return [
-        Block(title, across.COLUMNS, rows, 2, across.answer(together), across.notes(together)),
+        _without_costs(whole, together.cells[0]),
         Block(f"Difference to {together.reference.name} in each cell", head, matrix, 1),
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bevel_lab.report.analysis.across import Standing
 from bevel_lab.report.analysis.cells import Arm, Metric
-from bevel_lab.report.statistics.paired import Comparison, Verdict
+from bevel_lab.report.statistics.comparison import Comparison, Verdict
 
 NONE = "–"
 TINY, HUGE = 1e-30, 1e12
@@ -72,9 +72,24 @@ def setting(value: Any) -> str:
 def verdict(comparison: Comparison | None) -> str:
     if comparison is None:
         return "reference"
-    if comparison.verdict is Verdict.TOO_FEW:
-        return f"{comparison.verdict} ({comparison.needed} would do)"
-    return str(comparison.verdict)
+    more = remark(comparison)
+    if more and comparison.verdict.differs:
+        return f"{comparison.verdict}, {more}"
+    return f"{comparison.verdict} ({more})" if more else str(comparison.verdict)
+
+
+def remark(c: Comparison) -> str:
+    """Write what belongs to a verdict: how many runs would do, or that a difference is small; or ""."""
+    if c.verdict is Verdict.TOO_FEW:
+        return f"{c.needed} would do"
+    if c.verdict is Verdict.NOT_SETTLED:
+        return f"{c.settle:,} {runs(c)} would"
+    return "by less than the margin" if c.verdict.differs and c.within else ""
+
+
+def runs(c: Comparison) -> str:
+    """What a comparison counts: paired seeds, or runs of each arm."""
+    return "seeds" if c.paired else "runs of each"
 
 
 def compared(c: Comparison, metric: Metric) -> tuple[str, str, str, str, str, str]:

@@ -1,0 +1,356 @@
+"""``bevel judge``: verdicts on any table of scores, and what it says of odd ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+from synthetic_records import records
+
+from bevel.errors import BevelError
+from bevel_lab.cli import main
+from bevel_lab.report import judge, judge_table, power
+from bevel_lab.report.statistics import paired, unpaired
+from bevel_lab.report.statistics.comparison import Verdict
+
+Rows = list[dict[str, Any]]
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def table(effects: dict[str, float], *, seeds: int = 10, score: str = "accuracy", **fixed: Any) -> Rows:
+    """Scores around 0.9 with an sd of 0.003 within a seed; paired by it."""
+    draw, shared = rng(3), rng(4).normal(0, 0.02, seeds)
+    return [
+        {"model": name, "seed": seed, score: 0.9 + shared[seed] + effect + draw.normal(0, 0.003)} | fixed
+        for name, effect in effects.items()
+        for seed in range(seeds)
+    ]
+
+
+def write(rows: Rows, path: Path, delimiter: str = ",") -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def verdicts(rows: Rows | Path, **options: Any) -> dict[str, Verdict]:
+    return {row["arm"]: row["verdict"] for row in judge_table(rows, **options).verdicts()}
+
+
+# -- the same verdicts as a report's
+
+
+def test_a_reports_own_results_are_judged_as_the_report_does(tmp_path: Path) -> None:
+    made = [
+        r
+        for d in ("digits", "mnist")
+        for r in records(["relu", "gelu", "sau"], seeds=8, epochs=1, dataset=d, effects={"sau": 0.01})
+    ]
+    own = judge(made, "relu")
+    path = write(own.rows(), tmp_path / "results.csv")
+    found = judge_table(path, reference="relu")
+    for ours, theirs in zip(found.verdicts(), own.verdicts(), strict=True):
+        assert {k: str(v) for k, v in ours.items()} | {"time": "", "memory": ""} == {
+            k: str(v) for k, v in theirs.items()
+        } | {"time": "", "memory": ""}
+    assert [cell.title for cell in found.cells] == [cell.title for cell in own.cells]
+    assert found.cells[0].metric == own.cells[0].metric
+    for ours, theirs in zip(found.cells[0].arms, own.cells[0].arms, strict=True):
+        assert (ours.name, ours.index, ours.scores) == (theirs.name, theirs.index, theirs.scores)
+
+
+@pytest.mark.parametrize("form", ["csv", "semicolons", "jsonl", "folder", "rows"])
+def test_every_form_of_a_table_is_read(form: str, tmp_path: Path) -> None:
+    rows = table({"base": 0.0, "ours": 0.01})
+    source: Any = rows
+    if form == "jsonl":
+        source = tmp_path / "runs.jsonl"
+        source.write_text("".join(json.dumps(row | {"more": {"a": 1}}) + "\n" for row in rows), encoding="utf-8")
+    elif form == "folder":
+        write(rows[:10], tmp_path / "a.csv")
+        write(rows[10:], tmp_path / "b.csv")
+        source = tmp_path
+    elif form != "rows":
+        source = write(rows, tmp_path / "t.csv", ";" if form == "semicolons" else ",")
+    judged = judge_table(source)
+    assert {row["arm"]: row["verdict"] for row in judged.verdicts()} == {"ours": Verdict.BETTER}
+    assert judged.cells[0].metric.points == " points"
+    assert judged.said[0].startswith("Read: score accuracy, arm model, seed seed, all rows in one cell; higher is")
+
+
+def test_direction_turns_every_rank_share_and_order() -> None:
+    """The loss that is lower by as much as the accuracy is higher gives the same words."""
+    gains = [r | {"data": d} for d in ("a", "b", "c") for r in table({"base": 0, "mid": 0.007, "ours": 0.01})]
+    losses = [{**r, "loss": 1 - r["accuracy"]} for r in gains]
+    for row in losses:
+        del row["accuracy"]
+    up, down = judge_table(gains, reference="base"), judge_table(losses, reference="base")
+    assert "lower is better, by its name" in down.said[0]
+    assert up.across is not None
+    assert down.across is not None
+    for a, b in zip(up.verdicts(), down.verdicts(), strict=True):
+        assert (a["arm"], a["verdict"]) == (b["arm"], b["verdict"])
+        assert a["improvement"] == pytest.approx(b["improvement"])
+        assert a["difference"] == pytest.approx(-b["difference"])
+        assert (a["low"], a["high"]) == pytest.approx((-b["high"], -b["low"]), abs=2e-4)
+    assert [arm.name for arm in down.cells[0].arms] == [arm.name for arm in up.cells[0].arms] == ["base", "ours", "mid"]
+    assert [s.rank for s in down.across.standings] == [s.rank for s in up.across.standings] == [3, 1, 2]
+    assert "ours and mid are better than base" in down.table()
+    assert verdicts(losses, reference="base", lower_is_better=False)["ours"] is Verdict.WORSE
+
+
+# -- unpaired
+
+
+def test_welchs_permutation_test_is_scipys() -> None:
+    a, b = rng(1).normal(0, 1, 6), rng(2).normal(1.2, 3, 7)
+    exact = scipy_stats.permutation_test(
+        (a, b),
+        lambda x, y, axis: np.abs(scipy_stats.ttest_ind(x, y, equal_var=False, axis=axis).statistic),
+        n_resamples=np.inf,
+        alternative="greater",
+        vectorized=True,
+    )
+    assert float(unpaired.welch(a, b, rng())) == pytest.approx(exact.pvalue, abs=1e-12)
+    assert float(unpaired.welch(b, a, rng())) == pytest.approx(exact.pvalue, abs=1e-12)
+    assert float(unpaired.welch(np.ones(4), np.ones(4), rng())) == 1.0
+    assert float(unpaired.welch(np.ones(4), np.zeros(4), rng())) == 2 / math.comb(8, 4)
+    many = unpaired.welch(rng(5).normal(0, 1, 12), rng(6).normal(0.9, 1, 12), rng())
+    assert float(many) == pytest.approx(
+        scipy_stats.ttest_ind(rng(5).normal(0, 1, 12), rng(6).normal(0.9, 1, 12), equal_var=False).pvalue, abs=0.02
+    )
+
+
+def test_groups_are_compared_where_no_seed_repeats() -> None:
+    rows = table({"base": 0, "ours": 0.05, "same": 0}, seeds=9)
+    for number, row in enumerate(rows):
+        row["seed"] = number
+    judged = judge_table(rows)
+    c = {arm.name: c for arm, c in judged.cells[0].others}
+    assert not c["ours"].paired
+    assert (c["ours"].verdict, c["same"].verdict) == (Verdict.BETTER, Verdict.NO_EVIDENCE)
+    assert c["ours"].low < c["ours"].difference < c["ours"].high
+    assert any("ours, same share no seeds with base: compared as groups" in line for line in judged.said)
+    for row in rows:
+        del row["seed"]
+    assert [r["verdict"] for r in judge_table(rows).verdicts()] == [r["verdict"] for r in judged.verdicts()]
+    assert {c.needed for c in c.values()} == {unpaired.runs_needed(2)} == {5}
+    with pytest.raises(BevelError, match="pairs need a column that says which runs belong together"):
+        judge_table(rows, paired=True)
+
+
+# -- odd tables
+
+
+def _changed(change: Callable[[Rows], Any]) -> Rows:
+    rows = table({"base": 0.0, "ours": 0.01})
+    change(rows)
+    return rows
+
+
+ODD: dict[str, tuple[Callable[[Rows], Any], str]] = {
+    "equal duplicates": (lambda rows: rows.append(dict(rows[3])), "1 row repeats another one and count once"),
+    "no score": (lambda rows: rows[12].update(accuracy="nan"), "ours has no score in 1 of 10 runs"),
+    "infinite": (lambda rows: rows[12].update(accuracy=math.inf), "ours has no score in 1 of 10 runs"),
+    "missing pairs": (lambda rows: rows.__delitem__(slice(12, 14)), "2 seeds of ours or base have no partner"),
+    "ties": (lambda rows: rows[12].update(accuracy=rows[2]["accuracy"]), "ours and base tie on 1 of 10 seeds"),
+    "one run": (lambda rows: rows.__delitem__(slice(11, 20)), "ours has one run, which says nothing of the spread"),
+    "few runs": (lambda rows: rows.__delitem__(slice(13, 20)), "3 runs of ours are too few for an interval"),
+    "no spread": (lambda rows: [r.update(accuracy=0.5) for r in rows[10:]], "ours has the same score in all 10 runs"),
+    "text seeds": (lambda rows: [r.update(seed=f"s{r['seed']}") for r in rows], "Seeds such as 's0' are text"),
+    "per cent signs": (lambda rows: [r.update(accuracy=f"{r['accuracy']}%") for r in rows], "Scores with a % sign"),
+    "two units": (
+        lambda rows: [r.update(accuracy=100 * r["accuracy"]) for r in rows[10:]],
+        "ours look like per cent and base like fractions of one",
+    ),
+    "several scores": (lambda rows: [r.update(f1=0.5) for r in rows], "f1 could be the score, too"),
+    "guessed reference": (lambda rows: None, "The reference is base, by its name"),
+    "no known reference": (lambda rows: [r.update(model=f"m_{r['model']}") for r in rows], "is m_base, the first arm"),
+    "a cell without an arm": (
+        lambda rows: rows.extend(r | {"task": "b"} for r in rows[:10]),
+        "ours has no run in b",
+    ),
+    "a cell without the reference": (
+        lambda rows: rows.extend(r | {"task": "b"} for r in rows[10:]),
+        "base has no run in b: nothing is compared there",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_is_odd_is_said(case: str) -> None:
+    change, text = ODD[case]
+    judged = judge_table(_changed(change))
+    assert any(text in line for line in judged.said), judged.said
+    assert judged.table()
+
+
+REFUSED: dict[str, tuple[Callable[[Rows], Any], dict[str, Any], str]] = {
+    "unequal duplicates": (
+        lambda rows: rows.append(rows[3] | {"accuracy": 0.1}), {}, "base has two scores with seed 3, 0.* and 0.1;",
+    ),
+    "text for a score": (lambda rows: rows[3].update(accuracy="good"), {}, "row 4, accuracy: .* a number; got 'good'"),
+    "no such column": (lambda rows: None, {"score": "acuracy"}, "no column 'acuracy'; did you mean 'accuracy'"),
+    "no such arm": (lambda rows: None, {"reference": "relu"}, "no arm is called 'relu'; there are base, ours"),
+    "no score column": (lambda rows: [r.pop("accuracy") for r in rows], {}, "no column looks like a score"),
+    "no arm column": (lambda rows: [r.pop("model") for r in rows], {}, "no column looks like the arm's name"),
+    "which score": (
+        lambda rows: [(r.pop("accuracy"), r.update(x=1.0, y=2.0)) for r in rows], {}, "several columns .*: x, y",
+    ),
+    "empty": (lambda rows: rows.clear(), {}, "there are no rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_judged_is_refused(case: str) -> None:
+    change, options, text = REFUSED[case]
+    with pytest.raises(BevelError, match=text):
+        judge_table(_changed(change), **options)
+
+
+def test_seeds_that_are_equal_numbers_are_one() -> None:
+    rows = table({"base": 0, "ours": 0.01})
+    for row in rows[10:]:
+        row["seed"] = f"0{row['seed']}.0"
+    assert judge_table(rows).cells[0].others[0][1].pairs == 10
+
+
+# -- the command
+
+
+def test_the_command_prints_and_writes_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(table({"base": 0, "ours": 0.01, "same": 0}), tmp_path / "runs.csv")
+    out = tmp_path / "judged"
+    assert main(["judge", str(path), "--margin", "1", "--reference", "base", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "Read: score accuracy",
+        "ours is better than base by",
+        "same is equivalent to base: the difference is",
+    ):
+        assert part in said
+        assert part.split(":")[0] in (out / "report.md").read_text(encoding="utf-8")
+    assert sorted(p.name for p in out.iterdir()) == ["img", "report.md", "table.md", "table.tex", "verdicts.csv"]
+    assert len(list((out / "img").glob("*.svg"))) == 2
+    assert "time ×" not in said
+    assert main(["judge", str(path), "--paired", "--unpaired"]) == 2
+    assert main(["judge", str(tmp_path / "none.csv")]) == 2
+
+
+@pytest.mark.process
+def test_judging_imports_no_torch(tmp_path: Path) -> None:
+    path = write(table({"base": 0, "ours": 0.01}), tmp_path / "runs.csv")
+    code = (
+        "import sys; from bevel_lab.cli import main; "
+        f"code = main(['judge', {str(path)!r}]); sys.exit(code or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- equivalence
+
+
+def test_two_one_sided_tests_are_those_of_the_shifted_pairs() -> None:
+    d = rng(1).normal(0.1, 0.5, (40, 8))
+    found = paired.within(d, 0.5, rng())
+    for row, p in zip(d, found, strict=True):
+        signs = np.array([[1 - 2 * (k >> i & 1) for i in range(8)] for k in range(256)])
+        both = [((signs * x).sum(1) >= x.sum() - 1e-12).mean() for x in (0.5 + row, 0.5 - row)]
+        assert float(p) == pytest.approx(max(both))
+
+
+@pytest.mark.parametrize(("sd", "power"), [(0.5, 0.80), (0.7, 0.37), (1.0, 0.06)])
+def test_the_power_of_ten_seeds_at_half_a_point(sd: float, power: float) -> None:
+    assert paired.equivalence_power(10, 0.5 / sd, 1) == pytest.approx(power, abs=0.03)
+    p = paired.within(rng(2).normal(0, sd, (1_000, 10)), 0.5, rng())
+    assert float((p <= paired.LEVEL).mean()) == pytest.approx(power, abs=0.05)
+
+
+def test_the_seeds_that_settle_it_are_the_fewest() -> None:
+    for module, arms, margin in ((paired, 1, 0.5), (paired, 5, 1.0), (unpaired, 2, 1.0)):
+        runs = module.equivalence_runs(margin, arms)
+        assert module.equivalence_power(runs, margin, arms) >= 0.8 > module.equivalence_power(runs - 1, margin, arms)
+
+
+def test_a_verdict_against_a_margin() -> None:
+    rows = table({"base": 0, "same": 0, "slightly": 0.005, "much": 0.03})
+    judged = judge_table(rows, margin=1.5, reference="base")
+    c = {arm.name: c for arm, c in judged.cells[0].others}
+    assert {name: one.verdict for name, one in c.items()} == {
+        "same": Verdict.EQUIVALENT, "slightly": Verdict.BETTER, "much": Verdict.BETTER,
+    }  # fmt: skip
+    assert (c["slightly"].within, c["much"].within) == (True, False)
+    text = judged.table()
+    assert "better, by less than the margin" in text
+    assert "same is equivalent to base: the difference is smaller than 1.50 points." in text
+    assert "The difference of slightly is smaller than the margin of 1.50 points." in text
+    strict = judge_table(rows, margin=0.1, reference="base")
+    (same,) = [c for arm, c in strict.cells[0].others if arm.name == "same"]
+    assert same.verdict is Verdict.NOT_SETTLED
+    assert f"is not settled; {same.settle} seeds would." in strict.table()
+    assert same.settle == paired.equivalence_runs(same.margin / same.sd, 3)
+    assert {c.verdict for _, c in judge_table(rows).cells[0].others} >= {Verdict.NO_EVIDENCE}
+
+
+def test_without_enough_seeds_no_margin_helps() -> None:
+    assert verdicts(table({"base": 0, "same": 0}, seeds=4), margin=50.0) == {"same": Verdict.TOO_FEW}
+
+
+# -- power
+
+
+def test_the_seeds_of_a_plan_are_the_fewest_that_find_the_difference() -> None:
+    found = power(sd=0.3, difference=0.2, arms=5)
+    assert found.difference <= 0.2 < power(sd=0.3, seeds=found.seeds - 1, arms=5).difference
+    p = paired.sign_flip(rng(3).normal(0.2, 0.3, (600, found.seeds)), rng(4))
+    assert float((p <= paired.LEVEL / 5).mean()) == pytest.approx(0.8, abs=0.05)
+    within = paired.equivalence_power(found.seeds, found.margin / 0.3, 5)
+    assert within == pytest.approx(0.8, abs=1e-3)
+    alone = power(sd=0.3, difference=0.2, paired=False)
+    assert alone.seeds > found.seeds
+    assert power(sd=0.3, seeds=5, arms=1).difference == math.inf
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"sd": 0.0, "seeds": 3}, "sd must be a number above 0"),
+        ({"sd": 1.0}, "give difference, to learn the seeds, or seeds"),
+        ({"sd": 1.0, "seeds": 1}, "seeds must be a whole number, at least 2"),
+        ({"sd": 1.0, "difference": -1.0}, "difference must be a number above 0"),
+        ({"sd": 1.0, "seeds": 9, "arms": 0}, "arms must be a whole number, at least 1"),
+        ({"sd": 1.0, "seeds": 9, "power": 1.0}, "power must lie between 0 and 1"),
+        ({"sd": 1.0, "difference": 1e-6, "paired": False}, "no number of seeds below 100,000"),
+    ],
+)
+def test_a_plan_of_impossible_numbers_is_refused(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(BevelError, match=text):
+        power(**options)
+
+
+def test_the_power_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["power", "--sd", "0.3", "--seeds", "10", "--arms", "5"]) == 0
+    assert capsys.readouterr().out.startswith("10 seeds find a true difference of 0.4")
+    path = write(table({"base": 0, "ours": 0.01}), tmp_path / "pilot.csv")
+    assert main(["power", str(path)]) == 0
+    said = capsys.readouterr().out
+    (c,) = [c for _, c in judge_table(path).cells[0].others]
+    (found,) = re.findall(r"ours in all runs: 10 seeds find a true difference of ([\d.]+),", said)
+    assert float(found) == pytest.approx(100 * c.detectable, rel=0.05), "as the report's detectable difference"
+    assert main(["power", "--seeds", "3"]) == 2
+    assert "give --sd" in capsys.readouterr().err
