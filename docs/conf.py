@@ -20,7 +20,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 root_doc = "index"
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["*-notes.md", "_*", "tutorials/*", "learn/index.rst"]  # notes are parts of the pages that commands write
+exclude_patterns = ["*-notes.md", "_*", "tutorials/*", "learn/index.rst"]  # notes: parts of pages that commands write
 suppress_warnings = ["myst.header"]  # a section that a command adds may start a level down
 
 html_theme = "furo"
