@@ -126,12 +126,17 @@ def own_parameter(module: nn.Module, name: str) -> Tensor:
     return result
 
 
-def read_number(t: Tensor) -> float:
-    """The value of a real tensor of one element; no ``TorchDispatchMode``, such as one of fake tensors, takes part."""
-    if not dispatch_mode_active():
-        return t.item()
-    with _disable_current_modes():
-        return t.item()
+def read_number(t: Tensor) -> float | None:
+    """The value of a real tensor of one element, or None for one that something wraps or records.
+
+    No ``TorchDispatchMode``, such as one of fake tensors, takes part. Called in every forward: it calls C directly.
+    """
+    if type(t) is not Tensor or _C._get_tracing_state() or _C._are_functorch_transforms_active():
+        return None
+    if _C._len_torch_dispatch_stack():
+        with _disable_current_modes():
+            return t.item()
+    return t.item()
 
 
 class StatefulModule(nn.Module):
@@ -191,24 +196,6 @@ def follow_hooks(old: nn.Module, new: nn.Module) -> None:
     new._is_full_backward_hook = old._is_full_backward_hook
 
 
-_plain: dict[int, bool] = {}  # by the dispatch keys, as a number
-
-
-def is_plain(t: Tensor) -> bool:
-    """Whether torch dispatches on nothing but the tensor's device: it is dense and its memory holds its values.
-
-    What is lazy (zeros without memory, negated or conjugated views), wrapped (by ``vmap``, ``functionalize`` or a
-    subclass) or stored otherwise (sparse, nested, mkldnn) has a dispatch key of its own.
-    """
-    keys = _C._dispatch_keys(t)
-    number = keys.raw_repr()
-    known = _plain.get(number)
-    if known is None:
-        device, *others = str(keys).removeprefix("DispatchKeySet(").removesuffix(")").split(", ")
-        known = _plain[number] = {"ADInplaceOrView", f"Autograd{device}", f"Autocast{device}"}.issuperset(others)
-    return known
-
-
 def is_zero_tensor(t: Tensor) -> bool:
     """Whether a tensor is one of the zeros without memory that torch's own backward passes may make."""
     return t._is_zerotensor()
@@ -242,7 +229,6 @@ __all__ = [
     "func_transforms_active",
     "function_modes",
     "hidden_functions",
-    "is_plain",
     "is_zero_tensor",
     "jit_paused",
     "jit_tracing",

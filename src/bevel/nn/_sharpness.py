@@ -14,7 +14,6 @@ from torch import Tensor
 from bevel._torch_private import StatefulModule, own_buffer, read_number
 from bevel.family import Affine, Family, parameter
 from bevel.kernel import SHARP
-from bevel.ops import needs_composed
 from bevel.terms import as_one_sharpness
 
 _OLD_FILE = (
@@ -43,7 +42,7 @@ class FixedSharpness(StatefulModule):
     def family(self) -> Family:
         """The function, its coefficients as expressions of the parameters; a fixed n as the number that it is now."""
         n = own_buffer(self, "n")
-        if n is not None and type(n) is Tensor and not n.is_meta and not needs_composed():
+        if n is not None and not n.is_meta and not torch.compiler.is_compiling():
             self._read(n)
         return self._family
 
@@ -66,10 +65,14 @@ class FixedSharpness(StatefulModule):
         with torch.no_grad():
             self.n.fill_(family.n)
 
-    def _read(self, n: Tensor) -> None:
+    def _read(self, n: Tensor) -> bool:
+        """Take over the number that the buffer holds now; False if it cannot be read here."""
         number = read_number(n)
+        if number is None:
+            return False
         if number != self._family.n:
             self._family = dataclasses.replace(self._family, n=number)
+        return True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -103,11 +106,12 @@ class FixedSharpness(StatefulModule):
         n = own_buffer(self, "n")
         if n is None:
             return self._family, self.values()
-        if needs_composed() or type(n) is not Tensor or n.requires_grad:
+        if torch.compiler.is_compiling() or n.requires_grad:
             return self._family_of_buffer, [*self.values(), n.to(input.device)]
         if n.is_cpu:
-            self._read(n)
-            return self._family, self.values()
+            if self._read(n):
+                return self._family, self.values()
+            return self._family_of_buffer, [*self.values(), n.to(input.device)]
         # .data has a version of its own: DistributedDataParallel writes to buffers between two forwards.
         return self._family_of_buffer, [*self.values(), n.data]
 

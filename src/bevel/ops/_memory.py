@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bevel._torch_private import dispatch_mode_active, is_plain, is_zero_tensor
+from bevel._torch_private import dispatch_mode_active, is_zero_tensor
 from bevel.errors import InvalidValue
+
+_PLAIN = (Tensor, torch.nn.Parameter)  # a subclass may keep its values elsewhere
 
 
 def no_address(*tensors: Tensor) -> str | None:
@@ -18,10 +20,16 @@ def no_address(*tensors: Tensor) -> str | None:
     if dispatch_mode_active():
         return "a TorchDispatchMode is active, which would not see what is computed"
     for t in tensors:
-        if type(t) is not Tensor and type(t) is not torch.nn.Parameter:
+        if type(t) not in _PLAIN:
             return f"a {type(t).__name__} is given, whose memory is not its own"
-        if not is_plain(t):
-            return "a tensor without plain memory of its own is given (lazily negated, batched, functional, sparse, …)"
+        if t.is_neg():
+            return "a lazily negated view is given, whose memory holds the negative"
+        try:
+            address = t.data_ptr()
+        except RuntimeError:  # what vmap and functionalize wrap, sparse, mkldnn
+            return "a tensor is given that has no address"
+        if not address and t.numel():
+            return "a tensor is given that has no memory"
     return None
 
 
