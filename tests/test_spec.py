@@ -51,7 +51,12 @@ def test_canonical_forgets_how_it_was_typed() -> None:
     ("spec", "message"),
     [
         ("sauu", "unknown activation 'sauu'; did you mean 'sau'"),
-        ("funnel_relu", "unknown activation"),
+        ("funnel_relu", r"'funnel_relu'; it is Funnel ReLU \(Ma et al. 2020\), another function than any here"),
+        ("FlexibleReLU", r"it is Flexible ReLU \(Qiu et al. 2018\), another function"),
+        ("rrelu", "it is randomized leaky ReLU"),
+        ("dprelu", "'dprelu'; did you mean 'frelu'\\?$"),
+        ("DP-ReLU", "did you mean 'frelu'\\?$"),
+        ("mollified:f=dprelu", "unknown kinked function 'dprelu'; did you mean 'frelu'\\?$"),
         ("sau:m=3", "'sau' takes no argument 'm'"),
         ("sau:alpa=3", "did you mean 'alpha'"),
         ("sau:n=abc", "sau's n is a finite number; got 'abc'"),

@@ -63,9 +63,32 @@ class BackendUnavailable(BevelError, RuntimeError):
     """
 
 
+_SYNONYMS = {"dprelu": "frelu", "fullyparametricrelu": "frelu"}
+_OTHER_FUNCTIONS = {
+    "funnel": "Funnel ReLU (Ma et al. 2020)",
+    "funnelrelu": "Funnel ReLU (Ma et al. 2020)",
+    "flexiblerelu": "Flexible ReLU (Qiu et al. 2018)",
+    "crelu": "Concatenated ReLU (Shang et al. 2016)",
+    "rrelu": "randomized leaky ReLU (Xu et al. 2015)",
+    "squaredrelu": "squared ReLU (So et al. 2021)",
+    "quickgelu": "CLIP's x·sigmoid(1.702·x)",
+}
+"""Names without underscores that are near to a known name by their letters, and mean something else."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Say ``"did you mean 'x'?"`` where known names are near, else list all of them."""
+    """Say ``"did you mean 'x'?"`` where known names are near, else list all of them.
+
+    A name in the literature leads to the same function here, or to the sentence that it is another function.
+    """
     known = sorted(known)
+    letters = name.lower().replace("_", "").replace("-", "").replace(" ", "")
+    if (same := _SYNONYMS.get(letters)) in known:
+        return f"did you mean {same!r}?"
+    if letters in _OTHER_FUNCTIONS and "frelu" in known:
+        return (
+            f"it is {_OTHER_FUNCTIONS[letters]}, another function than any here (frelu is the fully parametric ReLU)."
+        )
     close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
