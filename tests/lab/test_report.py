@@ -24,7 +24,7 @@ from synthetic_records import ARMS, records
 
 from bevel_lab import report
 from bevel_lab.cli import main
-from bevel_lab.experiment.record import Record
+from bevel_lab.experiment.record import Epoch, Record
 from bevel_lab.report import ReportError, judge
 from bevel_lab.report.analysis.cells import Cell, judge_cells
 from bevel_lab.report.figures import svg
@@ -210,6 +210,47 @@ def test_scores_of_any_size_give_the_same_verdicts(power: int, tmp_path: Path) -
         assert [size / unit for size in sizes] == usual
     judge(times(unit), "relu").write(tmp_path)
     assert max(map(len, (tmp_path / "table.md").read_text(encoding="utf-8").splitlines())) < 300
+
+
+@pytest.mark.parametrize("scores", [[1.7e308, -1.7e308] * 3, [1e308, -1e308, 1.0, 0.0, 5.0, 1e-300], [1e160] * 6])
+def test_scores_at_the_edge_of_float64_do_not_stop_a_report(scores: list[float], tmp_path: Path) -> None:
+    sign = {"relu": 1.0, "gelu": -1.0, "sau": 0.5}
+    found = [
+        dataclasses.replace(
+            r,
+            share=False,
+            test={"accuracy": scores[r.trial.seed] * sign[r.label]},
+            epochs=[Epoch(train={"loss": scores[r.trial.seed]}, validation={"accuracy": 1e160}, seconds=1.0)] * 2,
+        )
+        for dataset in ("digits", "other")
+        for r in records(list(sign), seeds=6, epochs=2, dataset=dataset)
+    ]
+    page = judge(found, "relu").write(tmp_path).read_text(encoding="utf-8")
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S)
+
+
+def test_cells_of_one_size_share_the_simulation_of_the_smallest_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {arm: {seed: (seed * k) % 7 / 7 for seed in range(8)} for k, arm in enumerate(("relu", "gelu"), 2)}
+    first, again = np.random.default_rng(3), np.random.default_rng(3)
+    expected = paired.compare(scores, "relu", first)
+    monkeypatch.setattr(paired, "smallest_effect", None)
+    assert paired.compare(scores, "relu", again) == expected
+    assert again.bit_generator.state == first.bit_generator.state
+
+
+def test_a_page_of_many_cells_draws_the_scores_alone_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cells = [r for name in ("a", "b") for r in records(["relu", "gelu"], seeds=2, epochs=2, dataset=name)]
+    judgement = judge(cells, "relu")
+    words = "more than 1 cells the page draws the scores alone"
+    full = judgement.write(tmp_path).read_text(encoding="utf-8")
+    monkeypatch.setattr(html, "CELLS_IN_FULL", 1)
+    short_page = judgement.write(tmp_path).read_text(encoding="utf-8")
+    assert (words in full, words in short_page) == (False, True)
+    assert "c1-training-loss-title" in full
+    assert "c1-scores-own-title" in short_page
+    assert "c1-training-loss-title" not in short_page
 
 
 # -- what makes no report

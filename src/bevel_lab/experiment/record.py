@@ -145,7 +145,8 @@ class Record:
     def from_json(cls, line: str) -> Record:
         """Read a line; raise ``ValueError`` if it is damaged, has another format, or its id does not match."""
         try:
-            data: dict[str, Any] = _nan(json.loads(line))
+            read = json.loads(line)
+            data: dict[str, Any] = _nan(read) if "null" in line else read
             if data.pop("format", None) != FORMAT:
                 raise ValueError(f"its format is not {FORMAT}; use the bevel that wrote it")
             claimed = data.pop("id")

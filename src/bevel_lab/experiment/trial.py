@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from bevel.errors import InvalidValue
@@ -161,7 +161,7 @@ class Trial:
         """Make the trial from what :meth:`to_dict` returned, in this version or an older one."""
         return cls(**renamed(fields))
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Sixteen hex digits of the SHA-256 of the resolved content."""
         fields = dataclasses.fields(self)

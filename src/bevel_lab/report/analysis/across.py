@@ -113,7 +113,7 @@ def judge_across(cells: Sequence[Cell]) -> Across | None:
 def pooled(arms: Sequence[Arm]) -> dict[int, float]:
     """Seed → mean score over the cells, for seeds that ran in all of them; NaN if one has no score."""
     seeds = set.intersection(*(set(arm.scores) for arm in arms))
-    return {seed: float(np.mean([arm.scores[seed] for arm in arms])) for seed in sorted(seeds)}
+    return {seed: paired.mean_of(np.array([arm.scores[seed] for arm in arms])) for seed in sorted(seeds)}
 
 
 def strata(arms: Sequence[Arm], cells: Sequence[Cell]) -> list[paired.Floats]:
@@ -127,12 +127,14 @@ def _standing(
 ) -> Standing:
     found = strata(arms, cells) if comparison else []
     known, sign = bool(found) and all(row.size for row in found), cells[0].metric.sign
+    unit = paired.unit_of(np.concatenate(found)) if known else 1.0
+    found = [row / unit for row in found]
     return Standing(
         name=arms[0].name,
         index=arms[0].index,
         arms=arms,
         comparison=comparison,
-        iqm=aggregate.stratified(found, aggregate.iqm, rng) if known else None,
+        iqm=aggregate.stratified(found, aggregate.iqm, rng).times(unit) if known else None,
         won=aggregate.stratified([sign * row for row in found], aggregate.won, rng) if known else None,
         rank=rank,
         time=_geometric([arm.cost.time for arm in arms]),

@@ -9,7 +9,7 @@ import numpy as np
 
 from bevel_lab.report.analysis.across import Across, Standing
 from bevel_lab.report.figures import critical_difference, plots
-from bevel_lab.report.figures.cell import View, cost_panels
+from bevel_lab.report.figures.cell import View, cost_panels, drawn
 from bevel_lab.report.figures.labels import short
 from bevel_lab.report.figures.svg import Heading, Style
 
@@ -18,7 +18,7 @@ def across_views(across: Across, prefix: str) -> list[View]:
     """Draw all figures that the records allow; ``prefix`` makes their ids unique in the page."""
     makers = {"differences": _differences, "ranks": _ranks, "cost": _cost}
     made = [make(across, f"{prefix}-{name}") for name, make in makers.items()]
-    return [view for view in made if view.panels]
+    return drawn(made)
 
 
 def _differences(across: Across, name: str) -> View:

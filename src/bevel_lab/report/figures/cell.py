@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
@@ -38,7 +38,13 @@ def cell_views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View
     """
     makers = {"scores": _scores, "training": _training, "shapes": _shapes, "parameters": _parameters, "cost": _cost}
     made = [makers[name](cell, f"{prefix}-{name}") for name in wanted or makers]
-    return [view for view in made if view.panels]
+    return drawn(made)
+
+
+def drawn(views: Sequence[View]) -> list[View]:
+    """Return the views without panels that could not be drawn, and without views that have none left."""
+    kept = [replace(view, panels=tuple(panel for panel in view.panels if panel)) for view in views]
+    return [view for view in kept if view.panels]
 
 
 def cost_panels(
@@ -127,6 +133,7 @@ def _lines(cell: Cell, read: Callable[[Epoch], float]) -> Iterator[plots.Line]:
         whole = [run for run in arm.runs.values() if len(run.epochs) > 1 or run.trial.epochs == 1]
         runs = [[read(epoch) for epoch in run.epochs] for run in whole]
         table = np.array(list(zip_longest(*runs, fillvalue=math.nan)), dtype=np.float64).T
+        table[np.abs(table) > plots.DRAWABLE] = np.nan
         known = np.isfinite(table)
         if not known.any():
             continue

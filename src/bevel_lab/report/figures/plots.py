@@ -16,6 +16,7 @@ from bevel_lab.report.statistics.paired import Floats
 
 WIDE = 460  # pixels of a panel beside another one; the page scales it by 0.78 (phone) to 1.15
 SMALL = 220  # pixels of a small multiple
+DRAWABLE = 1e150  # larger numbers leave no room for an axis around them; a figure of them is ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Point(_Arm):
 def strips(rows: Sequence[Strip], heading: Heading, *, xlabel: str, line: float | None = None) -> str:
     """Draw one row an arm. Crosses outside the others' range stand at the edge as arrows. A vertical line marks
     ``line``, which is always in the picture."""
+    if not _drawable(*(np.append(row.values, (row.low, row.high)) for row in rows)):
+        return ""
     labels = [row.label for row in rows]
     with canvas(WIDE, 62 + 26 * len(rows), left=margin_for(labels), right=16, top=26, bottom=38) as ax:
         low, high = _strip_limits(rows, line)
@@ -95,6 +98,8 @@ def strips(rows: Sequence[Strip], heading: Heading, *, xlabel: str, line: float 
 
 def curves(lines: Sequence[Line], heading: Heading, *, log: bool = False, floor: float | None = None) -> str:
     """Draw curves over epochs, each named at its right end. ``floor`` cuts off what lies below."""
+    if not _drawable(*(line.middle for line in lines)):
+        return ""
     with canvas(WIDE, 310, left=40, right=12 + margin_for([line.label for line in lines]), top=28, bottom=40) as ax:
         for line in lines:
             epochs = np.arange(1, len(line.middle) + 1)
@@ -115,6 +120,8 @@ def curves(lines: Sequence[Line], heading: Heading, *, log: bool = False, floor:
 
 def shape(panel: Shape, heading: Heading, limits: tuple[float, float]) -> str:
     """Draw one activation before and after training."""
+    if not _drawable(panel.before, panel.after, panel.low, panel.high):
+        return ""
     with canvas(SMALL, 180, left=26, right=8, top=26, bottom=24) as ax:
         ax.axhline(0, color=LINE, lw=0.8)
         ax.axvline(0, color=LINE, lw=0.8)
@@ -133,6 +140,8 @@ def parameter(panel: Spread, heading: Heading) -> str:
     """Draw one learned parameter over the depth of the network."""
     known = np.concatenate([*panel.sites, np.asarray(panel.before, dtype=np.float64)])
     known = known[np.isfinite(known)]
+    if not _drawable(known):
+        return ""
     with canvas(SMALL, 180, left=44, right=8, top=26, bottom=24) as ax:
         for x, (values, before) in enumerate(zip(panel.sites, panel.before, strict=True), start=1):
             ax.plot([x - 0.34, x + 0.34], [before, before], color=INK, lw=1.2, ls=(0, (1, 1.6)))
@@ -156,6 +165,8 @@ def parameter(panel: Spread, heading: Heading) -> str:
 def scatter(points: Sequence[Point], heading: Heading, *, xlabel: str, front: Sequence[int] = ()) -> str:
     """Draw arms as points, each with its name. A line marks x = 1, the reference's cost; a dotted line joins the
     points of ``front``, from the left."""
+    if not _drawable(np.array([(p.x_low, p.x_high, p.y_low, p.y_high) for p in points])):
+        return ""
     with canvas(WIDE, 310, left=40, right=16, top=28, bottom=40) as ax:
         ax.axvline(1, color=MUTED, lw=0.8)
         for p in points:
@@ -171,6 +182,10 @@ def scatter(points: Sequence[Point], heading: Heading, *, xlabel: str, front: Se
         return finish(ax, heading)
 
 
+def _drawable(*parts: Floats) -> bool:
+    return all(bool((np.abs(part[np.isfinite(part)]) <= DRAWABLE).all()) for part in parts)
+
+
 def _strip_limits(rows: Sequence[Strip], line: float | None) -> tuple[float, float]:
     """Return the range of all rows without odd dots, so that one collapsed run does not flatten the picture."""
     inside = [v for row in rows for v, odd in zip(row.values, row.odd, strict=True) if not odd]
@@ -183,17 +198,15 @@ def _strip_limits(rows: Sequence[Strip], line: float | None) -> tuple[float, flo
 
 
 def _strip(ax: Axes, y: int, row: Strip, limits: tuple[float, float]) -> None:
-    color = row.style.color
-    for i, (value, odd) in enumerate(zip(row.values, row.odd, strict=True)):
-        at = y + 0.13 * ((i * 0.618) % 1 - 0.5) + 0.2  # below the mean, scattered, and the same every time
-        if not math.isfinite(value):
-            continue
-        if odd:
+    color, odd = row.style.color, np.array(row.odd, dtype=bool)
+    # below the mean, scattered, and the same every time
+    at = y + 0.13 * ((np.arange(len(row.values)) * 0.618) % 1 - 0.5) + 0.2
+    for value, height in zip(row.values[odd], at[odd], strict=True):
+        if math.isfinite(value):
             edge = float(np.clip(value, *limits))
             arrow = {-1: "<", 0: "x", 1: ">"}[int(np.sign(value - edge))]
-            ax.plot([edge], [at], arrow, color=INK, ms=6, clip_on=False)
-        else:
-            ax.plot([value], [at], "o", color=color, ms=4.5, alpha=0.55, mew=0)
+            ax.plot([edge], [height], arrow, color=INK, ms=6, clip_on=False)
+    ax.plot(row.values[~odd], at[~odd], "o", color=color, ms=4.5, alpha=0.55, mew=0)
     ax.plot([row.low, row.high], [y - 0.1, y - 0.1], color=color, lw=2.4, solid_capstyle="butt")
     ax.plot([row.mean], [y - 0.1], "o", color=color, mec=PAPER, mew=1, ms=8.5)
 

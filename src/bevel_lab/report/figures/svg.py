@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from typing import Any, cast
 
@@ -87,12 +88,20 @@ class Heading:
     description: str
 
 
+@lru_cache(maxsize=1)
+def _settings() -> dict[str, Any]:
+    """All of matplotlib's settings but the backend, which is not needed and would be looked for."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        return {key: value for key, value in dict.items(matplotlib.rcParams) if "backend" not in key}
+
+
 @contextmanager
 def canvas(width: float, height: float, *, left: float, right: float, top: float, bottom: float) -> Iterator[Axes]:
     """Yield axes on a figure of the given size and margins in pixels, under settings that no user's style changes."""
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
+        dict.update(matplotlib.rcParams, _settings())  # without checking every value again, figure by figure
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         figure.patch.set_visible(False)
         box = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)

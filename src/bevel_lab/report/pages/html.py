@@ -18,6 +18,9 @@ from bevel_lab.report.figures.svg import DARK, LIGHT, Style
 from bevel_lab.report.statistics.comparison import Comparison
 from bevel_lab.report.text import across, equivalence, findings, method, published, words
 
+CELLS_IN_FULL = 12
+"""Cells up to which the page draws every figure of each; drawing those of forty takes half a minute."""
+
 
 def render(
     cells: Sequence[Cell], together: Across | None, title: str, command: str = "", notes: Sequence[str] = ()
@@ -36,13 +39,21 @@ def render(
         setting=_setting,
     )  # fmt: skip
     records = [record for cell in cells for record in cell.records]
+    wanted: tuple[str, ...] = ()
+    if len(cells) > CELLS_IN_FULL:
+        wanted = ("scores",)
+        notes = [
+            *notes,
+            f"Of more than {CELLS_IN_FULL} cells the page draws the scores alone. Training, shapes, parameters and "
+            "cost are drawn in a report on the records of fewer.",
+        ]
     return environment.get_template("html.j2").render(
         title=title,
         light=LIGHT,
         dark=DARK,
         cells=cells,
         colors={arm.name: Style(arm.index).variable for cell in cells for arm in cell.arms},
-        views=[cell_views(cell, f"c{i}") for i, cell in enumerate(cells)],
+        views=[cell_views(cell, f"c{i}", wanted) for i, cell in enumerate(cells)],
         together=together,
         together_views=across_views(together, "all") if together else (),
         notes=notes,

@@ -26,6 +26,9 @@ class Estimate:
     low: float
     high: float
 
+    def times(self, unit: float) -> Estimate:
+        return Estimate(self.value * unit, self.low * unit, self.high * unit)
+
 
 @dataclass(frozen=True)
 class Ranks:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bevel_lab.report.statistics.paired import LEVEL, Floats, Pairs, holm, pairs_needed, sd_of, unit_of
+from bevel_lab.report.statistics.paired import LEVEL, Floats, Pairs, holm, mean_of, pairs_needed, sd_of
 from bevel_lab.report.statistics.unpaired import Groups, runs_needed
 
 
@@ -95,9 +95,7 @@ class Comparison:
 def summary(scores: Mapping[int, float]) -> Summary:
     """Mean ± sd over the runs that have a score; the others count as failed."""
     values = np.array([s for s in scores.values() if math.isfinite(s)], dtype=np.float64)
-    unit = unit_of(values)
-    mean = float((values / unit).mean()) * unit if values.size else math.nan
-    return Summary(runs=values.size, failed=len(scores) - values.size, mean=mean, sd=sd_of(values))
+    return Summary(runs=values.size, failed=len(scores) - values.size, mean=mean_of(values), sd=sd_of(values))
 
 
 def verdicts(adjusted: Floats, low: Floats, high: Floats, least: npt.ArrayLike) -> npt.NDArray[np.object_]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -208,10 +208,13 @@ class Pairs:
     def __init__(self, scores: Mapping[int, float], base: Mapping[int, float]) -> None:
         known = {seed for seed, s in base.items() if math.isfinite(s)}
         common = sorted(seed for seed, s in scores.items() if math.isfinite(s) and seed in known)
-        found = np.array([scores[seed] - base[seed] for seed in common], dtype=np.float64)
-        self.runs, self.unused = found.size, len(set(scores) | set(base)) - found.size
-        self.unit = unit_of(found)
-        self.differences: Floats = found / self.unit
+        self.runs, self.unused = len(common), len(set(scores) | set(base)) - len(common)
+        ours, theirs = (np.array([found[seed] for seed in common], dtype=np.float64) for found in (scores, base))
+        large = max(unit_of(ours), unit_of(theirs))  # in this unit no difference is infinite
+        found = ours / large - theirs / large
+        unit = max(unit_of(found), 2.0**-1022 / large)  # so that the product is no subnormal number
+        self.unit = large * unit
+        self.differences: Floats = found / unit
 
     @property
     def difference(self) -> float:
@@ -249,17 +252,36 @@ class Pairs:
         return float(within(self.differences, margin / self.unit, rng)) if self.runs else 1.0
 
     def detectable(self, arms: int, rng: np.random.Generator) -> float:
-        return smallest_effect(self.runs, arms, rng)
+        return _remembered_effect(self.runs, arms, rng)
 
     def settle(self, margin: float, arms: int) -> int:
         """Number of pairs that show equivalence with 80 % power if there is no difference."""
         return equivalence_runs(margin / self.unit / self.sd, arms) if self.sd > 0 else self.runs
 
 
+_EFFECTS: dict[tuple[int, int, str], tuple[float, Mapping[str, Any]]] = {}
+
+
+def _remembered_effect(pairs: int, arms: int, rng: np.random.Generator) -> float:
+    """As :func:`smallest_effect`; the cells of a report ask for one number with generators in one state."""
+    key = pairs, arms, repr(rng.bit_generator.state)
+    if key not in _EFFECTS:
+        effect = smallest_effect(pairs, arms, rng)
+        _EFFECTS[key] = effect, rng.bit_generator.state
+    effect, rng.bit_generator.state = _EFFECTS[key]
+    return effect
+
+
 def unit_of(values: Floats) -> float:
     """The power of two at the largest value: divided by it, squares and cubes of the values stay finite and exact."""
     _, exponent = np.frexp(np.abs(values).max(initial=0.0))
     return math.ldexp(1.0, max(int(exponent) - 1, -1022))
+
+
+def mean_of(values: Floats) -> float:
+    """The mean of numbers of any size; NaN if there are none, or one of them is NaN."""
+    unit = unit_of(values[np.isfinite(values)])
+    return float((values / unit).mean()) * unit if values.size else math.nan
 
 
 def sd_of(values: Floats) -> float:
