@@ -232,9 +232,9 @@ def test_scores_at_the_edge_of_float64_do_not_stop_a_report(scores: list[float],
 def test_cells_of_one_size_share_the_simulation_of_the_smallest_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = {arm: {seed: (seed * k) % 7 / 7 for seed in range(8)} for k, arm in enumerate(("relu", "gelu"), 2)}
     first, again = np.random.default_rng(3), np.random.default_rng(3)
-    expected = paired.compare(scores, "relu", first)
+    expected = comparison.compare(scores, "relu", first)
     monkeypatch.setattr(paired, "smallest_effect", None)
-    assert paired.compare(scores, "relu", again) == expected
+    assert comparison.compare(scores, "relu", again) == expected
     assert again.bit_generator.state == first.bit_generator.state
 
 

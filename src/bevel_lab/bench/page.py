@@ -26,7 +26,7 @@ def write_cpu(rows: Sequence[Row], page: Path, notes: str = "") -> None:
     picture = page.parent / "img" / "performance.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     _plot(rows, picture)
-    page.write_text("\n".join(_lines(rows, notes)) + "\n")
+    page.write_text("\n".join(_lines(rows, notes)) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:

@@ -50,6 +50,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks σ or ⠿ shows a question mark instead
@@ -81,6 +82,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _refuse(str(error))
     return code
+
+
+def _open_closed_streams() -> None:
+    """Open the null device where a standard stream is closed, or the next file opened would get what is printed."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -46,7 +46,7 @@ def main(arguments: Namespace) -> int:
     if arguments.out:
         rows.write(found, arguments.out)
     if arguments.page and arguments.device == "cuda":
-        arguments.page.write_text(page.gpu(found, notes), encoding="utf-8")
+        arguments.page.write_text(page.gpu(found, notes), encoding="utf-8", errors="backslashreplace")
     elif arguments.page:
         page.write_cpu(found, arguments.page, notes)
     return 0

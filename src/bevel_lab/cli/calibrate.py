@@ -48,7 +48,7 @@ def main(arguments: Namespace) -> int:
     if arguments.page:
         text = calibration.as_markdown(found, _command(arguments))
         arguments.page.parent.mkdir(parents=True, exist_ok=True)
-        arguments.page.write_text(text, encoding="utf-8", newline="\n")
+        arguments.page.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     return 1 if any(target.holds is False for results in found for target in results.targets) else 0
 
 

@@ -142,7 +142,7 @@ def git_id(path: Path) -> str:
     rows = []
     for inner in sorted(path.iterdir(), key=lambda inner: inner.name + "/" * inner.is_dir()):
         mode = "40000" if inner.is_dir() else "100644"
-        rows.append(f"{mode} {inner.name}\0".encode() + bytes.fromhex(git_id(inner)))
+        rows.append(f"{mode} {inner.name}\0".encode(errors="surrogateescape") + bytes.fromhex(git_id(inner)))
     tree = b"".join(rows)
     return hashlib.sha1(b"tree %d\0" % len(tree) + tree).hexdigest()
 

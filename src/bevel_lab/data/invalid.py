@@ -91,7 +91,7 @@ def pass_on_data_notes(say: Callable[[str], object], path: Path | None = None) -
         if isinstance(message, SkippedSamples) and path:
             lines.extend(message.skipped)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="backslashreplace")
             rest = f"; {path} lists them"
         say(f"note: {message}{rest}.")
 

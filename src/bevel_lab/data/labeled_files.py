@@ -51,7 +51,9 @@ class LabeledFiles:
     def digest(self) -> str:
         """64 hex digits of the SHA-256 of names, sizes and labels; raises ``LabError`` for a missing or empty file."""
         labeled = zip(self.names, self.labels.tolist(), strict=True)
-        return digest((f"{name}\0{self._size(name)}\0{label}\n".encode() for name, label in labeled), 64)
+        return digest(
+            (f"{name}\0{self._size(name)}\0{label}\n".encode(errors="surrogateescape") for name, label in labeled), 64
+        )
 
     def _size(self, name: str) -> int:
         path = self.root / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,11 +21,18 @@ ROWS = 8
 @contextmanager
 def progress_display() -> Iterator[Watcher]:
     """Yield a watcher that shows every event."""
-    shown = _Display(Console(stderr=True))
+    shown = _Display(_Console(stderr=True))
     try:
         yield shown
     finally:
         shown.progress.stop()
+
+
+class _Console(Console):
+    """Is silent from when nobody reads it; rich would end the program, and close standard output."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
 
 class _Display:
@@ -55,7 +63,8 @@ class _Display:
             self._end(event)
 
     def _print(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with contextlib.suppress(OSError):  # a full disk must not stop the training
+            self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _begin(self, event: Begun) -> None:
         self.progress.stop()

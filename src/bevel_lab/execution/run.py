@@ -193,5 +193,5 @@ class _Run:
         blocks = (
             f"{f.label}, seed {f.trial.seed} (trial {f.trial.id})\n{f.reason}\n{f.details}" for f in self.failures
         )
-        path.write_text("\n".join(blocks), encoding="utf-8")
+        path.write_text("\n".join(blocks), encoding="utf-8", errors="backslashreplace")
         self.watcher(Note(f"{len(self.failures)} trials failed, see {path}; the same command tries them again."))

@@ -88,6 +88,12 @@ def checked(given: Mapping[str, Any], origin: str = "") -> dict[str, Any]:
     """
     found = {key: str(value) if isinstance(value, Path) else value for key, value in renamed(given).items()}
     for key, value in found.items():
+        texts = value if isinstance(value, list) else [value]
+        if key not in PLACES and any(isinstance(text, str) and not is_unicode(text) for text in texts):
+            raise InvalidValue(
+                f"{origin}{key} must be text that UTF-8 can write, for the experiment's files keep it; got {value!r}. "
+                "Rename the file, or link to it by another name."
+            )
         if key in RECIPE_KEYS:
             continue
         if key not in KEYS:
@@ -96,6 +102,11 @@ def checked(given: Mapping[str, Any], origin: str = "") -> dict[str, Any]:
         if type(value) is not kind or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
             raise InvalidValue(f"{origin}{key} must be {_WORDS[kind]}; got {value!r}.")
     return found
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can write a text; it cannot write what Python makes of a file name in another encoding."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -60,5 +60,5 @@ def write(path: Path, start: str = "") -> Path:
         True
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(start), encoding="utf-8")
+    path.write_text(page(start), encoding="utf-8", errors="backslashreplace")
     return path

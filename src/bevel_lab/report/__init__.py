@@ -177,7 +177,7 @@ class Judgement:
         else:
             self.write_markdown(out / "report.md", title=title, command=command, notes="\n\n".join(notes))
         for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8", newline="\n")
+            (out / name).write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
         return out / ("report.html" if rows else "report.md")
 
     def write_markdown(

@@ -83,6 +83,6 @@ class BoxedImages:
 def _content(part: Sequence[ImageWithBoxes]) -> Iterator[bytes]:
     yield f"{len(part)}\n".encode()
     for sample in part:
-        yield f"{sample.path.name}\0{sample.size}\0{sample.path.stat().st_size}\n".encode()
+        yield f"{sample.path.name}\0{sample.size}\0{sample.path.stat().st_size}\n".encode(errors="surrogateescape")
         for tensor in (sample.boxes, sample.labels, sample.ignored):
             yield tensor.numpy().tobytes()

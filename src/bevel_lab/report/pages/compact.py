@@ -23,4 +23,6 @@ def write(records: Iterable[Record], path: Path) -> None:
     """Write compact records, sorted by cell, label and seed, so that the same records make the same file."""
     ordered = sorted(records, key=lambda r: (r.trial.cell, r.label, r.trial.seed, r.trial.id))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(compact(r).to_json() + "\n" for r in ordered), encoding="utf-8", newline="\n")
+    path.write_text(
+        "".join(compact(r).to_json() + "\n" for r in ordered), encoding="utf-8", errors="backslashreplace", newline="\n"
+    )

@@ -44,7 +44,7 @@ def write(
     files.folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.made.items():
         (files.folder / name).write_bytes(content)
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _answers(found: Sequence[Pair], notes: str) -> Iterator[str]:
