@@ -94,14 +94,18 @@ def _settings() -> dict[str, Any]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
-        return {key: value for key, value in dict.items(matplotlib.rcParams) if "backend" not in key}
+        return {key: value for key, value in dict.items(_rc()) if "backend" not in key}
+
+
+def _rc() -> dict[str, Any]:
+    return cast("dict[str, Any]", matplotlib.rcParams)
 
 
 @contextmanager
 def canvas(width: float, height: float, *, left: float, right: float, top: float, bottom: float) -> Iterator[Axes]:
     """Yield axes on a figure of the given size and margins in pixels, under settings that no user's style changes."""
     with matplotlib.rc_context():
-        dict.update(matplotlib.rcParams, _settings())  # without checking every value again, figure by figure
+        dict.update(_rc(), _settings())  # without checking every value again, figure by figure
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         figure.patch.set_visible(False)
         box = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
