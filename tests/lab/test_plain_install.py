@@ -33,6 +33,8 @@ LACKING = {
     "inspect timm:resnet10t": "timm",
     "report {root}/evidence/aa": "numpy",
     "calibrate --experiments 10": "numpy",
+    "judge {root}/docs/performance.csv": "numpy",
+    "power --sd 0.3 --seeds 10": "numpy",
     "bench --rows {root}/docs/performance.csv --page {out}/page.md": "matplotlib",
 }
 

@@ -233,7 +233,7 @@ def test_cells_of_one_size_share_the_simulation_of_the_smallest_effect(monkeypat
     scores = {arm: {seed: (seed * k) % 7 / 7 for seed in range(8)} for k, arm in enumerate(("relu", "gelu"), 2)}
     first, again = np.random.default_rng(3), np.random.default_rng(3)
     expected = comparison.compare(scores, "relu", first)
-    monkeypatch.setattr(paired, "smallest_effect", None)
+    monkeypatch.setattr("bevel_lab.report.statistics.paired.smallest_effect", None)
     assert comparison.compare(scores, "relu", again) == expected
     assert again.bit_generator.state == first.bit_generator.state
 
