@@ -13,7 +13,7 @@ from torch import Tensor
 
 import bevel
 from bevel import kinked
-from bevel._bound import _largest_lag, _largest_moment, error_bound
+from bevel._bound import largest_lag, largest_moment, error_bound
 from bevel.formulas import Formulas
 from bevel.kernel import SHARP, Kernel
 from bevel.kinked import PiecewiseLinear
@@ -117,11 +117,11 @@ def test_saus_three_forms() -> None:
 
 def test_the_largest_products_against_closed_forms() -> None:
     gaussian, laplace, box = (bevel.KERNELS[k] for k in ("gaussian", "laplace", "box"))
-    assert _largest_lag(laplace) == pytest.approx(math.exp(-1) / 2, rel=2e-6)  # v·e^{-v}/2 at v = 1
-    assert _largest_lag(box) == pytest.approx(1 / 8, rel=2e-6)  # v(1−v)/2 at v = ½
-    assert _largest_moment(box) == pytest.approx(math.sqrt(1 / 3) / 6, rel=2e-6)  # v(1−v²)/4 at v = 1/√3
-    assert _largest_moment(gaussian) == pytest.approx(math.exp(-0.5) / math.sqrt(2 * math.pi), rel=2e-6)
-    assert _largest_lag(bevel.KERNELS["student"]) == pytest.approx(_student_lag(), rel=2e-6)
+    assert largest_lag(laplace) == pytest.approx(math.exp(-1) / 2, rel=2e-6)  # v·e^{-v}/2 at v = 1
+    assert largest_lag(box) == pytest.approx(1 / 8, rel=2e-6)  # v(1−v)/2 at v = ½
+    assert largest_moment(box) == pytest.approx(math.sqrt(1 / 3) / 6, rel=2e-6)  # v(1−v²)/4 at v = 1/√3
+    assert largest_moment(gaussian) == pytest.approx(math.exp(-0.5) / math.sqrt(2 * math.pi), rel=2e-6)
+    assert largest_lag(bevel.KERNELS["student"]) == pytest.approx(_student_lag(), rel=2e-6)
 
 
 def _student_lag() -> float:
@@ -169,7 +169,7 @@ def test_every_caller_states_the_same_bound() -> None:
 
 
 def test_it_needs_no_device() -> None:
-    _largest_lag.cache_clear()
+    largest_lag.cache_clear()
     with torch.device("meta"):
         assert error_bound(one_knot(jump=1.0, multiplies_cdf=True), bevel.KERNELS["gaussian"], 1.0)
 

@@ -70,21 +70,21 @@ def error_bound(terms: Terms[Coefficient], kernel: Kernel, n: Coefficient) -> fl
         tail = as_numbers(c0) + as_numbers(c1) * as_numbers(knot)
         total = total + w * _ramp(as_numbers(jump), tail, kernel, terms.multiplies_cdf)
         if not is_zero(c1):
-            total = total + w * w * as_numbers(c1).abs() * _largest_moment(kernel)
+            total = total + w * w * as_numbers(c1).abs() * largest_moment(kernel)
     worst = float(total.max())
     return math.inf if math.isnan(worst) else worst
 
 
 def _ramp(jump: Tensor, tail: Tensor, kernel: Kernel, multiplies_cdf: bool) -> Tensor:
     """K of :func:`error_bound`: the larger of what pulls up and what pulls down."""
-    lag = -jump * _largest_lag(kernel) if multiplies_cdf else jump * kernel.gap
+    lag = -jump * largest_lag(kernel) if multiplies_cdf else jump * kernel.gap
     rest = tail * kernel.gap
     up, down = lag.clamp(min=0) + rest.clamp(min=0), lag.clamp(max=0) + rest.clamp(max=0)
     return torch.maximum(up, -down)
 
 
 @functools.lru_cache(maxsize=256)
-def _largest_lag(kernel: Kernel) -> float:
+def largest_lag(kernel: Kernel) -> float:
     """S: a bound on ``v·survival(v)``. For a kernel of infinite reach v = 1000 ends the search: the rest is smaller.
 
     Beyond V, ``v·survival(v) ≤ moment(v) ≤ moment(V)``, which the bound takes into account.
@@ -95,7 +95,7 @@ def _largest_lag(kernel: Kernel) -> float:
 
 
 @functools.lru_cache(maxsize=256)
-def _largest_moment(kernel: Kernel) -> float:
+def largest_moment(kernel: Kernel) -> float:
     """P: a bound on ``v·moment(v)`` for a kernel of finite reach."""
     return _largest_product(kernel.moment, kernel.reach)
 

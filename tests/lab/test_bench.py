@@ -70,7 +70,7 @@ def test_a_target_is_judged_by_every_row_that_it_asks_for(collected: list[Row]) 
     any_of_them = Target(case="sau", other="copy", limit=1.2, section="kernel", what="backward", elements=(), layout="",
                          dtype="")  # fmt: skip
     assert [ratio for _, ratio in any_of_them.measured(collected)] == [pytest.approx(1.1)]
-    lines = list(page._targets([speed, any_of_them], collected))[2:]
+    lines = list(page.target_table([speed, any_of_them], collected))[2:]
     assert lines == [
         "| sau | relu | 1.05 | 1.50 (4 MB, 2 threads) | **falls short** |",
         "| sau | copy | 1.20 | 1.10 (0 elements, bfloat16) | holds |",

@@ -162,7 +162,7 @@ def test_the_committed_page_keeps_every_promise_and_says_how_it_was_made() -> No
     assert "falls short" not in page.casefold()
     (made,) = re.findall(r"^Written by `(.*)`\.$", page, re.MULTILINE)
     arguments = command.parser().read(shlex.split(made)[2:])
-    assert command._command(arguments) == made
+    assert command.command_line(arguments) == made
     assert ROOT / arguments.page == PAGE
     assert all((ROOT / path).is_file() for path in arguments.records)
     assert f"Over {arguments.splits:,} random splits" in promises[-1]

@@ -42,7 +42,7 @@ def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:
     yield ""
     yield "Forward and backward with all parameter gradients, and float32, unless it says otherwise."
     yield ""
-    yield from _targets(targets.CPU, rows)
+    yield from target_table(targets.CPU, rows)
     if notes:
         yield ""
         yield notes.strip()
@@ -63,7 +63,7 @@ def gpu(rows: Sequence[Row], notes: str = "", said: Sequence[str] = ()) -> str:
     lines = ["# Speed on a GPU", ""]
     lines += sorted({f"Measured on {r.device}; {r.versions}; commit {r.commit}." for r in rows}) or [NOTHING]
     lines += ["", *(f"- {line}" for line in said)] if said else []
-    lines += ["", "## Targets (NVIDIA H200; bf16 and fp32; 64 MB to 2 GB)", "", *_targets(targets.GPU, rows)]
+    lines += ["", "## Targets (NVIDIA H200; bf16 and fp32; 64 MB to 2 GB)", "", *target_table(targets.GPU, rows)]
     lines += ["", notes.strip()] if notes else []
     return "\n".join([*lines, *(["", "## Rows", "", "```", table(rows), "```"] if rows else UNTRIED), ""])
 
@@ -74,7 +74,7 @@ def _where(row: Row) -> list[str]:
     return [*size, *([f"{threads} thread{'s' if threads > 1 else ''}"] if threads else [])]
 
 
-def _targets(wanted: Sequence[Target], rows: Sequence[Row]) -> Iterator[str]:
+def target_table(wanted: Sequence[Target], rows: Sequence[Row]) -> Iterator[str]:
     """Yield the table of targets, each with every ratio that was measured."""
     yield "| case | against | at most | measured | |"
     yield "|---|---|---:|---|---|"

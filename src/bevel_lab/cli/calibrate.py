@@ -46,13 +46,13 @@ def main(arguments: Namespace) -> int:
     found.insert(0, calibration.simulate(arguments.experiments, arguments.seed, say))
     print(calibration.as_text(found), end="")
     if arguments.page:
-        text = calibration.as_markdown(found, _command(arguments))
+        text = calibration.as_markdown(found, command_line(arguments))
         arguments.page.parent.mkdir(parents=True, exist_ok=True)
         arguments.page.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     return 1 if any(target.holds is False for results in found for target in results.targets) else 0
 
 
-def _command(arguments: Namespace) -> str:
+def command_line(arguments: Namespace) -> str:
     words = ["bevel", "calibrate", "--experiments", str(arguments.experiments), "--seed", str(arguments.seed)]
     if arguments.records:
         words += ["--records", *map(str, arguments.records), "--splits", str(arguments.splits)]
