@@ -13,7 +13,7 @@ from torch import Tensor
 
 import bevel
 from bevel import kinked
-from bevel._bound import largest_lag, largest_moment, error_bound
+from bevel._bound import error_bound, largest_lag, largest_moment
 from bevel.formulas import Formulas
 from bevel.kernel import SHARP, Kernel
 from bevel.kinked import PiecewiseLinear

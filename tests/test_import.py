@@ -32,6 +32,7 @@ def test_it_does_without_torch(statement: str) -> None:
     assert _in_a_fresh_process(code) == "bevel bevel.errors"
 
 
+@pytest.mark.process
 def test_a_name_is_imported_when_it_is_asked_for() -> None:
     assert _in_a_fresh_process("import bevel, sys; bevel.SAU; print('torch' in sys.modules)") == "True"
     assert _in_a_fresh_process("import bevel, sys; bevel.SAU; print('bevel.surgery' in sys.modules)") == "False"

@@ -19,6 +19,7 @@ import bevel
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.process
 def test_the_version_is_stated_once_and_packages_carry_it(tmp_path: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert "version" not in project

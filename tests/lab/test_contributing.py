@@ -59,6 +59,7 @@ def test_there_is_a_file_of_every_kind() -> None:
     assert not [name for name in FILES if (ROOT / "src" / name).exists()], "they are examples, not copies"
 
 
+@pytest.mark.process
 def test_they_are_found_by_name_and_keep_the_laws(program: Path) -> None:
     listed = _bevel(program, "list")
     for name in ("quadweight", "serf", "diabetes", "narrow", "regression"):
@@ -67,6 +68,7 @@ def test_they_are_found_by_name_and_keep_the_laws(program: Path) -> None:
         assert "broken" not in _bevel(program, "check", name)
 
 
+@pytest.mark.process
 def test_they_are_trained_judged_and_reported(program: Path, tmp_path: Path) -> None:
     (command,) = re.findall(r"`bevel (compare .*?)`", TEXT)
     words = [*command.split(), "--epochs", "3", "--seeds", "2", "--workers", "1", "--out", str(tmp_path / "out")]

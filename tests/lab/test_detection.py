@@ -204,7 +204,7 @@ def test_the_split_is_one_for_all_seeds(digits: str) -> None:
     [
         ("ssd_small", 9),
         ("ssdlite320_mobilenet_v3", 63),
-        ("fasterrcnn_resnet50_fpn", 52),
+        pytest.param("fasterrcnn_resnet50_fpn", 52, marks=pytest.mark.network),
         pytest.param("ssd300_vgg16", 23, marks=pytest.mark.network),
     ],
 )
@@ -241,7 +241,7 @@ def _folded(network: nn.Module, images: list[Tensor], *parts: str) -> int:
     [
         ("ssdlite320_mobilenet_v3", ("backbone", "head"), 63, 63),
         # of the 52: 16 follow a sum, and RPN's runs at five scales
-        ("fasterrcnn_resnet50_fpn", ("",), 52, 35),
+        pytest.param("fasterrcnn_resnet50_fpn", ("",), 52, 35, marks=pytest.mark.network),
         pytest.param("ssd300_vgg16", ("backbone", "head"), 23, 23, marks=pytest.mark.network),
     ],
 )

@@ -44,6 +44,7 @@ def test_every_file_is_an_experiment(text: str, tmp_path: Path) -> None:
     assert "leaky_relu:negative_slope=0.15" in [one.label for one in found.arms]
 
 
+@pytest.mark.network
 def test_the_notebook_runs(tmp_path: Path) -> None:
     code = "\n".join(blocks("python"))
     done = subprocess.run(

@@ -186,6 +186,7 @@ def test_numbers_have_a_true_minus_and_a_dash_where_there_is_none() -> None:
 # -- many records, and scores of any size
 
 
+@pytest.mark.slow
 def test_the_time_of_a_report_grows_with_its_records_and_not_with_their_square() -> None:
     """3,000 records of one cell: their recipes were compared all with all, twice, for minutes."""
     many = records(["relu", "gelu"], seeds=1500, epochs=1)

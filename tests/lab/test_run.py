@@ -58,6 +58,7 @@ def test_the_package_is_light_until_something_is_asked_of_it() -> None:
     assert all(getattr(bevel_lab, name) for name in bevel_lab.__all__)
 
 
+@pytest.mark.process
 def test_the_examples_of_the_public_names_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runner = doctest.DocTestRunner(verbose=False)
@@ -91,12 +92,14 @@ def test_results_hold_records_a_table_and_on_demand_verdicts_and_a_report(result
     assert again.records == results.records
 
 
+@pytest.mark.process
 def test_verdicts_and_report_are_loaded_when_they_are_asked_for(results: bevel_lab.Results) -> None:
     read = f"import bevel_lab; found = bevel_lab.Results.read({str(results.folder)!r}); found.table"
     assert not {name for name in _loaded(read) if name.startswith("bevel_lab.report")}
     assert "bevel_lab.report" in _loaded(f"{read}; found.verdicts")
 
 
+@pytest.mark.process
 def test_a_mapping_a_file_and_an_experiment_are_one_experiment(
     results: bevel_lab.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -369,6 +369,7 @@ def _crash(done: int, epoch: object) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gestures", "moving"])
+@pytest.mark.network
 def test_an_interrupted_training_ends_as_an_undisturbed_one(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -73,6 +73,7 @@ def test_what_keeps_no_unit_starts_from_its_own_values(tmp_path: Path) -> None:
     assert "cannot keep the function of 17 of 17 units: " in trainer.facts["weights"]
 
 
+@pytest.mark.network
 def test_a_head_of_another_shape_stays_new_and_is_named(tmp_path: Path) -> None:
     _pretrained(tmp_path / "weights.pth", classes=7)
     record = run_trial(trial(model="resnet18", weights=str(tmp_path / "weights.pth"), epochs=1, train_limit=50))

@@ -143,6 +143,7 @@ def test_a_model_of_an_unknown_task_cannot_be_built_without_data(monkeypatch: py
 
 
 @needs("transformers")
+@pytest.mark.network
 def test_the_page_of_compatibility_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "page.md"
     assert compatibility.main(["--out", str(out), "transformers:t5"]) == 0
