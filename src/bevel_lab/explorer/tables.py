@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import bevel
-from bevel._bound import _largest_lag, _largest_moment
+from bevel._bound import largest_lag, largest_moment
 from bevel.functional import SauForm, sau_family
 from bevel.kernel import Kernel, derivative
 from bevel.terms import Terms
@@ -49,8 +49,8 @@ def _kernel(kernel: Kernel) -> dict[str, Any]:
     columns = {"excess": excess, "survival": kernel.survival(inner), **columns}
     lag, moment = 0.0, None
     if kernel.has_moment:
-        lag = _largest_lag(kernel)
-        moment = _largest_moment(kernel) if kernel.reach < math.inf else None
+        lag = largest_lag(kernel)
+        moment = largest_moment(kernel) if kernel.reach < math.inf else None
     return {
         "v": _numbers(v),
         **{name: _numbers(column) for name, column in columns.items()},
