@@ -1,5 +1,6 @@
 """Backend ``triton`` against the reference: values, every gradient, every kernel, layout and precision."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -356,3 +357,17 @@ def test_a_kernel_it_cannot_take_is_refused(device: torch.device) -> None:
     with pytest.raises(BackendUnavailable, match="has no Triton forms"):
         smooth(x, kinked.relu(), _Wide(), 1.0, backend="triton")
     assert smooth(x, kinked.relu(), _Wide(), 1.0).isfinite().all()  # auto takes another
+
+
+@pytest.mark.parametrize("n", [20000.0, 0.1])
+def test_a_sharpness_in_memory_gives_the_bits_of_a_constant(n: float, device: torch.device) -> None:
+    """Modules on a GPU give their fixed n as memory, so that a schedule needs no new program and waits for nothing."""
+    module = bevel.SAU(n=n, device=device)
+    x = (torch.randn(64, generator=torch.Generator().manual_seed(0)) / n).to(device).requires_grad_()
+    in_memory = dataclasses.replace(module.family, n=parameter(1))
+    constant = evaluate(x, module.family, [module.alpha], backend="triton")
+    found = evaluate(x, in_memory, [module.alpha, module.n], backend="triton")
+    assert torch.equal(found, constant)
+    leaves = [x, module.alpha]
+    for a, b in zip(torch.autograd.grad(found.sum(), leaves), torch.autograd.grad(constant.sum(), leaves), strict=True):
+        assert torch.equal(a, b)
