@@ -33,7 +33,9 @@ class SharedSamples(DataNote):
 class Comparable(Protocol):
     """A data set that can tell which of its test samples are training or validation samples."""
 
-    def shared(self) -> Shared: ...
+    def shared(self) -> Shared:
+        """Return test samples that are training or validation samples, by test sample."""
+        ...
 
 
 def check_shared(data: Comparable, strict: bool) -> None:
