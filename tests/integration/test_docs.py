@@ -13,7 +13,13 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize(
-    "page", ["training", "deploy", pytest.param("export", marks=needs("onnxscript", "onnxruntime"))]
+    "page",
+    [
+        "training",
+        "deploy",
+        pytest.param("export", marks=needs("onnxscript", "onnxruntime")),
+        pytest.param("recipes", marks=needs("transformers")),
+    ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the exporter's own
 @pytest.mark.filterwarnings("ignore::FutureWarning")
