@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import itertools
 import json
 import shutil
 import struct
@@ -678,24 +679,42 @@ QUARTERS = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
 """Degrees clockwise by which a player turns a track, and the upper left of the matrix that says so."""
 
 
-@pytest.mark.parametrize("degrees", QUARTERS)
-def test_a_clip_is_upright_as_its_display_matrix_says(tmp_path: Path, degrees: int) -> None:
-    frame = np.zeros((64, 96, 3), np.uint8)
-    frame[:32, :48] = 250
-    path = tmp_path / "clip.mp4"
+def _turned(path: Path, frame: np.ndarray, degrees: int) -> np.ndarray:
+    """Write a clip of eight such frames that is shown turned; return what a person sees."""
     _write(path, [frame] * 8, codec="mpeg4")
     a, b, c, d = (number << 16 for number in QUARTERS[degrees])
     turned = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     content = path.read_bytes()
     track = content.index(b"tkhd")
     path.write_bytes(content[:track] + content[track:].replace(MATRIX, turned, 1))
+    return np.rot90(frame, -degrees // 90)
+
+
+@pytest.mark.parametrize("degrees", QUARTERS)
+def test_a_clip_is_upright_as_its_display_matrix_says(tmp_path: Path, degrees: int) -> None:
+    frame = np.zeros((64, 96, 3), np.uint8)
+    frame[:32, :48] = 250
+    path = tmp_path / "clip.mp4"
+    seen = _turned(path, frame, degrees)
     with pytest.warns(DataNote, match="some clips are stored on their side; they are turned upright"):
         found = frames_of(path, lambda count: [0])
-    seen = np.rot90(frame, -degrees // 90)
     assert found.shape == (1, 3, *seen.shape[:2])
     assert (np.abs(found[0].permute(1, 2, 0).numpy().astype(int) - seen) < 40).mean() > 0.98
     with pytest.warns(DataNote):
         assert check_clip(path, 8) == seen.shape[:2]
+
+
+def test_that_clips_were_turned_is_said_though_the_first_was_not(tmp_path: Path) -> None:
+    for number, (part, kind, name) in enumerate(itertools.product(("train", "test"), ("a", "b"), "12")):
+        path = tmp_path / part / kind / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame = np.full((96, 96, 3), 20 * number, np.uint8)
+        if number == 3:
+            _turned(path, frame, 90)
+        else:
+            _write(path, [frame] * 8, codec="mpeg4")
+    with pytest.warns(DataNote, match="some clips are stored on their side"):
+        DATASETS.item(f"folder_clips:{tmp_path}").load(Source())
 
 
 TIMES = {"slow": [0.2 * k for k in range(16)], "burst": [k / 30 for k in range(10)] + [2 + 0.5 * k for k in range(6)]}

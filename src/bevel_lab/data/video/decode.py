@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bevel_lab.data.images.from_files import SIDE
-from bevel_lab.data.images.image_file import read_image
+from bevel_lab.data.images.image_file import image_size, read_image
 from bevel_lab.data.invalid import DataNote
 from bevel_lab.errors import LabError, optional_library
 from bevel_lab.runtime.rng import seeded
@@ -165,27 +167,50 @@ def _decode_all(path: Path) -> _Decoded:
 
 
 def _decode(path: Path) -> _Decoded:
-    with optional_library("clips are decoded by PyAV"):
-        import av
     frames: list[VideoFrame] = []
     times: list[float] = []
     turns, last = 0, 0.0
+    with _open(path) as (container, stream):
+        for frame in container.decode(stream):
+            turns = _turns(frame)
+            times += [] if frame.time is None else [frame.time]
+            last = float((frame.duration or 0) * (frame.time_base or 0))
+            frames.append(_scaled(frame))
+        if stream.frames:
+            return _Decoded(frames, turns, len(frames), stream.frames, "frames")
+        # the last frame is shown as long as the file says, or as any other one
+        shown = max(last, *(after - before for before, after in pairwise(times)), 0.0)
+        return _Decoded(frames, turns, times[-1] + shown if times else 0.0, _duration(container, stream), "s")
+
+
+def warn_if_turned(path: Path) -> None:
+    """Warn :class:`DataNote` if the first frame of a clip lies on its side; what cannot be read is passed over."""
+    with contextlib.suppress(LabError):
+        if path.is_dir():
+            for name in frames_in_folder(path)[0][:1]:
+                image_size(name)
+            return
+        with _open(path) as (container, stream):
+            if any(_turns(frame) for frame in itertools.islice(container.decode(stream), 1)):
+                warnings.warn(TURNED, DataNote, stacklevel=1)
+
+
+def _turns(frame: VideoFrame) -> int:
+    return round(frame.rotation / 90) % 4
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A file and its video; raises ``LabError`` if there is none, or it cannot be decoded inside the ``with`` block."""
+    with optional_library("clips are decoded by PyAV"):
+        import av
     try:
         with av.open(path, metadata_errors="replace") as container:  # names in old clips may not be UTF-8
             if not container.streams.video:
                 raise LabError(f"{path} has no video in it; fetch it again, or delete it.")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # the loader has worker processes enough
-            for frame in container.decode(stream):
-                turns = round(frame.rotation / 90) % 4
-                times += [] if frame.time is None else [frame.time]
-                last = float((frame.duration or 0) * (frame.time_base or 0))
-                frames.append(_scaled(frame))
-            if stream.frames:
-                return _Decoded(frames, turns, len(frames), stream.frames, "frames")
-            # the last frame is shown as long as the file says, or as any other one
-            shown = max(last, *(after - before for before, after in pairwise(times)), 0.0)
-            return _Decoded(frames, turns, times[-1] + shown if times else 0.0, _duration(container, stream), "s")
+            yield container, stream
     except (OSError, ValueError) as error:  # PyAV's errors derive from these
         reason = getattr(error, "strerror", None) or error
         raise LabError(f"{path} cannot be decoded ({reason}); fetch it again, or delete it.") from error

@@ -16,12 +16,14 @@ from bevel_lab.data.invalid import InvalidSamples
 from bevel_lab.data.labeled_files import LabeledFiles
 from bevel_lab.data.overlap import Shared, same_files
 from bevel_lab.data.video import Clips, Split
-from bevel_lab.data.video.decode import ClipReader, check_clip, frames_of, size_for
+from bevel_lab.data.video.decode import ClipReader, check_clip, frames_of, size_for, warn_if_turned
 from bevel_lab.errors import LabError
 from bevel_lab.runtime.rng import derive
 
 FRAMES = 8
 """Frames of a clip that the model sees, as in the paper on TSM."""
+LOOKED_AT = 20
+"""How many clips are opened, at most, to see whether they are stored on their side."""
 
 
 class ClipFiles(Clips):
@@ -55,6 +57,8 @@ class ClipFiles(Clips):
         else:
             height, width = frames_of(root / listed["train"][0][0], lambda count: [0]).shape[2:]
             self.size = size_for((height, width))
+            for name, _ in listed["train"][:: len(listed["train"]) // LOOKED_AT + 1]:
+                warn_if_turned(root / name)  # worker processes, which read the others, give no notes
         self._files = {part: _files(root, clips) for part, clips in listed.items()}
         self.labels = {part: files.labels for part, files in self._files.items()}
         train, test = self._files["train"], self._files["test"]
