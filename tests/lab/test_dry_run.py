@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from pathlib import Path
 from typing import Any
 
 import each_task
@@ -12,13 +15,17 @@ from small_trials import trial
 
 import bevel
 from bevel.errors import InvalidValue
+from bevel_lab.cli import _dry_run, main
 from bevel_lab.data.source import Source
+from bevel_lab.errors import LabError
 from bevel_lab.execution import workers
-from bevel_lab.execution.ray_cluster import Ray
+from bevel_lab.execution.ray_cluster import Ray, _connect
+from bevel_lab.execution.run import Request
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.distributed import ProcessGroup
-from bevel_lab.training.preflight import probe
+from bevel_lab.training import preflight
+from bevel_lab.training.preflight import Probe, probe
 from bevel_lab.training.trainer import Trainer
 
 
@@ -74,6 +81,7 @@ def test_workers_share_the_cores_and_more_than_these_are_said_once(
     asked: int | None, threads: int, device: str, count: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "usable_cores", lambda: 6)
+    monkeypatch.setattr(workers, "machine_threads", lambda: 8)
     jobs = Experiment.resolve(["gelu"], "relu", 1, {"threads": threads}).base_trials()
     watch, executor = RecordingWatcher(), workers.Workers(asked)
     assert [executor.at_once(jobs, device, watch) for _ in range(2)] == [count, count]
@@ -88,3 +96,103 @@ def test_workers_count_the_threads_of_the_arm_that_has_most(monkeypatch: pytest.
     assert Ray().at_once(jobs, "cpu", RecordingWatcher()) == 1, "the cluster is elsewhere"
     with pytest.raises(InvalidValue, match="workers must be a whole number, at least 1; got 0"):
         workers.Workers(0)
+
+
+def _table(out: str) -> dict[tuple[str, str], list[str]]:
+    """(model, activation) → step, trial and memory of every row."""
+    rows = [[field.strip() for field in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
+    return {(row[1], row[2]): row[4:] for row in rows}
+
+
+SMALL = ["--seeds", "2", "--epochs", "2", "--train-limit", "50", "--batch-size", "25", "--dry-run"]
+
+
+def test_data_of_every_cell_is_looked_for_before_anything_is_timed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--activations", "relu", "--dataset", "digits", "mnist", "--model", "mlp"]
+    assert main(["compare", *words, "--data-root", str(tmp_path), *SMALL]) == 2
+    err = capsys.readouterr().err
+    assert "timing" not in err
+    assert "MNIST" in err
+
+
+def test_the_reference_is_timed_in_every_cell_and_the_others_in_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = {("mlp", "relu"): (2.0, 0.1, 4), ("cnn", "relu"): (6.0, 0.2, 10), ("mlp", "gelu"): (3.0, 0.2, 6)}
+    probed = []
+
+    def timed(trial: Trial, **_: Any) -> Probe:
+        label = trial.activation.partition(":")[0]
+        probed.append((trial.model, label))
+        seconds, step, memory = costs[trial.model, label]
+        return Probe(seconds, step, memory * 2**20)
+
+    monkeypatch.setattr(_dry_run, "probe", timed)
+    words = ["--activations", "relu", "gelu", "--model", "mlp", "cnn", "--out", str(tmp_path / "new")]
+    assert main(["compare", *words, *SMALL]) == 0
+    assert probed == [("mlp", "relu"), ("mlp", "relu"), ("cnn", "relu"), ("mlp", "gelu")], "the first one warms up"
+    out, err = capsys.readouterr()
+    rows = _table(out)
+    assert rows["mlp", "gelu"] == ["200.0 ms", "3.0 s", "6 MiB"]
+    assert rows["cnn", "gelu"] == ["≈ 400.0 ms", "≈ 9.0 s", "≈ 15 MiB"]
+    assert "8 trials, about" in out
+    assert "≈: not timed; relu was timed in every cell, and an arm costs there what it costs beside it" in out
+    assert [line for line in err.splitlines() if "timing" in line] == [
+        "timing relu in mlp on digits …", "timing relu in cnn on digits …", "timing gelu in mlp on digits …",
+    ]  # fmt: skip
+    monkeypatch.setattr(_dry_run, "PATIENCE", -1.0)
+    assert main(["compare", *words, *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert _table(out)["cnn", "gelu"] == ["≈ 200.0 ms", "≈ 6.0 s", "≈ 10 MiB"]
+    assert "no more were timed: gelu are taken for relu." in out
+
+
+def test_a_step_that_takes_seconds_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "SLOW_STEP", 0.0)
+    steps = []
+    plain = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, step, *rest: steps.append(step) or plain(self, step, *rest))
+    assert probe(trial(), steps=3).step_seconds > 0
+    assert steps == [0]
+
+
+@pytest.mark.parametrize(
+    ("alternate", "epochs", "said"),
+    [("epoch", 1, True), ("epoch:2:1", 2, True), ("epoch", 2, False), ("step", 1, False)],
+)
+def test_slopes_that_never_train_are_said(alternate: str, epochs: int, said: bool) -> None:
+    asked = {"activations": ["relu", f"frelu@alternate={alternate}"], "epochs": epochs, "model": "mlp"}
+    remarks = Request.of(asked, {}).remarks
+    assert [text.partition(";")[0].partition(":")[0] for text in remarks] == (
+        [f"the slopes of frelu@alternate={alternate} never train".partition(":")[0]] if said else []
+    )
+
+
+def test_a_reference_that_was_not_named_is_said_to_be_trained() -> None:
+    assert Request.of({"activations": ["sau", "gelu"]}, {}).remarks == [
+        "relu is trained too: it is the reference that the others are compared with."
+    ]
+    assert Request.of({"activations": ["sau", "gelu"], "reference": "gelu"}, {}).remarks == []
+
+
+def test_more_threads_than_the_machine_has_are_refused_with_their_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "machine_threads", lambda: 8)
+    command = ["compare", "--activations", "relu", "--threads", "10000", "--out", str(tmp_path / "new")]
+    for flags in ([], ["--dry-run"]):
+        assert main([*command, *flags]) == 2
+        err = capsys.readouterr().err
+        assert err == "bevel: threads must be at most 8, as many as this machine has; got 10000.\n"
+
+
+def test_an_address_without_a_cluster_is_refused_at_once() -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    start = time.monotonic()
+    with pytest.raises(LabError, match=rf"no Ray cluster at '127.0.0.1:{port}' \(.*refused.*`ray start --head` makes"):
+        _connect(f"127.0.0.1:{port}")
+    assert time.monotonic() - start < 20

@@ -170,7 +170,7 @@ def test_a_dry_run_prints_the_grid_and_writes_nothing(
     assert "60 trials, about" in out
     assert "MiB beside the data." in out
     assert "at most" not in out, "the peak of a few steps is a lower bound"
-    assert "beam search and COCO's metrics come on top" in out
+    assert "COCO's metrics come on top" in out
     assert "tuning: 12 trials an arm over lr 0.01 to 0.5 (log), weight_decay 1e-05 to 0.005 (log)" in out
     assert list(tmp_path.iterdir()) == [path]
 

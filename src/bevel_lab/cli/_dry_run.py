@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from bevel_lab.data.invalid import pass_on_data_notes
+from bevel_lab.datasets import check_present
 from bevel_lab.execution.ray_cluster import Ray
 from bevel_lab.execution.run import Request
 from bevel_lab.execution.workers import Workers
 from bevel_lab.experiment.events import duration
+from bevel_lab.experiment.experiment import Cell
 from bevel_lab.runtime.distributed import is_rank_zero, world_size
-from bevel_lab.training.preflight import probe
+from bevel_lab.training.preflight import SLOW_STEP, Probe, probe
+
+PATIENCE = 45.0
+"""Seconds after which no further arm is timed; the reference is timed in every cell, however long it takes."""
+Costs = dict[tuple[Cell, str], Probe]
+"""(cell, label) → cost."""
 
 
 def estimate(experiment: Path | Mapping[str, Any], flags: Mapping[str, Any]) -> int:
@@ -37,24 +44,75 @@ def _print_estimate(request: Request) -> None:
     executor = Ray(ray) if ray else Workers(1 if world_size() > 1 else request.options["workers"])
     device, jobs = executor.local_device(asked.device), asked.base_trials()
     at_once = executor.at_once(jobs, device, _say)
+    for text in request.remarks:
+        _say(text)
+    check_present([dataset for dataset, _ in asked.cells], request.source)  # before minutes are spent on other cells
+    timed = _timed(request, device)
     title = request.options["title"] or str(request.folder)
     table = Table("data set", "model", "activation", "trials", "a step", "a trial", "memory", title=title)
     runs = asked.seeds + (asked.tuning.trials if asked.tuning else 0)
     total, memory = 0.0, 0
-    for trial, label in track(jobs, "timing a few steps of every arm", console=Console(stderr=True), transient=True):
-        cost = probe(trial, source=request.source, device=device)
+    for trial, label in jobs:
+        cost = timed.get((trial.cell, label)) or _extrapolated(request, timed, trial.cell, label)
+        about = "" if (trial.cell, label) in timed else "≈ "
         total, memory = total + runs * cost.seconds, max(memory, cost.memory)
-        row = (trial.dataset, trial.model, label, str(runs), f"{cost.step_seconds * 1e3:.1f} ms")
-        table.add_row(*row, duration(cost.seconds), _mib(cost.memory))
+        row = (trial.dataset, trial.model, label, str(runs), f"{about}{cost.step_seconds * 1e3:.1f} ms")
+        table.add_row(*row, about + duration(cost.seconds), about + _mib(cost.memory))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     if asked.tuning:
         print(f"tuning: {asked.tuning}.")
     print(
         f"{runs * len(jobs)} trials, about {duration(total / at_once)} with {at_once} at a time "
         f"({duration(total)} of one), about {_mib(memory * at_once)} beside the data.{_elsewhere(ray)}\n"
+        f"{_what_was_timed(request, timed)}"
         "Only steps of training and of translating were timed; other evaluation is taken for a forward pass a sample, "
         "so COCO's metrics come on top. Nothing was run."
     )
+
+
+def _timed(request: Request, device: str) -> Costs:
+    """Time the reference in every cell, then the other arms in the first until :data:`PATIENCE` ends."""
+    asked, found = request.experiment, Costs()
+    jobs = asked.base_trials()
+    references = [(trial, label) for trial, label in jobs if label == asked.reference]
+    others = [(trial, label) for trial, label in jobs if trial.cell == asked.cells[0] and label != asked.reference]
+    began = time.monotonic()
+    for trial, label in [*references, *others]:
+        if label != asked.reference and time.monotonic() - began > PATIENCE:
+            break
+        _say(f"timing {label} in {trial.model} on {trial.dataset} …")
+        cost = probe(trial, source=request.source, device=device)
+        if not found and cost.step_seconds < SLOW_STEP:  # the process's first steps need memory that others reuse
+            cost = probe(trial, source=request.source, device=device)
+        found[trial.cell, label] = cost
+    return found
+
+
+def _extrapolated(request: Request, timed: Costs, cell: Cell, label: str) -> Probe:
+    """The cost of an arm from the reference's in its cell, by the ratio of both in the first cell if it was timed."""
+    first, reference = request.experiment.cells[0], request.experiment.reference
+    base, there = timed[cell, reference], timed[first, reference]
+    ratio = timed.get((first, label), there)
+    return Probe(
+        seconds=base.seconds * ratio.seconds / there.seconds,
+        step_seconds=base.step_seconds * ratio.step_seconds / there.step_seconds,
+        memory=round(base.memory * ratio.memory / there.memory) if there.memory else base.memory,
+    )
+
+
+def _what_was_timed(request: Request, timed: Costs) -> str:
+    """Say what is extrapolated, if anything is."""
+    asked = request.experiment
+    late = [one.label for one in asked.arms if (asked.cells[0], one.label) not in timed]
+    said = []
+    if len(asked.cells) > 1:
+        said.append(
+            f"≈: not timed; {asked.reference} was timed in every cell, and an arm costs there what it costs beside "
+            "it in the first cell."
+        )
+    if late:
+        said.append(f"After {PATIENCE:.0f} s no more were timed: {', '.join(late)} are taken for {asked.reference}.")
+    return "".join(f"{sentence}\n" for sentence in said)
 
 
 def _elsewhere(ray: str) -> str:

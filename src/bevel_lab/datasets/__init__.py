@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -64,3 +64,11 @@ def load(name: str, source: Source) -> Any:
     if isinstance(data, Comparable):
         check_shared(data, source.strict)
     return data
+
+
+def check_present(names: Iterable[str], source: Source) -> None:
+    """Raise ``BevelError`` for a data set that is not there. Those whose files are there are not read."""
+    for name in dict.fromkeys(names):
+        origin = DATASETS.item(name).origin
+        if not (isinstance(origin, Origin) and origin.is_in(source.root)):
+            load(name, source)

@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bevel.errors import InvalidValue
 from bevel_lab.data import invalid
@@ -27,6 +29,9 @@ from bevel_lab.runtime import atomic_file
 
 MAX_TASK_DEATHS = 3
 """Deaths of a trial's task without a new epoch between them after which the trial fails."""
+
+ANSWER_WITHIN = 10.0
+"""Seconds in which the head of a cluster must accept a connection."""
 
 PATIENCE = 60.0
 """Seconds without an event after which the driver checks that a node of the cluster can run its trials."""
@@ -80,12 +85,20 @@ def _connect(address: str) -> Any:
     with optional_library("--ray needs Ray", "cluster"):
         import ray
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise LabError(
             f"there is no Ray cluster at {address!r} ({str(error).splitlines()[0]}); `ray start --head` makes one."
         ) from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raise ``OSError`` where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), ANSWER_WITHIN).close()
 
 
 def request(trial: Trial, device: str) -> dict[str, int]:

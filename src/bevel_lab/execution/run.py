@@ -23,7 +23,7 @@ from bevel_lab.experiment.experiment import Experiment, place
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.trial import Job
 from bevel_lab.experiment.tuning import search
-from bevel_lab.runtime.distributed import world_size
+from bevel_lab.runtime.distributed import is_rank_zero, world_size
 
 
 def run(
@@ -67,6 +67,9 @@ def run(
     recipe = request.experiment.recipe | {"processes": executor.group.size}
     asked = dataclasses.replace(request.experiment, recipe=recipe)
     with pass_on_data_notes(lambda text: on_progress(Note(text)), folder / SKIPPED_FILE):
+        for text in request.remarks if is_rank_zero() else ():
+            on_progress(Note(text))
+        executor.at_once(asked.base_trials(), asked.device, on_progress)  # raises for more threads than there are
         executor.group.run_once_per_node(lambda: rehearse_all(asked, source, executor.local_device(asked.device)))
         device = executor.group.local_device(asked.device)
         setup = Setup(dataclasses.replace(source, download=False), device, folder / "checkpoints")
@@ -114,6 +117,22 @@ class Request:
         options = settings.DEFAULTS | given
         folder = Path(options["out"] or f"runs/{name or '-'.join(asked.cells[0])}")
         return cls(asked, options, toml or settings.to_toml(given), folder)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences on what will happen that the user may not expect."""
+        asked, said = self.experiment, []
+        if asked.reference not in settings.split_arms(self.options["activations"]):
+            said.append(f"{asked.reference} is trained too: it is the reference that the others are compared with.")
+        for trial, label in asked.base_trials()[: len(asked.arms)]:
+            by, *turns = trial.alternate.split(":")
+            weights = int(turns[0]) if turns else 1
+            if by == "epoch" and trial.epochs <= weights:
+                said.append(
+                    f"the slopes of {label} never train: it alternates by epoch, the weights first for {weights} of "
+                    f"{trial.epochs}; ask for more --epochs, or alternate by step."
+                )
+        return said
 
     @property
     def source(self) -> Source:

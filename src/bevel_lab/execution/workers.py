@@ -60,6 +60,10 @@ class Workers(Executor):
 
     def at_once(self, jobs: Sequence[Job], device: str, watcher: Watcher) -> int:
         cores, threads = usable_cores(), max(trial.threads for trial, _ in jobs)
+        if threads > max(cores, machine_threads()):
+            raise InvalidValue(
+                f"threads must be at most {machine_threads()}, as many as this machine has; got {threads}."
+            )
         count = self.count or (1 if device != "cpu" else max(1, cores // threads))
         if count * threads > cores and not self._crowded:
             self._crowded = True
@@ -71,6 +75,11 @@ class Workers(Executor):
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_threads() -> int:
+    """Return the number of threads that the machine's processors run at a time."""
+    return os.cpu_count() or 1
 
 
 class _Worker:

@@ -15,6 +15,9 @@ from bevel_lab.runtime.device import as_device
 from bevel_lab.runtime.memory import synchronize
 from bevel_lab.training.trainer import Trainer
 
+SLOW_STEP = 2.0
+"""Seconds of steps after which no more are timed."""
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -34,6 +37,7 @@ class Probe:
 def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", steps: int = 3) -> Probe:
     """Estimate the cost of a trial from ``steps`` timed training steps after one to warm up.
 
+    Where the first step takes seconds it is the estimate, or only one more is timed, so that large models end soon.
     A forward pass of evaluation is taken to cost a third of a training step; a task that does more than a pass a sample
     estimates the time of it. The validation part is evaluated after every epoch, the test part once.
 
@@ -51,18 +55,25 @@ def probe(trial: Trial, *, source: Source | None = None, device: str = "cpu", st
         trainer = Trainer(trial, source or Source(), place)
         samples = torch.arange(min(trial.batch_size, trainer.task.samples))
         trainer.wrapped.train()
-        began = 0.0
-        for step, batch in enumerate(trainer.task.batches([samples] * (steps + 1), trial.seed, 0)):
-            trainer.step(step, batch, len(samples))
-            if step == 0:
-                synchronize(place)
-                began = time.perf_counter()
-        synchronize(place)
-        seconds = (time.perf_counter() - began) / steps
+        seconds = _step_seconds(trainer, samples, steps)
         forward = seconds / 3 / len(samples)
         validation, test = trainer.evaluate(lambda model: trainer.task.evaluation_seconds(model, forward))
         total = trial.epochs * (trainer.steps * seconds + validation) + test
         return Probe(total, seconds, trainer.memory.read())
+
+
+def _step_seconds(trainer: Trainer, samples: torch.Tensor, steps: int) -> float:
+    """Wall time of a training step on ``samples``."""
+    began, taken = time.perf_counter(), 0.0
+    for step, batch in enumerate(trainer.task.batches([samples] * (steps + 1), trainer.trial.seed, 0)):
+        trainer.step(step, batch, len(samples))
+        synchronize(trainer.device)
+        taken = time.perf_counter() - began
+        if step == 0 and taken < SLOW_STEP:
+            began = time.perf_counter()
+        elif taken > SLOW_STEP:
+            return taken / max(step, 1)
+    return taken / steps
 
 
 def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu") -> None:
