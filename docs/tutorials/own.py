@@ -63,7 +63,10 @@ print(model[1])
 # %%
 # A task
 # ------
-# A task of one's own is a class of the lab: what is learned, how it is scored, and what a report shows. In the
-# repository ``examples/custom_task.py`` is one whole, with its data set and model, and a test runs it. As files in
-# bevel's folders (see ``CONTRIBUTING.md``) kernels, activations, models, data sets and tasks are found by every
-# command, and by the laws.
+# A task of one's own is a class of the lab: what is learned, how it is scored, and what a report shows. This file (a
+# test runs it) is one whole, with its data set and model, registered by a script:
+#
+# .. literalinclude:: ../../examples/custom_task.py
+#
+# As files in bevel's folders, kernels, activations, models, data sets and tasks are found by every command, and by the
+# laws; ``CONTRIBUTING.md`` in the repository shows one of each.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 import torch
 from browser import open_page, requests
+from PIL import Image
 from torch import Tensor
 
 import bevel
@@ -186,6 +191,12 @@ def test_a_link_that_cannot_be_read_opens_at_the_start(page: Any, wrong: str) ->
     assert _run(page, "app.a.f") == "leaky_relu"
 
 
+def _color(page: Any, variable: str) -> list[int]:
+    """A color of the style sheet as three numbers."""
+    text = _run(page, f"getComputedStyle(document.documentElement).getPropertyValue('{variable}')").strip("# ")
+    return [int(part, 16) for part in ((2 * c for c in text) if len(text) == 3 else re.findall("..", text))]
+
+
 def test_it_asks_for_nothing_fits_a_phone_and_is_dark_where_that_is_wanted(page: Any, tmp_path: Path) -> None:
     file = explorer.write(tmp_path / "explorer.html", "f=hardtanh(-1,1)&kernel=box&n=2")
     grounds = []
@@ -199,7 +210,12 @@ def test_it_asks_for_nothing_fits_a_phone_and_is_dark_where_that_is_wanted(page:
         assert all(_run(page, f"document.getElementById('panel-{name}').querySelectorAll('path').length") for name in
                    ("value", "slope", "curvature", "kernel", "error"))  # fmt: skip
         assert {urlsplit(url).scheme for url in requests(page)} <= {"file", "data"}
-        grounds.append(_run(page, "getComputedStyle(document.body).backgroundColor"))
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(page.get_screenshot_as_base64()))).convert("RGB"))
+        ground, curve = (_color(page, name) for name in ("--ground", "--a"))
+        assert picture.shape[1] == width
+        assert (picture[0, 0] == ground).all()
+        assert (picture == curve).all(-1).sum() > 300, "a curve is seen, and not only drawn"
+        grounds.append(tuple(ground))
     assert grounds[0] != grounds[1]
     controls = "[...document.querySelectorAll('input,select,button')]"
     assert not _run(page, f"{controls}.filter((e) => !(e.labels?.length || e.ariaLabel || e.textContent))")
