@@ -10,7 +10,7 @@ PYTEST_ENV  := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 PYTEST_ARGS := -q -n 2 --dist loadfile --no-loadscope-reorder
 OLDEST      := .venv-oldest
 
-.PHONY: install demo docs test test-fast test-native test-nightly test-oldest lint format bench bench-gpu wheel clean
+.PHONY: install demo docs test test-fast test-native test-nightly test-oldest test-wheel lint format bench bench-gpu wheel clean
 
 install: $(STAMP)  ## create .venv with bevel and everything development needs, pinned
 
@@ -54,6 +54,9 @@ $(OLDEST)/.installed: requirements/oldest.txt pyproject.toml $(NATIVE)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $(OLDEST)/.installed
 
+test-wheel: wheel $(OLDEST)/.installed  ## the one wheel under this torch and the oldest that is promised
+	$(PYTHON) tests/check_wheel.py dist/bevel-*.whl $(abspath $(PYTHON) $(OLDEST)/bin/python)
+
 format: install
 	$(VENV)/bin/ruff check --fix src tests examples docs
 	$(VENV)/bin/ruff format src tests examples docs
@@ -65,7 +68,8 @@ bench-gpu:  ## on a machine with a GPU, torch and Triton: check, measure (ten mi
 	PYTHONPATH=src python3 -m bevel_lab.bench.gpu --check --out docs/performance-gpu.csv \
 	  --page docs/performance-gpu.md --notes docs/performance-gpu-notes.md
 
-wheel: install  ## build the wheel into dist/
+wheel: install  ## build the wheel into dist/; it has the operator, because torch is here
+	rm -f dist/bevel-*.whl
 	$(PYTHON) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 
 clean:

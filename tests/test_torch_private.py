@@ -21,6 +21,11 @@ from bevel import _torch_private as private
 
 WITHOUT = {
     "torch._C._are_functorch_transforms_active": "under torch.func a call takes a backend that vmap cannot follow",
+    "torch.compiler._is_compiling_flag": "export records a native pass instead of operators",
+    "torch._C._FunctionBase.apply": "every call of an activation looks for what torch.func left behind",
+    "torch._C._FunctionBase.to_save": "backward finds no saved tensors",
+    "torch._C._FunctionBase.materialize_grads": "a missing gradient becomes zeros",
+    "torch.ops.aten.relu.default._op": "backend operator has no operators to call",
     "torch._C._set_tracing_state": "torch.jit.trace sees tensors where the number of channels is checked",
     "torch._C._get_tracing_state": "torch.jit.trace records an opaque autograd function instead of operators",
     "torch.autograd.forward_ad._current_level": "forward-mode tangents are lost in inference",
@@ -144,6 +149,75 @@ def test_a_mode_over_the_dispatcher_is_seen() -> None:
     assert not private.dispatch_mode_active()
 
 
+def test_an_eager_call_is_told_from_all_others() -> None:
+    seen: list[bool] = []
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        seen.append(private.plainly_eager())
+        return x * x
+
+    f(torch.tensor(1.0))
+    with torch.no_grad(), torch.autocast("cpu"):
+        f(torch.tensor(1.0))
+    assert seen == [True, True]
+    seen.clear()
+    torch.func.grad(f)(torch.tensor(1.0))
+    torch.compile(f, backend="eager")(torch.tensor(1.0))
+    torch.export.export(_Calls(f), (torch.tensor(1.0),), strict=False)
+    with private.TorchDispatchMode():
+        seen.append(private.plainly_eager())
+    with forward_ad.dual_level():
+        f(torch.tensor(1.0))
+    assert seen == [False] * len(seen)
+    assert len(seen) >= 5
+
+
+class _Calls(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)  # type: ignore[no-any-return]
+
+
+def test_an_operators_function_is_the_one_that_torch_calls() -> None:
+    add = private.operator_function("aten", "relu")
+    assert torch.equal(add(torch.tensor([-1.0, 2.0])), torch.tensor([0.0, 2.0]))
+
+
+def test_a_bare_apply_saves_and_leaves_out_what_is_missing() -> None:
+    got: list[Any] = []
+
+    class Twice(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            ctx.to_save = (x,)
+            ctx.materialize_grads = False
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            got.append((ctx.saved_tensors[0], g))
+            return None if g is None else 2 * g
+
+    class Stop(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> None:
+            return None
+
+    x = torch.ones(2, requires_grad=True)
+    private.bare_apply(Twice)(x).sum().backward()
+    assert torch.equal(x.grad, torch.full((2,), 2.0))  # type: ignore[arg-type]
+    Stop.apply(private.bare_apply(Twice)(x)).sum().backward()
+    assert [saved is x for saved, _ in got] == [True, True]
+    assert got[1][1] is None
+
+
 def test_forward_mode_is_seen() -> None:
     with forward_ad.dual_level():
         assert private.forward_mode_active()
@@ -181,6 +255,7 @@ def test_a_submodule_is_replaced_past_setattr() -> None:
 
 def test_registered_parameters_are_listed_once_each() -> None:
     layer = nn.Linear(2, 2, bias=False)
+    assert private.own_tensors(layer) == ({"weight": layer.weight, "bias": None}, {})
     assert list(private.own_parameters(layer)) == [layer.weight]  # a parameter of value None is none
     assert list(private.own_parameters(nn.Sequential(layer))) == []
 

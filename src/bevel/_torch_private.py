@@ -54,14 +54,25 @@ def forward_mode_active() -> bool:
     return forward_ad._current_level >= 0
 
 
+def plainly_eager() -> bool:
+    """Whether nothing but autograd's backward mode sees the call: no compiler, trace, transform, mode, forward mode."""
+    return not (
+        torch.compiler.is_dynamo_compiling()  # this and the next are torch.compiler.is_compiling(), in one call for two
+        or torch.compiler._is_compiling_flag
+        or _C._get_tracing_state()
+        or _C._are_functorch_transforms_active()
+        or _C._len_torch_dispatch_stack()
+        or forward_ad._current_level >= 0
+    )
+
+
 def traced_stack() -> StackSummary:
     """The user's stack at the call that ``torch.compile`` traces now, the innermost last; empty outside of it."""
     return TracingContext.extract_stack()
 
 
-def dispatch_mode_active() -> bool:
-    """Whether a ``TorchDispatchMode`` watches the operators of this thread, as ``make_fx`` does to record them."""
-    return bool(_C._len_torch_dispatch_stack())
+dispatch_mode_active: Callable[[], int] = _C._len_torch_dispatch_stack
+"""Not 0 where a ``TorchDispatchMode`` watches the operators of this thread, as ``make_fx`` does to record them."""
 
 
 # ------------------------------------------------------------------------------------------------- functions of torch
@@ -70,6 +81,20 @@ def dispatch_mode_active() -> bool:
 def hidden_functions() -> Any:
     """The module that holds the C++ spelling of ``torch.nn.functional``'s activations, e.g. ``torch._C._nn.gelu``."""
     return _C._nn
+
+
+def operator_function(namespace: str, name: str) -> Callable[..., Any]:
+    """The C++ function behind ``torch.ops.<namespace>.<name>.default``, which wraps it in a call of Python's."""
+    operator: Any = getattr(getattr(torch.ops, namespace), name).default
+    function: Callable[..., Any] = operator._op
+    return function
+
+
+def bare_apply(function: type[torch.autograd.Function]) -> Callable[..., Any]:
+    """``function.apply`` as C++ has it, without the look for wrappers that ``torch.func`` left behind."""
+    base: Any = super(torch.autograd.Function, function)
+    apply: Callable[..., Any] = base.apply
+    return apply
 
 
 def function_modes() -> list[Any]:
@@ -117,6 +142,11 @@ def drop_later_hooks(module: nn.Module, keep: Callable[[Callable[..., Any]], boo
 def own_buffer(module: nn.Module, name: str) -> Tensor | None:
     """A buffer that the module registers itself, or None. It takes a tenth of the time of ``getattr``."""
     return module._buffers.get(name)
+
+
+def own_tensors(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The dictionaries themselves in which a module keeps its parameters and its buffers: one call for all of them."""
+    return module._parameters, module._buffers
 
 
 def own_parameter(module: nn.Module, name: str) -> Tensor:
@@ -220,6 +250,7 @@ __all__ = [
     "FakeTensorMode",
     "StatefulModule",
     "TorchDispatchMode",
+    "bare_apply",
     "dispatch_mode_active",
     "drop_later_hooks",
     "exchange_function_modes",
@@ -234,9 +265,12 @@ __all__ = [
     "jit_tracing",
     "load_state_hooks",
     "move_hooks",
+    "operator_function",
     "own_buffer",
     "own_parameter",
     "own_parameters",
+    "own_tensors",
+    "plainly_eager",
     "read_number",
     "replicate",
     "storage_address",

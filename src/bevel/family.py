@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -87,12 +87,14 @@ class Family:
         kernel: the approximate identity.
         n: sharpness; with ``log_n`` its logarithm.
         log_n: whether ``n`` is stored as its logarithm.
+        calls: by channel axis, the ready call that ``bevel.ops`` keeps with this very object; no part of the value.
     """
 
     terms: Terms[Slot]
     kernel: Kernel
     n: Slot
     log_n: bool = False
+    calls: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @functools.cached_property
     def _hash(self) -> int:
@@ -101,7 +103,7 @@ class Family:
     def __hash__(self) -> int:  # computed once, since every call looks a family up
         return self._hash
 
-    def __reduce__(self) -> tuple[Any, ...]:  # leaves the hash out, which differs between processes
+    def __reduce__(self) -> tuple[Any, ...]:  # leaves out the hash and the calls, which belong to this process
         return Family, (self.terms, self.kernel, self.n, self.log_n)
 
     def slots(self) -> list[Slot]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from bevel._checks import check_integer
-from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, own_parameter
+from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, own_parameter, plainly_eager
 from bevel.errors import BevelError, InvalidValue
 from bevel.family import Slot, parameter
 from bevel.nn._sharpness import FixedSharpness
@@ -171,8 +171,9 @@ class Activation(FixedSharpness, LearnableModule):
     def forward(self, input: Tensor) -> Tensor:
         if isinstance(input, Proxy):
             return self.as_node(input)
-        family, values = self.at_call(input)
-        return evaluate(input, family, values, dim=self.dim)
+        eager = plainly_eager()
+        family, values = self.at_call(input, eager)
+        return evaluate(input, family, values, dim=self.dim, eager=eager)
 
 
 class ParameterBuilder:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bevel._torch_private import StatefulModule, own_buffer, read_number
+from bevel._torch_private import StatefulModule, own_buffer, own_tensors, read_number
 from bevel.family import Affine, Family, parameter
 from bevel.kernel import SHARP
 from bevel.terms import as_one_sharpness
@@ -101,9 +101,17 @@ class FixedSharpness(StatefulModule):
         low, high = (float(n.min()), float(n.max())) if isinstance(n, Tensor) else (n, n)
         return f"{low:g}" if f"{low:g}" == f"{high:g}" else f"{low:g}..{high:g}"
 
-    def at_call(self, input: Tensor) -> tuple[Family, list[Tensor]]:
-        """Return the family and its parameters for a call with ``input``."""
-        n = own_buffer(self, "n")
+    def at_call(self, input: Tensor, eager: bool) -> tuple[Family, list[Tensor]]:
+        """Return the family and its parameters for a call with ``input``; an eager one takes the shortest way."""
+        parameters, buffers = own_tensors(self)
+        n = buffers.get("n")
+        if eager and (n is None or (type(n) is Tensor and n.is_cpu and not n.requires_grad)):
+            if n is not None and n.item() != self._family.n:
+                self._read(n)
+            try:
+                return self._family, list(map(parameters.__getitem__, self.arguments))
+            except KeyError:  # parametrized or replicated: the name stands for a tensor that is made of others
+                return self._family, self.values()
         if n is None:
             return self._family, self.values()
         if torch.compiler.is_compiling() or n.requires_grad:

@@ -22,15 +22,17 @@ from bevel.family import Family
 
 _MODULES = {
     "analytic": "bevel.ops._analytic",
+    "operator": "bevel.ops._operator",
     "cpu": "bevel.ops._cpu",
     "triton": "bevel.ops.triton.backend",
 }
 NAMES = ("reference", *_MODULES)
 AUTO = {"cuda": ("triton", "analytic")}  # what "auto" tries, in order, by kind of device
-AUTO_ELSEWHERE = ("cpu", "analytic")
+AUTO_ELSEWHERE = ("operator", "cpu", "analytic")
 
 
 _preferred = contextvars.ContextVar("bevel_backend", default="auto")
+preferred = _preferred.get
 
 
 @contextlib.contextmanager
@@ -78,13 +80,16 @@ def load(name: str) -> Backend:
 def backends() -> dict[str, str | None]:
     """Say of every backend whether it can be used on this machine.
 
+    ``operator`` and ``cpu`` are two ways into one native library: where ``operator`` has a reason, ``auto`` takes
+    ``cpu``, which calls the library through ctypes. Where the operators have to be built first, this builds them.
+
     Returns:
         By name, None where it can be used, else the reason why not.
 
     Example:
         >>> import bevel
         >>> sorted(bevel.backends())
-        ['analytic', 'cpu', 'reference', 'triton']
+        ['analytic', 'cpu', 'operator', 'reference', 'triton']
         >>> bevel.backends()["reference"] is None
         True
     """
@@ -104,7 +109,7 @@ def choose(name: str, family: Family, x: Tensor, parameters: Sequence[Tensor]) -
     A traced call (:func:`needs_composed`) that says ``auto`` does not come here.
     """
     if name == "auto":
-        name = _preferred.get()
+        name = preferred()
     if name == "reference":
         return None
     if name != "auto":

@@ -97,7 +97,8 @@ def _load() -> ctypes.CDLL | str:
     return library
 
 
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """Return the library, where there is one."""
     found = _load()
     assert not isinstance(found, str), found
     return found
@@ -110,18 +111,23 @@ def unavailable() -> str | None:
 
 def describe() -> dict[str, str]:
     """Return the instruction set and the OpenMP runtime in use, for provenance."""
-    library = _library()
-    return {"isa": library.bevel_isa().decode(), "openmp": library.bevel_openmp().decode()}
+    found = library()
+    return {"isa": found.bevel_isa().decode(), "openmp": found.bevel_openmp().decode()}
 
 
 def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | None:
     if not x.is_cpu:
         return f"x is on {x.device}, not on the CPU"
+    return no_code_for(family) or no_address(x, *parameters)
+
+
+def no_code_for(family: Family) -> str | None:
+    """Return why the library cannot compute the family, whatever the input; None if it can."""
     if family.kernel.native < 0:
         return f"kernel {family.kernel.name!r} has no native code"
     if len(family.terms.knots) > MAX_KNOTS:
         return f"it takes at most {MAX_KNOTS} knots; got {len(family.terms.knots)}"
-    return no_address(x, *parameters)
+    return None
 
 
 # ------------------------------------------------------------------------------------------------- plan and layout
@@ -144,9 +150,9 @@ def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, .
     kept: list[object] = [plan, constant, term, dtype, length]
     if isinstance(family.kernel, TabulatedKernel):
         table = family.kernel.table.contiguous()
-        single = torch.empty(_library().bevel_table_floats(), dtype=torch.float32)
+        single = torch.empty(library().bevel_table_floats(), dtype=torch.float32)
         plan.panels, plan.table = table.shape[1], table.data_ptr()
-        if _library().bevel_table_single(plan.table, plan.panels, single.data_ptr()):
+        if library().bevel_table_single(plan.table, plan.panels, single.data_ptr()):
             plan.table_single = single.data_ptr()
         kept += [table, single]
     return ctypes.c_void_p(ctypes.addressof(plan)), kept
@@ -199,7 +205,7 @@ def _parameters(family: Family, parameters: Sequence[Tensor]) -> tuple[ctypes.c_
 
 def _check(status: int) -> None:
     if status:
-        raise BevelError(f"native library: {_library().bevel_message(status).decode()}")
+        raise BevelError(f"native library: {library().bevel_message(status).decode()}")
 
 
 # -------------------------------------------------------------------------------------------------------- the calls
@@ -209,7 +215,7 @@ def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -
     plan, pointers, channels, _own = _parameters(family, parameters)
     x, layout = _described(x, dim, channels)
     y = torch.empty_like(x)
-    _check(_library().bevel_forward(plan, layout, torch.get_num_threads(), pointers, x.data_ptr(), y.data_ptr()))
+    _check(library().bevel_forward(plan, layout, torch.get_num_threads(), pointers, x.data_ptr(), y.data_ptr()))
     return y
 
 
@@ -222,7 +228,7 @@ def backward(
         g = torch.empty_like(x).copy_(g)
     dx = torch.empty_like(x) if needs[0] else None
     grads = [torch.empty_like(p) if need else None for p, need in zip(own, needs[1:], strict=True)]
-    status = _library().bevel_backward(
+    status = library().bevel_backward(
         plan,
         layout,
         torch.get_num_threads(),

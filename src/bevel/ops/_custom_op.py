@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from torch import Tensor
 from bevel._torch_private import func_transforms_active
 from bevel.family import Affine, Family, Slot, constant_of, parameter
 from bevel.kernel import KERNELS
-from bevel.ops import _cpu
+from bevel.ops import _cpu, _operator
+from bevel.ops._backends import Backend
 from bevel.terms import GROUPS, Terms
 
 _FAMILY = "str kernel, bool multiplies_cdf, bool log_n, float[] constants, int[] places, float[] weights, int dim"
@@ -68,15 +69,20 @@ def _family(n: Tensor | None, spelled: Sequence[Any]) -> Family:
     return _read(kernel, multiplies_cdf, log_n, tuple(constants), tuple(places), tuple(weights), sharpness)
 
 
+def _native() -> Backend:
+    """The shorter of the two ways into the library."""
+    return cast(Backend, _cpu if _operator.unavailable() else _operator)
+
+
 def _forward(x: Tensor, parameters: Sequence[Tensor], n: Tensor | None, *spelled_dim: Any) -> Tensor:
     *spelled, dim = spelled_dim
-    return _cpu.forward(_family(n, spelled), dim, x, parameters)
+    return _native().forward(_family(n, spelled), dim, x, parameters)
 
 
 def _backward(g: Tensor, x: Tensor, parameters: Sequence[Tensor], n: Tensor | None, *spelled_dim: Any) -> list[Tensor]:
     *spelled, dim = spelled_dim
     needs = (True,) * (1 + len(parameters))
-    found = _cpu.backward(_family(n, spelled), dim, g, x, parameters, needs)
+    found = _native().backward(_family(n, spelled), dim, g, x, parameters, needs)
     return [d for d in found if d is not None]
 
 

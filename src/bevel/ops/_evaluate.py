@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing
-from bevel.errors import BevelError, InvalidValue
+from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, plainly_eager
+from bevel.errors import InvalidValue
 from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
 from bevel.ops import _analytic, _portable
-from bevel.ops._backends import Backend, choose, needs_composed
-from bevel.ops._memory import check_layout, no_address
+from bevel.ops._backends import Backend, choose, needs_composed, preferred
+from bevel.ops._direct import direct
+from bevel.ops._memory import OWN, check_layout, no_address
+from bevel.ops._saved import saved
 from bevel.portable import exporting
 from bevel.terms import Coefficient, as_sharpness
 
+_requires_grad = operator.attrgetter("requires_grad")
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -70,7 +74,15 @@ def smooth(
     return evaluate(input, Family(f.terms.with_flat(slots), kernel, sharpness), tensors, dim=dim, backend=backend)
 
 
-def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], *, dim: int = 1, backend: str = "auto") -> Tensor:
+def evaluate(
+    x: Tensor,
+    family: Family,
+    parameters: Sequence[Tensor],
+    *,
+    dim: int = 1,
+    backend: str = "auto",
+    eager: bool | None = None,
+) -> Tensor:
     """Apply a family of functions at given parameters; :func:`smooth` and every module of the engine call it.
 
     Args:
@@ -78,7 +90,19 @@ def evaluate(x: Tensor, family: Family, parameters: Sequence[Tensor], *, dim: in
         family: well-formed coefficients as expressions of the parameters.
         parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``, on x's device.
         dim, backend: as in :func:`smooth`.
+        eager: what ``plainly_eager()`` says, where the caller has asked.
     """
+    if eager is None:
+        eager = plainly_eager()
+    if eager and type(x) in OWN and x.is_cpu and not x.is_nested and backend == "auto" == preferred():
+        call = family.calls.get(dim) or direct(family, dim)
+        if call is not None and OWN.issuperset(map(type, parameters)):
+            if torch.is_grad_enabled() and (x.requires_grad or any(map(_requires_grad, parameters))):
+                y = call.apply(x, *parameters)
+            else:
+                y = call.forward((x, *parameters), call.packed, dim)
+            if y is not None:  # else the operator does not take it, and what follows finds out who does
+                return y
     check_dtype(x)
     _check_device(x, parameters)
     if backend == "auto" and needs_composed():
@@ -158,25 +182,6 @@ def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
             f"{tuple(x.shape)}. Set num_parameters to the channel count, or dim to the channel axis."
         )
     return dim % x.dim()
-
-
-def saved(ctx: Any) -> tuple[Tensor, ...]:
-    """What an activation saved for backward: its input, then its parameters.
-
-    Raises:
-        BevelError: if one of them was changed in place since.
-    """
-    try:
-        tensors: tuple[Tensor, ...] = ctx.saved_tensors
-    except RuntimeError as error:
-        if "inplace operation" not in str(error):
-            raise
-        raise BevelError(
-            "an activation keeps its input for backward (ReLU keeps its output), and the input or a parameter was "
-            "changed in place since. Write h = h + 1 for h += 1 behind the activation, or change the input before it, "
-            "or give it a copy: act(h.clone())."
-        ) from error
-    return tensors
 
 
 class _BackendCall(torch.autograd.Function):

@@ -8,7 +8,8 @@ from torch import Tensor
 from bevel._torch_private import dispatch_mode_active, is_zero_tensor
 from bevel.errors import InvalidValue
 
-_PLAIN = (Tensor, torch.nn.Parameter)  # a subclass may keep its values elsewhere
+OWN = frozenset((Tensor, torch.nn.Parameter))
+"""Types of tensors without a ``__torch_dispatch__``; a subclass may have no memory of its own."""
 
 
 def no_address(*tensors: Tensor) -> str | None:
@@ -20,7 +21,7 @@ def no_address(*tensors: Tensor) -> str | None:
     if dispatch_mode_active():
         return "a TorchDispatchMode is active, which would not see what is computed"
     for t in tensors:
-        if type(t) not in _PLAIN:
+        if type(t) not in OWN:
             return f"a {type(t).__name__} is given, whose memory is not its own"
         if t.is_neg():
             return "a lazily negated view is given, whose memory holds the negative"

@@ -1,0 +1,133 @@
+"""Backend ``operator``: the native library, called through two operators on torch's stable ABI (``native/torch/``).
+
+They compute what backend ``cpu`` computes, bit for bit; what is saved is the Python around the call, which on small
+tensors costs more than the pass. An operator takes tensors and allocates its results itself. A family goes to it as a
+tensor of bytes, packed once and kept with the family.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bevel._tabulated import TabulatedKernel
+from bevel._torch_private import operator_function
+from bevel.errors import BevelError
+from bevel.family import Affine, Family, constant_of
+from bevel.ops import _cpu
+
+refuses = _cpu.refuses
+
+
+class Prepared(NamedTuple):
+    """What a call needs: the packed family, and the operators."""
+
+    packed: Tensor
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+
+# ----------------------------------------------------------------------------------------------------- the operators
+
+
+@functools.cache
+def _load() -> tuple[Callable[..., Any], Callable[..., Any]] | str:
+    """Return the operators ``forward`` and ``backward``, or the reason why there are none."""
+    if (reason := _cpu.unavailable()) is not None:
+        return reason
+    from bevel.ops import _operator_build  # only here, because most processes never build anything
+
+    native = _cpu.library()
+    try:
+        path = _operator_build.find(Path(native._name).parent)
+        torch.ops.load_library(path)  # type: ignore[no-untyped-call]
+        bound = ctypes.CDLL(str(path)).bevel_operator_bind(
+            *(
+                ctypes.cast(f, ctypes.c_void_p)
+                for f in (native.bevel_forward, native.bevel_backward, native.bevel_message)
+            )
+        )
+    except _operator_build.NoOperator as error:
+        return f"{error}; backend cpu calls the library through ctypes"
+    except (OSError, AttributeError, RuntimeError) as error:
+        return f"the operator does not load: {error}; backend cpu calls the library through ctypes"
+    if bound != _cpu.ABI:
+        return f"the operator has interface {bound}, this bevel needs {_cpu.ABI}; reinstall bevel"
+    return operator_function("bevel_operator", "forward"), operator_function("bevel_operator", "backward")
+
+
+def unavailable() -> str | None:
+    found = _load()
+    return found if isinstance(found, str) else None
+
+
+# ------------------------------------------------------------------------------------------------------ packed family
+
+
+@functools.lru_cache(maxsize=1024)
+def prepared(family: Family) -> Prepared | None:
+    """Return what a call of the family needs, None where there are no operators or no native code for it."""
+    found = _load()
+    if isinstance(found, str) or _cpu.no_code_for(family) is not None:
+        return None
+    packed = torch.frombuffer(bytearray(_pack(family)), dtype=torch.uint8).clone()
+    return Prepared(packed, *found)
+
+
+def _pack(family: Family) -> bytes:
+    """Return the family as operator.cpp unpacks it: the numbers that ``bevel_plan`` begins with, then its arrays."""
+    terms, slots = family.terms, family.slots()
+    weights = [(i, j, w) for i, s in enumerate(slots) if isinstance(s, Affine) for j, w in s.weights]
+    count = 1 + max((j for _, j, _ in weights), default=-1)
+    panels, tables = 0, b""
+    if isinstance(family.kernel, TabulatedKernel):
+        panels, tables = family.kernel.table.shape[1], _tables(family.kernel)
+    knots = len(terms.knots)
+    head = (_cpu.ABI, family.kernel.native, knots, terms.multiplies_cdf, family.log_n, count, len(weights), panels)
+    constants = struct.pack(f"{len(slots)}d", *(constant_of(s) for s in slots))
+    return struct.pack("8i", *head) + constants + b"".join(struct.pack("iid", *w) for w in weights) + tables
+
+
+def _tables(kernel: TabulatedKernel) -> bytes:
+    """Return the kernel's table, and the float one where that is accurate enough."""
+    table = kernel.table.contiguous()
+    single = torch.empty(_cpu.library().bevel_table_floats(), dtype=torch.float32)
+    usable = _cpu.library().bevel_table_single(table.data_ptr(), table.shape[1], single.data_ptr())
+    return bytes(table.numpy().data) + (bytes(single.numpy().data) if usable else b"")
+
+
+# ---------------------------------------------------------------------------------------------------------- the calls
+
+
+def _asked_for(family: Family) -> Prepared:
+    found = prepared(family)
+    assert found is not None
+    return found
+
+
+def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    packed, run, _ = _asked_for(family)
+    y: Tensor | None = run((x, *parameters), packed, dim)
+    if y is None:
+        raise BevelError("the operator refuses what has passed the checks of bevel.smooth; please report this.")
+    return y
+
+
+def backward(
+    family: Family, dim: int, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    packed, _, run = _asked_for(family)
+    found: list[Tensor | None] = run(g, (x, *parameters), packed, dim, mask(needs))
+    return found
+
+
+def mask(needs: Sequence[bool]) -> int:
+    """Return the bits of ``needs``, the first the lowest."""
+    return sum(need << i for i, need in enumerate(needs))

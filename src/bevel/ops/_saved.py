@@ -1,0 +1,33 @@
+"""What an activation saved for backward, and the sentence for a tensor that was changed since."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from bevel.errors import BevelError
+
+
+def saved(ctx: Any) -> tuple[Tensor, ...]:
+    """What an activation saved for backward: its input, then its parameters.
+
+    Raises:
+        BevelError: if one of them was changed in place since.
+    """
+    try:
+        tensors: tuple[Tensor, ...] = ctx.saved_tensors
+    except RuntimeError as error:
+        explain(error)
+    return tensors
+
+
+def explain(error: RuntimeError) -> NoReturn:
+    """Raise an error of ``ctx.saved_tensors`` again, in words that help where a tensor was changed in place."""
+    if "inplace operation" not in str(error):
+        raise error
+    raise BevelError(
+        "an activation keeps its input for backward (ReLU keeps its output), and the input or a parameter was "
+        "changed in place since. Write h = h + 1 for h += 1 behind the activation, or change the input before it, "
+        "or give it a copy: act(h.clone())."
+    ) from error
