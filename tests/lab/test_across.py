@@ -20,6 +20,7 @@ from bevel_lab.report.analysis.across import Across, judge_across
 from bevel_lab.report.analysis.cells import Cell, ReportError, judge_cells
 from bevel_lab.report.analysis.pairs import judge_pairs
 from bevel_lab.report.analysis.published import results
+from bevel_lab.report.analysis.throughput import share_of_plain_loop
 from bevel_lab.report.figures.across import across_views
 from bevel_lab.report.statistics import aggregate
 from bevel_lab.report.statistics.comparison import Verdict
@@ -223,6 +224,8 @@ def test_the_tables_and_the_page_show_all_of_it(many: list[Record], together: Ac
     assert "Twenty &lt;trials&gt; an arm." in page
     said = page.count("samples a second, 90 % of a plain training loop")
     assert said == 2, "of the cell that was timed, and of all trials that know it"
+    slow = [dataclasses.replace(r, bare_seconds=2.79 * r.train_seconds / r.samples) for r in many]
+    assert math.isnan(share_of_plain_loop(slow)), "a trial is not faster than the loop that does less"
     with (tmp_path / "verdicts.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * len(PLACES) + 3

@@ -17,12 +17,18 @@ from bevel_lab.cli import main
 from bevel_lab.report import ReportError
 from bevel_lab.report.analysis.aa_test import aa_test
 from bevel_lab.report.pages import calibration, compact
-from bevel_lab.report.statistics.calibration import calibrate, calibrate_cells
+from bevel_lab.report.statistics.calibration import (
+    calibrate,
+    calibrate_cells,
+    calibrate_equivalence,
+    calibrate_unpaired,
+)
 from bevel_lab.report.statistics.comparison import Verdict
 from bevel_lab.report.statistics.paired import LEVEL
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "calibration.md"
+WORDS = {True: "holds", False: "FALLS SHORT", None: "too few experiments to say; 400 would do"}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -57,6 +63,30 @@ def test_heavy_noise_is_heavy_and_does_not_mislead_the_judge() -> None:
     found = calibrate(experiments=1_000, arms=10, pairs=10, effect=0.0, rng=rng(4), noise="heavy")
     assert found.false <= _at_most(LEVEL, 1_000)
     assert found != calibrate(experiments=1_000, arms=10, pairs=10, effect=0.0, rng=rng(4))
+
+
+@pytest.mark.parametrize(("arms", "pairs", "margin"), [(1, 10, 1.0), (5, 12, 1.0), (10, 10, 2.0)])
+def test_at_the_margin_five_per_cent_are_called_equivalent(arms: int, pairs: int, margin: float) -> None:
+    def called(effect: float) -> float:
+        return calibrate_equivalence(experiments=500, arms=arms, pairs=pairs, margin=margin, effect=effect, rng=rng(5))
+
+    assert 0 < called(margin) <= _at_most(LEVEL, 500)
+    assert called(0.0) > 0.6
+
+
+def test_without_pairs_five_per_cent_are_called_different() -> None:
+    null = calibrate_unpaired(experiments=1_000, arms=3, runs=6, effect=0.0, rng=rng(6))
+    assert 0 < null.false <= _at_most(LEVEL, 1_000)
+    assert calibrate_unpaired(experiments=300, arms=3, runs=7, effect=2.0, rng=rng(6)).found > 0.8
+
+
+def test_a_promise_is_judged_by_the_interval_of_its_rate() -> None:
+    for errors, n, kept in (
+        (1, 12, None), (12, 12, False), (0, 12, None), (25, 400, True), (35, 400, False), (40, 1_000, True),
+    ):  # fmt: skip
+        assert calibration._kept([(errors / n, n)], LEVEL) is kept, (errors, n)
+    assert calibration._kept([(0.04, 2_000), (0.0, 12)], LEVEL) is None
+    assert calibration.Target("", None).word == "too few experiments to say; 400 would do"
 
 
 # -- A/A
@@ -133,7 +163,14 @@ def test_the_command_prints_and_writes_the_same_numbers_every_time(
     assert pages[0] == pages[1]
     assert code == int("FALLS SHORT" in out) == int("**Falls short**" in pages[0])
     assert err.splitlines()[0].startswith("[1/")
-    for part in ("## No difference", "## One true difference", "## Several cells", "## The same activation under two"):
+    for part in (
+        "## Equivalence",
+        "## Without pairs",
+        "## No difference",
+        "## One true difference",
+        "## Several cells",
+        "## The same activation under two",
+    ):
         assert part in pages[0]
     for part in ("No difference", "of 2 activations", "Over 40 random splits"):
         assert part in out
@@ -141,23 +178,25 @@ def test_the_command_prints_and_writes_the_same_numbers_every_time(
     assert "| relu | no evidence | 8 |" in pages[0]
 
 
-@pytest.mark.parametrize(("holds", "code"), [((True, True), 0), ((True, False), 1), ((False, True), 1)])
+@pytest.mark.parametrize(
+    ("holds", "code"), [((True, True), 0), ((True, False), 1), ((False, None), 1), ((True, None), 0)]
+)
 def test_the_exit_code_tells_whether_every_promise_is_kept(
-    holds: tuple[bool, bool], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    holds: tuple[bool, bool | None], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     targets = tuple(calibration.Target(f"promise {k}.", one) for k, one in enumerate(holds))
     monkeypatch.setattr(calibration, "simulate", lambda *_: calibration.Results(targets, ()))
     assert main(["calibrate"]) == code
     said = capsys.readouterr().out.splitlines()
     assert [line for line in said if "promise" in line] == [
-        f"{'holds' if one else 'FALLS SHORT'}: promise {k}." for k, one in enumerate(holds)
+        f"{WORDS[one]}: promise {k}." for k, one in enumerate(holds)
     ]
 
 
 def test_the_committed_page_keeps_every_promise_and_says_how_it_was_made() -> None:
     page = PAGE.read_text(encoding="utf-8")
     promises = [line for line in page.splitlines() if line.startswith("- ")]
-    assert len(promises) == 4
+    assert len(promises) == 5
     assert all(line.endswith(" Holds.") for line in promises)
     assert "falls short" not in page.casefold()
     (made,) = re.findall(r"^Written by `(.*)`\.$", page, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,12 @@ from synthetic_records import records
 
 from bevel.errors import BevelError
 from bevel_lab.cli import main
+from bevel_lab.execution.results import Results
+from bevel_lab.experiment import folder, settings
+from bevel_lab.experiment.record import Record
+from bevel_lab.experiment.tuning import Tuning, search
 from bevel_lab.report import judge, judge_table, power
+from bevel_lab.report.figures import cell as figures
 from bevel_lab.report.statistics import paired, unpaired
 from bevel_lab.report.statistics.comparison import Verdict
 
@@ -112,6 +119,49 @@ def test_direction_turns_every_rank_share_and_order() -> None:
     assert [s.rank for s in down.across.standings] == [s.rank for s in up.across.standings] == [3, 1, 2]
     assert "ours and mid are better than base" in down.table()
     assert verdicts(losses, reference="base", lower_is_better=False)["ours"] is Verdict.WORSE
+
+
+def test_a_record_says_the_direction_and_the_scale_of_its_score(tmp_path: Path) -> None:
+    made = [
+        dataclasses.replace(r, test={"error": 10 ** (-r.test["accuracy"])}, metric="error", share=False,
+                            lower_is_better=True, log_scale=True)
+        for r in records(["relu", "gelu", "sau"], seeds=9, epochs=1, effects={"sau": 0.02, "gelu": -0.02})
+    ]  # fmt: skip
+    judged = judge(made, "relu")
+    (cell,) = judged.cells
+    assert [(arm.name, c.verdict) for arm, c in cell.others] == [("sau", Verdict.BETTER), ("gelu", Verdict.WORSE)]
+    assert cell.others[0][1].difference == pytest.approx(-0.02, abs=0.005), "a difference of log10"
+    assert cell.metric.name == "log10 error"
+    page = judged.write(tmp_path).read_text(encoding="utf-8")
+    assert "Negative differences favor the activation" in page
+    assert "Down is better and left is cheaper" in page
+    points = [SimpleNamespace(x=x, y=y) for x, y in ((1.0, 0.5), (2.0, 0.1), (3.0, 0.3))]
+    fronts: list[list[int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures.plots, "scatter", lambda *_, front, **__: fronts.append(front))
+        for sign in (1.0, -1.0):
+            figures.cost_panels({"time": points, "memory": []}, "x", "", str, "relu", sign)  # type: ignore[dict-item]
+    assert fronts == [[0], [0, 1]]
+    again = judge_table(judged.rows(), reference="relu")
+    assert [str(row["verdict"]) for row in again.verdicts()] == [str(row["verdict"]) for row in judged.verdicts()]
+    assert again.cells[0].metric == cell.metric
+
+
+def test_tuning_takes_the_lowest_error() -> None:
+    one = Tuning(trials=4, space={"lr": {"low": 0.01, "high": 0.5, "log": True}})
+    base = records(["relu"], seeds=1, epochs=1)[0]
+    for lower in (False, True):
+        known: dict[str, Record] = {}
+
+        def run(jobs: list[Any], lower: bool = lower, known: dict[str, Record] = known) -> bool:
+            for trial, _ in jobs:
+                known[trial.id] = dataclasses.replace(
+                    base, trial=trial, test={"error": trial.lr}, metric="error", lower_is_better=lower
+                )
+            return True
+
+        ((_, point),) = search(one, [(base.trial, "relu")], known, run).items()
+        assert point["lr"] == (min if lower else max)(record.trial.lr for record in known.values())
 
 
 # -- unpaired
@@ -309,6 +359,38 @@ def test_a_verdict_against_a_margin() -> None:
 
 def test_without_enough_seeds_no_margin_helps() -> None:
     assert verdicts(table({"base": 0, "same": 0}, seeds=4), margin=50.0) == {"same": Verdict.TOO_FEW}
+
+
+def test_an_experiment_names_its_margin_before_the_run_and_keeps_it(tmp_path: Path) -> None:
+    asked = {"activations": ["gelu"], "model": "mlp", "seeds": 2}
+    one, other = (settings.resolve(asked | {"margin": margin}) for margin in (0.5, 1.0))
+    assert settings.resolve(settings.amounting_to(one)) == one
+    folder.merge(tmp_path, one)
+    assert folder.read(tmp_path) == one
+    with pytest.raises(BevelError, match=r"another experiment \(margin is 0.5 there and 1.0 here\)"):
+        folder.merge(tmp_path, other)
+    with pytest.raises(BevelError, match="margin must be a number, at least 0; got -1"):
+        settings.resolve(asked | {"margin": -1.0})
+    made = records(["relu", "gelu"], seeds=10, epochs=1)
+    own, from_file = Results(made, "relu", experiment=one, margin=0.5), Results(made, "relu")
+    assert own.judgement.cells[0].others[0][1].margin == pytest.approx(0.005)
+    assert Results.join([own]).margin == 0.5
+    assert (Results.join([from_file]).margin, Results.join([from_file], margin=0.3).margin) == (0.0, 0.3)
+    with pytest.raises(BevelError, match="the margins differ"):
+        Results.join([own], margin=0.3)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 4, 5])
+def test_fewer_than_five_pairs_have_no_interval(seeds: int, tmp_path: Path) -> None:
+    made = [r for d in ("a", "b") for r in table({"base": 0, "ours": 0.01}, seeds=seeds, dataset=d)]
+    judged = judge_table(made, margin=1.0)
+    c, whole = judged.cells[0].others[0][1], judged.across
+    assert whole is not None
+    found = [c.low, c.high, c.within_low, whole.others[0][1].low]
+    found += [e.low for s in whole.standings for e in (s.iqm, s.won) if e]
+    assert [math.isfinite(value) for value in found] == [seeds >= 5] * len(found)
+    judged.write(tmp_path)
+    assert " to +" not in (tmp_path / "table.md").read_text(encoding="utf-8") or seeds >= 5
 
 
 # -- power

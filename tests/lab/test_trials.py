@@ -57,14 +57,27 @@ def test_an_interrupted_trial_ends_as_an_undisturbed_one(spec: str, stop: int, t
     assert resumed.samples == 300
 
 
-def test_a_plain_loop_is_timed_and_leaves_the_model_as_it_was() -> None:
+def test_a_plain_loop_is_timed_and_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_loop, "SECONDS", 0.05)
     trainer = Trainer(trial("frelu", model="cnn"), Source(), torch.device("cpu"), SINGLE_PROCESS)
     trainer.advance()
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     assert 0 < plain_loop.seconds_per_sample(trainer) < trainer.train_seconds, "for one sample of many"
     after = trainer.model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    assert run_trial(trial(epochs=1)).bare_seconds > 0
+    real, counted = trainer.task.loss, [0]
+
+    def loss(model: torch.nn.Module, batch: Any) -> Any:
+        counted[0] += 1
+        return real(model, batch)
+
+    monkeypatch.setattr(trainer.task, "loss", loss)
+    monkeypatch.setattr("bevel_lab.training.plain_loop.time.perf_counter", lambda: 0.004 * counted[0])
+    plain_loop.seconds_per_sample(trainer)
+    assert counted == [1 + 5 + 10 + 20], "five steps took too short a time, and so did ten"
+    trainer.train_seconds = 0.04
+    assert plain_loop.seconds_per_sample(trainer) == 0, "a training too short to compare"
+    monkeypatch.undo()
     assert run_trial(trial(epochs=1, train_limit=25)).bare_seconds == 0, "one batch cannot be timed after a warm-up"
 
 

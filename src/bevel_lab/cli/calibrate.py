@@ -14,7 +14,8 @@ def parser() -> Parser:
         "calibrate",
         "Judge simulated experiments whose truth is known, and say how often a verdict is false and how often a true "
         "difference is found (three minutes). With --records also an A/A test: real runs of one activation, split in "
-        "two, must give no evidence. Exit code 1 if a promise falls short.",
+        "two, must give no evidence. A promise falls short if the interval of its rate says so; fewer than 400 "
+        "experiments cannot show that it holds. Exit code 1 if one falls short.",
         "bevel calibrate\nbevel calibrate --experiments 200\n"
         "bevel calibrate --records evidence/aa/*.jsonl --page docs/calibration.md",
     )

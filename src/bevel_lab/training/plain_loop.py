@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import torch
+from torch.optim import Optimizer
 
 from bevel_lab.runtime.memory import synchronize
 from bevel_lab.training.optim import make_optimizer
 from bevel_lab.training.trainer import Trainer
 
 STEPS = 5
+"""Fewest timed steps."""
+SECONDS = 0.5
+"""Shortest timed span, and shortest training that is compared with it: less is at the mercy of what else runs."""
 
 
 def seconds_per_sample(trainer: Trainer) -> float:
     """Seconds that a plain loop takes for a training sample: no seeding, schedule, sums of metrics or record.
 
-    It does one step to warm up and at most :data:`STEPS` timed ones, at the end of a trial, so that both are timed on
-    the same machine with the same neighbors. The model keeps its parameters and buffers.
+    It does one step to warm up, then at least :data:`STEPS`, and so many that they take :data:`SECONDS`. That is at the
+    end of a trial, so that both are timed on the same machine with the same neighbors. The model keeps its parameters
+    and buffers.
 
     Returns:
-        The seconds; 0.0 if an epoch has too few batches to time one, or several processes share the trial.
+        The seconds; 0.0 if an epoch has one batch only, the training was shorter than :data:`SECONDS`, or several
+        processes share the trial.
     """
-    task, model, trial = trainer.task, trainer.model, trainer.trial
-    order = torch.arange(task.samples).tensor_split(trainer.steps)[: STEPS + 1]
-    if trainer.group.size > 1 or len(order) < 2:
+    if trainer.group.size > 1 or trainer.steps < 2 or trainer.train_seconds < SECONDS:
         return 0.0
+    model = trainer.model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    optimizer = make_optimizer(trial, model, trainer.activation_parameters, trainer.steps)
+    optimizer = make_optimizer(trainer.trial, model, trainer.activation_parameters, trainer.steps)
     trainer.wrapped.train()
-    began = 0.0
-    for step, batch in enumerate(task.batches(order, trial.seed, 0)):
+    _timed(trainer, optimizer, 1)
+    steps = STEPS
+    while True:
+        seconds, samples = _timed(trainer, optimizer, steps)
+        if seconds >= SECONDS:
+            break
+        steps *= max(2, round(SECONDS / max(seconds, 1e-3)))
+    model.load_state_dict(before)
+    return seconds / samples
+
+
+def _timed(trainer: Trainer, optimizer: Optimizer, steps: int) -> tuple[float, int]:
+    """Time so many steps, on an epoch's batches over and over; return seconds and samples."""
+    task, epoch = trainer.task, torch.arange(trainer.task.samples).tensor_split(trainer.steps)
+    order = list(itertools.islice(itertools.cycle(epoch), steps))
+    synchronize(trainer.device)
+    began = time.perf_counter()
+    for batch in task.batches(order, trainer.trial.seed, 0):
         with trainer.precision():
             loss, _ = task.loss(trainer.wrapped, batch)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-        if step == 0:
-            synchronize(trainer.device)
-            began = time.perf_counter()
     synchronize(trainer.device)
-    seconds = time.perf_counter() - began
-    model.load_state_dict(before)
-    return seconds / sum(map(len, order[1:]))
+    return time.perf_counter() - began, sum(map(len, order))

@@ -97,14 +97,14 @@ def simulate(experiments: int, seed: int, say: Callable[[str], None]) -> Results
         )
         inside.append([str(arms), str(pairs), f"{margin:g}", share(wrong), _interval(wrong, experiments), share(right)])
         falsely.append((wrong, experiments))
-    groups, count = [], max(1, experiments // 4)
+    groups = []
     for arms, runs, effect, ratio in _UNPAIRED:
         say(f"[{next(heard)}/{rows}] {words.count(arms, 'arm')}, {runs} runs of each, difference {effect:g} sd")
-        group = calibrate_unpaired(experiments=count, arms=arms, runs=runs, effect=effect, ratio=ratio, rng=rng)
-        groups.append([str(arms), str(runs), f"{effect:g}", f"{ratio}", f"{count:,}", share(group.false),
-                       _interval(group.false, count), share(group.found)])  # fmt: skip
+        group = calibrate_unpaired(experiments=experiments, arms=arms, runs=runs, effect=effect, ratio=ratio, rng=rng)
+        groups.append([str(arms), str(runs), f"{effect:g}", f"{ratio}", f"{experiments:,}", share(group.false),
+                       _interval(group.false, experiments), share(group.found)])  # fmt: skip
         if not effect and ratio == 1:
-            falsely.append((group.false, count))
+            falsely.append((group.false, experiments))
     rates = [(result.false, n) for result, n in null.values()]
     worst = max(rate for rate, _ in rates)
     found = power[10, 10, 2.0][0].found
@@ -122,8 +122,11 @@ def simulate(experiments: int, seed: int, say: Callable[[str], None]) -> Results
 
 
 def _kept(rates: Sequence[tuple[float, int]], most: float) -> bool | None:
-    """Whether errors are as rare as promised: not if an interval lies above ``most``; None if too few were tried."""
-    if any(_bounds(rate, n)[0] > most for rate, n in rates):
+    """Whether errors are as rare as promised; None if too few were tried.
+
+    They are not if an interval lies above ``most``: one of 95 % for all rates together (Bonferroni).
+    """
+    if any(_bounds(rate, n, 1 - LEVEL / len(rates))[0] > most for rate, n in rates):
         return False
     return True if min(n for _, n in rates) >= ENOUGH else None
 
@@ -258,6 +261,6 @@ def _interval(value: float, n: int) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
-def _bounds(value: float, n: int) -> tuple[float, float]:
-    found = scipy_stats.binomtest(round(value * n), n).proportion_ci(method="exact")
+def _bounds(value: float, n: int, confidence: float = 1 - LEVEL) -> tuple[float, float]:
+    found = scipy_stats.binomtest(round(value * n), n).proportion_ci(confidence, method="exact")
     return float(found.low), float(found.high)
