@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from bevel_lab.cli import main
 from bevel_lab.data.images.image_file import TURNED, image_size, read_image, read_mask
 from bevel_lab.data.invalid import DataNote, SkippedSamples
 from bevel_lab.data.source import Source
@@ -109,8 +108,9 @@ def test_an_orientation_is_found_wherever_png_files_say_it(tmp_path: Path, place
 
 
 @pytest.mark.process
+@pytest.mark.filterwarnings("default::bevel_lab.data.invalid.DataNote")
 @pytest.mark.parametrize("side", [24, 240])
-def test_what_was_turned_is_said_once(tmp_path: Path, side: int) -> None:
+def test_what_was_turned_is_said_once(tmp_path: Path, capfd: pytest.CaptureFixture[str], side: int) -> None:
     """Of images in memory and of those that worker processes read."""
     for part in ("train", "test"):
         for kind in ("a", "b"):
@@ -118,22 +118,10 @@ def test_what_was_turned_is_said_once(tmp_path: Path, side: int) -> None:
                 path = tmp_path / part / kind / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _photo(path, 6, side)
-    command = ["compare", "--activations", "relu", "--dataset", f"folder:{tmp_path}", "--model", "cnn"]
-    command += [
-        "--epochs",
-        "1",
-        "--seeds",
-        "2",
-        "--validation",
-        "0.25",
-        "--threads",
-        "1",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    done = subprocess.run([sys.executable, "-m", "bevel_lab", *command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert [line for line in done.stderr.splitlines() if "side" in line] == [f"note: {TURNED}."]
+    command = ["compare", "--activations", "relu", "--dataset", f"folder:{tmp_path}", "--model", "cnn", "--epochs", "1"]
+    command += ["--seeds", "2", "--validation", "0.25", "--threads", "1", "--workers", "1"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert [line for line in capfd.readouterr().err.splitlines() if "on their side" in line] == [f"note: {TURNED}."]
 
 
 @pytest.mark.filterwarnings("ignore::bevel_lab.data.invalid.DataNote")
