@@ -70,6 +70,8 @@ def test_bad_values_are_refused() -> None:
         LabeledTensors(images.float(), labels)
     with pytest.raises(InvalidValue, match="one an image"):
         LabeledTensors(images, labels[:2])
+    with pytest.raises(InvalidValue, match="names are one an image, or none; got 2 for 3 images"):
+        LabeledTensors(images, labels, ["a", "b"])
     with pytest.raises(InvalidValue, match=r"labels are 0 … 1; the training part has 0 … 2"):
         LabeledImages(LabeledTensors(images, labels), LabeledTensors(images, labels), classes=2, flips=False)
 

@@ -24,7 +24,7 @@ class LabeledTensors:
         names: what messages call the images, N; empty: their numbers.
 
     Raises:
-        InvalidValue: for other dtypes or shapes, or no image.
+        InvalidValue: for other dtypes or shapes, no image, or another number of names.
     """
 
     images: Tensor
@@ -39,6 +39,8 @@ class LabeledTensors:
             raise InvalidValue(
                 f"labels are int64, one an image; got {labels.dtype} {tuple(labels.shape)} for {len(images)} images."
             )
+        if self.names and len(self.names) != len(images):
+            raise InvalidValue(f"names are one an image, or none; got {len(self.names)} for {len(images)} images.")
 
     def __len__(self) -> int:
         return len(self.labels)
