@@ -25,7 +25,7 @@ demo: install  ## train eight activations on real digits, ten paired seeds each,
 	  --activations relu leaky_relu prelu gelu swish sau frelu smooth_frelu
 
 docs: install  ## build the site into build/site, from the pages, the catalogs and the docstrings; no network
-	OMP_NUM_THREADS=1 $(PYTHON) -m sphinx -b html -q -W --keep-going docs build/site
+	OMP_NUM_THREADS=1 $(PYTHON) -m sphinx -b html -a -q -W --keep-going docs build/site
 
 lint: install  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check src tests examples docs

@@ -63,6 +63,7 @@ def test_no_compiler_gives_a_pure_wheel(pure: Path) -> None:
     names = zipfile.ZipFile(pure).namelist()
     assert not [name for name in names if name.endswith(".so")]
     assert {"bevel/py.typed", "bevel_lab/py.typed"} <= set(names)
+    assert {f"bevel_lab/explorer/{part}" for part in ("page.html", "style.css", "app.js", "engine.js")} <= set(names)
 
 
 def test_the_pure_wheel_passes_the_tests_that_need_no_compiler(pure: Path, tmp_path: Path) -> None:
@@ -93,7 +94,6 @@ def test_a_compiler_gives_one_wheel_for_every_python(tmp_path: Path) -> None:
     assert "-py3-none-" in wheel.name
     assert {"bevel/ops/libbevel_native.so", "bevel/ops/libbevel_operator.so"} <= set(names)
     assert "bevel_lab/report/pages/html.j2" in names
-    assert {f"bevel_lab/explorer/{part}" for part in ("page.html", "style.css", "app.js", "engine.js")} <= set(names)
     assert "bevel_lab/datasets/origins.toml" in names
 
 
