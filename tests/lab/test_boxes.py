@@ -101,8 +101,8 @@ ENTITY = '<!DOCTYPE annotation [<!ENTITY a SYSTEM "file:///etc/passwd">]>\n<anno
 BAD_BOXES = [
     (_box(xmin=30, xmax=30), r"trainval_2.xml:3: the box 30, .* has no area; its right and bottom"),
     (_box(ymin=40, ymax=10), r"trainval_2.xml:3: the box .* has no area"),
-    (_box(xmax=81), r"trainval_2.xml:3: the box .* leaves its image of 80×64 pixels"),
-    (_box(ymin=-2), r"trainval_2.xml:3: the box .* leaves its image of 80×64 pixels"),
+    (_box(xmax=81), r"trainval_2.xml:3: the box .* leaves its image of 64×80 pixels"),
+    (_box(ymin=-2), r"trainval_2.xml:3: the box .* leaves its image of 64×80 pixels"),
     (_replaced("<xmin>", "<xmin>x"), r"trainval_2.xml:3: the object has no bndbox of four numbers"),
     (_replaced("<xmin>", "<xmin>nan</xmin><xmin>"), r"trainval_2.xml:3: the box nan, .* is no box"),
     (_replaced("<name>", "<title></title><naam>"), r"is no XML \(mismatched tag\)"),
@@ -114,7 +114,7 @@ BAD_IMAGES = [
         r"trainval_2.xml:1 is no XML",
     ),
     (_replaced("<annotation>", ENTITY), r"trainval_2.xml:1 declares a document type"),
-    (_replaced("<width>80", "<width>81"), r"trainval_2.jpg has 80×64 pixels where its annotation says 81×64"),
+    (_replaced("<width>80", "<width>81"), r"trainval_2.jpg has 64×80 pixels where its annotation says 64×81"),
     (lambda f: (f / "Annotations" / "trainval_2.xml").unlink(), r"trainval_2.xml cannot be read"),
     (lambda f: (f / "JPEGImages" / "trainval_2.jpg").unlink(), r"trainval_2.jpg is no whole image \(FileNotFound"),
     (lambda f: (f / "JPEGImages" / "trainval_2.jpg").write_text("<html>"), r"trainval_2.jpg is no whole image"),
@@ -319,7 +319,7 @@ COCO = [
     (_json(lambda c: c["images"][2].update(file_name="x.jpg")), r"train2017/x.jpg is no whole image"),
     (_json(lambda c: c["images"][2].update(height="64")), r"images\[2\] has height and width \('64', 80\)"),
     (_json(lambda c: c["annotations"][3].update(id="3")), r"annotations\[3\] has id '3'"),
-    (_json(lambda c: c["images"][2].update(height=65)), r"000000000002.jpg has 80×64 pixels .* says 80×65"),
+    (_json(lambda c: c["images"][2].update(height=65)), r"000000000002.jpg has 64×80 pixels .* says 65×80"),
 ]
 NOT_COCO = [
     (lambda path: path.write_text('{"images":\n[1,,]'), r"instances_train2017.json:2 is no JSON"),

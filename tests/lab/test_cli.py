@@ -79,7 +79,7 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         ([*COMPARE, "--model", "resnet"], ["unknown model 'resnet'", "did you mean 'resnet8'"]),
         ([*COMPARE, "--dataset", "minst"], ["unknown data set 'minst'", "'mnist'"]),
         ([*COMPARE, "--reference", "reul"], ["unknown activation 'reul'", "'relu'"]),
-        ([*COMPARE, "--device", "gpu"], ["device is 'cpu', 'cuda'"]),
+        ([*COMPARE, "--device", "gpu"], ["device must be 'cpu', 'cuda'"]),
         ([*COMPARE, "--dataset", "mnist", "--data-root", "none"], ["no folder none/MNIST/raw", "--download"]),
         (["compare", "--activations", "gelu,gelu:approximate=none"], ["are the same activation"]),
         (["compare", "--activations", "prelu:num_parameters=3"], ["cannot serve a site of 16 channels"]),
@@ -89,6 +89,18 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         (["run", "x.toml", "y.toml"], ["unexpected argument 'y.toml'; it takes one file"]),
         (["run", "nothere.toml"], ["there is no file nothere.toml"]),
         ([*COMPARE, "--out", "/dev/null/x"], ["cannot write to /dev/null/x", "another --out"]),
+        ([*COMPARE, "--warmup", "2"], ["warmup must be a fraction from 0 to 1; got 2.0."]),
+        (
+            [*COMPARE, "--train-limit", "1"],
+            ["train_limit must be a whole number that is 0 (all) or at least 2; got 1."],
+        ),
+        ([*COMPARE, "--task", "foo"], ["unknown task 'foo'; known: classification, detection"]),
+        (["show", "relu", "--png", "plot.xyz"], ["--png must name a file that ends in .png; got 'plot.xyz'."]),
+        (["report", "runs", "--pair", "a", "b"], ["--pair is answered on a page; name it with --page MD"]),
+        (["report", "net.py"], ["net.py is no file of records; give a folder that was --out of bevel, or a file"]),
+        (["bench", "--rows", "net.py"], ["net.py must have at least one row under the columns section, case"]),
+        (["report", "half"], ["experiment.json cannot be read (its format is not 2; use the bevel that wrote it)"]),
+        (["report", "number"], ["experiment.json cannot be read (it is no JSON object but 3.5); move it away"]),
         (["report"], ["missing: DIR"]),
         (["report", "none"], ["none holds no experiment"]),
     ],
@@ -100,7 +112,11 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     argv: list[str],
     words: list[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # which is empty
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text("import torch\n")
+    for name, text in (("half", "{}"), ("number", "3.5")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "experiment.json").write_text(text)
     code, _, err = _run(capsys, *argv)
     assert code == 2
     assert err.startswith("bevel: ")

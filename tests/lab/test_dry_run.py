@@ -91,6 +91,7 @@ def test_workers_share_the_cores_and_more_than_these_are_said_once(
 
 def test_workers_count_the_threads_of_the_arm_that_has_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "usable_cores", lambda: 6)
+    monkeypatch.setattr(workers, "machine_threads", lambda: 6)
     jobs = Experiment.resolve(["gelu@threads=3"], "relu", 1, {}).base_trials()
     assert workers.Workers().at_once(jobs, "cpu", RecordingWatcher()) == 2
     assert Ray().at_once(jobs, "cpu", RecordingWatcher()) == 1, "the cluster is elsewhere"
@@ -185,7 +186,7 @@ def test_more_threads_than_the_machine_has_are_refused_with_their_number(
     for flags in ([], ["--dry-run"]):
         assert main([*command, *flags]) == 2
         err = capsys.readouterr().err
-        assert err == "bevel: threads must be at most 8, as many as this machine has; got 10000.\n"
+        assert err == "bevel: --threads must be at most 8, as many as this machine has; got 10000.\n"
 
 
 def test_an_address_without_a_cluster_is_refused_at_once() -> None:

@@ -181,6 +181,8 @@ def test_numbers_have_a_true_minus_and_a_dash_where_there_is_none() -> None:
     assert words.number(math.nan) == words.number(math.inf) == "–"
     assert (words.p_value(0.00099), words.p_value(0.0499)) == ("<0.001", "0.050")
     assert words.listing(["a", "b", "c"]) == "a, b and c"
+    drawn = [words.setting(value) for value in (0.041836718264519853, 0.05, 1e-05, 0.0005, 1.0)]
+    assert drawn == ["0.04184", "0.05", "1e-05", "0.0005", "1.0"]
 
 
 # -- many records, and scores of any size

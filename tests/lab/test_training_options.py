@@ -69,8 +69,8 @@ def test_there_must_be_something_to_alternate_with() -> None:
     with pytest.raises(InvalidValue) as caught:
         run_trial(arm("relu@alternate=epoch").trial(model="mlp", train_limit=100, epochs=1))
     assert str(caught.value) == (
-        "alternate is for activations with learnable parameters; 'relu' has none. Give it to one arm only, such as "
-        "frelu@alternate=epoch."
+        "alternate must be empty for an activation without learnable parameters, such as 'relu'; got 'epoch'. Give it "
+        "to one arm only, such as frelu@alternate=epoch."
     )
 
 
@@ -103,7 +103,7 @@ def test_a_fixed_n_moves_too_and_the_kink_shows_in_the_curve() -> None:
     ("spec", "sharpness", "words"),
     [
         ("relu", "1:10", "needs a smooth activation"),
-        ("sau", "one:ten", "sharpness is two numbers, such as '1:1000'; got 'one:ten'."),
+        ("sau", "one:ten", "sharpness must be two numbers, such as '1:1000'; got 'one:ten'."),
         ("sau", "0:10", "finite and > 0"),
     ],
 )

@@ -107,6 +107,8 @@ def read(path: Path) -> list[Row]:
                 rows.append(_row(line))
             except (KeyError, ValueError, TypeError):
                 raise InvalidValue(f"{path}:{number}: a row has the columns {', '.join(FIELDS)}.") from None
+    if not rows:
+        raise InvalidValue(f"{path} must have at least one row under the columns {', '.join(FIELDS)}; it has none.")
     return rows
 
 

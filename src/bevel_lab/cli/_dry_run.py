@@ -44,9 +44,9 @@ def _print_estimate(request: Request) -> None:
     executor = Ray(ray) if ray else Workers(1 if world_size() > 1 else request.options["workers"])
     device, jobs = executor.local_device(asked.device), asked.base_trials()
     at_once = executor.at_once(jobs, device, _say)
+    check_present([dataset for dataset, _ in asked.cells], request.source)  # before minutes are spent on other cells
     for text in request.remarks:
         _say(text)
-    check_present([dataset for dataset, _ in asked.cells], request.source)  # before minutes are spent on other cells
     timed = _timed(request, device)
     title = request.options["title"] or str(request.folder)
     table = Table("data set", "model", "activation", "trials", "a step", "a trial", "memory", title=title)

@@ -15,9 +15,7 @@ def parser() -> Parser:
         "List what there is. Everything listed can be named in the other commands.",
         "bevel list\nbevel list activations\nbevel list models",
     )
-    made.add_argument(
-        "registry", nargs="?", metavar="REGISTRY", help=f"one of {', '.join(REGISTRIES)}; all if left out"
-    )
+    made.add_argument("registry", nargs="?", metavar="REGISTRY", help=f"one of {', '.join(REGISTRIES)}; default: all")
     return made
 
 

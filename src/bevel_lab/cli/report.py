@@ -43,6 +43,8 @@ def main(arguments: Namespace) -> int:
     from bevel_lab.execution.results import Results
     from bevel_lab.report.pages import compact
 
+    if arguments.pair and not arguments.page:
+        raise InvalidValue("--pair is answered on a page; name it with --page MD, or leave --pair out.")
     parts = [Results.read(path) for path in arguments.sources]
     for part in parts:
         say(part.torn)

@@ -29,12 +29,15 @@ def parser() -> Parser:
 
 def main(arguments: Namespace) -> int:
     import bevel
+    from bevel.errors import InvalidValue
     from bevel_lab.cli._plot import beside, plot
     from bevel_lab.errors import LabError
     from bevel_lab.explorer import start_of
     from bevel_lab.training.activations import parameter_values
 
-    spec = arguments.spec
+    spec, png = arguments.spec, arguments.png
+    if png is not None and png.suffix.lower() != ".png":
+        raise InvalidValue(f"--png must name a file that ends in .png; got {str(png)!r}.")
     module = bevel.create(spec)
     entry = bevel.ACTIVATIONS[spec.strip().partition(":")[0]]
     x, value, slope = _curves(module)

@@ -53,7 +53,10 @@ def sample(
         invalid.add_error(error)
         return None
     if size is not None and size != found:
-        invalid.add(f"{path} has {_by(found)} pixels where its annotation says {_by(size)}", "correct one of them")
+        invalid.add(
+            f"{path} has {_by(found)} pixels where its annotation says {_by(size)} (height×width)",
+            "correct one of them",
+        )
         return None
     valid = [thing for thing in things if _is_valid(thing, found, labels, invalid)]
     high, wide = found
@@ -78,17 +81,17 @@ def _is_valid(thing: BoxAnnotation, size: tuple[int, int], labels: Mapping[str, 
     elif right <= left or bottom <= top:
         invalid.add(f"{box} has no area", "its right and bottom edges lie beyond its left and top ones")
     elif left < -SLACK or top < -SLACK or right > size[1] + SLACK or bottom > size[0] + SLACK:
-        invalid.add(f"{box} leaves its image of {_by(size)} pixels", "correct it")
+        invalid.add(f"{box} leaves its image of {_by(size)} pixels (height×width)", "correct it")
     else:
         # what clipping leaves of a sliver at the edge may be nothing
         if min(right, size[1]) > max(left, 0) and min(bottom, size[0]) > max(top, 0):
             return True
-        invalid.add(f"{box} lies on the edge of its image of {_by(size)} pixels", "correct it")
+        invalid.add(f"{box} lies on the edge of its image of {_by(size)} pixels (height×width)", "correct it")
     return False
 
 
 def _by(size: tuple[int, int]) -> str:
-    return f"{size[1]}×{size[0]}"
+    return f"{size[0]}×{size[1]}"
 
 
 def _listed(names: list[str]) -> str:

@@ -71,7 +71,7 @@ class Results:
             raise LabError(f"{path} holds no experiment; give a folder that was --out of bevel, or a file of records.")
         lines = path / ledger.LEDGER if experiment else path
         found, rest = ledger.parse(lines)
-        torn = f"the last line of {lines} is unfinished and was left out." if rest else ""
+        torn = f"the last line of {lines} is unfinished and was skipped." if rest else ""
         if experiment is None:
             return cls(list(found.values()), torn=torn, source=lines)
         jobs = experiment.trials()

@@ -67,10 +67,10 @@ def run(
     recipe = request.experiment.recipe | {"processes": executor.group.size}
     asked = dataclasses.replace(request.experiment, recipe=recipe)
     with pass_on_data_notes(lambda text: on_progress(Note(text)), folder / SKIPPED_FILE):
-        for text in request.remarks if is_rank_zero() else ():
-            on_progress(Note(text))
         executor.at_once(asked.base_trials(), asked.device, on_progress)  # raises for more threads than there are
         executor.group.run_once_per_node(lambda: rehearse_all(asked, source, executor.local_device(asked.device)))
+        for text in request.remarks if is_rank_zero() else ():
+            on_progress(Note(text))
         device = executor.group.local_device(asked.device)
         setup = Setup(dataclasses.replace(source, download=False), device, folder / "checkpoints")
         failures: list[Failure] = []

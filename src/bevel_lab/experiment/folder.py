@@ -27,8 +27,10 @@ def read(folder: Path) -> Experiment | None:
     path = folder / FILE
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if data.pop("format") != FORMAT:
-            raise ValueError("written by another version of bevel")
+        if not isinstance(data, dict):
+            raise ValueError(f"it is no JSON object but {data!r:.40}")
+        if data.pop("format", None) != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}; use the bevel that wrote it")
         data.pop("protocol", "")  # older versions wrote the name of the protocol
         data["arms"] = tuple(Arm(**one | {"changes": renamed(one["changes"])}) for one in data["arms"])
         data["cells"] = tuple((dataset, model) for dataset, model in data["cells"])
@@ -38,7 +40,9 @@ def read(folder: Path) -> Experiment | None:
         return Experiment(**data)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except KeyError as error:
+        raise LabError(f"{path} cannot be read (it lacks {error}); move it away, or choose another folder.") from error
+    except (ValueError, TypeError, AttributeError) as error:
         raise LabError(f"{path} cannot be read ({error}); move it away, or choose another folder.") from error
 
 

@@ -97,6 +97,11 @@ def parse(path: Path) -> tuple[dict[str, Record], bytes]:
         try:
             record = Record.from_json(line.decode())
         except ValueError as error:
+            if number == 1 and path.name != LEDGER and not line.startswith(b"{"):
+                raise LabError(
+                    f"{path} is no file of records; give a folder that was --out of bevel, or a file that "
+                    "`bevel report --compact` wrote."
+                ) from error
             raise LabError(
                 f"{path}, line {number}, is damaged ({error}); move that line to another file and run again: "
                 "its trial is repeated."

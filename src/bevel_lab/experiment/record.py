@@ -146,6 +146,8 @@ class Record:
         """Read a line; raise ``ValueError`` if it is damaged, has another format, or its id does not match."""
         try:
             read = json.loads(line)
+            if not isinstance(read, dict):
+                raise ValueError(f"it is no JSON object but {read!r:.40}")
             data: dict[str, Any] = _nan(read) if "null" in line else read
             if data.pop("format", None) != FORMAT:
                 raise ValueError(f"its format is not {FORMAT}; use the bevel that wrote it")

@@ -16,7 +16,7 @@ from typing import Any
 
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
 from bevel.spec import split_items
-from bevel_lab.datasets import own
+from bevel_lab.datasets import DATASETS, own
 from bevel_lab.errors import LabError
 from bevel_lab.experiment import protocols
 from bevel_lab.experiment.arm import RECIPE
@@ -155,6 +155,9 @@ def resolve(settings: Mapping[str, Any]) -> Experiment:
     found = Experiment.resolve(
         arms, given["reference"], given["seeds"], recipe, device=given["device"], tuning=tuning, margin=given["margin"]
     )
+    tasks = {entry.task for entry in DATASETS.values()}
+    if given["task"] and given["task"] not in tasks:
+        raise UnknownName(f"unknown task {given['task']!r}; {did_you_mean(given['task'], tasks)}")
     for trial, _ in found.base_trials():
         if given["task"] not in ("", trial.task):
             raise InvalidValue(

@@ -55,7 +55,7 @@ def _matching(pattern: str, words: str) -> Rule:
 _BELOW_1: Rule = (lambda value: 0 <= value < 1, "from 0 up to but not including 1")
 _FRACTION: Rule = (lambda value: 0 <= value <= 1, "a fraction from 0 to 1")
 _INNER_FRACTION: Rule = (lambda value: 0 < value < 1, "a fraction between 0 and 1")
-_ALL_OR_2: Rule = (lambda value: value == 0 or value >= 2, "0 (all) or at least 2")
+_ALL_OR_2: Rule = (lambda value: value == 0 or value >= 2, "that is 0 (all) or at least 2")
 _ALTERNATE = _matching(r"|(step|epoch)(:[1-9]\d*:[1-9]\d*)?", "empty, 'step', 'epoch', or such as 'epoch:2:1'")
 _SHARPNESS = _matching(r"|[^:]+:[^:]+(:(geometric|linear|cosine))?", "empty, or such as '1:1000' and '1:1000:linear'")
 
@@ -150,7 +150,10 @@ class Trial:
             good = type(value).__name__ == field.type and not (isinstance(value, float) and not math.isfinite(value))
             if not good or not holds(value):
                 kind = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "text"}
-                words = rule if rule and field.type == "str" else f"{kind[str(field.type)]} {rule}".strip()
+                whole = rule and (
+                    field.type == "str" or rule.startswith("a ")
+                )  # a rule that says the kind of value, too
+                words = rule if whole else f"{kind[str(field.type)]} {rule}".strip()
                 raise InvalidValue(f"{field.name} must be {words}; got {value!r}.")
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,4 +22,4 @@ def as_device(name: str) -> torch.device:
         if kind == "cpu" or int(index or 0) < torch.cuda.device_count():
             return torch.device(name)
         raise InvalidValue(f"there is no {name!r} here; torch finds {torch.cuda.device_count()} GPUs. Use 'cpu'.")
-    raise InvalidValue(f"device is 'cpu', 'cuda' or 'cuda:NUMBER'; got {name!r}.")
+    raise InvalidValue(f"device must be 'cpu', 'cuda' or 'cuda:NUMBER'; got {name!r}.")

@@ -41,8 +41,8 @@ def make_optimizer(trial: Trial, model: nn.Module, activation: list[nn.Parameter
         return _make(trial, weights + activations)
     if not activation:
         raise InvalidValue(
-            f"alternate is for activations with learnable parameters; {trial.activation!r} has none. Give it to one "
-            "arm only, such as frelu@alternate=epoch."
+            f"alternate must be empty for an activation without learnable parameters, such as {trial.activation!r}; "
+            f"got {trial.alternate!r}. Give it to one arm only, such as frelu@alternate=epoch."
         )
     by, *turns = trial.alternate.split(":")
     weights_steps, activation_steps = map(int, turns or (1, 1))
@@ -97,6 +97,6 @@ def make_sharpness_schedule(trial: Trial, model: nn.Module, steps: int) -> bevel
     try:
         first, last = float(start), float(end)
     except ValueError:
-        raise InvalidValue(f"sharpness is two numbers, such as '1:1000'; got {trial.sharpness!r}.") from None
+        raise InvalidValue(f"sharpness must be two numbers, such as '1:1000'; got {trial.sharpness!r}.") from None
     kind: Any = shape[0] if shape else "geometric"
     return bevel.SharpnessSchedule(model, first, last, steps, kind)

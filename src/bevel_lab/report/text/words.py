@@ -66,6 +66,8 @@ def listing(items: Sequence[str]) -> str:
 
 def setting(value: Any) -> str:
     """Write a field's value; an empty text is an option that is off."""
+    if isinstance(value, float) and len(repr(value)) > 8:  # such as a learning rate that a search has drawn
+        return f"{value:.4g}"
     return "off" if value == "" or value is False else "on" if value is True else str(value)
 
 
