@@ -132,6 +132,19 @@ def test_gradients_that_are_missing_batched_or_differentiated() -> None:
 
 
 @needs_operator
+@pytest.mark.parametrize("name", ["sau", "frelu, half", "three knots"])
+def test_the_operators_change_nothing_that_they_are_given(name: str) -> None:
+    """Their schemas say so. What opcheck could look at beside, no compiler, mode or autograd formula sees."""
+    module = MODULES[name]()
+    operators, packed = torch.ops.bevel_operator, _operator.prepared(module.family).packed
+    for x in (_inputs()["dense"], _inputs()["gaps"]):
+        tensors = [x, *(p.detach() for p in module.values())]
+        torch.library.opcheck(operators.forward.default, (tensors, packed, 1), test_utils="test_schema")
+        arguments = (torch.ones_like(x), tensors, packed, 1, -1)
+        torch.library.opcheck(operators.backward.default, arguments, test_utils="test_schema")
+
+
+@needs_operator
 def test_a_family_keeps_its_call_and_copies_do_not() -> None:
     module = bevel.SAU(n=2.5)
     module(torch.ones(3))
