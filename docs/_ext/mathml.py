@@ -9,13 +9,25 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
 
+def mathml(tex: str, display: str = "inline") -> str:
+    """Return TeX as MathML.
+
+    Raises:
+        ValueError: if a command is left in it, which a reader would see as text.
+    """
+    found: str = convert(tex, display=display)
+    if "\\" in found:
+        raise ValueError(f"latex2mathml does not know all of {tex!r}; it makes {found}")
+    return found
+
+
 def _inline(translator: Any, node: nodes.math) -> None:
-    translator.body.append(convert(node.astext()))
+    translator.body.append(mathml(node.astext()))
     raise nodes.SkipNode
 
 
 def _block(translator: Any, node: nodes.math_block) -> None:
-    translator.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>')
+    translator.body.append(f'<div class="formula">{mathml(node.astext(), "block")}</div>')
     raise nodes.SkipNode
 
 

@@ -23,7 +23,10 @@ x = torch.linspace(0.0, torch.pi, 33)
 def solve(activation, steps=200):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(1, 32), activation, nn.Linear(32, 1))
-    u = lambda t: (t * (torch.pi - t) * net(t.reshape(1))).squeeze()  # noqa: E731
+
+    def u(t):
+        return (t * (torch.pi - t) * net(t.reshape(1))).squeeze()
+
     second = torch.func.vmap(torch.func.grad(torch.func.grad(u)))
     optimizer = torch.optim.Adam(bevel.parameter_groups(net, lr=0.02))
     for _ in range(steps):

@@ -69,7 +69,7 @@ def gallery(extensions: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_item_of_the_catalogs_has_a_card_with_all_that_a_card_has(gallery: Path) -> None:
-    from latex2mathml.converter import convert
+    from mathml import mathml
 
     index = (gallery / "index.md").read_text(encoding="utf-8")
     items = [*bevel.ACTIVATIONS.items(), *((f"kernel-{name}", kernel) for name, kernel in bevel.KERNELS.items())]
@@ -80,7 +80,7 @@ def test_every_item_of_the_catalogs_has_a_card_with_all_that_a_card_has(gallery:
         for said in (item.latex, item.use, item.avoid):
             assert said, page
             assert said in card, page
-        assert convert(item.latex).startswith("<math"), page
+        assert mathml(item.latex).startswith("<math"), page
         for what in ("value", "slope", "curvature"):
             assert re.search(rf"!\[{what} of .*\]\(img/{page}-{what}\.svg\)", card), (page, what)
         rows = re.findall(r"^\| ([\w ]+) \|", card, flags=re.MULTILINE)
