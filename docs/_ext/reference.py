@@ -33,6 +33,7 @@ HOMES = {
     "bevel.testing": "the laws",
     "bevel.errors": "the exceptions",
     "bevel_lab": "the lab from Python",
+    "bevel_lab.report": "judging records, and anyone's scores",
 }
 KINDS = {
     "bool": "true or false",

@@ -196,6 +196,10 @@ def test_groups_are_compared_where_no_seed_repeats() -> None:
     assert (c["ours"].verdict, c["same"].verdict) == (Verdict.BETTER, Verdict.NO_EVIDENCE)
     assert c["ours"].low < c["ours"].difference < c["ours"].high
     assert any("ours, same share no seeds with base: compared as groups" in line for line in judged.said)
+    uneven = judge_table([row for row in rows if row["model"] != "ours" or row["seed"] % 9 < 6])
+    found = {arm.name: c for arm, c in uneven.cells[0].others}
+    for name, runs in (("ours", 6), ("same", 9)):
+        assert found[name].detectable == pytest.approx(found[name].sd * unpaired.smallest_effect(runs, 9, 2))
     for row in rows:
         del row["seed"]
     assert [r["verdict"] for r in judge_table(rows).verdicts()] == [r["verdict"] for r in judged.verdicts()]

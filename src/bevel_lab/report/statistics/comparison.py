@@ -149,8 +149,8 @@ def compare(
     tests: list[Pairs | Groups] = [(Groups if arm in unpaired else Pairs)(scores[arm], base) for arm in arms]
     p = [test.p(rng) for test in tests]
     bounds = [test.interval(rng) for test in tests]
-    sizes = sorted({(test.runs, test.paired): test for test in tests}.items())
-    effects = {size: test.detectable(len(arms), rng) for size, test in sizes}
+    sizes = {test.sizes: test for test in tests}
+    effects = {size: sizes[size].detectable(len(arms), rng) for size in sorted(sizes)}
     alone = [
         Comparison(
             arm=arm,
@@ -161,7 +161,7 @@ def compare(
             high=high * test.unit,
             p=p_value,
             adjusted=p_value,
-            detectable=_scaled(effects[test.runs, test.paired], test),
+            detectable=_scaled(effects[test.sizes], test),
             improvement=1 - test.improvement if lower_is_better else test.improvement,
             lower_is_better=lower_is_better,
             paired=test.paired,

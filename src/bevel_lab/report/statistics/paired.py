@@ -234,8 +234,9 @@ class Pairs:
         return 2.0 ** (1 - self.runs), 2.0**-self.runs
 
     @property
-    def ties(self) -> int:
-        return int((self.differences == 0).sum())
+    def sizes(self) -> tuple[int, ...]:
+        """What :meth:`detectable` depends on."""
+        return (self.runs,)
 
     def p(self, rng: np.random.Generator) -> float:
         return float(sign_flip(self.differences, rng)) if self.runs else 1.0

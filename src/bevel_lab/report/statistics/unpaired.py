@@ -99,7 +99,6 @@ class Groups:
 
     paired = False
     unused = 0
-    ties = 0
 
     def __init__(self, scores: Mapping[int, float], base: Mapping[int, float]) -> None:
         own, theirs = (np.array([s for s in group.values() if math.isfinite(s)]) for group in (scores, base))
@@ -120,6 +119,10 @@ class Groups:
     def improvement(self) -> float:
         """The share of all pairs of an own and a reference's run that the own wins; a tie is half a win."""
         return float((np.sign(self.own[:, None] - self.theirs).mean() + 1) / 2) if self.runs else math.nan
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.own.size, self.theirs.size
 
     @property
     def least(self) -> tuple[float, float]:
