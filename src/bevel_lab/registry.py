@@ -51,7 +51,7 @@ class Registry(Catalog[T | ParametricEntry[T]], Generic[T]):
         entry = self[head]
         if isinstance(entry, ParametricEntry):
             if not argument:
-                raise InvalidValue(f"{self._kind} {head!r} is written {entry.usage}; got {name!r}.")
+                raise InvalidValue(f"{self._kind} {head!r} must be written {entry.usage}; got {name!r}.")
             return entry.make(argument)
         if colon:
             raise InvalidValue(f"unexpected argument after {self._kind} {head!r}; got {name!r}.")

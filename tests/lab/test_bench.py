@@ -56,7 +56,7 @@ def test_a_line_that_is_no_row_is_named(collected: list[Row], tmp_path: Path, da
     path = tmp_path / "rows.csv"
     rows.write(collected, path)
     path.write_text(path.read_text() + damage)
-    with pytest.raises(bevel.InvalidValue, match=r"rows.csv:7: a row has the columns section, case"):
+    with pytest.raises(bevel.InvalidValue, match=r"rows.csv:7: a row must have the columns section, case"):
         rows.read(path)
     with pytest.raises(bevel.InvalidValue, match="is none"):
         rows.read(tmp_path / "none.csv")

@@ -380,9 +380,9 @@ def test_coco_is_the_whole_of_it(tmp_path: Path) -> None:
 
 def test_boxes_that_nobody_checked_are_refused() -> None:
     none = torch.zeros(1, dtype=torch.bool)
-    with pytest.raises(InvalidValue, match="boxes lie inside their image; some of x do not"):
+    with pytest.raises(InvalidValue, match="boxes must lie inside their image; some of x do not"):
         ImageWithBoxes(Path("x"), (10, 10), torch.tensor([[0.0, 0, 11, 5]]), torch.ones(1, dtype=torch.int64), none)
-    with pytest.raises(InvalidValue, match="boxes are float32"):
+    with pytest.raises(InvalidValue, match="boxes must be float32"):
         ImageWithBoxes(Path("x"), (10, 10), torch.tensor([[0, 0, 9, 5]]), torch.ones(1, dtype=torch.int64), none)
     empty = ImageWithBoxes(Path("x"), (10, 10), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), none[:0])
     with pytest.raises(InvalidValue, match="the training part of a detection data set needs at least one box"):

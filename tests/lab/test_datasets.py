@@ -60,7 +60,7 @@ def test_stratified_depends_on_the_generator_and_refuses_empty_parts() -> None:
     assert torch.equal(stratified(labels, 20, _generator(1))[0], stratified(labels, 20, _generator(1))[0])
     assert not torch.equal(stratified(labels, 20, _generator(1))[0], stratified(labels, 20, _generator(2))[0])
     for count in (0, 100):
-        with pytest.raises(InvalidValue, match=r"has 1 … 99 of them"):
+        with pytest.raises(InvalidValue, match=r"must have 1 … 99 of them"):
             stratified(labels, count, _generator())
 
 
@@ -70,9 +70,9 @@ def test_bad_values_are_refused() -> None:
         LabeledTensors(images.float(), labels)
     with pytest.raises(InvalidValue, match="one an image"):
         LabeledTensors(images, labels[:2])
-    with pytest.raises(InvalidValue, match="names are one an image, or none; got 2 for 3 images"):
+    with pytest.raises(InvalidValue, match="names must be one an image, or none; got 2 for 3 images"):
         LabeledTensors(images, labels, ["a", "b"])
-    with pytest.raises(InvalidValue, match=r"labels are 0 … 1; the training part has 0 … 2"):
+    with pytest.raises(InvalidValue, match=r"labels must be 0 … 1; the training part has 0 … 2"):
         LabeledImages(LabeledTensors(images, labels), LabeledTensors(images, labels), classes=2, flips=False)
 
 

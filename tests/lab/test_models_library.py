@@ -319,5 +319,5 @@ def test_inspect_knows_the_lab_s_names() -> None:
     sites = inspect("squeezenet", to="frelu", shape="2x1x28x28")
     assert len(sites) == 26
     assert all(site.new == "frelu" for site in sites)
-    with pytest.raises(InvalidValue, match="is N×C×H×W, written as 1x3x32x32; got 2x3"):
+    with pytest.raises(InvalidValue, match="must be N×C×H×W, written as 1x3x32x32; got 2x3"):
         inspect("squeezenet", shape="2x3")

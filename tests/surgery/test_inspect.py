@@ -78,7 +78,7 @@ def test_names_of_models(file: Path) -> None:
         load(f"{file}:wrong")
     with pytest.raises(InvalidValue, match="there is no file"):
         load("nowhere.py:make")
-    with pytest.raises(InvalidValue, match="a model is named torchvision:NAME"):
+    with pytest.raises(InvalidValue, match="a model must be named torchvision:NAME"):
         load("resnet50")
     with pytest.raises(InvalidValue, match="written as 1x3x224x224; got '3xy'"):
         parse_shape("3xy")
@@ -128,7 +128,7 @@ NAMES = [name for name in MODELS if not isinstance(MODELS[name], ParametricEntry
 def test_every_model_of_the_shelf_is_inspected(name: str) -> None:
     sites = inspect(name)
     assert sum(site.function == "relu" for site in sites) >= 2
-    with pytest.raises(InvalidValue, match=r"the shape of an input for \w+ is \w+×.* written as 1x.*; got 1x1x1"):
+    with pytest.raises(InvalidValue, match=r"the shape of an input for \w+ must be \w+×.* written as 1x.*; got 1x1x1"):
         inspect(name, shape="1x1x1")
 
 

@@ -106,7 +106,7 @@ def read(path: Path) -> list[Row]:
             try:
                 rows.append(_row(line))
             except (KeyError, ValueError, TypeError):
-                raise InvalidValue(f"{path}:{number}: a row has the columns {', '.join(FIELDS)}.") from None
+                raise InvalidValue(f"{path}:{number}: a row must have the columns {', '.join(FIELDS)}.") from None
     if not rows:
         raise InvalidValue(f"{path} must have at least one row under the columns {', '.join(FIELDS)}; it has none.")
     return rows

@@ -37,8 +37,8 @@ class LabeledFiles:
     def __post_init__(self) -> None:
         if self.labels.dtype != torch.int64 or self.labels.shape != (len(self.names),) or not self.names:
             raise InvalidValue(
-                f"labels are int64, one a file, at least one; got {self.labels.dtype} {tuple(self.labels.shape)} for "
-                f"{len(self.names)} files."
+                f"labels must be int64, one a file, at least one; got {self.labels.dtype} "
+                f"{tuple(self.labels.shape)} for {len(self.names)} files."
             )
 
     def __len__(self) -> int:

@@ -175,7 +175,7 @@ def amounting_to(experiment: Experiment) -> dict[str, Any]:
     """
     datasets, models = (list(dict.fromkeys(names)) for names in zip(*experiment.cells, strict=True))
     if len(experiment.cells) < len(datasets) * len(models):
-        raise InvalidValue(f"one experiment is run on all pairs of data set and model; got {experiment.cells}.")
+        raise InvalidValue(f"one experiment must be run on all pairs of data set and model; got {experiment.cells}.")
     found = {
         "activations": [one.label for one in experiment.arms],
         "reference": experiment.reference,

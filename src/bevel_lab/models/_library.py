@@ -105,7 +105,7 @@ def any_model(
         except Exception as error:  # a library may raise anything
             raise InvalidValue(f"{summary} cannot take {_by(images[1:])} images: {_first_line(error)}.") from error
         if found != (2, classes):
-            raise InvalidValue(f"a classifier gives 2×{classes} logits for 2 images; {summary} gives {_by(found)}.")
+            raise InvalidValue(f"a classifier must give 2×{classes} logits for 2 images; {summary} gives {_by(found)}.")
         return _swapped(model, activation, in_channels, image_size)
 
     return Model(summary, build, own_init=True)

@@ -66,8 +66,8 @@ def _registered(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[Any
     shape = shape or task.input_shape
     if len(shape) != len(task.input_shape):
         raise InvalidValue(
-            f"the shape of an input for {model.task} is {task.input_form}, written as {_by(task.input_shape)}; got "
-            f"{_by(shape)}."
+            f"the shape of an input for {model.task} must be {task.input_form}, written as {_by(task.input_shape)}; "
+            f"got {_by(shape)}."
         )
     built, example = task.without_data(model, ActivationFactory("relu"), shape)
     return built.eval(), example
@@ -81,7 +81,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
     """Read ``"1x3x224x224"``."""
     sizes = text.lower().split("x")
     if not all(size.isdigit() and int(size) > 0 for size in sizes):
-        raise InvalidValue(f"a shape is written as 1x3x224x224; got {text!r}.")
+        raise InvalidValue(f"a shape must be written as 1x3x224x224; got {text!r}.")
     return tuple(int(size) for size in sizes)
 
 
@@ -89,7 +89,7 @@ def load(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
     """Load a model by name, in eval mode, with an example input."""
     library, colon, rest = name.rpartition(":")
     if not colon or not rest:
-        raise InvalidValue(f"a model is named torchvision:NAME, timm:NAME or FILE.py:name; got {name!r}.")
+        raise InvalidValue(f"a model must be named torchvision:NAME, timm:NAME or FILE.py:name; got {name!r}.")
     if library == "torchvision":
         return _torchvision(rest)
     if library == "timm":
@@ -124,7 +124,9 @@ def _timm(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
 
 def _from_file(path: Path, name: str) -> tuple[nn.Module, tuple[Any, ...]]:
     if path.suffix != ".py" or not path.is_file():
-        raise InvalidValue(f"a model is named torchvision:NAME, timm:NAME or FILE.py:name; there is no file {path}.")
+        raise InvalidValue(
+            f"a model must be named torchvision:NAME, timm:NAME or FILE.py:name; there is no file {path}."
+        )
     found = _defined(path, name)
     result = found if isinstance(found, nn.Module) else _called(path, name, found)
     model, example = result if isinstance(result, tuple) and len(result) == 2 else (result, _DEFAULT_EXAMPLE)

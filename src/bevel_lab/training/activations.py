@@ -127,7 +127,7 @@ class ActivationFactory:
         """
         names = {id(m): name for name, m in model.named_modules()}
         if not self.calls or any(id(call.module) not in names for call in self.calls):
-            raise InvalidValue("a model asks for one activation per call site and registers each as its submodule.")
+            raise InvalidValue("a model must ask for one activation per call site and register each as its submodule.")
         return {names[id(call.module)]: call for call in self.calls}
 
 

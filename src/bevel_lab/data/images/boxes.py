@@ -36,11 +36,11 @@ class ImageWithBoxes:
         count = len(self.labels)
         given = [(t.dtype, tuple(t.shape)) for t in (self.boxes, self.labels, self.ignored)]
         if given != [(torch.float32, (count, 4)), (torch.int64, (count,)), (torch.bool, (count,))]:
-            raise InvalidValue(f"boxes are float32 N×4, labels int64 N, ignored bool N; got {given}.")
+            raise InvalidValue(f"boxes must be float32 N×4, labels int64 N, ignored bool N; got {given}.")
         edge = torch.tensor(self.size[::-1])
         low, high = self.boxes[:, :2], self.boxes[:, 2:]
         if not ((low >= 0) & (low < high) & (high <= edge)).all():
-            raise InvalidValue(f"boxes lie inside their image; some of {self.path} do not.")
+            raise InvalidValue(f"boxes must lie inside their image; some of {self.path} do not.")
 
 
 @dataclass(eq=False)
@@ -69,7 +69,7 @@ class BoxedImages:
             if not sum(int((~sample.ignored).sum()) for sample in part):
                 raise InvalidValue(f"the {name} part of a detection data set needs at least one box; this has none.")
             if max(int(s.labels.max()) for s in part if len(s.labels)) > len(self.classes):
-                raise InvalidValue(f"labels are 1 … {len(self.classes)}; the {name} part has others.")
+                raise InvalidValue(f"labels must be 1 … {len(self.classes)}; the {name} part has others.")
         content = digest(chunk for part in (self.train, self.test) for chunk in _content(part))
         boxes = sum(len(sample.labels) for sample in (*self.train, *self.test))
         counts = {"train": len(self.train), "test": len(self.test)}

@@ -34,13 +34,14 @@ class LabeledTensors:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape:
-            raise InvalidValue(f"images are uint8, N×C×H×W, not empty; got {images.dtype} {tuple(images.shape)}.")
+            raise InvalidValue(f"images must be uint8, N×C×H×W, not empty; got {images.dtype} {tuple(images.shape)}.")
         if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
             raise InvalidValue(
-                f"labels are int64, one an image; got {labels.dtype} {tuple(labels.shape)} for {len(images)} images."
+                f"labels must be int64, one an image; got {labels.dtype} {tuple(labels.shape)} for {len(images)} "
+                "images."
             )
         if self.names and len(self.names) != len(images):
-            raise InvalidValue(f"names are one an image, or none; got {len(self.names)} for {len(images)} images.")
+            raise InvalidValue(f"names must be one an image, or none; got {len(self.names)} for {len(images)} images.")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -85,9 +86,9 @@ class LabeledImages:
         for name, part in (("training", self.train), ("test", self.test)):
             low, high = int(part.labels.min()), int(part.labels.max())
             if low < 0 or high >= self.classes:
-                raise InvalidValue(f"labels are 0 … {self.classes - 1}; the {name} part has {low} … {high}.")
+                raise InvalidValue(f"labels must be 0 … {self.classes - 1}; the {name} part has {low} … {high}.")
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
-            raise InvalidValue("training and test images have one shape; these differ.")
+            raise InvalidValue("training and test images must have one shape; these differ.")
         self.channels, height, width = self.train.images.shape[1:]
         self.size = height, width
         self.mean, self.std = moments(self.train.images)

@@ -118,7 +118,7 @@ class MaskedImages:
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(self.colors) != len(self.classes):
             raise InvalidValue(
-                f"a data set has at least two classes, one color each; got {len(self.classes)} and "
+                f"a data set must have at least two classes, one color each; got {len(self.classes)} and "
                 f"{len(self.colors)} colors."
             )
         scenes = self.train.in_memory

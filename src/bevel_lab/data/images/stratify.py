@@ -33,7 +33,7 @@ def stratified(labels: Tensor, count: int, generator: torch.Generator) -> tuple[
     """
     total = len(labels)
     if not 0 < count < total:
-        raise InvalidValue(f"a part drawn from {total} samples has 1 … {total - 1} of them; {count} were asked for.")
+        raise InvalidValue(f"a part drawn from {total} samples must have 1 … {total - 1} of them; got {count}.")
     sizes = torch.bincount(labels)
     # integers: 0.2·n in floats may fall on either side of a tie
     quota = sizes * count // total

@@ -29,7 +29,7 @@ class SentencePairs:
     def __post_init__(self) -> None:
         if len(self.source) != len(self.target) or not self.source:
             raise InvalidValue(
-                f"a part has as many sentences as translations, at least one; got {len(self.source)} and "
+                f"a part must have as many sentences as translations, at least one; got {len(self.source)} and "
                 f"{len(self.target)}."
             )
 

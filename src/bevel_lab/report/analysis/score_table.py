@@ -132,13 +132,13 @@ def find_columns(
 def number(value: Any, where: str) -> float:
     """Read a score; NaN where there is none."""
     if isinstance(value, bool):
-        raise ReportError(f"{where}: a score is a number; got {value}.")
+        raise ReportError(f"{where}: a score must be a number; got {value}.")
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return math.nan
     try:
         found = float(value.strip().rstrip("%") if isinstance(value, str) else value)
     except (TypeError, ValueError):
-        raise ReportError(f"{where}: a score is a number; got {value!r}.") from None
+        raise ReportError(f"{where}: a score must be a number; got {value!r}.") from None
     return found if math.isfinite(found) else math.nan
 
 
