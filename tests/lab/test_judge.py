@@ -195,7 +195,7 @@ def test_groups_are_compared_where_no_seed_repeats() -> None:
     assert not c["ours"].paired
     assert (c["ours"].verdict, c["same"].verdict) == (Verdict.BETTER, Verdict.NO_EVIDENCE)
     assert c["ours"].low < c["ours"].difference < c["ours"].high
-    assert any("ours, same share no seeds with base: compared as groups" in line for line in judged.said)
+    assert any(line.startswith("Compared with base as groups (Welch") for line in judged.said)
     uneven = judge_table([row for row in rows if row["model"] != "ours" or row["seed"] % 9 < 6])
     found = {arm.name: c for arm, c in uneven.cells[0].others}
     for name, runs in (("ours", 6), ("same", 9)):
@@ -275,6 +275,17 @@ def test_what_cannot_be_judged_is_refused(case: str) -> None:
     change, options, text = REFUSED[case]
     with pytest.raises(BevelError, match=text):
         judge_table(_changed(change), **options)
+
+
+def test_columns_are_known_by_a_word_of_their_names() -> None:
+    rows = [
+        {"Method": r["model"], "Run ID": r["seed"], "Data Set": d, "val/Top-1 acc": r["accuracy"], "seconds": 3.0}
+        for d in ("a", "b")
+        for r in table({"base": 0, "ours": 0.01})
+    ]
+    judged = judge_table(rows)
+    assert judged.said[0].startswith("Read: score val/Top-1 acc, arm Method, seed Run ID, cells Data Set; higher is")
+    assert judged.cells[0].metric.share
 
 
 def test_seeds_that_are_equal_numbers_are_one() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +146,7 @@ def number(value: Any, where: str) -> float:
 def _score(rows: Sequence[Row], names: Sequence[str], taken: set[str], said: list[str]) -> str:
     """The column of scores: by its name, or the only one of numbers."""
     free = [name for name in names if name not in taken]
-    known = sorted((n for n in free if n.lower() in SCORES), key=lambda n: SCORES.index(n.lower()))
+    known = _known(free, SCORES)
     if not known:
         known = [name for name in free if _numeric(row.get(name) for row in rows)]
         if len(known) > 1:
@@ -159,8 +160,8 @@ def _score(rows: Sequence[Row], names: Sequence[str], taken: set[str], said: lis
 
 def _cells(rows: Sequence[Row], free: Sequence[str]) -> tuple[str, ...]:
     """Columns that tell cells apart by their names; others than data set and model only if they differ."""
-    known = [name for name in free if name.lower() in CELLS]
-    return tuple(n for n in known if n.lower() in ("dataset", "model") or len({row.get(n) for row in rows}) > 1)
+    known = [name for name in free if "_".join(_words(name)) in CELLS]
+    return tuple(n for n in known if n in ("dataset", "model") or len({row.get(n) for row in rows}) > 1)
 
 
 def _numeric(values: Iterable[Any]) -> bool:
@@ -172,8 +173,19 @@ def _numeric(values: Iterable[Any]) -> bool:
 
 def _first(names: Sequence[str], known: Sequence[str]) -> str:
     """The name that stands first among the known ones, or ""."""
-    found = [name for name in names if name.lower() in known]
-    return min(found, key=lambda name: known.index(name.lower()), default="")
+    return next(iter(_known(names, known)), "")
+
+
+def _known(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The names that are known ones, the likeliest first; if none is, those of which a word is: "Run ID", "val/acc"."""
+    whole = {name: [known.index(plain)] for name in names if (plain := "_".join(_words(name))) in known}
+    parts = {name: [known.index(word) for word in _words(name) if word in known] for name in names}
+    found = whole or {name: places for name, places in parts.items() if places}
+    return sorted(found, key=lambda name: min(found[name]))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z]+\d*", name.lower())
 
 
 def _metric(rows: Sequence[Row], score: str, lower_is_better: bool | None) -> tuple[Metric, str]:
@@ -181,7 +193,7 @@ def _metric(rows: Sequence[Row], score: str, lower_is_better: bool | None) -> tu
     own = {key: {str(row.get(key, "")) for row in rows} for key in ("metric", "share", "lower_is_better", "log_scale")}
     named = own["metric"].pop() if len(own["metric"]) == 1 else ""
     key = named if named and score == "score" else score
-    words = set(key.lower().replace("-", "_").split("_"))
+    words = set(_words(key))
     values = [number(row.get(score), f"row {line}, {score}") for line, row in enumerate(rows, start=1)]
     within = all(0 <= value <= 1 for value in values if value == value)
     share = own["share"] == {"True"} or (own["share"] == {""} and within and bool(words & set(SHARES)))

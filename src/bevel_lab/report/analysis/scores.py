@@ -129,9 +129,9 @@ def _odd(cell: Cell, where: str, alone: Sequence[str], columns: Columns) -> list
         if 0 < c.pairs < LEAST_FOR_INTERVAL:
             said.append(f"{c.pairs} runs of {arm.name} are too few for an interval{where}.")
     if alone:
-        why = "share no seeds with" if columns.seed else "have no seeds that pair them with"
         said.append(
-            f"{', '.join(alone)} {why} {cell.reference.name}{where}: compared as groups (Welch's permutation test)."
+            f"Compared with {cell.reference.name} as groups (Welch's permutation test), since no seeds pair the "
+            f"runs{where}: {', '.join(alone)}."
         )
     return said + _mixed_units(cell, where)
 
