@@ -384,6 +384,10 @@ def test_an_experiment_names_its_margin_before_the_run_and_keeps_it(tmp_path: Pa
     assert folder.read(tmp_path) == one
     with pytest.raises(BevelError, match=r"another experiment \(margin is 0.5 there and 1.0 here\)"):
         folder.merge(tmp_path, other)
+    assert settings.resolve(settings.checked(asked | {"margin": 1})) == other
+    for wrong in ("much", True):
+        with pytest.raises(BevelError, match=f"margin must be a number; got {wrong!r}"):
+            settings.checked({"margin": wrong})
     with pytest.raises(BevelError, match="margin must be a number, at least 0; got -1"):
         settings.resolve(asked | {"margin": -1.0})
     made = records(["relu", "gelu"], seeds=10, epochs=1)

@@ -72,7 +72,10 @@ KEYS = {
 DEFAULTS = {name: key.default for name, key in KEYS.items()}
 PLACES = ("out", "workers", "ray", "data_root", "download")
 
-_WORDS = {list: "a list of texts", str: "text", int: "a whole number", bool: "true or false", dict: "a table"}
+_WORDS = {
+    list: "a list of texts", str: "text", int: "a whole number", float: "a number", bool: "true or false",
+    dict: "a table",
+}  # fmt: skip
 
 
 def checked(given: Mapping[str, Any], origin: str = "") -> dict[str, Any]:
@@ -99,6 +102,8 @@ def checked(given: Mapping[str, Any], origin: str = "") -> dict[str, Any]:
         if key not in KEYS:
             raise UnknownName(f"{origin}unknown key {key!r}; {did_you_mean(key, [*KEYS, *RECIPE_KEYS])}")
         kind = KEYS[key].kind
+        if kind is float and type(value) is int:
+            found[key] = value = float(value)
         if type(value) is not kind or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
             raise InvalidValue(f"{origin}{key} must be {_WORDS[kind]}; got {value!r}.")
     return found
