@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import torch
@@ -18,7 +19,7 @@ import bevel
 REACH, POINTS = 4.0, 401
 SHARPNESSES = (1.0, 2.0, 5.0)
 INK, BLUES = "#40454c", ("#7fb8dc", "#2f7fbf", "#08306b")
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "bevel", "font.family": "sans-serif", "font.size": 9}
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "bevel", "font.family": "sans-serif", "font.size": 9}
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,11 @@ def ends(module: nn.Module) -> tuple[str, str]:
     x = torch.tensor([[-1e4], [1e4]], dtype=torch.float64, requires_grad=True)
     y = module.double()(x)
     (slopes,) = torch.autograd.grad(y.sum(), x)
-    return tuple(
+    left, right = (
         f"level {float(v):.4g}" if abs(float(s)) < 1e-6 else f"slope {float(s):.4g}"
         for v, s in zip(y.flatten().detach().round(decimals=6) + 0.0, slopes.flatten(), strict=True)
     )
+    return left, right
 
 
 def parameters(module: nn.Module) -> list[tuple[str, str]]:
@@ -85,7 +86,7 @@ def hardened(name: str) -> str:
     if row.new is None:
         return f"it stays: {row.reason}"
     at = "" if row.bound is None else f", from which it is at most {row.bound:.2g} away at its initial values"
-    new = result.model[0]
+    (new,) = result.model.children()
     slope = f"({new.negative_slope:.4g})" if isinstance(new, nn.LeakyReLU) else ""
     return f"`{row.new}{slope}`{at}" if row.new != "Kinked" else f"its own form without smoothing{at}"
 

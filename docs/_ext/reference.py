@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -50,7 +51,7 @@ def write(docs: Path) -> None:
     folder.mkdir(exist_ok=True)
     home = shortest_names()
     pages: dict[str, Callable[[], str]] = {
-        **{name: (lambda name=name: _module(name, home)) for name in HOMES},
+        **{name: partial(_module, name, home) for name in HOMES},
         "command-line": _command_line,
         "spec-strings": _spec_strings,
         "toml-keys": _toml_keys,
@@ -58,9 +59,9 @@ def write(docs: Path) -> None:
     }
     for name, page in pages.items():
         save(folder / f"{name}.md", page())
-    for page in folder.glob("*.md"):
-        if page.stem not in (*pages, "index"):
-            page.unlink()
+    for file in folder.glob("*.md"):
+        if file.stem not in (*pages, "index"):
+            file.unlink()
     save(folder / "index.md", _index(list(pages)))
 
 
@@ -146,8 +147,8 @@ def _spec_strings() -> str:
     text += ["## Kinked functions", "", "The `f` of `mollified`, with numbers in brackets: `f=leaky_relu(0.1)`.", ""]
     text += ["| name | arguments |", "|---|---|"]
     for name, function in bevel.kinked.FUNCTIONS.items():
-        takes = ", ".join(f"`{k}{_default(p)}`" for k, p in inspect.signature(function).parameters.items())
-        text.append(f"| {{py:func}}`{name} <bevel.kinked.{name}>` | {takes or 'none'} |")
+        listed = ", ".join(f"`{k}{_default(p)}`" for k, p in inspect.signature(function).parameters.items())
+        text.append(f"| {{py:func}}`{name} <bevel.kinked.{name}>` | {listed or 'none'} |")
     text += ["", "## Kernels", "", ", ".join(f"[{name}](../gallery/kernel-{name}.md)" for name in bevel.KERNELS), ""]
     return "\n".join(text)
 
