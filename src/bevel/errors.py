@@ -92,7 +92,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
-    return "known: " + ", ".join(known)
+    return "known: " + ", ".join(known) + "."
 
 
 __all__ = ["BackendUnavailable", "BevelError", "InvalidValue", "UnknownName"]

@@ -31,6 +31,7 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
     ("argv", "words"),
     [
         (["cmpare"], ["unknown command 'cmpare'", "did you mean 'compare'"]),
+        (["xyzzy"], ["unknown command 'xyzzy'; known: bench,", "status. `bevel --help` lists them."]),
         (["list", "activation"], ["unknown registry 'activation'", "'activations'"]),
         (["list", "models", "more"], ["unexpected argument 'more'"]),
         (["show"], ["missing: SPEC", "--help"]),
