@@ -372,6 +372,25 @@ def test_a_verdict_against_a_margin() -> None:
     assert {c.verdict for _, c in judge_table(rows).cells[0].others} >= {Verdict.NO_EVIDENCE}
 
 
+def test_a_report_of_records_shows_what_the_margin_says(tmp_path: Path) -> None:
+    made = [
+        r
+        for d in ("digits", "mnist")
+        for r in records(["relu", "gelu", "sau", "frelu"], seeds=10, epochs=1, dataset=d, effects={"sau": 0.006})
+    ]
+    judged = judge(made, "relu", margin=0.8)
+    page = judged.write(tmp_path).read_text(encoding="utf-8")
+    assert "Smaller than 0.80 points? cnn on digits" in page
+    assert "better<small>by less than the margin</small>" in page.replace("\n", "")
+    assert "Equivalent is said where a margin was named" in page
+    judged.write_markdown(tmp_path / "page.md", command="", asked=[("gelu", "relu"), ("sau", "relu"), ("sau", "frelu")])
+    first, second, third = re.findall("^- (.*)", (tmp_path / "page.md").read_text(encoding="utf-8"), re.MULTILINE)[:3]
+    assert first.startswith("gelu is equivalent to relu on the average of 2 cells: the difference is smaller than 0.80")
+    assert second.startswith("sau is better than relu on the average of 2 cells, by less than 0.80 points (mean")
+    assert third.startswith("sau is better than frelu on the average of 2 cells")
+    assert {row["margin"] for row in judged.verdicts()} == {0.008}
+
+
 def test_without_enough_seeds_no_margin_helps() -> None:
     assert verdicts(table({"base": 0, "same": 0}, seeds=4), margin=50.0) == {"same": Verdict.TOO_FEW}
 
