@@ -8,8 +8,11 @@ left by a crash and is never passed over: it is an error that names its number.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -90,6 +93,22 @@ def parse(path: Path) -> tuple[dict[str, Record], bytes]:
     Raises:
         LabError: at a complete line that is not a record, or repeats one; names its number.
     """
+    with _no_garbage_collection():  # many records, without a cycle among them, would be walked again and again
+        return _parse(path)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _parse(path: Path) -> tuple[dict[str, Record], bytes]:
     data = path.read_bytes() if path.exists() else b""
     *lines, torn = data.split(b"\n")
     records: dict[str, Record] = {}

@@ -157,7 +157,7 @@ class Trial:
                 raise InvalidValue(f"{field.name} must be {words}; got {value!r}.")
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Trial:
