@@ -62,7 +62,7 @@ class Workers(Executor):
         cores, threads = usable_cores(), max(trial.threads for trial, _ in jobs)
         if threads > max(cores, machine_threads()):
             raise InvalidValue(
-                f"threads must be at most {machine_threads()}, as many as this machine has; got {threads}."
+                f"--threads must be at most {machine_threads()}, as many as this machine has; got {threads}."
             )
         count = self.count or (1 if device != "cpu" else max(1, cores // threads))
         if count * threads > cores and not self._crowded:
