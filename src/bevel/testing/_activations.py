@@ -182,8 +182,8 @@ def _check_saved(module: nn.Module, x: Tensor) -> str:
 def _check_gradients(module: nn.Module, x: Tensor, dim: int) -> list[str]:
     module = copy.deepcopy(module).double()
     names = [name for name, _ in module.named_parameters()]
-    for axis in set(range(x.dim())) - {dim}:
-        x = x.narrow(axis, 0, 2)  # few points, since the cost of the check is quadratic in them
+    for axis in set(range(x.dim())) - {dim}:  # few points: the check's cost is quadratic in them; two axes to add over
+        x = x.narrow(axis, 0, 2 if axis in (0, x.dim() - 1) else 1)
     inputs = [x.clone().requires_grad_(), *(p.detach().clone().requires_grad_() for p in module.parameters())]
 
     def f(x: Tensor, *parameters: Tensor) -> Any:
