@@ -29,7 +29,7 @@ LIBRARY = [
     ("bevel.spec",),
     ("bevel.surgery",),
     ("bevel.training",),
-    ("bevel.deploy", "bevel._watch"),
+    ("bevel.deploy", "bevel._watch", "bevel.integrations"),
     ("bevel.testing",),
     ("bevel",),
 ]

@@ -16,7 +16,7 @@ import bevel
 from bevel.catalog import Catalog
 
 HOMES = ("bevel", "bevel.nn", "bevel.functional", "bevel.kinked", "bevel.testing", "bevel.errors")
-HOMES = (*HOMES, "bevel.surgery", "bevel.training", "bevel.deploy")
+HOMES = (*HOMES, "bevel.surgery", "bevel.training", "bevel.deploy", "bevel.integrations")
 DATA = ("bevel.kinked.FUNCTIONS", "bevel.kinked.Coefficient", "bevel.surgery.Where")  # no objects with a docstring
 RESULTS = (  # made by functions whose examples show them
     "Folded", "FoldRow", "Hardened", "HardenRow", "Result", "Site", "Sites", "Watch",

@@ -31,6 +31,7 @@ HOMES = {
     "bevel.surgery": "finding and swapping activations",
     "bevel.training": "alternation, groups and schedules",
     "bevel.deploy": "folding and hardening",
+    "bevel.integrations": "spec strings in the configurations of transformers and timm",
     "bevel.testing": "the laws",
     "bevel.errors": "the exceptions",
     "bevel_lab": "the lab from Python",

@@ -14,7 +14,7 @@ from bevel import errors
 from bevel.errors import BackendUnavailable, BevelError, InvalidValue, UnknownName
 
 if TYPE_CHECKING:
-    from bevel import deploy, functional, kinked, nn, surgery, testing, training
+    from bevel import deploy, functional, integrations, kinked, nn, surgery, testing, training
     from bevel._mollify import Mollification, mollify, sharpness_for
     from bevel._tabulated import tabulated
     from bevel._watch import learnt, watch
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("deploy", "functional", "kinked", "nn", "surgery", "testing", "training")
+_PACKAGES = ("deploy", "functional", "integrations", "kinked", "nn", "surgery", "testing", "training")
 _LAZY = {
     "_mollify": ("Mollification", "mollify", "sharpness_for"),
     "_tabulated": ("tabulated",),
@@ -85,6 +85,7 @@ __all__ = [
     "fold",
     "functional",
     "harden",
+    "integrations",
     "kinked",
     "learnt",
     "mollify",
