@@ -64,9 +64,11 @@ format: install
 bench: install  ## measure on this machine (fifteen minutes) and write docs/performance.md
 	$(VENV)/bin/bevel bench --out docs/performance.csv --page docs/performance.md --notes docs/performance-notes.md
 
-bench-gpu:  ## on a machine with a GPU, torch and Triton: check, measure (ten minutes), write docs/performance-gpu.md
-	PYTHONPATH=src python3 -m bevel_lab.bench.gpu --check --out docs/performance-gpu.csv \
-	  --page docs/performance-gpu.md --notes docs/performance-gpu-notes.md
+bench-gpu: OUT_DIR ?= docs
+bench-gpu: DEADLINE ?= 520
+bench-gpu:  ## with a GPU, torch and Triton: check and measure within DEADLINE seconds, write performance-gpu.* to OUT_DIR
+	PYTHONPATH=src python3 -m bevel_lab.bench.gpu --out-dir $(OUT_DIR) --deadline $(DEADLINE) \
+	  --notes docs/performance-gpu-notes.md
 
 wheel: install  ## build the wheel into dist/; it has the operator, because torch is here
 	rm -f dist/bevel-*.whl

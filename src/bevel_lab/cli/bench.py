@@ -60,11 +60,9 @@ def _on_a_gpu(arguments: Namespace, notes: str) -> int:
     for flag in ("quick", "no_compile"):
         if getattr(arguments, flag):
             raise InvalidValue(f"--{flag.replace('_', '-')} is for the CPU's bench; leave it out with --device cuda.")
-    if not torch.cuda.is_available():
+    if not torch.cuda.device_count():  # counts through NVML: this process must not start CUDA
         raise BackendUnavailable("--device cuda needs a CUDA device, and torch finds none here. Leave it out.")
-    from bevel_lab.bench.gpu.__main__ import measure
+    from bevel_lab.bench.gpu.parent import measure
     from bevel_lab.bench.gpu.sections import SECTIONS
-    from bevel_lab.bench.gpu.timing import Bench
 
-    bench = Bench(torch.device("cuda"), dry=False)
-    return measure(bench, list(SECTIONS), checked=False, out=arguments.out, to=arguments.page, notes=notes)
+    return measure(list(SECTIONS), checked=False, out=arguments.out, to=arguments.page, notes=notes)

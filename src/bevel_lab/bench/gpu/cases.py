@@ -1,4 +1,4 @@
-"""What ``make bench-gpu`` times: the cases of the CPU's benchmark as calls on a GPU, and the Triton programs alone."""
+"""What ``make bench-gpu`` times: the cases of the CPU's benchmark as calls on a GPU, and single passes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import bevel
 from bevel.ops.triton import backend
 from bevel_lab.bench import cases
+from bevel_lab.bench.gpu.plain import PlainFrelu
 from bevel_lab.bench.gpu.timing import Call
-
-LAYOUTS = {"nchw": 1, "channels_last": 1, "btc": -1}  # layout → axis of the channels
 
 
 def calls(found: Iterable[cases.Case], x: list[Tensor], g: list[Tensor], what: str) -> dict[str, Call]:
@@ -31,25 +31,61 @@ def calls(found: Iterable[cases.Case], x: list[Tensor], g: list[Tensor], what: s
     return made
 
 
-def passes(x: list[Tensor], g: list[Tensor], what: str) -> dict[str, Call]:
-    """A copy and the backend's programs, ``forward`` or ``backward`` with all parameter gradients, without autograd."""
-    y = [torch.empty_like(t) for t in x]
-    made: dict[str, Call] = {"copy": lambda i: y[i].copy_(x[i])}
-    if what == "forward":
-        made["relu"] = lambda i: torch.relu(x[i])
-    for case in [*cases.bevels_own(x[0].shape[1], 1), cases.Case("frelu", bevel.FReLU(), ())]:
+def passes(x: list[Tensor], g: list[Tensor], what: str, channels: int, dim: int) -> dict[str, Call]:
+    """Single passes without autograd, ``forward`` or ``backward`` with all parameter gradients, beside a clone.
+
+    Functions of shared parameters alone have the same program in every layout, so they are in flat runs (``channels``
+    is 0), and functions of a parameter per channel in the others.
+    """
+    made = _torchs_own(x, g, what == "forward", channels, dim)
+    own = cases.bevels_own(max(channels, 1), dim)
+    chosen = [case for case in own if ("(C)" in case.name) == bool(channels)]
+    if not channels:
+        chosen.append(cases.Case("frelu", bevel.FReLU(), ()))
+        made["plain frelu"] = _plain(x, g, what == "forward")
+    for case in chosen:
         module: Any = case.to(x[0].device).call
-        family, own = module.family, [p.detach() for p in module.values()]
-        needs = (True,) * (1 + len(own))
+        family, parameters = module.family, [p.detach() for p in module.values()]
+        needs = (True,) * (1 + len(parameters))
 
-        def forward(i: int, family: Any = family, own: Any = own) -> object:
-            return backend.forward(family, 1, x[i], own)
+        def forward(i: int, family: Any = family, parameters: Any = parameters) -> object:
+            return backend.forward(family, dim, x[i], parameters)
 
-        def backward(i: int, family: Any = family, own: Any = own, needs: Any = needs) -> object:
-            return backend.backward(family, 1, g[i], x[i], own, needs)
+        def backward(i: int, family: Any = family, parameters: Any = parameters, needs: Any = needs) -> object:
+            return backend.backward(family, dim, g[i], x[i], parameters, needs)
 
         made[case.name] = forward if what == "forward" else backward
     return made
+
+
+def _torchs_own(x: list[Tensor], g: list[Tensor], forward: bool, channels: int, dim: int) -> dict[str, Call]:
+    """A clone; in flat runs relu, gelu, leaky_relu and PReLU of torch; else its PReLU per channel, on axis 1."""
+    made: dict[str, Call] = {"copy": lambda i: x[i].clone()}
+    aten: Any = torch.ops.aten
+    weight = torch.full((max(channels, 1),), 0.25, dtype=x[0].dtype, device=x[0].device)
+    shaped = weight.view(-1, *[1] * (x[0].dim() - 2)) if channels else weight
+    others = [axis for axis in range(x[0].dim()) if not channels or axis != dim]
+
+    def prelu_backward(i: int) -> object:
+        dx, every = aten._prelu_kernel_backward(g[i], x[i], shaped)
+        return dx, every.sum(others)
+
+    if not channels:
+        made["relu"] = (lambda i: F.relu(x[i])) if forward else lambda i: aten.threshold_backward(g[i], x[i], 0)
+        made["gelu"] = (lambda i: F.gelu(x[i])) if forward else lambda i: aten.gelu_backward(g[i], x[i])
+        made["leaky_relu"] = (
+            (lambda i: F.leaky_relu(x[i])) if forward else lambda i: aten.leaky_relu_backward(g[i], x[i], 0.01, False)
+        )
+    if dim < 2:
+        name = "prelu(C)" if channels else "prelu"
+        made[name] = (lambda i: F.prelu(x[i], weight)) if forward else prelu_backward
+    return made
+
+
+def _plain(x: list[Tensor], g: list[Tensor], forward: bool) -> Call:
+    a, b = (torch.full((1,), v, device=x[0].device) for v in (1.0, 0.01))
+    plain = PlainFrelu(x[0].numel(), a, b)
+    return (lambda i: plain.forward(x[i])) if forward else lambda i: plain.backward(g[i], x[i])
 
 
 class _AddSauMul(nn.Module):

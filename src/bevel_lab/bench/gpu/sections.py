@@ -1,8 +1,10 @@
-"""The sections of ``make bench-gpu``: each times some cases on some tensors and adds their rows."""
+"""The sections of ``make bench-gpu`` in the order of their worth: each times some cases and adds their rows."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,149 +13,222 @@ from bevel.ops.triton import backend
 from bevel.ops.triton.layout import Tuning
 from bevel_lab.bench import cases
 from bevel_lab.bench.cases import Case, swapped, training_step
-from bevel_lab.bench.gpu.cases import LAYOUTS, calls, neighbors, passes
+from bevel_lab.bench.gpu import check, faults
+from bevel_lab.bench.gpu.cases import calls, neighbors, passes
 from bevel_lab.bench.gpu.resnet import resnet50
+from bevel_lab.bench.gpu.shapes import LAYOUTS, Layout
 from bevel_lab.bench.gpu.timing import Bench, Call
 from bevel_lab.bench.timing import Sample
 
 TABLE = (torch.bfloat16, torch.float32)  # the dtypes that targets are set for
+LARGE = "256 MB"
+HELD, LAWS, SUITE, BEYOND = "held rows", "laws", "tests/triton", "the test beyond 2^31 elements"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the run.
+
+    Attributes:
+        run: makes the rows; a check returns what it found.
+        limit: seconds after which its process is stopped.
+        rehearsed: the same in a rehearsal.
+    """
+
+    run: Callable[[Bench], str | None]
+    limit: float
+    rehearsed: float = 120.0
 
 
 def _add(
-    bench: Bench, section: str, what: str, samples: dict[str, Sample], x: Tensor, layout: str, moved: dict[str, int]
-) -> None:
+    bench: Bench, section: str, what: str, samples: dict[str, Sample], x: Tensor, layout: str,
+    moved: dict[str, int] | None = None, size: str = "", timer: str = "device",
+) -> None:  # fmt: skip
     dtype = str(x.dtype).removeprefix("torch.")
-    bench.add(section, what, samples, elements=x.numel(), dtype=dtype, layout=layout, moved=moved)
+    bench.add(section, what, samples, elements=x.numel(), dtype=dtype, layout=layout, moved=moved, size=size,
+              timer=timer)  # fmt: skip
 
 
 def _passes(
-    bench: Bench, section: str, x: list[Tensor], g: list[Tensor], layout: str, only: Sequence[str] = ()
+    bench: Bench, section: str, size: str, dtype: torch.dtype, layout: Layout, said: str, only: Sequence[str] = ()
 ) -> None:
-    """Time the backend's programs and a copy per byte moved: forward moves two tensors, backward three."""
+    """Time single passes and a clone per byte moved: forward moves two tensors, backward three."""
+    x, g = bench.buffers(size, dtype, layout), bench.buffers(size, dtype, layout)
+    channels = layout.width(bench.dry)
     for what, tensors in (("forward", 2), ("backward", 3)):
-        found = {name: call for name, call in passes(x, g, what).items() if not only or name in only}
+        found = passes(x, g, what, channels, layout.dim)
+        found = {name: call for name, call in found.items() if not only or name in only}
         with torch.no_grad():
-            samples = bench.compare(found, len(x), graph=True)
-        size = x[0].numel() * x[0].element_size()
-        moved = {name: size * (2 if name == "copy" else tensors) for name in found}
-        _add(bench, section, what, samples, x[0], layout, moved)
+            samples = bench.replays(found, len(x))
+        amount = x[0].numel() * x[0].element_size()
+        moved = {name: amount * (2 if name == "copy" else tensors) for name in found}
+        _add(bench, section, what, samples, x[0], said, moved, size)
 
 
-def _calls(bench: Bench, section: str, found: Sequence[Case], x: list[Tensor], layout: str, times: int = 1) -> None:
+def _calls(bench: Bench, section: str, found: Sequence[Case], x: list[Tensor], layout: str, size: str = "") -> None:
     """Time forward, and forward with backward, as a user calls them."""
     g = [torch.randn_like(t) for t in x]
     x = [t.requires_grad_() for t in x]
     for what in ("forward", "both"):
-        samples = bench.compare(calls(found, x, g, what), len(x), calls=times)
-        _add(bench, section, what, samples, x[0], layout, {})
+        for timer, samples in bench.calls(calls(found, x, g, what), len(x)).items():
+            _add(bench, section, what, samples, x[0], layout, size=size, timer=timer)
 
 
-def _group(bench: Bench, section: str, size: int, dtype: torch.dtype, layout: str, more: Sequence[Case] = ()) -> None:
+def _group(bench: Bench, section: str, size: str, dtype: torch.dtype, name: str, more: Sequence[Case] = ()) -> None:
     """Time the CPU's cases, and more, on one layout."""
-    found = [*cases.basic(bench.channels, LAYOUTS[layout], dtype), *more]
-    _calls(bench, section, found, bench.buffers(size, dtype, layout), layout)
+    layout = LAYOUTS[name]
+    found = [*cases.basic(layout.width(bench.dry), -1 if layout.kind == "btc" else 1, dtype), *more]
+    _calls(bench, section, found, bench.buffers(size, dtype, layout), name, size)
 
 
 def _formulas(bench: Bench, dtype: torch.dtype) -> list[Case]:
-    return cases.formulas(bench.channels, 1, 4, dtype)
+    return cases.formulas(LAYOUTS["nchw 56"].width(bench.dry), 1, 4, dtype)
 
 
 def kernels(bench: Bench) -> None:
-    """Time each pass against a device copy."""
-    for dtype in TABLE:
-        for size in bench.sizes:
-            for layout in ("nchw", "channels_last"):
-                x, g = bench.buffers(size, dtype, layout), bench.buffers(size, dtype, layout)
-                _passes(bench, "kernel", x, g, layout)
+    """Time each pass against a clone, at 256 MB."""
+    for dtype, (name, layout) in itertools.product(TABLE, LAYOUTS.items()):
+        _passes(bench, "kernel", LARGE, dtype, layout, name)
+
+
+def kernels_rest(bench: Bench) -> None:
+    """Time each pass at 64 MB, then at 2 GB; a rehearsal does the first layouts alone."""
+    names = ("flat", "nchw 56", "channels_last 64") if bench.dry else tuple(LAYOUTS)
+    wanted = [("64 MB", name) for name in names] + [("2 GB", name) for name in ("flat", "nchw 56") if not bench.dry]
+    for (size, name), dtype in itertools.product(wanted, TABLE):
+        _passes(bench, "kernel", size, dtype, LAYOUTS[name], name)
 
 
 def eager(bench: Bench) -> None:
-    """Time calls and formulas at the sizes of the targets, then calls in other layouts and dtypes."""
+    """Time calls and formulas at 256 MB."""
     for dtype in TABLE:
-        for size in bench.sizes:
-            _group(bench, "eager", size, dtype, "nchw", _formulas(bench, dtype))
-        for layout in ("channels_last", "btc"):
-            _group(bench, "layout", bench.middle, dtype, layout)
+        _group(bench, "eager", LARGE, dtype, "nchw 56", _formulas(bench, dtype))
+
+
+def eager_rest(bench: Bench) -> None:
+    """Time calls and formulas at 64 MB, then calls in other layouts and dtypes."""
+    for dtype in TABLE[: 1 if bench.dry else None]:
+        _group(bench, "eager", "64 MB", dtype, "nchw 56", _formulas(bench, dtype))
+    for name in ("channels_last 64", "btc"):
+        _group(bench, "layout", LARGE, torch.bfloat16, name)
     for dtype in (torch.float16, torch.float64):
-        _group(bench, "dtype", bench.middle, dtype, "nchw")
+        _group(bench, "dtype", LARGE, dtype, "nchw 56")
 
 
 def mollified(bench: Bench) -> None:
     """Time ReLU smoothed with every kernel."""
-    _group(bench, "mollified", bench.middle, torch.float32, "nchw", cases.every_kernel())
+    _group(bench, "mollified", LARGE, torch.float32, "nchw 56", cases.every_kernel())
 
 
 def compiled(bench: Bench) -> None:
     """Time the compiled formulas; a rehearsal skips them, because torch compiles differently for a CPU."""
-    for dtype in TABLE:
+    for dtype in TABLE[: 1 if bench.dry else None]:
         made = [] if bench.dry else [cases.compiled(formula) for formula in _formulas(bench, dtype)]
-        _group(bench, "compiled", bench.middle, dtype, "nchw", made)
+        _group(bench, "compiled", LARGE, dtype, "nchw 56", made)
         torch.compiler.reset()
 
 
 def fused(bench: Bench) -> None:
     """Time an activation with its neighbors: one program by Inductor against bevel's program between theirs."""
+    layout = LAYOUTS["nchw 56"]
     for dtype in TABLE:
-        x = bench.buffers(bench.middle, dtype)
-        for name, pair in neighbors(bench.channels, dtype, bench.dry).items():
-            _calls(bench, "fused", pair, x, name)
+        x = bench.buffers(LARGE, dtype, layout)
+        for name, pair in neighbors(layout.width(bench.dry), dtype, bench.dry).items():
+            _calls(bench, "fused", pair, x, name, LARGE)
         torch.compiler.reset()
 
 
 def small(bench: Bench) -> None:
     """Time 10,000 elements, where Python and the launches make up the cost."""
     x = torch.randn(10 if bench.dry else 1000, 10, 1, 1, device=bench.device)
-    _calls(bench, "small", cases.basic(10, 1, x.dtype), [x], "nchw", times=2 if bench.dry else 200)
+    _calls(bench, "small", cases.basic(10, 1, x.dtype), [x], "nchw")
 
 
 def memory(bench: Bench) -> None:
     """Count the bytes that autograd keeps for backward."""
+    layout = LAYOUTS["nchw 56"]
     for dtype in TABLE:
-        x = bench.buffers(bench.sizes[0], dtype)[0]
-        found = cases.basic(bench.channels, 1, dtype) + _formulas(bench, dtype)
+        x = bench.buffers("64 MB", dtype, layout)[0]
+        found = cases.basic(layout.width(bench.dry), 1, dtype) + _formulas(bench, dtype)
         samples = {case.name: Sample([float(case.to(bench.device).saved_bytes(x))]) for case in found}
-        _add(bench, "memory", "bytes", samples, x, "nchw", {})
+        _add(bench, "memory", "bytes", samples, x, "nchw 56", size="64 MB", timer="")
 
 
 def training(bench: Bench) -> None:
     """Measure time and peak memory of a ResNet-50 training step in bfloat16, with ReLU and with SAU."""
+    _networks(bench, "training", ("relu", "sau"))
+
+
+def networks(bench: Bench) -> None:
+    """The same for activations with a parameter per channel, and for GELU."""
+    _networks(bench, "network", ("relu",) if bench.dry else ("relu", "gelu", "prelu", "frelu", "smooth_frelu"))
+
+
+def _networks(bench: Bench, section: str, names: Sequence[str]) -> None:
     side, batch = (32, 2) if bench.dry else (224, 128)
     images = torch.randn(batch, 3, side, side, device=bench.device, dtype=torch.bfloat16)
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(batch, dtype=torch.int64, device=bench.device)
     steps: dict[str, Call] = {}
     peaks: dict[str, Sample] = {}
-    for name in ("relu", "sau"):
+    for name in names:
         before = 0 if bench.dry else torch.cuda.memory_allocated(bench.device)
         torch.manual_seed(0)
         model = swapped(resnet50(divide=16 if bench.dry else 1), name, images[:2].float().cpu())
         model = model.to(bench.device, torch.bfloat16).to(memory_format=torch.channels_last)
         step = training_step(model, images, labels)
-        step()  # allocates gradients and momentum
-        peaks[name] = Sample([float(bench.peak(step) - before)])
+        if not bench.dry:
+            step()  # allocate gradients and momentum
+            peaks[name] = Sample([float(bench.peak(step) - before)])
         steps[name] = _any_turn(step)
     layout = f"ResNet-50, batch {batch}"
-    _add(bench, "training", "step", bench.compare(steps, 1, calls=1 if bench.dry else 3), images, layout, {})
+    for timer, samples in bench.calls(steps, 1).items():
+        _add(bench, section, "step", samples, images, layout, timer=timer)
     if not bench.dry:
-        _add(bench, "training", "peak", peaks, images, layout, {})
+        _add(bench, section, "peak", peaks, images, layout, timer="")
 
 
 def _any_turn(step: Callable[[], object]) -> Call:
     return lambda turn: step()
 
 
+TUNINGS = ((128, 1, 32), (256, 1, 16), (256, 1, 32), (256, 1, 64), (512, 1, 32), (512, 2, 16), (1024, 4, 8))
+SWEPT = (("flat", ("copy", "sau", "sau:n=1")), ("channels_last 64", ("copy", "frelu(C)")))
+
+
 def sweep(bench: Bench) -> None:
-    """Time SAU with other tiles and grids, to show whether those in the source are the best."""
-    size = bench.sizes[-1] // (1 if bench.dry else 4)
-    for dtype in TABLE:
-        x, g = bench.buffers(size, dtype), bench.buffers(size, dtype)
-        for tile, ahead, per in ((128, 1, 32), (256, 0, 32), (256, 1, 16), (256, 1, 32), (256, 2, 32), (512, 1, 32)):
-            backend.tune(Tuning(tile=tile, ahead=ahead, per_processor=per))
-            try:
-                _passes(bench, "sweep", x, g, f"tile {tile}, ahead {ahead}, {per} a processor", ("copy", "sau"))
-            finally:
-                backend.tune(Tuning())
+    """Time other tiles, warps and programs a processor, to show whether those in the source are the best."""
+    for dtype, (tile, warps, per) in itertools.product(TABLE, TUNINGS[: 2 if bench.dry else None]):
+        backend.tune(Tuning(tile=tile, warps=warps, per_processor=per))
+        try:
+            for name, only in SWEPT:
+                said = f"{name}, tile {tile}, {warps} warp{'s' * (warps > 1)}, {per} a processor"
+                _passes(bench, "sweep", LARGE, dtype, LAYOUTS[name], said, only)
+        finally:
+            backend.tune(Tuning())
 
 
-_ALL = (kernels, eager, small, training, memory, fused, mollified, compiled, sweep)
-SECTIONS: dict[str, Callable[[Bench], None]] = {section.__name__: section for section in _ALL}
+CHECKS = {
+    HELD: Section(lambda bench: check.held_rows(bench.device, bench.dry), 60),
+    LAWS: Section(lambda bench: check.held_laws(bench.device, bench.dry), 60),
+}
+SECTIONS = {
+    "kernels": Section(kernels, 90),
+    "kernels_rest": Section(kernels_rest, 90),
+    "eager": Section(eager, 40),
+    "small": Section(small, 20),
+    "training": Section(training, 45),
+    "networks": Section(networks, 60),
+    "sweep": Section(sweep, 60),
+    "eager_rest": Section(eager_rest, 50),
+    "memory": Section(memory, 20),
+    "fused": Section(fused, 45),
+    "compiled": Section(compiled, 80),
+    "mollified": Section(mollified, 45),
+}
+FAULTS = {
+    "raises": Section(faults.raises, 5, 5),
+    "hangs": Section(faults.hangs, 1, 1),
+    "dies": Section(faults.dies, 5, 5),
+}
+BY_NAME = CHECKS | SECTIONS | FAULTS

@@ -1,26 +1,34 @@
-"""Timing on a GPU's own clock, and a rehearsal on the CPU that takes the same path.
+"""Timing on a GPU, and a rehearsal on the CPU that takes the same path.
 
 Kernels are timed as replays of a CUDA graph over rotating buffers that exceed the L2 cache, so that neither Python nor
-the cache affects them. Calls are timed as a user makes them.
+the cache affects them. Calls are timed twice: on the device's clock, queued behind a sleep, so that the device never
+waits for Python; and on the wall's, as they come.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import bevel
+from bevel_lab.bench.gpu.shapes import Layout
 from bevel_lab.bench.rows import Collector
 from bevel_lab.bench.timing import Sample, Timed, compare, stopwatch
 
 L2 = 60_000_000  # bytes of the cache; the buffers take at least four times as many
 ROUNDS = 15
+SPAN = 2e-3  # seconds of work between two events, whose own resolution is half a microsecond
+QUEUED = 128  # calls behind one sleep: about half of the launches that a stream takes before it makes the host wait
+CYCLES = 2e9  # of a sleep, a second; more than any chip's clock
 
 Call = Callable[[int], object]
 """One call on the buffers of the given turn."""
@@ -29,43 +37,47 @@ Call = Callable[[int], object]
 class Bench(Collector):
     """Measures on a GPU, or on tiny tensors in a rehearsal on the CPU, and collects the rows.
 
-    Attributes:
-        notes: lines for the page: the result of the check, and the sections that failed.
+    Args:
+        path: CSV to which each group of rows is appended.
     """
 
-    def __init__(self, device: torch.device, dry: bool) -> None:
-        super().__init__("none (rehearsal)" if dry else torch.cuda.get_device_name(device), _versions(dry))
+    def __init__(self, device: torch.device, dry: bool, path: Path | None = None) -> None:
+        name = "none (rehearsal)" if dry else torch.cuda.get_device_name(device)
+        super().__init__(name, _versions(dry), path)
         self.device, self.dry = device, dry
-        self.channels = 4 if dry else 64
-        self.notes: list[str] = []
 
-    @property
-    def sizes(self) -> list[int]:
-        """Sizes of x in bytes."""
-        return [512] if self.dry else [1 << 26, 1 << 28, 1 << 31]
+    def look(self) -> None:
+        """Note the card's clocks and the rate of a clone of 256 MB: every row of a section says both."""
+        x = self.buffers("256 MB", torch.bfloat16, Layout(64, 56))
+        with torch.no_grad():
+            sample = self.replays({"copy": lambda i: x[i].clone()}, len(x))["copy"]
+        self.clone = 2 * x[0].numel() * x[0].element_size() / sample.median
+        found = _ask("clocks.sm,clocks.mem")
+        self.clocks = " / ".join(part.strip() for part in found.split(",")) if found else "unknown"
 
-    @property
-    def middle(self) -> int:
-        """Size in bytes for rows that no target is set for."""
-        return self.sizes[len(self.sizes) // 2]
-
-    def buffers(self, size: int, dtype: torch.dtype, layout: str = "nchw") -> list[Tensor]:
-        """Make as many normal tensors as exceed the cache, each of about ``size`` bytes: 64 channels of 56 x 56 (4 of
-        4 x 4 in a rehearsal). Layout ``btc`` is (batch, pixels, channels)."""
-        turns = 1 if self.dry else max(2, -(-4 * L2 // size))
-        side = 4 if self.dry else 56
-        batch = max(1, size // (dtype.itemsize * self.channels * side * side))
-        shape = (batch, side * side, self.channels) if layout == "btc" else (batch, self.channels, side, side)
-        memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    def buffers(self, size: str, dtype: torch.dtype, layout: Layout) -> list[Tensor]:
+        """Make as many normal tensors as exceed the cache, each of about ``size``; tiny ones in a rehearsal."""
+        number, unit = size.split()
+        amount = 256 * dtype.itemsize if self.dry else int(number) << {"MB": 20, "GB": 30}[unit]
+        turns = 1 if self.dry else max(2, math.ceil(4 * L2 / amount))
+        shape, memory = layout.shape(amount // dtype.itemsize, self.dry)
         made = [torch.empty(shape, device=self.device, dtype=dtype, memory_format=memory) for _ in range(turns)]
         return [t.normal_() for t in made]
 
-    def compare(
-        self, cases: Mapping[str, Call], turns: int, *, graph: bool = False, calls: int = 1
-    ) -> dict[str, Sample]:
-        """Time the cases in turn, round by round: seconds a call."""
-        made = {name: self._timed(call, turns, graph, max(turns, calls)) for name, call in cases.items()}
-        return compare(made, 1 if self.dry else ROUNDS, warm_up=0 if self.dry else 3)
+    def replays(self, cases: Mapping[str, Call], turns: int) -> dict[str, Sample]:
+        """Time the cases as replays of captured graphs, in turn, round by round: seconds a call."""
+        return self._compare({name: self._replayed(call, turns) for name, call in cases.items()})
+
+    def calls(self, cases: Mapping[str, Call], turns: int) -> dict[str, dict[str, Sample]]:
+        """Time the cases as a user calls them, by both timers: seconds a call, by timer and case."""
+        if self.dry:
+            found = self._compare({name: stopwatch(_all(call, turns), turns) for name, call in cases.items()})
+            return {"device": found, "wall": found}
+        made = {name: self._called(call, turns) for name, call in cases.items()}
+        return {
+            timer: self._compare({name: both[i] for name, both in made.items()})
+            for i, timer in enumerate(("device", "wall"))
+        }
 
     def wait(self) -> None:
         if not self.dry:
@@ -73,59 +85,89 @@ class Bench(Collector):
 
     def peak(self, call: Callable[[], object]) -> int:
         """Return the most bytes that tensors took during a call; 0 in a rehearsal."""
-        if self.dry:
-            return 0
-        torch.cuda.reset_peak_memory_stats(self.device)
+        if not self.dry:
+            torch.cuda.reset_peak_memory_stats(self.device)
         call()
         self.wait()
-        return torch.cuda.max_memory_allocated(self.device)
+        return 0 if self.dry else torch.cuda.max_memory_allocated(self.device)
 
-    def _timed(self, call: Call, turns: int, graph: bool, calls: int) -> Timed:
-        steps = turns if graph else calls
+    def _compare(self, made: Mapping[str, Timed]) -> dict[str, Sample]:
+        return compare(made, 1 if self.dry else ROUNDS, warm_up=0 if self.dry else 2)
 
-        def all_turns() -> None:
-            for i in range(steps):
-                call(i % turns)
-
-        all_turns()  # compile before timing
+    def _replayed(self, call: Call, turns: int) -> Timed:
+        every = _all(call, turns)
         if self.dry:
-            return stopwatch(all_turns, steps)
-        return self._clocked(self._captured(all_turns) if graph else all_turns, steps)
-
-    def _captured(self, call: Callable[[], object]) -> Callable[[], object]:
+            return stopwatch(every, turns)
+        every()  # compile before the capture
         self.wait()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            call()
-        return graph.replay
+            every()
+        graph.replay()
+        single = self._clocked(graph.replay, 1)()[0]
+        return self._clocked(graph.replay, max(1, math.ceil(SPAN / single)), turns)
 
-    def _clocked(self, call: Callable[[], object], steps: int) -> Timed:
-        """Time a step like ``stopwatch`` does, on the device's own clock."""
+    def _called(self, call: Call, turns: int) -> tuple[Timed, Timed]:
+        """Return both timers of a call: as many calls as take about ``SPAN``, but no more than fit the queue."""
+        every = _all(call, turns)
+        every()  # compile before timing
+        self.wait()
+        start = time.perf_counter()
+        every()
+        self.wait()
+        single = (time.perf_counter() - start) / turns
+        steps = min(max(math.ceil(SPAN / single), turns), QUEUED)
+        some = _all(call, turns, steps)
+
+        def wall() -> Sequence[float]:
+            self.wait()
+            start = time.perf_counter()
+            some()
+            self.wait()
+            return ((time.perf_counter() - start) / steps,)
+
+        return self._clocked(some, 1, steps, asleep=1.5 * wall()[0] * steps), wall
+
+    def _clocked(self, call: Callable[[], object], times: int, steps: int = 1, asleep: float = 0.0) -> Timed:
+        """Time ``times`` calls of so many steps on the device's own clock, queued behind a sleep of so many seconds."""
         cuda: Any = torch.cuda
 
         def once() -> Sequence[float]:
             first, last = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+            if asleep:
+                cuda._sleep(int(asleep * CYCLES))
             first.record()
-            call()
+            for _ in range(times):
+                call()
             last.record()
             last.synchronize()
-            return (float(first.elapsed_time(last)) / 1e3 / steps,)
+            return (float(first.elapsed_time(last)) / 1e3 / times / steps,)
 
         return once
 
 
+def _all(call: Call, turns: int, steps: int = 0) -> Callable[[], None]:
+    def every() -> None:
+        for i in range(steps or turns):
+            call(i % turns)
+
+    return every
+
+
+def _ask(query: str) -> str:
+    """Ask ``nvidia-smi``; empty where it does not answer."""
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return (done.stdout.strip().splitlines() or [""])[0]
+
+
 def _versions(dry: bool) -> dict[str, str]:
     """Versions of the driver and of all packages that take part."""
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    driver = []
-    if not dry:
-        try:
-            done = subprocess.run(query, capture_output=True, text=True, check=False)
-            driver = done.stdout.strip().splitlines()
-        except OSError:
-            pass
     return {
-        "driver": driver[0] if driver else "unknown",
+        "driver": ("" if dry else _ask("driver_version")) or "unknown",
         "torch": str(torch.__version__),
         "triton": importlib.metadata.version("triton"),
         "python": platform.python_version(),

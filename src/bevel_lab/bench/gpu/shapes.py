@@ -1,0 +1,54 @@
+"""Layouts of the tensors that ``make bench-gpu`` times: those of ResNet-50's and of a transformer's activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A tensor of so many channels and, for each, a square of pixels.
+
+    Attributes:
+        channels: 0 for a flat run, without an axis of channels.
+        side: pixels of a side; for ``btc`` its square is the number of tokens.
+        kind: ``flat``, ``nchw``, ``channels_last`` or ``btc`` (batch, tokens, channels).
+    """
+
+    channels: int
+    side: int
+    kind: str = "nchw"
+
+    @property
+    def dim(self) -> int:
+        """Axis of the channels."""
+        return {"flat": 0, "btc": 2}.get(self.kind, 1)
+
+    def width(self, dry: bool) -> int:
+        """Number of channels; a rehearsal has one for each 16."""
+        return self.channels // 16 if dry else self.channels
+
+    def shape(self, elements: int, dry: bool) -> tuple[tuple[int, ...], torch.memory_format]:
+        """Return the shape of about so many elements, and its memory format."""
+        if self.kind == "flat":
+            return (elements,), torch.contiguous_format
+        side, channels = min(self.side, 3) if dry else self.side, self.width(dry)
+        batch = max(1, elements // (channels * side * side))
+        if self.kind == "btc":
+            return (batch, side * side, channels), torch.contiguous_format
+        last = self.kind == "channels_last"
+        return (batch, channels, side, side), torch.channels_last if last else torch.contiguous_format
+
+
+LAYOUTS = {
+    "flat": Layout(0, 0, "flat"),
+    "nchw 56": Layout(64, 56),
+    "nchw 14": Layout(256, 14),
+    "nchw 7": Layout(512, 7),
+    "channels_last 64": Layout(64, 56, "channels_last"),
+    "channels_last 256": Layout(256, 14, "channels_last"),
+    "channels_last 768": Layout(768, 14, "channels_last"),
+    "btc": Layout(768, 14, "btc"),
+}
