@@ -57,7 +57,7 @@ def _all(module: bevel.nn.Activation, x: Tensor, backend: str, wanted: tuple[int
     """The values, and the gradients of those of (x, *parameters) that are wanted, for a cotangent that is not dense."""
     x = x.detach().requires_grad_()
     inputs = [x, *module.values()]
-    y = evaluate(x, module.family, inputs[1:], dim=module.dim, backend=backend)
+    y = evaluate(x, module.family, inputs[1:], dim=module.dim, backend=backend, save="input")
     g = torch.linspace(-1, 1, x.shape[0], dtype=x.dtype).reshape(-1, *(1 for _ in x.shape[1:])).expand_as(x)
     return [y, *torch.autograd.grad(y, [inputs[i] for i in wanted if i < len(inputs)], g)]
 
@@ -142,13 +142,19 @@ def test_the_operators_change_nothing_that_they_are_given(name: str) -> None:
         torch.library.opcheck(operators.forward.default, (tensors, packed, 1), test_utils="test_schema")
         arguments = (torch.ones_like(x), tensors, packed, 1, -1)
         torch.library.opcheck(operators.backward.default, arguments, test_utils="test_schema")
+        if name != "frelu, half":
+            continue
+        torch.library.opcheck(operators.forward_sharp.default, (tensors, packed, 1), test_utils="test_schema")
+        y, sides, _ = operators.forward_sharp(tensors, packed, 1)
+        arguments = (torch.ones_like(x), y, sides, tensors[1:], packed, 1, -1)
+        torch.library.opcheck(operators.backward_sharp.default, arguments, test_utils="test_schema")
 
 
 @needs_operator
 def test_a_family_keeps_its_call_and_copies_do_not() -> None:
     module = bevel.SAU(n=2.5)
     module(torch.ones(3))
-    assert list(module.family.calls) == [1]
+    assert list(module.family.calls) == [(1, "auto")]
     twin = copy.deepcopy(module)
     assert twin.family == module.family
     assert not twin.family.calls

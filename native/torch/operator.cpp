@@ -7,11 +7,15 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <cmath>
 #include <cstring>
+#include <optional>
+#include <tuple>
 #include <vector>
 
 #include "bevel_native.h"
 #include "layout.h"
+#include "sides.h"
 
 namespace {
 
@@ -153,10 +157,15 @@ Tensor forward(std::vector<Tensor> tensors, const Tensor& plan_, int64_t dim) {
     return y;
 }
 
-// The gradients of (x, *parameters), undefined where `needs`, one bit each from the lowest on, does not ask for them; an
-// empty list where the library cannot take the call.
-std::vector<Tensor> backward(const Tensor& g_, std::vector<Tensor> tensors, const Tensor& plan_, int64_t dim,
-                             int64_t needs) {
+double value_of(const Parameters& p, size_t i, int64_t at) {
+    return p.dtype[i] == BEVEL_F64 ? static_cast<const double*>(p.address[i])[at]
+                                   : static_cast<double>(static_cast<const float*>(p.address[i])[at]);
+}
+
+// The gradients by (x, *parameters) that `needs` asks for. Those of parameters are divided by |divisors|, if there are any;
+// then dx may take the place of what stands in for x.
+std::vector<Tensor> gradients(const Tensor& g_, std::vector<Tensor> tensors, const Tensor& plan_, int64_t dim,
+                              int64_t needs, const Parameters* divisors, bool in_place) {
     if (tensors.empty() || !readable(tensors[0]) || !readable(g_)) return {};
     Described x(tensors[0]), g(g_);
     const std::vector<Tensor> given(tensors.begin() + 1, tensors.end());
@@ -169,7 +178,7 @@ std::vector<Tensor> backward(const Tensor& g_, std::vector<Tensor> tensors, cons
         torch::stable::copy_(copy, g_);
         g = Described(copy);
     }
-    std::vector<Tensor> found = {needs & 1 ? x.like() : Tensor()};
+    std::vector<Tensor> found = {needs & 1 ? (in_place ? x.tensor : x.like()) : Tensor()};
     void* address[BEVEL_MAX_PARAMS];
     for (size_t i = 0; i < given.size(); ++i) {
         const bool need = needs >> (i + 1) & 1;
@@ -179,10 +188,87 @@ std::vector<Tensor> backward(const Tensor& g_, std::vector<Tensor> tensors, cons
     check(native_backward(&plan, &layout, static_cast<int32_t>(torch::stable::get_num_threads()), parameters.address,
                           x.tensor.const_data_ptr(), g.tensor.const_data_ptr(),
                           needs & 1 ? found[0].mutable_data_ptr() : nullptr, address));
-    for (size_t i = 0; i < given.size(); ++i)
-        if (needs >> (i + 1) & 1 && given[i].get() != parameters.own[i].get())  // it was converted for the library
+    for (size_t i = 0; i < given.size(); ++i) {
+        if (address[i] == nullptr) continue;
+        for (int64_t c = 0; divisors != nullptr && c < divisors->length[i]; ++c) {
+            const double by = std::fabs(value_of(*divisors, i, c));
+            if (divisors->dtype[i] == BEVEL_F64) static_cast<double*>(address[i])[c] /= by;
+            else static_cast<float*>(address[i])[c] = static_cast<float>(static_cast<float*>(address[i])[c] / by);
+        }
+        if (given[i].get() != parameters.own[i].get())  // it was converted for the library
             found[i + 1] = torch::stable::to(found[i + 1], given[i].scalar_type());
+    }
     return found;
+}
+
+// The gradients of (x, *parameters), undefined where `needs`, one bit each from the lowest on, does not ask for them; an
+// empty list where the library cannot take the call.
+std::vector<Tensor> backward(const Tensor& g_, std::vector<Tensor> tensors, const Tensor& plan_, int64_t dim,
+                             int64_t needs) {
+    return gradients(g_, std::move(tensors), plan_, dim, needs, nullptr, false);
+}
+
+// ---- sharp functions that keep their output -------------------------------------------------------------------------
+
+// What a sharp function of two slopes, its two parameters, keeps for backward.
+enum Kept : int64_t { INPUT = 0, OUTPUT = 1, OUTPUT_AND_SIDES = 2 };
+
+// |slope| from which on y = slope*x tells x: below, y becomes subnormal where x matters. Half precision has few exponents.
+double least_slope(int dtype) { return dtype == BEVEL_F16 ? 1e-4 : dtype == BEVEL_F64 ? 1e-290 : 1e-30; }
+
+int64_t kept(const Parameters& slopes, int dtype) {
+    bool positive = true;
+    for (size_t i = 0; i < slopes.own.size(); ++i)
+        for (int64_t c = 0; c < slopes.length[i]; ++c) {
+            const double slope = value_of(slopes, i, c);
+            if (!(std::fabs(slope) >= least_slope(dtype) && std::isfinite(slope))) return INPUT;
+            positive = positive && slope > (i == 0 ? 0.5 : 0);  // from ½ on no y right of 0 is rounded to 0
+        }
+    return positive ? OUTPUT : OUTPUT_AND_SIDES;
+}
+
+// y of (x, slope right of 0, slope left of it), the sides, which are empty if they are not needed, and what to keep.
+std::tuple<Tensor, Tensor, int64_t> forward_sharp(std::vector<Tensor> tensors, const Tensor& plan_, int64_t dim) {
+    Tensor y = forward(tensors, plan_, dim), none;
+    if (!y.defined()) return {y, none, INPUT};
+    Described x(tensors[0]);
+    tensors.erase(tensors.begin());
+    const Parameters slopes(std::move(tensors));
+    const int dtype = native_dtype(x.dtype);
+    const int64_t keep = kept(slopes, dtype);
+    if (keep != OUTPUT_AND_SIDES) return {y, none, keep};
+    if (!bevel::torch_side::same(x.view, Described(y).view)) return {y, none, INPUT};  // a tensor with gaps
+    const int64_t size = y.numel();
+    Tensor sides = torch::stable::new_empty(y, {(size + 7) / 8}, torch::headeronly::ScalarType::Byte);
+    uint8_t* const to = static_cast<uint8_t*>(sides.mutable_data_ptr());
+    const void* const from = x.tensor.const_data_ptr();
+    if (dtype == BEVEL_F32) bevel::torch_side::write_sides(static_cast<const int32_t*>(from), size, to);
+    else if (dtype == BEVEL_F64) bevel::torch_side::write_sides(static_cast<const int64_t*>(from), size, to);
+    else bevel::torch_side::write_sides(static_cast<const int16_t*>(from), size, to);
+    return {y, sides, keep};
+}
+
+// The gradients of (x, *slopes) from y. The pass runs on what lies where x lay and is |slope| times as large: y itself, or
+// |y| with the sign of x. So dx is right as it is, and each slope's sum is too large by that slope.
+std::vector<Tensor> backward_sharp(const Tensor& g, const Tensor& y, std::optional<Tensor> sides, std::vector<Tensor> slopes_,
+                                   const Tensor& plan_, int64_t dim, int64_t needs) {
+    if (!readable(y)) return {};
+    const Parameters slopes(slopes_);
+    Described stand_in(y);
+    if (sides.has_value()) {
+        stand_in = Described(stand_in.like());
+        const int dtype = native_dtype(stand_in.dtype);
+        const uint8_t* const bits = static_cast<const uint8_t*>(sides->const_data_ptr());
+        const void* const from = y.const_data_ptr();
+        void* const to = stand_in.tensor.mutable_data_ptr();
+        const int64_t size = y.numel();
+        if (dtype == BEVEL_F32) bevel::torch_side::signed_as_x(static_cast<const int32_t*>(from), bits, size, static_cast<int32_t*>(to));
+        else if (dtype == BEVEL_F64) bevel::torch_side::signed_as_x(static_cast<const int64_t*>(from), bits, size, static_cast<int64_t*>(to));
+        else bevel::torch_side::signed_as_x(static_cast<const int16_t*>(from), bits, size, static_cast<int16_t*>(to));
+    }
+    std::vector<Tensor> tensors = slopes_;
+    tensors.insert(tensors.begin(), stand_in.tensor);
+    return gradients(g, std::move(tensors), plan_, dim, needs, &slopes, sides.has_value());
 }
 
 }  // namespace
@@ -197,11 +283,15 @@ extern "C" BEVEL_API int32_t bevel_operator_bind(const void* forward_, const voi
 
 STABLE_TORCH_LIBRARY(bevel_operator, m) {
     m.def("forward(Tensor[] tensors, Tensor plan, int dim) -> Tensor");
+    m.def("forward_sharp(Tensor[] tensors, Tensor plan, int dim) -> (Tensor, Tensor, int)");
+    m.def("backward_sharp(Tensor g, Tensor y, Tensor? sides, Tensor[] slopes, Tensor plan, int dim, int needs) -> Tensor[]");
     m.def("backward(Tensor g, Tensor[] tensors, Tensor plan, int dim, int needs) -> Tensor[]");
 }
 
 // For every device, so that the operator itself can answer for those it does not know.
 STABLE_TORCH_LIBRARY_IMPL(bevel_operator, CompositeExplicitAutograd, m) {
     m.impl("forward", TORCH_BOX(&forward));
+    m.impl("forward_sharp", TORCH_BOX(&forward_sharp));
+    m.impl("backward_sharp", TORCH_BOX(&backward_sharp));
     m.impl("backward", TORCH_BOX(&backward));
 }

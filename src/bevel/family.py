@@ -87,14 +87,15 @@ class Family:
         kernel: the approximate identity.
         n: sharpness; with ``log_n`` its logarithm.
         log_n: whether ``n`` is stored as its logarithm.
-        calls: by channel axis, the ready call that ``bevel.ops`` keeps with this very object; no part of the value.
+        calls: by channel axis and rule of saving, the ready call that ``bevel.ops`` keeps with this very object; it is
+            no part of the value.
     """
 
     terms: Terms[Slot]
     kernel: Kernel
     n: Slot
     log_n: bool = False
-    calls: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    calls: dict[tuple[int, str], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @functools.cached_property
     def _hash(self) -> int:

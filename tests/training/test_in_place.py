@@ -12,6 +12,8 @@ OWN = [name for name in bevel.ACTIVATIONS if bevel.ACTIVATIONS[name].owned]
 @pytest.mark.parametrize("name", OWN)
 def test_an_input_that_is_changed_afterwards_is_an_error_with_the_ways_out(name: str) -> None:
     layer, act = nn.Linear(4, 4), bevel.create(name, 4)
+    if isinstance(act, bevel.nn.Activation):
+        act.save = "input"  # tests/test_save.py has the output
     h = layer(torch.randn(3, 4))
     y = act(h)
     h += 1

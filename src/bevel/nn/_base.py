@@ -19,7 +19,7 @@ from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, o
 from bevel.errors import BevelError, InvalidValue
 from bevel.family import Slot, parameter
 from bevel.nn._sharpness import FixedSharpness
-from bevel.ops import check_dtype, evaluate, in_memory, needs_composed, saved
+from bevel.ops import check_dtype, evaluate, in_memory, needs_composed, output_tells_input, saved
 from bevel.terms import Coefficient, Terms, as_number, as_one_sharpness
 
 Device = torch.device | str | int | None
@@ -133,6 +133,10 @@ class LearnableModule(nn.Module):
         )
 
 
+RULES = ("auto", "input", "output")
+"""What an activation keeps for backward: see :class:`Activation`."""
+
+
 class Activation(FixedSharpness, LearnableModule):
     """Base of the activations that the engine computes; subclasses set :attr:`family`, the forward is written here.
 
@@ -143,6 +147,10 @@ class Activation(FixedSharpness, LearnableModule):
         family: the function, its coefficients as expressions of the parameters.
         n: where n is fixed and the kernel smooths, a buffer that holds it: float64, shape (1,).
         arguments: names of the module's parameters, in the order in which ``family`` counts them.
+        save: what an eager call on the CPU keeps for backward. ``auto``, the default, keeps the output where it tells
+            the input, as ReLU does: FReLU, as long as no slope is so small that the output is lost. ``input`` keeps the
+            input, so that the output may be changed in place; ``output`` is ``auto`` for functions that can keep it,
+            and an error for others.
 
     Example:
         >>> import torch, bevel
@@ -153,6 +161,23 @@ class Activation(FixedSharpness, LearnableModule):
         >>> terms.left.item(), n
         (0.25, 5.0)
     """
+
+    _save = "auto"
+
+    @property
+    def save(self) -> str:
+        return self._save
+
+    @save.setter
+    def save(self, rule: str) -> None:
+        if rule not in RULES:
+            raise InvalidValue(f"save must be one of {', '.join(RULES)}; got {rule!r}.")
+        if rule == "output" and not output_tells_input(self._family):
+            raise InvalidValue(
+                "save='output' needs a function whose output tells its input, as FReLU's does; got "
+                f"{type(self).__name__}. Use 'auto'."
+            )
+        self._save = rule
 
     def values(self) -> list[Tensor]:
         """Return the parameters in the family's order."""
@@ -173,7 +198,7 @@ class Activation(FixedSharpness, LearnableModule):
             return self.as_node(input)
         eager = plainly_eager()
         family, values = self.at_call(input, eager)
-        return evaluate(input, family, values, dim=self.dim, eager=eager)
+        return evaluate(input, family, values, dim=self.dim, eager=eager, save=self._save)
 
 
 class ParameterBuilder:

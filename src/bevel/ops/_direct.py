@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from bevel._torch_private import bare_apply, dispatch_mode_active
-from bevel.family import Family
+from bevel.family import Family, Slot, parameter
+from bevel.kernel import SHARP
 from bevel.ops import _analytic, _operator
 from bevel.ops._memory import OWN, no_address
 from bevel.ops._saved import explain
+from bevel.terms import Terms, along
 
 
 class Direct(NamedTuple):
@@ -29,25 +31,26 @@ class Direct(NamedTuple):
     packed: Tensor
 
 
-def direct(family: Family, dim: int) -> Direct | None:
+def direct(family: Family, dim: int, save: str) -> Direct | None:
     """Return the call and leave it with the family; None where there are no operators, or no native code for it."""
-    found = _direct(family, dim)
+    found = _direct(family, dim, save)
     if found is not None:
-        family.calls[dim] = found
+        family.calls[dim, save] = found
     return found
 
 
 @functools.lru_cache(maxsize=256)  # functional calls make a new family each time, equal to the last
-def _direct(family: Family, dim: int) -> Direct | None:
+def _direct(family: Family, dim: int, save: str) -> Direct | None:
     ready = _operator.prepared(family)
     if ready is None:
         return None
-    packed, forward, _ = ready
-    return Direct(bare_apply(_function(family, dim, ready)), forward, packed)
+    packed, forward, *_ = ready
+    make = _sharp_function if save != "input" and output_tells_input(family) else _function
+    return Direct(bare_apply(make(family, dim, ready)), forward, packed)
 
 
 def _function(family: Family, dim: int, ready: _operator.Prepared) -> type[torch.autograd.Function]:
-    packed, run, run_back = ready
+    packed, run, run_back, *_ = ready
 
     class OperatorBackendCall(torch.autograd.Function):
         """Save x and the parameters; in backward one call of the operator gives all their gradients.
@@ -83,6 +86,76 @@ def _function(family: Family, dim: int, ready: _operator.Prepared) -> type[torch
             return _composed(family, dim, g, tensors, needs)
 
     return OperatorBackendCall
+
+
+_TWO_SLOPES: Terms[Slot] = Terms(parameter(1), 0.0, (0.0,), (parameter(0) - parameter(1),), (0.0,), (0.0,), (0.0,))
+
+
+def output_tells_input(family: Family) -> bool:
+    """Whether it is ``a·x`` right of 0 and ``b·x`` left of it, a and b its parameters: then y tells x."""
+    return family.kernel is SHARP and family.terms == _TWO_SLOPES
+
+
+def _sharp_function(family: Family, dim: int, ready: _operator.Prepared) -> type[torch.autograd.Function]:
+    packed, _, run_back, run, run_back_sharp = ready
+
+    class OperatorBackendCall(torch.autograd.Function):
+        """The same for two slopes: keep y, as ReLU does, and where the slopes' signs differ one bit an element.
+
+        The operator says what to keep: x itself where a slope is so small, in any channel, that y does not tell x.
+        """
+
+        @staticmethod
+        def forward(ctx: Any, *tensors: Tensor) -> Tensor | None:
+            y: Tensor | None
+            y, sides, ctx.keep = run(tensors, packed, dim)
+            ctx.to_save = (y, sides, *tensors[1:]) if ctx.keep else (tensors[0], None, *tensors[1:])
+            ctx.materialize_grads = False
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor | None) -> tuple[Tensor | None, ...]:
+            try:
+                kept, sides, *slopes = ctx.saved_tensors
+            except RuntimeError as error:
+                explain(error, of_output=ctx.keep != 0)
+            needs = ctx.needs_input_grad
+            if g is None:
+                return (None,) * len(needs)
+            if (
+                not torch.is_grad_enabled()
+                and not dispatch_mode_active()
+                and OWN.issuperset(map(type, (g, kept, *slopes)))
+            ):
+                bits = -1 if all(needs) else _operator.mask(needs)
+                try:
+                    if ctx.keep:
+                        found = run_back_sharp(g, kept, sides, slopes, packed, dim, bits)
+                    else:
+                        found = run_back(g, (kept, *slopes), packed, dim, bits)
+                except RuntimeError:  # what torch cannot make plain for an operator, as vmap's batches
+                    if no_address(g, kept, *slopes) is None:
+                        raise
+                    found = None
+                if found:
+                    return tuple(found)
+            x = _input_of(kept, sides, slopes, dim) if ctx.keep else kept
+            return _composed(family, dim, g, (x, *slopes), needs)
+
+    return OperatorBackendCall
+
+
+def _input_of(y: Tensor, sides: Tensor | None, slopes: Sequence[Tensor], dim: int) -> Tensor:
+    """Return x from y, differentiable: as a function of x and the slopes it is x."""
+    a, b = (along(s, y, dim) for s in slopes)
+    right = y > 0 if sides is None else _unpacked(sides, y)
+    return torch.where(right, y / a, y / b)
+
+
+def _unpacked(sides: Tensor, y: Tensor) -> Tensor:
+    """Return the bits as a mask that lies as y does."""
+    bits = (sides[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
+    return bits.flatten()[: y.numel()].bool().as_strided(y.shape, y.stride())
 
 
 def _composed(

@@ -82,6 +82,7 @@ def evaluate(
     dim: int = 1,
     backend: str = "auto",
     eager: bool | None = None,
+    save: str = "input",
 ) -> Tensor:
     """Apply a family of functions at given parameters; :func:`smooth` and every module of the engine call it.
 
@@ -90,12 +91,14 @@ def evaluate(
         family: well-formed coefficients as expressions of the parameters.
         parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``, on x's device.
         dim, backend: as in :func:`smooth`.
+        save: what an eager call of backend ``operator`` keeps for backward: ``input``, or, if it is anything else, the
+            output where that tells the input. Other backends keep the input.
         eager: what ``plainly_eager()`` says, where the caller has asked.
     """
     if eager is None:
         eager = plainly_eager()
     if eager and type(x) in OWN and x.is_cpu and not x.is_nested and backend == "auto" == preferred():
-        call = family.calls.get(dim) or direct(family, dim)
+        call = family.calls.get((dim, save)) or direct(family, dim, save)
         if call is not None and OWN.issuperset(map(type, parameters)):
             if torch.is_grad_enabled() and (x.requires_grad or any(map(_requires_grad, parameters))):
                 y = call.apply(x, *parameters)

@@ -32,14 +32,16 @@ class Prepared(NamedTuple):
     packed: Tensor
     forward: Callable[..., Any]
     backward: Callable[..., Any]
+    forward_sharp: Callable[..., Any]
+    backward_sharp: Callable[..., Any]
 
 
 # ----------------------------------------------------------------------------------------------------- the operators
 
 
 @functools.cache
-def _load() -> tuple[Callable[..., Any], Callable[..., Any]] | str:
-    """Return the operators ``forward`` and ``backward``, or the reason why there are none."""
+def _load() -> tuple[Callable[..., Any], ...] | str:
+    """Return the operators in the order of :class:`Prepared`, or the reason why there are none."""
     if (reason := _cpu.unavailable()) is not None:
         return reason
     from bevel.ops import _operator_build  # only here, because most processes never build anything
@@ -60,7 +62,8 @@ def _load() -> tuple[Callable[..., Any], Callable[..., Any]] | str:
         return f"the operator does not load: {error}; backend cpu calls the library through ctypes"
     if bound != _cpu.ABI:
         return f"the operator has interface {bound}, this bevel needs {_cpu.ABI}; reinstall bevel"
-    return operator_function("bevel_operator", "forward"), operator_function("bevel_operator", "backward")
+    names = ("forward", "backward", "forward_sharp", "backward_sharp")
+    return tuple(operator_function("bevel_operator", name) for name in names)
 
 
 def unavailable() -> str | None:
@@ -113,7 +116,7 @@ def _asked_for(family: Family) -> Prepared:
 
 
 def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    packed, run, _ = _asked_for(family)
+    packed, run, *_ = _asked_for(family)
     y: Tensor | None = run((x, *parameters), packed, dim)
     if y is None:
         raise BevelError("the operator refuses what has passed the checks of bevel.smooth; please report this.")
@@ -123,7 +126,7 @@ def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -
 def backward(
     family: Family, dim: int, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool]
 ) -> list[Tensor | None]:
-    packed, _, run = _asked_for(family)
+    packed, _, run, *_ = _asked_for(family)
     found: list[Tensor | None] = run(g, (x, *parameters), packed, dim, mask(needs))
     return found
 

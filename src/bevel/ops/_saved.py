@@ -22,10 +22,16 @@ def saved(ctx: Any) -> tuple[Tensor, ...]:
     return tensors
 
 
-def explain(error: RuntimeError) -> NoReturn:
+def explain(error: RuntimeError, of_output: bool = False) -> NoReturn:
     """Raise an error of ``ctx.saved_tensors`` again, in words that help where a tensor was changed in place."""
     if "inplace operation" not in str(error):
         raise error
+    if of_output:
+        raise BevelError(
+            "an activation kept its output for backward, as ReLU does, and the output or a parameter was changed in "
+            "place since. Write h = h + 1 for h += 1 behind the activation, or let it keep its input: "
+            "module.save = 'input', swap(..., save='input')."
+        ) from error
     raise BevelError(
         "an activation keeps its input for backward (ReLU keeps its output), and the input or a parameter was "
         "changed in place since. Write h = h + 1 for h += 1 behind the activation, or change the input before it, "

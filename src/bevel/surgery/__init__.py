@@ -75,6 +75,7 @@ def swap(
     inplace: bool = True,
     empty_ok: bool = False,
     optimizer: Optimizer | None = None,
+    save: str = "auto",
     **unknown: Never,
 ) -> Result:
     """Give a model other activations; each call site gets its own.
@@ -99,6 +100,9 @@ def swap(
         empty_ok: whether a swap that changes nothing is allowed; default False, which raises.
         optimizer: one that trains the model already; the new parameters become a group of it, without weight decay.
             Default none: an optimizer that is made after the swap has them.
+        save: what the new activations keep for backward (``bevel.nn.Activation``). Default ``auto``: the output where
+            it tells the input and the old activation kept its own, as ReLU does; elsewhere the input, since a model may
+            change the output in place.
 
     Returns:
         A :class:`Result`: the model, the sites, the new activations, and ``restore()``.
@@ -124,7 +128,7 @@ def swap(
         ReLU()
     """
     arguments = model_kwargs(swap, kwargs, unknown)
-    maker = Maker(to, preserve)
+    maker = Maker(to, preserve, save)
     refuse_wrapped(model)
     model = model if inplace else copy_model(model)
     found = survey(model, example, arguments)

@@ -14,7 +14,7 @@ from bevel.surgery._arguments import Where, listed, matcher, module_site
 from bevel.surgery._axes import WEIGHT
 from bevel.surgery._groups import Group
 from bevel.surgery._names import LEFT_ALONE, UNITS
-from bevel.surgery._preserve import CannotKeep, Maker, placed
+from bevel.surgery._preserve import CannotKeep, Maker, placed, set_rule
 from bevel.surgery._recipe import Recipe
 from bevel.surgery._route import WriteBack
 from bevel.surgery._sites import Site
@@ -117,10 +117,19 @@ def refuse_empty(survey: Survey) -> None:
     raise InvalidValue(f"the swap would change nothing: {found}{never}. Say empty_ok=True if that is meant.")
 
 
+_KEEP_THEIR_OUTPUT = (
+    "relu",
+    "sigmoid",
+    "tanh",
+)  # torch's own do: so nothing writes on it. Behind others, something may
+
+
 def _renewed(site: Site, call: Call, maker: Maker) -> tuple[Site, Recipe]:
     """The site with a new activation, and how that was made."""
     made = maker.make(call.source, call.channels, call.axis, len(call.shape))
     module = placed(made.module, call.device, call.dtype)
+    save = maker.save if maker.save != "auto" or site.function in _KEEP_THEIR_OUTPUT else "input"
+    set_rule(module, save)
     module = WriteBack(module) if call.reused else module
     site = replace(site, new=maker.name, module=module, bound=made.bound, reason=made.remark)
-    return site, Recipe(made.arguments, call.reused)
+    return site, Recipe(made.arguments, call.reused, save)

@@ -19,7 +19,7 @@ from bevel.spec import accepted_arguments, parse
 from bevel.surgery._blueprint import Blueprint, likeness, shapes
 from bevel.surgery._calls import Entry, Table
 from bevel.surgery._install import kept_in
-from bevel.surgery._preserve import built, placed
+from bevel.surgery._preserve import built, placed, set_rule
 from bevel.surgery._probe import recognize
 from bevel.surgery._recipe import Recipe
 from bevel.surgery._route import HOLDER, WriteBack
@@ -48,6 +48,7 @@ def write(to: object, sites: Sites, blueprint: Blueprint, recipes: Mapping[str, 
             "sites": [
                 {name: getattr(site, name) for name in _TOLD}
                 | {"arguments": recipes[site.name].arguments, "writes_back": recipes[site.name].writes_back}
+                | {"save": recipes[site.name].save}
                 for site in sites.swapped
             ],
             "replaced": blueprint.replaced,
@@ -101,7 +102,10 @@ class Plan:
         factory, given = parse(self.to)
         accepted = accepted_arguments(factory)
         self.sites = Sites([Site(**{name: row[name] for name in _TOLD}) for row in data["sites"]])
-        self.recipes = {r["name"]: Recipe(dict(r["arguments"]), bool(r["writes_back"])) for r in data["sites"]}
+        self.recipes = {
+            r["name"]: Recipe(dict(r["arguments"]), bool(r["writes_back"]), r.get("save", "auto"))
+            for r in data["sites"]
+        }
         unknown = sorted({key for recipe in self.recipes.values() for key in recipe.arguments} - set(accepted))
         if unknown:
             raise InvalidValue(f"the plan is damaged: {self.to} takes no argument {unknown[0]!r}.")
@@ -175,6 +179,7 @@ class Plan:
             recipe = self.recipes[site.name]
             like = kept_in(model.get_submodule(site.feeder)) or kept_in(model) if site.feeder else kept_in(model)
             module = self.make(recipe.arguments)
+            set_rule(module, recipe.save)
             module = placed(module, *(like or (torch.device("cpu"), torch.float32)))
             made[site.name] = WriteBack(module) if recipe.writes_back else module
         return made

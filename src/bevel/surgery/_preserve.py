@@ -18,7 +18,7 @@ from bevel._bound import error_bound
 from bevel.errors import BevelError, InvalidValue
 from bevel.kinked import PiecewiseLinear
 from bevel.nn import ACTIVATIONS
-from bevel.nn._base import Activation, LearnableModule
+from bevel.nn._base import RULES, Activation, LearnableModule
 from bevel.spec import Factory, accepted_arguments, create, named_arguments, parse
 from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, kinked_text, limits, same, slopes
 
@@ -47,18 +47,28 @@ class Made:
     remark: str = ""
 
 
+def set_rule(module: nn.Module, save: str) -> None:
+    """Set what an activation keeps for backward, or check the rule for one that has no choice."""
+    if isinstance(module, Activation):
+        module.save = save
+    elif save not in RULES:
+        raise InvalidValue(f"save must be one of {', '.join(RULES)}; got {save!r}.")
+
+
 class Maker:
     """Make activations of one kind.
 
     Args:
         to: spec string, class or function, as ``bevel.create`` takes it.
         preserve: whether to keep the old function.
+        save: the rule of saving of what is made.
     """
 
-    def __init__(self, to: str | Factory, preserve: bool) -> None:
-        self.preserve = preserve
+    def __init__(self, to: str | Factory, preserve: bool, save: str = "auto") -> None:
+        self.preserve, self.save = preserve, save
         self.factory, self.given = parse(to) if isinstance(to, str) else (to, {})
         probe = create(to)  # refuses what the constructor refuses, before anything is touched
+        set_rule(probe, save)
         self.to = next((n for n, e in ACTIVATIONS.items() if e.factory is to), to)  # a class of the catalog by name
         self.name = to if isinstance(to, str) else getattr(to, "__name__", type(probe).__name__)
         self.accepted = accepted_arguments(self.factory)

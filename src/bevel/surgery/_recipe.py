@@ -13,7 +13,9 @@ class Recipe:
     Attributes:
         arguments: of the constructor, beside those of the spec.
         writes_back: whether it writes its result into its input.
+        save: its rule of saving, if it is one of the engine's.
     """
 
     arguments: dict[str, Any]
     writes_back: bool
+    save: str = "auto"
