@@ -8,13 +8,15 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, make_backend
+from triton.runtime.jit import create_function_from_signature
 
 from bevel import KERNELS, tabulated
 from bevel.family import Family, parameter
@@ -22,8 +24,8 @@ from bevel.functional import frelu_family, sau_family
 from bevel.kernel import SHARP
 from bevel.ops.triton import layout
 from bevel.ops.triton.kernel_terms import ACCURACY
-from bevel.ops.triton.launch import compiled
-from bevel.ops.triton.program import Program, add_up_text, job
+from bevel.ops.triton.launch import add_up_tile, compiled
+from bevel.ops.triton.program import UNSPECIALIZED, Program, add_up_text, job
 
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
 TOOL = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -41,6 +43,8 @@ def _signature(program: Program, tiling: layout.Tiling, dtype: torch.dtype) -> t
             attributes[(i,)] = wide
         elif name not in numbers:
             types[name] = "fp32" if name.startswith("k") else "*fp32"
+        elif name in UNSPECIALIZED:
+            types[name] = "i32" if numbers[name] < 2**31 else "i64"
         elif numbers[name] == 1:
             types[name], constants[(i,)] = "constexpr", 1
         else:
@@ -77,6 +81,55 @@ def program(family: Family, shape: tuple[int, int, int], dtype: torch.dtype, cou
     return _report(compiled(made.text()), *_signature(made, tiling, dtype), tuning.warps)
 
 
+def binaries(family: Family, shape: tuple[int, ...], count: int, batches: range) -> int:
+    """Number of binaries that passes of so many batch sizes build, by Triton's own keys: a text and its specialization.
+
+    Args:
+        shape: of one sample, as (channels, inner).
+    """
+    backend = make_backend(GPUTarget("cuda", 90, 32))
+    tuning, found, x, p = layout.Tuning(), set(), torch.empty(16, dtype=torch.bfloat16), torch.empty(16)
+    channels, inner = shape
+    for batch in batches:
+        last = inner < 0
+        view = (batch * -inner, channels, 1) if last else (batch, channels, inner)
+        tiling = layout.tiling(*view, 132, tuning)
+        for needs in ((), (True,) * (1 + count)):
+            made = Program(family, job(tiling, "half", (channels > 1,) * count, needs, tuning.ahead))
+            given = [x if name.endswith("_") and name[0] in "xygd" else p for name in made.arguments()]
+            numbers = len(tiling.numbers)
+            found.add(_key(made.text(), [*given[:-numbers], *tiling.numbers], tuning.warps, backend))
+        found.add(_adding(tiling, max(channels, 1), count, p, backend))
+    return len(found)
+
+
+def _adding(tiling: layout.Tiling, channels: int, count: int, p: torch.Tensor, backend: Any) -> Hashable:
+    columns, rows, warps = add_up_tile(tiling.partials, channels)
+    given = [*[p] * (count + 1), tiling.partials, channels, rows, columns]
+    return _key(add_up_text(count), given, warps, backend)
+
+
+def _key(text: str, given: list[Any], warps: int, backend: Any) -> Hashable:
+    function = compiled(text)
+    bind = create_function_from_signature(function.signature, function.params, backend)
+    _bound, specialization, _options = bind(*given, num_warps=warps, debug=False)
+    return text, str(specialization), warps
+
+
+def count() -> None:
+    """Print the binaries that 120 batch sizes build of SAU and of FReLU per channel, by layout."""
+    sau = sau_family(parameter(0), 20000.0, "published")
+    frelu = frelu_family(parameter(0), parameter(1), SHARP, 1.0)
+    batches = range(1, 121)
+    rows = {
+        "sau, flat": binaries(sau, (1, 3136), 1, batches),
+        "frelu(C), nchw 56": binaries(frelu, (64, 3136), 2, batches),
+        "frelu(C), nchw 7": binaries(frelu, (512, 49), 2, batches),
+        "frelu(C), channels_last": binaries(frelu, (64, -196), 2, batches),
+    }
+    json.dump(rows, sys.stdout)
+
+
 def main() -> None:
     flat, nchw, last, large = (1, 1, 1 << 26), (128, 64, 3136), (128 * 3136, 64, 1), (1, 1, 3 << 30)
     long_rows, many_channels = (1, 2, (1 << 31) + 16), (1, (1 << 31) + 16, 1)  # each axis alone exceeds an int32
@@ -105,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    count() if sys.argv[1:] == ["count"] else main()

@@ -157,10 +157,15 @@ class Plan:
         return torch.empty(self.channels, dtype=torch.float64, device=parameter.device)
 
     def _add_up(self, count: int) -> Launcher:
-        columns = min(layout.power_of_two(self.channels), 16)  # 64 bytes of a row of partial sums at a time
-        rows = min(layout.power_of_two(self.tiling.partials), 1024 // columns)
-        warps = 4 if rows * columns >= 512 else 1
+        columns, rows, warps = add_up_tile(self.tiling.partials, self.channels)
         return Launcher(compiled(add_up_text(count)), -(-self.channels // columns), warps, (rows, columns))
+
+
+def add_up_tile(partials: int, channels: int) -> tuple[int, int, int]:
+    """Return columns, rows and warps of a program that adds up partial sums: two sizes, so that few are built."""
+    columns = min(layout.power_of_two(channels), 16)  # 64 bytes of a row of partial sums at a time
+    few = partials * columns <= 64
+    return columns, (64 if few else 1024) // columns, 1 if few else 4
 
 
 def tiling_channels(tiling: Tiling) -> int:

@@ -49,7 +49,7 @@ class Tiling:
 
 
 ARGUMENTS = {
-    "flat": ("limit", "trips", "stride"),
+    "flat": ("length", "trips", "stride"),
     "inner": ("channels", "inner_q", "fixed", "trips", "stride"),
     "outer": ("channels", "inner_q", "blocks", "fixed", "trips", "stride"),
     "columns": ("channels_q", "blocks", "limit", "trips", "stride"),

@@ -47,6 +47,10 @@ def job(tiling: Tiling, accuracy: str, per_channel: tuple[bool, ...], needs: tup
     return Job(accuracy, tiling.kind, tiling.rows, tiling.columns, tiling.divisor, per_channel, needs, ahead)
 
 
+# Numbers that change with the batch and whose divisors no access needs: Triton builds no further binaries for them. A
+# flat run's length is not among them, for its divisor keeps the accesses of the last tile wide.
+UNSPECIALIZED = ("limit", "trips", "stride", "fixed", "rows")
+
 # Numbers that may exceed an int32 become int64. Lanes stay int32: a tile has more than one row only if rows are short.
 _HEAD = {
     "flat": """
@@ -89,7 +93,7 @@ _HEAD = {
 # A tile's first offset, and which of its lanes exist. Wide loads need whole tiles: a flat run is masked only at its
 # end, because a mask narrows every load that it is part of.
 _ADDRESS = {
-    "flat": ("{trip} * {columns}", "limit - {trip} * {columns}"),
+    "flat": ("{trip} * {columns}", "length - {trip} * {columns}"),
     "inner": ("base + {trip} * {columns}", "inner - {trip} * {columns}"),
     "outer": ("base + (({trip} * channels) * inner_q) * {divisor}", "keep & ({trip} + 0 * down < trips)"),
     "columns": ("block + (({trip} * {rows}) * channels_q) * {divisor}", "keep & ({trip} * {rows} + down < limit)"),
@@ -169,7 +173,7 @@ class Program:
             *self._partials(),
         ]
         return (
-            f"@triton.jit(do_not_specialize_on_alignment={unaligned!r})\n"
+            f"@triton.jit(do_not_specialize={list(UNSPECIALIZED)!r}, do_not_specialize_on_alignment={unaligned!r})\n"
             f"def run({', '.join(self.arguments())}):\n" + textwrap.indent("\n".join(body), "    ")
         )
 
@@ -298,7 +302,7 @@ def add_up_text(count: int) -> str:
     outputs = ", ".join(f"out{j}" for j in range(count))
     address = f"partial + ((row + down) * {count} + {{j}}) * channels + channel"
     lines = [
-        "@triton.jit",
+        f"@triton.jit(do_not_specialize={list(UNSPECIALIZED)!r})",
         f"def run({outputs}, partial, rows, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr):",
         "    channel = (tl.program_id(0).to(tl.int64) * COLUMNS + tl.arange(0, COLUMNS))[None, :]",
         "    down = tl.arange(0, ROWS)[:, None].to(tl.int64)",
