@@ -12,6 +12,7 @@ from bevel.errors import InvalidValue
 from bevel_lab.data.invalid import SKIPPED_FILE, pass_on_data_notes
 from bevel_lab.data.source import Source
 from bevel_lab.execution.executor import Executor, Setup
+from bevel_lab.execution.loggers import logging_to
 from bevel_lab.execution.ray_cluster import Ray
 from bevel_lab.execution.results import Results
 from bevel_lab.execution.torchrun import Torchrun
@@ -46,7 +47,7 @@ def run(
             experiment says, else worker processes, or all of torchrun's if it has started this one.
         on_progress: is called with every event, such as ``print``; see :mod:`bevel_lab.experiment.events`.
         **overrides: keys of the file that win over what it says, such as ``seeds=3``. With an ``Experiment`` only
-            those that say where it runs: ``data_root``, ``download``, ``skip_invalid``, ``strict``, ``title``.
+            those that say where it runs: ``data_root``, ``download``, ``log``, ``skip_invalid``, ``strict``, ``title``.
 
     Returns:
         All results in the folder. Under torchrun only the first process gets the records.
@@ -66,17 +67,21 @@ def run(
     folder, source = request.folder, request.source
     recipe = request.experiment.recipe | {"processes": executor.group.size}
     asked = dataclasses.replace(request.experiment, recipe=recipe)
-    with pass_on_data_notes(lambda text: on_progress(Note(text)), folder / SKIPPED_FILE):
-        executor.at_once(asked.base_trials(), asked.device, on_progress)  # raises for more threads than there are
+    logs = request.options["log"] if is_rank_zero() else ()
+    with (
+        logging_to(logs, folder, on_progress) as tell,
+        pass_on_data_notes(lambda text: tell(Note(text)), folder / SKIPPED_FILE),
+    ):
+        executor.at_once(asked.base_trials(), asked.device, tell)  # raises for more threads than there are
         executor.group.run_once_per_node(lambda: rehearse_all(asked, source, executor.local_device(asked.device)))
         for text in request.remarks if is_rank_zero() else ():
-            on_progress(Note(text))
+            tell(Note(text))
         device = executor.group.local_device(asked.device)
         setup = Setup(dataclasses.replace(source, download=False), device, folder / "checkpoints")
         failures: list[Failure] = []
         with executor.leading(setup) as leads:
             if leads:
-                failures = _Run(folder, executor, setup, on_progress).complete(asked, request.toml)
+                failures = _Run(folder, executor, setup, tell).complete(asked, request.toml)
     found = Results.read(folder) if leads else Results([])
     return dataclasses.replace(found, title=request.options["title"], failures=failures)
 

@@ -68,9 +68,10 @@ KEYS = {
     "ray": Key(str, "", "run on a Ray cluster: its address, or auto", "ADDRESS"),
     "data_root": Key(str, "data", "folder of data sets that are files (default data)", "DIR"),
     "download": Key(bool, False, "fetch a data set that is not there"),
+    "log": Key(list, [], "send losses and scores to tensorboard, wandb or mlflow while trials run", "LOGGER"),
 }
 DEFAULTS = {name: key.default for name, key in KEYS.items()}
-PLACES = ("out", "workers", "ray", "data_root", "download")
+PLACES = ("out", "workers", "ray", "data_root", "download", "log")
 
 _WORDS = {
     list: "a list of texts", str: "text", int: "a whole number", float: "a number", bool: "true or false",
