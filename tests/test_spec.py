@@ -27,7 +27,7 @@ def test_classes_and_functions_are_specs_too() -> None:
     assert isinstance(bevel.create(nn.GELU), nn.GELU)
     assert bevel.create(bevel.FReLU, num_parameters=5).positive.shape == (5,)
     assert isinstance(bevel.create(lambda: nn.ReLU()), nn.ReLU)
-    with pytest.raises(bevel.InvalidValue, match="factory returns a"):
+    with pytest.raises(bevel.InvalidValue, match="factory must return a"):
         bevel.create(lambda: 3)
     with pytest.raises(bevel.InvalidValue, match="got 7"):
         bevel.create(7)  # type: ignore[arg-type]
@@ -59,11 +59,11 @@ def test_canonical_forgets_how_it_was_typed() -> None:
         ("mollified:f=dprelu", "unknown kinked function 'dprelu'; did you mean 'frelu'\\?$"),
         ("sau:m=3", "'sau' takes no argument 'm'"),
         ("sau:alpa=3", "did you mean 'alpha'"),
-        ("sau:n=abc", "sau's n is a finite number; got 'abc'"),
+        ("sau:n=abc", "sau's n must be a finite number; got 'abc'"),
         ("sau:n=-1", "finite and > 0; got -1.0"),
         ("sau:n=inf", "finite number; got 'inf'"),
-        ("sau:learn_n=maybe", "learn_n is true or false; got 'maybe'"),
-        ("sau:num_parameters=1.5", "num_parameters is an integer; got '1.5'"),
+        ("sau:learn_n=maybe", "learn_n must be true or false; got 'maybe'"),
+        ("sau:num_parameters=1.5", "num_parameters must be an integer; got '1.5'"),
         ("sau:num_parameters=0", "integer >= 1; got 0"),
         ("sau:", "Leave the colon out"),
         ("sau:n", "key=value"),
@@ -72,7 +72,7 @@ def test_canonical_forgets_how_it_was_typed() -> None:
         ("mollified:f=relu7", "unknown kinked function 'relu7'; did you mean 'relu'"),
         ("mollified:f=relu(1", "one pair of brackets"),
         ("mollified:f=relu(1)", "'relu' takes no arguments"),
-        ("mollified:f=leaky_relu(x)", "arguments of 'leaky_relu' are numbers; got 'x'"),
+        ("mollified:f=leaky_relu(x)", "arguments of 'leaky_relu' must be numbers; got 'x'"),
         ("mollified:kernel=cauchy", "finite first moment"),
         ("mollified:kernel=gausian", "did you mean 'gaussian'"),
         ("mollified:learn=slopes", "got 'slopes'"),

@@ -126,7 +126,7 @@ def _build(pdf: Callable[[Tensor], Tensor], name: str) -> Tensor:
         density = pdf((left[:, None] + (nodes + 1) / 2) / panels) @ to_monomials.T
         exact = pdf((left[:, None] + (between + 1) / 2) / panels)
         if not bool(exact.max() > 0):
-            raise InvalidValue(f"a density needs mass > 0; kernel {name!r} is 0 wherever it was looked at.")
+            raise InvalidValue(f"a density must have mass > 0; kernel {name!r} is 0 wherever it was looked at.")
         power = between[:, None] ** torch.arange(_DEGREE + 1, dtype=torch.float64)
         error = float((density @ power.T - exact).abs().max() / exact.max())
         if error <= _TOLERANCE:

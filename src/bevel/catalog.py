@@ -65,9 +65,9 @@ class Catalog(Mapping[str, T], Generic[T]):
             InvalidValue: if the name is taken or is not a lower-case identifier.
         """
         if name in self._load():
-            raise InvalidValue(f"{self._kind} names are unique; {name!r} is taken. Choose another name.")
+            raise InvalidValue(f"{self._kind} names must be unique; {name!r} is taken. Choose another name.")
         if not name.isidentifier() or name != name.lower():
-            raise InvalidValue(f"a {self._kind} name is a lower-case identifier; got {name!r}.")
+            raise InvalidValue(f"a {self._kind} name must be a lower-case identifier; got {name!r}.")
         self._items[name] = item
         return item
 

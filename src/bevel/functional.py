@@ -21,7 +21,9 @@ def as_form(form: str) -> SauForm:
         if form == known:
             result: SauForm = known
             return result
-    raise InvalidValue(f"SAU's form is one of its three; got {form!r}; {did_you_mean(str(form), get_args(SauForm))}")
+    raise InvalidValue(
+        f"SAU's form must be one of its three; got {form!r}; {did_you_mean(str(form), get_args(SauForm))}"
+    )
 
 
 def sau_family(alpha: Slot, n: Slot, form: SauForm, *, log_n: bool = False) -> Family:

@@ -62,7 +62,7 @@ class PiecewiseLinear:
         steps = (0.0,) * len(knots) if steps is None else _coefficients(steps, "steps")
         for name, values in (("jumps", jumps), ("steps", steps)):
             if len(values) != len(knots):
-                raise InvalidValue(f"{name} needs one entry per knot ({len(knots)}); got {len(values)}.")
+                raise InvalidValue(f"{name} must have one entry per knot ({len(knots)}); got {len(values)}.")
         fixed = [k for k in knots if isinstance(k, float)]
         if any(b <= a for a, b in itertools.pairwise(fixed)):
             raise InvalidValue(f"knots must be strictly increasing; got {fixed}. Sort them and merge repeated ones.")
@@ -157,7 +157,7 @@ def frelu(positive: Coefficient = 1.0, negative: Coefficient = 0.01) -> Piecewis
     positive, negative = as_coefficient(positive, "positive"), as_coefficient(negative, "negative")
     counts = {c.numel() for c in (positive, negative) if isinstance(c, Tensor)} - {1}
     if len(counts) > 1:
-        raise InvalidValue(f"positive and negative need as many channels as one another; got {sorted(counts)}.")
+        raise InvalidValue(f"positive and negative must have as many channels as one another; got {sorted(counts)}.")
     return PiecewiseLinear(left=negative, knots=(0.0,), jumps=(positive - negative,))
 
 
@@ -285,7 +285,7 @@ def as_function(f: object) -> PiecewiseLinear:
     if isinstance(f, str):
         return named(f)
     if not isinstance(f, PiecewiseLinear):
-        raise InvalidValue(f"a kinked function is a PiecewiseLinear or the name of one, as 'relu6'; got {f!r}.")
+        raise InvalidValue(f"a kinked function must be a PiecewiseLinear or the name of one, as 'relu6'; got {f!r}.")
     return f
 
 
@@ -311,7 +311,7 @@ def named(name: str) -> PiecewiseLinear:
     if head not in FUNCTIONS:
         raise UnknownName(f"unknown kinked function {head!r}; {did_you_mean(head, FUNCTIONS)}")
     if bracket and not rest.endswith(")"):
-        raise InvalidValue(f"a kinked function's arguments stand in one pair of brackets; got {name!r}.")
+        raise InvalidValue(f"a kinked function's arguments must stand in one pair of brackets; got {name!r}.")
     positional: list[float] = []
     keywords: dict[str, float] = {}
     for argument in filter(None, rest[:-1].split(",") if bracket else ()):
@@ -319,7 +319,7 @@ def named(name: str) -> PiecewiseLinear:
         try:
             value = float(text)
         except ValueError:
-            raise InvalidValue(f"arguments of {head!r} are numbers; got {text!r}.") from None
+            raise InvalidValue(f"arguments of {head!r} must be numbers; got {text!r}.") from None
         if equals:
             keywords[key.strip()] = value
         else:

@@ -55,13 +55,13 @@ def create(
         factory, arguments = parse(spec)
     elif isinstance(spec, nn.Module):
         raise InvalidValue(
-            f"an activation is made anew for every place: give its spec string, its class or a function that makes it, "
-            f"e.g. lambda: copy.deepcopy(module); got the module {type(spec).__name__}."
+            f"an activation must be made anew for every place: give its spec string, its class or a function that "
+            f"makes it, e.g. lambda: copy.deepcopy(module); got the module {type(spec).__name__}."
         )
     elif callable(spec):
         factory, arguments = spec, {}
     else:
-        raise InvalidValue(f"an activation is a spec string, a class or a function; got {spec!r}.")
+        raise InvalidValue(f"an activation must be a spec string, a class or a function; got {spec!r}.")
     named = named_arguments(factory)
     place = {k: v for k, v in (("device", device), ("dtype", dtype)) if k in named and v is not None}
     later = {k: v for k, v in (("num_parameters", num_parameters), ("dim", dim)) if k in named} | place
@@ -70,7 +70,7 @@ def create(
     module = factory(**(later | arguments))
     if not isinstance(module, nn.Module):
         raise InvalidValue(
-            f"an activation factory returns a torch.nn.Module; {spec!r} returned {type(module).__name__}."
+            f"an activation factory must return a torch.nn.Module; {spec!r} returned {type(module).__name__}."
         )
     return module
 
@@ -99,16 +99,16 @@ def parse(spec: str) -> tuple[Factory, dict[str, Any]]:
     accepted = accepted_arguments(entry.factory)
     arguments: dict[str, Any] = {}
     if colon and not rest.strip():
-        raise InvalidValue(f"after the colon come arguments, as in 'sau:n=5'; got {spec!r}. Leave the colon out.")
+        raise InvalidValue(f"after the colon must come arguments, as in 'sau:n=5'; got {spec!r}. Leave the colon out.")
     for item in split_items(rest):
         key, equals, text = (part.strip() for part in item.partition("="))
         if not equals or not key or not text:
-            raise InvalidValue(f"arguments are written key=value, separated by commas; got {item!r} in {spec!r}.")
+            raise InvalidValue(f"arguments must be written key=value, separated by commas; got {item!r} in {spec!r}.")
         if key not in accepted:
             hint = did_you_mean(key, accepted) if accepted else "it takes none"
             raise UnknownName(f"{name!r} takes no argument {key!r}; {hint}")
         if key in arguments:
-            raise InvalidValue(f"each argument is given once; {key!r} comes twice in {spec!r}.")
+            raise InvalidValue(f"each argument must be given once; {key!r} comes twice in {spec!r}.")
         arguments[key] = _value(text, accepted[key], key, name)
     return entry.factory, arguments
 
@@ -176,7 +176,7 @@ def _value(text: str, parameter: inspect.Parameter, key: str, name: str) -> Any:
     if isinstance(default, bool):
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
-        raise InvalidValue(f"{name}'s {key} is true or false; got {text!r}.")
+        raise InvalidValue(f"{name}'s {key} must be true or false; got {text!r}.")
     if isinstance(default, int | float):
         kind = type(default)
         try:
@@ -186,7 +186,7 @@ def _value(text: str, parameter: inspect.Parameter, key: str, name: str) -> Any:
         if math.isfinite(number):
             return number
         what = "an integer" if kind is int else "a finite number"
-        raise InvalidValue(f"{name}'s {key} is {what}; got {text!r}.")
+        raise InvalidValue(f"{name}'s {key} must be {what}; got {text!r}.")
     return text
 
 

@@ -56,10 +56,12 @@ def test_where_means_one_thing(who: str, case: str) -> None:
 
 @pytest.mark.parametrize("who", PICKS)
 def test_what_is_no_where_is_refused(who: str) -> None:
-    with pytest.raises(InvalidValue, match=r"takes one argument, a Site .* Write where=lambda site"):
+    with pytest.raises(InvalidValue, match=r"must take one argument, a Site .* Write where=lambda site"):
         PICKS[who](smooth_model(), lambda name, module: True)
     for bad in (3, [smooth_model()[1]], []):
-        with pytest.raises(InvalidValue, match="where= is a name, glob patterns of names, or a function of a Site"):
+        with pytest.raises(
+            InvalidValue, match="where= must be a name, glob patterns of names, or a function of a Site"
+        ):
             PICKS[who](smooth_model(), bad)
 
 
@@ -123,7 +125,7 @@ def test_loose_keywords_are_one_clear_error(who: str) -> None:
     rule = rf"^{who} has the keywords kwargs.*; got input, mask\. .*dictionary: kwargs=\{{'input': …, 'mask': …\}}\.$"
     with pytest.raises(InvalidValue, match=rule):
         CALLS[who](input=X, mask=None)
-    with pytest.raises(InvalidValue, match=r"kwargs is a dictionary .* got \[\]"):
+    with pytest.raises(InvalidValue, match=r"kwargs must be a dictionary .* got \[\]"):
         CALLS[who](X, kwargs=[])
 
 

@@ -157,10 +157,10 @@ def test_what_is_no_plan_is_refused() -> None:
     _, result = swapped("net")
     plan = json.loads(result.plan())
     for bad, text in (
-        ("{", "a plan is JSON"),
+        ("{", "a plan must be JSON"),
         ("3", "as result.plan.. writes it; got something else"),
         ([], "got something else"),
-        (plan | {"bevel_plan": 2}, "has version 1 in this bevel; got 2"),
+        (plan | {"bevel_plan": 2}, "must have version 1 in this bevel; got 2"),
         ({k: v for k, v in plan.items() if k != "sites"}, "the plan is damaged .KeyError: 'sites'"),
         (plan | {"held": 3}, "the plan is damaged"),
     ):
@@ -178,7 +178,7 @@ def test_classes_have_plans_and_functions_do_not() -> None:
     result = swap(model, bevel.FReLU, X)
     assert json.loads(result.plan())["to"] == "frelu"
     result.restore()
-    with pytest.raises(InvalidValue, match="a plan names its activation by a spec string"):
+    with pytest.raises(InvalidValue, match="a plan must name its activation by a spec string"):
         swap(model, lambda: nn.GELU(), X, preserve=False).plan()
 
 
@@ -232,7 +232,7 @@ def test_an_alternating_optimizer_gets_them_among_the_activations() -> None:
 
 def test_what_is_no_optimizer_is_refused_and_the_model_stays() -> None:
     model = Net().eval()
-    with pytest.raises(InvalidValue, match=r"optimizer is a torch\.optim\.Optimizer; got a list"):
+    with pytest.raises(InvalidValue, match=r"optimizer must be a torch\.optim\.Optimizer; got a list"):
         swap(model, "frelu", X, optimizer=[])  # type: ignore[arg-type]
     assert isinstance(model.act, nn.ReLU)
 

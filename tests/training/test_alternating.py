@@ -351,7 +351,7 @@ def test_an_epoch_signal_that_cannot_be_right_is_refused() -> None:
         _optimizer(model, by="step", steps_per_epoch=5)
     with pytest.raises(bevel.InvalidValue, match="steps_per_epoch must be an integer >= 1; got 0"):
         _optimizer(model, by="epoch", steps_per_epoch=0)
-    with pytest.raises(bevel.InvalidValue, match="by is 'step' or 'epoch'; got 'epochs'; did you mean 'epoch'"):
+    with pytest.raises(bevel.InvalidValue, match="by must be 'step' or 'epoch'; got 'epochs'; did you mean 'epoch'"):
         _optimizer(model, by="epochs")
     with pytest.raises(bevel.InvalidValue, match=r"end_epoch\(\) is for .* counts by itself"):
         _optimizer(model).end_epoch()

@@ -119,5 +119,5 @@ def test_misuse_is_refused() -> None:
         SharpnessSchedule(_model(), -1.0, 2.0, steps=3)
     with pytest.raises(bevel.InvalidValue, match="steps must be an integer >= 1; got 0"):
         SharpnessSchedule(_model(), 1.0, 2.0, steps=0)
-    with pytest.raises(bevel.InvalidValue, match=r"shape is one of .* did you mean 'linear'"):
+    with pytest.raises(bevel.InvalidValue, match=r"shape must be one of .* did you mean 'linear'"):
         SharpnessSchedule(_model(), 1.0, 2.0, steps=3, shape="liner")

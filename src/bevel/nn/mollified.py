@@ -74,7 +74,9 @@ class Mollified(Activation):
         chosen = [g for g in learn.split("+") if g] if isinstance(learn, str) else list(learn)
         for group in chosen:
             if group not in GROUPS:
-                raise InvalidValue(f"learn names groups of coefficients; got {group!r}; {did_you_mean(group, GROUPS)}")
+                raise InvalidValue(
+                    f"learn must name groups of coefficients; got {group!r}; {did_you_mean(group, GROUPS)}"
+                )
         self.given = {"f": f, "kernel": kernel.name, "n": n, "learn": "+".join(chosen)}
         build = ParameterBuilder(self, device=device, dtype=dtype)
         terms = self.f.terms.with_flat([build.add(*c) for c in self._coefficients(chosen)])

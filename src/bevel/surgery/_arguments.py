@@ -39,7 +39,7 @@ def model_kwargs(function: Callable[..., Any], kwargs: object, unknown: Mapping[
     if kwargs is None:
         return {}
     if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
-        raise InvalidValue(f"kwargs is a dictionary of the model's keyword arguments by name; got {kwargs!r}.")
+        raise InvalidValue(f"kwargs must be a dictionary of the model's keyword arguments by name; got {kwargs!r}.")
     return dict(kwargs)
 
 
@@ -57,7 +57,8 @@ def matcher(where: Where) -> Callable[[Site], bool]:
     patterns = [where] if isinstance(where, str) else list(where) if isinstance(where, Iterable) else [where]
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise InvalidValue(
-            f"where= is a name, glob patterns of names, or a function of a Site; got {where!r}. Leave it out for all."
+            f"where= must be a name, glob patterns of names, or a function of a Site; got {where!r}. Leave it out for "
+            "all."
         )
     return lambda site: any(fnmatch.fnmatchcase(site.name, pattern) for pattern in patterns)
 
@@ -71,7 +72,7 @@ def _check_predicate(where: Callable[..., Any]) -> None:
         signature.bind(None)
     except TypeError:
         raise InvalidValue(
-            f"a function for where= takes one argument, a Site with name, module, function, …; got one that takes "
+            f"a function for where= must take one argument, a Site with name, module, function, …; got one that takes "
             f"{signature}. Write where=lambda site: ….",
         ) from None
 

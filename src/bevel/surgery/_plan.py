@@ -38,7 +38,8 @@ def write(to: object, sites: Sites, blueprint: Blueprint, recipes: Mapping[str, 
     """
     if not isinstance(to, str):
         raise InvalidValue(
-            f"a plan names its activation by a spec string, e.g. swap(model, 'frelu', …); this swap was given {to!r}."
+            "a plan must name its activation by a spec string, e.g. swap(model, 'frelu', …); this swap was given "
+            f"{to!r}."
         )
     return json.dumps(
         {
@@ -82,12 +83,14 @@ class Plan:
         try:
             data: Any = json.loads(text) if isinstance(text, str) else text
         except json.JSONDecodeError as error:
-            raise InvalidValue(f"a plan is JSON, as result.plan() writes it; {error}.") from error
+            raise InvalidValue(f"a plan must be JSON, as result.plan() writes it; {error}.") from error
         version = data.get("bevel_plan") if isinstance(data, Mapping) else None
         if version is None:
-            raise InvalidValue("a plan is JSON, as result.plan() writes it; got something else.")
+            raise InvalidValue("a plan must be JSON, as result.plan() writes it; got something else.")
         if version != VERSION:
-            raise InvalidValue(f"a plan has version {VERSION} in this bevel; got {version!r}. Write it anew by swap.")
+            raise InvalidValue(
+                f"a plan must have version {VERSION} in this bevel; got {version!r}. Write it anew by swap."
+            )
         try:
             self._read(data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

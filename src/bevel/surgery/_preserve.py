@@ -161,7 +161,7 @@ def built(factory: Factory, arguments: dict[str, Any]) -> nn.Module:
     dtype = {"dtype": torch.float32} if "dtype" in named_arguments(factory) else {}
     module = factory(**arguments, **dtype)
     if not isinstance(module, nn.Module):
-        raise InvalidValue(f"an activation factory returns a torch.nn.Module; got {type(module).__name__}.")
+        raise InvalidValue(f"an activation factory must return a torch.nn.Module; got {type(module).__name__}.")
     return module
 
 

@@ -90,7 +90,7 @@ class Result:
         """
         target = getattr(optimizer, "activations_optimizer", optimizer)
         if not isinstance(target, Optimizer):
-            raise InvalidValue(f"optimizer is a torch.optim.Optimizer; got a {type(optimizer).__name__}.")
+            raise InvalidValue(f"optimizer must be a torch.optim.Optimizer; got a {type(optimizer).__name__}.")
         named = [(name, p) for name, p in self.parameters.items() if p.requires_grad]
         if not named:
             return

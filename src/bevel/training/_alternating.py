@@ -134,7 +134,7 @@ class Alternating(Optimizer):
         """Refused: only the caller knows which of the two sets the group belongs to."""
         if self._built:
             raise InvalidValue(
-                "a new parameter group belongs to one of the two optimizers; call add_param_group on "
+                "a new parameter group must belong to one of the two optimizers; call add_param_group on "
                 ".weights_optimizer or .activations_optimizer."
             )
 
@@ -181,7 +181,9 @@ class Alternating(Optimizer):
                 f"steps_per_epoch={self.steps_per_epoch!r} and counts by itself. Leave the call out."
             )
         if not self._stepped:
-            raise InvalidValue("an epoch has at least one step(); end_epoch() was called with none since the last one.")
+            raise InvalidValue(
+                "an epoch must have at least one step(); end_epoch() was called with none since the last one."
+            )
         self._stepped = False
         self._count += 1
 
@@ -264,7 +266,7 @@ def _check_sets(weights: object, activations: object) -> None:
 
 def _check_signal(by: str, steps_per_epoch: object) -> None:
     if by not in ("step", "epoch"):
-        raise InvalidValue(f"by is 'step' or 'epoch'; got {by!r}; {did_you_mean(str(by), ('step', 'epoch'))}")
+        raise InvalidValue(f"by must be 'step' or 'epoch'; got {by!r}; {did_you_mean(str(by), ('step', 'epoch'))}")
     if by == "step" and steps_per_epoch is not None:
         raise InvalidValue(f"steps_per_epoch is for by='epoch'; got {steps_per_epoch!r} with by='step'. Leave it out.")
     if by == "epoch" and steps_per_epoch is None:

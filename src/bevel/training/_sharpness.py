@@ -66,7 +66,9 @@ class SharpnessSchedule:
     ) -> None:
         check_integer(steps, "steps", 1)
         if shape not in _SHAPES:
-            raise InvalidValue(f"shape is one of {', '.join(_SHAPES)}; got {shape!r}; {did_you_mean(shape, _SHAPES)}")
+            raise InvalidValue(
+                f"shape must be one of {', '.join(_SHAPES)}; got {shape!r}; {did_you_mean(shape, _SHAPES)}"
+            )
         self.start, self.end = float(as_sharpness(start)), float(as_sharpness(end))
         self.steps, self.shape = steps, shape
         self.position = 0
