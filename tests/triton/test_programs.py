@@ -63,6 +63,19 @@ def test_new_batch_sizes_build_few_binaries() -> None:
     assert all(3 <= count <= 5 for count in rows.values()), rows
 
 
+@pytest.mark.process
+def test_a_launch_without_a_hook_is_not_described() -> None:
+    """Of Triton's own kernel, whose driver alone is a stand-in: the same launch, in less time of Python."""
+    found = json.loads(_run([str(HERE / "compile_for.py"), "launch"]))
+    described, direct, hooked = found["launches"]
+    assert direct == [*described[:6], None, None, None, *described[9:]]
+    assert described[:6] == [10, 1, 1, 7, 1, [4]]
+    assert hooked[:6] + hooked[9:] == described[:6] + described[9:]
+    assert hooked[6] is not None, "a profiler's hook is told of the launch"
+    assert found["hook"] == 1
+    assert found["direct"] < found["described"]
+
+
 def test_importing_the_backend_does_not_import_triton() -> None:
     code = (
         "import sys; import bevel.ops.triton.launch, bevel.ops.triton.program\n"

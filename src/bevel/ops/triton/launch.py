@@ -83,7 +83,33 @@ class Launcher:
         with _quiet():
             kernel = self._function[self._grid](*arguments, *self._constexprs, num_warps=self._warps, **_OPTIONS)
         if kernel is not None and hasattr(type(kernel), "__getitem__"):
-            self._direct = kernel[self._grid]
+            self._direct = direct(kernel, self._grid)
+
+
+def direct(kernel: Any, grid: tuple[int, int, int]) -> Launch:
+    """Return a call of a built kernel on the current device, which a plan's launches share.
+
+    Triton's own call describes every launch to profilers' hooks, whether there is one or not; this one does so only
+    where there is.
+    """
+    described = kernel[grid]
+    run, function, metadata = kernel.run, kernel.function, kernel.packed_metadata
+    hooks = importlib.import_module("triton.knobs").runtime
+    driver = importlib.import_module("triton.runtime").driver.active
+    stream, device = driver.get_current_stream, driver.get_current_device()
+
+    def launch(*arguments: Any) -> None:
+        if _hooked(hooks.launch_enter_hook) or _hooked(hooks.launch_exit_hook):
+            described(*arguments)
+        else:
+            run(*grid, stream(device), function, metadata, None, None, None, *arguments)
+
+    return launch
+
+
+def _hooked(hook: Any) -> bool:
+    """Whether a hook of Triton's has anything to call: None, a chain of functions, or one function set in its place."""
+    return bool(getattr(hook, "calls", hook))
 
 
 def _quiet() -> contextlib.AbstractContextManager[Any]:
