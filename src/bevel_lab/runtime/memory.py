@@ -16,29 +16,32 @@ from torch import Tensor, nn
 class SavedBytes:
     """Counts the bytes that autograd keeps for backward while :meth:`watch` is active.
 
-    Tensors that share a storage count once; the model's parameters and buffers do not count.
+    Tensors that share a storage count once; the model's parameters and buffers do not count. What a loss with
+    derivatives of its own keeps for them counts too.
 
     Attributes:
         total: the bytes.
     """
 
     total: int = 0
-    _seen: set[int] = field(default_factory=set)
+    _seen: dict[int, torch.UntypedStorage] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
         """Count in the ``with`` block, which must do the forward pass of ``model``."""
-        self._seen = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+        storages = (t.untyped_storage() for t in (*model.parameters(), *model.buffers()))
+        self._seen = {storage.data_ptr(): storage for storage in storages}
 
         def pack(saved: Tensor) -> Tensor:
             storage = saved.untyped_storage()
             if storage.data_ptr() not in self._seen:
-                self._seen.add(storage.data_ptr())
+                self._seen[storage.data_ptr()] = storage  # kept alive, so that no address is used twice
                 self.total += storage.nbytes()
-            return saved  # kept alive until backward, so no address is used twice
+            return saved
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
             yield
+        self._seen = {}
 
 
 class PeakMemory:

@@ -152,9 +152,9 @@ def describe(call: CallSite) -> Description:
         InvalidValue: if the module cannot take inputs with that many channels.
     """
     module, channels, dim = call
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    like = next(module.parameters(), GRID)  # torch's own modules take no input of another type than their parameters'
     before, after = (1,) * (dim - 1), (1,) * (-dim - 1)  # axes of length 1 put the channels on axis ``dim``
-    x = GRID.to(device)[:, None].expand(-1, channels).reshape(-1, *before, channels, *after)
+    x = GRID.to(like)[:, None].expand(-1, channels).reshape(-1, *before, channels, *after)
     was = module.training
     module.eval()
     try:
