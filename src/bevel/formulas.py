@@ -59,7 +59,8 @@ class Formulas:
         slope = self.line_slope
         x = self.x
         if isinstance(slope, Tensor) or slope == 0:  # at ±inf a flat end has its level, and 0·inf would be NaN
-            x = torch.where(torch.isinf(x) & torch.as_tensor(slope == 0, device=x.device), 0.0, x)
+            infinite = torch.isinf(x)
+            x = torch.where(infinite & (slope == 0) if isinstance(slope, Tensor) else infinite, 0.0, x)
         total = slope * x + intercept
         for k in self.knots:
             for part in k.deviations():
