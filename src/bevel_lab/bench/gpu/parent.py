@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bevel_lab.bench import page, rows
 from bevel_lab.bench.gpu import check
-from bevel_lab.bench.gpu.sections import BEYOND, BY_NAME, FAULTS, HELD, LAWS, SUITE, Section
+from bevel_lab.bench.gpu.sections import AHEAD, BEYOND, BY_NAME, FAULTS, HELD, LAWS, SUITE, Section
 
 START = 60.0  # seconds for a child to import torch and to reach the GPU
 SOURCE = Path(__file__).parents[3]
@@ -63,18 +63,24 @@ class Run:
 
     def sections(self, names: Sequence[str]) -> None:
         """Run the sections in children, until none is left or the time is up."""
-        waiting = list(names)
+        waiting, in_vain = list(names), 0
         while waiting:
             if self.left <= 0:
                 self.note(f"not begun, for the time was up: {', '.join(waiting)}")
                 break
-            before = len(waiting)
             with _started(waiting, self.out, self.dry) as child:
-                began = self._follow(child, waiting)
-            if len(waiting) == before and not began:
-                self.note(f"no child came as far as {waiting[0]}; the sections from there on were not run")
+                in_vain = 0 if self._follow(child, waiting) else in_vain + 1
+            if waiting and in_vain == 2:
+                self.note(f"two children did not come as far as {waiting[0]}; not run: {', '.join(waiting)}")
                 break
         self.write()
+
+    def suite(self) -> None:
+        """Run ``tests/triton``, which keeps most processors busy, while a child compiles for the sections."""
+        with _started([AHEAD], self.out, self.dry) if self.left > 0 else contextlib.nullcontext() as child:
+            self.tests(SUITE)
+            if child:
+                self._follow(child, [AHEAD])
 
     def _follow(self, child: _Child, waiting: list[str]) -> bool:
         """Take a child's events until it ends or passes a limit; done sections leave ``waiting``."""
@@ -187,7 +193,7 @@ def measure(
         run = Run(out or Path(folder) / "rows.csv", to, notes, deadline, dry)
         if checked:
             run.sections([HELD])
-            run.tests(SUITE)
+            run.suite()
             if not any(line.startswith((f"{SUITE}: passed", f"{SUITE}: FAILED")) for line in run.said):
                 names = [*names, LAWS]
         run.sections(names)

@@ -22,7 +22,7 @@ from bevel_lab.bench.timing import Sample
 
 TABLE = (torch.bfloat16, torch.float32)  # the dtypes that targets are set for
 LARGE = "256 MB"
-HELD, LAWS, SUITE, BEYOND = "held rows", "laws", "tests/triton", "the test beyond 2^31 elements"
+AHEAD, HELD, LAWS, SUITE, BEYOND = "compile ahead", "held rows", "laws", "tests/triton", "the test beyond 2^31 elements"
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,26 @@ def _formulas(bench: Bench, dtype: torch.dtype) -> list[Case]:
     return cases.formulas(LAYOUTS["nchw 56"].width(bench.dry), 1, 4, dtype)
 
 
+def compile_ahead(bench: Bench) -> None:
+    """Build the programs of the kernels' sections, on small tensors, into Triton's cache on the disk."""
+    for name, dtype in _layouts_and_dtypes(bench):
+        layout = LAYOUTS[name]
+        x, g = (bench.buffers("4 MB", dtype, layout)[:1] for _ in range(2))
+        for what in ("forward", "backward"):
+            for call in passes(x, g, what, layout.width(bench.dry), layout.dim).values():
+                call(0)
+
+
+def _layouts_and_dtypes(bench: Bench) -> list[tuple[str, torch.dtype]]:
+    """Every layout in every dtype; a rehearsal has one layout of each kind of program in float32."""
+    few = ("flat", "nchw 56", "channels_last 64")
+    return [(n, d) for d, n in itertools.product(TABLE, LAYOUTS) if n in few or d != torch.float32 or not bench.dry]
+
+
 def kernels(bench: Bench) -> None:
     """Time each pass against a clone, at 256 MB."""
-    for dtype, (name, layout) in itertools.product(TABLE, LAYOUTS.items()):
-        _passes(bench, "kernel", LARGE, dtype, layout, name)
+    for name, dtype in _layouts_and_dtypes(bench):
+        _passes(bench, "kernel", LARGE, dtype, LAYOUTS[name], name)
 
 
 def kernels_rest(bench: Bench) -> None:
@@ -209,6 +225,7 @@ def sweep(bench: Bench) -> None:
 
 
 CHECKS = {
+    AHEAD: Section(compile_ahead, 30),
     HELD: Section(lambda bench: check.held_rows(bench.device, bench.dry), 60),
     LAWS: Section(lambda bench: check.held_laws(bench.device, bench.dry), 60),
 }
