@@ -54,7 +54,7 @@ $(OLDEST)/.installed: requirements/oldest.txt pyproject.toml $(NATIVE)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $(OLDEST)/.installed
 
-test-wheel: wheel $(OLDEST)/.installed  ## the one wheel under this torch and the oldest that is promised
+test-wheel: wheel $(OLDEST)/.installed  ## the one wheel in clean environments with this torch and the oldest promised
 	$(PYTHON) tests/check_wheel.py dist/bevel-*.whl $(abspath $(PYTHON) $(OLDEST)/bin/python)
 
 format: install
