@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -234,6 +235,79 @@ def test_why_it_cannot_be_built_is_said_and_not_tried_again(sources: Path, monke
     shutil.copy(NATIVE / "torch" / "layout.h", sources / "operator")
     with pytest.raises(_operator_build.NoOperator, match="cannot be built: "):
         _operator_build.find(sources)
+
+
+@pytest.fixture
+def fake_compiler(sources: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A compiler that writes a file in place of an object, and a cache of its own."""
+    monkeypatch.setenv("BEVEL_CACHE", str(sources / "cache"))
+    monkeypatch.delenv("BEVEL_OPERATOR", raising=False)
+    compiler = sources / "compiler"
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho object > "$2"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    return compiler
+
+
+def test_what_another_user_may_write_is_not_loaded(sources: Path, fake_compiler: Path) -> None:
+    old = os.umask(0o002)  # as where every user has a group
+    try:
+        built = _operator_build.find(sources)
+    finally:
+        os.umask(old)
+    for path in (built, built.parent):
+        mode = path.stat().st_mode
+        path.chmod(0o777)
+        with pytest.raises(_operator_build.NoOperator, match=f"belong to this user .*; got {path}. Set BEVEL_CACHE"):
+            _operator_build.find(sources)
+        path.chmod(mode)
+        assert _operator_build.find(sources) == built
+    built.unlink()
+    built.parent.chmod(0o777)  # nor is anything built there
+    with pytest.raises(_operator_build.NoOperator, match="belong to this user"):
+        _operator_build.find(sources)
+    assert not built.exists()
+
+
+def test_what_another_user_owns_is_not_loaded(
+    sources: Path, fake_compiler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _operator_build.find(sources)
+    monkeypatch.setattr(os, "getuid", lambda: sources.stat().st_uid + 1)
+    with pytest.raises(_operator_build.NoOperator, match="belong to this user"):
+        _operator_build.find(sources)
+
+
+def test_the_compiler_may_have_words_and_the_object_is_for_one_machine(
+    sources: Path, fake_compiler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", f"env {fake_compiler}")
+    first = _operator_build.find(sources)
+    with monkeypatch.context() as other:
+        other.setattr(platform, "libc_ver", lambda: ("glibc", "2.0"))
+        second = _operator_build.find(sources)
+    monkeypatch.setattr(_operator_build, "FLAGS", (*_operator_build.FLAGS, "-g"))
+    assert len({first, second, _operator_build.find(sources)}) == 3
+    monkeypatch.setattr(_operator_build, "FLAGS", ("-g",))
+    monkeypatch.setenv("CXX", "'c++")
+    with pytest.raises(_operator_build.NoOperator, match="cannot be built: No closing quotation"):
+        _operator_build.find(sources)
+
+
+def test_a_failure_that_may_pass_is_tried_again(sources: Path, fake_compiler: Path) -> None:
+    works = fake_compiler.read_text()
+    fake_compiler.write_text("#!/bin/sh\nkill -KILL $$\n")
+    with pytest.raises(_operator_build.NoOperator, match="signal 9 ended the compiler"):
+        _operator_build.find(sources)
+    fake_compiler.write_text("#!/bin/sh\necho No space left on device >&2\nexit 1\n")
+    with pytest.raises(_operator_build.NoOperator, match=r"did not compile.*No space left"):
+        _operator_build.find(sources)
+    fake_compiler.write_text(works)
+    with pytest.raises(_operator_build.NoOperator, match="did not compile"):
+        _operator_build.find(sources)
+    (failed,) = (sources / "cache").glob("*.txt")
+    os.utime(failed, (0, 0))
+    assert _operator_build.find(sources).is_file()
 
 
 def test_one_target_version_is_named() -> None:

@@ -110,7 +110,8 @@ BEVEL_API int bevel_forward(const bevel_plan *plan, const bevel_layout *layout, 
                             const void *const *param, const void *x, void *y);
 
 /* dx = g*f'(x) and, in the same pass, dparam[j] = sum of g * df/dparam_j (over all, or per channel), in that
- * parameter's dtype and length. dx == NULL, dparam == NULL and dparam[j] == NULL mean: not wanted. dx may be g. */
+ * parameter's dtype and length. dx == NULL, dparam == NULL and dparam[j] == NULL mean: not wanted. dx may be g, or
+ * x. */
 BEVEL_API int bevel_backward(const bevel_plan *plan, const bevel_layout *layout, int32_t threads,
                              const void *const *param, const void *x, const void *g, void *dx, void *const *dparam);
 

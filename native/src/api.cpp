@@ -117,7 +117,7 @@ int bevel_backward(const bevel_plan* plan, const bevel_layout* layout, int32_t t
     std::unique_ptr<double[]> sums;
     if (want_sums) sums.reset(new double[static_cast<size_t>(call.sum_count() * parts)]());
     if (call.elements() != 0) {
-        if (dx != nullptr && dx != g) advise(dx, call.bytes());
+        if (dx != nullptr && dx != g && dx != x) advise(dx, call.bytes());
         call.bind(x, nullptr, g, dx);
         Job job{call, engine().tiles(call.task()), parts, sums.get()};
         parallel(parts, work, &job);

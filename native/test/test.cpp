@@ -271,6 +271,10 @@ void compare(Plan& p, const Case& c, const std::string& name) {
                      std::to_string(double(got)) + " instead of " + std::to_string(double(exact[j][k])));
         }
     auto again = p.gradient;
+    Array over = x;
+    bevel_backward(&p.plan, &layout, c.threads, p.pointer.data(), over.data(), g.data(), over.data(), p.gradient_pointer.data());
+    expect(again == p.gradient, name + ": the gradients with dx in place of x differ");
+    expect(over.bytes == dx.bytes || c.layout >= 2, name + ": dx in place of x differs");
     bevel_backward(&p.plan, &layout, c.threads, p.pointer.data(), x.data(), g.data(), g.data(), p.gradient_pointer.data());
     expect(again == p.gradient, name + ": the gradients of two runs differ");
     expect(g.bytes == dx.bytes || c.layout >= 2, name + ": dx in place of g differs");

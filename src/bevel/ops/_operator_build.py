@@ -10,8 +10,10 @@ import fcntl
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ import torch
 OBJECT = "libbevel_operator.so"
 SOURCES = ("operator.cpp", "layout.h", "sides.h", "bevel_native.h")  # in "operator" beside the native library
 TARGET = "0x020b000000000000"  # torch 2.11, the oldest that the object is to serve; also in native/CMakeLists.txt
+FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", f"-DTORCH_TARGET_VERSION={TARGET}")
 
 
 class NoOperator(Exception):
@@ -47,7 +50,7 @@ def find(folder: Path) -> Path:
         raise NoOperator("the operator's source was not installed with the native library; reinstall bevel")
     try:
         return _cached(sources)
-    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no home; ValueError: CXX has an open quote
         raise NoOperator(f"the operator cannot be built: {error}") from error
 
 
@@ -62,35 +65,63 @@ def _cache() -> Path:
 def _cached(sources: list[Path]) -> Path:
     """Return the object for these sources and this torch; the first process builds it, the others wait for it."""
     content = b"".join(source.read_bytes() for source in sources)
-    key = hashlib.sha256(content + f"{torch.__version__} {platform.machine()}".encode()).hexdigest()[:16]
+    made_for = (torch.__version__, platform.machine(), *platform.libc_ver(), *FLAGS)
+    key = hashlib.sha256(content + " ".join(made_for).encode()).hexdigest()[:16]
     built = _cache() / f"operator-{key}.so"
+    _check_owner(built.parent, built)
     if built.is_file():
         return built
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        raise NoOperator("building the operator needs a C++17 compiler; there is none on the PATH")
+    compiler = shlex.split(os.environ.get("CXX", "")) or [_found_compiler()]
     built.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _check_owner(built.parent)
     failed = built.with_suffix(".txt")
     with built.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not built.is_file() and not failed.is_file():
+        if not built.is_file() and not _is_recent(failed):
             _compile(compiler, sources[0], built, failed)
-    if failed.is_file():  # not tried again by every process
-        last = failed.read_text(encoding="utf-8").strip().splitlines()[-1:]
-        raise NoOperator(f"the operator did not compile, see {failed}, and delete it to try again: {' '.join(last)}")
-    return built
+    if built.is_file():
+        return built
+    last = failed.read_text(encoding="utf-8").strip().splitlines()[-1:]
+    raise NoOperator(
+        f"the operator did not compile, see {failed}, and delete it to try again before a day is over: {' '.join(last)}"
+    )
 
 
-def _compile(compiler: str, source: Path, built: Path, failed: Path) -> None:
+def _check_owner(*paths: Path) -> None:
+    """Refuse what another user may have written: loading an object runs its code."""
+    for path in paths:
+        if not path.exists():
+            continue
+        status = path.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise NoOperator(
+                f"the cache must belong to this user and be writable by no other; got {path}. Set BEVEL_CACHE."
+            )
+
+
+def _found_compiler() -> str:
+    found = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if found is None:
+        raise NoOperator("building the operator needs a C++17 compiler; there is none on the PATH")
+    return found
+
+
+def _is_recent(failed: Path) -> bool:
+    """Whether a build failed within a day. Not every process tries again; but a full disk does not last for ever."""
+    return failed.is_file() and time.time() - failed.stat().st_mtime < 24 * 3600
+
+
+def _compile(compiler: list[str], source: Path, built: Path, failed: Path) -> None:
     """Compile into ``built``; if that fails, write what the compiler said into ``failed``."""
     home = Path(torch.__file__).parent
     part = built.with_suffix(".part")
     command = [
-        *(compiler, "-O2", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", f"-DTORCH_TARGET_VERSION={TARGET}"),
-        *(f"-I{source.parent}", "-isystem", str(home / "include"), str(source), "-o", str(part)),
+        *(*compiler, *FLAGS, f"-I{source.parent}", "-isystem", str(home / "include"), str(source), "-o", str(part)),
         *(f"-L{home / 'lib'}", "-ltorch_cpu"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, umask=0o077)
+    if done.returncode < 0:  # that says nothing of the source
+        raise NoOperator(f"the operator did not compile: signal {-done.returncode} ended the compiler")
     if done.returncode == 0:
         part.replace(built)
     else:
