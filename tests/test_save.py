@@ -190,7 +190,7 @@ def test_each_rule_gives_the_same_function_or_is_refused(name: str) -> None:
     for rule in ("auto", "input", "output"):
         twin = copy.deepcopy(module)
         if rule == "output" and name != "frelu":
-            with pytest.raises(bevel.InvalidValue, match="save='output' needs a function whose output tells its input"):
+            with pytest.raises(bevel.InvalidValue, match="save='output' must go with a function whose output"):
                 twin.save = rule
             continue
         twin.save = rule
@@ -212,5 +212,6 @@ def test_a_swap_keeps_the_input_where_the_old_unit_did() -> None:
     assert [again.model[i].save for i in (1, 3)] == ["auto", "input"]
     forced = bevel.swap(model(), "frelu", x, save="output")
     assert [forced.model[i].save for i in (1, 3)] == ["output", "output"]
-    with pytest.raises(bevel.InvalidValue, match="save='output' needs"):
-        bevel.swap(model(), "sau", x, save="output", preserve=False)
+    for name, kind in (("sau", "SAU"), ("swish", "Swish")):  # of the engine, and not
+        with pytest.raises(bevel.InvalidValue, match=f"save='output' must go with .*; got {kind}. Use 'auto'."):
+            bevel.swap(model(), name, x, save="output", preserve=False)

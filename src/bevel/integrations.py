@@ -48,10 +48,11 @@ def enable(*libraries: str) -> ExitStack:
         ...     pass
         Traceback (most recent call last):
         ...
-        bevel.errors.InvalidValue: name at least one library; known: timm, transformers.
+        bevel.errors.InvalidValue: enable() must be given at least one library; got none. Known: timm, transformers.
     """
     if not libraries:
-        raise InvalidValue(f"name at least one library; known: {', '.join(sorted(_LIBRARIES))}.")
+        known = ", ".join(sorted(_LIBRARIES))
+        raise InvalidValue(f"enable() must be given at least one library; got none. Known: {known}.")
     for library in libraries:
         if library not in _LIBRARIES:
             raise UnknownName(f"unknown library {library!r}; {did_you_mean(library, _LIBRARIES)}")
@@ -71,9 +72,14 @@ def _begin(library: str) -> None:
     if not _holders[library]:
         try:
             _undo[library] = _LIBRARIES[library]()
-        except AttributeError as error:
+        except (AttributeError, ModuleNotFoundError) as error:
+            if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(f"{library}."):
+                raise  # the library is not installed, or what it needs
             version = importlib.import_module(library).__version__
-            raise InvalidValue(f"bevel does not know {library} {version} ({error}); use another version.") from error
+            raise InvalidValue(
+                f"{library} must have the parts that bevel patches; got version {version} ({error}). "
+                "Use another version."
+            ) from error
     _holders[library] += 1
 
 

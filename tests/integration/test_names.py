@@ -197,9 +197,12 @@ def test_all_libraries_are_enabled_or_none(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UnknownName, match="did you mean 'transformers'"):
         enable("timm", "transformer")
     monkeypatch.delattr("transformers.PreTrainedModel._initialize_weights")
-    with pytest.raises(InvalidValue, match=r"does not know transformers \d.*_initialize_weights"):
+    with pytest.raises(InvalidValue, match=r"transformers must have .*; got version \d.*_initialize_weights"):
         enable("timm", "transformers")
     monkeypatch.setitem(sys.modules, "transformers.activations", None)
+    with pytest.raises(InvalidValue, match=r"transformers must have .*; got version \d.*transformers.activations"):
+        enable("timm", "transformers")
+    monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ModuleNotFoundError, match="transformers"):
         enable("timm", "transformers")
     monkeypatch.undo()

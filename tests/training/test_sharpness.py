@@ -113,7 +113,7 @@ def test_no_compilation_while_n_moves() -> None:
 
 
 def test_misuse_is_refused() -> None:
-    with pytest.raises(bevel.InvalidValue, match=r"needs a smooth activation .* the model has none"):
+    with pytest.raises(bevel.InvalidValue, match=r"must have a smooth activation .*; got one without"):
         SharpnessSchedule(nn.Sequential(nn.ReLU(), bevel.FReLU()), 1.0, 2.0, steps=3)
     with pytest.raises(bevel.InvalidValue, match="the sharpness n must be finite and > 0; got -1"):
         SharpnessSchedule(_model(), -1.0, 2.0, steps=3)

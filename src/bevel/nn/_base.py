@@ -137,6 +137,17 @@ RULES = ("auto", "input", "output")
 """What an activation keeps for backward: see :class:`Activation`."""
 
 
+def check_rule(rule: str, possible: bool, name: str) -> None:
+    """Refuse what is no rule of :data:`RULES`, and ``output`` for a module ``name`` where it is not ``possible``."""
+    if rule not in RULES:
+        raise InvalidValue(f"save must be one of {', '.join(RULES)}; got {rule!r}.")
+    if rule == "output" and not possible:
+        raise InvalidValue(
+            "save='output' must go with a function whose output tells its input, as FReLU's does; got "
+            f"{name}. Use 'auto'."
+        )
+
+
 class Activation(FixedSharpness, LearnableModule):
     """Base of the activations that the engine computes; subclasses set :attr:`family`, the forward is written here.
 
@@ -170,13 +181,7 @@ class Activation(FixedSharpness, LearnableModule):
 
     @save.setter
     def save(self, rule: str) -> None:
-        if rule not in RULES:
-            raise InvalidValue(f"save must be one of {', '.join(RULES)}; got {rule!r}.")
-        if rule == "output" and not output_tells_input(self._family):
-            raise InvalidValue(
-                "save='output' needs a function whose output tells its input, as FReLU's does; got "
-                f"{type(self).__name__}. Use 'auto'."
-            )
+        check_rule(rule, output_tells_input(self._family), type(self).__name__)
         self._save = rule
 
     def values(self) -> list[Tensor]:

@@ -18,7 +18,7 @@ from bevel._bound import error_bound
 from bevel.errors import BevelError, InvalidValue
 from bevel.kinked import PiecewiseLinear
 from bevel.nn import ACTIVATIONS
-from bevel.nn._base import RULES, Activation, LearnableModule
+from bevel.nn._base import Activation, LearnableModule, check_rule
 from bevel.spec import Factory, accepted_arguments, create, named_arguments, parse
 from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, kinked_text, limits, same, slopes
 
@@ -51,8 +51,8 @@ def set_rule(module: nn.Module, save: str) -> None:
     """Set what an activation keeps for backward, or check the rule for one that has no choice."""
     if isinstance(module, Activation):
         module.save = save
-    elif save not in RULES:
-        raise InvalidValue(f"save must be one of {', '.join(RULES)}; got {save!r}.")
+    else:
+        check_rule(save, False, type(module).__name__)
 
 
 class Maker:

@@ -76,8 +76,8 @@ class SharpnessSchedule:
         self.sites = {name: m for name, m in found.items() if m.family.kernel is not SHARP}
         if not self.sites:
             raise InvalidValue(
-                "a sharpness schedule needs a smooth activation of bevel's family (sau, smooth_frelu, mollified, …); "
-                "the model has none. bevel.swap puts one in."
+                "the model of a sharpness schedule must have a smooth activation of bevel's family (sau, smooth_frelu, "
+                "mollified, …); got one without. bevel.swap puts one in."
             )
         self._apply()
 
