@@ -69,6 +69,22 @@ def test_gradients_from_the_output_are_those_from_the_input(
             assert float((a - b).abs().max() / size) < close
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["once", "differentiable"])
+def test_a_hook_that_packs_what_is_saved_in_another_order_changes_no_gradient(again: bool) -> None:
+    """As ``save_on_cpu(pin_memory=True)`` does: the bits of the sides follow y's memory, and hooks may change that."""
+    module = bevel.FReLU(6, 1.0, -0.5)
+    x = _x().to(memory_format=torch.channels_last).requires_grad_()
+    g = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    inputs = [x, *module.parameters()]
+    want = torch.autograd.grad(module(x), inputs, g, create_graph=again)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.contiguous(), lambda t: t):
+        y = module(x)
+    got = torch.autograd.grad(y, inputs, g, create_graph=again)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b)
+    assert got[0].stride() == want[0].stride()
+
+
 def test_bytes_kept() -> None:
     """ReLU's where slopes have one sign; one bit an element more where not; the input where a slope is lost."""
     x = torch.randn(64, 64, requires_grad=True)

@@ -111,6 +111,8 @@ def _sharp_function(family: Family, dim: int, ready: _operator.Prepared) -> type
             y, sides, ctx.keep = run(tensors, packed, dim)
             ctx.to_save = (y, sides, *tensors[1:]) if ctx.keep else (tensors[0], None, *tensors[1:])
             ctx.materialize_grads = False
+            if y is not None and sides is not None:
+                ctx.strides = y.stride()
             return y
 
         @staticmethod
@@ -122,6 +124,8 @@ def _sharp_function(family: Family, dim: int, ready: _operator.Prepared) -> type
             needs = ctx.needs_input_grad
             if g is None:
                 return (None,) * len(needs)
+            if sides is not None and kept.stride() != ctx.strides:  # a hook on saved tensors laid it out anew
+                kept = kept.new_empty_strided(kept.shape, ctx.strides).copy_(kept)
             if (
                 not torch.is_grad_enabled()
                 and not dispatch_mode_active()
@@ -153,7 +157,7 @@ def _input_of(y: Tensor, sides: Tensor | None, slopes: Sequence[Tensor], dim: in
 
 
 def _unpacked(sides: Tensor, y: Tensor) -> Tensor:
-    """Return the bits as a mask that lies as y does."""
+    """Return the bits, which follow y's memory, as a mask that lies as y does."""
     bits = (sides[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
     return bits.flatten()[: y.numel()].bool().as_strided(y.shape, y.stride())
 
