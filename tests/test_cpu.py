@@ -179,6 +179,19 @@ def test_compiled_graphs_call_it_or_trace_the_formulas(name: str) -> None:
     torch.compiler.reset()
 
 
+def test_compiled_calls_take_a_sharpness_of_each_channel_that_is_not_learnt() -> None:
+    n = torch.tensor([1.0, 2.0, 3.0])
+
+    def smooth(x: Tensor, n: Tensor) -> Tensor:
+        return bevel.smooth(x, "relu", "gaussian", n)
+
+    x = torch.linspace(-2, 2, 12).reshape(4, 3).requires_grad_()
+    y, want = torch.compile(smooth, fullgraph=True, backend="eager")(x, n), smooth(x, n)
+    torch.testing.assert_close(y, want)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x), torch.autograd.grad(want.sum(), x))
+    torch.compiler.reset()
+
+
 # opcheck itself looks at the .grad of tensors that are not leaves
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("name", ["sau", "sau centred", "smooth_frelu", "no parameters"])

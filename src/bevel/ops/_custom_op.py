@@ -138,13 +138,15 @@ def takes(family: Family, x: Tensor) -> bool:
 def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """Call the operator, for a traced call.
 
-    A sharpness that is a parameter of its own and needs no gradient goes apart from the others: the native pass then
+    One sharpness that is a parameter of its own and needs no gradient goes apart from the others: the native pass then
     takes its present number as a constant, and computes no gradient for it.
     """
     kernel, multiplies_cdf, log_n, constants, places, weights = spell(family)
     last, n = len(parameters) - 1, None
-    if not log_n and family.n == parameter(last) and not parameters[last].requires_grad:
+    alone = not log_n and family.n == parameter(last) and parameters[last].numel() == 1
+    if alone and not parameters[last].requires_grad:
         *parameters, n = parameters
+        n = n.clone()  # for backward: DistributedDataParallel writes to buffers between two forwards
         constants[-1], places, weights = 1.0, places[:-2], weights[:-1]
     spelled = kernel, multiplies_cdf, log_n, constants, places, weights
     result: Tensor = torch.ops.bevel.evaluate(x, list(parameters), n, *spelled, dim)
