@@ -152,6 +152,16 @@ def test_the_operators_change_nothing_that_they_are_given(name: str) -> None:
 
 
 @needs_operator
+def test_a_table_is_packed_once_for_every_family_that_has_it() -> None:
+    kernel = bevel.tabulated(lambda u: 1 - u * u, 1.0)
+    first, second = (bevel.SmoothFReLU(kernel=kernel, n=n, learn_n=False).family for n in (2.0, 3.0))
+    before = _operator._tables.cache_info()
+    assert _operator.prepared(first) is not _operator.prepared(second)
+    after = _operator._tables.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 1)
+
+
+@needs_operator
 def test_a_family_keeps_its_call_and_copies_do_not() -> None:
     module = bevel.SAU(n=2.5)
     module(torch.ones(3))

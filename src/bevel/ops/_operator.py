@@ -74,7 +74,7 @@ def unavailable() -> str | None:
 # ------------------------------------------------------------------------------------------------------ packed family
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)  # where a kernel is tabulated, each holds a copy of its table
 def prepared(family: Family) -> Prepared | None:
     """Return what a call of the family needs, None where there are no operators or no native code for it."""
     found = _load()
@@ -98,6 +98,7 @@ def _pack(family: Family) -> bytes:
     return struct.pack("8i", *head) + constants + b"".join(struct.pack("iid", *w) for w in weights) + tables
 
 
+@functools.lru_cache(maxsize=16)  # a schedule of n makes a family for each step, all with one kernel
 def _tables(kernel: TabulatedKernel) -> bytes:
     """Return the kernel's table, and the float one where that is accurate enough."""
     table = kernel.table.contiguous()
