@@ -7,14 +7,17 @@ import io
 import math
 import pickle
 import warnings
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.overrides import TorchFunctionMode
 
 import bevel
+from bevel._torch_private import storage_address
 from bevel.nn import Activation
 from bevel.ops import evaluate
 
@@ -134,6 +137,23 @@ def test_the_text_of_a_module_shows_the_present_n() -> None:
         learnt.log_n[1] = math.log(8.0)
     assert "n=4..8," in repr(learnt)
     assert "n=4," in repr(bevel.SmoothFReLU(2, n=4.0, device="meta"))
+    with FakeTensorMode():
+        assert "n=4," in repr(bevel.SmoothFReLU(2, n=4.0))  # has no values
+        assert "n=4..8," in repr(learnt)
+
+
+@pytest.mark.parametrize(("spec", "name", "start"), [("squareplus", "b", 4.0), ("smelu", "beta", 2.0)])
+def test_a_width_is_the_present_one(spec: str, name: str, start: float) -> None:
+    module = bevel.create(spec)
+    assert getattr(module, name) == start
+    loaded = bevel.create(spec)
+    module.set_sharpness(10.0)
+    loaded.load_state_dict(module.state_dict())
+    want = 0.01 if name == "b" else 0.1
+    assert getattr(loaded, name) == getattr(module, name) == pytest.approx(want)
+    assert repr(loaded).endswith(f"({name}={want})")
+    with torch.device("meta"):
+        assert getattr(bevel.create(spec), name) == start
 
 
 @pytest.mark.parametrize("n", [70001.5, 20001.0, 1e-30])
@@ -210,6 +230,47 @@ def test_an_exported_program_has_it_in_its_state() -> None:
     torch.testing.assert_close(program(_x()), _trained()(_x()))
     program.load_state_dict(_trained(end=3.0).state_dict())
     torch.testing.assert_close(program(_x()), _trained(end=3.0)(_x()))
+
+
+@pytest.mark.compile
+def test_a_compiled_call_keeps_the_n_that_it_was_made_with() -> None:
+    """n may be written between a forward and its backward, as DistributedDataParallel writes to buffers."""
+    module = bevel.SAU(2, n=3.0)
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    x = torch.linspace(-1, 1, 8).reshape(4, 2).requires_grad_()
+
+    def gradients(f: nn.Module) -> tuple[Tensor, ...]:
+        module.n.fill_(5.0)
+        first = f(x)
+        module.n.fill_(3.0)
+        return torch.autograd.grad((first + f(x)).sum(), [x, *module.parameters()])
+
+    for got, want in zip(gradients(compiled), gradients(module), strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_where_n_is_not_read_a_call_gets_a_copy() -> None:
+    """Else a change of n between a forward and its backward would be in the backward alone."""
+    module = bevel.SAU(2, device="meta")
+    _, (*_, n) = module.at_call(torch.empty(3, 2, device="meta"), eager=True)
+    assert storage_address(n) != storage_address(module.n)
+
+
+class WithoutFloat64(TorchFunctionMode):
+    """A device "meta" that has no float64, as Apple's."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if str(kwargs.get("device")) == "meta" and kwargs.get("dtype") == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support it.")
+        return func(*args, **kwargs)
+
+
+def test_a_device_without_float64_holds_it_in_float32() -> None:
+    with WithoutFloat64():
+        made = bevel.SAU(2, n=3.0, device="meta")
+    assert made.n.dtype == torch.float32
+    assert made.n.is_meta
 
 
 def test_only_smooth_modules_with_a_fixed_n_have_the_buffer() -> None:

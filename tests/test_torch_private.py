@@ -411,6 +411,13 @@ def test_a_private_use_would_be_found(text: str) -> None:
     assert list(_private_uses(ast.parse(text), {"_mine"}))
 
 
+def test_the_names_without_an_underscore_are_used_in_one_place() -> None:
+    """A Function writes them in its forward, where a call of a helper would cost as much as what they save."""
+    users = {p.name for p in LIBRARY.rglob("*.py") if re.search(r"\w\.(to_save|materialize_grads)\b", p.read_text())}
+    assert users == {"_direct.py"}
+    assert all(name in str(private.__doc__) for name in ("to_save", "materialize_grads", "_direct.py"))
+
+
 def test_a_private_name_of_bevel_is_none_of_torch() -> None:
     assert not list(_private_uses(ast.parse("self._mine()\nfrom bevel._checks import count"), {"_mine"}))
 

@@ -2,6 +2,8 @@
 
 No other file of the library touches a name of torch that begins with an underscore, so that a release of torch that
 takes one away is answered here. ``tests/test_torch_private.py`` names each and says what stops working without it.
+Two names without an underscore are no promise either: ``to_save`` and ``materialize_grads`` of the context of a
+``Function``. ``ops/_direct.py`` writes them itself, since a call of a helper would cost what they save.
 """
 
 from __future__ import annotations
@@ -164,9 +166,21 @@ def read_number(t: Tensor) -> float | None:
     if type(t) is not Tensor or _C._get_tracing_state() or _C._are_functorch_transforms_active():
         return None
     if _C._len_torch_dispatch_stack():
-        with _disable_current_modes():
+        with modes_paused():
             return t.item()
     return t.item()
+
+
+modes_paused: Callable[[], contextlib.AbstractContextManager[Any]] = _disable_current_modes
+"""A block in which no ``TorchDispatchMode``, such as one of fake tensors, takes part."""
+
+
+def readable(t: Tensor) -> bool:
+    """Whether the values can be read in this process: nothing wraps the tensor, records it, or is still to fill it.
+
+    A subclass may hold no values, or may ask other processes for them, as distributed tensors do.
+    """
+    return type(t) in (Tensor, nn.Parameter) and not (t.is_meta or jit_tracing() or func_transforms_active())
 
 
 class StatefulModule(nn.Module):
@@ -264,6 +278,7 @@ __all__ = [
     "jit_paused",
     "jit_tracing",
     "load_state_hooks",
+    "modes_paused",
     "move_hooks",
     "operator_function",
     "own_buffer",
@@ -272,6 +287,7 @@ __all__ = [
     "own_tensors",
     "plainly_eager",
     "read_number",
+    "readable",
     "replicate",
     "storage_address",
     "submodules",

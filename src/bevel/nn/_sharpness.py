@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bevel._torch_private import StatefulModule, own_buffer, own_tensors, read_number
+from bevel._torch_private import StatefulModule, modes_paused, own_buffer, own_tensors, read_number, readable
 from bevel.family import Affine, Family, parameter
 from bevel.kernel import SHARP
 from bevel.terms import as_one_sharpness
@@ -22,8 +22,17 @@ _OLD_FILE = (
 )
 
 
+def _as_buffer(n: float, device: torch.device | str | int | None) -> Tensor:
+    try:
+        return torch.full((1,), n, dtype=torch.float64, device=device)
+    except TypeError:  # a device without float64, as Apple's
+        return torch.full((1,), n, dtype=torch.float32, device=device)
+
+
 class FixedSharpness(StatefulModule):
     """Keeps a family's n, where it is a number, in the buffer ``n``: float64 whatever the module's dtype, one element.
+
+    On a device that has no float64 it is float32.
 
     On the CPU the number is read at each call, which costs less than a parameter would, and every backend computes with
     it as with any constant. Reading it elsewhere would wait for the device; there, and where something traces the call,
@@ -58,7 +67,7 @@ class FixedSharpness(StatefulModule):
             self._initial["n"] = family.n
             place = next((p.device for p in self.values()), self._place)
             with torch.inference_mode(False):
-                self.register_buffer("n", torch.full((1,), family.n, dtype=torch.float64, device=place))
+                self.register_buffer("n", _as_buffer(family.n, place))
         elif of_buffer == self._family_of_buffer:  # a compiled graph holds it
             of_buffer = self._family_of_buffer
         self._family_of_buffer = of_buffer
@@ -93,12 +102,13 @@ class FixedSharpness(StatefulModule):
             self.n.fill_(number)
 
     def present_sharpness(self) -> str | None:
-        """Write n as it is now, a range where channels differ; None where its memory holds no value."""
-        values = self.values()
-        if any(t.is_meta for t in (*values, *self.buffers())):
-            return None
-        n = self.family.coefficients([p.detach().double() for p in values])[1]
-        low, high = (float(n.min()), float(n.max())) if isinstance(n, Tensor) else (n, n)
+        """Write n as it is now, a range where channels differ; None where its values cannot be read here."""
+        with modes_paused():
+            values = self.values()
+            if not all(map(readable, (*values, *self.buffers()))):
+                return None
+            n = self.family.coefficients([p.detach().cpu().double() for p in values])[1]
+            low, high = (float(n.min()), float(n.max())) if isinstance(n, Tensor) else (n, n)
         return f"{low:g}" if f"{low:g}" == f"{high:g}" else f"{low:g}..{high:g}"
 
     def at_call(self, input: Tensor, eager: bool) -> tuple[Family, list[Tensor]]:
@@ -120,8 +130,8 @@ class FixedSharpness(StatefulModule):
             if self._read(n):
                 return self._family, self.values()
             return self._family_of_buffer, [*self.values(), n.to(input.device)]
-        # .data has a version of its own: DistributedDataParallel writes to buffers between two forwards.
-        return self._family_of_buffer, [*self.values(), n.data]
+        # A copy, for backward: DistributedDataParallel writes to buffers between two forwards.
+        return self._family_of_buffer, [*self.values(), n.detach().clone()]
 
     def convert(self, t: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Move the buffer but keep its dtype: in half precision n = 70000 is infinite, and 20001 is 20000."""

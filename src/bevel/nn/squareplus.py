@@ -7,7 +7,7 @@ import math
 import torch
 
 from bevel._checks import check_positive
-from bevel.family import Family
+from bevel.family import Family, constant_of
 from bevel.functional import frelu_family
 from bevel.kernel import KERNELS
 from bevel.nn._base import Activation, Device, Entry
@@ -45,12 +45,16 @@ class Squareplus(Activation):
         self, b: float = 4.0, *, inplace: bool = False, device: Device = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__(1)
-        self.b, self._place = check_positive(b, "b"), device
-        self.family = _relu_family("student", 1 / math.sqrt(self.b))
+        self._place = device
+        self.family = _relu_family("student", 1 / math.sqrt(check_positive(b, "b")))
+
+    @property
+    def b(self) -> float:
+        """The squared width, from the present sharpness."""
+        return float(1 / constant_of(self.family.n) ** 2)
 
     def extra_repr(self) -> str:
-        n = self.present_sharpness()
-        return f"b={self.b if n is None else 1 / float(n) ** 2:g}"
+        return f"b={self.b:g}"
 
 
 class SmeLU(Activation):
@@ -81,12 +85,16 @@ class SmeLU(Activation):
         self, beta: float = 2.0, *, inplace: bool = False, device: Device = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__(1)
-        self.beta, self._place = check_positive(beta, "beta"), device
-        self.family = _relu_family("box", 1 / self.beta)
+        self._place = device
+        self.family = _relu_family("box", 1 / check_positive(beta, "beta"))
+
+    @property
+    def beta(self) -> float:
+        """The width, from the present sharpness."""
+        return 1 / constant_of(self.family.n)
 
     def extra_repr(self) -> str:
-        n = self.present_sharpness()
-        return f"beta={self.beta if n is None else 1 / float(n):g}"
+        return f"beta={self.beta:g}"
 
 
 ENTRIES = {
