@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 import bevel
 from bevel._torch_private import storage_address
 from bevel.nn import Activation
-from bevel.ops import evaluate
+from bevel.ops import _cpu, evaluate
 
 SPECS = (
     "sau:n=2",
@@ -233,6 +233,7 @@ def test_an_exported_program_has_it_in_its_state() -> None:
 
 
 @pytest.mark.compile
+@pytest.mark.skipif(_cpu.unavailable() is not None, reason=f"backend cpu: {_cpu.unavailable()}")
 def test_a_compiled_call_keeps_the_n_that_it_was_made_with() -> None:
     """n may be written between a forward and its backward, as DistributedDataParallel writes to buffers."""
     module = bevel.SAU(2, n=3.0)
