@@ -186,6 +186,23 @@ def test_welchs_permutation_test_is_scipys() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("high", "low", "sd"), [(0.9, 0.8, 0), (91.3, 90.7, 0), (91.3, 90.7, 1e-3), (9130, 9070, 1e-3)]
+)
+def test_groups_apart_have_the_least_p_despite_rounding(high: float, low: float, sd: float) -> None:
+    first, second = high + sd * rng(7).normal(size=(40, 5)), low + sd * rng(8).normal(size=(40, 5))
+    assert set(unpaired.welch(first, second, rng())) == {unpaired.least_p(5, 5)[0]}
+    assert set(unpaired.within(first, first + sd / 9, high - low, rng())) == {unpaired.least_p(5, 5)[1]}
+
+
+def test_fewer_than_five_runs_without_pairs_get_no_verdict_and_are_told_so() -> None:
+    rows = [row | {"seed": k} for k, row in enumerate(table({"base": 0, "ours": 0.5}, seeds=4))]
+    (c,) = [c for _, c in judge_table(rows, margin=200.0).cells[0].others]
+    assert (c.paired, c.verdict, c.needed, c.detectable) == (False, Verdict.TOO_FEW, 5, math.inf)
+    assert unpaired.equivalence_power(4, 100.0, 1) == 0.0
+    assert unpaired.smallest_effect(4, 9, 1) == math.inf
+
+
 def test_groups_are_compared_where_no_seed_repeats() -> None:
     rows = table({"base": 0, "ours": 0.05, "same": 0}, seeds=9)
     for number, row in enumerate(rows):
@@ -220,6 +237,10 @@ def _changed(change: Callable[[Rows], Any]) -> Rows:
 ODD: dict[str, tuple[Callable[[Rows], Any], str]] = {
     "equal duplicates": (lambda rows: rows.append(dict(rows[3])), "1 row repeats another one and count once"),
     "no score": (lambda rows: rows[12].update(accuracy="nan"), "ours has no score in 1 of 10 runs"),
+    "equal duplicates without a score": (
+        lambda rows: rows.extend([rows.pop() | {"accuracy": "nan"}] * 2),
+        "1 row repeats another one and count once",
+    ),
     "infinite": (lambda rows: rows[12].update(accuracy=math.inf), "ours has no score in 1 of 10 runs"),
     "missing pairs": (lambda rows: rows.__delitem__(slice(12, 14)), "2 seeds of ours or base have no partner"),
     "ties": (lambda rows: rows[12].update(accuracy=rows[2]["accuracy"]), "ours and base tie on 1 of 10 seeds"),
@@ -295,6 +316,28 @@ def test_seeds_that_are_equal_numbers_are_one() -> None:
     assert judge_table(rows).cells[0].others[0][1].pairs == 10
 
 
+def test_seeds_beyond_floats_whole_numbers_stay_apart() -> None:
+    rows = [row | {"seed": 2**60 + row["seed"]} for row in table({"base": 0, "ours": 0.01})]
+    assert set(judge_table(rows).cells[0].reference.scores) == {2**60 + k for k in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model,acc\na,1\n\nb,much\n", "t.csv, line 4, acc: a score must be a number; got 'much'"),
+        ("model,acc\na,1\nb\n", "t.csv, line 3 must have 2 fields as the header has; got 1; correct it."),
+        ("model,acc\na,1,2\n", "t.csv, line 2 must have 2 fields as the header has; got 3; correct it."),
+        ('{"model": "a", "acc": true}\n', "t.csv, line 1, acc: a score must be a number; got True"),
+        ('[{"model": "a", "acc": 1}]', "must hold one JSON object a line; got a JSON array; write it as JSON lines."),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said_with_its_place(text: str, said: str, tmp_path: Path) -> None:
+    write(table({"base": 0, "ours": 0.01}, score="acc"), tmp_path / "a.csv")
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(BevelError, match=re.escape(said)):
+        judge_table(tmp_path)
+
+
 # -- the command
 
 
@@ -313,6 +356,9 @@ def test_the_command_prints_and_writes_everything(tmp_path: Path, capsys: pytest
     assert sorted(p.name for p in out.iterdir()) == ["img", "report.md", "table.md", "table.tex", "verdicts.csv"]
     assert len(list((out / "img").glob("*.svg"))) == 2
     assert "time ×" not in said
+    assert (
+        judge_table(path).write(tmp_path / "silent").read_text(encoding="utf-8").startswith("# Scores compared\n\n##")
+    )
     assert main(["judge", str(path), "--paired", "--unpaired"]) == 2
     assert main(["judge", str(tmp_path / "none.csv")]) == 2
 
@@ -444,6 +490,9 @@ def test_the_seeds_of_a_plan_are_the_fewest_that_find_the_difference() -> None:
     alone = power(sd=0.3, difference=0.2, paired=False)
     assert alone.seeds > found.seeds
     assert power(sd=0.3, seeds=5, arms=1).difference == math.inf
+    many = power(sd=1.0, difference=0.014, paired=False).seeds
+    assert 65_536 < many < 100_000, "between a power of two and the most that are tried"
+    assert unpaired.smallest_effect(many, many, 1) <= 0.014 < unpaired.smallest_effect(many - 1, many - 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -472,5 +521,8 @@ def test_the_power_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     (c,) = [c for _, c in judge_table(path).cells[0].others]
     (found,) = re.findall(r"ours in all runs: 10 seeds find a true difference of ([\d.]+),", said)
     assert float(found) == pytest.approx(100 * c.detectable, rel=0.05), "as the report's detectable difference"
+    for flag, rule in (("--seeds", "seeds must be a whole number, at least 2"), ("--difference", "number above 0")):
+        assert main(["power", str(path), flag, "0"]) == 2
+        assert rule in capsys.readouterr().err
     assert main(["power", "--seeds", "3"]) == 2
     assert "give --sd" in capsys.readouterr().err

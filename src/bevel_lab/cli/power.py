@@ -55,7 +55,8 @@ def main(arguments: Namespace) -> int:
                 print(f"{where}: {c.pairs} runs have no spread to plan with.")
                 continue
             arms = len(cell.others) if arguments.arms is None else arguments.arms
-            wanted = asked if arguments.difference or arguments.seeds else asked | {"seeds": c.pairs}
+            named = arguments.difference is not None or arguments.seeds is not None
+            wanted = asked if named else asked | {"seeds": c.pairs}
             print(f"{where}: {_sentence(power(sd=c.sd * scale, arms=arms, paired=c.paired, **wanted))}")
     return 0
 

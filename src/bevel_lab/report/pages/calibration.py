@@ -236,7 +236,7 @@ def _unpaired_block(rows: Sequence[Sequence[str]]) -> Block:
             "95 % interval", "found")  # fmt: skip
     notes = (
         "Welch's permutation test; spread is that of every second arm over the others'. It is exact where they are "
-        "equal; unequal ones take it slightly above 5 %, and the promise is not about them.",
+        "equal; with unequal ones it is approximate, and the promise is not about them.",
     )
     return Block("Without pairs", head, rows, 0, (), notes)
 

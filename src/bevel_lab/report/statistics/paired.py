@@ -178,10 +178,14 @@ def fewest(enough: Callable[[int], bool], most: int = 1_000_000) -> int:
     while high < most and not enough(high):
         high *= 2
     low = high // 2
-    while high - low > 1 and high < most:
+    if high >= most:
+        high = most
+        if not enough(most):
+            return most
+    while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
-    return min(high, most)
+    return high
 
 
 def improvement(differences: Floats) -> Floats:

@@ -31,6 +31,11 @@ EXACT_SPLITS = 20_000
 """Splits of all runs into two groups that are tried one by one: eight and eight have 12,870."""
 _ROWS = 64
 """Experiments whose splits are in memory at once."""
+_SLACK = 1e-13
+"""Variance added to the observed split's, as a share of the runs' sum of squares; the other splits get half of it.
+
+It exceeds rounding, so that splits that are equally extreme count as such where no group has any spread, too.
+"""
 
 
 def welch(first: Floats, second: Floats, rng: np.random.Generator) -> Floats:
@@ -66,24 +71,24 @@ def bca(
 
 def least_p(first: int, second: int) -> tuple[float, float]:
     """The smallest p of so many runs, two-sided and one-sided; of equal groups each split has a twin as extreme."""
-    splits = math.comb(first + second, first)
-    tried = splits if splits <= EXACT_SPLITS else PATTERNS + 1
-    return (2 if first == second and splits <= EXACT_SPLITS else 1) / tried, 1 / tried
+    exact = _exact(first, second)
+    tried = math.comb(first + second, first) if exact else PATTERNS + 1
+    return (2 if first == second and exact else 1) / tried, 1 / tried
 
 
 def runs_needed(arms: int) -> int:
-    """The fewest runs of every arm with which ``arms`` comparisons can reach 5 % after Holm."""
-    return fewest(lambda runs: least_p(runs, runs)[0] * arms <= LEVEL)
+    """The fewest runs of every arm with which ``arms`` comparisons have an interval and can reach 5 % after Holm."""
+    return max(LEAST_FOR_INTERVAL, fewest(lambda runs: least_p(runs, runs)[0] * arms <= LEVEL))
 
 
 def smallest_effect(first: int, second: int, arms: int, power: float = POWER) -> float:
     """The true difference, in sd of a run, that is found with probability ``power``, at Holm's first step.
 
     For normal scores, by the t test, which the permutation test comes near to; infinite where its smallest p exceeds
-    the level.
+    the level, or where there is no interval.
     """
     freedom = first + second - 2
-    if min(first, second) < 2 or least_p(first, second)[0] * arms > LEVEL:
+    if min(first, second) < LEAST_FOR_INTERVAL or least_p(first, second)[0] * arms > LEVEL:
         return math.inf
     bar = scipy_stats.t.isf(LEVEL / arms / 2, freedom)
     found: float = optimize.brentq(lambda shift: scipy_stats.nct.sf(bar, freedom, shift) - power, 0.0, 10 * bar + 10)
@@ -126,7 +131,8 @@ class Groups:
 
     @property
     def least(self) -> tuple[float, float]:
-        return least_p(self.own.size, self.theirs.size) if self.runs > 1 else (1.0, 1.0)
+        """The smallest p; 1 where there are too few runs for the interval that a verdict needs."""
+        return least_p(self.own.size, self.theirs.size) if self.runs >= LEAST_FOR_INTERVAL else (1.0, 1.0)
 
     def p(self, rng: np.random.Generator) -> float:
         return float(welch(self.own, self.theirs, rng)) if self.runs > 1 else 1.0
@@ -152,7 +158,7 @@ class Groups:
 
 def equivalence_power(runs: int, margin: float, arms: int) -> float:
     """Like ``paired.equivalence_power`` for ``runs`` runs of each of two arms; ``margin`` in sd of a run."""
-    if runs < 2 or least_p(runs, runs)[1] > LEVEL / arms:
+    if runs < LEAST_FOR_INTERVAL or least_p(runs, runs)[1] > LEVEL / arms:
         return 0.0
     return tost_power(margin * math.sqrt(runs / 2), 2 * runs - 2, LEVEL / arms)
 
@@ -166,36 +172,42 @@ def _tried(first: Floats, second: Floats, rng: np.random.Generator, *, two_sided
     """P of the observed split among all, or among random ones."""
     n, m = first.shape[-1], second.shape[-1]
     runs = np.concatenate([first, second], axis=-1).reshape(-1, n + m)
-    runs = runs - runs.mean(axis=1, keepdims=True)
+    for _ in range(2):  # the second time takes off what rounding left of the mean
+        runs = runs - runs.mean(axis=1, keepdims=True)
     splits = _splits(n, m, rng)
     extreme = np.zeros(len(runs))
     for start in range(0, len(runs), _ROWS):
         rows = runs[start : start + _ROWS]
-        observed = _statistic(rows[:, :n].sum(1)[:, None], (rows[:, :n] ** 2).sum(1)[:, None], rows, n, two_sided)
-        found = _statistic(rows @ splits.T, rows**2 @ splits.T, rows, n, two_sided)
+        sums = rows[:, :n].sum(1)[:, None], (rows[:, :n] ** 2).sum(1)[:, None]
+        observed = _statistic(*sums, rows, n, two_sided, _SLACK)
+        found = _statistic(rows @ splits.T, rows**2 @ splits.T, rows, n, two_sided, _SLACK / 2)
         extreme[start : start + _ROWS] = (found >= observed - 1e-9 * np.maximum(1.0, np.abs(observed))).sum(1)
-    exact = math.comb(n + m, n) <= EXACT_SPLITS  # then the observed split is one of those
-    p: Floats = extreme / len(splits) if exact else (1 + extreme) / (1 + len(splits))
+    # of all splits, the observed one is one
+    p: Floats = extreme / len(splits) if _exact(n, m) else (1 + extreme) / (1 + len(splits))
     return p.reshape(first.shape[:-1])
 
 
-def _statistic(total: Floats, squares: Floats, rows: Floats, n: int, two_sided: bool) -> Floats:
-    """Welch's t from sums and sums of squares of the first group; the rows' means are 0. Infinite without spread."""
+def _statistic(total: Floats, squares: Floats, rows: Floats, n: int, two_sided: bool, slack: float) -> Floats:
+    """Welch's t from sums and sums of squares of the first group; the rows' means are 0. It is 0 if all are equal."""
     m = rows.shape[1] - n
     scale = (rows**2).sum(axis=1, keepdims=True)
     variance = np.maximum(squares - total**2 / n, 0) / (n - 1) / n
     variance += np.maximum(scale - squares - total**2 / m, 0) / (m - 1) / m
+    variance += slack * scale
     difference = total / n + total / m  # the second group's sum is minus the first's
-    floor = 1e-24 * scale  # of rounding, where no group has any spread
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = difference / np.sqrt(variance)
-    t = np.where(variance <= floor, np.where(difference**2 <= floor, 0.0, np.copysign(1e300, difference)), t)
+        t = np.where(scale == 0, 0.0, difference / np.sqrt(variance))
     return np.abs(t) if two_sided else t
+
+
+def _exact(n: int, m: int) -> bool:
+    """Whether all splits are tried. They are more than the runs, so those of very many runs need no counting."""
+    return n + m <= EXACT_SPLITS and math.comb(n + m, n) <= EXACT_SPLITS
 
 
 def _splits(n: int, m: int, rng: np.random.Generator) -> Floats:
     """Rows of n ones and m zeros: all of them, or random ones."""
-    if math.comb(n + m, n) <= EXACT_SPLITS:
+    if _exact(n, m):
         chosen = np.array(list(itertools.combinations(range(n + m), n)))
     else:
         chosen = rng.random((PATTERNS, n + m)).argpartition(n, axis=1)[:, :n]
