@@ -37,7 +37,7 @@ def parser() -> Parser:
     pairs.add_argument("--paired", dest="paired", action="store_true", default=None, help="runs of one seed are pairs")
     pairs.add_argument("--unpaired", dest="paired", action="store_false", help="no run belongs to another")
     add("--out", type=Path, metavar="DIR", help="write report.md with its plots, table.md, table.tex, verdicts.csv")
-    add("--title", default="Scores compared", help="title of the report")
+    add("--title", default="", help="title of the report (default: Scores compared)")
     return made
 
 

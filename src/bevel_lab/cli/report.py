@@ -83,8 +83,6 @@ def say(text: str) -> None:
 
 
 def _write_page(results: Results, text: str, arguments: Namespace) -> None:
-    from bevel_lab.report import TITLE
-
     words = ["bevel", "report", *map(str, arguments.sources), "--page", str(arguments.page)]
     words += [word for pair in arguments.pair for word in ("--pair", *pair)]
     for flag in ("notes", "reference", "margin", "title"):
@@ -92,7 +90,7 @@ def _write_page(results: Results, text: str, arguments: Namespace) -> None:
         words += [f"--{flag}", str(value)] if value else []
     results.judgement.write_markdown(
         arguments.page,
-        title=results.title or TITLE,
+        title=results.title,
         command=shlex.join(words),
         notes="\n\n".join([*results.notes, text]),
         asked=[(first, second) for first, second in arguments.pair],

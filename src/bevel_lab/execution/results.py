@@ -135,12 +135,10 @@ class Results:
             out: another folder.
             notes: further sentences on the protocol.
         """
-        from bevel_lab.report import TITLE
-
         where = out or self.folder
         if where is None:
             raise InvalidValue("these records are of no single folder; say where the report goes: report(out=...).")
-        return self.judgement.write(Path(where), self.title or TITLE, self.command, [*self.notes, *notes])
+        return self.judgement.write(Path(where), self.title, self.command, [*self.notes, *notes])
 
 
 def _margin(parts: Sequence[Results], given: float) -> float:

@@ -20,9 +20,7 @@ from bevel_lab.report.analysis.planning import Plan, plan
 from bevel_lab.report.statistics.paired import POWER
 from bevel_lab.report.text import tables
 
-__all__ = ["TITLE", "Judgement", "Plan", "ReportError", "judge", "judge_table", "power"]
-
-TITLE = "Activations compared"
+__all__ = ["Judgement", "Plan", "ReportError", "judge", "judge_table", "power"]
 
 
 def judge(records: Sequence[Record], reference: str, margin: float = 0.0) -> Judgement:
@@ -77,7 +75,11 @@ def judge_table(
         >>> [(row["arm"], str(row["verdict"])) for row in judged.verdicts()]
         [('b', 'better')]
     """
-    rows = score_table.read_rows(Path(source)) if isinstance(source, str | Path) else list(source)
+    rows = (
+        score_table.read_rows(Path(source))
+        if isinstance(source, str | Path)
+        else {f"row {count}": row for count, row in enumerate(source, start=1)}
+    )
     if not rows:
         raise ReportError("there are no rows to judge.")
     columns = score_table.find_columns(
@@ -147,7 +149,7 @@ class Judgement:
         """Return one row a trial: its settings, scores and costs, which suffice to do the statistics again."""
         return tables.results(self.cells)
 
-    def write(self, out: str | Path, title: str = TITLE, command: str = "", notes: Sequence[str] = ()) -> Path:
+    def write(self, out: str | Path, title: str = "", command: str = "", notes: Sequence[str] = ()) -> Path:
         """Write ``report.html``, ``table.md``, ``table.tex``, ``results.csv`` (``rows``) and ``verdicts.csv``.
 
         Scores of a table, which have no records, get ``report.md`` with its figures instead of the first and no
@@ -155,7 +157,7 @@ class Judgement:
 
         Args:
             out: a folder; it is created if it does not exist.
-            title: of the page.
+            title: of the page; "": "Activations compared", or "Scores compared" where there are no records.
             command: the shell command that makes these records again, for the page's last section.
             notes: sentences on the protocol, such as how the arms were tuned and with what budget.
 
@@ -173,7 +175,7 @@ class Judgement:
             from bevel_lab.report.pages import html  # only here: it imports matplotlib and jinja2
 
             texts["results.csv"] = tables.as_csv(rows)
-            texts["report.html"] = html.render(self.cells, self.across, title, command, notes)
+            texts["report.html"] = html.render(self.cells, self.across, title or self._title, command, notes)
         else:
             self.write_markdown(out / "report.md", title=title, command=command, notes="\n\n".join(notes))
         for name, text in texts.items():
@@ -184,7 +186,7 @@ class Judgement:
         self,
         page: str | Path,
         *,
-        title: str = TITLE,
+        title: str = "",
         command: str,
         notes: str = "",
         asked: Sequence[tuple[str, str]] = (),
@@ -193,8 +195,8 @@ class Judgement:
 
         Args:
             page: the file to write.
-            title: of the page.
-            command: what writes the page, for its first line.
+            title: of the page; "": as for ``write``.
+            command: what writes the page, for its first line; "": there is no such line.
             notes: Markdown, put under the answers as it is.
             asked: pairs of arms; each is answered in a sentence at the top of the page and has a table below.
 
@@ -203,4 +205,9 @@ class Judgement:
         """
         from bevel_lab.report.pages import markdown
 
+        title = title or self._title
         markdown.write(self.cells, self.across, Path(page), title=title, command=command, notes=notes, asked=asked)
+
+    @property
+    def _title(self) -> str:
+        return "Activations compared" if any(cell.records for cell in self.cells) else "Scores compared"

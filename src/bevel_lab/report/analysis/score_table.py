@@ -53,8 +53,8 @@ class Columns:
     said: list[str] = field(default_factory=list)
 
 
-def read_rows(source: Path) -> list[dict[str, Any]]:
-    """Read a CSV file, JSON lines, or all of these in a folder; values are text, numbers or None.
+def read_rows(source: Path) -> dict[str, Row]:
+    """Read a CSV file, JSON lines, or all of these in a folder: where a row stands → its text, numbers or None.
 
     Raises:
         ReportError: if there is nothing to read, or a file is damaged.
@@ -63,29 +63,37 @@ def read_rows(source: Path) -> list[dict[str, Any]]:
         files = sorted(path for path in source.iterdir() if path.suffix in (".csv", ".tsv", ".jsonl"))
         if not files:
             raise ReportError(f"{source} has no .csv, .tsv or .jsonl file.")
-        return [row for path in files for row in read_rows(path)]
+        return {where: row for path in files for where, row in read_rows(path).items()}
     try:
         text = source.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ReportError(f"{source} is no text in UTF-8; save it as CSV or JSON lines.") from error
+    if text.lstrip().startswith("["):
+        raise ReportError(f"{source} must hold one JSON object a line; got a JSON array; write it as JSON lines.")
     rows = _json_lines(source, text) if text.lstrip().startswith("{") else _csv(source, text)
     if not rows:
         raise ReportError(f"{source} has no row of scores.")
     return rows
 
 
-def _csv(source: Path, text: str) -> list[dict[str, Any]]:
+def _csv(source: Path, text: str) -> dict[str, Row]:
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
-    rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise ReportError(f"{source}, row {number}: it has not as many fields as the header.")
+    reader = csv.reader(text.splitlines(), delimiter=delimiter)
+    names = next(reader, [])
+    rows: dict[str, Row] = {}
+    for fields in filter(None, reader):  # an empty line is no row
+        where = f"{source}, line {reader.line_num}"
+        if len(fields) != len(names):
+            raise ReportError(
+                f"{where} must have {len(names)} fields as the header has; got {len(fields)}; correct it."
+            )
+        rows[where] = dict(zip(names, fields, strict=True))
     return rows
 
 
-def _json_lines(source: Path, text: str) -> list[dict[str, Any]]:
-    rows = []
+def _json_lines(source: Path, text: str) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
@@ -97,12 +105,13 @@ def _json_lines(source: Path, text: str) -> list[dict[str, Any]]:
             raise ReportError(f"{source}, line {number}: it is no JSON object.")
         if "trial" in row and "sites" in row:
             raise ReportError(f"{source} holds bevel's own records; `bevel report {source}` judges them.")
-        rows.append({key: value for key, value in row.items() if not isinstance(value, dict | list)})
+        plain = {key: value for key, value in row.items() if not isinstance(value, dict | list)}
+        rows[f"{source}, line {number}"] = plain
     return rows
 
 
 def find_columns(
-    rows: Sequence[Row],
+    placed: Mapping[str, Row],
     *,
     score: str = "",
     arm: str = "",
@@ -110,7 +119,8 @@ def find_columns(
     cell: Sequence[str] = (),
     lower_is_better: bool | None = None,
 ) -> Columns:
-    """Return the columns that are named, and guess the others; for the arguments see ``judge_table``."""
+    """Return the columns that are named, and guess the others; for the arguments see ``read_rows``, ``judge_table``."""
+    rows = list(placed.values())
     names = list(dict.fromkeys(name for row in rows for name in row))
     for asked in (score, arm, seed, *cell):
         if asked and asked not in names:
@@ -124,7 +134,7 @@ def find_columns(
     score = score or _score(rows, names, {arm, seed, *cells}, said)
     where = f", cells {' and '.join(cells)}" if cells else ", all rows in one cell"
     guessed = f"Read: score {score}, arm {arm}, {f'seed {seed}' if seed else 'no seed'}{where}"
-    metric, reason = _metric(rows, score, lower_is_better)
+    metric, reason = _metric(placed, score, lower_is_better)
     better = "lower" if metric.lower_is_better else "higher"
     said.insert(0, f"{guessed}; {better} is better{reason}.")
     return Columns(score, arm, seed, cells, metric, said)
@@ -188,13 +198,16 @@ def _words(name: str) -> list[str]:
     return re.findall(r"[a-z]+\d*", name.lower())
 
 
-def _metric(rows: Sequence[Row], score: str, lower_is_better: bool | None) -> tuple[Metric, str]:
+def _metric(rows: Mapping[str, Row], score: str, lower_is_better: bool | None) -> tuple[Metric, str]:
     """What the scores are, and why the direction is taken to be so. A report's own ``results.csv`` says it."""
-    own = {key: {str(row.get(key, "")) for row in rows} for key in ("metric", "share", "lower_is_better", "log_scale")}
+    own = {
+        key: {str(row.get(key, "")) for row in rows.values()}
+        for key in ("metric", "share", "lower_is_better", "log_scale")
+    }
     named = own["metric"].pop() if len(own["metric"]) == 1 else ""
     key = named if named and score == "score" else score
     words = set(_words(key))
-    values = [number(row.get(score), f"row {line}, {score}") for line, row in enumerate(rows, start=1)]
+    values = [number(row.get(score), f"{where}, {score}") for where, row in rows.items()]
     within = all(0 <= value <= 1 for value in values if value == value)
     share = own["share"] == {"True"} or (own["share"] == {""} and within and bool(words & set(SHARES)))
     if lower_is_better is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ Scores = dict[tuple[str, ...], dict[str, dict[str, float]]]
 
 
 def cells_of(
-    rows: Sequence[Row], columns: Columns, reference: str = "", margin: float = 0.0, paired: bool | None = None
+    rows: Mapping[str, Row], columns: Columns, reference: str = "", margin: float = 0.0, paired: bool | None = None
 ) -> list[Cell]:
     """Judge every cell of the table; for the arguments see ``judge_table``. What is odd is added to ``columns.said``.
 
@@ -44,18 +44,18 @@ def cells_of(
     return cells
 
 
-def _scores(rows: Sequence[Row], columns: Columns, paired: bool | None) -> Scores:
+def _scores(rows: Mapping[str, Row], columns: Columns, paired: bool | None) -> Scores:
     """Gather the scores; rows of one run with one score count once, with several they are refused."""
     found: Scores = {}
     repeated: Counter[str] = Counter()
-    for line, row in enumerate(rows, start=1):
+    for count, (where, row) in enumerate(rows.items(), start=1):
         place = tuple(_text(row.get(name)) for name in columns.cell)
         arm = _text(row.get(columns.arm))
         runs = found.setdefault(place, {}).setdefault(arm, {})
-        run = _seed(row.get(columns.seed)) if columns.seed and paired is not False else f"row {line}"
-        score = columns.metric.of(number(row.get(columns.score), f"row {line}, {columns.score}"))
+        run = _seed(row.get(columns.seed)) if columns.seed and paired is not False else f"row {count}"
+        score = columns.metric.of(number(row.get(columns.score), f"{where}, {columns.score}"))
         if run in runs:
-            if runs[run] != score:
+            if runs[run] != score and not (math.isnan(runs[run]) and math.isnan(score)):
                 raise ReportError(
                     f"{arm} has two scores with {columns.seed} {run}{_in(place)}, {runs[run]:g} and {score:g}; name "
                     "the column that tells them apart with --cell, or say --unpaired."
@@ -65,11 +65,11 @@ def _scores(rows: Sequence[Row], columns: Columns, paired: bool | None) -> Score
     texts = [run for arms in found.values() for runs in arms.values() for run in runs if not _is_number(run)]
     if columns.seed and texts and paired is not False:
         columns.said.append(f"Seeds such as {texts[0]!r} are text: runs are paired where it is equal.")
-    if any(isinstance(row.get(columns.score), str) and "%" in row[columns.score] for row in rows):
+    if any(isinstance(row.get(columns.score), str) and "%" in row[columns.score] for row in rows.values()):
         columns.said.append("Scores with a % sign are read as the number before it.")
     if repeated:
-        count = sum(repeated.values())
-        columns.said.append(f"{count} {'row repeats' if count == 1 else 'rows repeat'} another one and count once.")
+        again = sum(repeated.values())
+        columns.said.append(f"{again} {'row repeats' if again == 1 else 'rows repeat'} another one and count once.")
     return found
 
 
@@ -83,8 +83,12 @@ def _cell(
     paired: bool | None,
 ) -> Cell:
     runs = list(dict.fromkeys(run for own in arms.values() for run in own))
-    order = sorted(runs, key=lambda run: (0, float(run), "") if _is_number(run) else (1, 0.0, run))
-    seed_of = {run: int(float(run)) if _whole(order) else i for i, run in enumerate(order)}
+    if all(_is_whole(run) for run in runs):
+        order = sorted(runs, key=int)
+        seed_of = {run: int(run) for run in order}
+    else:
+        order = sorted(runs, key=lambda run: (0, float(run), run) if _is_number(run) else (1, 0.0, run))
+        seed_of = {run: i for i, run in enumerate(order)}
     # by name, so that resampling draws the same whatever the order of the table
     scores = {name: {seed_of[run]: own[run] for run in order if run in own} for name, own in sorted(arms.items())}
     alone = [name for name in scores if name != reference and not _pair(scores[name], scores[reference], paired)]
@@ -167,6 +171,8 @@ def _reference(names: Sequence[str], said: list[str]) -> str:
 def _seed(value: Any) -> str:
     """A seed as text; numbers that are equal are one: "1", "01" and "1.0"."""
     text = _text(value)
+    if _is_whole(text):
+        return str(int(text))  # not by way of a float, which has no room for more than 53 bits
     return str(int(float(text))) if _is_number(text) and float(text).is_integer() else text
 
 
@@ -177,8 +183,12 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _whole(runs: Sequence[str]) -> bool:
-    return all(_is_number(run) and float(run).is_integer() for run in runs)
+def _is_whole(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _text(value: Any) -> str:

@@ -31,7 +31,7 @@ def write(
 ) -> None:
     """Write the page and its images. For the arguments see ``Judgement.write_markdown``."""
     found, files = judge_pairs(cells, asked), _Files(page)
-    lines = [f"# {escaped(title)}\n", f"Written by `{command}`.\n", *_answers(found, notes)]
+    lines = [f"# {escaped(title)}\n", *([f"Written by `{command}`.\n"] if command else []), *_answers(found, notes)]
     if together:
         first, second = tables.across_blocks(together)
         lines += [tables.markdown([first], 2), tables.markdown([second])]
