@@ -313,7 +313,7 @@ def test_wrapped_models_are_refused_with_the_remedy() -> None:
         find(torch.compile(model), torch.randn(2, 4))
     with pytest.raises(InvalidValue, match=r"DataParallel.*swap first, wrap afterwards"):
         find(nn.DataParallel(model), torch.randn(2, 4))
-    with pytest.raises(InvalidValue, match=r"uninitialised parameters.*Run the model once first"):
+    with pytest.raises(InvalidValue, match=r"uninitialized parameters.*Run the model once first"):
         find(nn.Sequential(nn.LazyLinear(3), nn.ReLU()), torch.randn(2, 4))
     with pytest.raises(InvalidValue, match=r"must be a torch\.nn\.Module; got function"):
         find(lambda x: x, torch.randn(2, 4))  # type: ignore[arg-type]

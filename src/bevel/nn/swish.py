@@ -1,4 +1,4 @@
-"""Swish with a learnt slope, and ACON-C, which generalises it."""
+"""Swish with a learnt slope, and ACON-C, which generalizes it."""
 
 from __future__ import annotations
 

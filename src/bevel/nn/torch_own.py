@@ -81,7 +81,7 @@ ENTRIES = {
     "selu": _row(
         nn.SELU,
         "λ·elu(x, α)",
-        "self-normalising ELU",
+        "self-normalizing ELU",
         "Klambauer et al.: Self-Normalizing Neural Networks. NeurIPS 2017, arXiv:1706.02515",
         latex=r"\lambda \begin{cases} x & x > 0 \\ \alpha(e^x - 1) & x \le 0 \end{cases}",
         use="Deep fully connected networks without normalization, with LeCun's initialization and alpha dropout.",

@@ -85,7 +85,7 @@ def refuse_wrapped(model: nn.Module) -> None:
         lazy = [n for n, p in module.named_parameters(recurse=False) if nn.parameter.is_lazy(p)]
         if lazy:
             raise InvalidValue(
-                f"{name or 'the model'} has uninitialised parameters {lazy}. Run the model once first, then swap."
+                f"{name or 'the model'} has uninitialized parameters {lazy}. Run the model once first, then swap."
             )
 
 

@@ -1,4 +1,4 @@
-"""Training: activation parameters as their own group, alternate optimisation, and a sharpness that grows."""
+"""Training: activation parameters as their own group, alternate optimization, and a sharpness that grows."""
 
 from bevel.training._alternating import Alternating
 from bevel.training._groups import activation_kinds, activation_parameters, parameter_groups

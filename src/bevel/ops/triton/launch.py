@@ -66,7 +66,7 @@ def table_on(kernel: Kernel, device: torch.device, accuracy: str) -> Tensor:
 class Launcher:
     """One program with one grid. The first call goes through Triton's launcher, later ones call the compiled kernel.
 
-    What Triton specialises on (the numbers of the tiling, pointers at multiples of 16) is fixed in the plan's key.
+    What Triton specializes on (the numbers of the tiling, pointers at multiples of 16) is fixed in the plan's key.
     """
 
     def __init__(self, function: Any, programs: int, warps: int, constexprs: tuple[int, ...] = ()) -> None:
