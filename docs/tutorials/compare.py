@@ -37,8 +37,8 @@ if __name__ == "__main__":
 # Ten is the default.
 if __name__ == "__main__":
     for verdict in results.verdicts:
-        interval = f"{verdict['low']:+.4f} to {verdict['high']:+.4f}"
-        print(f"{verdict['arm']}: {verdict['verdict']} ({verdict['difference']:+.4f}, {interval})")
+        wanted = f"; {verdict['needed']} seeds would do" if verdict["needed"] else ""
+        print(f"{verdict['arm']}: {verdict['verdict']} ({verdict['difference']:+.4f}{wanted})")
 
 # %%
 # The page

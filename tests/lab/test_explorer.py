@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -222,13 +222,16 @@ def test_it_asks_for_nothing_fits_a_phone_and_is_dark_where_that_is_wanted(page:
 
 
 def test_the_command_opens_it_at_the_activation(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert main(["show", "sau:n=5", "--open"]) == 0
-    written = Path(urlsplit(opened[0]).path)
+    written = Path(unquote(urlsplit(opened[0]).path))
     assert str(written) in capsys.readouterr().out
-    assert 'data-start="f=leaky_relu(0.15)&amp;form=published&amp;kernel=gaussian&amp;n=5"' in written.read_text()
+    assert 'data-start="f=leaky_relu(0.15)&amp;form=published&amp;kernel=gaussian&amp;n=5"' in written.read_text(
+        encoding="utf-8"
+    )
     assert main(["show", "gelu", "--open"]) == 2
     assert "kinked functions and their smoothings" in capsys.readouterr().err

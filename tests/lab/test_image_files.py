@@ -183,6 +183,12 @@ def test_masks_of_another_range_are_read_as_they_are(tmp_path: Path, most: int) 
     assert np.asarray(read_mask(tmp_path / "mask.pgm")).tolist() == [list(range(most + 1))]
 
 
+def test_a_mask_of_more_than_eight_bits_is_not_taken_for_one_of_eight(tmp_path: Path) -> None:
+    numbers = np.array([[0, 1, 2, 3]], dtype=">u2")
+    (tmp_path / "mask.pgm").write_bytes(b"P5 4 1 1000\n" + numbers.tobytes())
+    assert read_mask(tmp_path / "mask.pgm").mode.startswith("I"), "which readers of masks refuse"
+
+
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize(("suffix", "more"), [("jpg", {}), ("png", {}), ("tiff", {"compression": "jpeg"})])
 def test_masks_that_jpeg_compressed_are_refused(tmp_path: Path, suffix: str, more: dict[str, str], skip: bool) -> None:

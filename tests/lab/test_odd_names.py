@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,9 +72,13 @@ def test_samples_of_any_name_have_a_digest(tmp_path: Path) -> None:
 
 def test_every_text_file_of_the_lab_can_hold_any_name() -> None:
     for path in Path(bevel_lab.__file__).parent.rglob("*.py"):
-        for call in re.findall(r"\.write_text\((.*)\)", path.read_text(encoding="utf-8")):
-            if path.parent.name not in ("surgery", "runtime", "gpu", "datasets"):  # their texts name no file of a user
-                assert 'encoding="utf-8", errors="backslashreplace"' in call, path
+        if path.parent.name in ("surgery", "runtime", "gpu", "datasets"):  # their texts name no file of a user
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "write_text":
+                given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert given.get("encoding") == "'utf-8'", path
+                assert given.get("errors") == "'backslashreplace'", path
 
 
 @pytest.mark.process

@@ -67,7 +67,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[object,
     with Ledger(out):
         folder.merge(out, Experiment.resolve(["gelu"], "relu", 3, RECIPE))
     lines = [*USABLE, *LACKING]
-    words = [line.format(root=ROOT, out=out).split() for line in lines]
+    words = [[word.format(root=ROOT, out=out) for word in line.split()] for line in lines]
     done = subprocess.run(
         [sys.executable, "-S", PROGRAM, json.dumps(words)],
         capture_output=True,

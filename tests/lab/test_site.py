@@ -120,7 +120,9 @@ def test_the_reference_names_all_that_is_public(extensions: None, tmp_path: Path
 @pytest.mark.network
 @pytest.mark.parametrize("page", ["start", "statistics"])
 def test_the_python_of_a_page_runs(page: str) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / f"{page}.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (DOCS / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
     assert "".join(blocks).count("assert ") >= 2
     names: dict[str, Any] = {}
     with torch.random.fork_rng():

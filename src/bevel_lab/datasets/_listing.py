@@ -68,7 +68,9 @@ def say_passed_over(folder: Path, suffixes: Counter[str]) -> None:
     """Warn of files below ``folder`` that are not read, if there are any, by the numbers of their suffixes."""
     if suffixes:
         said = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in sorted(suffixes.items()))
-        what = f"{suffixes.total()} files below {folder} are no images that are read here, and passed over: {said}"
+        count = suffixes.total()
+        of, how = ("1 file", "is no image that is") if count == 1 else (f"{count} files", "are no images that are")
+        what = f"{of} below {folder} {how} read here, and passed over: {said}"
         warnings.warn(what, DataNote, stacklevel=2)
 
 

@@ -65,7 +65,7 @@ def read_mask(path: Path) -> Any:
             raise LabError(f"{path} is compressed by JPEG, which changes the labels in a mask; write it as PNG.")
         most = _largest_number(image)
         found = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
-        if most == 255:
+        if most >= 255:  # of more than 8 bits: in a mode that masks do not have
             return found.copy()
         import numpy as np
 
