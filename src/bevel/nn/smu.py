@@ -130,6 +130,6 @@ ENTRIES = {
         citations=(CITATION,),
         latex=r"\tfrac12\left[(1 + \alpha)x + \sqrt{(1 - \alpha)^2 x^2 + \mu^2}\right]",
         use="A smooth Leaky ReLU by a square root alone, with a learned width.",
-        avoid="From the paper's start, μ = 4.35e-9, if the width is to be learned: its gradient is as small there.",
+        avoid="From the paper's start, μ = 4.35e-9, if the width is to be learned: its gradient is as small.",
     ),
 }

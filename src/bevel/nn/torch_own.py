@@ -112,7 +112,7 @@ ENTRIES = {
         "Misra: Mish: A Self Regularized Non-Monotonic Activation Function. BMVC 2020, arXiv:1908.08681",
         latex=r"x \tanh\bigl(\ln(1 + e^x)\bigr)",
         use="In the place of SiLU, which it resembles.",
-        avoid="Where cost matters: it is dearer than SiLU.",
+        avoid="Where cost matters: it costs more than SiLU.",
     ),
     "gelu": _row(
         nn.GELU,

@@ -33,7 +33,7 @@ def explain(error: RuntimeError, of_output: bool = False) -> NoReturn:
             "module.save = 'input', swap(..., save='input')."
         ) from error
     raise BevelError(
-        "an activation keeps its input for backward (ReLU keeps its output), and the input or a parameter was "
-        "changed in place since. Write h = h + 1 for h += 1 behind the activation, or change the input before it, "
-        "or give it a copy: act(h.clone())."
+        "an activation kept its input for backward, and the input or a parameter was changed in place since. "
+        "Write h = h + 1 for h += 1 behind the activation, or change the input before it, or give it "
+        "a copy: act(h.clone())."
     ) from error

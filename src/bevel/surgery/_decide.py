@@ -117,11 +117,8 @@ def refuse_empty(survey: Survey) -> None:
     raise InvalidValue(f"the swap would change nothing: {found}{never}. Say empty_ok=True if that is meant.")
 
 
-_KEEP_THEIR_OUTPUT = (
-    "relu",
-    "sigmoid",
-    "tanh",
-)  # torch's own do: so nothing writes on it. Behind others, something may
+_KEEP_THEIR_OUTPUT = ("relu", "sigmoid", "tanh")
+"""Functions of torch that keep their output, so that nothing writes on it there; elsewhere something may."""
 
 
 def _renewed(site: Site, call: Call, maker: Maker) -> tuple[Site, Recipe]:

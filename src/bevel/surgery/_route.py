@@ -94,7 +94,7 @@ class Held(nn.ModuleDict):
 class WriteBack(nn.Module):
     """Take the place of a call in place whose input is read again: write the result into the input.
 
-    The activation gets a copy, because autograd keeps its input for backward.
+    The activation gets a copy, because autograd may keep its input for backward.
     """
 
     def __init__(self, activation: nn.Module) -> None:
