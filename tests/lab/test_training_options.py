@@ -102,7 +102,7 @@ def test_a_fixed_n_moves_too_and_the_kink_shows_in_the_curve() -> None:
 @pytest.mark.parametrize(
     ("spec", "sharpness", "words"),
     [
-        ("relu", "1:10", "needs a smooth activation"),
+        ("relu", "1:10", "must have a smooth activation"),
         ("sau", "one:ten", "sharpness must be two numbers, such as '1:1000'; got 'one:ten'."),
         ("sau", "0:10", "finite and > 0"),
     ],
