@@ -57,5 +57,6 @@ def main(arguments: Namespace) -> int:
 def _where(origin: Origin | str, root: Path) -> str:
     """In a line, whether the data set is there, and how to get it."""
     if isinstance(origin, str):
-        return f"by hand: {origin}" if " " in origin else f"your own: {origin}" if origin else "comes with a package"
+        own = f"by hand: {origin}" if " " in origin else f"your own: {origin}"
+        return own if origin else "nothing to fetch: it comes with a package or is made"
     return f"{'here' if origin.is_in(root) else 'to fetch'}: {origin.about}"

@@ -23,7 +23,7 @@ class DataSet:
             ``LabError`` that names the missing or damaged file and says what would do.
         task: name of the task it is for.
         origin: where it is fetched from; or, for one that must be had by hand, a sentence that says how; empty where
-            it is a user's own or comes with a package.
+            it is a user's own, comes with a package or is made.
     """
 
     summary: str
