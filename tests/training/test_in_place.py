@@ -17,7 +17,7 @@ def test_an_input_that_is_changed_afterwards_is_an_error_with_the_ways_out(name:
     h = layer(torch.randn(3, 4))
     y = act(h)
     h += 1
-    with pytest.raises(bevel.BevelError, match=r"keeps its input .* Write h = h \+ 1 .* act\(h\.clone\(\)\)"):
+    with pytest.raises(bevel.BevelError, match=r"kept its input .* Write h = h \+ 1 .* act\(h\.clone\(\)\)"):
         y.sum().backward()
     h = layer(torch.randn(3, 4))
     y = act(h.clone())
