@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import bevel
@@ -98,8 +98,12 @@ def test_splitting_a_knot_changes_nothing(f: PiecewiseLinear, kernel: str, n: fl
 
 @settings(deadline=None, max_examples=60)
 @given(functions(), KERNELS, st.floats(0.2, 5.0), st.sampled_from(BACKENDS))
+@example(PiecewiseLinear(0.0, 0.0, (-2.0,), (0.0,), (1.0,)), "box", 0.75, BACKENDS[-1])
 def test_slope_is_the_gradient(f: PiecewiseLinear, kernel: str, n: float, backend: str) -> None:
-    x = _points(f, n).requires_grad_()
+    x = _points(f, n)
+    for knot in f.knots if kernel == "box" else ():  # where a density jumps there are two slopes; rounding takes one
+        x = x[((x - float(knot)).abs() - 1 / n).abs() > 1e-12]
+    x.requires_grad_()
     (slope,) = torch.autograd.grad(smooth(x, f, kernel, n, backend=backend).sum(), x)
     torch.testing.assert_close(slope, mollify(f, kernel, n).slope(x.detach()))
 

@@ -23,12 +23,8 @@ from bevel_lab.tasks import init_he
 from bevel_lab.training import run
 from bevel_lab.training.activations import ActivationFactory, describe
 
+pytestmark = pytest.mark.network
 LIBRARY = [n for n, m in MODELS.items() if isinstance(m, Model) and m.build.__module__ == _library.__name__]
-
-# A quick run takes one of each family, and leaves out those with the most layers.
-DEEP = {"densenet121", "inception_v3", "xception", "resnext50", "efficientnet_b0", "resnet34", "resnet50"}
-DEEP |= {"preact_resnet34", "preact_resnet50", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"}
-EACH = [pytest.param(name, marks=[pytest.mark.network] if name in DEEP else []) for name in LIBRARY]
 
 # At 224×224 and 1000 classes: the papers' own figures to their digits, the libraries' tables to theirs (torchvision's
 # "Table of all available classification weights", timm's results-imagenet.csv).
@@ -97,14 +93,14 @@ def count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", LIBRARY)
 def test_images_of_all_sizes_fit(name: str) -> None:
     for channels, side in ((1, 28), (3, 32), (3, 64), (1, MODELS.item(name).min_size)):
         model = on_meta(name, Bare(), channels, side, 7)
         assert _library.shape_of(model, (2, channels, side, side)) == (2, 7)
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", LIBRARY)
 def test_every_unit_becomes_the_trials(name: str) -> None:
     factory = ActivationFactory("prelu")
     model = on_meta(name, factory, 1, 28, 7)

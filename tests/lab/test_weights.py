@@ -23,6 +23,8 @@ from bevel_lab.training.activations import ActivationFactory
 from bevel_lab.training.run import run_trial
 from bevel_lab.training.trainer import Trainer
 
+pytestmark = pytest.mark.network
+
 
 def _pretrained(path: Path, classes: int = 10) -> nn.Module:
     network = MODELS.item("resnet18").build(ActivationFactory("relu"), 1, (8, 8), classes)
@@ -73,7 +75,6 @@ def test_what_keeps_no_unit_starts_from_its_own_values(tmp_path: Path) -> None:
     assert "cannot keep the function of 17 of 17 units: " in trainer.facts["weights"]
 
 
-@pytest.mark.network
 def test_a_head_of_another_shape_stays_new_and_is_named(tmp_path: Path) -> None:
     _pretrained(tmp_path / "weights.pth", classes=7)
     record = run_trial(trial(model="resnet18", weights=str(tmp_path / "weights.pth"), epochs=1, train_limit=50))
@@ -126,9 +127,7 @@ BACKBONES = {
 """The classifier, where its layers are, and what the first and the last of them are called there and by itself."""
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.network] * (n == "ssd300_vgg16")) for n in BACKBONES]
-)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_a_classifiers_file_is_the_backbones_start(name: str, tmp_path: Path) -> None:
     """As torchvision saves it, head and all; of the VGG without its head, as the file with the features alone is."""
     import torchvision
