@@ -96,11 +96,16 @@ def test_closed_streams_are_no_fault_and_no_file_gets_what_is_printed(filled: Pa
 class Gone(io.StringIO):
     """A pipe whose reader has ended."""
 
+    tried = 0
+
     def write(self, text: str) -> int:
+        self.tried += 1
         raise BrokenPipeError
 
 
 def test_training_goes_on_when_nobody_reads_its_progress() -> None:
-    shown = _Display(_Console(file=Gone()))
+    pipe = Gone()
+    shown = _Display(_Console(file=pipe))
     for _ in range(2):
         shown(Note("an epoch is done"))
+    assert pipe.tried, "it wrote, and was not stopped by that"

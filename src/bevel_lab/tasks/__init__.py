@@ -154,8 +154,11 @@ class Task(abc.ABC):
             model: the registry entry.
             activation: as for :meth:`build`.
             shape: of the input, with as many entries as ``input_shape``.
+
+        Raises:
+            NotImplementedError: where a task has no ``input_shape``, which ``bevel inspect`` asks for first.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{cls.name} cannot build a model without data")
 
     def initialize(self, model: nn.Module, sites: Iterable[nn.Module], generator: torch.Generator) -> None:
         """Draw the initial weights with :func:`init_he`, unless the model keeps its own."""
