@@ -58,7 +58,7 @@ def test_an_interrupted_trial_ends_as_an_undisturbed_one(spec: str, stop: int, t
 
 
 def test_a_plain_loop_is_timed_and_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_loop, "SECONDS", 0.05)
+    monkeypatch.setattr(plain_loop, "SECONDS", 1e-3)
     trainer = Trainer(trial("frelu", model="cnn"), Source(), torch.device("cpu"), SINGLE_PROCESS)
     trainer.advance()
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
