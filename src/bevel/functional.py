@@ -37,9 +37,12 @@ def sau_family(alpha: Slot, n: Slot, form: SauForm, *, log_n: bool = False) -> F
     return Family(terms, KERNELS["gaussian"], n, log_n)
 
 
-def frelu_family(positive: Slot, negative: Slot, kernel: Kernel, n: Slot, *, log_n: bool = False) -> Family:
-    """FReLU smoothed by any kernel: ``left = negative``, ``jump = positive − negative``."""
-    terms: Terms[Slot] = Terms(negative, 0.0, (0.0,), (positive - negative,), (0.0,), (0.0,), (0.0,))
+def frelu_family(
+    positive: Slot, negative: Slot, kernel: Kernel, n: Slot, *, log_n: bool = False, multiplies_cdf: bool = False
+) -> Family:
+    """FReLU smoothed by any kernel, a convolution or a gate: ``left = negative``, ``jump = positive − negative``."""
+    none = (0.0,)
+    terms: Terms[Slot] = Terms(negative, 0.0, none, (positive - negative,), none, none, none, multiplies_cdf)
     return Family(terms, kernel, n, log_n)
 
 

@@ -111,9 +111,14 @@ class Terms(Generic[C]):
         """Refuse a kernel without a first moment for anything but pure steps."""
         ramps = any(not is_zero(c) for c in (*self.jumps, *self.c0, *self.c1))
         if ramps and not kernel.has_moment:
+            why = (
+                "x·survival(x) does not die out, and the gate never comes near its two lines"
+                if self.multiplies_cdf
+                else "the convolution is infinite"
+            )
             raise InvalidValue(
                 f"smoothing a change of slope needs a kernel with a finite first moment; {kernel.name!r} has none, so "
-                f"the convolution is infinite. Use 'student' for heavy tails, or {kernel.name!r} for pure steps."
+                f"{why}. Use 'student' for heavy tails, or {kernel.name!r} for pure steps."
             )
 
 

@@ -1,4 +1,4 @@
-"""Fold FReLU's positive slope, and the sharpness of what is a SmoothFReLU, into the layer before."""
+"""Fold FReLU's positive slope, and the sharpness of what is a SmoothFReLU or a Gate, into the layer before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bevel.deploy._model import (
 )
 from bevel.errors import BevelError, InvalidValue
 from bevel.kernel import SHARP, Kernel
-from bevel.nn import Activation, SmoothFReLU
+from bevel.nn import Activation, Gate, SmoothFReLU
 from bevel.nn._base import LearnableModule
 from bevel.surgery._arguments import Where, activation_modules, model_kwargs
 from bevel.surgery._copy import copy_model
@@ -83,8 +83,9 @@ def fold(
     normalizing layer before it, and a ReLU, LeakyReLU or PReLU remains. ``SmoothFReLU`` with slopes a, b and
     sharpness n is the one with ``a/n``, ``b/n`` and sharpness 1 at ``n·x``: n goes into the layer. The same holds for
     whatever is a SmoothFReLU under another name (one smoothed corner at 0, nothing added): SAU's exact form, a
-    mollified ReLU, SmeLU, Squareplus. A layer takes part if, in the example's forward in evaluation mode, it runs
-    once, feeds that activation and nothing else, and neither shares its weight nor carries hooks or parametrizations.
+    mollified ReLU, SmeLU, Squareplus; and for a ``Gate``, which remains one. A layer takes part if, in the example's
+    forward in evaluation mode, it runs once, feeds that activation and nothing else, and neither shares its weight nor
+    carries hooks or parametrizations.
 
     Args:
         model: any bare model.
@@ -179,12 +180,13 @@ def _fold_one(model: nn.Module, name: str, activation: nn.Module, feed: Feed, ed
 
 @dataclass(frozen=True)
 class _Corner:
-    """``(a·x for x > 0, b·x otherwise) * phi_n``: float64, one value or one per channel along ``dim``."""
+    """``a·x for x > 0, b·x otherwise``, smoothed: float64, one value or one per channel along ``dim``."""
 
     a: Tensor
     b: Tensor
     n: Tensor
     kernel: Kernel
+    gated: bool
     dim: int
 
     def factor(self) -> Tensor | str:
@@ -200,7 +202,11 @@ class _Corner:
         """The activation that, applied to ``factor·x``, equals this one at x; or the reason why there is none."""
         a, b = self.a / factor, self.b / factor
         if self.kernel is not SHARP:
-            soft = SmoothFReLU(a.numel(), 1.0, 0.0, self.kernel, 1.0, learn_n=False, dim=self.dim)
+            soft: SmoothFReLU | Gate
+            if self.gated:
+                soft = Gate(a.numel(), 1.0, 0.0, self.kernel, 1.0, learn_n=False, learn_slopes=True, dim=self.dim)
+            else:
+                soft = SmoothFReLU(a.numel(), 1.0, 0.0, self.kernel, 1.0, learn_n=False, dim=self.dim)
             soft.to(x.device, torch.float64 if x.dtype == torch.float64 else torch.float32)
             with torch.no_grad():
                 soft.positive.copy_(a)
@@ -221,7 +227,7 @@ def _corner(activation: nn.Module) -> _Corner | str:
     terms, n = activation.coefficients()
     if any(bool(as_numbers(c).any()) for c in terms.c1):
         return f"{old}'s centred form is at no factor on x the one of another sharpness; bevel.harden may replace it"
-    if terms.multiplies_cdf or any(bool(as_numbers(c).any()) for c in terms.c0):
+    if any(bool(as_numbers(c).any()) for c in terms.c0):
         return (
             f"{old} is 1/n times itself at sharpness 1 of n·x, and has no slope on the right to take the 1/n; "
             "bevel.harden may replace it"
@@ -231,7 +237,7 @@ def _corner(activation: nn.Module) -> _Corner | str:
     left, right, sharpness = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
         as_numbers(terms.left), right_slope(activation), as_numbers(n)
     )
-    return _Corner(right, left, sharpness, activation.family.kernel, activation.dim)
+    return _Corner(right, left, sharpness, activation.family.kernel, terms.multiplies_cdf, activation.dim)
 
 
 def prelu(slopes: Tensor, device: torch.device, dtype: torch.dtype) -> nn.PReLU:

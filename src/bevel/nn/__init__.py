@@ -4,6 +4,7 @@ from bevel.catalog import Catalog
 from bevel.nn._base import Activation, Entry, FormulaActivation, LearnableModule
 from bevel.nn.erfact import ErfAct, Pserf
 from bevel.nn.frelu import FReLU
+from bevel.nn.gate import Gate
 from bevel.nn.mollified import Mollified
 from bevel.nn.pau import PAU
 from bevel.nn.sau import SAU
@@ -28,6 +29,7 @@ __all__ = [
     "ErfAct",
     "FReLU",
     "FormulaActivation",
+    "Gate",
     "LearnableModule",
     "Mollified",
     "Pserf",

@@ -39,6 +39,8 @@ def start_of(spec: str) -> str:
             return _state({"f": spec.strip(), "form": "exact"}, *SMOOTHED)
         raise LabError(f"the explorer draws kinked functions and their smoothings; {spec!r} is neither. Try sau:n=5.")
     terms, n = at_channel(*module.coefficients(), 0)
+    if terms.multiplies_cdf and not any(terms.c1):
+        raise LabError(f"the explorer draws no gates, x·cdf(n·x); got {spec!r}. Try smooth_frelu.")
     kernel = module.family.kernel
     named = module.given.get("f")
     function = {"f": named, "form": "exact"} if isinstance(named, str) else _function(terms)
