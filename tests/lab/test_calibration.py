@@ -17,6 +17,7 @@ from bevel_lab.cli import main
 from bevel_lab.report import ReportError
 from bevel_lab.report.analysis.aa_test import aa_test
 from bevel_lab.report.pages import calibration, compact
+from bevel_lab.report.statistics.arrays import LEVEL
 from bevel_lab.report.statistics.calibration import (
     calibrate,
     calibrate_cells,
@@ -24,7 +25,6 @@ from bevel_lab.report.statistics.calibration import (
     calibrate_unpaired,
 )
 from bevel_lab.report.statistics.comparison import Verdict
-from bevel_lab.report.statistics.paired import LEVEL
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "calibration.md"

@@ -27,8 +27,12 @@ from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.tuning import Tuning, search
 from bevel_lab.report import judge, judge_table, power
 from bevel_lab.report.figures import cell as figures
-from bevel_lab.report.statistics import paired, unpaired
+from bevel_lab.report.statistics import power as power_of_pairs
+from bevel_lab.report.statistics import unpaired
+from bevel_lab.report.statistics.arrays import LEVEL
 from bevel_lab.report.statistics.comparison import Verdict
+from bevel_lab.report.statistics.power import equivalence_power, equivalence_runs
+from bevel_lab.report.statistics.sign_flips import sign_flip, within
 
 Rows = list[dict[str, Any]]
 
@@ -378,7 +382,7 @@ def test_judging_imports_no_torch(tmp_path: Path) -> None:
 
 def test_two_one_sided_tests_are_those_of_the_shifted_pairs() -> None:
     d = rng(1).normal(0.1, 0.5, (40, 8))
-    found = paired.within(d, 0.5, rng())
+    found = within(d, 0.5, rng())
     for row, p in zip(d, found, strict=True):
         signs = np.array([[1 - 2 * (k >> i & 1) for i in range(8)] for k in range(256)])
         both = [((signs * x).sum(1) >= x.sum() - 1e-12).mean() for x in (0.5 + row, 0.5 - row)]
@@ -387,13 +391,13 @@ def test_two_one_sided_tests_are_those_of_the_shifted_pairs() -> None:
 
 @pytest.mark.parametrize(("sd", "power"), [(0.5, 0.80), (0.7, 0.37), (1.0, 0.06)])
 def test_the_power_of_ten_seeds_at_half_a_point(sd: float, power: float) -> None:
-    assert paired.equivalence_power(10, 0.5 / sd, 1) == pytest.approx(power, abs=0.03)
-    p = paired.within(rng(2).normal(0, sd, (1_000, 10)), 0.5, rng())
-    assert float((p <= paired.LEVEL).mean()) == pytest.approx(power, abs=0.05)
+    assert equivalence_power(10, 0.5 / sd, 1) == pytest.approx(power, abs=0.03)
+    p = within(rng(2).normal(0, sd, (1_000, 10)), 0.5, rng())
+    assert float((p <= LEVEL).mean()) == pytest.approx(power, abs=0.05)
 
 
 def test_the_seeds_that_settle_it_are_the_fewest() -> None:
-    for module, arms, margin in ((paired, 1, 0.5), (paired, 5, 1.0), (unpaired, 2, 1.0)):
+    for module, arms, margin in ((power_of_pairs, 1, 0.5), (power_of_pairs, 5, 1.0), (unpaired, 2, 1.0)):
         runs = module.equivalence_runs(margin, arms)
         assert module.equivalence_power(runs, margin, arms) >= 0.8 > module.equivalence_power(runs - 1, margin, arms)
 
@@ -414,7 +418,7 @@ def test_a_verdict_against_a_margin() -> None:
     (same,) = [c for arm, c in strict.cells[0].others if arm.name == "same"]
     assert same.verdict is Verdict.NOT_SETTLED
     assert f"is not settled; {same.settle} seeds would." in strict.table()
-    assert same.settle == paired.equivalence_runs(same.margin / same.sd, 3)
+    assert same.settle == equivalence_runs(same.margin / same.sd, 3)
     assert {c.verdict for _, c in judge_table(rows).cells[0].others} >= {Verdict.NO_EVIDENCE}
 
 
@@ -483,9 +487,9 @@ def test_fewer_than_five_pairs_have_no_interval(seeds: int, tmp_path: Path) -> N
 def test_the_seeds_of_a_plan_are_the_fewest_that_find_the_difference() -> None:
     found = power(sd=0.3, difference=0.2, arms=5)
     assert found.difference <= 0.2 < power(sd=0.3, seeds=found.seeds - 1, arms=5).difference
-    p = paired.sign_flip(rng(3).normal(0.2, 0.3, (600, found.seeds)), rng(4))
-    assert float((p <= paired.LEVEL / 5).mean()) == pytest.approx(0.8, abs=0.05)
-    within = paired.equivalence_power(found.seeds, found.margin / 0.3, 5)
+    p = sign_flip(rng(3).normal(0.2, 0.3, (600, found.seeds)), rng(4))
+    assert float((p <= LEVEL / 5).mean()) == pytest.approx(0.8, abs=0.05)
+    within = equivalence_power(found.seeds, found.margin / 0.3, 5)
     assert within == pytest.approx(0.8, abs=1e-3)
     alone = power(sd=0.3, difference=0.2, paired=False)
     assert alone.seeds > found.seeds

@@ -236,7 +236,7 @@ def test_cells_of_one_size_share_the_simulation_of_the_smallest_effect(monkeypat
     scores = {arm: {seed: (seed * k) % 7 / 7 for seed in range(8)} for k, arm in enumerate(("relu", "gelu"), 2)}
     first, again = np.random.default_rng(3), np.random.default_rng(3)
     expected = comparison.compare(scores, "relu", first)
-    monkeypatch.setattr("bevel_lab.report.statistics.paired.smallest_effect", None)
+    monkeypatch.setattr("bevel_lab.report.statistics.power.smallest_effect", None)
     assert comparison.compare(scores, "relu", again) == expected
     assert again.bit_generator.state == first.bit_generator.state
 
@@ -595,6 +595,15 @@ def test_torch_is_never_imported_and_what_draws_only_when_a_page_is_written() ->
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[] ['bevel.errors']"
+
+
+def test_the_command_does_without_torch(tmp_path: Path) -> None:
+    path = tmp_path / "few.jsonl"
+    path.write_text("".join(r.to_json() + "\n" for r in records(["relu", "gelu"], seeds=2, epochs=2)), encoding="utf-8")
+    code = "import sys; from bevel_lab.cli import main; sys.exit(main() or 'torch' in sys.modules)"
+    asked = [sys.executable, "-c", code, "report", str(path), "--out", str(tmp_path / "out")]
+    subprocess.run(asked, capture_output=True, check=True)
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 DRAWN = """

@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from bevel_lab.report.statistics import comparison, paired
+from bevel_lab.report.statistics.arrays import LEVEL, POWER, Floats
+from bevel_lab.report.statistics.bootstrap import bca
 from bevel_lab.report.statistics.calibration import calibrate
 from bevel_lab.report.statistics.comparison import Verdict
+from bevel_lab.report.statistics.power import pairs_needed, smallest_effect
+from bevel_lab.report.statistics.sign_flips import EXACT_PAIRS, PATTERNS, sign_flip
 
 EXPERIMENTS = 2_000
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -23,7 +27,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def noise(pairs: int, *, rows: int = 1, seed: int = 0) -> paired.Floats:
+def noise(pairs: int, *, rows: int = 1, seed: int = 0) -> Floats:
     return rng(seed).exponential(size=(rows, pairs)) - 0.6
 
 
@@ -37,49 +41,49 @@ def test_sign_flip_is_scipys_exact_permutation_test(pairs: int) -> None:
         scipy_stats.permutation_test((row,), np.sum, permutation_type="samples", n_resamples=2**pairs).pvalue
         for row in rows
     ]
-    np.testing.assert_allclose(paired.sign_flip(rows, rng()), theirs, rtol=1e-12)
+    np.testing.assert_allclose(sign_flip(rows, rng()), theirs, rtol=1e-12)
 
 
-@pytest.mark.parametrize("pairs", [1, 2, 6, 10, paired.EXACT_PAIRS])
+@pytest.mark.parametrize("pairs", [1, 2, 6, 10, EXACT_PAIRS])
 def test_the_most_extreme_outcome_has_p_two_over_two_to_the_pairs(pairs: int) -> None:
-    assert float(paired.sign_flip(np.linspace(1, 2, pairs), rng())) == 2 / 2**pairs
+    assert float(sign_flip(np.linspace(1, 2, pairs), rng())) == 2 / 2**pairs
 
 
 def test_sign_flip_without_a_difference_has_p_one() -> None:
-    assert float(paired.sign_flip(np.zeros(7), rng())) == 1.0
+    assert float(sign_flip(np.zeros(7), rng())) == 1.0
 
 
 @given(st.lists(st.integers(-30, 30), min_size=1, max_size=9))
 def test_equal_sums_count_as_equally_extreme_despite_rounding(values: list[int]) -> None:
     # accuracies are counts over a number of samples: tenths of integers must be judged as the integers are
-    assert float(paired.sign_flip(np.array(values) / 10, rng())) == float(paired.sign_flip(np.array(values), rng()))
+    assert float(sign_flip(np.array(values) / 10, rng())) == float(sign_flip(np.array(values), rng()))
 
 
 def test_monte_carlo_takes_over_above_the_exact_range_and_never_reaches_zero() -> None:
-    pairs = paired.EXACT_PAIRS + 4
-    assert float(paired.sign_flip(np.ones(pairs), rng())) == pytest.approx(1 / (1 + paired.PATTERNS), rel=1.5)
-    assert float(paired.sign_flip(np.ones(pairs), rng())) >= 1 / (1 + paired.PATTERNS)
+    pairs = EXACT_PAIRS + 4
+    assert float(sign_flip(np.ones(pairs), rng())) == pytest.approx(1 / (1 + PATTERNS), rel=1.5)
+    assert float(sign_flip(np.ones(pairs), rng())) >= 1 / (1 + PATTERNS)
     row = rng(3).normal(0.35, 1, pairs)
     theirs = scipy_stats.permutation_test((row,), np.sum, permutation_type="samples", n_resamples=200_000, rng=rng(5))
-    assert float(paired.sign_flip(row, rng())) == pytest.approx(theirs.pvalue, abs=0.015)
+    assert float(sign_flip(row, rng())) == pytest.approx(theirs.pvalue, abs=0.015)
 
 
 def test_the_generator_reaches_the_draws() -> None:
     row = noise(20)[0]
-    assert float(paired.sign_flip(row, rng(1))) == float(paired.sign_flip(row, rng(1)))
-    assert float(paired.sign_flip(row, rng(1))) != float(paired.sign_flip(row, rng(2)))
-    assert paired.bca(row, rng(1)) == paired.bca(row, rng(1))
-    assert paired.bca(row, rng(1)) != paired.bca(row, rng(2))
-    assert paired.smallest_effect(12, 7, rng(1)) != paired.smallest_effect(12, 7, rng(2))
+    assert float(sign_flip(row, rng(1))) == float(sign_flip(row, rng(1)))
+    assert float(sign_flip(row, rng(1))) != float(sign_flip(row, rng(2)))
+    assert bca(row, rng(1)) == bca(row, rng(1))
+    assert bca(row, rng(1)) != bca(row, rng(2))
+    assert smallest_effect(12, 7, rng(1)) != smallest_effect(12, 7, rng(2))
 
 
 @given(DIFFERENCES)
 def test_sign_flip_knows_neither_direction_nor_unit(values: list[float]) -> None:
     row = np.array(values)
-    p = float(paired.sign_flip(row, rng()))
+    p = float(sign_flip(row, rng()))
     assert 2 / 2 ** len(values) <= p <= 1
-    assert float(paired.sign_flip(-row, rng())) == p
-    assert float(paired.sign_flip(row * 1e-3, rng())) == p
+    assert float(sign_flip(-row, rng())) == p
+    assert float(sign_flip(row * 1e-3, rng())) == p
 
 
 # -- interval
@@ -88,34 +92,34 @@ def test_sign_flip_knows_neither_direction_nor_unit(values: list[float]) -> None
 @pytest.mark.parametrize("pairs", [4, 10, 30])
 def test_bca_is_scipys(pairs: int) -> None:
     row = noise(pairs, seed=2)[0]
-    low, high = paired.bca(row, rng(1), 60_000)
+    low, high = bca(row, rng(1), 60_000)
     theirs = scipy_stats.bootstrap((row,), np.mean, n_resamples=60_000, rng=rng(2)).confidence_interval
     assert (float(low), float(high)) == pytest.approx(theirs, abs=0.02 * row.std())
 
 
 def test_bca_rows_are_judged_one_by_one() -> None:
     rows = noise(8, rows=5)
-    low, high = paired.bca(rows, rng())
+    low, high = bca(rows, rng())
     for i, row in enumerate(rows):
-        assert (float(low[i]), float(high[i])) == pytest.approx(tuple(map(float, paired.bca(row, rng()))))
+        assert (float(low[i]), float(high[i])) == pytest.approx(tuple(map(float, bca(row, rng()))))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25, 0.1 + 0.2, -1e-3])
 def test_equal_differences_give_an_interval_of_no_width(value: float) -> None:
-    low, high = paired.bca(np.full(7, value), rng())
+    low, high = bca(np.full(7, value), rng())
     assert (float(low), float(high)) == pytest.approx((value, value), abs=1e-15)
 
 
 def test_small_samples_have_an_interval_or_none() -> None:
-    low, high = paired.bca(np.array([0.0, 1.0]), rng())
+    low, high = bca(np.array([0.0, 1.0]), rng())
     assert (float(low), float(high)) == (0.0, 1.0)
-    assert np.isnan(paired.bca(np.array([0.5]), rng())).all()
+    assert np.isnan(bca(np.array([0.5]), rng())).all()
 
 
 @given(DIFFERENCES)
 @settings(max_examples=30)
 def test_bca_stays_within_the_data(values: list[float]) -> None:
-    low, high = paired.bca(np.array(values), rng(), 999)
+    low, high = bca(np.array(values), rng(), 999)
     assert min(values) - 1e-12 <= float(low) <= float(high) <= max(values) + 1e-12
 
 
@@ -132,17 +136,17 @@ def test_holm_decides_as_the_step_down_procedure_does(values: list[float]) -> No
     adjusted = paired.holm(np.array(values))
     rejected = set()
     for step, i in enumerate(np.argsort(values, kind="stable")):
-        if values[i] * (len(values) - step) > paired.LEVEL:
+        if values[i] * (len(values) - step) > LEVEL:
             break
         rejected.add(int(i))
-    assert {i for i, p in enumerate(adjusted) if p <= paired.LEVEL} == rejected
+    assert {i for i, p in enumerate(adjusted) if p <= LEVEL} == rejected
     assert (adjusted >= np.array(values)).all()
 
 
 @pytest.mark.parametrize(("arms", "pairs"), [(1, 6), (2, 7), (7, 9), (10, 9), (13, 10)])
 def test_pairs_needed(arms: int, pairs: int) -> None:
-    assert paired.pairs_needed(arms) == pairs
-    assert arms * 2 / 2**pairs <= paired.LEVEL < arms * 2 / 2 ** (pairs - 1)
+    assert pairs_needed(arms) == pairs
+    assert arms * 2 / 2**pairs <= LEVEL < arms * 2 / 2 ** (pairs - 1)
 
 
 def test_improvement_counts_ties_half() -> None:
@@ -151,27 +155,27 @@ def test_improvement_counts_ties_half() -> None:
 
 @pytest.mark.parametrize(("pairs", "arms"), [(8, 7), (5, 1), (1, 1), (0, 1)])
 def test_nothing_is_detectable_with_too_few_pairs(pairs: int, arms: int) -> None:
-    assert paired.smallest_effect(pairs, arms, rng()) == math.inf
+    assert smallest_effect(pairs, arms, rng()) == math.inf
 
 
 @pytest.mark.parametrize(("pairs", "arms"), [(9, 7), (10, 7), (12, 1), (17, 7)])
 def test_the_smallest_effect_is_found_in_eighty_per_cent(pairs: int, arms: int) -> None:
-    effect = paired.smallest_effect(pairs, arms, rng(1))
+    effect = smallest_effect(pairs, arms, rng(1))
     # alone against its Bonferroni level: Holm's first step, and so what "smallest detectable" promises
     rows = rng(2).standard_normal((EXPERIMENTS, pairs)) + effect
-    p = paired.sign_flip(rows, rng(3))
-    assert float((p <= paired.LEVEL / arms).mean()) == pytest.approx(paired.POWER, abs=0.03)
+    p = sign_flip(rows, rng(3))
+    assert float((p <= LEVEL / arms).mean()) == pytest.approx(POWER, abs=0.03)
     # and through the whole judge, interval included, whose later steps can only help a little
-    experiments = EXPERIMENTS if pairs <= paired.EXACT_PAIRS else EXPERIMENTS // 4
+    experiments = EXPERIMENTS if pairs <= EXACT_PAIRS else EXPERIMENTS // 4
     found = calibrate(experiments=experiments, arms=arms, pairs=pairs, effect=effect, rng=rng(4)).found
-    assert paired.POWER - 0.04 <= found <= paired.POWER + 0.06
+    assert POWER - 0.04 <= found <= POWER + 0.06
 
 
 def test_the_smallest_effect_approaches_the_noncentral_t() -> None:
-    pairs, level = 40, paired.LEVEL / 7
-    effect = paired.smallest_effect(pairs, 7, rng())
+    pairs, level = 40, LEVEL / 7
+    effect = smallest_effect(pairs, 7, rng())
     bar = scipy_stats.t.isf(level / 2, pairs - 1)
-    assert scipy_stats.nct.sf(bar, pairs - 1, effect * math.sqrt(pairs)) == pytest.approx(paired.POWER, abs=0.03)
+    assert scipy_stats.nct.sf(bar, pairs - 1, effect * math.sqrt(pairs)) == pytest.approx(POWER, abs=0.03)
 
 
 # -- verdicts
@@ -216,7 +220,7 @@ def test_compare_pairs_on_common_seeds_and_says_how_many_were_lost() -> None:
     assert (found.p, found.adjusted, found.improvement) == (2 / 2**7, 2 / 2**7, 1.0)
     assert found.low <= found.difference <= found.high
     assert found.verdict is Verdict.BETTER
-    effect = paired.smallest_effect(7, 1, rng(9))
+    effect = smallest_effect(7, 1, rng(9))
     assert found.detectable == pytest.approx(effect * np.std(expected, ddof=1), rel=0.05)
 
 
@@ -248,7 +252,7 @@ def test_summary_counts_what_it_cannot_average() -> None:
 def test_a_difference_of_two_sd_is_found(arms: int, pairs: int, least: float) -> None:
     result = calibrate(experiments=EXPERIMENTS, arms=arms, pairs=pairs, effect=2.0, rng=rng(7))
     assert result.found >= least
-    assert result.false <= paired.LEVEL + 3 * math.sqrt(paired.LEVEL * (1 - paired.LEVEL) / EXPERIMENTS)
+    assert result.false <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / EXPERIMENTS)
 
 
 def test_a_true_loss_is_called_worse() -> None:
@@ -257,10 +261,10 @@ def test_a_true_loss_is_called_worse() -> None:
 
 @pytest.mark.parametrize(("arms", "pairs"), [(1, 6), (7, 9), (7, 10), (10, 10), (7, 17)])
 def test_without_a_difference_false_verdicts_stay_below_five_per_cent(arms: int, pairs: int) -> None:
-    experiments = EXPERIMENTS if pairs <= paired.EXACT_PAIRS else EXPERIMENTS // 4  # the Monte-Carlo test takes longer
+    experiments = EXPERIMENTS if pairs <= EXACT_PAIRS else EXPERIMENTS // 4  # the Monte-Carlo test takes longer
     result = calibrate(experiments=experiments, arms=arms, pairs=pairs, effect=0.0, rng=rng(9))
     assert math.isnan(result.found)
-    assert result.false <= paired.LEVEL + 3 * math.sqrt(paired.LEVEL * (1 - paired.LEVEL) / experiments)
+    assert result.false <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / experiments)
 
 
 def test_with_too_few_pairs_nothing_is_ever_found() -> None:

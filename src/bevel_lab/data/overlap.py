@@ -7,12 +7,13 @@ import os
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bevel_lab.data.invalid import DataNote
 from bevel_lab.errors import LabError
+
+if TYPE_CHECKING:  # experiments and reports know the names of data sets; torch takes 2 s
+    from torch import Tensor
 
 NAMED = 3
 """How many shared samples a message names."""

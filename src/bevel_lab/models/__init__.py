@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bevel_lab.registry import Registry
+
+if TYPE_CHECKING:  # experiments and reports know the names of models; torch takes 2 s
+    from torch import nn
 
 
 class Activation(Protocol):

@@ -17,7 +17,7 @@ from bevel_lab.report.analysis import score_table, scores
 from bevel_lab.report.analysis.across import Across, judge_across
 from bevel_lab.report.analysis.cells import Cell, ReportError, judge_cells
 from bevel_lab.report.analysis.planning import Plan, plan
-from bevel_lab.report.statistics.paired import POWER
+from bevel_lab.report.statistics.arrays import POWER
 from bevel_lab.report.text import tables
 
 __all__ = ["Judgement", "Plan", "ReportError", "judge", "judge_table", "power"]

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # here and below: reports import this for `derive` alone, and torch takes 2 s
+    import torch
 
 SHARED = 0
 """The seed of everything that is equal in all trials, such as the split of the data."""
@@ -35,12 +37,16 @@ def derive(seed: int, name: str, counter: int = 0) -> int:
 
 def generator(seed: int, name: str, counter: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
     """A torch generator on ``device`` with the seed ``derive(seed, name, counter)``."""
+    import torch
+
     return torch.Generator(device).manual_seed(derive(seed, name, counter))
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global CPU generator inside the ``with`` block, for code that draws from it; restore it after."""
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -21,7 +21,11 @@ def open_page(browser: Any, path: Path, width: int) -> None:
 
 
 def requests(browser: Any) -> list[str]:
-    """The addresses that were asked for since :func:`open_page`, but for those of the browser's own start page."""
+    """The addresses that documents asked for since :func:`open_page`, but for the browser's own (``chrome:``).
+
+
+    The start page was seen to ask for an image after another page was opened, on a busy machine.
+    """
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    return [params["request"]["url"] for params in sent if not params["documentURL"].startswith("chrome:")]
+    return [params["request"]["url"] for params in sent if params["documentURL"].startswith(("file:", "http"))]

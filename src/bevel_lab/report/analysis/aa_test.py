@@ -15,8 +15,10 @@ import numpy as np
 from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis.cells import ReportError
 from bevel_lab.report.statistics import comparison, paired
+from bevel_lab.report.statistics.arrays import Floats
+from bevel_lab.report.statistics.bootstrap import bca
 from bevel_lab.report.statistics.comparison import Comparison
-from bevel_lab.report.statistics.paired import Floats
+from bevel_lab.report.statistics.sign_flips import sign_flip
 
 Scores = dict[tuple[str, str], Floats]
 """An activation's scores by cell, in the order of the seeds."""
@@ -56,8 +58,8 @@ def aa_test(records: Sequence[Record], splits: int, rng: np.random.Generator) ->
                 f"pair; {name} has {c.pairs}."
             )
     rows = [_split(found[name], splits, rng) for name in names]
-    p = np.stack([paired.sign_flip(row, rng) for row in rows], axis=-1)
-    bounds = [paired.bca(row, rng, 1_999) for row in rows]
+    p = np.stack([sign_flip(row, rng) for row in rows], axis=-1)
+    bounds = [bca(row, rng, 1_999) for row in rows]
     low, high = (np.stack([one[i] for one in bounds], axis=-1) for i in (0, 1))
     least = np.array([2.0 ** (1 - row.shape[-1]) for row in rows])
     each = zip(p.T, low.T, high.T, least, strict=True)

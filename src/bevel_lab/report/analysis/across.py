@@ -17,9 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bevel_lab.report.analysis.cells import SEED, Arm, Cell, Metric
-from bevel_lab.report.statistics import aggregate, comparison, paired
+from bevel_lab.report.statistics import aggregate, comparison
 from bevel_lab.report.statistics.aggregate import Estimate, Ranks
+from bevel_lab.report.statistics.arrays import Floats, mean_of, unit_of
 from bevel_lab.report.statistics.comparison import Comparison, Verdict
+from bevel_lab.report.statistics.power import pairs_needed
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def judge_across(cells: Sequence[Cell]) -> Across | None:
         standings=tuple(standings),
         partial=tuple(name for name in names if name not in whole),
         family=family,
-        needed=paired.pairs_needed(max(1, len(family))),
+        needed=pairs_needed(max(1, len(family))),
         ranks=ranked,
     )
 
@@ -113,10 +115,10 @@ def judge_across(cells: Sequence[Cell]) -> Across | None:
 def pooled(arms: Sequence[Arm]) -> dict[int, float]:
     """Seed → mean score over the cells, for seeds that ran in all of them; NaN if one has no score."""
     seeds = set.intersection(*(set(arm.scores) for arm in arms))
-    return {seed: paired.mean_of(np.array([arm.scores[seed] for arm in arms])) for seed in sorted(seeds)}
+    return {seed: mean_of(np.array([arm.scores[seed] for arm in arms])) for seed in sorted(seeds)}
 
 
-def strata(arms: Sequence[Arm], cells: Sequence[Cell]) -> list[paired.Floats]:
+def strata(arms: Sequence[Arm], cells: Sequence[Cell]) -> list[Floats]:
     """Paired differences to the reference, one array a cell, without pairs that lack a score."""
     rows = [np.array(list(cell.differences(arm).values())) for arm, cell in zip(arms, cells, strict=True)]
     return [row[np.isfinite(row)] for row in rows]
@@ -127,7 +129,7 @@ def _standing(
 ) -> Standing:
     found = strata(arms, cells) if comparison else []
     known, sign = bool(found) and all(row.size for row in found), cells[0].metric.sign
-    unit = paired.unit_of(np.concatenate(found)) if known else 1.0
+    unit = unit_of(np.concatenate(found)) if known else 1.0
     found = [row / unit for row in found]
     return Standing(
         name=arms[0].name,

@@ -15,8 +15,8 @@ from bevel_lab.errors import LabError
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.report.statistics import comparison
+from bevel_lab.report.statistics.arrays import Floats
 from bevel_lab.report.statistics.comparison import Comparison, Summary
-from bevel_lab.report.statistics.paired import Floats
 
 _RECIPE = tuple(field.name for field in dataclasses.fields(Trial) if field.name not in ("activation", "seed"))
 SEED = 20  # seeds the resampling, so that the same records give the same report

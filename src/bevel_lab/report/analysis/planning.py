@@ -9,7 +9,8 @@ import numpy as np
 
 from bevel.errors import InvalidValue
 from bevel_lab.report.analysis.cells import SEED
-from bevel_lab.report.statistics import paired, unpaired
+from bevel_lab.report.statistics import unpaired
+from bevel_lab.report.statistics.power import effect_found, equivalence_power, fewest
 
 MOST = 100_000
 """Seeds beyond which nobody asks."""
@@ -42,11 +43,11 @@ def plan(sd: float, arms: int, difference: float | None, seeds: int | None, powe
     def found(count: int) -> float:
         if not is_paired:
             return unpaired.smallest_effect(count, count, arms, power) * sd
-        return paired.effect_found(count, arms, np.random.default_rng(SEED), power) * sd
+        return effect_found(count, arms, np.random.default_rng(SEED), power) * sd
 
     if seeds is None:
         assert difference is not None
-        seeds = paired.fewest(lambda count: found(count) <= difference, MOST)
+        seeds = fewest(lambda count: found(count) <= difference, MOST)
         if seeds >= MOST:
             raise InvalidValue(f"no number of seeds below {MOST:,} finds {difference:g}; ask for a larger difference.")
     return Plan(seeds, found(seeds), sd * _margin(seeds, arms, power, is_paired), sd, arms, power, is_paired)
@@ -54,7 +55,7 @@ def plan(sd: float, arms: int, difference: float | None, seeds: int | None, powe
 
 def _margin(seeds: int, arms: int, power: float, is_paired: bool) -> float:
     """The least margin in sd with which so many seeds show equivalence; infinite if none does."""
-    reached = paired.equivalence_power if is_paired else unpaired.equivalence_power
+    reached = equivalence_power if is_paired else unpaired.equivalence_power
     low, high = 0.0, 1e3
     if reached(seeds, high, arms) < power:
         return math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from collections.abc import Sequence
@@ -50,8 +51,9 @@ class Result:
 
     def of(self, cell: Cell) -> bool:
         """Whether it belongs to the cell's model, data set and metric."""
-        known = {_plain(name) for name in (self.model, *self.names)}
-        return (self.dataset, self.metric) == (cell.dataset, cell.metric.key) and _plain(cell.model) in known
+        if (self.dataset, self.metric) != (cell.dataset, cell.metric.key):
+            return False
+        return _plain(cell.model) in {_plain(name) for name in (self.model, *self.names)}
 
     def fits(self, arm: Arm) -> bool:
         """Whether the arm runs the published activation with the published arguments."""
@@ -80,9 +82,8 @@ def beside(cells: Sequence[Cell]) -> list[tuple[Cell, Arm, Result]]:
     return [
         (cell, arm, result)
         for cell in cells
-        for arm in cell.arms
-        for result in results()
-        if result.of(cell) and result.fits(arm)
+        for arm, result in itertools.product(cell.arms, [result for result in results() if result.of(cell)])
+        if result.fits(arm)
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from bevel_lab.report.analysis.cells import Cell, ReportError, arm_indices, make_cell
 from bevel_lab.report.analysis.score_table import Columns, Row, number
-from bevel_lab.report.statistics.paired import LEAST_FOR_INTERVAL
+from bevel_lab.report.statistics.bootstrap import LEAST_FOR_INTERVAL
 
 REFERENCES = ("reference", "baseline", "base", "control", "relu", "default")
 Scores = dict[tuple[str, ...], dict[str, dict[str, float]]]

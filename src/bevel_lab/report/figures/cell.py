@@ -15,7 +15,7 @@ from bevel_lab.report.figures import plots
 from bevel_lab.report.figures.labels import short
 from bevel_lab.report.figures.svg import Heading, Style
 from bevel_lab.report.statistics.aggregate import pareto
-from bevel_lab.report.statistics.paired import Floats
+from bevel_lab.report.statistics.arrays import Floats
 
 
 @dataclass(frozen=True)

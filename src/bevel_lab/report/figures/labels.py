@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bevel_lab.report.figures.svg import MUTED, Style
-from bevel_lab.report.statistics.paired import Floats
+from bevel_lab.report.statistics.arrays import Floats
 
 CHARACTER = 7.0  # upper estimate of a character's width at the figures' font size
 

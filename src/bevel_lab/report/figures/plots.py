@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from bevel_lab.report.figures.labels import label_ends, label_points, margin_for, short
 from bevel_lab.report.figures.svg import INK, LINE, MUTED, PAPER, Heading, Style, canvas, export
-from bevel_lab.report.statistics.paired import Floats
+from bevel_lab.report.statistics.arrays import Floats
 
 WIDE = 460  # pixels of a panel beside another one; the page scales it by 0.78 (phone) to 1.15
 SMALL = 220  # pixels of a small multiple

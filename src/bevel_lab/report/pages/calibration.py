@@ -10,6 +10,7 @@ from scipy import stats as scipy_stats
 
 from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis.aa_test import AATest, aa_test
+from bevel_lab.report.statistics.arrays import LEVEL
 from bevel_lab.report.statistics.calibration import (
     Calibration,
     calibrate,
@@ -18,7 +19,7 @@ from bevel_lab.report.statistics.calibration import (
     calibrate_unpaired,
 )
 from bevel_lab.report.statistics.comparison import Verdict
-from bevel_lab.report.statistics.paired import EXACT_PAIRS, LEVEL
+from bevel_lab.report.statistics.sign_flips import EXACT_PAIRS
 from bevel_lab.report.text import words
 from bevel_lab.report.text.tables import Block, markdown, plain
 

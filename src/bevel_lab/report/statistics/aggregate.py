@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as scipy_stats
 
-from bevel_lab.report.statistics.paired import LEAST_FOR_INTERVAL, LEVEL, RESAMPLES, Floats, improvement
+from bevel_lab.report.statistics.arrays import LEVEL, Floats
+from bevel_lab.report.statistics.bootstrap import LEAST_FOR_INTERVAL, RESAMPLES
+from bevel_lab.report.statistics.paired import improvement
 
 Statistic = Callable[[Sequence[Floats]], Floats]
 

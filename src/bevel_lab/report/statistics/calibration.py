@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bevel_lab.report.statistics import unpaired
+from bevel_lab.report.statistics.arrays import LEVEL, Floats
+from bevel_lab.report.statistics.bootstrap import bca
 from bevel_lab.report.statistics.comparison import Verdict, differs, equivalent, verdicts
-from bevel_lab.report.statistics.paired import LEVEL, Floats, bca, holm, sign_flip, within
+from bevel_lab.report.statistics.paired import holm
+from bevel_lab.report.statistics.sign_flips import sign_flip, within
 
 RESAMPLES = 1_999
 NOISES = ("normal", "heavy")

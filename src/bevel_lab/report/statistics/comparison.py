@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bevel_lab.report.statistics.paired import LEVEL, Floats, Pairs, holm, mean_of, pairs_needed, sd_of
+from bevel_lab.report.statistics.arrays import LEVEL, Floats, mean_of, sd_of
+from bevel_lab.report.statistics.paired import Pairs, holm
+from bevel_lab.report.statistics.power import pairs_needed
 from bevel_lab.report.statistics.unpaired import Groups, runs_needed
 
 

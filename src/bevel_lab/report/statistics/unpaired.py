@@ -13,19 +13,10 @@ import numpy as np
 from scipy import optimize
 from scipy import stats as scipy_stats
 
-from bevel_lab.report.statistics.paired import (
-    LEAST_FOR_INTERVAL,
-    LEVEL,
-    PATTERNS,
-    POWER,
-    RESAMPLES,
-    Floats,
-    bca_quantiles,
-    fewest,
-    sd_of,
-    tost_power,
-    unit_of,
-)
+from bevel_lab.report.statistics.arrays import LEVEL, POWER, Floats, sd_of, unit_of
+from bevel_lab.report.statistics.bootstrap import LEAST_FOR_INTERVAL, RESAMPLES, bca_quantiles
+from bevel_lab.report.statistics.power import fewest, tost_power
+from bevel_lab.report.statistics.sign_flips import PATTERNS
 
 EXACT_SPLITS = 20_000
 """Splits of all runs into two groups that are tried one by one: eight and eight have 12,870."""
@@ -157,7 +148,7 @@ class Groups:
 
 
 def equivalence_power(runs: int, margin: float, arms: int) -> float:
-    """Like ``paired.equivalence_power`` for ``runs`` runs of each of two arms; ``margin`` in sd of a run."""
+    """Like ``power.equivalence_power`` for ``runs`` runs of each of two arms; ``margin`` in sd of a run."""
     if runs < LEAST_FOR_INTERVAL or least_p(runs, runs)[1] > LEVEL / arms:
         return 0.0
     return tost_power(margin * math.sqrt(runs / 2), 2 * runs - 2, LEVEL / arms)

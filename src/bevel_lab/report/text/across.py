@@ -6,8 +6,8 @@ import math
 
 from bevel_lab.report.analysis.across import Across, Standing
 from bevel_lab.report.analysis.cells import Metric
+from bevel_lab.report.statistics.arrays import LEVEL
 from bevel_lab.report.statistics.comparison import Comparison, Verdict
-from bevel_lab.report.statistics.paired import LEVEL
 from bevel_lab.report.text import equivalence, words
 
 COLUMNS = ("activation", "verdict", "mean difference", "95 % interval", "p", "Holm p", "IQM of differences",

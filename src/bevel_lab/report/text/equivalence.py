@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bevel_lab.report.analysis.cells import Cell, Metric
+from bevel_lab.report.statistics.arrays import LEVEL
 from bevel_lab.report.statistics.comparison import Comparison, Verdict
-from bevel_lab.report.statistics.paired import LEVEL
 from bevel_lab.report.text import words
 
 COLUMNS = ("verdict", "90 % interval", "margin", "p", "Holm p", "runs that settle it")

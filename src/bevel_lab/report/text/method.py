@@ -9,7 +9,7 @@ from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis import data_facts
 from bevel_lab.report.analysis.cells import Cell, recipe
 from bevel_lab.report.analysis.throughput import share_of_plain_loop, throughput
-from bevel_lab.report.statistics.paired import LEVEL
+from bevel_lab.report.statistics.arrays import LEVEL
 from bevel_lab.report.text import equivalence, words
 
 
