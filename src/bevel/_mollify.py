@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import torch
@@ -11,10 +12,11 @@ from bevel._bound import error_bound
 from bevel._checks import check_positive
 from bevel._torch_private import func_transforms_active
 from bevel.errors import InvalidValue
-from bevel.formulas import Formulas
+from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
-from bevel.terms import Coefficient, as_number, as_sharpness, is_zero
+from bevel.ops import evaluate, slope
+from bevel.terms import Coefficient, Terms, as_number, as_sharpness, is_zero
 
 
 def _traced() -> bool:
@@ -56,22 +58,39 @@ class Mollification:
     n: Coefficient
     dim: int = field(default=1, kw_only=True)
 
-    def _formulas(self, x: Tensor) -> Formulas:
-        if x.dtype not in (torch.float32, torch.float64):
-            raise InvalidValue(f"x must be float32 or float64; got {x.dtype}. bevel.smooth takes the half precisions.")
-        return Formulas(x, self.f.terms, self.kernel, self.n, self.dim)
-
     def __call__(self, x: Tensor) -> Tensor:
-        """Apply the smoothed function elementwise to a float32 or float64 tensor of any shape."""
-        return self._formulas(x).value()
+        """Apply the smoothed function elementwise, as :func:`bevel.smooth` does: any shape, any of the four dtypes."""
+        family, tensors = self._value
+        return evaluate(x, family, tensors, dim=self.dim)
 
     def slope(self, x: Tensor) -> Tensor:
-        """Return the derivative in x, elementwise."""
-        return self._formulas(x).slope()
+        """Return the derivative in x, elementwise; takes what calling the function takes."""
+        if self._slope is None:
+            family, tensors = self._value
+            return slope(x, family, tensors, dim=self.dim)
+        family, tensors = self._slope
+        return evaluate(x, family, tensors, dim=self.dim)
 
     def curvature(self, x: Tensor) -> Tensor:
-        """Return the second derivative in x, elementwise."""
-        return self._formulas(x).curvature()
+        """Return the second derivative in x, elementwise; takes what calling the function takes."""
+        if self._slope is None:
+            family, tensors = self._value
+            return slope(x, family, tensors, dim=self.dim, order=2)
+        family, tensors = self._slope
+        return slope(x, family, tensors, dim=self.dim)
+
+    @functools.cached_property
+    def _value(self) -> tuple[Family, list[Tensor]]:
+        return _lifted(self.f.terms, self.kernel, self.n)
+
+    @functools.cached_property
+    def _slope(self) -> tuple[Family, list[Tensor]] | None:
+        """The slope as a function of this kind, with steps for kinks; None where f has steps itself."""
+        t = self.f.terms
+        if not all(map(is_zero, t.steps)):
+            return None
+        none = t.steps
+        return _lifted(Terms(0.0, t.left, t.knots, none, t.jumps, none, none), self.kernel, self.n)
 
     @property
     def max_error(self) -> float:
@@ -83,6 +102,12 @@ class Mollification:
         bound = error_bound(self.f.terms, self.kernel, self.n)
         assert bound is not None, "a plain convolution has one"
         return bound
+
+
+def _lifted(terms: Terms[Coefficient], kernel: Kernel, n: Coefficient) -> tuple[Family, list[Tensor]]:
+    """Return a function as the engine takes it: a family, and the tensors among its coefficients as parameters."""
+    (sharpness, *slots), tensors = lift((n, *terms.flat()))
+    return Family(terms.with_flat(slots), kernel, sharpness), tensors
 
 
 def mollify(

@@ -5,6 +5,7 @@ from bevel.ops._direct import output_tells_input
 from bevel.ops._evaluate import check_dtype, evaluate, smooth
 from bevel.ops._memory import in_memory
 from bevel.ops._saved import saved
+from bevel.ops._slope import slope
 
 __all__ = [
     "backends",
@@ -14,6 +15,7 @@ __all__ = [
     "needs_composed",
     "output_tells_input",
     "saved",
+    "slope",
     "smooth",
     "using",
 ]

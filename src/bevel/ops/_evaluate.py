@@ -106,15 +106,13 @@ def evaluate(
                 y = call.forward((x, *parameters), call.packed, dim)
             if y is not None:  # else the operator does not take it, and what follows finds out who does
                 return y
-    check_dtype(x)
-    _check_device(x, parameters)
+    axis = admit(x, parameters, dim)
     if backend == "auto" and needs_composed():
-        return _traced(x, family, parameters, _traced_axis(x, parameters, dim))
-    axis = _channel_axis(x, parameters, dim)
+        return _traced(x, family, parameters, axis)
     chosen = choose(backend, family, x, parameters)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)
-    if not _needs_autograd(x, parameters):
+    if not needs_autograd(x, parameters):
         return chosen.forward(family, axis, x, parameters)
     result: Tensor = _BackendCall.apply(x, family, chosen, axis, *parameters)
     return result
@@ -134,11 +132,21 @@ def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int) 
     return family.formulas(x, parameters, axis).value().to(x.dtype)
 
 
-def _needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
+def needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
     """Whether a derivative can be asked for; in inference the bookkeeping would cost more than a small tensor."""
     if forward_mode_active():
         return True
     return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
+
+
+def admit(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
+    """Check the arguments of :func:`evaluate`; return the channel axis counted from the front."""
+    check_dtype(x)
+    _check_device(x, parameters)
+    if not jit_tracing():
+        return _channel_axis(x, parameters, dim)
+    with jit_paused():  # torch.jit.trace would see tensors for sizes
+        return _channel_axis(x, parameters, dim)
 
 
 def check_dtype(x: Tensor) -> None:
@@ -158,14 +166,6 @@ def _check_device(x: Tensor, parameters: Sequence[Tensor]) -> None:
             raise InvalidValue(
                 f"parameters must be on the input's device, {x.device}; got one on {p.device}. Move either."
             )
-
-
-def _traced_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
-    """The same in a call that something traces: ``torch.jit.trace`` would see tensors for sizes."""
-    if not jit_tracing():
-        return _channel_axis(x, parameters, dim)
-    with jit_paused():
-        return _channel_axis(x, parameters, dim)
 
 
 def _channel_axis(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
