@@ -50,12 +50,14 @@ def _print_estimate(request: Request) -> None:
     timed = _timed(request, device)
     title = request.options["title"] or str(request.folder)
     table = Table("data set", "model", "activation", "trials", "a step", "a trial", "memory", title=title)
-    runs = asked.seeds + (asked.tuning.trials if asked.tuning else 0)
+    tried = asked.tuning.trials if asked.tuning else 0
+    runs = asked.seeds + tried
     total, memory = 0.0, 0
     for trial, label in jobs:
         cost = timed.get((trial.cell, label)) or _extrapolated(request, timed, trial.cell, label)
         about = "" if (trial.cell, label) in timed else "≈ "
-        total, memory = total + runs * cost.seconds, max(memory, cost.memory)
+        length = asked.tuning.length if asked.tuning else 1.0
+        total, memory = total + (asked.seeds + tried * length) * cost.seconds, max(memory, cost.memory)
         row = (trial.dataset, trial.model, label, str(runs), f"{about}{cost.step_seconds * 1e3:.1f} ms")
         table.add_row(*row, about + duration(cost.seconds), about + _mib(cost.memory))
     Console(width=None if sys.stdout.isatty() else 120).print(table)

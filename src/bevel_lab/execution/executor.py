@@ -13,8 +13,9 @@ from typing import Protocol
 
 from bevel.errors import BevelError
 from bevel_lab.data.source import Source
-from bevel_lab.experiment.events import EpochDone, Event, Failure, Note, Watcher
+from bevel_lab.experiment.events import EpochDone, Failure, Note, Outcome, Watcher
 from bevel_lab.experiment.ledger import Ledger
+from bevel_lab.experiment.predictions import Predictions
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Job, Trial
 from bevel_lab.runtime.distributed import SINGLE_PROCESS, ProcessGroup
@@ -112,8 +113,11 @@ class Driver:
             if path.suffix == ".part" or path.stem in ledger.records:
                 path.unlink(missing_ok=True)
 
-    def hear(self, event: Event) -> bool:
+    def hear(self, event: Outcome) -> bool:
         """Act on an event and pass it to the watcher; return whether it is the last event of its trial."""
+        if isinstance(event, Predictions):
+            event.write(self.ledger.folder)
+            return False
         if isinstance(event, EpochDone):
             key = event.trial.id
             if event.done > self._reached[key]:  # an epoch that is repeated, for want of a checkpoint, is no progress
@@ -146,7 +150,7 @@ class Driver:
         return False
 
 
-def perform(job: Job, setup: Setup, group: ProcessGroup = SINGLE_PROCESS) -> Iterator[Event]:
+def perform(job: Job, setup: Setup, group: ProcessGroup = SINGLE_PROCESS) -> Iterator[Outcome]:
     """Run a trial in this process and keep its checkpoint in a file; yield its events, the record last."""
     from bevel_lab.training import checkpoint
     from bevel_lab.training.run import trial_events
@@ -159,7 +163,7 @@ def perform(job: Job, setup: Setup, group: ProcessGroup = SINGLE_PROCESS) -> Ite
     )  # fmt: skip
 
 
-def with_failure(job: Job, events: Iterator[Event]) -> Iterator[Event]:
+def with_failure(job: Job, events: Iterator[Outcome]) -> Iterator[Outcome]:
     """Yield ``events``; if they raise an exception, yield a failure of ``job`` in its place."""
     try:
         yield from events

@@ -22,7 +22,7 @@ from bevel.errors import InvalidValue
 from bevel_lab.data import invalid
 from bevel_lab.errors import LabError, optional_library
 from bevel_lab.execution.executor import Driver, Executor, Setup, with_failure
-from bevel_lab.experiment.events import EpochDone, Event, Failure, Note, Watcher
+from bevel_lab.experiment.events import EpochDone, Failure, Note, Outcome, Watcher
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.trial import Job, Trial
 from bevel_lab.runtime import atomic_file
@@ -183,7 +183,9 @@ class _Tasks:
             self.driver.watcher(Note(f"waiting: {self.warned}"))
 
 
-def perform_remotely(job: Job, setup: Setup, data: bytes | None, folder: Path) -> Iterator[tuple[Event, bytes | None]]:
+def perform_remotely(
+    job: Job, setup: Setup, data: bytes | None, folder: Path
+) -> Iterator[tuple[Outcome, bytes | None]]:
     """Run a trial as a task; yield its events, each with the content of a new checkpoint file or None.
 
     Args:

@@ -20,7 +20,7 @@ from bevel.errors import InvalidValue
 from bevel_lab.data import invalid
 from bevel_lab.errors import LabError
 from bevel_lab.execution.executor import Driver, Executor, Setup, perform, with_failure
-from bevel_lab.experiment.events import Event, Failure, Note, Watcher
+from bevel_lab.experiment.events import Failure, Note, Outcome, Watcher
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.trial import Job
 from bevel_lab.runtime.processes import exit_with_parent, use_fork_server
@@ -100,7 +100,7 @@ class _Worker:
         with contextlib.suppress(OSError):  # the worker may have died; the driver sees that by its sentinel
             self.connection.send(job)
 
-    def events(self) -> Iterator[Event | None]:
+    def events(self) -> Iterator[Outcome | None]:
         """Yield the events that have arrived; None says that the worker is ready."""
         try:
             while self.connection.poll():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bevel_lab.experiment.predictions import Predictions
 from bevel_lab.experiment.record import Epoch, Record
 from bevel_lab.experiment.trial import Job, Trial
 
@@ -59,6 +60,9 @@ class Note:
 
 Event = Begun | EpochDone | Record | Failure | Note
 """A :class:`Record` is the event that its trial has ended."""
+
+Outcome = Event | Predictions
+"""What a trial yields: events, and data that lie beside the ledger, of which no watcher hears."""
 
 Watcher = Callable[[Event], object]
 """Is called with every event, in the process that runs the experiment. Its return value is not used."""

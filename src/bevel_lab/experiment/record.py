@@ -101,6 +101,8 @@ class Record:
         samples: training samples seen, so that ``samples / train_seconds`` is the throughput.
         bare_seconds: seconds that a plain training loop took for a sample at the end of the trial, so that
             ``bare_seconds * samples / train_seconds`` is the share of its throughput; 0 where it was not timed.
+        measures: shares by name that were measured beside ``test`` after the last epoch, where the trial asked for it.
+        predictions: digest of the predicted classes of the test part, which lie in a side file; "" where none do.
         peak_memory: peak memory in bytes: growth of the process's peak resident set on the CPU, torch's peak
             allocation on a GPU.
         saved_bytes: bytes kept for backward in one training step of the first batch size.
@@ -132,6 +134,8 @@ class Record:
     share: bool = False
     lower_is_better: bool = False
     log_scale: bool = False
+    measures: dict[str, float] = dataclasses.field(default_factory=dict)
+    predictions: str = ""
 
     def __str__(self) -> str:
         return f"{self.label}, seed {self.trial.seed}: {self.metric} {self.test[self.metric]:.4f}"
@@ -180,6 +184,7 @@ class Record:
             "score": self.test[self.metric],
             "diverged": self.diverged,
             **{f"test_{key}": value for key, value in self.test.items()},
+            **self.measures,
             **{f"train_{key}": value for key, value in (last.train.items() if last else ())},
             **{f"validation_{key}": value for key, value in (last.validation.items() if last else ())},
             **{name: getattr(self, name) for name in _COSTS},

@@ -100,6 +100,8 @@ class Trial:
             part is not read.
         weights: path of a local file of pretrained weights; activations are then put in so
             that the network's function is kept where they can. ``""``: initial weights are drawn.
+        measures: whether the trained model is also measured for calibration, robustness, dead units and accuracy with
+            eight bits, and its predicted classes are kept (see docs/training.md).
 
     The fields from ``optimizer`` on are hashed only where they differ from their defaults, so that a field added
     later changes no id.
@@ -138,6 +140,9 @@ class Trial:
     processes: int = _neutral(1, "", _at_least(1))
     tuning: bool = _neutral(False)
     weights: str = _neutral("", "a local file of pretrained weights to start from")
+    measures: bool = _neutral(
+        False, "also measure calibration, robustness, dead units and eight bits, and keep guesses"
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -8,9 +8,11 @@ nothing had happened.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bevel.errors import InvalidValue
@@ -33,42 +35,91 @@ class Tuning:
 
     Attributes:
         trials: points tried for each arm in each cell.
-        space: field of a trial → {"low", "high", "log"}; drawn by Optuna's TPE sampler.
+        space: field of a trial → {"low", "high", "log"}, drawn by Optuna's TPE sampler; or, for all fields, a list of
+            values, of which all combinations are tried.
+        length: epochs of a tuning trial as a share of those of the arm.
     """
 
     trials: int
-    space: dict[str, dict[str, Any]]
+    space: dict[str, Any]
+    length: float = 1.0
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Tuning:
         """Read a ``[tune]`` table; raise ``InvalidValue`` that names what is wrong."""
-        unknown = set(data) - {"trials", "space"}
+        unknown = set(data) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
-            raise InvalidValue(f"[tune] must have trials and space; got {', '.join(sorted(unknown))}.")
-        trials, space = data.get("trials"), data.get("space")
-        if type(trials) is not int or trials < 1:
+            raise InvalidValue(f"[tune] must have trials, space and length; got {', '.join(sorted(unknown))}.")
+        trials, given, length = data.get("trials"), data.get("space"), data.get("length", 1.0)
+        if trials is not None and (type(trials) is not int or trials < 1):
             raise InvalidValue(f"tune.trials must be a whole number, at least 1; got {trials!r}.")
-        if not isinstance(space, dict) or not space:
+        if not isinstance(given, dict) or not given:
             raise InvalidValue(
-                "tune.space must name at least one field, such as [tune.space.lr] low = 0.01, high = 0.5."
+                "tune.space must name at least one field, such as [tune.space] lr = [0.05, 0.1, 0.2] or "
+                "[tune.space.lr] low = 0.01, high = 0.5."
             )
-        return cls(trials, {name: _range(name, given) for name, given in space.items()})
+        if type(length) not in (int, float) or not 0 < length <= 1:
+            raise InvalidValue(f"tune.length must be a share of the epochs, above 0 and up to 1; got {length!r}.")
+        space = {
+            name: _values(name, row) if isinstance(row, list) else _range(name, row) for name, row in given.items()
+        }
+        lists = [row for row in space.values() if isinstance(row, list)]
+        if lists and len(lists) < len(space):
+            raise InvalidValue(f"tune.space must hold lists of values only, or ranges only; got {given!r}.")
+        if lists:
+            trials = math.prod(map(len, lists))  # what a protocol says of its ranges does not matter
+        if trials is None:
+            raise InvalidValue("tune.trials must say how many points of the ranges each arm tries; got none.")
+        return cls(trials, space, float(length))
+
+    @property
+    def grid(self) -> list[dict[str, float]]:
+        """All combinations of the values in ``space``; [] if it holds ranges."""
+        rows = list(self.space.values())
+        if not all(isinstance(row, list) for row in rows):
+            return []
+        return [dict(zip(self.space, point, strict=True)) for point in itertools.product(*rows)]
+
+    def epochs(self, whole: int) -> int:
+        """Epochs of a tuning trial of an arm that is trained for ``whole``."""
+        return max(1, round(self.length * whole))
 
     def __str__(self) -> str:
-        ranges = (
-            f"{name} {row['low']:g} to {row['high']:g}{' (log)' if row['log'] else ''}"
-            for name, row in self.space.items()
-        )
-        return f"{self.trials} trials an arm over {', '.join(ranges)}, judged on the validation split"
+        if self.grid:
+            what = ", ".join(f"{name} {', '.join(f'{v:g}' for v in row)}" for name, row in self.space.items())
+            tried = f"{what}, one trial each with one seed that is not used again"
+        else:
+            ranges = (
+                f"{name} {row['low']:g} to {row['high']:g}{' (log)' if row['log'] else ''}"
+                for name, row in self.space.items()
+            )
+            tried = f"{self.trials} trials an arm over {', '.join(ranges)}"
+        short = f", at {self.length:.2g} of the length" if self.length < 1 else ""
+        return f"{tried}{short}, judged on the validation split"
 
 
-def _range(name: str, given: Any) -> dict[str, Any]:
+def _check_field(name: str) -> None:
     kinds = {field.name: field.type for field in dataclasses.fields(Trial)}
     if kinds.get(name) != "float":
         fields = ", ".join(n for n, kind in kinds.items() if kind == "float")
         raise InvalidValue(f"tune.space must hold numbers of the recipe ({fields}); got {name!r}.")
+
+
+def _values(name: str, given: list[Any]) -> list[float]:
+    _check_field(name)
+    if not given or not all(_is_number(value) for value in given) or len(set(given)) < len(given):
+        raise InvalidValue(f"tune.space.{name} must be different numbers, such as [0.05, 0.1, 0.2]; got {given!r}.")
+    return [float(value) for value in given]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _range(name: str, given: Any) -> dict[str, Any]:
+    _check_field(name)
     row: dict[str, Any] = {"low": None, "high": None, "log": False} | (given if isinstance(given, dict) else {})
-    numbers = all(isinstance(row[end], int | float) and math.isfinite(row[end]) for end in ("low", "high"))
+    numbers = all(_is_number(row[end]) for end in ("low", "high"))
     if set(row) != {"low", "high", "log"} or not numbers or not row["low"] < row["high"]:
         raise InvalidValue(
             f"tune.space.{name} must be low and high (low < high) and perhaps log = true; got {given!r}."
@@ -110,24 +161,35 @@ def search(
 def _replay(tuning: Tuning, arm: Job, records: Mapping[str, Record]) -> tuple[dict[str, float], Job | None]:
     """Repeat an arm's search from its records; return the best point, and the first job without a record or None."""
     base, label = arm
-    study = _study(tuning, f"tuning {base.dataset} {base.model} {label}")
     best: tuple[float, dict[str, float]] = (-math.inf, {})
-    for number in range(tuning.trials):
-        asked = study.ask()
-        point: dict[str, Any] = {
-            name: asked.suggest_float(name, row["low"], row["high"], log=row["log"])
-            for name, row in tuning.space.items()
-        }
-        trial = dataclasses.replace(base, seed=SEED + number, tuning=True, **point)
+    for number, (point, tell) in enumerate(_points(tuning, f"tuning {base.dataset} {base.model} {label}")):
+        seed = SEED + (0 if tuning.grid else number)  # on a grid, points differ in nothing but their values
+        settings: dict[str, Any] = {"epochs": tuning.epochs(base.epochs), "measures": False, **point}
+        trial = dataclasses.replace(base, seed=seed, tuning=True, **settings)
         record = records.get(trial.id)
         if record is None:
             return best[1], (trial, label)
         score = -record.test[record.metric] if record.lower_is_better else record.test[record.metric]
         score = score if math.isfinite(score) else -math.inf  # worse than every score of any metric
-        study.tell(asked, score)
-        if score > best[0]:
+        tell(score)
+        if score > best[0] or not best[1]:
             best = score, point
     return best[1], None
+
+
+def _points(tuning: Tuning, name: str) -> Iterator[tuple[dict[str, float], Callable[[float], object]]]:
+    """The points of a search, each with what takes its score."""
+    if tuning.grid:
+        yield from ((point, lambda score: None) for point in tuning.grid)
+        return
+    study = _study(tuning, name)
+    for _ in range(tuning.trials):
+        asked = study.ask()
+        point = {
+            field: asked.suggest_float(field, row["low"], row["high"], log=row["log"])
+            for field, row in tuning.space.items()
+        }
+        yield point, partial(study.tell, asked)
 
 
 def _study(tuning: Tuning, name: str) -> Study:

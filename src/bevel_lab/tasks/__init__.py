@@ -21,6 +21,7 @@ from bevel_lab.experiment.record import Picture
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Activation, Model
 from bevel_lab.runtime.rng import SHARED, generator
+from bevel_lab.tasks._measures import Measured, Units
 
 Shard = Callable[[int], tuple[int, int]]
 """Number of samples in a batch → first and last (exclusive) sample that this process trains on."""
@@ -70,7 +71,7 @@ class Task(abc.ABC):
     name: ClassVar[str]
     data_types: ClassVar[tuple[type, ...]]
     model_type: ClassVar[type[Model]] = Model
-    unsupported: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "randaugment", "label_smoothing")
+    unsupported: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "randaugment", "label_smoothing", "measures")
     metric: ClassVar[str]
     metric_is_fraction: ClassVar[bool] = False
     lower_is_better: ClassVar[bool] = False
@@ -95,7 +96,8 @@ class Task(abc.ABC):
             raise InvalidValue(f"model {trial.model!r} is for {self.model.task}; choose one for {self.name}.")
         for field in self.unsupported:
             if value := getattr(trial, field):
-                raise InvalidValue(f"{field} must be 0 for {self.name}, got {value!r}.")
+                none = "false" if value is True else "0"
+                raise InvalidValue(f"{field} must be {none} for {self.name}, got {value!r}.")
         self.facts, self.tested = self.data.facts, int(self.data.facts["test"])
 
     def check_size(self, size: tuple[int, int]) -> None:
@@ -189,6 +191,18 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def test(self, model: nn.Module) -> dict[str, float]:
         """Metrics on the test part; called once, after the last epoch, and nothing else reads that part."""
+
+    def measure(self, model: nn.Module, units: Units) -> Measured:
+        """What else the trained model has on the test part, for ``trial.measures``.
+
+        Args:
+            model: in eval mode; no gradient is recorded.
+            units: its activations, each with the axis of its units.
+
+        Raises:
+            NotImplementedError: where ``measures`` is among ``unsupported``, which is asked first.
+        """
+        raise NotImplementedError(f"{self.name} has no further measures")
 
     def evaluation_seconds(self, model: nn.Module, forward: float) -> tuple[float, float]:
         """Estimate the seconds of :meth:`validate` and :meth:`test` without reading the test part.

@@ -18,6 +18,7 @@ from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import Activation, Model
 from bevel_lab.runtime.rng import derive, generator
 from bevel_lab.tasks import Shard, Task, whole_batch
+from bevel_lab.tasks._measures import Measured, Units, measure
 from bevel_lab.tasks._metrics import evaluate_classifier
 
 Batch = tuple[Tensor, Tensor]
@@ -94,6 +95,9 @@ class Classification(Task):
 
     def test(self, model: nn.Module) -> dict[str, float]:
         return self._evaluate(model, self.feed.test())
+
+    def measure(self, model: nn.Module, units: Units) -> Measured:
+        return measure(model, units, self.normalize, self.feed.test, self.feed.validation())
 
     def _evaluate(self, model: nn.Module, batches: Iterator[Batch]) -> dict[str, float]:
         normalized = ((self.normalize(images), labels) for images, labels in batches)

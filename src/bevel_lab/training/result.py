@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import bevel
+from bevel_lab.experiment.predictions import Predictions
 from bevel_lab.experiment.record import Record
 from bevel_lab.runtime import provenance
 from bevel_lab.training import plain_loop
@@ -10,7 +14,19 @@ from bevel_lab.training.activations import summarize
 from bevel_lab.training.trainer import Trainer
 
 
-def make_record(trainer: Trainer, label: str) -> Record:
+def results(trainer: Trainer, label: str) -> Iterator[Predictions | Record]:
+    """Yield the predicted classes, if the trial asks for measures, and the record; see :func:`make_record`."""
+    measured: dict[str, Any] = {}
+    if trainer.trial.measures:
+        units = [(call.module, call.dim) for call in trainer.sites.values()]
+        found = trainer.evaluate(lambda _: trainer.task.measure(trainer.model, units))
+        predicted = Predictions.of(found.classes)
+        measured = {"measures": found.values, "predictions": predicted.digest}
+        yield predicted
+    yield make_record(trainer, label, **measured)
+
+
+def make_record(trainer: Trainer, label: str, **measured: Any) -> Record:
     """Measure the test part, once, and write everything down.
 
     A trial that only tunes a recipe is judged by its last validation; its test part is not read.
@@ -18,6 +34,7 @@ def make_record(trainer: Trainer, label: str) -> Record:
     Args:
         trainer: a trial after its last epoch.
         label: the activation as the user typed it.
+        measured: fields of the record that trials with ``measures`` have.
     """
     trial, task = trainer.trial, trainer.task
     entry = bevel.ACTIVATIONS[trial.activation.partition(":")[0]]
@@ -48,4 +65,5 @@ def make_record(trainer: Trainer, label: str) -> Record:
         versions=provenance.versions(),
         commit=provenance.commit(),
         started=trainer.started,
+        **measured,
     )

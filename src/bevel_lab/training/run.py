@@ -11,7 +11,7 @@ from typing import Any
 
 from bevel_lab.data.source import Source
 from bevel_lab.errors import LabError
-from bevel_lab.experiment.events import EpochDone, Event, Note
+from bevel_lab.experiment.events import EpochDone, Note, Outcome
 from bevel_lab.experiment.record import Epoch, Record
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.determinism import deterministic
@@ -68,7 +68,7 @@ def run_trial(
             return event
         if isinstance(event, EpochDone):
             on_epoch(event.done, event.epoch)
-        else:
+        elif isinstance(event, Note):
             on_note(str(event))
     raise AssertionError("the last event of a trial is its record")
 
@@ -83,8 +83,8 @@ def trial_events(
     save: Callable[[dict[str, Any]], None] | None = None,
     save_every: float = 1.0,
     group: ProcessGroup = SINGLE_PROCESS,
-) -> Iterator[Event]:
-    """Run a trial step by step: yields notes, the end of every epoch, and at last the record.
+) -> Iterator[Outcome]:
+    """Run a trial step by step: yields notes, the end of every epoch, predictions if any, and at last the record.
 
     Args:
         trial, label, source, device, group: as for :func:`run_trial`.
@@ -118,4 +118,4 @@ def trial_events(
                 save(trainer.state())
                 saved = time.monotonic()
             yield EpochDone(trial, label or trial.activation, len(trainer.epochs), trainer.epochs[-1])
-        yield result.make_record(trainer, label or trial.activation)
+        yield from result.results(trainer, label or trial.activation)

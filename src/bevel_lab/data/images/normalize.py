@@ -22,5 +22,10 @@ class Normalize:
         self.scale, self.shift = 1 / (255 * spread), -center / spread
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
 
+    def shifted(self, inputs: Tensor, steps: Tensor) -> Tensor:
+        """Normalized ``inputs`` moved by so many of a pixel's 255 steps, and kept within a pixel's range."""
+        moved = inputs + steps * self.scale
+        return torch.minimum(torch.maximum(moved, self.shift), 255 * self.scale + self.shift)
+
     def __call__(self, images: Tensor) -> Tensor:
         return images.to(torch.float32, memory_format=self.layout).mul_(self.scale).add_(self.shift)
