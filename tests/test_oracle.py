@@ -16,6 +16,12 @@ from bevel.functional import sau
 ORACLE = Path(__file__).parent / "oracle"
 SAU = json.loads((ORACLE / "sau.json").read_text())
 SMOOTHING = json.loads((ORACLE / "smoothing.json").read_text())
+BENDS = json.loads((ORACLE / "bends.json").read_text())
+BENT = {
+    "hardswish": kinked.hardswish(),
+    "relu_squared": kinked.relu_squared(),
+    "leaky": kinked.PiecewiseLinear(knots=[0.0], bends=[1.5], left_bend=0.5),
+}
 NAMES = {"abs": "absolute", "softshrink": "soft_shrink"}
 BACKENDS = [name for name, reason in bevel.backends().items() if reason is None and name != "triton"]
 INVERSE_ROOT = 1 / math.sqrt(2 * math.pi)
@@ -67,6 +73,25 @@ def test_smoothing_rows(kernel: str, backend: str) -> None:
         (slope,) = torch.autograd.grad(y.sum(), x)
         assert _relative(y, _column([row], "value")) <= 1e-13, row
         assert _relative(slope, _column([row], "slope")) <= 1e-13, row
+
+
+@pytest.mark.parametrize("backend", ["reference", "analytic"])
+@pytest.mark.parametrize("kernel", [k for k in KERNELS if KERNELS[k].variance != math.inf])
+def test_rows_of_bends(kernel: str, backend: str) -> None:
+    rows = [r for r in BENDS if r["kernel"] == kernel]
+    assert len(rows) == 24
+    for row in rows:
+        f = BENT[row["function"]]
+        x, n = (_column([row], key).requires_grad_() for key in ("x", "n"))
+        y = bevel.smooth(x, f, kernel, n, backend=backend)
+        slope, dn = torch.autograd.grad(y.sum(), (x, n), create_graph=True)
+        (curvature,) = torch.autograd.grad(slope.sum(), x)
+        assert _relative(bevel.mollify(f, kernel, n).curvature(x), _column([row], "curvature")) <= 1e-13, row
+        for got, key in ((y, "value"), (slope, "slope"), (curvature, "curvature"), (dn, "dn")):
+            want = _column([row], key)
+            assert _relative(got, want) <= 1e-13, (key, row)
+            if row["function"] == "relu_squared" and float(row["x"]) < 0:  # the tail: nothing to cancel with
+                assert abs(float(got.detach() / want) - 1) <= 2e-13, (key, row)
 
 
 def test_smoothing_covers_every_row() -> None:

@@ -9,16 +9,20 @@ from torch import Tensor
 
 import bevel
 from bevel import InvalidValue, PiecewiseLinear, kinked, smooth
-from bevel.family import Family, parameter
+from bevel.family import Affine, Family, parameter
 from bevel.functional import frelu, frelu_family, sau
 from bevel.ops import evaluate
 from bevel.terms import Terms
 
 BACKENDS = [b for b, reason in bevel.backends().items() if reason is None and b not in ("reference", "triton")]
 KERNELS = [k for k in bevel.KERNELS if k != "cauchy"]
+BENDING = [k for k in KERNELS if k != "student"]
+"""Kernels of finite variance."""
 
 
-def _random_function(generator: torch.Generator, knots: int, channels: int) -> tuple[PiecewiseLinear, list[Tensor]]:
+def _random_function(
+    generator: torch.Generator, knots: int, channels: int, bent: bool = False
+) -> tuple[PiecewiseLinear, list[Tensor]]:
     """Return a kinked function whose coefficients are all tensors, some shared and some per channel."""
 
     def draw(i: int, scale: float = 1.0) -> Tensor:
@@ -29,8 +33,11 @@ def _random_function(generator: torch.Generator, knots: int, channels: int) -> t
     where = [(draw(i, 0.1).detach() + i - 1.0).requires_grad_() for i in range(knots)]
     left, offset = draw(0), draw(1)
     jumps, steps = [draw(i + 1) for i in range(knots)], [draw(i) for i in range(knots)]
-    f = PiecewiseLinear(left, offset, where, jumps, steps)
-    return f, [left, offset, *where, *jumps, *steps]
+    if not bent:
+        return PiecewiseLinear(left, offset, where, jumps, steps), [left, offset, *where, *jumps, *steps]
+    left_bend, bends = draw(1), [draw(i + 1) for i in range(knots)]
+    f = PiecewiseLinear(left, offset, where, jumps, steps, bends, left_bend)
+    return f, [left, offset, *where, *jumps, *steps, *bends, left_bend]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -50,6 +57,72 @@ def test_every_gradient_against_the_reference(kernel: str, knots: int, backend: 
     got = torch.autograd.grad(got_y, inputs, g)
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("kernel", BENDING)
+@pytest.mark.parametrize("knots", [1, 3])
+def test_every_gradient_of_bends(kernel: str, knots: int) -> None:
+    """Of a function of parabolas, by the analytic backend against autograd; knots that have crossed too."""
+    generator = torch.Generator().manual_seed(knots)
+    f, coefficients = _random_function(generator, knots, channels=3, bent=True)
+    if knots > 1:
+        with torch.no_grad():
+            coefficients[2].fill_(1.3)  # the first knot, right of the second
+    n = torch.tensor([0.8, 2.0, 5.0], dtype=torch.float64, requires_grad=True)
+    x = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    g = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
+    want_y, got_y = (smooth(x, f, kernel, n, backend=b) for b in ("reference", "analytic"))
+    torch.testing.assert_close(got_y, want_y, rtol=1e-12, atol=1e-12)
+    inputs = [x, n, *coefficients]
+    for a, b in zip(torch.autograd.grad(got_y, inputs, g), torch.autograd.grad(want_y, inputs, g), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_bends_in_every_precision(dtype: torch.dtype) -> None:
+    """Values and gradients in half precision are those of float32, rounded once."""
+    x = torch.linspace(-5, 5, 401).to(dtype).requires_grad_()
+    n = torch.tensor([3.0], requires_grad=True)
+    y = smooth(x, "hardswish", "gaussian", n)
+    twin = x.detach().double().requires_grad_()
+    wide = n.detach().double().requires_grad_()
+    want = smooth(twin, "hardswish", "gaussian", wide, backend="reference")
+    unit = {torch.float32: 2e-6, torch.bfloat16: 8e-3, torch.float16: 1e-3}[dtype]
+    torch.testing.assert_close(y.double(), want, rtol=unit, atol=unit)
+    got, right = (torch.autograd.grad(of.sum(), i) for of, i in ((y, (x, n)), (want, (twin, wide))))
+    for a, b in zip(got, right, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=unit, atol=4 * unit)
+
+
+@pytest.mark.parametrize("backend", ["reference", "analytic"])
+def test_a_parameter_that_a_parabola_does_not_depend_on(backend: str) -> None:
+    """Right of the knot ½·(2 − 2a + 2a)·x² has no a in it, also where x² is infinite."""
+    family = Family(
+        Terms(
+            0.0,
+            0.0,
+            (0.0,),
+            (0.0,),
+            (0.0,),
+            (0.0,),
+            (0.0,),
+            curve=(Affine(0.0, ((0, 2.0),)), Affine(2.0, ((0, -2.0),))),
+        ),
+        bevel.kernel.SHARP,
+        1.0,
+    )
+    a = torch.tensor([0.3], requires_grad=True)
+    for end, want in ((float("inf"), 0.0), (1e30, 0.0), (-2.0, 4.0)):
+        y = evaluate(torch.tensor([end]), family, [a], dim=0, backend=backend)
+        assert torch.autograd.grad(y, a)[0].tolist() == [want]
+
+
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "analytic"])
+def test_native_programs_decline_what_they_do_not_know(backend: str) -> None:
+    for f, kernel, why in (("hardswish", "box", "no bends"), ("hard_shrink", bevel.kernel.SHARP, "right branch")):
+        with pytest.raises(bevel.BackendUnavailable, match=f"{why}.*analytic"):
+            smooth(torch.zeros(3), f, kernel, 1.0, backend=backend)
+        smooth(torch.zeros(3), f, kernel, 1.0)
 
 
 @pytest.mark.parametrize("backend", ["reference", *BACKENDS])
@@ -239,6 +312,29 @@ def test_backward_can_run_again_and_never_writes_what_it_saved(backend: str) -> 
     assert torch.equal(x.detach(), before)
 
 
+class _ThreeForms(bevel.Kernel):
+    """A kernel as users wrote them before there were bends."""
+
+    name, reach, compact = "three", 1.0, True
+
+    def density(self, v: Tensor) -> Tensor:
+        return 1 - v
+
+    def survival(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 2 / 2
+
+    def excess(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 3 / 6
+
+
+def test_a_kernel_of_three_forms_still_smooths_lines() -> None:
+    x = torch.linspace(-2, 2, 41)
+    assert torch.equal(
+        smooth(x, "relu6", _ThreeForms(), 2.0, backend="analytic"),
+        smooth(x, "relu6", "triangle", 2.0, backend="analytic"),
+    )
+
+
 BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: sau(torch.ones(3), n=0.0), "finite and > 0; got 0.0"),
     (lambda: sau(torch.ones(3), n=float("nan")), "finite and > 0; got nan"),
@@ -253,6 +349,11 @@ BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: PiecewiseLinear(knots=[1.0, 0.0]), "strictly increasing"),
     (lambda: PiecewiseLinear(knots=[1.0, 1.0]), "strictly increasing"),
     (lambda: PiecewiseLinear(knots=[0.0], jumps=[1.0, 2.0]), r"one entry per knot \(1\); got 2"),
+    (lambda: PiecewiseLinear(knots=[0.0], bends=[1.0, 2.0]), r"bends must have one entry per knot \(1\); got 2"),
+    (lambda: PiecewiseLinear(knots=[0.0], sides=["up"]), r"'left' or 'right'.*got \('up',\)"),
+    (lambda: smooth(torch.zeros(1), "hardswish", "student"), "a finite variance; 'student' has none.*'laplace'"),
+    (lambda: smooth(torch.zeros(1), "relu_squared", "cauchy"), "a finite variance; 'cauchy' has none"),
+    (lambda: smooth(torch.zeros(1), "relu_squared", _ThreeForms()), "'three' gives only the three forms .*tabulated"),
     (lambda: PiecewiseLinear(left=float("nan")), "left must be finite; got nan"),
     (lambda: PiecewiseLinear(knots=0.0), "must be a sequence"),  # type: ignore[arg-type]
     (lambda: PiecewiseLinear(left="1"), "must be a number"),  # type: ignore[arg-type]
@@ -304,12 +405,36 @@ def test_kinked_functions_evaluate() -> None:
         "absolute": x.abs(),
         "hard_sigmoid": F.hardsigmoid(x),
         "soft_shrink": F.softshrink(x, 0.5),
+        "hard_shrink": F.hardshrink(x, 0.5),
+        "threshold": F.threshold(x, 0.0, 0.0),
+        "hardswish": F.hardswish(x),
+        "relu_squared": torch.relu(x) ** 2,
         "step": torch.heaviside(x, torch.zeros_like(x)),
         "frelu": torch.where(x > 0, x, 0.01 * x),
     }
     assert set(pairs) == set(kinked.FUNCTIONS)
     for name, want in pairs.items():
         torch.testing.assert_close(kinked.FUNCTIONS[name]()(x), want, rtol=1e-15, atol=1e-15)
+
+
+def test_a_knot_has_a_side() -> None:
+    x = torch.tensor([-0.5, 0.5, 0.5000001, -0.5000001], dtype=torch.float64)
+    F = torch.nn.functional  # noqa: N806 - the field's own name for it
+    assert torch.equal(kinked.hard_shrink(0.5)(x), F.hardshrink(x, 0.5))
+    for threshold, value in ((0.5, -3.0), (-1.0, 2.0)):
+        assert torch.equal(kinked.threshold(threshold, value)(x), F.threshold(x, threshold, value))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_parabolas_far_out_and_beside_their_knots(dtype: torch.dtype) -> None:
+    inf = float("inf")
+    x = torch.tensor([1e30, -1e30, inf, -inf], dtype=dtype, requires_grad=True)
+    y = smooth(x, "hardswish", "gaussian", 5.0)
+    torch.testing.assert_close(y.detach(), torch.tensor([1e30, 0.0, inf, 0.0], dtype=dtype))
+    assert torch.autograd.grad(y.sum(), x)[0].tolist() == [1.0, 0.0, 1.0, 0.0]
+    beside = torch.tensor([-3 + 2**-20, 3 - 2**-20, 3 + 2**-20], dtype=dtype)
+    want = beside.double() * (beside.double() + 3).clamp(0, 6) / 6
+    torch.testing.assert_close(kinked.hardswish()(beside).double(), want, rtol=4 * torch.finfo(dtype).eps, atol=0)
 
 
 def test_established_names() -> None:
@@ -331,6 +456,9 @@ def test_mollify_reports_its_bound_and_its_inverse() -> None:
     for kernel, f in itertools.product(KERNELS, (kinked.relu(), kinked.absolute(), kinked.hardtanh())):
         n = bevel.sharpness_for(f, kernel, 1e-3)
         assert bevel.mollify(f, kernel, n).max_error == pytest.approx(1e-3)
+    for kernel, name in itertools.product(BENDING, ("hardswish", "relu_squared")):
+        n = bevel.sharpness_for(name, kernel, 1e-3)
+        assert bevel.mollify(name, kernel, n).max_error == pytest.approx(1e-3)
     tight = bevel.mollify(kinked.relu(), "gaussian", 4.0)
     assert tight(torch.zeros(1, dtype=torch.float64)).item() == pytest.approx(tight.max_error, rel=1e-15)
     with pytest.raises(InvalidValue, match="half of each step"):

@@ -56,7 +56,7 @@ def z_of(t: Real) -> Real:
 
 @functools.cache
 def _interpolant(power: int) -> Function:
-    """S (0) or X (1): a quadrature takes ten times as long."""
+    """S (0), X (1) or Y (2): a quadrature takes ten times as long."""
     low, high = t_of(1 / (2 * LARGEST["double"])), t_of(mpf(1))
     angles = [m.pi * (k + mpf("0.5")) / NODES for k in range(NODES)]
     nodes = [(low + high) / 2 - (high - low) / 2 * m.cos(angle) for angle in angles]
@@ -64,7 +64,7 @@ def _interpolant(power: int) -> Function:
 
     def exact(t: Real) -> Real:
         z = z_of(t)
-        return _integral(z, power) / (z * z * (z + A if power == 0 else z * z)) / mass()
+        return _integral(z, power) / (z * z * (z + A), z**4, 2 * z**6)[power] / mass()
 
     values = [exact(t) for t in nodes]
 

@@ -21,11 +21,13 @@ def error_bound(terms: Terms[Coefficient], kernel: Kernel, n: Coefficient) -> fl
     With ``w = 1/n``, ``cᵢ = c0ᵢ + c1ᵢ·knotᵢ``, ``S = max v·survival(v)`` and ``P = sup v·moment(v)``, one channel's
     bound is::
 
-        Σᵢ w·K(jumpᵢ, cᵢ) + ½·Σᵢ |stepᵢ| + w²·P·Σᵢ |c1ᵢ|
+        Σᵢ w·K(jumpᵢ, cᵢ) + ½·Σᵢ |stepᵢ| + w²·P·Σᵢ |c1ᵢ| + ½·variance·w²·B
 
         ramps:  K(j, c) = gap·(|j| + |c|)      if j and c have one sign, else gap·max(|j|, |c|)
         terms.multiplies_cdf:
                 K(j, c) = max(S·|j|, gap·|c|)  if j and c have one sign, else S·|j| + gap·|c|
+        bends:  B = max over m of |left_bend + Σ bendᵢ|, the sum over the m leftmost knots, m = 0, 1, …: the largest
+                second derivative of f, which is less than Σ|bendᵢ| where bends cancel (Hardswish)
 
     **Proof.** By the formula of :mod:`bevel.formulas`, smoothed minus kinked at x is the sum over knots i of
 
@@ -36,11 +38,15 @@ def error_bound(terms: Terms[Coefficient], kernel: Kernel, n: Coefficient) -> fl
     derivative is ``−v·density``), and ``survival`` falls from ½ to 0. So ``j·w·excess + c·w·moment`` lies between
     ``w·gap·(min(j, 0) + min(c, 0))`` and ``w·gap·(max(j, 0) + max(c, 0))``, which is K for a ramp; with
     ``−v·survival``, which lies in ``[−S, 0]``, in the place of ``excess`` it is the other K. The step adds at most
-    ``½·|step|`` and the last part at most ``w²·P·|c1|``. ∎
+    ``½·|step|`` and the last part at most ``w²·P·|c1|``. Bends add ``½·variance·w²·(left_bend + Σ bendᵢ·θᵢ)``, where θ
+    is 2·second/variance left of a knot and 1 less that right of it: a function that rises from 0 to 1, so that
+    ``1 ≥ θ₁ ≥ θ₂ ≥ … ≥ 0`` from the leftmost knot on. Over such θ a sum is largest where the first m are 1 and the
+    others 0. ∎
 
     **Where it is attained.** For one knot without ``c1``: a ramp alone, or with a ``c0`` of its jump's sign, at the
-    knot; a step alone, right of the knot and ever nearer to it; a jump that multiplies the cdf, alone, where
-    ``v·survival(v)`` is largest. S and P are bounds themselves, at most one part in a million above the truth.
+    knot; a step alone, right of the knot and ever nearer to it; a bend alone, far right of it; a jump that multiplies
+    the cdf, alone, where ``v·survival(v)`` is largest. S and P are bounds themselves, at most one part in a million
+    above the truth.
 
     Args:
         terms: the coefficients, numbers or 1-D tensors (length one, or one value per channel).
@@ -61,18 +67,50 @@ def error_bound(terms: Terms[Coefficient], kernel: Kernel, n: Coefficient) -> fl
     if not all(map(is_zero, terms.c1)) and kernel.reach == math.inf:
         return None
     w = 1 / as_numbers(n)
-    total = torch.zeros_like(w)
+    steps, lines, squares = _parts(terms, kernel)
+    worst = float((steps + w * lines + w * w * squares).max())
+    return math.inf if math.isnan(worst) else worst
+
+
+def least_sharpness(terms: Terms[Coefficient], kernel: Kernel, tolerance: float) -> float:
+    """Return the smallest n, over all channels, at which the bound of a function without steps is ``tolerance``.
+
+    With ``w = 1/n`` the bound is ``L·w + Q·w²``, so ``n = (L + √(L² + 4·Q·tolerance)) / (2·tolerance)``.
+    """
+    _, lines, squares = _parts(terms, kernel)
+    root = torch.sqrt(lines * lines + 4 * squares * tolerance)
+    return float((lines + root).max()) / (2 * tolerance)
+
+
+def _parts(terms: Terms[Coefficient], kernel: Kernel) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, by channel, what of the bound does not depend on w, and the factors of w and of w²."""
+    zero = torch.zeros(1, dtype=torch.float64, device="cpu")
+    steps = lines = squares = zero
     for knot, jump, step, c0, c1 in zip(terms.knots, terms.jumps, terms.steps, terms.c0, terms.c1, strict=True):
         if not is_zero(step):
-            total = total + as_numbers(step).abs() * kernel.cdf(torch.zeros_like(w))
+            steps = steps + as_numbers(step).abs() * kernel.cdf(zero)
         if all(map(is_zero, (jump, c0, c1))):
             continue
         tail = as_numbers(c0) + as_numbers(c1) * as_numbers(knot)
-        total = total + w * _ramp(as_numbers(jump), tail, kernel, terms.multiplies_cdf)
+        lines = lines + _ramp(as_numbers(jump), tail, kernel, terms.multiplies_cdf)
         if not is_zero(c1):
-            total = total + w * w * as_numbers(c1).abs() * largest_moment(kernel)
-    worst = float(total.max())
-    return math.inf if math.isnan(worst) else worst
+            squares = squares + as_numbers(c1).abs() * largest_moment(kernel)
+    if terms.curve and kernel.variance:
+        squares = squares + 0.5 * kernel.variance * _largest_bend(terms)
+    return steps, lines, squares
+
+
+def _largest_bend(terms: Terms[Coefficient]) -> Tensor:
+    """B of :func:`error_bound`, by channel; learnt knots may have crossed, so they are sorted first."""
+    given = [as_numbers(c) for c in (*terms.curve, *terms.knots)]
+    channels = max(c.numel() for c in given)
+    left, *rest = [c.expand(channels) for c in given]
+    if not rest:
+        return left.abs()
+    count = len(terms.knots)
+    order = torch.stack(rest[count:]).argsort(dim=0, stable=True)
+    after = left + torch.stack(rest[:count]).gather(0, order).cumsum(0)
+    return torch.maximum(left.abs(), after.abs().amax(0))
 
 
 def _ramp(jump: Tensor, tail: Tensor, kernel: Kernel, multiplies_cdf: bool) -> Tensor:

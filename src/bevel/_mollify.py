@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bevel._bound import error_bound
+from bevel._bound import error_bound, least_sharpness
 from bevel._checks import check_positive
 from bevel._torch_private import func_transforms_active
 from bevel.errors import InvalidValue
@@ -85,18 +85,20 @@ class Mollification:
 
     @functools.cached_property
     def _slope(self) -> tuple[Family, list[Tensor]] | None:
-        """The slope as a function of this kind, with steps for kinks; None where f has steps itself."""
+        """The slope as a function of this kind, steps for kinks and kinks for bends; None where f has steps itself."""
         t = self.f.terms
         if not all(map(is_zero, t.steps)):
             return None
         none = t.steps
-        return _lifted(Terms(0.0, t.left, t.knots, none, t.jumps, none, none), self.kernel, self.n)
+        left_bend, *bends = t.curve or (0.0, *none)
+        return _lifted(Terms(left_bend, t.left, t.knots, tuple(bends), t.jumps, none, none), self.kernel, self.n)
 
     @property
     def max_error(self) -> float:
-        """The proven bound on ``|f * phi_n − f|`` over all x: ``w·gap·Σ|jumpᵢ| + ½·Σ|stepᵢ|``.
+        """The proven bound on ``|f * phi_n − f|`` over all x: ``w·gap·Σ|jumpᵢ| + ½·Σ|stepᵢ| + ½·variance·w²·max|f″|``.
 
-        Attained at the knot of a function with one kink or one step. Per-channel coefficients give the worst channel's.
+        Attained at the knot of a function with one kink or one step, and right of one bend. Per-channel coefficients
+        give the worst channel's.
         """
         _check_values(self.f, self.n)
         bound = error_bound(self.f.terms, self.kernel, self.n)
@@ -126,8 +128,8 @@ def mollify(
         The smoothed function, which has ``slope``, ``curvature`` and ``max_error``.
 
     Raises:
-        InvalidValue: for a bad ``n`` or coefficient (also within tensors, if on the CPU), or a kernel without a first
-            moment where ``f`` has a change of slope.
+        InvalidValue: for a bad ``n`` or coefficient (also within tensors, if on the CPU), a kernel without a first
+            moment where ``f`` has a change of slope, or without a finite variance where it has a bend.
         UnknownName: for a function or kernel that does not exist.
 
     Example:
@@ -144,7 +146,9 @@ def mollify(
 
 
 def sharpness_for(f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", tolerance: float = 1e-3) -> float:
-    """Return the smallest n at which ``|f * phi_n − f| <= tolerance`` is proven: ``gap·Σ|jumpᵢ| / tolerance``.
+    """Return the smallest n at which ``|f * phi_n − f| <= tolerance`` is proven.
+
+    That is ``gap·Σ|jumpᵢ| / tolerance`` for a function of lines; with bends the root of a quadratic.
 
     Args:
         f: a kinked function without steps, or its name.
@@ -169,7 +173,7 @@ def sharpness_for(f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", t
     f.terms.check(kernel)
     if any(not is_zero(s) for s in f.steps):
         raise InvalidValue("a function with steps has no n for a uniform tolerance: half of each step always remains.")
-    at_one = error_bound(f.terms, kernel, 1.0)
-    if not at_one:
+    n = least_sharpness(f.terms, kernel, tolerance)
+    if not n:
         raise InvalidValue("f is a straight line: any n is exact. There is no smallest sharpness to return.")
-    return at_one / tolerance
+    return n

@@ -1,8 +1,8 @@
 """Kernels given by their density alone: integrated and interpolated to full precision.
 
 The half line is cut into equal panels. On each, the density is interpolated at Chebyshev points; its survival and
-excess are the exact antiderivatives of that polynomial, so ``excess' = -survival`` and ``survival' = -density`` hold
-by construction.
+excess are the exact antiderivatives of that polynomial, and so is the second tail integral, so ``excess' = -survival``
+and ``survival' = -density`` hold by construction.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class TabulatedKernel(Kernel):
     Attributes:
         table: float64, (3, panels, degree + 3): monomial coefficients of density, survival and excess in a panel's
             ``t ∈ [-1, 1]``.
+        second_table: float64, (panels, degree + 4): the same of the second tail integral.
     """
 
     reach = 1.0
@@ -40,9 +41,11 @@ class TabulatedKernel(Kernel):
         self.support = support
         with torch.device("cpu"):  # wherever the caller builds a model: on "meta" there would be nothing to read
             self.table = _build(lambda v: pdf(v * support) * support, name)
+            self.second_table = _with_rest(_antiderivative(self.table[2], self.table.shape[1]))
+            self.variance = 4 * float(self.second(torch.zeros((), dtype=torch.float64)))
 
-    def _evaluate(self, row: int, v: Tensor) -> Tensor:
-        table = self.table[row].to(device=v.device, dtype=v.dtype)
+    def _evaluate(self, table: Tensor, v: Tensor) -> Tensor:
+        table = table.to(device=v.device, dtype=v.dtype)
         panels = table.shape[0]
         scaled = v * panels
         index = scaled.detach().nan_to_num(0.0).clamp(0, panels - 1).to(torch.int64)
@@ -54,13 +57,16 @@ class TabulatedKernel(Kernel):
         return torch.where(v < 1, value, torch.where(torch.isnan(v), v, torch.zeros_like(v)))
 
     def density(self, v: Tensor) -> Tensor:
-        return self._evaluate(0, v)
+        return self._evaluate(self.table[0], v)
 
     def survival(self, v: Tensor) -> Tensor:
-        return self._evaluate(1, v)
+        return self._evaluate(self.table[1], v)
 
     def excess(self, v: Tensor) -> Tensor:
-        return self._evaluate(2, v)
+        return self._evaluate(self.table[2], v)
+
+    def second(self, v: Tensor) -> Tensor:
+        return self._evaluate(self.second_table, v)
 
 
 def tabulated(pdf: Callable[[Tensor], Tensor], support: float, name: str = "tabulated") -> Kernel:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bevel.formulas import Formulas
-from bevel.kernel import Kernel
+from bevel.kernel import SHARP, Kernel
 from bevel.portable import lazy
 from bevel.terms import Coefficient, Terms, along
 
@@ -107,6 +107,14 @@ class Family:
     def __reduce__(self) -> tuple[Any, ...]:  # leaves out the hash and the calls, which belong to this process
         return Family, (self.terms, self.kernel, self.n, self.log_n)
 
+    def only_formulas(self) -> str | None:
+        """Return why no native program computes the function, None where one may: they know lines, steps and tails."""
+        if self.terms.curve:
+            return "it knows no bends (backend analytic does)"
+        if self.terms.sides and self.kernel is SHARP:
+            return "it knows no knot that belongs to its right branch (backend analytic does)"
+        return None
+
     def slots(self) -> list[Slot]:
         """Return the coefficients in the order of :meth:`Terms.flat`, then n."""
         return [*self.terms.flat(), self.n]
@@ -138,35 +146,58 @@ class FamilyFormulas(Formulas):
 
     @lazy
     def line_slope(self) -> Tensor | float:
-        total = self._line(constant_of)
+        return self._expression(self._family.terms.left, self._family.terms.jumps)
+
+    @lazy
+    def bend(self) -> Coefficient:
+        return self._expression(self._family.terms.curve[0], self._family.terms.curve[1:])
+
+    def _expression(self, left: Slot, changes: Sequence[Slot]) -> Tensor | float:
+        """Return what holds at x of ``left`` and its changes at the knots, summed as expressions."""
+        total = self._sum(constant_of, left, changes)
         for index, value in enumerate(self._parameters):
-            weight = self._line(functools.partial(weight_of, index=index))
+            weight = self._sum(functools.partial(weight_of, index=index), left, changes)
             total = total + _where_it_counts(weight, along(value, self.x, self.dim))
         return total
 
-    def _line(self, part: Callable[[Slot], float]) -> Tensor | float:
-        """Return one part of the slope's expression at x: its constant, or the weight of a parameter."""
-        terms = self._family.terms
-        total: Tensor | float = part(terms.left)
-        for knot, jump in zip(self.knots, terms.jumps, strict=True):
-            if part(jump):
-                total = total + part(jump) * knot.right
+    def _sum(self, part: Callable[[Slot], float], left: Slot, changes: Sequence[Slot]) -> Tensor | float:
+        """Return one part of an expression at x: its constant, or the weight of a parameter."""
+        total: Tensor | float = part(left)
+        for knot, change in zip(self.knots, changes, strict=True):
+            if part(change):
+                total = total + part(change) * knot.right
         return total
 
     def by_parameter(self, index: int) -> Tensor:
         """Return the elementwise derivative by one parameter."""
         family = self._family
-        total = _where_it_counts(self._line(functools.partial(weight_of, index=index)), self.x) + torch.zeros_like(
-            self.x
-        )
+        weight_here = functools.partial(weight_of, index=index)
+        curved = bool(family.terms.curve)
+        if curved:
+            total = self._quadratic_by(weight_here)
+        else:
+            slope = self._sum(weight_here, family.terms.left, family.terms.jumps)
+            total = _where_it_counts(slope, self.x) + torch.zeros_like(self.x)
         for slot, expression in enumerate(family.terms.flat()):
             weight = weight_of(expression, index)
             if weight and slot:
-                total = total + weight * self.partial(slot)
+                total = total + weight * (self.deviation(slot) if curved else self.partial(slot))
         weight = weight_of(family.n, index)
         if weight:
             total = total + (weight * self.n if family.log_n else weight) * self.partial_n()
         return total
+
+    def _quadratic_by(self, weight: Callable[[Slot], float]) -> Tensor:
+        """Return the unsmoothed quadratic's derivative by a parameter: a quadratic of the same knots."""
+        terms = self._family.terms
+        jumps: list[Coefficient] = [weight(jump) for jump in terms.jumps]
+        steps: list[Coefficient] = [weight(step) for step in terms.steps]
+        for i, (expression, knot) in enumerate(zip(terms.knots, self.knots, strict=True)):
+            if moved := weight(expression):
+                jumps[i], steps[i] = jumps[i] - moved * knot.bend, steps[i] - moved * knot.jump
+        return self.segments.of(
+            weight(terms.left), weight(terms.offset), jumps, steps, [weight(c) for c in terms.curve]
+        ) + torch.zeros_like(self.x)
 
 
 def _where_it_counts(weight: Tensor | float, value: Coefficient) -> Tensor | float:

@@ -1,13 +1,14 @@
 """Approximate identities: what a kernel is.
 
 A kernel is an even density of unit mass on its standard variable ``u``. Everything the engine needs of it are
-three closed forms on the half line ``v = |u| >= 0``::
+three closed forms on the half line ``v = |u| >= 0``, and a fourth for functions made of parabolas::
 
     density(v)  = pdf(v)
-    survival(v) = ∫_v^∞ pdf(s) ds            = cdf(-v)
-    excess(v)   = ∫_v^∞ (s - v) pdf(s) ds    = ramp(-v)
+    survival(v) = ∫_v^∞ pdf(s) ds               = cdf(-v)
+    excess(v)   = ∫_v^∞ (s - v) pdf(s) ds       = ramp(-v)
+    second(v)   = ∫_v^∞ ½(s - v)² pdf(s) ds
 
-All three are positive and decay, so that nothing is formed as a difference of large numbers: the textbook's
+All are positive and decay, so that nothing is formed as a difference of large numbers: the textbook's
 ``ramp(u) = u·cdf(u) + tail(u)`` loses digits for u far below zero, and ``max(u, 0) + excess(|u|)`` loses none.
 """
 
@@ -40,7 +41,8 @@ class Kernel(abc.ABC):
     """An approximate identity in standard form; a sharpness n scales it as ``n·pdf(n·x)``.
 
     Subclasses give :meth:`density`, :meth:`survival` and :meth:`excess` for ``v >= 0`` as differentiable
-    elementwise torch operations that keep shape and dtype (float32 or float64). From them follow, for every real u::
+    elementwise torch operations that keep shape and dtype (float32 or float64). One that also gives :meth:`second` and
+    :attr:`variance` smooths bends, i.e. changes of the second derivative. From them follow, for every real u::
 
         pdf(u) = density(|u|)                   cdf(u)  = survival(|u|) for u ≤ 0, else 1 − survival(u)
         ramp(u) = max(u, 0) + excess(|u|)       tail(u) = excess(|u|) + |u|·survival(|u|)
@@ -54,6 +56,8 @@ class Kernel(abc.ABC):
             underflows; ``inf`` when it never does). The engine clamps ``v`` to it.
         compact: whether the kernel vanishes outside ``[-1, 1]``.
         has_moment: whether the first absolute moment is finite; without one a ramp cannot be smoothed.
+        variance: ``∫ u² pdf(u) du``; ``inf`` where it has none, and None where the kernel has no :meth:`second`.
+            Without a finite one a bend cannot be smoothed.
         relu_name: the established name of ReLU convolved with this kernel, or "".
         native: its number in ``native/include/bevel_native.h``, or -1 where there is no native code.
         triton: its three forms as Triton statements (see ``bevel.ops.triton``), or "" where there are none.
@@ -87,6 +91,7 @@ class Kernel(abc.ABC):
     reach: float = math.inf
     compact: bool = False
     has_moment: bool = True
+    variance: float | None = None
     relu_name: str = ""
     native: int = -1
     triton: str = ""
@@ -102,6 +107,10 @@ class Kernel(abc.ABC):
     @abc.abstractmethod
     def excess(self, v: Tensor) -> Tensor:
         """Return the integral of :meth:`survival` beyond ``v >= 0``; it falls from :attr:`gap` at 0 to 0."""
+
+    def second(self, v: Tensor) -> Tensor:
+        """Return the integral of :meth:`excess` beyond ``v >= 0``; it falls from a quarter of the variance to 0."""
+        raise NotImplementedError(f"kernel {self.name!r} has no second tail integral")
 
     def moment(self, v: Tensor) -> Tensor:
         """Return ``∫_v^∞ s pdf(s) ds`` for ``v >= 0``; subclasses override it where a shorter closed form exists."""
@@ -163,6 +172,7 @@ class Sharp(Kernel):
     native = 0
     reach = 0.0
     compact = True
+    variance = 0.0
 
     def density(self, v: Tensor) -> Tensor:
         return torch.zeros_like(v)
@@ -171,6 +181,9 @@ class Sharp(Kernel):
         return torch.zeros_like(v)
 
     def excess(self, v: Tensor) -> Tensor:
+        return torch.zeros_like(v)
+
+    def second(self, v: Tensor) -> Tensor:
         return torch.zeros_like(v)
 
 

@@ -1,105 +1,16 @@
-"""Kinked functions as values.
-
-A piecewise linear function is numbers: ``f(x) = left·x + offset + Σ jumpᵢ·relu(x − knotᵢ) + Σ stepᵢ·[x > knotᵢ]``.
-"""
+"""Kinked functions by name; :class:`PiecewiseLinear` is what they are values of."""
 
 from __future__ import annotations
 
 import inspect
-import itertools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from torch import Tensor
 
 from bevel._checks import check_positive
+from bevel._piecewise import PiecewiseLinear
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
-from bevel.formulas import Formulas
-from bevel.kernel import SHARP
-from bevel.terms import Coefficient, Terms, as_coefficient, as_number, is_zero
-
-
-@dataclass(frozen=True, init=False, eq=False)
-class PiecewiseLinear:
-    """``f(x) = left·x + offset + Σ jumpᵢ·relu(x − knotᵢ) + Σ stepᵢ·[x > knotᵢ]``.
-
-    Args:
-        left: slope left of all knots. Default: 0.
-        offset: value of that leftmost line at 0. Default: 0.
-        knots: where f is kinked or jumps, strictly increasing. Default: none.
-        jumps: change of slope at each knot. Default: 0 at each.
-        steps: change of value at each knot. Default: 0 at each.
-
-    Every number may be a 1-D floating tensor instead (length one, or one value per channel) and then has a gradient
-    in :func:`bevel.smooth`. Tensors are checked for shape, not for value: reading them would stall an accelerator.
-
-    Raises:
-        InvalidValue: for NaN or infinite numbers, unsorted or repeated knots, or lists of different lengths.
-
-    Example:
-        >>> import torch, bevel
-        >>> tent = bevel.PiecewiseLinear(knots=[-1.0, 0.0, 1.0], jumps=[1.0, -2.0, 1.0])
-        >>> tent(torch.tensor([-2.0, -0.5, 0.0, 2.0])).tolist()
-        [0.0, 0.5, 1.0, 0.0]
-    """
-
-    left: Coefficient
-    offset: Coefficient
-    knots: tuple[Coefficient, ...]
-    jumps: tuple[Coefficient, ...]
-    steps: tuple[Coefficient, ...]
-
-    def __init__(
-        self,
-        left: Coefficient = 0.0,
-        offset: Coefficient = 0.0,
-        knots: Iterable[Coefficient] = (),
-        jumps: Iterable[Coefficient] | None = None,
-        steps: Iterable[Coefficient] | None = None,
-    ) -> None:
-        knots = _coefficients(knots, "knots")
-        jumps = (0.0,) * len(knots) if jumps is None else _coefficients(jumps, "jumps")
-        steps = (0.0,) * len(knots) if steps is None else _coefficients(steps, "steps")
-        for name, values in (("jumps", jumps), ("steps", steps)):
-            if len(values) != len(knots):
-                raise InvalidValue(f"{name} must have one entry per knot ({len(knots)}); got {len(values)}.")
-        fixed = [k for k in knots if isinstance(k, float)]
-        if any(b <= a for a, b in itertools.pairwise(fixed)):
-            raise InvalidValue(f"knots must be strictly increasing; got {fixed}. Sort them and merge repeated ones.")
-        object.__setattr__(self, "left", as_coefficient(left, "left"))
-        object.__setattr__(self, "offset", as_coefficient(offset, "offset"))
-        object.__setattr__(self, "knots", knots)
-        object.__setattr__(self, "jumps", jumps)
-        object.__setattr__(self, "steps", steps)
-
-    @property
-    def terms(self) -> Terms[Coefficient]:
-        """The engine's description of f, without corrections to its convolution."""
-        none: tuple[Coefficient, ...] = (0.0,) * len(self.knots)
-        return Terms(self.left, self.offset, self.knots, self.jumps, self.steps, c0=none, c1=none)
-
-    @property
-    def has_steps(self) -> bool:
-        """Whether any knot changes the value (a tensor counts as changing it)."""
-        return not all(is_zero(s) for s in self.steps)
-
-    def __call__(self, x: Tensor, *, dim: int = 1) -> Tensor:
-        """Apply the kinked function itself; at a knot it takes the left branch, as torch's ReLU does.
-
-        Args:
-            x: float32 or float64, any shape.
-            dim: channel axis of per-channel coefficients. Default: 1.
-
-        Returns:
-            A tensor of x's shape and dtype.
-        """
-        return Formulas(x, self.terms, SHARP, 1.0, dim).value()
-
-
-def _coefficients(values: Iterable[Coefficient], name: str) -> tuple[Coefficient, ...]:
-    if isinstance(values, Tensor) or not isinstance(values, Iterable):
-        raise InvalidValue(f"{name} must be a sequence with one entry per knot; got {values!r}. Wrap it in a list.")
-    return tuple(as_coefficient(v, f"{name}[{i}]") for i, v in enumerate(values))
+from bevel.terms import Coefficient, as_coefficient, as_number
 
 
 def relu() -> PiecewiseLinear:
@@ -244,6 +155,74 @@ def soft_shrink(lam: float = 0.5) -> PiecewiseLinear:
     return PiecewiseLinear(left=1.0, offset=lam, knots=(-lam, lam), jumps=(-1.0, 1.0))
 
 
+def hard_shrink(lam: float = 0.5) -> PiecewiseLinear:
+    """Return ``x``, and zero within ``lam`` of zero, both ends included.
+
+    Args:
+        lam: the threshold λ, finite and > 0. Default: 0.5.
+
+    Returns:
+        The function as a value.
+
+    Raises:
+        InvalidValue: if ``lam`` is not finite and > 0.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.hard_shrink(0.5)(torch.tensor([-2.0, -0.5, 0.5, 3.0])).tolist()
+        [-2.0, 0.0, 0.0, 3.0]
+    """
+    lam = check_positive(as_number(lam, "lam"), "lam")
+    return PiecewiseLinear(1.0, 0.0, (-lam, lam), (-1.0, 1.0), (lam, lam), sides=("right", "left"))
+
+
+def threshold(threshold: float = 0.0, value: float = 0.0) -> PiecewiseLinear:
+    """Return ``x for x > threshold, value otherwise``.
+
+    Args:
+        threshold: where it begins to pass x. Default: 0.
+        value: what it is up to there. Default: 0.
+
+    Returns:
+        The function as a value.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.threshold(1.0, -2.0)(torch.tensor([0.5, 1.0, 3.0])).tolist()
+        [-2.0, -2.0, 3.0]
+    """
+    threshold, value = as_number(threshold, "threshold"), as_number(value, "value")
+    return PiecewiseLinear(offset=value, knots=(threshold,), jumps=(1.0,), steps=(threshold - value,))
+
+
+def hardswish() -> PiecewiseLinear:
+    """Return ``x·relu6(x + 3)/6``: a parabola between −3 and 3.
+
+    Returns:
+        The function as a value.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.hardswish()(torch.tensor([-4.0, 1.5, 1e30])).tolist()
+        [0.0, 1.125, 1.0000000150474662e+30]
+    """
+    return PiecewiseLinear(knots=(-3.0, 3.0), jumps=(-0.5, -0.5), bends=(1 / 3, -1 / 3))
+
+
+def relu_squared() -> PiecewiseLinear:
+    """Return ``max(x, 0)²``.
+
+    Returns:
+        The function as a value.
+
+    Example:
+        >>> import torch, bevel
+        >>> bevel.kinked.relu_squared()(torch.tensor([-2.0, 3.0])).tolist()
+        [0.0, 9.0]
+    """
+    return PiecewiseLinear(knots=(0.0,), bends=(2.0,))
+
+
 def step() -> PiecewiseLinear:
     """Return ``1 for x > 0, 0 otherwise``.
 
@@ -259,7 +238,22 @@ def step() -> PiecewiseLinear:
 
 
 FUNCTIONS: dict[str, Callable[..., PiecewiseLinear]] = {
-    f.__name__: f for f in (relu, leaky_relu, frelu, hardtanh, relu6, absolute, hard_sigmoid, soft_shrink, step)
+    f.__name__: f
+    for f in (
+        relu,
+        leaky_relu,
+        frelu,
+        hardtanh,
+        relu6,
+        absolute,
+        hard_sigmoid,
+        soft_shrink,
+        hard_shrink,
+        threshold,
+        hardswish,
+        relu_squared,
+        step,
+    )
 }
 """The named kinked functions, as spec strings name them."""
 

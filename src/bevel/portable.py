@@ -6,7 +6,7 @@ agree with them to the rounding of the result, but lose relative accuracy far ou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -25,6 +25,15 @@ def exporting() -> bool:
 def hypot(a: Tensor, b: Tensor) -> Tensor:
     """Return ``√(a² + b²)``; the squares overflow or underflow only under export (where |a|, |b| < 1e19 is needed)."""
     return torch.sqrt(a * a + b * b) if exporting() else torch.hypot(a, b)
+
+
+def horner(coefficients: Sequence[float], t: Tensor) -> Tensor:
+    """Return the polynomial of these coefficients, ascending, at t."""
+    *others, last = coefficients
+    total = torch.full_like(t, last)
+    for c in reversed(others):
+        total = total * t + c
+    return total
 
 
 def length(t: Tensor) -> int:

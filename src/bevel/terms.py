@@ -81,7 +81,12 @@ def is_zero(c: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Terms(Generic[C]):
-    """The coefficients of one function, for :mod:`bevel.formulas`; every tuple has one entry per knot."""
+    """The coefficients of one function, for :mod:`bevel.formulas`; every tuple has one entry per knot.
+
+    Attributes:
+        curve: the second derivative on the left, then its change at each knot; empty for a function made of lines.
+        sides: of each knot the branch that it belongs to, ``left`` or ``right``; empty where all belong to the left.
+    """
 
     left: C
     offset: C
@@ -91,24 +96,38 @@ class Terms(Generic[C]):
     c0: tuple[C, ...]
     c1: tuple[C, ...]
     multiplies_cdf: bool = False
+    curve: tuple[C, ...] = ()
+    sides: tuple[str, ...] = ()
 
     def flat(self) -> list[C]:
-        """Return left, offset, then knots, jumps, steps, c0, c1; gradients have this order everywhere."""
-        return [self.left, self.offset, *self.knots, *self.jumps, *self.steps, *self.c0, *self.c1]
+        """Return left, offset, then knots, jumps, steps, c0, c1, curve; gradients have this order everywhere."""
+        return [self.left, self.offset, *self.knots, *self.jumps, *self.steps, *self.c0, *self.c1, *self.curve]
 
     def names(self) -> list[str]:
-        """Return a name for each place of :meth:`flat`: ``left``, ``offset``, ``knots_0``, …"""
-        return ["left", "offset", *(f"{g}_{i}" for g in GROUPS for i in range(len(self.knots)))]
+        """Return a name for each place of :meth:`flat`: ``left``, ``offset``, ``knots_0``, …, ``bends_0``, …"""
+        names = ["left", "offset", *(f"{g}_{i}" for g in GROUPS for i in range(len(self.knots)))]
+        return [*names, "left_bend", *(f"bends_{i}" for i in range(len(self.knots)))] if self.curve else names
 
     def with_flat(self, values: Sequence[D]) -> Terms[D]:
         """Return the same structure with other values."""
         k = len(self.knots)
         groups = [tuple(values[2 + i * k : 2 + (i + 1) * k]) for i in range(len(GROUPS))]
         knots, jumps, steps, c0, c1 = groups
-        return Terms(values[0], values[1], knots, jumps, steps, c0, c1, self.multiplies_cdf)
+        curve = tuple(values[2 + len(GROUPS) * k :])
+        return Terms(values[0], values[1], knots, jumps, steps, c0, c1, self.multiplies_cdf, curve, self.sides)
 
     def check(self, kernel: Kernel) -> None:
-        """Refuse a kernel without a first moment for anything but pure steps."""
+        """Refuse a kernel without a first moment for anything but pure steps, and one without a second for bends."""
+        if self.curve and kernel.variance is None:
+            raise InvalidValue(
+                f"smoothing a bend needs a kernel's second tail integral and its variance; {kernel.name!r} gives only "
+                "the three forms of lines. Give it a method second and an attribute variance, or use bevel.tabulated."
+            )
+        if self.curve and kernel.variance == math.inf:
+            raise InvalidValue(
+                f"smoothing a bend needs a kernel with a finite variance; {kernel.name!r} has none, so the convolution "
+                "is infinite. Use 'logistic' or 'laplace' for heavier tails than the Gaussian's."
+            )
         ramps = any(not is_zero(c) for c in (*self.jumps, *self.c0, *self.c1))
         if ramps and not kernel.has_moment:
             why = (

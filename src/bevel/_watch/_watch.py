@@ -185,15 +185,15 @@ def learnt(module: nn.Module) -> dict[str, list[float]]:
         module: an activation module.
 
     Returns:
-        For the engine's family ``left`` and ``right`` (the slopes far from the knots), and the sharpness ``n`` where
-        it is smooth; for others their parameters by name; for PReLU ``left``.
+        For the engine's functions made of lines ``left`` and ``right`` (the slopes far from the knots), and the
+        sharpness ``n`` where it is smooth; for others their parameters by name; for PReLU ``left``.
 
     Example:
         >>> import bevel
         >>> bevel.learnt(bevel.FReLU(2, negative=0.25))
         {'left': [0.25, 0.25], 'right': [1.0, 1.0]}
     """
-    if isinstance(module, Activation):
+    if isinstance(module, Activation) and not module.family.terms.curve:
         terms, n = module.coefficients()
         right: Coefficient = terms.left
         for jump in terms.jumps:

@@ -233,7 +233,7 @@ def _corner(activation: nn.Module) -> _Corner | str:
             "bevel.harden may replace it"
         )
     if not one_corner(terms):
-        return f"only one corner at 0 takes a factor on x; {old} has other corners, steps or an offset"
+        return f"only one corner at 0 takes a factor on x; {old} has other corners, steps, bends or an offset"
     left, right, sharpness = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
         as_numbers(terms.left), right_slope(activation), as_numbers(n)
     )

@@ -176,7 +176,7 @@ def kinked(module: Activation) -> nn.Module:
     if one_corner(terms):
         return _slopes(module, right_slope(module), as_numbers(terms.left))
     numbers = [c for c in terms.flat() if isinstance(c, float)]
-    if len(terms.knots) == 2 and len(numbers) == len(terms.flat()):  # nothing is learnt
+    if not terms.curve and len(terms.knots) == 2 and len(numbers) == len(terms.flat()):  # nothing is learnt
         low, high = numbers[2], numbers[3]
         if numbers[:8] == [0.0, low, low, high, 1.0, -1.0, 0.0, 0.0]:
             return nn.ReLU6() if (low, high) == (0.0, 6.0) else nn.Hardtanh(low, high)

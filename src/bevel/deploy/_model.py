@@ -117,8 +117,10 @@ def right_slope(module: Activation) -> Tensor:
 
 
 def one_corner(terms: Terms[Coefficient]) -> bool:
-    """Whether there is one change of slope, at 0, and no step or offset."""
-    return len(terms.knots) == 1 and all(map(is_zero, (terms.knots[0], terms.offset, terms.steps[0])))
+    """Whether there is one change of slope, at 0, and no step, offset or bend."""
+    return (
+        not terms.curve and len(terms.knots) == 1 and all(map(is_zero, (terms.knots[0], terms.offset, terms.steps[0])))
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

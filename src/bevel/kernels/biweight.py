@@ -14,6 +14,7 @@ class Biweight(Kernel):
     use = "A continuous third derivative and exact ends."
     avoid = "Where a fourth derivative is needed: it jumps at the edges."
     native = 8
+    variance = 1 / 7
     reach = 1.0
     compact = True
 
@@ -25,6 +26,9 @@ class Biweight(Kernel):
 
     def excess(self, v: Tensor) -> Tensor:
         return (1 - v) ** 4 * (5 + v * (4 + v)) / 32
+
+    def second(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 5 * (8 + v * (5 + v)) / 224
 
     triton = """
     z = edge(v, rest)

@@ -14,6 +14,7 @@ class Box(Kernel):
     use = "The cheapest: a parabola between two lines, exact outside the width (SmeLU)."
     avoid = "Where a continuous second derivative is needed: it jumps at the edges."
     native = 5
+    variance = 1 / 3
     reach = 1.0
     compact = True
     relu_name = "SmeLU"
@@ -26,6 +27,9 @@ class Box(Kernel):
 
     def excess(self, v: Tensor) -> Tensor:
         return (1 - v) ** 2 / 4
+
+    def second(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 3 / 12
 
     triton = """
     z = edge(v, rest)

@@ -12,17 +12,11 @@ from torch import Tensor
 
 from bevel.kernel import Kernel
 from bevel.kernels._polynomials import BUMP
+from bevel.kernels._second import BUMP_VARIANCE, SECOND
+from bevel.portable import horner
 
 _LEAST = 6e-4  # smallest z: exp(-1/(2z)) is zero there in float64 too, and its derivatives are 0 and not 0·∞
 _A = 0.25  # a of the polynomials' variable t = (z - a)/(z + a)
-
-
-def _polynomial(name: str, t: Tensor) -> Tensor:
-    *others, last = BUMP[name]
-    total = torch.full_like(t, last)
-    for c in reversed(others):
-        total = total * t + c
-    return total
 
 
 class Bump(Kernel):
@@ -32,20 +26,25 @@ class Bump(Kernel):
     use = "The mollifier of the textbooks: smooth to every order, and exact outside the width."
     avoid = "Where high derivatives must stay small: near the edges they are large. It has no closed integrals."
     native = 12
+    variance = BUMP_VARIANCE
     reach = 1.0
     compact = True
 
     def density(self, v: Tensor) -> Tensor:
         z = (1 - v).clamp(min=_LEAST)
-        return torch.exp(-0.5 / z) * _polynomial("bump_density", 2 * z - 1)
+        return torch.exp(-0.5 / z) * horner(BUMP["bump_density"], 2 * z - 1)
 
     def survival(self, v: Tensor) -> Tensor:
         z = (1 - v).clamp(min=_LEAST)
-        return torch.exp(-0.5 / z) * z * z * (z + _A) * _polynomial("bump_survival", (z - _A) / (z + _A))
+        return torch.exp(-0.5 / z) * z * z * (z + _A) * horner(BUMP["bump_survival"], (z - _A) / (z + _A))
 
     def excess(self, v: Tensor) -> Tensor:
         z = (1 - v).clamp(min=_LEAST)
-        return torch.exp(-0.5 / z) * z**4 * _polynomial("bump_excess", (z - _A) / (z + _A))
+        return torch.exp(-0.5 / z) * z**4 * horner(BUMP["bump_excess"], (z - _A) / (z + _A))
+
+    def second(self, v: Tensor) -> Tensor:
+        z = (1 - v).clamp(min=_LEAST)
+        return torch.exp(-0.5 / z) * z**6 * horner(SECOND["bump"], (z - _A) / (z + _A))
 
     triton = """
     far = 1 - v

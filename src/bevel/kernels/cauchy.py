@@ -18,6 +18,7 @@ class Cauchy(Kernel):
     use = "Pure steps with heavy tails."
     avoid = "For anything with a change of slope: it has no first moment, and the convolution would be infinite."
     native = 11
+    variance = math.inf
     has_moment = False
 
     def density(self, v: Tensor) -> Tensor:

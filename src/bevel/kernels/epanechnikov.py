@@ -14,6 +14,7 @@ class Epanechnikov(Kernel):
     use = "A continuous second derivative and exact ends; S-ReLU."
     avoid = "Where a third derivative is needed: it jumps at the edges."
     native = 7
+    variance = 1 / 5
     reach = 1.0
     compact = True
     relu_name = "S-ReLU"
@@ -26,6 +27,9 @@ class Epanechnikov(Kernel):
 
     def excess(self, v: Tensor) -> Tensor:
         return (1 - v) ** 3 * (3 + v) / 16
+
+    def second(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 4 * (4 + v) / 80
 
     triton = """
     z = edge(v, rest)

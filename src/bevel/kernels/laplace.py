@@ -15,6 +15,7 @@ class Laplace(Kernel):
     use = "Exponential tails at the cost of one exp."
     avoid = "Where a third derivative is needed at the knot: the density has a corner there."
     native = 3
+    variance = 2.0
     reach = 746.0  # exp(-746) is zero in float64
 
     def density(self, v: Tensor) -> Tensor:
@@ -24,6 +25,9 @@ class Laplace(Kernel):
         return 0.5 * torch.exp(-v)
 
     def excess(self, v: Tensor) -> Tensor:
+        return 0.5 * torch.exp(-v)
+
+    def second(self, v: Tensor) -> Tensor:
         return 0.5 * torch.exp(-v)
 
     triton = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from bevel.kernel import Kernel
@@ -19,6 +21,7 @@ class Student(Kernel):
     use = "Square roots in the place of exp: Squareplus, SMU-1."
     avoid = "Where the kinked function must be reached: its tails fall as a power of u and never vanish."
     native = 4
+    variance = math.inf
     relu_name = "Squareplus, SMU-1"
 
     def density(self, v: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ class Triangle(Kernel):
     use = "A continuous second derivative and exact ends, in polynomials."
     avoid = "Where a third derivative is needed: it jumps at the knot and at the edges."
     native = 6
+    variance = 1 / 6
     reach = 1.0
     compact = True
 
@@ -25,6 +26,9 @@ class Triangle(Kernel):
 
     def excess(self, v: Tensor) -> Tensor:
         return (1 - v) ** 3 / 6
+
+    def second(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 4 / 24
 
     triton = """
     z = edge(v, rest)

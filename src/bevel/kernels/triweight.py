@@ -14,6 +14,7 @@ class Triweight(Kernel):
     use = "A continuous fourth derivative and exact ends."
     avoid = "Where every derivative must be continuous (`bump`)."
     native = 9
+    variance = 1 / 9
     reach = 1.0
     compact = True
 
@@ -25,6 +26,9 @@ class Triweight(Kernel):
 
     def excess(self, v: Tensor) -> Tensor:
         return (1 - v) ** 5 * (35 + v * (47 + v * (25 + 5 * v))) / 256
+
+    def second(self, v: Tensor) -> Tensor:
+        return (1 - v) ** 6 * (64 + v * (69 + v * (30 + 5 * v))) / 2304
 
     triton = """
     z = edge(v, rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -12,8 +13,9 @@ from bevel.family import Family
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
 from bevel.nn._base import Activation, Device, Entry, ParameterBuilder
+from bevel.terms import Coefficient, Terms
 
-GROUPS = ("left", "offset", "knots", "jumps", "steps", "n")
+GROUPS = ("left", "offset", "knots", "jumps", "steps", "bends", "left_bend", "n")
 
 
 class Mollified(Activation):
@@ -23,15 +25,17 @@ class Mollified(Activation):
 
         left·x + offset + Σ jumpᵢ·w·ramp(uᵢ) + Σ stepᵢ·cdf(uᵢ)
 
+    and, where f has bends, their half-parabolas smoothed in the same way.
+
     Args:
         num_parameters: 1 (shared) or the channel count. Default: 1.
         f: a :class:`bevel.PiecewiseLinear` of numbers, or the name of one, e.g. ``"relu6"`` or ``"leaky_relu(0.1)"``.
             Default: ``relu``.
         kernel: approximate identity or its name in ``bevel.KERNELS``. Default: ``gaussian``.
         n: sharpness, finite and > 0. Default: 1.
-        learn: which groups are parameters: names out of ``left, offset, knots, jumps, steps, n``, as an iterable or
-            joined by ``+``. They are called ``left``, ``knots_0``, …; a learnt n is stored as its logarithm,
-            ``log_n``. Default: none.
+        learn: which groups are parameters: names out of ``left, offset, knots, jumps, steps, bends, left_bend, n``, as
+            an iterable or joined by ``+``. They are called ``left``, ``knots_0``, …; a learnt n is stored as its
+            logarithm, ``log_n``. Default: none.
         dim: channel axis of per-channel parameters. Default: 1.
         inplace: accepted and ignored. Default: False.
         device, dtype: of the parameters. Default: torch's default device and dtype.
@@ -79,17 +83,22 @@ class Mollified(Activation):
                 )
         self.given = {"f": f, "kernel": kernel.name, "n": n, "learn": "+".join(chosen)}
         build = ParameterBuilder(self, device=device, dtype=dtype)
-        terms = self.f.terms.with_flat([build.add(*c) for c in self._coefficients(chosen)])
+        numbers = self.f.terms
+        if not numbers.curve and {"bends", "left_bend"}.intersection(chosen):  # they start from 0
+            numbers = dataclasses.replace(numbers, curve=(0.0,) * (1 + len(numbers.knots)))
+        terms = numbers.with_flat([build.add(*c) for c in _coefficients(numbers, chosen)])
         sharpness = build.add_sharpness(n, "n" in chosen)
         self.family = Family(terms, kernel, sharpness, log_n="n" in chosen)
         terms.check(self.family.kernel)
 
-    def _coefficients(self, chosen: Sequence[str]) -> Iterator[tuple[str, float, bool]]:
-        """Name, number and whether it is learnt, in the order of ``Terms.flat``."""
-        for name, number in zip(self.f.terms.names(), self.f.terms.flat(), strict=True):
-            if isinstance(number, Tensor):
-                raise InvalidValue("f's coefficients must be numbers; name those to learn in learn=.")
-            yield name, number, name.partition("_")[0] in chosen
+
+def _coefficients(terms: Terms[Coefficient], chosen: Sequence[str]) -> Iterator[tuple[str, float, bool]]:
+    """Name, number and whether it is learnt, in the order of ``Terms.flat``."""
+    for name, number in zip(terms.names(), terms.flat(), strict=True):
+        if isinstance(number, Tensor):
+            raise InvalidValue("f's coefficients must be numbers; name those to learn in learn=.")
+        group = name if name in GROUPS else name.partition("_")[0]
+        yield name, number, group in chosen
 
 
 ENTRIES = {

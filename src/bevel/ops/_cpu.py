@@ -123,6 +123,8 @@ def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | No
 
 def no_code_for(family: Family) -> str | None:
     """Return why the library cannot compute the family, whatever the input; None if it can."""
+    if (reason := family.only_formulas()) is not None:
+        return reason
     if family.kernel.native < 0:
         return f"kernel {family.kernel.name!r} has no native code"
     if len(family.terms.knots) > MAX_KNOTS:

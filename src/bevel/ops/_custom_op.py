@@ -132,7 +132,7 @@ def takes(family: Family, x: Tensor) -> bool:
     cannot be fused with its neighbours; without smoothing there is nothing to compute, and fusing wins.
     """
     named = 0 < family.kernel.native < 13  # a kernel of the catalog, which the operator can name
-    return named and x.device.type == "cpu" and _usable()
+    return named and family.only_formulas() is None and x.device.type == "cpu" and _usable()
 
 
 def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:

@@ -169,7 +169,7 @@ def deviation(module: nn.Module, values: Tensor) -> float | None:
     """Bound the distance of a float64 module from the function with these values; None if it is another function."""
     if isinstance(module, Activation):
         terms, _ = module.coefficients()
-        kinked = PiecewiseLinear(terms.left, terms.offset, terms.knots, terms.jumps, terms.steps)
+        kinked = PiecewiseLinear.of(terms)
         with torch.no_grad():
             if same(kinked(grid()), values):
                 return proven(module)

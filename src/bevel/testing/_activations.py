@@ -152,7 +152,7 @@ def _check_smoothing(module: Activation, device: torch.device, dim: int) -> list
         bound = error_bound(fixed, kernel, sharpness)
         if bound is None:
             return []
-        f = PiecewiseLinear(fixed.left, fixed.offset, fixed.knots, fixed.jumps, fixed.steps)
+        f = PiecewiseLinear.of(fixed)
         knots, wide = around(f, sharpness)
         near = torch.linspace(-4 / sharpness, 4 / sharpness, 81, dtype=torch.float64)
         points = torch.cat([wide, *(near + k for k in knots)])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from bevel._mollify import mollify
-from bevel.kernel import Kernel, as_kernel, derivative
+from bevel.formulas import Formulas
+from bevel.kernel import SHARP, Kernel, as_kernel, derivative
 from bevel.kinked import PiecewiseLinear, as_function
 from bevel.testing._laws import close, expect
 
@@ -40,7 +42,8 @@ def check_kernel(kernel: str | Kernel) -> list[str]:
     """Check an approximate identity: its three forms against quadrature of its density, limits and derivatives.
 
     The laws: a non-negative density; unit mass; evenness; survival and cdf, excess, moment and gap against
-    quadrature; ``excess' = -survival`` and ``survival' = -density``; zero at its reach; NaN kept; float32 kept.
+    quadrature, and second tail integral and variance where there are any; each form the derivative of the next but for
+    its sign; zero at its reach; NaN kept; float32 kept.
 
     Args:
         kernel: a kernel or its name in ``bevel.KERNELS``.
@@ -76,6 +79,8 @@ def check_kernel(kernel: str | Kernel) -> list[str]:
     ]
     if kernel.has_moment:
         laws += _check_moment(kernel, v, end)
+    if kernel.variance is not None and kernel.variance < math.inf:
+        laws += _check_second(kernel, v, end)
     return laws
 
 
@@ -93,6 +98,20 @@ def _check_moment(kernel: Kernel, v: Tensor, end: float) -> list[str]:
     ]
 
 
+def _check_second(kernel: Kernel, v: Tensor, end: float) -> list[str]:
+    assert kernel.variance is not None
+    zero, far = (torch.tensor([at], dtype=torch.float64) for at in (0.0, math.inf))
+    want = _beyond(lambda s: 0.5 * s * s * kernel.density(s), v, end)
+    want = want - v * kernel.moment(v) + 0.5 * v * v * kernel.survival(v)
+    variance = zero + kernel.variance
+    return [
+        close("second against quadrature", kernel.second(v), want, _QUADRATURE * (1 + kernel.variance)),
+        close("variance = 4·second(0)", variance, 4 * kernel.second(zero), 1e-15 * (1 + kernel.variance)),
+        close("second is zero far out", kernel.second(far.clamp(max=kernel.reach)), zero, 1e-300),
+        _derivative("second' = -excess", kernel.second, kernel.excess, v),
+    ]
+
+
 def _derivative(law: str, of: Callable[[Tensor], Tensor], minus: Callable[[Tensor], Tensor], v: Tensor) -> str:
     return close(law, derivative(of, v), -minus(v), _QUADRATURE)
 
@@ -103,11 +122,16 @@ def around(f: PiecewiseLinear, n: float) -> tuple[list[float], Tensor]:
     return knots, torch.linspace(min(knots) - 4 / n - 1, max(knots) + 4 / n + 1, 801, dtype=torch.float64)
 
 
+def _rest(f: PiecewiseLinear, kernel: Kernel, n: float, x: Tensor) -> Tensor:
+    """What a smoothed bend keeps away from its knot: half the variance times the second derivative there."""
+    return 0.5 * (kernel.variance or 0.0) / n**2 * Formulas(x, f.terms, SHARP, 1.0).curvature()
+
+
 def check_mollified(f: PiecewiseLinear | str, kernel: str | Kernel, n: float) -> list[str]:
     """Check ``f * phi_n`` against f, its bound, and its own derivatives.
 
-    The laws: the proven bound; monotone where f is; equal to f outside a compact kernel's support; slope and curvature
-    the derivatives of value and slope.
+    The laws: the proven bound; monotone where f is; equal to f outside a compact kernel's support, up to
+    ``½·variance·w²·f″`` where f has bends; slope and curvature the derivatives of value and slope.
 
     Args:
         f: a kinked function of numbers, or its name.
@@ -137,7 +161,9 @@ def check_mollified(f: PiecewiseLinear | str, kernel: str | Kernel, n: float) ->
         laws.append(expect("monotone where f is", lowest >= -scale, f"it falls by {-lowest}"))
     if kernel.compact:
         outside = torch.stack([(x - k).abs() * n > 1 + 1e-9 for k in knots]).all(0)
-        laws.append(close("equal to f outside the support", value[outside], sharp[outside], scale))
+        laws.append(
+            close("equal to f outside the support", value[outside], (sharp + _rest(f, kernel, n, x))[outside], scale)
+        )
     inside = x + 1e-3  # moves the points off the knots
     slope = derivative(smooth, inside)
     laws.append(close("slope is the derivative", smooth.slope(inside), slope, 1e-10 * (1 + float(slope.abs().max()))))

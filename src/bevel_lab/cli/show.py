@@ -117,7 +117,7 @@ def bound(module: nn.Module) -> str:
     if kernel is SHARP:
         return "0: it is a kinked function itself"
     terms, n = at_channel(*module.coefficients(), 0)
-    f = bevel.PiecewiseLinear(terms.left, terms.offset, terms.knots, terms.jumps, terms.steps)
+    f = bevel.PiecewiseLinear.of(terms)
     measured = _distance(module, f, 1 / n)
     proven = error_bound(terms, kernel, n)
     if proven is None:

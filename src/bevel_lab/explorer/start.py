@@ -35,16 +35,19 @@ def start_of(spec: str) -> str:
     """
     module = bevel.create(spec)
     if not isinstance(module, bevel.nn.Activation):
-        if spec.strip() in bevel.kinked.FUNCTIONS:  # torch's own kinked functions have names of bevel's
+        function = bevel.kinked.FUNCTIONS.get(spec.strip())
+        if function is not None and not function().has_bends:  # torch's own kinked functions have names of bevel's
             return _state({"f": spec.strip(), "form": "exact"}, *SMOOTHED)
         raise LabError(f"the explorer draws kinked functions and their smoothings; {spec!r} is neither. Try sau:n=5.")
+    if module.family.terms.curve:
+        raise LabError(f"the explorer draws functions made of lines; {spec!r} has parabolas. Try bevel show {spec}.")
     terms, n = at_channel(*module.coefficients(), 0)
     if terms.multiplies_cdf and not any(terms.c1):
         raise LabError(f"the explorer draws no gates, x·cdf(n·x); got {spec!r}. Try smooth_frelu.")
     kernel = module.family.kernel
     named = module.given.get("f")
-    function = {"f": named, "form": "exact"} if isinstance(named, str) else _function(terms)
-    return _state(function, *(SMOOTHED if kernel is SHARP else (kernel.name, n)))
+    drawn = {"f": named, "form": "exact"} if isinstance(named, str) else _function(terms)
+    return _state(drawn, *(SMOOTHED if kernel is SHARP else (kernel.name, n)))
 
 
 def _state(function: dict[str, str], kernel: str, n: float) -> str:

@@ -29,7 +29,7 @@ def tables() -> dict[str, Any]:
     """Return kernels, functions and forms, ready for JSON."""
     return {
         "kernels": {name: _kernel(kernel) for name, kernel in bevel.KERNELS.items()},
-        "functions": {name: _function(f) for name, f in bevel.kinked.FUNCTIONS.items()},
+        "functions": {name: _function(f) for name, f in bevel.kinked.FUNCTIONS.items() if not f().has_bends},
         "forms": {form: _form(form) for form in get_args(SauForm)},
     }
 

@@ -51,6 +51,8 @@ def unavailable() -> str | None:
 def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | None:
     if not x.is_cuda and not (interpreted() and x.device.type == "cpu"):
         return f"x is on {x.device}, not on a CUDA device"
+    if (reason := family.only_formulas()) is not None:
+        return reason
     if len(family.terms.knots) > _MAX_KNOTS:
         return f"it takes at most {_MAX_KNOTS} knots; got {len(family.terms.knots)}"
     kernel = family.kernel
