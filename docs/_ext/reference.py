@@ -20,7 +20,7 @@ import bevel
 from bevel.catalog import Catalog
 from bevel.spec import accepted_arguments
 from bevel_lab import cli
-from bevel_lab.experiment import record, settings
+from bevel_lab.experiment import keys, record
 from bevel_lab.experiment.trial import Trial
 
 HOMES = {
@@ -158,15 +158,15 @@ def _toml_keys() -> str:
     text = ["# TOML keys", "", "The keys of an experiment's file (`bevel run FILE`) and, with dashes, the flags of"]
     text += ["`bevel compare`. Unknown keys are refused with the nearest known one.", ""]
     text += ["## What is compared, and where it runs", "", "| key | value | what it is |", "|---|---|---|"]
-    for name, key in settings.KEYS.items():
+    for name, key in keys.KEYS.items():
         kind = KINDS.get(key.kind.__name__, "a table")
         words = key.words or "what is tuned: see [tuning](../lab.md#tuning)"
-        text.append(f"| `{name}` | {kind} | {words}{' *(not kept)*' if name in settings.PLACES else ''} |")
+        text.append(f"| `{name}` | {kind} | {words}{' *(not kept)*' if name in keys.PLACES else ''} |")
     text += ["", "*Not kept*: says where and how it runs, may differ between two runs of one experiment.", ""]
     text += ["## The recipe", "", "An arm may set these for itself: `frelu@alternate=epoch`.", ""]
     text += ["| key | value | default | what it is |", "|---|---|---|---|"]
     for field in dataclasses.fields(Trial):
-        if field.name in settings.RECIPE_KEYS:
+        if field.name in keys.RECIPE_KEYS:
             default = f"`{field.default}`".lower() if field.default != "" else "none"
             kind, many = KINDS[str(field.type)], field.name in ("model", "dataset")
             text.append(

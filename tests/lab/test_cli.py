@@ -13,7 +13,7 @@ from bevel_lab.cli import COMMANDS, _plot, _settings, compare, main, run
 from bevel_lab.cli.show import bound
 from bevel_lab.data.source import Source
 from bevel_lab.execution.run import Request
-from bevel_lab.experiment import folder, settings
+from bevel_lab.experiment import folder, keys, settings
 from bevel_lab.experiment.ledger import LEDGER, Ledger
 from bevel_lab.experiment.trial import Trial
 
@@ -172,10 +172,10 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
 def test_every_setting_of_a_trial_is_a_flag() -> None:
     set_by_the_lab = {"activation", "seed", "task", "tuning", "processes"}
     fields = {f.name for f in dataclasses.fields(Trial)} - set_by_the_lab
-    assert set(settings.RECIPE_KEYS) == fields
+    assert set(keys.RECIPE_KEYS) == fields
     assert all(f.metadata["words"] for f in dataclasses.fields(Trial) if f.name in fields)
     text = compare.parser().format_help()
-    for name in [*fields, *settings.DEFAULTS.keys() - {"tune"}]:
+    for name in [*fields, *keys.DEFAULTS.keys() - {"tune"}]:
         assert "--" + name.replace("_", "-") in text
 
 

@@ -21,8 +21,9 @@ import bevel
 from bevel_lab.cli import COMMANDS, main
 from bevel_lab.cli._settings import given
 from bevel_lab.cli.compare import parser
+from bevel_lab.experiment.keys import KEYS, RECIPE_KEYS
 from bevel_lab.experiment.record import Record
-from bevel_lab.experiment.settings import KEYS, RECIPE_KEYS, checked, resolve
+from bevel_lab.experiment.settings import checked, resolve
 from bevel_lab.experiment.trial import Trial
 
 ROOT = Path(__file__).parents[2]

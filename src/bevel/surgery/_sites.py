@@ -104,7 +104,8 @@ class Sites(Sequence[Site]):
     def __repr__(self) -> str:
         return f"<{len(self)} activation sites: {self.counts(units=False)}>"
 
-    def __str__(self) -> str:
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the table that is printed, as texts: the header, then one line a site."""
         rows: list[tuple[str, ...]] = [
             ("site", "kind", "function", "after", "channels", "axis", "calls", "new", "note")
         ]
@@ -124,7 +125,16 @@ class Sites(Sequence[Site]):
         ]
         if not any(s.new or s.reason for s in self):  # found, not swapped: those columns would be empty
             rows = [(*row[:-2], row[-1]) for row in rows]
+        return rows
+
+    @property
+    def total(self) -> str:
+        """The number of sites, and of each function, in words."""
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts(units=False).items()) or "none"
+        return f"{len(self)} sites: {counts}"
+
+    def __str__(self) -> str:
+        rows = self.rows()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        total = ", ".join(f"{count} {name}" for name, count in self.counts(units=False).items()) or "none"
-        return "\n".join([*lines, f"{len(self)} sites: {total}", *self.notes])
+        return "\n".join([*lines, self.total, *self.notes])

@@ -7,6 +7,7 @@ broken, a trial that failed); 2 the input cannot be used, said in one line on st
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import io
@@ -29,22 +30,26 @@ COMMANDS = {
     "judge": ("judge", "the same verdicts for any table of scores"),
     "power": ("power", "how many seeds a question takes"),
     "calibrate": ("calibrate", "how often the verdicts of a report are right"),
+    "completion": ("completion", "a script with which bash or zsh completes these commands"),
 }
 """Command → (module in this package, one line)."""
 
 _HELP = """usage: bevel COMMAND ...
+       bevel --version
 
 Smooth and learnable activation functions, and a lab that compares them.
 
 commands:
 {commands}
 
+options:
+  --help     show this; `bevel COMMAND --help` tells more
+  --version  show the versions of bevel, Python and torch
+
 examples:
   bevel list activations
   bevel show sau:n=5
-  bevel compare --activations relu sau smooth_frelu --seeds 10 --out runs/first
-
-`bevel COMMAND --help` tells more."""
+  bevel compare --activations relu sau smooth_frelu --seeds 10 --out runs/first"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,7 +117,11 @@ def _dispatch(arguments: list[str]) -> int:
 
         raise UnknownName(f"unknown command {name!r}; {did_you_mean(name, COMMANDS)} `bevel --help` lists them.")
     command = importlib.import_module(f"bevel_lab.cli.{COMMANDS[name][0]}")
-    code: int = command.main(command.parser().read(rest))
+    read = command.parser().read(rest)
+    with contextlib.ExitStack() as stack:
+        if getattr(read, "quiet", False):
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        code: int = command.main(read)
     return code
 
 

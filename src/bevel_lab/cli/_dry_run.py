@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from bevel_lab.data.invalid import pass_on_data_notes
 from bevel_lab.datasets import check_present
 from bevel_lab.execution.ray_cluster import Ray
@@ -19,6 +16,7 @@ from bevel_lab.execution.workers import Workers
 from bevel_lab.experiment.events import duration
 from bevel_lab.experiment.experiment import Cell
 from bevel_lab.runtime.distributed import is_rank_zero, world_size
+from bevel_lab.runtime.terminal import filled, room, table
 from bevel_lab.training.preflight import SLOW_STEP, Probe, probe
 
 PATIENCE = 45.0
@@ -49,7 +47,7 @@ def _print_estimate(request: Request) -> None:
         _say(text)
     timed = _timed(request, device)
     title = request.options["title"] or str(request.folder)
-    table = Table("data set", "model", "activation", "trials", "a step", "a trial", "memory", title=title)
+    rows = []
     tried = asked.tuning.trials if asked.tuning else 0
     runs = asked.seeds + tried
     total, memory = 0.0, 0
@@ -58,18 +56,20 @@ def _print_estimate(request: Request) -> None:
         about = "" if (trial.cell, label) in timed else "≈ "
         length = asked.tuning.length if asked.tuning else 1.0
         total, memory = total + (asked.seeds + tried * length) * cost.seconds, max(memory, cost.memory)
-        row = (trial.dataset, trial.model, label, str(runs), f"{about}{cost.step_seconds * 1e3:.1f} ms")
-        table.add_row(*row, about + duration(cost.seconds), about + _mib(cost.memory))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
-    if asked.tuning:
-        print(f"tuning: {asked.tuning}.")
-    print(
+        step = f"{about}{cost.step_seconds * 1e3:.1f} ms"
+        row = (trial.dataset, trial.model, str(runs), step, about + duration(cost.seconds), about + _mib(cost.memory))
+        rows.append((label, *row))
+    head = ("activation", "data set", "model", "trials", "a step", "a trial", "memory")
+    print("\n".join([title, "", *table(head, rows, 3, room()), ""]))
+    said = [f"tuning: {asked.tuning}."] if asked.tuning else []
+    said += [
         f"{runs * len(jobs)} trials, about {duration(total / at_once)} with {at_once} at a time "
-        f"({duration(total)} of one), about {_mib(memory * at_once)} beside the data.{_elsewhere(ray)}\n"
-        f"{_what_was_timed(request, timed)}"
+        f"({duration(total)} of one), about {_mib(memory * at_once)} beside the data.{_elsewhere(ray)}",
+        *_what_was_timed(request, timed),
         "Only steps of training and of translating were timed; other evaluation is taken for a forward pass a sample, "
-        "so COCO's metrics come on top. Nothing was run."
-    )
+        "so COCO's metrics come on top. Nothing was run.",
+    ]
+    print("\n".join(filled(sentence, room()) for sentence in said))
 
 
 def _timed(request: Request, device: str) -> Costs:
@@ -102,7 +102,7 @@ def _extrapolated(request: Request, timed: Costs, cell: Cell, label: str) -> Pro
     )
 
 
-def _what_was_timed(request: Request, timed: Costs) -> str:
+def _what_was_timed(request: Request, timed: Costs) -> list[str]:
     """Say what is extrapolated, if anything is."""
     asked = request.experiment
     late = [one.label for one in asked.arms if (asked.cells[0], one.label) not in timed]
@@ -114,7 +114,7 @@ def _what_was_timed(request: Request, timed: Costs) -> str:
         )
     if late:
         said.append(f"After {PATIENCE:.0f} s no more were timed: {', '.join(late)} are taken for {asked.reference}.")
-    return "".join(f"{sentence}\n" for sentence in said)
+    return said
 
 
 def _elsewhere(ray: str) -> str:

@@ -30,6 +30,18 @@ class Parser(argparse.ArgumentParser):
         self.more = f"`{self.prog} --help` tells more."
         self.instead = instead or self.more
 
+    def offers_json(self) -> None:
+        """Add ``--json``."""
+        self.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+    def offers_quiet(self) -> None:
+        """Add ``--quiet``, which is for commands that do more than print; their own output then goes nowhere."""
+        self.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+
+    @property
+    def flags(self) -> list[str]:
+        return [flag for flag in self._option_string_actions if flag.startswith("--")]
+
     def read(self, args: Sequence[str]) -> argparse.Namespace:
         """Parse a command line; raise for arguments that the command does not have."""
         found, unknown = self.parse_known_args(args)
@@ -39,8 +51,7 @@ class Parser(argparse.ArgumentParser):
             first = unknown[0].partition("=")[0]
             if first[:1] != "-":
                 raise UnknownName(f"unexpected argument {first!r}; {self.instead}")
-            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
-            raise UnknownName(f"unknown flag {first!r}; {did_you_mean(first, flags)} {self.more}")
+            raise UnknownName(f"unknown flag {first!r}; {did_you_mean(first, self.flags)} {self.more}")
         return found
 
     def error(self, message: str) -> NoReturn:

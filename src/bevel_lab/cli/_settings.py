@@ -8,7 +8,7 @@ from argparse import Namespace
 from typing import Any
 
 from bevel_lab.cli._parser import Parser, number, whole
-from bevel_lab.experiment.settings import KEYS, PLACES, RECIPE_KEYS
+from bevel_lab.experiment.keys import KEYS, PLACES, RECIPE_KEYS
 from bevel_lab.experiment.trial import Trial
 
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str}
@@ -17,6 +17,7 @@ _VALUES = {int: "N", float: "X", str: "NAME"}
 
 def add_flags(made: Parser) -> None:
     """Add a flag for every setting to a parser."""
+    made.offers_quiet()
     made.add_argument("--dry-run", action="store_true", help="print the grid, and what it would cost, from a few steps")
     recipe, place = made.add_argument_group("recipe"), made.add_argument_group("where")
     for name, key in KEYS.items():

@@ -27,6 +27,7 @@ def parser() -> Parser:
     made.add_argument("--rows", type=Path, metavar="CSV", help="measure nothing; take the rows from there")
     made.add_argument("--page", type=Path, metavar="MD", help="write a page with targets, tables and a plot")
     made.add_argument("--notes", type=Path, metavar="MD", help="text to put under the page's targets")
+    made.offers_quiet()
     return made
 
 
@@ -41,7 +42,7 @@ def main(arguments: Namespace) -> int:
     else:
         from bevel_lab.bench.cpu import measure
 
-        found = measure(arguments.quick, not arguments.no_compile, lambda line: print(line, file=sys.stderr))
+        found = measure(arguments.quick, not arguments.no_compile, print if arguments.quiet else _say)
         print(rows.table([row for row in found if row.what in ("both", "step")]))
     if arguments.out:
         rows.write(found, arguments.out)
@@ -50,6 +51,10 @@ def main(arguments: Namespace) -> int:
     elif arguments.page:
         page.write_cpu(found, arguments.page, notes)
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _on_a_gpu(arguments: Namespace, notes: str) -> int:

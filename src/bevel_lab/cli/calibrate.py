@@ -25,6 +25,7 @@ def parser() -> Parser:
     add("--splits", type=whole, default=100_000, metavar="N", help="random splits of the A/A test (default: 100000)")
     add("--seed", type=whole, default=0, metavar="N", help="seed of all random numbers (default: 0)")
     add("--page", type=Path, metavar="MD", help="write the tables there as Markdown")
+    made.offers_quiet()
     return made
 
 
@@ -33,6 +34,7 @@ def main(arguments: Namespace) -> int:
     from bevel_lab.cli.report import say
     from bevel_lab.execution.results import Results
     from bevel_lab.report.pages import calibration
+    from bevel_lab.runtime.terminal import room
 
     for name, least in (("experiments", 1), ("splits", 1), ("seed", 0)):
         if getattr(arguments, name) < least:
@@ -44,8 +46,8 @@ def main(arguments: Namespace) -> int:
     found = []
     if arguments.records:  # before the minutes of simulation, so that wrong input shows at once
         found.append(calibration.split_real_runs(records, arguments.splits, arguments.seed))
-    found.insert(0, calibration.simulate(arguments.experiments, arguments.seed, say))
-    print(calibration.as_text(found), end="")
+    found.insert(0, calibration.simulate(arguments.experiments, arguments.seed, print if arguments.quiet else say))
+    print(calibration.as_text(found, room()), end="")
     if arguments.page:
         text = calibration.as_markdown(found, command_line(arguments))
         arguments.page.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ def parser() -> Parser:
         "Exit code 1 if a law is broken.",
         "bevel check sau:n=5\nbevel check mollified:f=relu6,kernel=epanechnikov,n=2\nbevel check biweight",
     )
+    made.offers_quiet()
     made.add_argument("spec", metavar="SPEC", help="spec string of an activation, or name of a kernel")
     return made
 

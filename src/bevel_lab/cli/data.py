@@ -21,6 +21,7 @@ def parser() -> Parser:
         "bevel data fetch mnist multi30k --root DATA\n"
         "bevel data fetch cifar10 --root DATA --mirror file:///media/copies",
     )
+    made.offers_quiet()
     made.add_argument("action", choices=("list", "fetch"), metavar="list|fetch")
     made.add_argument("names", nargs="*", metavar="NAME", help="data sets, see `bevel list datasets`")
     made.add_argument("--root", type=Path, default=Path("data"), metavar="DIR", help="the data root (default data)")
@@ -33,13 +34,14 @@ def main(arguments: Namespace) -> int:
     from bevel.errors import InvalidValue
     from bevel_lab.data.fetch import Origin, fetch
     from bevel_lab.datasets import DATASETS, DataSet
+    from bevel_lab.runtime.terminal import entry, room
 
     entries = {name: DATASETS[name.partition(":")[0]] for name in arguments.names or DATASETS}
-    origins = {name: entry.origin if isinstance(entry, DataSet) else entry.usage for name, entry in entries.items()}
+    origins = {name: found.origin if isinstance(found, DataSet) else found.usage for name, found in entries.items()}
     if arguments.action == "list":
         width = max(map(len, origins))
         for name, origin in origins.items():
-            print(f"{name:{width}}  {_where(origin, arguments.root)}")
+            print(entry(name, _where(origin, arguments.root), room(), width + 2))
         return 0
     if not arguments.names:
         raise InvalidValue(

@@ -26,8 +26,11 @@ def parser() -> Parser:
 
 
 def main(arguments: Namespace) -> int:
+    from bevel_lab.runtime.terminal import filled, room, table
     from bevel_lab.surgery.inspection import inspect
 
     sites = inspect(arguments.model, arguments.to, arguments.shape, not arguments.from_scratch, arguments.what)
-    print(sites)
+    head, *rows = sites.rows()
+    print("\n".join(table(head, rows, len(head) - 1, room())))
+    print("\n".join(filled(text, room()) for text in (sites.total, *sites.notes)))
     return 0

@@ -38,10 +38,13 @@ def parser() -> Parser:
     pairs.add_argument("--unpaired", dest="paired", action="store_false", help="no run belongs to another")
     add("--out", type=Path, metavar="DIR", help="write report.md with its plots, table.md, table.tex, verdicts.csv")
     add("--title", default="", help="title of the report (default: Scores compared)")
+    made.offers_json()
+    made.offers_quiet()
     return made
 
 
 def main(arguments: Namespace) -> int:
+    from bevel_lab.cli.report import print_judgement
     from bevel_lab.report import judge_table
 
     found = judge_table(
@@ -55,9 +58,9 @@ def main(arguments: Namespace) -> int:
         margin=arguments.margin,
         paired=arguments.paired,
     )
-    print("\n".join(found.said) + "\n")
-    print(found.table().rstrip())
+    files = {}
     if arguments.out:
         command = shlex.join(["bevel", *sys.argv[1:]])
-        print(f"\nreport: {found.write(arguments.out, arguments.title, command, found.said)}")
+        files = {"report": found.write(arguments.out, arguments.title, command, found.said)}
+    print_judgement(found, files, arguments.json)
     return 0

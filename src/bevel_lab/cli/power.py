@@ -42,23 +42,31 @@ def main(arguments: Namespace) -> int:
         if arguments.sd is None:
             raise InvalidValue("give --sd, that of the paired difference, or a pilot's scores.")
         arms = 1 if arguments.arms is None else arguments.arms
-        print(_sentence(power(sd=arguments.sd, arms=arms, paired=not arguments.unpaired, **asked)))
+        _say(_sentence(power(sd=arguments.sd, arms=arms, paired=not arguments.unpaired, **asked)))
         return 0
     if arguments.sd is not None:
         raise InvalidValue("--sd comes from the pilot; give one of them.")
     judged = judge_table(arguments.pilot, reference=arguments.reference, paired=False if arguments.unpaired else None)
-    print("\n".join(judged.said) + "\n")
+    for sentence in judged.said:
+        _say(sentence)
+    print()
     for cell in judged.cells:
         for arm, c in cell.others:
             where, scale = f"{arm.name} in {cell.title}", cell.metric.scale
             if not c.sd > 0:
-                print(f"{where}: {c.pairs} runs have no spread to plan with.")
+                _say(f"{where}: {c.pairs} runs have no spread to plan with.")
                 continue
             arms = len(cell.others) if arguments.arms is None else arguments.arms
             named = arguments.difference is not None or arguments.seeds is not None
             wanted = asked if named else asked | {"seeds": c.pairs}
-            print(f"{where}: {_sentence(power(sd=c.sd * scale, arms=arms, paired=c.paired, **wanted))}")
+            _say(f"{where}: {_sentence(power(sd=c.sd * scale, arms=arms, paired=c.paired, **wanted))}")
     return 0
+
+
+def _say(text: str) -> None:
+    from bevel_lab.runtime.terminal import filled, room
+
+    print(filled(text, room()))
 
 
 def _sentence(found: Plan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from bevel_lab.cli._parser import Parser, number
 
 if TYPE_CHECKING:
     from bevel_lab.execution.results import Results
+    from bevel_lab.report import Judgement
 
 
 def parser() -> Parser:
@@ -35,6 +36,8 @@ def parser() -> Parser:
     add("--reference", metavar="LABEL", help="the arm to compare with (default: the folder's, relu for files)")
     add("--margin", type=number, default=0.0, metavar="X", help="for files: the margin that their experiment named")
     add("--title", help="title of the report")
+    made.offers_json()
+    made.offers_quiet()
     return made
 
 
@@ -56,24 +59,35 @@ def main(arguments: Namespace) -> int:
     text = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
     if arguments.compact:
         compact.write(found.records, arguments.compact)
-        print(f"records: {arguments.compact}")
     if arguments.page:
         _write_page(found, text, arguments)
-        print(f"page: {arguments.page}")
-    if out:
-        print_report(found, out, [line.strip() for line in text.splitlines() if line.strip()])
+    notes = [line.strip() for line in text.splitlines() if line.strip()]
+    files = {"records": arguments.compact, "page": arguments.page, "report": found.report(out, notes) if out else None}
+    print_judgement(found.judgement, {what: path for what, path in files.items() if path}, arguments.json, bool(out))
     return 0
 
 
-def print_report(results: Results, out: Path | None = None, notes: Sequence[str] = ()) -> None:
-    """Write the report, by default into the results' folder; print the verdicts and the path of the page.
+def print_report(results: Results) -> None:
+    """Write the report into the results' folder; print the verdicts and the path of the page.
 
     Raises:
         LabError: if the records cannot be compared.
     """
-    page = results.report(out, notes)
-    print(results.judgement.table().rstrip())
-    print(f"\nreport: {page}")
+    print_judgement(results.judgement, {"report": results.report()})
+
+
+def print_judgement(judgement: Judgement, files: Mapping[str, Path], json: bool = False, table: bool = True) -> None:
+    """Print the verdicts, as tables or as JSON, and the files that were written."""
+    from bevel_lab.runtime.terminal import as_json, filled, room
+
+    if json:
+        rows = judgement.verdicts()
+        print(as_json({"said": judgement.said, "answers": judgement.answers(), "verdicts": rows, "files": files}))
+        return
+    parts = ["\n".join(filled(sentence, room()) for sentence in judgement.said)] if judgement.said else []
+    parts += [judgement.table(room()).rstrip()] if table else []
+    parts += ["\n".join(f"{what}: {path}" for what, path in files.items())] if files else []
+    print("\n\n".join(parts))
 
 
 def say(text: str) -> None:

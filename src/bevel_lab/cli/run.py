@@ -41,7 +41,7 @@ def execute(experiment: Path | Mapping[str, Any], arguments: Namespace) -> int:
         from bevel_lab.cli._dry_run import estimate
 
         return estimate(experiment, given(arguments))
-    with progress_display() as watcher:
+    with progress_display(arguments.quiet) as watcher:
         results = run(experiment, on_progress=watcher, **given(arguments))
     if results.records:
         from bevel_lab.cli.report import print_report, say

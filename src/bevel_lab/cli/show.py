@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 REACH, POINTS = 4.0, 801
+SHOWN = {v: int((v + REACH) / (2 * REACH) * (POINTS - 1)) for v in range(-3, 4)}
+"""Where numbers are shown → index of the point."""
 
 
 def parser() -> Parser:
@@ -23,6 +25,7 @@ def parser() -> Parser:
     )
     made.add_argument("spec", metavar="SPEC", help="spec string")
     made.add_argument("--png", type=Path, metavar="FILE", help="draw the plot into a file")
+    made.offers_json()
     made.add_argument("--open", action="store_true", help="open the explorer, a page in the browser, at this function")
     return made
 
@@ -33,6 +36,7 @@ def main(arguments: Namespace) -> int:
     from bevel_lab.cli._plot import beside, plot
     from bevel_lab.errors import LabError
     from bevel_lab.explorer import start_of
+    from bevel_lab.runtime.terminal import as_json, filled, room
     from bevel_lab.training.activations import parameter_values
 
     spec, png = arguments.spec, arguments.png
@@ -44,32 +48,39 @@ def main(arguments: Namespace) -> int:
     if not bool((value.isfinite() & slope.isfinite()).all()):
         raise LabError(f"{spec} is not finite everywhere on [-{REACH:g}, {REACH:g}]; give it other arguments.")
     start = start_of(spec) if arguments.open else ""  # refused before anything is printed
-    numbers = ", ".join(f"{name} = {values[0]:g}" for name, values in parameter_values(module).items())
-    print(f"{spec}: {entry.summary}")
-    _say("formula", entry.formula)
-    _say("in full", bevel.canonical(spec))
-    _say("learnt", numbers or "nothing")
-    _say("bound", bound(module))
-    _say("slope", _slopes(module, slope))
-    for i, citation in enumerate(entry.citations):
-        _say("" if i else "source", citation)
-    print()
-    print(f"{'x':>10}" + "".join(f"{v:>9g}" for v in range(-3, 4)))
-    for name, curve in (("value", value), ("slope", slope)):
-        at = [int((v + REACH) / (2 * REACH) * (POINTS - 1)) for v in range(-3, 4)]
-        print(f"{name:>10}" + "".join(f"{float(curve[i]):>9.4f}" for i in at))
-    print()
-    left, right = (plot(x.tolist(), y.tolist(), name) for name, y in (("value", value), ("slope", slope)))
-    print("\n".join(beside(left, right)))
+    learnt = {name: values[0] for name, values in parameter_values(module).items()}
+    if arguments.json:
+        print(as_json({
+            "spec": spec, "canonical": bevel.canonical(spec), "summary": entry.summary, "formula": entry.formula,
+            "learnt": learnt, "error": dict(zip(("proven", "measured"), error(module), strict=True)),
+            "slope": {**dict(zip(("far_left", "far_right"), _far(module), strict=True)), **_extremes(slope)},
+            "citations": entry.citations, "at": {f"{v}": {"value": float(value[i]), "slope": float(slope[i])}
+                                                 for v, i in SHOWN.items()},
+        }))  # fmt: skip
+    else:
+        print(filled(f"{spec}: {entry.summary}", room(), rest="  "))
+        _say("formula", entry.formula)
+        _say("in full", bevel.canonical(spec))
+        _say("learnt", ", ".join(f"{name} = {first:g}" for name, first in learnt.items()) or "nothing")
+        _say("bound", bound(module))
+        _say("slope", _slopes(module, slope))
+        for i, citation in enumerate(entry.citations):
+            _say("" if i else "source", citation)
+        print("\n" + f"{'x':>10}" + "".join(f"{v:>9g}" for v in SHOWN))
+        for name, curve in (("value", value), ("slope", slope)):
+            print(f"{name:>10}" + "".join(f"{float(curve[i]):>9.4f}" for i in SHOWN.values()))
+        left, right = (plot(x.tolist(), y.tolist(), name) for name, y in (("value", value), ("slope", slope)))
+        print("\n" + "\n".join(beside(left, right)))
+    said = sys.stderr if arguments.json else sys.stdout
     if start:
-        _open(start)
-    if arguments.png is not None:
-        _draw(spec, x, value, slope, arguments.png)
-        print(f"\nplot: {arguments.png}")
+        print(f"\nexplorer: {_open(start)}", file=said)
+    if png is not None:
+        _draw(spec, x, value, slope, png)
+        print(f"\nplot: {png}", file=said)
     return 0
 
 
-def _open(start: str) -> None:
+def _open(start: str) -> str:
     """Write the explorer and show it; its address holds nothing, since some systems cut what follows ``#``."""
     import tempfile
     import webbrowser
@@ -78,11 +89,13 @@ def _open(start: str) -> None:
 
     page = explorer.write(Path(tempfile.mkdtemp(prefix="bevel-")) / "explorer.html", start)
     shown = webbrowser.open(page.as_uri())
-    print(f"\nexplorer: {page}{'' if shown else ' (no browser was found; open it yourself)'}")
+    return f"{page}{'' if shown else ' (no browser was found; open it yourself)'}"
 
 
 def _say(name: str, text: str) -> None:
-    print(textwrap.fill(text, 100, initial_indent=f"{name:10}", subsequent_indent=" " * 10))
+    from bevel_lab.runtime.terminal import entry, room
+
+    print(entry(name, text, min(room(), 100), 10))
 
 
 def _curves(module: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,35 +107,51 @@ def _curves(module: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
     return x.detach(), value.detach(), slope
 
 
-def _slopes(module: nn.Module, slope: Tensor) -> str:
+def _far(module: nn.Module) -> list[float]:
+    """The slopes far left and far right."""
     import torch
 
     far = torch.tensor([[-1e6], [1e6]], dtype=torch.float64, requires_grad=True)
     (ends,) = torch.autograd.grad(module(far).sum(), far)
-    left, right = (float(e) for e in ends.flatten())
-    low, high = float(slope.min()), float(slope.max())
+    return [float(end) for end in ends.flatten()]
+
+
+def _extremes(slope: Tensor) -> dict[str, float]:
+    return {"lowest": float(slope.min()), "highest": float(slope.max())}
+
+
+def _slopes(module: nn.Module, slope: Tensor) -> str:
+    (left, right), (low, high) = _far(module), _extremes(slope).values()
     return f"{left:.4g} far left, {right:.4g} far right; from {low:.4g} to {high:.4g} on [-{REACH:g}, {REACH:g}]"
 
 
 def bound(module: nn.Module) -> str:
     """Say how far the activation is from the kinked function that it smooths."""
+    proven, measured = error(module)
+    if measured is None:
+        return "none is known: it is not one of bevel's smoothings of a kinked function"
+    if proven is None:
+        return f"at most {measured:.4g} from its kinked function (measured)"
+    if proven == 0:
+        return "0: it is a kinked function itself"
+    return f"at most {proven:.4g} from its kinked function (proven; {measured:.4g} measured)"
+
+
+def error(module: nn.Module) -> tuple[float | None, float | None]:
+    """The distance to the kinked function that it smooths: as proven, and as measured; None where there is none."""
     import bevel
     from bevel._bound import error_bound
     from bevel.kernel import SHARP
     from bevel.terms import at_channel
 
     if not isinstance(module, bevel.nn.Activation):
-        return "none is known: it is not one of bevel's smoothings of a kinked function"
+        return None, None
     kernel = module.family.kernel
     if kernel is SHARP:
-        return "0: it is a kinked function itself"
+        return 0.0, 0.0
     terms, n = at_channel(*module.coefficients(), 0)
     f = bevel.PiecewiseLinear.of(terms)
-    measured = _distance(module, f, 1 / n)
-    proven = error_bound(terms, kernel, n)
-    if proven is None:
-        return f"at most {measured:.4g} from its kinked function (measured)"
-    return f"at most {proven:.4g} from its kinked function (proven; {measured:.4g} measured)"
+    return error_bound(terms, kernel, n), _distance(module, f, 1 / n)
 
 
 def _distance(module: nn.Module, f: Any, width: float) -> float:

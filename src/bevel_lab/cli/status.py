@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from bevel_lab.cli._parser import Parser
 
@@ -16,22 +17,28 @@ def parser() -> Parser:
         "takes. Reads only, and may be asked while one is running.",
         "bevel status runs/demo\nbevel status runs/*",
     )
+    made.offers_json()
     made.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="the --out of `bevel run` or `compare`")
     return made
 
 
 def main(arguments: Namespace) -> int:
+    from bevel_lab.runtime.terminal import as_json
+
+    if arguments.json:
+        print(as_json([_state(folder) for folder in arguments.folders]))
+        return 0
     for i, folder in enumerate(arguments.folders):
-        print(("\n" if i else "") + _summarize(folder))
+        print(("\n" if i else "") + _summary(_state(folder)))
     return 0
 
 
-def _summarize(folder: Path) -> str:
+def _state(folder: Path) -> dict[str, Any]:
+    """How many trials of every arm in every cell are done, begun and wanted, and how long the rest takes."""
     from bevel_lab.cli.report import say
     from bevel_lab.errors import LabError
     from bevel_lab.execution.results import Results
     from bevel_lab.experiment import ledger
-    from bevel_lab.experiment.events import duration
 
     results = Results.read(folder)
     say(results.torn)
@@ -39,22 +46,40 @@ def _summarize(folder: Path) -> str:
     if found is None:
         raise LabError(f"{folder} is no folder that was --out of bevel; a file of records is no experiment.")
     begun = {path.stem for path in (folder / "checkpoints").glob("*.pt")}
-    lines, missing, seconds = [], 0, 0.0
+    rows: list[dict[str, Any]] = []
+    missing, seconds = 0, 0.0
     jobs = found.trials()
     for cell in found.cells:
-        lines.append(f"  {cell[1]} on {cell[0]}")
         for arm in found.arms:
             ids = [trial.id for trial, label in jobs if label == arm.label and trial.cell == cell]
             done = [records[key] for key in ids if key in records]
             half = sum(key in begun and key not in records for key in ids)
-            note = "to be tuned" if found.tuning and not ids else f"{len(done)} of {len(ids)}"
-            lines.append(f"    {arm.label:32}{note}" + (f", {half} begun" if half else ""))
+            rows.append({"dataset": cell[0], "model": cell[1], "arm": arm.label, "done": len(done), "begun": half,
+                         "of": len(ids), "to_be_tuned": bool(found.tuning and not ids)})  # fmt: skip
             missing += found.seeds - len(done)
             seconds += (found.seeds - len(done)) * (mean(r.seconds for r in done) if done else 0.0)
-    left = f", about {duration(seconds)} of one process" if seconds else ""
-    state = f"{missing} trials missing{left}" if missing else "complete"
-    if (folder / "failures.txt").exists() and missing:
-        state += f"; the last failures are in {folder / 'failures.txt'}"
-    holder = ledger.holder(folder)
-    running = f"; process {holder} is at work" if holder else ""
-    return "\n".join([f"{folder}: {state}{running}", *lines])
+    failures = folder / "failures.txt"
+    return {"folder": str(folder), "missing": missing, "seconds_left": seconds, "process": ledger.holder(folder),
+            "failures": str(failures) if failures.exists() and missing else "", "arms": rows}  # fmt: skip
+
+
+def _summary(state: dict[str, Any]) -> str:
+    from bevel_lab.experiment.events import duration
+    from bevel_lab.runtime.terminal import entry, filled, room
+
+    left = f", about {duration(state['seconds_left'])} of one process" if state["seconds_left"] else ""
+    said = f"{state['missing']} trials missing{left}" if state["missing"] else "complete"
+    if state["failures"]:
+        said += f"; the last failures are in {state['failures']}"
+    running = f"; process {state['process']} is at work" if state["process"] else ""
+    lines, cell = [filled(f"{state['folder']}: {said}{running}", room(), rest="  ")], ""
+    hang = min(room() // 2, 6 + max((len(row["arm"]) for row in state["arms"]), default=0))
+    for row in state["arms"]:
+        title = f"  {row['model']} on {row['dataset']}"
+        lines += [title] if title != cell else []
+        cell = title
+        note = "to be tuned" if row["to_be_tuned"] else f"{row['done']} of {row['of']}"
+        lines.append(
+            entry(f"    {row['arm']}", note + (f", {row['begun']} begun" if row["begun"] else ""), room(), hang)
+        )
+    return "\n".join(lines)

@@ -19,9 +19,9 @@ ROWS = 8
 
 
 @contextmanager
-def progress_display() -> Iterator[Watcher]:
-    """Yield a watcher that shows every event."""
-    shown = _Display(_Console(stderr=True))
+def progress_display(quiet: bool = False) -> Iterator[Watcher]:
+    """Yield a watcher that shows every event; ``quiet``: only what went wrong."""
+    shown = _Display(_Console(stderr=True), quiet)
     try:
         yield shown
     finally:
@@ -38,7 +38,8 @@ class _Console(Console):
 class _Display:
     """Shows one bar for all epochs and one for each running trial; without a terminal, a line for every ended trial."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, quiet: bool = False) -> None:
+        self.quiet = quiet
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -53,7 +54,10 @@ class _Display:
         self.rows: dict[str, Task] = {}
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Begun):
+        if self.quiet:
+            if isinstance(event, Failure | Note):
+                self._print(str(event))
+        elif isinstance(event, Begun):
             self._begin(event)
         elif isinstance(event, EpochDone):
             self._advance(event.trial, event.label, event.done)

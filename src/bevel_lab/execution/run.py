@@ -18,7 +18,7 @@ from bevel_lab.execution.results import Results
 from bevel_lab.execution.torchrun import Torchrun
 from bevel_lab.execution.workers import Workers
 from bevel_lab.experiment import folder as folders
-from bevel_lab.experiment import settings
+from bevel_lab.experiment import keys, settings
 from bevel_lab.experiment.events import Begun, Failure, Note, Watcher
 from bevel_lab.experiment.experiment import Experiment, place
 from bevel_lab.experiment.ledger import Ledger
@@ -92,7 +92,7 @@ class Request:
 
     Attributes:
         experiment: what is compared.
-        options: a value for each of :data:`bevel_lab.experiment.settings.DEFAULTS`.
+        options: a value for each of :data:`bevel_lab.experiment.keys.DEFAULTS`.
         toml: the file that asks for the experiment.
         folder: where records go.
     """
@@ -108,18 +108,18 @@ class Request:
         given = settings.checked(overrides)
         name, toml = "", ""
         if isinstance(experiment, Experiment):
-            wrong = sorted(given.keys() - {*settings.PLACES, "skip_invalid", "strict", "title"})
+            wrong = sorted(given.keys() - {*keys.PLACES, "skip_invalid", "strict", "title"})
             if wrong:
                 raise InvalidValue(f"an Experiment says {', '.join(wrong)} itself; change it there, or give a mapping.")
             given = settings.amounting_to(experiment) | given
         elif isinstance(experiment, Mapping):
             given = settings.checked(experiment) | given
         else:
-            path, plain = Path(experiment), given.keys() <= set(settings.PLACES)
+            path, plain = Path(experiment), given.keys() <= set(keys.PLACES)
             given = settings.read(path) | given
             name, toml = path.stem, path.read_text(encoding="utf-8") if plain else ""
         asked = experiment if isinstance(experiment, Experiment) else settings.resolve(given)
-        options = settings.DEFAULTS | given
+        options = keys.DEFAULTS | given
         folder = Path(options["out"] or f"runs/{name or '-'.join(asked.cells[0])}")
         return cls(asked, options, toml or settings.to_toml(given), folder)
 

@@ -137,9 +137,13 @@ class Judgement:
     across: Across | None
     said: tuple[str, ...] = ()
 
-    def table(self) -> str:
-        """Return the verdicts as aligned plain text for a terminal."""
-        return tables.plain(tables.blocks(self.cells, self.across))
+    def table(self, columns: int = 80) -> str:
+        """Return the verdicts as aligned plain text, for a terminal with so many columns."""
+        return tables.plain(tables.blocks(self.cells, self.across), columns)
+
+    def answers(self) -> dict[str, list[str]]:
+        """Return what was found, in sentences, by cell, and over all cells together if these can be."""
+        return {block.title: list(block.answer) for block in tables.blocks(self.cells, self.across) if block.answer}
 
     def verdicts(self) -> list[dict[str, Any]]:
         """Return one row a comparison: those in each cell, then those over all cells (data set and model are empty)."""

@@ -22,6 +22,7 @@ from bevel_lab.report.statistics.comparison import Verdict
 from bevel_lab.report.statistics.sign_flips import EXACT_PAIRS
 from bevel_lab.report.text import words
 from bevel_lab.report.text.tables import Block, markdown, plain
+from bevel_lab.runtime import terminal
 
 POWER = 0.90
 """The least share of experiments in which ten arms and ten seeds must show a difference of two sd."""
@@ -150,10 +151,11 @@ def split_real_runs(records: Sequence[Record], splits: int, seed: int) -> Result
     return Results(targets, (_aa_block(found),))
 
 
-def as_text(results: Sequence[Results]) -> str:
-    """Write the results for a terminal."""
+def as_text(results: Sequence[Results], columns: int = 80) -> str:
+    """Write the results for a terminal with so many columns."""
     said = [f"{t.word.upper() if t.holds is False else t.word}: {t.text}" for found in results for t in found.targets]
-    return plain([block for found in results for block in found.blocks]) + "\n" + "\n".join(said) + "\n"
+    tables = plain([block for found in results for block in found.blocks], columns)
+    return tables + "\n" + "\n".join(terminal.filled(text, columns) for text in said) + "\n"
 
 
 def as_markdown(results: Sequence[Results], command: str) -> str:

@@ -13,6 +13,7 @@ from bevel_lab.report.analysis.across import Across
 from bevel_lab.report.analysis.cells import Cell
 from bevel_lab.report.statistics.aggregate import Estimate
 from bevel_lab.report.text import across, equivalence, findings, published
+from bevel_lab.runtime import terminal
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
           "−": "$-$", "–": "--", "×": r"$\times$", "<": r"$<$", ">": r"$>$", "|": r"\textbar{}",
@@ -85,15 +86,13 @@ def published_blocks(cells: Sequence[Cell]) -> list[Block]:
     return [Block(published.TITLE, published.COLUMNS, rows, len(published.COLUMNS))] if rows else []
 
 
-def plain(tables: Sequence[Block]) -> str:
-    """Write tables for a terminal: each is aligned, and its answer follows."""
+def plain(tables: Sequence[Block], columns: int) -> str:
+    """Write tables for a terminal with so many columns: each is aligned, and its answer follows."""
     parts = []
     for block in tables:
-        widths = [max(map(len, column)) for column in zip(block.head, *block.rows, strict=True)]
-        lines = (block.head, ["─" * width for width in widths], *block.rows)
-        text = [_aligned(line, widths, block.texts) for line in lines]
-        said = ["", *block.answer, *block.notes] if block.answer or block.notes else []
-        parts.append("\n".join((block.title, "", *text, *said)))
+        text = terminal.table(block.head, block.rows, block.texts, columns)
+        said = [terminal.filled(sentence, columns) for sentence in (*block.answer, *block.notes)]
+        parts.append("\n".join((terminal.filled(block.title, columns), "", *text, *([""] if said else []), *said)))
     return "\n\n\n".join(parts) + "\n"
 
 
@@ -155,15 +154,6 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
-
-
-def _aligned(texts: Sequence[str], widths: Sequence[int], left: int) -> str:
-    """Align words to the left and numbers to the right."""
-    padded = [
-        text.ljust(width) if i < left else text.rjust(width)
-        for i, (text, width) in enumerate(zip(texts, widths, strict=True))
-    ]
-    return "  ".join(padded).rstrip()
 
 
 def escaped(text: str) -> str:
