@@ -12,6 +12,12 @@ import sentence_data
 from sample_data import place
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed has a line a sentence, as tests read it; test_terminal.py asks for narrow ones."""
+    monkeypatch.setenv("COLUMNS", "400")
+
+
 @pytest.fixture(scope="session")
 def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with the real MNIST and Fashion-MNIST files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from pathlib import Path
@@ -101,8 +102,8 @@ def test_workers_count_the_threads_of_the_arm_that_has_most(monkeypatch: pytest.
 
 def _table(out: str) -> dict[tuple[str, str], list[str]]:
     """(model, activation) → step, trial and memory of every row."""
-    rows = [[field.strip() for field in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
-    return {(row[1], row[2]): row[4:] for row in rows}
+    rows = [re.split(r"\s{2,}", line) for line in out.splitlines() if line.endswith(" MiB")]
+    return {(row[2], row[0]): row[4:] for row in rows}
 
 
 SMALL = ["--seeds", "2", "--epochs", "2", "--train-limit", "50", "--batch-size", "25", "--dry-run"]

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -162,11 +163,11 @@ def test_a_dry_run_prints_the_grid_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     assert main(["run", path.name, "--dry-run"]) == 0
     out = capsys.readouterr().out
-    rows = [line.split("│")[1:-1] for line in out.splitlines() if "digits" in line]
-    assert [[field.strip() for field in row[:4]] for row in rows] == [
-        ["digits", model, arm, "15"] for model in ("mlp", "cnn") for arm in ("relu", "sau:n=5")
+    rows = [re.split(r"\s{2,}", line) for line in out.splitlines() if "digits" in line]
+    assert [row[:4] for row in rows] == [
+        [arm, "digits", model, "15"] for model in ("mlp", "cnn") for arm in ("relu", "sau:n=5")
     ]
-    assert all(row[4].strip().endswith(" ms") and "MiB" in row[6] for row in rows)
+    assert all(row[4].endswith(" ms") and "MiB" in row[6] for row in rows)
     assert "60 trials, about" in out
     assert "MiB beside the data." in out
     assert "at most" not in out, "the peak of a few steps is a lower bound"
