@@ -26,9 +26,11 @@ from bevel.functional import frelu_family, sau_family
 from bevel.kernel import SHARP
 from bevel.ops.triton import layout
 from bevel.ops.triton.kernel_terms import ACCURACY
-from bevel.ops.triton.launch import add_up_tile, compiled, direct
-from bevel.ops.triton.program import UNSPECIALIZED, Program, add_up_text, job
+from bevel.ops.triton.launch import compiled, direct
+from bevel.ops.triton.program import UNSPECIALIZED, Program, job
+from bevel.ops.triton.totals import add_up_text, adding
 
+PROCESSORS = 132
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
 TOOL = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
@@ -72,15 +74,39 @@ def _report(function: Any, types: dict[str, str], constants: Any, attributes: An
     assert found, usage
     accesses = re.findall(r"\b((?:LDG|STG)[A-Z0-9.]*)", sass)
     narrow = re.findall(r"arith\.muli .*: (?:i32|tensor<\w+xi32>)", built["ttir"])
-    return {"registers": int(found[1]), "stack": int(found[2]), "accesses": accesses, "narrow": len(narrow)}
+    return {
+        "registers": int(found[1]), "stack": int(found[2]), "accesses": accesses, "narrow": len(narrow),
+        "under_way": _under_way(sass),
+    }  # fmt: skip
+
+
+def _under_way(sass: str) -> int:
+    """Wide loads that the machine code starts before it uses what the first of them brings, and so waits for it."""
+    brought: set[str] = set()
+    count = 0
+    for line in re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(.*?);", sass, re.MULTILINE):
+        load = re.search(r"LDG\.E\.128 R(\d+)", line)
+        if load:
+            count += 1
+            brought = brought or {f"R{int(load[1]) + k}" for k in range(4)}
+        elif brought & set(re.findall(r"\bR\d+\b", line)):
+            break
+    return count
 
 
 def program(family: Family, shape: tuple[int, int, int], dtype: torch.dtype, count: int, back: bool) -> dict[str, Any]:
+    """Build a pass, and size its grid by the registers that it takes, as a plan does."""
     tuning = layout.Tuning()
-    tiling = layout.tiling(*shape, 132, tuning)
+    tile, most = tuning.lanes(ACCURACY[dtype]), tuning.per_processor
+    tiling = layout.tiling(*shape, PROCESSORS * most, tile)
     needs = (True,) * (1 + count) if back else ()
-    made = Program(family, job(tiling, ACCURACY[dtype], (shape[1] > 1,) * count, needs, tuning.ahead))
-    return _report(compiled(made.text()), *_signature(made, tiling, dtype), tuning.warps)
+    made = Program(family, job(tiling, ACCURACY[dtype], (shape[1] > 1,) * count, needs))
+    report = _report(compiled(made.text()), *_signature(made, tiling, dtype), tuning.warps)
+    held = layout.resident(report["registers"], tuning.warps)
+    cut = layout.tiling(*shape, PROCESSORS * min(most, held), tile)
+    # with a grid of `most` a processor, as it was until programs were counted by their registers
+    before = tiling.programs / (PROCESSORS * held)
+    return report | {"waves": cut.programs / (PROCESSORS * held), "waves_before": before, "kind": cut.kind}
 
 
 def binaries(family: Family, shape: tuple[int, ...], count: int, batches: range) -> int:
@@ -95,9 +121,9 @@ def binaries(family: Family, shape: tuple[int, ...], count: int, batches: range)
     for batch in batches:
         last = inner < 0
         view = (batch * -inner, channels, 1) if last else (batch, channels, inner)
-        tiling = layout.tiling(*view, 132, tuning)
+        tiling = layout.tiling(*view, PROCESSORS * tuning.per_processor, tuning.tile)
         for needs in ((), (True,) * (1 + count)):
-            made = Program(family, job(tiling, "half", (channels > 1,) * count, needs, tuning.ahead))
+            made = Program(family, job(tiling, "half", (channels > 1,) * count, needs))
             given = [x if name.endswith("_") and name[0] in "xygd" else p for name in made.arguments()]
             numbers = len(tiling.numbers)
             found.add(_key(made.text(), [*given[:-numbers], *tiling.numbers], tuning.warps, backend))
@@ -106,9 +132,9 @@ def binaries(family: Family, shape: tuple[int, ...], count: int, batches: range)
 
 
 def _adding(tiling: layout.Tiling, channels: int, count: int, p: torch.Tensor, backend: Any) -> Hashable:
-    columns, rows, warps = add_up_tile(tiling.partials, channels)
-    given = [*[p] * (count + 1), tiling.partials, channels, rows, columns]
-    return _key(add_up_text(count), given, warps, backend)
+    cut = adding(tiling.partials, channels)
+    given = [*[p] * (count + 1), tiling.partials, channels, cut.rows, cut.columns]
+    return _key(add_up_text(count), given, cut.warps, backend)
 
 
 def _key(text: str, given: list[Any], warps: int, backend: Any) -> Hashable:
@@ -168,28 +194,35 @@ def launch() -> None:
 
 def main() -> None:
     flat, nchw, last, large = (1, 1, 1 << 26), (128, 64, 3136), (128 * 3136, 64, 1), (1, 1, 3 << 30)
+    seven = (256, 512, 49)
     long_rows, many_channels = (1, 2, (1 << 31) + 16), (1, (1 << 31) + 16, 1)  # each axis alone exceeds an int32
     sau = sau_family(parameter(0), 20000.0, "published")
     smooth = frelu_family(parameter(0), parameter(1), KERNELS["gaussian"], parameter(2), log_n=True)
     frelu = frelu_family(parameter(0), parameter(1), SHARP, 1.0)
-    bump = frelu_family(1.0, parameter(0), KERNELS["bump"], 3.0)
+    bump, logistic = (frelu_family(1.0, parameter(0), KERNELS[k], parameter(1)) for k in ("bump", "logistic"))
     table = frelu_family(1.0, parameter(0), tabulated(lambda u: 1 - u * u, 1.0), 3.0)
+    single, half, double = torch.float32, torch.bfloat16, torch.float64
     rows: dict[str, dict[str, Any]] = {
-        "sau flat bf16 forward": program(sau, flat, torch.bfloat16, 1, False),
-        "sau flat bf16 backward": program(sau, flat, torch.bfloat16, 1, True),
-        "sau large fp32 backward": program(sau, large, torch.float32, 1, True),
-        "frelu nchw fp32 backward": program(frelu, nchw, torch.float32, 2, True),
-        "frelu last bf16 backward": program(frelu, last, torch.bfloat16, 2, True),
-        "frelu long rows bf16 backward": program(frelu, long_rows, torch.bfloat16, 2, True),
-        "frelu many channels bf16 backward": program(frelu, many_channels, torch.bfloat16, 2, True),
-        "smooth_frelu nchw fp64 backward": program(smooth, nchw, torch.float64, 3, True),
-        "bump nchw bf16 forward": program(bump, nchw, torch.bfloat16, 1, False),
-        "table nchw bf16 forward": program(table, nchw, torch.bfloat16, 1, False),
+        "sau flat bf16 forward": program(sau, flat, half, 1, False),
+        "sau flat fp32 forward": program(sau, flat, single, 1, False),
+        "sau flat bf16 backward": program(sau, flat, half, 1, True),
+        "sau large fp32 backward": program(sau, large, single, 1, True),
+        "frelu nchw fp32 backward": program(frelu, nchw, single, 2, True),
+        "frelu nchw 7 bf16 backward": program(frelu, seven, half, 2, True),
+        "frelu last bf16 backward": program(frelu, last, half, 2, True),
+        "frelu long rows bf16 backward": program(frelu, long_rows, half, 2, True),
+        "frelu many channels bf16 backward": program(frelu, many_channels, half, 2, True),
+        "smooth_frelu nchw bf16 backward": program(smooth, nchw, half, 3, True),
+        "smooth_frelu nchw fp64 backward": program(smooth, nchw, double, 3, True),
+        "bump nchw fp64 backward": program(bump, nchw, double, 2, True),
+        "logistic nchw fp64 backward": program(logistic, nchw, double, 2, True),
+        "bump nchw bf16 forward": program(bump, nchw, half, 2, False),
+        "table nchw bf16 forward": program(table, nchw, half, 1, False),
     }
     types = {"out0": "*fp32", "out1": "*fp32", "partial": "*fp32", "rows": "i32", "channels": "i32"}
-    blocks = {(5,): 64, (6,): 16}
+    blocks = {(5,): 1024, (6,): 8}
     types |= {"ROWS": "constexpr", "COLUMNS": "constexpr"}
-    rows["add_up"] = _report(compiled(add_up_text(2)), types, blocks, {}, 4)
+    rows["add_up"] = _report(compiled(add_up_text(2)), types, blocks, {}, 16)
     json.dump(rows, sys.stdout)
 
 

@@ -1,6 +1,8 @@
 """The programs themselves: how tensors are cut, what a GPU's compiler makes of them, and what only a GPU can show."""
 
+import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,9 +16,10 @@ import bevel
 from bevel.functional import frelu_family, sau, sau_family
 from bevel.ops import evaluate
 from bevel.ops._layout import dense_view
-from bevel.ops.triton import backend, layout
+from bevel.ops.triton import backend, layout, plan
 from bevel.ops.triton.layout import Tuning
-from bevel.ops.triton.program import Program, job
+from bevel.ops.triton.program import Job, Program, job
+from bevel.ops.triton.totals import adding
 from bevel_lab.bench.gpu.shapes import LAYOUTS
 from bevel_lab.bench.page import NOTHING, gpu
 from bevel_lab.bench.rows import Row, read
@@ -37,9 +40,13 @@ def _run(arguments: list[str], **variables: str) -> str:
 
 @pytest.mark.slow
 def test_a_gpus_compiler_takes_them() -> None:
-    """Programs built for sm_90 (without a GPU) spill nothing, and read and write tensors 16 bytes at a time."""
+    """Programs built for sm_90 (without a GPU).
+
+    They spill nothing, read and write tensors 16 bytes at a time, read two tiles before they use the first, and run in
+    one wave or in three at least.
+    """
     rows = json.loads(_run([str(HERE / "compile_for.py")]))
-    assert len(rows) == 11
+    assert len(rows) == 16
     for name, row in rows.items():
         assert row["stack"] == 0, name
         if name == "add_up":
@@ -48,10 +55,14 @@ def test_a_gpus_compiler_takes_them() -> None:
         wide = [a for a in row["accesses"] if a.endswith(".128")]
         assert len(wide) >= tensors, (name, row["accesses"])
         assert not any(a.endswith((".U16", ".S16", ".U8")) for a in row["accesses"]), (name, row["accesses"])
+        assert row["under_way"] >= 2 * (tensors - 1), name
+        assert row["waves"] <= 1 or row["waves"] >= 3, (name, row["waves"])
     for name in ("frelu long rows bf16 backward", "frelu many channels bf16 backward"):
         assert rows[name]["narrow"] == 0, name  # a product of 32 bits would wrap
+    assert rows["frelu nchw 7 bf16 backward"]["kind"] == "packed"
     # 32 programs of one warp fill a multiprocessor's 65536 registers at 64 each; forward keeps below it
-    assert rows["sau flat bf16 forward"]["registers"] <= 64
+    for name in ("sau flat bf16 forward", "sau flat fp32 forward"):
+        assert rows[name]["registers"] <= 64
     assert rows["sau flat bf16 backward"]["registers"] <= 96
 
 
@@ -112,21 +123,50 @@ def test_views(tensor: Tensor, dim: int, view: tuple[int, int, int] | None) -> N
     assert shared == (None if view is None else (1, 1, tensor.numel()))
 
 
-@pytest.mark.parametrize("view", [(1, 1, 1), (1, 1, 10**10), (2, 3, 49), (1, 64, 10**6), (8, 64, 10**6), (4096, 7, 1)])
+VIEWS = [(1, 1, 1), (1, 1, 10**10), (2, 3, 49), (256, 512, 49), (1, 64, 10**6), (8, 64, 10**6), (4096, 7, 1)]
+MOST, TILE = 132 * 32, Tuning().tile
+
+
+@pytest.mark.parametrize("view", VIEWS)
 def test_tilings_cover_every_element_once(view: tuple[int, int, int]) -> None:
     outer, channels, inner = view
-    cut = layout.tiling(*view, 132, Tuning())
+    cut = layout.tiling(*view, MOST, TILE)
     numbers = dict(zip(layout.ARGUMENTS[cut.kind], cut.numbers, strict=True))
-    trips, stride, blocks = numbers["trips"], numbers["stride"], cut.programs // cut.partials
-    assert cut.programs == cut.partials * blocks
+    trips, stride, walks = numbers["trips"], numbers["stride"], cut.programs // numbers["stride"]
+    assert cut.programs == walks * stride
     assert 1 <= stride <= trips
-    assert cut.rows * cut.columns <= Tuning().tile
+    assert cut.rows * cut.columns <= TILE
     assert cut.divisor in (1, 2, 4, 8, 16)
-    along = {"flat": inner * outer, "inner": inner, "outer": outer, "columns": outer}[cut.kind]
-    step = {"flat": cut.columns, "inner": cut.columns, "outer": 1, "columns": cut.rows}[cut.kind]
+    along = {"flat": inner * outer, "inner": inner, "columns": outer}.get(cut.kind, outer)
+    step = {"flat": cut.columns, "inner": cut.columns, "columns": cut.rows}.get(cut.kind, 1)
     assert (trips - 1) * step < along <= trips * step
     # a walk has at least as many trips as its tile has neighbours, so partial sums stay few
-    assert cut.partials * channels <= max(132 * 32, channels * outer * inner // 16 + channels)
+    assert cut.partials * channels <= max(3 * MOST, channels * outer * inner // 16 + channels)
+
+
+def test_the_second_stage_takes_four_trips_at_most() -> None:
+    """In any layout that a GPU's memory holds, on chips of few and of many processors."""
+    lengths = (1, 2, 3, 7, 8, 49, 64, 196, 768, 3136, 4096, 10**5, 10**6, 10**8)
+    held = [v for v in itertools.product(lengths, lengths, lengths) if math.prod(v) <= 3 << 34]
+    assert len(held) > 1000
+    for view, processors, per in itertools.product(held, (1, 16, 132, 148), (4, 32)):
+        channels = view[1]
+        cut = layout.tiling(*view, processors * per, TILE)
+        second = adding(cut.partials, channels)
+        assert second.trips <= 4, (view, cut)
+        assert (second.trips - 1) * second.rows < cut.partials <= second.trips * second.rows
+        assert (second.blocks - 1) * second.columns < channels <= second.blocks * second.columns
+
+
+def test_a_grid_is_one_wave_or_three() -> None:
+    """Whatever a program's registers leave, but where a walk has too few trips to be shared."""
+    for view, registers in itertools.product([*VIEWS, (64, 4096, 64), (9, 8000, 100)], (40, 64, 72, 96, 135, 255)):
+        most = 132 * min(32, layout.resident(registers, 1))
+        cut = layout.tiling(*view, most, TILE)
+        trips, stride = cut.numbers[-2:]
+        assert cut.programs <= most or cut.programs >= 3 * most or stride == trips, (view, registers)
+    assert [layout.resident(r, 1) for r in (32, 64, 72, 96, 168)] == [64, 32, 28, 20, 12]
+    assert layout.resident(72, 4) == 7
 
 
 def test_equal_families_share_their_programs() -> None:
@@ -134,9 +174,23 @@ def test_equal_families_share_their_programs() -> None:
     texts = set()
     for n in (2.0, 3.0):
         family = sau_family(0.15, n, "published")
-        cut = layout.tiling(1, 1, 1000, 132, Tuning())
-        texts.add(Program(family, job(cut, "single", (), (True,), 1)).text())
+        cut = layout.tiling(1, 1, 1000, MOST, TILE)
+        texts.add(Program(family, job(cut, "single", (), (True,))).text())
     assert len(texts) == 1
+
+
+def test_a_new_shape_writes_no_text(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing a pass's text takes half a millisecond, which is more than a small network's layer takes on a GPU."""
+    written: list[Job] = []
+    text = Program.text
+    monkeypatch.setattr(Program, "text", lambda self: (written.append(self.job), text(self))[1])
+    monkeypatch.setattr(plan, "_written", {})
+    backend._plans.clear()
+    for batch in range(1, 5):
+        x = torch.randn(batch, 512, device=device, requires_grad=True)
+        alpha = torch.tensor([0.3], device=device, requires_grad=True)
+        sau(x, alpha, 3.0, backend="triton").sum().backward()
+    assert [bool(job.needs) for job in written] == [False, True]
 
 
 def test_it_is_refused_where_it_cannot_run() -> None:

@@ -18,9 +18,10 @@ from bevel.family import Family
 from bevel.kernel import Kernel
 from bevel.ops._layout import dense_view
 from bevel.ops._memory import no_address
-from bevel.ops.triton import kernel_terms, layout
-from bevel.ops.triton.launch import Plan, interpreted, processors
+from bevel.ops.triton import kernel_terms
+from bevel.ops.triton.launch import interpreted
 from bevel.ops.triton.layout import Tuning
+from bevel.ops.triton.plan import Plan
 
 _MOST = 4096  # number of plans that are kept; a plan holds no device memory of its own
 _MAX_KNOTS = 16  # the text repeats itself for every knot
@@ -139,8 +140,7 @@ def _planned(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) 
         return _planned(family, dim, x, parameters)
     if len(_plans) >= _MOST:
         _plans.clear()
-    tiling = layout.tiling(*view, processors(place), _tuning)
-    plan = _plans[key] = Plan(family, tiling, x, per_channel, _tuning)
+    plan = _plans[key] = Plan(family, known, view, x, per_channel, _tuning)
     return x, plan
 
 

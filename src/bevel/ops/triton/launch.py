@@ -1,8 +1,7 @@
-"""Compile a program's text once, and keep everything that a repeated call needs.
+"""Compile a program's text once, and launch it.
 
-On a small tensor a launch is Python time alone. So a call looks up one plan by the input's layout, allocates its
-outputs and calls the compiled program: no autotuner runs, no argument is bound by name, and nothing is read from the
-device.
+On a small tensor a launch is Python time alone: no autotuner runs, no argument is bound by name, and nothing is read
+from the device.
 """
 
 from __future__ import annotations
@@ -19,15 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bevel.family import Family
 from bevel.kernel import Kernel
-from bevel.ops.triton import layout
-from bevel.ops.triton.algebra import constants
-from bevel.ops.triton.kernel_terms import ACCURACY, table
-from bevel.ops.triton.layout import Tiling, Tuning
-from bevel.ops.triton.program import Program, add_up_text, job
+from bevel.ops.triton.kernel_terms import table
 
 Launch = Callable[..., Any]
+Grid = tuple[int, int, int]
 INTERPRETED_PROCESSORS = 1  # few programs, so that small tensors walk several trips too
 _OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # the text itself loads ahead; a·b + c is rounded once
 
@@ -64,17 +59,24 @@ def table_on(kernel: Kernel, device: torch.device, accuracy: str) -> Tensor:
 
 
 class Launcher:
-    """One program with one grid. The first call goes through Triton's launcher, later ones call the compiled kernel.
+    """One program with one grid. The first call goes through Triton's launcher, later ones call the built kernel.
 
     What Triton specializes on (the numbers of the tiling, pointers at multiples of 16) is fixed in the plan's key.
+
+    Args:
+        grid: programs along each of three axes.
+        constexprs: numbers that the program was built for, its last arguments.
+        kernel: what :func:`built` returned, if it was asked; then no call goes through Triton's launcher.
     """
 
-    def __init__(self, function: Any, programs: int, warps: int, constexprs: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, function: Any, grid: Grid, warps: int, constexprs: tuple[int, ...] = (), kernel: Any = None
+    ) -> None:
         self._function = function
-        self._grid = (programs, 1, 1)
+        self._grid = grid
         self._warps = warps
         self._constexprs = constexprs
-        self._direct: Launch | None = None
+        self._direct: Launch | None = None if kernel is None else direct(kernel, grid)
 
     def __call__(self, *arguments: Any) -> None:
         if self._direct is not None:
@@ -86,7 +88,16 @@ class Launcher:
             self._direct = direct(kernel, self._grid)
 
 
-def direct(kernel: Any, grid: tuple[int, int, int]) -> Launch:
+def built(function: Any, warps: int, arguments: Sequence[Any]) -> Any:
+    """Return the kernel that a launch would run, loaded and not launched; None in the interpreter."""
+    if interpreted():
+        return None
+    kernel = function.warmup(*arguments, grid=(1,), num_warps=warps, **_OPTIONS)
+    kernel.run  # noqa: B018 # reading it loads the kernel, after which it knows its registers
+    return kernel
+
+
+def direct(kernel: Any, grid: Grid) -> Launch:
     """Return a call of a built kernel on the current device, which a plan's launches share.
 
     Triton's own call describes every launch to profilers' hooks, whether there is one or not; this one does so only
@@ -118,90 +129,3 @@ def _quiet() -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()
     manager: contextlib.AbstractContextManager[Any] = importlib.import_module("numpy").errstate(all="ignore")
     return manager
-
-
-class Plan:
-    """Everything that a family needs for one layout of x on one device."""
-
-    def __init__(
-        self, family: Family, tiling: Tiling, x: Tensor, per_channel: tuple[bool, ...], tuning: Tuning
-    ) -> None:
-        self.family = family
-        self.tiling = tiling
-        self.per_channel = per_channel
-        self.tuning = tuning
-        self.accuracy = ACCURACY[x.dtype]
-        self.channels = max(tiling_channels(tiling), 1)
-        numbers = constants(family)
-        split = tuple(part for n in numbers for part in _thirds(n)) if self.accuracy == "double" else numbers
-        self.numbers: tuple[float | int, ...] = (*split, *tiling.numbers)
-        self.shared: tuple[Tensor, ...] = ()
-        self._backward: dict[tuple[object, ...], tuple[Launcher, Launcher | None]] = {}
-        program, self._forward = self._build(())
-        if program.terms and program.terms.panels:
-            self.shared = (table_on(family.kernel, x.device, self.accuracy),)
-
-    def _build(self, needs: tuple[bool, ...]) -> tuple[Program, Launcher]:
-        made = job(self.tiling, self.accuracy, self.per_channel, needs, self.tuning.ahead)
-        program = Program(self.family, made)
-        return program, Launcher(compiled(program.text()), self.tiling.programs, self.tuning.warps)
-
-    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        y = torch.empty_like(x)
-        self._forward(x, y, *self.shared, *parameters, *self.numbers)
-        return y
-
-    def backward(
-        self, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: tuple[bool, ...]
-    ) -> list[Tensor | None]:
-        wanted = [i for i, need in enumerate(needs[1:]) if need]
-        key = (needs, g.data_ptr() % 16 == 0)
-        found = self._backward.get(key)
-        if found is None:
-            found = self._backward[key] = (self._build(needs)[1], self._add_up(len(wanted)) if wanted else None)
-        first, second = found
-        dx = torch.empty_like(x) if needs[0] else None
-        outputs: list[Tensor] = [x, g] if dx is None else [x, g, dx]
-        if second is None:
-            first(*outputs, *self.shared, *parameters, *self.numbers)
-            return [dx, *(None for _ in parameters)]
-        dtype = torch.float64 if self.accuracy == "double" else torch.float32
-        partial = torch.empty(self.tiling.partials * len(wanted) * self.channels, dtype=dtype, device=x.device)
-        first(*outputs, partial, *self.shared, *parameters, *self.numbers)
-        sums = [self._gradient(parameters[i], self.per_channel[i]) for i in wanted]
-        second(*sums, partial, self.tiling.partials, self.channels)
-        grads: list[Tensor | None] = [dx, *(None for _ in parameters)]
-        for i, total in zip(wanted, sums, strict=True):
-            alone = self.per_channel[i] or self.channels == 1
-            # Where other coefficients are per channel, a shared one has a sum per channel; these are added up.
-            grads[1 + i] = total if alone else total.sum(0, keepdim=True).to(parameters[i].dtype)
-        return grads
-
-    def _gradient(self, parameter: Tensor, per_channel: bool) -> Tensor:
-        if per_channel or self.channels == 1:
-            return torch.empty(parameter.shape, dtype=parameter.dtype, device=parameter.device)
-        return torch.empty(self.channels, dtype=torch.float64, device=parameter.device)
-
-    def _add_up(self, count: int) -> Launcher:
-        columns, rows, warps = add_up_tile(self.tiling.partials, self.channels)
-        return Launcher(compiled(add_up_text(count)), -(-self.channels // columns), warps, (rows, columns))
-
-
-def add_up_tile(partials: int, channels: int) -> tuple[int, int, int]:
-    """Return columns, rows and warps of a program that adds up partial sums: two sizes, so that few are built."""
-    columns = min(layout.power_of_two(channels), 16)  # 64 bytes of a row of partial sums at a time
-    few = partials * columns <= 64
-    return columns, (64 if few else 1024) // columns, 1 if few else 4
-
-
-def tiling_channels(tiling: Tiling) -> int:
-    if tiling.kind == "flat":
-        return 1
-    return tiling.numbers[0] * (tiling.divisor if tiling.kind == "columns" else 1)
-
-
-def _thirds(number: float) -> tuple[float, float, float]:
-    """Write a double as the sum of three floats."""
-    high = float(torch.tensor(number, dtype=torch.float32))
-    middle = float(torch.tensor(number - high, dtype=torch.float32))
-    return high, middle, number - high - middle

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_PARTIALS = 32768  # numbers that a program of the second stage adds up: four trips of 8,192
+SECTOR = 8  # floats of a memory sector, the columns of that program
+_PACKED = 16  # planes of fewer elements stay one to a row, for a tile would hold sums of too many channels
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -12,16 +16,20 @@ class Tuning:
     Attributes:
         tile: elements of a tile. One warp and 8 elements a lane: a tile is what skips the kernel's forms together,
             and at n = 20000 one in eight tiles of 256 N(0, 1) numbers meets the zone |x| < 13/n, one in two of 1024.
+            A trip loads two tiles before it uses the first: 32 programs with 2 KB under way are the 64 KB a
+            multiprocessor must have in flight to keep 4.8 TB/s of memory busy through about 1 µs of latency.
         warps: warps of a program.
-        per_processor: programs a multiprocessor gets; 32 is what a Hopper one holds.
-        ahead: tiles loaded before they are needed. 32 programs with 2 KB under way are the 64 KB a multiprocessor
-            must have in flight to keep 4.8 TB/s of memory busy through about 1 µs of latency.
+        per_processor: programs a multiprocessor gets at most; 32 is what a Hopper one holds. It gets fewer where the
+            built program's registers allow no more.
     """
 
     tile: int = 256
     warps: int = 1
     per_processor: int = 32
-    ahead: int = 1
+
+    def lanes(self, accuracy: str) -> int:
+        """Return the elements of a tile in one accuracy: in float64 fewer, for more would not fit into registers."""
+        return self.tile // 2 if accuracy == "double" else self.tile
 
 
 @dataclass(frozen=True)
@@ -30,13 +38,13 @@ class Tiling:
 
     Attributes:
         kind: ``flat`` (shared coefficients: one run), ``inner`` (walks along a long inner axis), ``outer`` (walks
-            over the outer axis) or ``columns`` (channels last: walks over rows of channels).
+            over the outer axis), ``packed`` (the same, where a tile holds several planes) or ``columns`` (channels
+            last: walks over rows of channels).
         rows, columns: the tile.
         divisor: largest of 1, 2, …, 16 that divides the length a row starts at multiples of: how wide loads may be.
-        ragged: whether that length is no multiple of 16, so that a mask would keep a flat run from wide loads.
         numbers: what the program is told, in the order of :data:`ARGUMENTS`.
         programs: how many there are.
-        partials: rows of partial sums, one per program of a channel block.
+        partials: rows of partial sums.
     """
 
     kind: str
@@ -52,6 +60,7 @@ ARGUMENTS = {
     "flat": ("length", "trips", "stride"),
     "inner": ("channels", "inner_q", "fixed", "trips", "stride"),
     "outer": ("channels", "inner_q", "blocks", "fixed", "trips", "stride"),
+    "packed": ("channels", "run_q", "inner", "blocks", "trips", "stride"),
     "columns": ("channels_q", "blocks", "limit", "trips", "stride"),
 }
 
@@ -65,19 +74,30 @@ def divisor_of(n: int) -> int:
     return min(n & -n, 16)
 
 
-def tiling(outer: int, channels: int, inner: int, processors: int, tuning: Tuning) -> Tiling:
-    """Cut a non-empty tensor for a chip of so many multiprocessors."""
-    most = processors * tuning.per_processor
+def resident(registers: int, warps: int) -> int:
+    """Return how many programs of so many registers a thread a multiprocessor holds at once.
+
+    From compute capability 7.0 to 12.0 it has four parts with 16,384 registers each and hands these out to a warp in
+    lots of 256, to 16 warps at most.
+    """
+    lots = max(1, -(-registers * 32 // 256))
+    return max(1, 4 * min(16, 16384 // 256 // lots) // warps)
+
+
+def tiling(outer: int, channels: int, inner: int, most: int, tile: int) -> Tiling:
+    """Cut a non-empty tensor for a chip that runs ``most`` programs at once."""
     if channels == 1:
-        return _flat(outer * inner, most, tuning.tile)
+        return _flat(outer * inner, most, tile)
     if inner == 1:
-        return _columns(outer, channels, most, tuning.tile)
-    return _rows(outer, channels, inner, most, tuning.tile)
+        return _columns(outer, channels, most, tile)
+    if _PACKED <= inner < tile and inner & (inner - 1):
+        return _packed(outer, channels, inner, most, tile)
+    return _rows(outer, channels, inner, most, tile)
 
 
 def _flat(length: int, most: int, tile: int) -> Tiling:
     trips = -(-length // tile)
-    stride = min(trips, most)
+    stride = min(trips, most, MOST_PARTIALS)
     return Tiling("flat", 1, tile, divisor_of(length), (length, trips, stride), stride, stride)
 
 
@@ -87,24 +107,43 @@ def _rows(outer: int, channels: int, inner: int, most: int, tile: int) -> Tiling
     blocks, across = -(-channels // rows), -(-inner // columns)
     divisor = divisor_of(inner)
     if outer < across:  # then inner > tile, so that rows == 1 and blocks == channels
-        stride = _split(across, channels * outer, most)
+        stride = _split(across, channels * outer, most, _partials(channels) // outer)
         walk = (channels, inner // divisor, outer, across, stride)
         return Tiling("inner", 1, columns, divisor, walk, channels * outer * stride, outer * stride)
-    stride = _split(outer, blocks * across, most)
+    stride = _split(outer, blocks * across, most, _partials(channels) // across)
     numbers = (channels, inner // divisor, blocks, across, outer, stride)
     return Tiling("outer", rows, columns, divisor, numbers, blocks * across * stride, across * stride)
+
+
+def _packed(outer: int, channels: int, inner: int, most: int, tile: int) -> Tiling:
+    """Cut the planes of a sample as one run: a tile is full and loads are wide. A channel has two sums a walk."""
+    run = channels * inner
+    divisor, blocks = divisor_of(run), -(-run // tile)
+    stride = _split(outer, blocks, most, _partials(channels) // 2)
+    numbers = (channels, run // divisor, inner, blocks, outer, stride)
+    return Tiling("packed", 1, tile, divisor, numbers, blocks * stride, 2 * stride)
 
 
 def _columns(outer: int, channels: int, most: int, tile: int) -> Tiling:
     columns = min(power_of_two(channels), tile)
     rows = min(tile // columns, power_of_two(outer))
     blocks, trips = -(-channels // columns), -(-outer // rows)
-    stride = _split(trips, blocks, most)
+    stride = _split(trips, blocks, most, _partials(channels))
     divisor = divisor_of(channels)
     numbers = (channels // divisor, blocks, outer, trips, stride)
     return Tiling("columns", rows, columns, divisor, numbers, blocks * stride, stride)
 
 
-def _split(trips: int, programs: int, most: int) -> int:
-    """Number of programs per walk: as many as fit the grid, between 1 and ``trips``."""
-    return max(1, min(trips, most // programs))
+def _partials(channels: int) -> int:
+    """Most rows of partial sums that the second stage may have to add up."""
+    return MOST_PARTIALS // min(power_of_two(channels), SECTOR)
+
+
+def _split(trips: int, walks: int, most: int, partials: int) -> int:
+    """Number of programs that share a walk, between 1 and ``trips``: so many that they run in one wave.
+
+    Where the walks alone are more than a wave they are shared until there are three waves, because the last one may be
+    nearly empty.
+    """
+    wanted = most // walks if walks <= most else -(-3 * most // walks)
+    return max(1, min(trips, wanted, partials))

@@ -45,7 +45,7 @@ class PlainFrelu:
         self._count, self._parameters = count, (a, b)
         self._programs = -(-count // TILE)
         self._forward, self._backward = (
-            Launcher(compiled(text), self._programs, WARPS, (TILE,)) for text in (FORWARD, BACKWARD)
+            Launcher(compiled(text), (self._programs, 1, 1), WARPS, (TILE,)) for text in (FORWARD, BACKWARD)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,149 @@
+"""Everything that a repeated call of a family needs for one layout of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bevel.family import Family
+from bevel.ops.triton import layout
+from bevel.ops.triton.algebra import constants
+from bevel.ops.triton.kernel_terms import ACCURACY
+from bevel.ops.triton.launch import Launcher, built, compiled, processors, table_on
+from bevel.ops.triton.layout import Tuning
+from bevel.ops.triton.program import Job, Program, job
+from bevel.ops.triton.totals import add_up_text, adding
+
+_MOST = 4096  # number of texts that are kept
+_written: dict[tuple[Hashable, Job], tuple[Any, bool]] = {}
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass, built: its launch, the numbers it is told, and its rows of partial sums."""
+
+    launch: Launcher
+    numbers: tuple[float | int, ...]
+    partials: int
+    second: Launcher | None = None
+
+
+class Plan:
+    """The passes of a family for one layout of x on one device, each built when it is first called.
+
+    Args:
+        family: the functions.
+        known: what families of one function share, see ``backend``.
+        view: x as (outer, channels, inner).
+        x: a tensor of the layout.
+        per_channel: for each parameter, whether it has one value per channel.
+        tuning: the tile and the grid.
+    """
+
+    def __init__(
+        self, family: Family, known: Hashable, view: tuple[int, int, int], x: Tensor, per_channel: tuple[bool, ...],
+        tuning: Tuning,
+    ) -> None:  # fmt: skip
+        self.family = family
+        self.known = known
+        self.view = view
+        self.per_channel = per_channel
+        self.tuning = tuning
+        self.accuracy = ACCURACY[x.dtype]
+        self.channels = view[1]
+        self.processors = processors(x.get_device())
+        numbers = constants(family)
+        split = tuple(part for n in numbers for part in _thirds(n)) if self.accuracy == "double" else numbers
+        self.constants: tuple[float, ...] = split
+        self.shared: tuple[Tensor, ...] | None = None
+        self._forward: Pass | None = None
+        self._backward: dict[tuple[object, ...], Pass] = {}
+
+    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        y = torch.empty_like(x)
+        found = self._forward
+        if found is None:
+            found = self._forward = self._built((), [x, y], parameters)
+        found.launch(x, y, *self._tables(), *parameters, *found.numbers)
+        return y
+
+    def backward(
+        self, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: tuple[bool, ...]
+    ) -> list[Tensor | None]:
+        dx = torch.empty_like(x) if needs[0] else None
+        outputs: list[Tensor] = [x, g] if dx is None else [x, g, dx]
+        key = (needs, g.data_ptr() % 16 == 0)
+        found = self._backward.get(key)
+        if found is None:
+            found = self._backward[key] = self._built(needs, outputs, parameters)
+        if found.second is None:
+            found.launch(*outputs, *self._tables(), *parameters, *found.numbers)
+            return [dx, *(None for _ in parameters)]
+        wanted = [i for i, need in enumerate(needs[1:]) if need]
+        partial = self._partial(found.partials * len(wanted) * self.channels, x.device)
+        found.launch(*outputs, partial, *self._tables(), *parameters, *found.numbers)
+        sums = [self._gradient(parameters[i], self.per_channel[i]) for i in wanted]
+        found.second(*sums, partial, found.partials, self.channels)
+        grads: list[Tensor | None] = [dx, *(None for _ in parameters)]
+        for i, total in zip(wanted, sums, strict=True):
+            alone = self.per_channel[i] or self.channels == 1
+            # Where other coefficients are per channel, a shared one has a sum per channel; these are added up.
+            grads[1 + i] = total if alone else total.sum(0, keepdim=True).to(parameters[i].dtype)
+        return grads
+
+    def _built(self, needs: tuple[bool, ...], tensors: Sequence[Tensor], parameters: Sequence[Tensor]) -> Pass:
+        """Build a pass, then size its grid by the registers that the built program takes."""
+        tile, warps, most = self.tuning.lanes(self.accuracy), self.tuning.warps, self.tuning.per_processor
+        cut = layout.tiling(*self.view, self.processors * most, tile)
+        function, tabled = written(self.family, self.known, job(cut, self.accuracy, self.per_channel, needs))
+        if self.shared is None:
+            self.shared = (table_on(self.family.kernel, tensors[0].device, self.accuracy),) if tabled else ()
+        count = sum(needs[1:])
+        sums = [self._partial(0, tensors[0].device)] if count else []
+        given = [*tensors, *sums, *self.shared, *parameters, *self.constants, *cut.numbers]
+        kernel = built(function, warps, given)
+        if kernel is not None:
+            most = min(most, layout.resident(kernel.n_regs, warps))
+            cut = layout.tiling(*self.view, self.processors * most, tile)
+        launch = Launcher(function, (cut.programs, 1, 1), warps, kernel=kernel)
+        second = self._second(cut.partials, count) if count else None
+        return Pass(launch, (*self.constants, *cut.numbers), cut.partials, second)
+
+    def _second(self, partials: int, count: int) -> Launcher:
+        cut = adding(partials, self.channels)
+        return Launcher(compiled(add_up_text(count)), (cut.blocks, count, 1), cut.warps, (cut.rows, cut.columns))
+
+    def _tables(self) -> tuple[Tensor, ...]:
+        return self.shared or ()
+
+    def _partial(self, length: int, device: torch.device) -> Tensor:
+        dtype = torch.float64 if self.accuracy == "double" else torch.float32
+        return torch.empty(length, dtype=dtype, device=device)
+
+    def _gradient(self, parameter: Tensor, per_channel: bool) -> Tensor:
+        if per_channel or self.channels == 1:
+            return torch.empty(parameter.shape, dtype=parameter.dtype, device=parameter.device)
+        return torch.empty(self.channels, dtype=torch.float64, device=parameter.device)
+
+
+def written(family: Family, known: Hashable, made: Job) -> tuple[Any, bool]:
+    """Return a program and whether it reads its kernel's table. Writing its text takes half a millisecond."""
+    found = _written.get((known, made))
+    if found is None:
+        if len(_written) >= _MOST:
+            _written.clear()
+        program = Program(family, made)
+        tabled = bool(program.terms and program.terms.panels)
+        found = _written[known, made] = compiled(program.text()), tabled
+    return found
+
+
+def _thirds(number: float) -> tuple[float, float, float]:
+    """Write a double as the sum of three floats."""
+    high = float(torch.tensor(number, dtype=torch.float32))
+    middle = float(torch.tensor(number - high, dtype=torch.float32))
+    return high, middle, number - high - middle
