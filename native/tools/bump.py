@@ -90,10 +90,22 @@ def rows(ctype: str) -> list[tuple[str, Function, Real, Real, str, int]]:
 
     start = 11 if single else 38
     return [
-        ("bump_density", density, mpf(0 if single else -1), mpf(1),
-         f"density·exp(1/(2z)), z = 1 - v{'' if single else ', t = 2z - 1'}", 4),
-        ("bump_survival", _interpolant(0), low, high,
-         "survival·exp(1/(2z))/(z²·(z + a)), t = (z-a)/(z+a), a = 1/4", start),
+        (
+            "bump_density",
+            density,
+            mpf(0 if single else -1),
+            mpf(1),
+            f"density·exp(1/(2z)), z = 1 - v{'' if single else ', t = 2z - 1'}",
+            4,
+        ),
+        (
+            "bump_survival",
+            _interpolant(0),
+            low,
+            high,
+            "survival·exp(1/(2z))/(z²·(z + a)), t = (z-a)/(z+a), a = 1/4",
+            start,
+        ),
         ("bump_excess", _interpolant(1), low, high, "excess·exp(1/(2z))/z⁴, of the same t", start),
     ]
 

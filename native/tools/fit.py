@@ -176,17 +176,29 @@ def fits(ctype: str) -> list[Fit]:
     half_ln2 = m.log(2) / 2 * mpf("1.0001")
     rows = [
         ("exp", lambda r: m.exp(-r), -half_ln2, half_ln2, "exp(-r), |r| <= ln(2)/2"),
-        ("gauss_survival", lambda t: mills(v_of(t, sa)) * (v_of(t, sa) + sa), mpf(-1), (top - sa) / (top + sa),
-         "survival·exp(v²/2)·(v + a), t = (v-a)/(v+a), a = survival_a"),
-        ("gauss_excess", lambda t: mills_excess(v_of(t, xa)) * (v_of(t, xa) + xa) ** 2, mpf(-1), (top - xa) / (top + xa),
-         "excess·exp(v²/2)·(v + a)², t = (v-a)/(v+a), a = excess_a"),
-        ("log1p", log1p_form, mpf(0), mpf(1), "log1p(e)/e, 0 <= e <= 1") if ctype == "float" else
-        ("log1p", lambda t: log1p_form((t + 1) / 2), mpf(-1), mpf(1), "log1p(e)/e, t = 2e - 1"),
+        (
+            "gauss_survival",
+            lambda t: mills(v_of(t, sa)) * (v_of(t, sa) + sa),
+            mpf(-1),
+            (top - sa) / (top + sa),
+            "survival·exp(v²/2)·(v + a), t = (v-a)/(v+a), a = survival_a",
+        ),
+        (
+            "gauss_excess",
+            lambda t: mills_excess(v_of(t, xa)) * (v_of(t, xa) + xa) ** 2,
+            mpf(-1),
+            (top - xa) / (top + xa),
+            "excess·exp(v²/2)·(v + a)², t = (v-a)/(v+a), a = excess_a",
+        ),
+        ("log1p", log1p_form, mpf(0), mpf(1), "log1p(e)/e, 0 <= e <= 1")
+        if ctype == "float"
+        else ("log1p", lambda t: log1p_form((t + 1) / 2), mpf(-1), mpf(1), "log1p(e)/e, t = 2e - 1"),
         ("cosine_density", cosine_form(2), mpf(0), mpf(1), "density/z², s = z², z = 1 - v"),
         ("cosine_survival", cosine_form(3), mpf(0), mpf(1), "survival/z³"),
         ("cosine_excess", cosine_form(4), mpf(0), mpf(1), "excess/z⁴"),
-        ("atan", atan_form, mpf(0), mpf(1), "atan(r)/r, s = r²") if ctype == "float" else
-        ("atan", lambda t: atan_form((t + 1) / 2), mpf(-1), mpf(1), "atan(r)/r, t = 2r² - 1"),
+        ("atan", atan_form, mpf(0), mpf(1), "atan(r)/r, s = r²")
+        if ctype == "float"
+        else ("atan", lambda t: atan_form((t + 1) / 2), mpf(-1), mpf(1), "atan(r)/r, t = 2r² - 1"),
     ]
     found = [Fit(name, f, low, high, ctype, note) for name, f, low, high, note in rows]
     found += [Fit(*row, start=start) for *row, start in bump_rows(ctype)]

@@ -8,14 +8,16 @@ forms, so they share one ``a``, where the CPU's registers are worth an ``a`` eac
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import fit
 from mpmath import mp, mpf
 
-MILLS = {"float": mpf(4), "double": mpf(5)}  # the integer of the least degrees
-REACH = {"float": mpf("13.3"), "double": mpf("39")}  # beyond it exp(-v²/2) is zero in that precision
-TARGET = {"float": mpf("6e-8"), "double": mpf("6e-17")}
+# "half" is float32 arithmetic for results of 11 bits at most, whose last one is 5e-4.
+MILLS = {"half": mpf("2.25"), "float": mpf(4), "double": mpf(5)}  # the number, of few digits, of the least degrees
+REACH = {"half": mpf("13.3"), "float": mpf("13.3"), "double": mpf("39")}  # beyond it exp(-v²/2) is zero there
+TARGET = {"half": mpf("1.2e-5"), "float": mpf("6e-8"), "double": mpf("6e-17")}
 SOURCE = Path(__file__).parents[2] / "src" / "bevel"
 HEAD = """\
 \"""{title}
@@ -33,19 +35,26 @@ from __future__ import annotations
 def rows(ctype: str) -> list[fit.Fit]:
     a, top = MILLS[ctype], REACH[ctype]
     end = (top - a) / (top + a)
-    ratio = f"t = (v-a)/(v+a), a = {int(a)}"
+    single = ctype != "double"
+    ratio = f"t = (v-a)/(v+a), a = {mp.nstr(a, 3).removesuffix('.0')}"
     gauss = [
-        ("gauss_survival", lambda t: fit.mills(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1),
-         f"survival·exp(v²/2)·(v/a + 1), {ratio}"),
-        ("gauss_excess", lambda t: fit.mills_excess(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1) ** 2,
-         f"excess·exp(v²/2)·(v/a + 1)², {ratio}"),
+        (
+            "gauss_survival",
+            lambda t: fit.mills(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1),
+            f"survival·exp(v²/2)·(v/a + 1), {ratio}",
+        ),
+        (
+            "gauss_excess",
+            lambda t: fit.mills_excess(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1) ** 2,
+            f"excess·exp(v²/2)·(v/a + 1)², {ratio}",
+        ),
     ]
-    low = mpf(0) if ctype == "float" else mpf(-1)  # in double the variable is centred: t = 2s - 1
+    low = mpf(0) if single else mpf(-1)  # in double the variable is centred: t = 2s - 1
 
     def centred(function: fit.Function) -> fit.Function:
-        return function if ctype == "float" else lambda t: function((t + 1) / 2)
+        return function if single else lambda t: function((t + 1) / 2)
 
-    variable = "s" if ctype == "float" else "t = 2s - 1"
+    variable = "s" if single else "t = 2s - 1"
     plain = [
         ("log1p", low, centred(fit.log1p_form), f"log1p(s)/s, of {variable}"),
         ("atan", low, centred(fit.atan_form), f"atan(r)/r, s = r², of {variable}"),
@@ -54,15 +63,17 @@ def rows(ctype: str) -> list[fit.Fit]:
         ("cosine_excess", mpf(0), fit.cosine_form(4), "excess/z⁴"),
     ]
     half_ln2 = mp.log(2) / 2 * mpf("1.0001")
-    found = [fit.Fit("exp", lambda r: mp.exp(-r), -half_ln2, half_ln2, ctype, "exp(-r), |r| <= ln(2)/2")]
+    found = []
+    if ctype != "half":  # which takes exp of coefficients alone, from "float"
+        found.append(fit.Fit("exp", lambda r: mp.exp(-r), -half_ln2, half_ln2, ctype, "exp(-r), |r| <= ln(2)/2"))
     found += [fit.Fit(name, f, mpf(-1), end, ctype, note) for name, f, note in gauss]
     found += [fit.Fit(name, f, start, mpf(1), ctype, note) for name, start, f, note in plain]
-    found += [fit.Fit(*row, start=start) for *row, start in fit.bump_rows(ctype)]
-    return found
+    bumps = [fit.Fit(*row, start=start) for *row, start in fit.bump_rows("float" if single else "double")]
+    return found + [replace(row, ctype=ctype, start=3 if ctype == "half" else row.start) for row in bumps]
 
 
 def least_degree(row: fit.Fit) -> tuple[list[mpf], mpf]:
-    for degree in range(max(4, row.start), 50):
+    for degree in range(max(3 if row.ctype == "half" else 4, row.start), 50):
         coefficients, error = fit.remez(row, degree)
         if error <= TARGET[row.ctype]:
             return coefficients, error
@@ -72,7 +83,7 @@ def least_degree(row: fit.Fit) -> tuple[list[mpf], mpf]:
 def entry(row: fit.Fit) -> list[str]:
     coefficients, error = least_degree(row)
     print(f"{row.ctype:6} {row.name:16} degree {len(coefficients) - 1:2}  error {mp.nstr(error, 2)}", flush=True)
-    digits = 9 if row.ctype == "float" else 17
+    digits = 17 if row.ctype == "double" else 9
     numbers = ", ".join(mp.nstr(c, digits) for c in coefficients)
     return [f"    # {row.note}: relative error {mp.nstr(error, 2)}", f'    "{row.name}": ({numbers}),']
 
@@ -88,13 +99,14 @@ def write(path: Path, title: str, *tables: list[str]) -> None:
 
 def main() -> None:
     """The bump's float64 rows are the kernel's own, which Triton reads too; all others are Triton's alone."""
-    fitted = {ctype: {row.name: entry(row) for row in rows(ctype)} for ctype in ("float", "double")}
+    fitted = {ctype: {row.name: entry(row) for row in rows(ctype)} for ctype in TARGET}
     bump = {name: lines for name, lines in fitted["double"].items() if name.startswith("bump_")}
     others = [lines for name, lines in fitted["double"].items() if name not in bump]
     write(SOURCE / "kernels" / "_polynomials.py", "The bump's forms in float64.", table("BUMP", list(bump.values())))
     write(
         SOURCE / "ops" / "triton" / "_polynomials.py",
         "Polynomials that Triton programs evaluate.",
+        table("HALF", list(fitted["half"].values())),
         table("SINGLE", list(fitted["float"].values())),
         table("DOUBLE", others),
     )

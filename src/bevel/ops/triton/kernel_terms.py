@@ -5,7 +5,8 @@ A kernel declares ``triton``: assignments, in Triton's language, of ``density``,
 from ``v``. They may use ``tl`` and the functions below; polynomials of ``_polynomials.py`` are called by name.
 
 Three accuracies: ``double`` and ``single`` keep ``rest``, since one ulp of v is v² ulp of exp(-v²/2), 1e-5 of it at
-v = 13; ``half`` (float32 arithmetic, an output of at most 11 bits) drops it, and with it a sixth of the instructions.
+v = 13; ``half`` (float32 arithmetic, an output of at most 11 bits) drops it, and with it a sixth of the instructions;
+its polynomials are shorter, good to 1e-5.
 """
 
 from __future__ import annotations
@@ -103,7 +104,13 @@ def centred(s):
 '''
 
 _HELPERS = {"single": _SINGLE, "half": _HALF, "double": _DOUBLE}
-_MILLS = {"single": "4.0", "half": "4.0", "double": "5.0"}  # the a of native/tools/fit_triton.py
+_MILLS = {"single": "4.0", "half": "2.25", "double": "5.0"}  # the a of native/tools/fit_triton.py
+
+_POLYNOMIALS = {
+    "single": _polynomials.SINGLE,
+    "half": _polynomials.SINGLE | _polynomials.HALF,  # of SINGLE the exp of a coefficient alone
+    "double": _polynomials.DOUBLE | BUMP,
+}
 
 # The table holds the excess alone: survival and density are its derivatives, so one set of gathers serves all three.
 _TABULATED = """
@@ -186,7 +193,7 @@ def module_text(kernel: Kernel, accuracy: str, wanted: Sequence[str]) -> str:
     arguments = "v, rest, table" if found.panels else "v, rest"
     body = ["@triton.jit", f"def forms({arguments}):", *(f"    {line}" for line in lines)]
     body.append(f"    return {', '.join(wanted)}")
-    source = _polynomials.DOUBLE | BUMP if accuracy == "double" else _polynomials.SINGLE
+    source = _POLYNOMIALS[accuracy]
     polynomials = [_horner(name, source[name]) for name in sorted({"exp", *names} & set(source))]
     return "\n\n".join([*polynomials, _COMMON.strip(), _HELPERS[accuracy].strip(), "\n".join(body)])
 
