@@ -15,7 +15,7 @@ from bevel.ops import evaluate
 from bevel.terms import Terms
 
 BACKENDS = [b for b, reason in bevel.backends().items() if reason is None and b not in ("reference", "triton")]
-KERNELS = [k for k in bevel.KERNELS if k != "cauchy"]
+KERNELS = [k for k, it in bevel.KERNELS.items() if it.has_moment and it.native > 0]
 BENDING = [k for k in KERNELS if k != "student"]
 """Kernels of finite variance."""
 

@@ -107,6 +107,14 @@ def tabulated(pdf: Callable[[Tensor], Tensor], support: float, name: str = "tabu
     return TabulatedKernel(pdf, name=name, support=support)
 
 
+def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights on [-1, 1], from the eigenvalues of the Jacobi matrix (Golub and Welsch 1969)."""
+    k = torch.arange(1, count, dtype=torch.float64)
+    off = k / torch.sqrt(4 * k * k - 1)
+    nodes, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
+    return nodes, 2 * vectors[0] ** 2
+
+
 def _chebyshev(degree: int) -> tuple[Tensor, Tensor]:
     """Return Chebyshev points (first kind) in [-1, 1] and the matrix from values there to monomial coefficients."""
     k = torch.arange(degree + 1, dtype=torch.float64)

@@ -17,7 +17,7 @@ MORE = [
     "sau:n=3,form=centred,learn_n=true",
     "sau:n=3,learn_n=true",
     "sau:learn_alpha=false",
-    *(f"smooth_frelu:kernel={k},n=1.5" for k in bevel.KERNELS if k != "cauchy"),
+    *(f"smooth_frelu:kernel={k},n=1.5" for k, it in bevel.KERNELS.items() if it.has_moment and it.native > 0),
     *(f"gate:kernel={k},n=1.5,positive=-0.5,negative=1.25,learn_slopes=true" for k in ("logistic", "student", "box")),
     "mollified:f=hardtanh,kernel=triweight,n=2,learn=n+left+offset+knots+jumps+steps",
     "mollified:f=soft_shrink(0.3),kernel=student,n=2,learn=knots",

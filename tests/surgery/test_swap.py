@@ -98,6 +98,9 @@ TARGETS = {
     "leaky_relu": {"relu", "leaky_relu"},
     "mollified:n=100": {"relu", "leaky_relu", "relu6", "hardtanh"},
     "hardtanh": {"relu6", "hardtanh"},
+    "gate": {"relu", "leaky_relu", "prelu", "silu", "gelu"},
+    "gate:kernel=gaussian": {"relu", "leaky_relu", "prelu", "gelu"},
+    "gate:n=1": {"relu", "leaky_relu", "prelu", "silu", "gelu"},
     "swish": {"silu"},
     "gelu": {"gelu"},
     "squareplus:b=1e-6": {"relu"},
@@ -143,10 +146,13 @@ def test_what_cannot_be_kept_is_skipped_with_the_reason_or_refused() -> None:
     x = torch.randn(2, 3)
     result = swap(model, "sau", x)
     assert [s.new for s in result.sites] == ["sau", "", ""]
-    assert result.sites[1].reason == "sau cannot equal gelu; preserve=False starts from its own initial values instead"
+    assert (
+        result.sites[1].reason
+        == "sau cannot equal gelu; 'gate' can; preserve=False starts from its own initial values instead"
+    )
     assert result.sites[2].reason == "a gate or read-out: name it in what= to swap it"
     result.restore()
-    with pytest.raises(InvalidValue, match=r"3: sau cannot equal gelu; preserve=False"):
+    with pytest.raises(InvalidValue, match=r"3: sau cannot equal gelu; 'gate' can; preserve=False"):
         swap(model, "sau", x, what=("relu", "gelu"))
     assert isinstance(model[1], nn.ReLU)
     with pytest.raises(InvalidValue, match="no site can keep its function: sau cannot equal gelu"):

@@ -18,7 +18,7 @@ from bevel.ops.triton import backend as _triton
 from bevel.ops.triton.layout import Tuning
 from bevel.terms import Terms
 
-KERNELS = [k for k in bevel.KERNELS if k != "cauchy"]
+KERNELS = [k for k, it in bevel.KERNELS.items() if it.has_moment and it.triton]
 
 
 def _function(generator: torch.Generator, knots: int, channels: int) -> tuple[PiecewiseLinear, list[Tensor]]:

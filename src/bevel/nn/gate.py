@@ -13,9 +13,9 @@ from bevel.nn._base import Activation, Device, Entry, ParameterBuilder
 class Gate(Activation):
     """``x·(negative + (positive − negative)·cdf(n·x))``: GELU with the Gaussian, SiLU with the logistic kernel.
 
-    The logistic kernel at n = 1.702 is quick GELU. As n grows every gate hardens to FReLU, within
-    ``|positive − negative|·S/n`` with ``S = max v·survival(v)`` (docs/engine.md has each S). Left of 0 it dips
-    below its line, so that it is not monotone.
+    The logistic kernel at n = 1.702 is quick GELU, ``gelu_tanh`` GELU's approximation by tanh, and the box at n = 1/3
+    Hardswish. As n grows every gate hardens to FReLU, within ``|positive − negative|·S/n`` with
+    ``S = max v·survival(v)`` (docs/engine.md has each S). Left of 0 it dips below its line, so that it is not monotone.
 
     Args:
         num_parameters: 1 (shared) or the channel count. Default: 1.
@@ -94,8 +94,8 @@ ENTRIES = {
             "Elfwing, Uchibe, Doya: Sigmoid-Weighted Linear Units. Neural Networks 2018, arXiv:1702.03118",
         ),
         latex=r"x\,\bigl(b + (a - b)\,\mathrm{cdf}(n x)\bigr)",
-        use="In the place of GELU or SiLU where the sharpness is to be learned, or is to grow until `bevel.harden` may "
-        "put ReLU there.",
+        use="In the place of GELU or SiLU (`bevel.swap` finds which) where the sharpness is to be learned, or is to "
+        "grow until `bevel.harden` may put ReLU there.",
         avoid="Where the function must be monotone: left of 0 it dips below its line (`smooth_frelu` does not).",
     )
 }

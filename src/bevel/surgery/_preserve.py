@@ -20,10 +20,15 @@ from bevel.kinked import PiecewiseLinear
 from bevel.nn import ACTIVATIONS
 from bevel.nn._base import Activation, LearnableModule, check_rule
 from bevel.spec import Factory, accepted_arguments, create, named_arguments, parse
+from bevel.surgery._gates import gates
 from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, kinked_text, limits, same, slopes
 
 _SENTINEL = 0.1236572265625
 """A slope that no activation starts from, exact in float32; it shows which parameter an argument fills."""
+
+
+KEEPERS = ("gate", "mollified:n=50")
+"""Specs that keep what others cannot: gates to rounding, kinked functions within a bound."""
 
 
 class CannotKeep(Exception):
@@ -75,6 +80,8 @@ class Maker:
         free = "num_parameters" in self.accepted and "num_parameters" not in self.given
         #: whether it has a parameter per channel; only then an unknown axis stands in its way
         self.per_channel = free and next(probe.parameters(), None) is not None
+        gated = isinstance(probe, Activation) and probe.family.terms.multiplies_cdf
+        self.gated = gated and {"kernel", "n"} <= self.accepted.keys()
 
     def make(self, source: Source, channels: int | None, axis: int | None, rank: int) -> Made:
         """Make the activation for one site, on the CPU.
@@ -109,6 +116,15 @@ class Maker:
         values = None if source.function is None else evaluate(source.function)
         if values is None:
             raise CannotKeep(f"{source.name} cannot be evaluated apart from the model")
+        found = self.fit(values)
+        if found is not None:
+            return found
+        given = ", ".join(f"{k}={v}" for k, v in self.given.items())
+        with_given = f" with {given}" if given else ""
+        raise CannotKeep(f"{self.name} cannot equal {source.name}{with_given}{_who_can(values, self.name)}")
+
+    def fit(self, values: Tensor) -> tuple[dict[str, Any], float] | None:
+        """Find arguments with which the activation has these values on the grid, and the bound; else None."""
         for guess in self._guesses(values):
             try:
                 module = self._build(guess).double().eval()
@@ -117,10 +133,12 @@ class Maker:
             bound = deviation(module, values)
             if bound is not None:
                 return guess, bound
-        given = ", ".join(f"{k}={v}" for k, v in self.given.items())
-        raise CannotKeep(f"{self.name} cannot equal {source.name}{f' with {given}' if given else ''}")
+        return None
 
     def _guesses(self, values: Tensor) -> Iterator[dict[str, Any]]:
+        if self.gated:
+            yield from gates(values, self.given.get("kernel"), self.given.get("n"))
+            return
         lines = slopes(values)
         text = kinked_text(values)
         if lines is not None:
@@ -144,6 +162,8 @@ class Maker:
         """Make an activation with the learnt slopes of a PReLU."""
         sentinel = Source("prelu", lambda x: torch.where(x > 0, x, _SENTINEL * x))
         guess, _ = self._guess(sentinel)
+        if "learn_slopes" in self.accepted:
+            guess = guess | {"learn_slopes": True}
         if weight.numel() > 1 and width.get("num_parameters", 1) == 1:
             raise CannotKeep(f"{weight.numel()} learnt slopes do not fit into one shared coefficient")
         made = self._made(width | guess, None, remark)
@@ -154,6 +174,15 @@ class Maker:
             filled[0].copy_(weight.detach().to(filled[0].dtype).expand_as(filled[0]))
         bound = proven(made.module) if isinstance(made.module, Activation) else ROUNDING
         return replace(made, bound=bound)
+
+
+def _who_can(values: Tensor, name: str) -> str:
+    """Say which spec keeps a function that ``name`` cannot; "" if none is known."""
+    for spec in KEEPERS:
+        found = None if spec == name else Maker(spec, True).fit(values)
+        if found is not None:
+            return f"; {spec!r} can{f', within {found[1]:.1e}' if found[1] > ROUNDING else ''}"
+    return ""
 
 
 def built(factory: Factory, arguments: dict[str, Any]) -> nn.Module:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bevel._mollify import mollify
+from bevel._tabulated import gauss_legendre
 from bevel.formulas import Formulas
 from bevel.kernel import SHARP, Kernel, as_kernel, derivative
 from bevel.kinked import PiecewiseLinear, as_function
@@ -17,17 +18,9 @@ from bevel.testing._laws import close, expect
 _QUADRATURE = 1e-12  # composite Gauss-Legendre reaches 1e-14 for densities that are smooth on the half line
 
 
-def _gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
-    """Return nodes and weights on [-1, 1], from the eigenvalues of the Jacobi matrix (Golub and Welsch 1969)."""
-    k = torch.arange(1, count, dtype=torch.float64)
-    off = k / torch.sqrt(4 * k * k - 1)
-    nodes, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
-    return nodes, 2 * vectors[0] ** 2
-
-
 def _beyond(integrand: Callable[[Tensor], Tensor], v: Tensor, end: float) -> Tensor:
     """Return ``∫_v^end integrand`` for each v, by 256 panels of 16 nodes; s = v + t/(1-t) maps an infinite end."""
-    nodes, weights = _gauss_legendre(16)
+    nodes, weights = gauss_legendre(16)
     panels = 256
     t = ((torch.arange(panels, dtype=torch.float64)[:, None] + (nodes + 1) / 2) / panels).reshape(-1)
     w = (weights / (2 * panels)).repeat(panels)

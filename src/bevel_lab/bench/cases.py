@@ -119,7 +119,7 @@ def every_kernel() -> list[Case]:
     return [
         _case(f"mollified({k})", bevel.Mollified(f="relu", kernel=k, learn="jumps+n"))
         for k in bevel.KERNELS
-        if bevel.KERNELS[k].has_moment
+        if bevel.KERNELS[k].has_moment and bevel.KERNELS[k].native > 0
     ]
 
 
