@@ -115,6 +115,21 @@ BEVEL_API int bevel_forward(const bevel_plan *plan, const bevel_layout *layout, 
 BEVEL_API int bevel_backward(const bevel_plan *plan, const bevel_layout *layout, int32_t threads,
                              const void *const *param, const void *x, const void *g, void *dx, void *const *dparam);
 
+/* |slope| from which on y = slope*x tells x: below, y becomes subnormal where x matters. Half precision has few exponents. */
+static inline double bevel_least_slope(int32_t dtype) { return dtype == BEVEL_F16 ? 1e-4 : dtype == BEVEL_F64 ? 1e-290 : 1e-30; }
+
+/* Whether y tells x, at these parameters, as well as backward needs to know it: 1 or 0. So it is for a smooth function of
+ * one knot at 0, without offset and step, whose slope keeps its sign: no end is flat, nor 10^4 times as flat as the other,
+ * and a Gaussian's tails do not bend the function so far that its slope comes near zero. */
+BEVEL_API int32_t bevel_output_tells(const bevel_plan *plan, const bevel_layout *layout, const void *const *param);
+
+/* Where y tells x: bevel_backward given y in place of x, and x itself. Here dx may be g, and x may be y. */
+BEVEL_API int bevel_backward_from_output(const bevel_plan *plan, const bevel_layout *layout, int32_t threads,
+                                         const void *const *param, const void *y, const void *g, void *dx,
+                                         void *const *dparam);
+BEVEL_API int bevel_inverse(const bevel_plan *plan, const bevel_layout *layout, int32_t threads, const void *const *param,
+                            const void *y, void *x);
+
 /* A tabulated kernel is zero beyond v = 1. `table` holds density, survival and excess, for each of `panels` equal cells
  * of [0, 1] eleven coefficients, ascending powers of t = 2*(v*panels - cell) - 1. For float32 arithmetic this function
  * condenses it to BEVEL_TABLE_SINGLE floats that fit into vector registers. Returns 1 if that reaches float accuracy;

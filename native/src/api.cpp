@@ -71,6 +71,44 @@ void work(void* data, int part) {
     if (last) engine().run(rest, 0, engine().tiles(rest), sums);
 }
 
+// y = f(x) or, from the output, x of y.
+int pass(const bevel_plan& plan, const bevel_layout& layout, int32_t threads, const void* const* param, const void* x, void* y,
+         bool from_output) try {
+    if (const int code = check(plan, layout)) return code;
+    Call call(plan, layout, param, false, false, false, from_output);
+    if (call.elements() == 0) return BEVEL_OK;
+    if (y != x) advise(y, call.bytes());
+    call.bind(x, y, nullptr, nullptr);
+    Job job{call, engine().tiles(call.task()), parts_for(call.elements(), threads), nullptr};
+    parallel(job.parts, work, &job);
+    return BEVEL_OK;
+} catch (const std::bad_alloc&) {
+    return BEVEL_NO_MEMORY;
+}
+
+// The gradients from x or, from the output, from y.
+int pass_back(const bevel_plan& plan, const bevel_layout& layout, int32_t threads, const void* const* param, const void* x,
+              const void* g, void* dx, void* const* dparam, bool from_output) try {
+    if (const int code = check(plan, layout)) return code;
+    bool want_sums = false;
+    for (int p = 0; dparam != nullptr && p < plan.params; ++p) want_sums = want_sums || dparam[p] != nullptr;
+    if (dx == nullptr && !want_sums) return BEVEL_OK;
+    Call call(plan, layout, param, true, dx != nullptr, want_sums, from_output);
+    const int parts = parts_for(call.elements(), threads);
+    std::unique_ptr<double[]> sums;
+    if (want_sums) sums.reset(new double[static_cast<size_t>(call.sum_count() * parts)]());
+    if (call.elements() != 0) {
+        if (dx != nullptr && dx != g && dx != x) advise(dx, call.bytes());
+        call.bind(x, nullptr, g, dx);
+        Job job{call, engine().tiles(call.task()), parts, sums.get()};
+        parallel(parts, work, &job);
+    }
+    if (want_sums) call.gradients(sums.get(), parts, dparam);
+    return BEVEL_OK;
+} catch (const std::bad_alloc&) {
+    return BEVEL_NO_MEMORY;
+}
+
 }  // namespace
 }  // namespace bevel
 
@@ -93,37 +131,27 @@ const char* bevel_message(int code) {
 }
 
 int bevel_forward(const bevel_plan* plan, const bevel_layout* layout, int32_t threads, const void* const* param,
-                  const void* x, void* y) try {
-    if (const int code = check(*plan, *layout)) return code;
-    Call call(*plan, *layout, param, false, false, false);
-    if (call.elements() == 0) return BEVEL_OK;
-    if (y != x) advise(y, call.bytes());
-    call.bind(x, y, nullptr, nullptr);
-    Job job{call, engine().tiles(call.task()), parts_for(call.elements(), threads), nullptr};
-    parallel(job.parts, work, &job);
-    return BEVEL_OK;
-} catch (const std::bad_alloc&) {
-    return BEVEL_NO_MEMORY;
+                  const void* x, void* y) {
+    return pass(*plan, *layout, threads, param, x, y, false);
 }
 
 int bevel_backward(const bevel_plan* plan, const bevel_layout* layout, int32_t threads, const void* const* param,
-                   const void* x, const void* g, void* dx, void* const* dparam) try {
-    if (const int code = check(*plan, *layout)) return code;
-    bool want_sums = false;
-    for (int p = 0; dparam != nullptr && p < plan->params; ++p) want_sums = want_sums || dparam[p] != nullptr;
-    if (dx == nullptr && !want_sums) return BEVEL_OK;
-    Call call(*plan, *layout, param, true, dx != nullptr, want_sums);
-    const int parts = parts_for(call.elements(), threads);
-    std::unique_ptr<double[]> sums;
-    if (want_sums) sums.reset(new double[static_cast<size_t>(call.sum_count() * parts)]());
-    if (call.elements() != 0) {
-        if (dx != nullptr && dx != g && dx != x) advise(dx, call.bytes());
-        call.bind(x, nullptr, g, dx);
-        Job job{call, engine().tiles(call.task()), parts, sums.get()};
-        parallel(parts, work, &job);
-    }
-    if (want_sums) call.gradients(sums.get(), parts, dparam);
-    return BEVEL_OK;
+                   const void* x, const void* g, void* dx, void* const* dparam) {
+    return pass_back(*plan, *layout, threads, param, x, g, dx, dparam, false);
+}
+
+int32_t bevel_output_tells(const bevel_plan* plan, const bevel_layout* layout, const void* const* param) try {
+    return check(*plan, *layout) == BEVEL_OK && output_tells(*plan, *layout, param);
 } catch (const std::bad_alloc&) {
-    return BEVEL_NO_MEMORY;
+    return 0;
+}
+
+int bevel_inverse(const bevel_plan* plan, const bevel_layout* layout, int32_t threads, const void* const* param,
+                  const void* y, void* x) {
+    return pass(*plan, *layout, threads, param, y, x, true);
+}
+
+int bevel_backward_from_output(const bevel_plan* plan, const bevel_layout* layout, int32_t threads,
+                               const void* const* param, const void* y, const void* g, void* dx, void* const* dparam) {
+    return pass_back(*plan, *layout, threads, param, y, g, dx, dparam, true);
 }

@@ -1,6 +1,6 @@
 // One instruction set's engine: picks the inner loop and walks the tensor. Compiled once per instruction set; nothing in
 // here may be a template or inline function from outside the namespace (see task.h).
-#include "many_knots.h"
+#include "inverse.h"
 
 namespace bevel::BEVEL_ISA {
 namespace {
@@ -43,6 +43,13 @@ template <bool Across> Loop<double> choose(const Task&, bool back, double) {
     return back ? backward_many<F64, Across> : forward_many<F64, Across>;
 }
 
+// What puts x in the place of y, before the loop or, where no gradient is asked for, in its place.
+template <bool Across> Loop<float> choose_inverse(const Task& task, float) {
+    if (task.kernel != BEVEL_GAUSSIAN) return inverse<F32, FormsOfAny, Across>;
+    return task.bulk ? inverse<F32, FormsOf<GaussianBulk>, Across> : inverse<F32, FormsOf<Gaussian>, Across>;
+}
+template <bool Across> Loop<double> choose_inverse(const Task&, double) { return inverse<F64, FormsOfAny, Across>; }
+
 // ---- walking ------------------------------------------------------------------------------------------------------
 
 constexpr int64_t PIECE = 8192;  // elements of a run in one tile
@@ -50,9 +57,10 @@ constexpr int64_t PIECE = 8192;  // elements of a run in one tile
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Elements that have to be converted must fit into a buffer.
+// Elements that have to be converted, or found from y, must fit into a buffer.
 int64_t tile_rows(const Task& task) {
-    const int64_t most = task.dtype == BEVEL_F32 || task.dtype == BEVEL_F64 ? 8 * TILE : TILE;
+    const bool direct = (task.dtype == BEVEL_F32 || task.dtype == BEVEL_F64) && !task.from_output;
+    const int64_t most = direct ? 8 * TILE : TILE;
     return smaller(most / smaller((task.channels + 15) / 16 * 16, COLUMNS), STRIP);
 }
 
@@ -105,7 +113,7 @@ template <class F, class Io> struct Runner {
     const Task& task;
     const bool back, writes;
     double* const sums;
-    const Loop<T> loop;
+    const Loop<T> find, loop;
     const Tensor& result;
     int64_t o = 0, c = 0, piece = 0;  // along: where the next tile is
     alignas(64) T partial[bevel::sums(BEVEL_MAX_KNOTS) * COLUMNS];
@@ -113,7 +121,8 @@ template <class F, class Io> struct Runner {
 
     Runner(const Task& task_, double* sums_)
         : task(task_), back(task_.g.data != nullptr), writes(!back || task_.want_dx), sums(sums_),
-          loop(task_.across ? choose<true>(task_, back, T()) : choose<false>(task_, back, T())),
+          find(!task_.from_output ? nullptr : task_.across ? choose_inverse<true>(task_, T()) : choose_inverse<false>(task_, T())),
+          loop(find != nullptr && !back ? find : task_.across ? choose<true>(task_, back, T()) : choose<false>(task_, back, T())),
           result(back ? task_.dx : task_.y) {
         const int used = back ? bevel::sums(task.knots) : 0;
         for (int64_t i = 0; i < used * COLUMNS; ++i) partial[i] = 0;
@@ -126,6 +135,17 @@ template <class F, class Io> struct Runner {
         s.sum = sums == nullptr ? nullptr : sums + channel;
         s.partial = partial;
         return s;
+    }
+
+    // The gradients of a strip; if it holds y, first x is found, in the buffer.
+    void run(Strip<T> s, int64_t row) {
+        if (back && find != nullptr) {
+            Strip<T> found = s;
+            found.out = x, found.out_row = row;
+            find(task, found);
+            s.x = x, s.x_row = row;
+        }
+        loop(task, s);
     }
 
     // A tile of a tensor whose channels are adjacent.
@@ -143,7 +163,7 @@ template <class F, class Io> struct Runner {
             s.g_row = task.g.stride[0];
             if (writes) s.out = element<E>(result, row, first, 0);
             s.out_row = result.stride[0];
-            loop(task, s);
+            run(s, pitch);
         } else {
             s.x = x, s.g = g, s.out = out;
             s.x_row = s.g_row = s.out_row = pitch;
@@ -151,7 +171,7 @@ template <class F, class Io> struct Runner {
                 Io::widen(element<E>(task.x, row + r, first, 0), x + r * pitch, size);
                 if (back) Io::widen(element<E>(task.g, row + r, first, 0), g + r * pitch, size);
             }
-            loop(task, s);
+            run(s, pitch);
             for (int64_t r = 0; writes && r < s.rows; ++r)
                 Io::narrow(out + r * pitch, element<E>(result, row + r, first, 0), size);
         }
@@ -188,7 +208,7 @@ template <class F, class Io> struct Runner {
         s.x = element<T>(task.x, o, c, i);
         if (back) s.g = element<T>(task.g, o, c, i);
         if (writes) s.out = element<T>(result, o, c, i);
-        loop(task, s);
+        run(s, 0);
     }
 
     void buffered(Strip<T>& s, int64_t i, int64_t size, bool dense) {
@@ -201,7 +221,7 @@ template <class F, class Io> struct Runner {
         fetch(task.x, x);
         if (back) fetch(task.g, g);
         s.x = x, s.g = g, s.out = out;
-        loop(task, s);
+        run(s, 0);
         if (!writes) return;
         Io::narrow(out, dense ? element<E>(result, o, c, i) : part, size);
         for (int64_t j = 0; !dense && j < size; ++j) *element<E>(result, o, c, i + j) = part[j];

@@ -6,9 +6,6 @@
 
 namespace bevel {
 
-namespace {
-
-// Whether a slot is anything but the constant zero.
 bool used(const bevel_plan& plan, int slot) {
     if (plan.constant[slot] != 0) return true;
     for (int t = 0; t < plan.terms; ++t)
@@ -16,11 +13,7 @@ bool used(const bevel_plan& plan, int slot) {
     return false;
 }
 
-bool used(const bevel_plan& plan, int first_slot, int count) {
-    for (int i = 0; i < count; ++i)
-        if (used(plan, first_slot + i)) return true;
-    return false;
-}
+namespace {
 
 // Whether the gradient of every parameter has a term in x, beside whose sum a tail is nothing.
 bool all_move_the_line(const bevel_plan& plan) {
@@ -34,9 +27,16 @@ bool all_move_the_line(const bevel_plan& plan) {
 }
 
 int group_slot(const bevel_plan& plan, Group group) { return 2 + group * plan.knots; }
+
+}  // namespace
+
 bool group_used(const bevel_plan& plan, Group group) {
-    return used(plan, group_slot(plan, group), plan.knots);
+    for (int i = 0; i < plan.knots; ++i)
+        if (used(plan, group_slot(plan, group) + i)) return true;
+    return false;
 }
+
+namespace {
 
 int check_plan(const bevel_plan& plan) {
     if (plan.abi != BEVEL_ABI) return BEVEL_BAD_ABI;
@@ -73,6 +73,7 @@ int64_t gcd(int64_t a, int64_t b) { return b == 0 ? a : gcd(b, a % b); }
 
 }  // namespace
 
+
 int check(const bevel_plan& plan, const bevel_layout& layout) {
     if (const int code = check_plan(plan)) return code;
     if (layout.dtype < BEVEL_F32 || layout.dtype > BEVEL_F16 || layout.outer < 0 || layout.channels < 0 ||
@@ -83,24 +84,24 @@ int check(const bevel_plan& plan, const bevel_layout& layout) {
     return BEVEL_OK;
 }
 
-Call::Channel Call::channel(int64_t c) const {
+Channel channel_of(const bevel_plan& plan, const void* const* param, int64_t c) {
     Channel out;
-    const int k = plan_.knots;
+    const int k = plan.knots;
     double slot[3 + 5 * BEVEL_MAX_KNOTS];
-    for (int s = 0; s < slot_count(k); ++s) slot[s] = plan_.constant[s];
-    for (int t = 0; t < plan_.terms; ++t) {
-        const bevel_term& term = plan_.term[t];
-        const int64_t at = plan_.param_length[term.param] == 1 ? 0 : c;
-        const void* p = param_[term.param];
-        slot[term.slot] += term.factor * (plan_.param_dtype[term.param] == BEVEL_F64 ? static_cast<const double*>(p)[at]
+    for (int s = 0; s < slot_count(k); ++s) slot[s] = plan.constant[s];
+    for (int t = 0; t < plan.terms; ++t) {
+        const bevel_term& term = plan.term[t];
+        const int64_t at = plan.param_length[term.param] == 1 ? 0 : c;
+        const void* p = param[term.param];
+        slot[term.slot] += term.factor * (plan.param_dtype[term.param] == BEVEL_F64 ? static_cast<const double*>(p)[at]
                                                                                      : static_cast<const float*>(p)[at]);
     }
     out.left = slot[0];
     out.offset = slot[1];
     const double n = slot[n_slot(k)];
-    out.n = plan_.kernel == BEVEL_SHARP ? 1.0 : plan_.log_n ? std::exp(n) : n;
+    out.n = plan.kernel == BEVEL_SHARP ? 1.0 : plan.log_n ? std::exp(n) : n;
     out.w = 1 / out.n;
-    const double* const knot = slot + group_slot(plan_, KNOTS);
+    const double* const knot = slot + group_slot(plan, KNOTS);
     for (int i = 0; i < k; ++i) {  // insertion sort: usually they are in order
         int place = i;
         for (; place > 0 && knot[out.order[place - 1]] > knot[i]; --place) out.order[place] = out.order[place - 1];
@@ -109,10 +110,10 @@ Call::Channel Call::channel(int64_t c) const {
     for (int i = 0; i < k; ++i) {
         const int from = out.order[i];
         out.knot[i] = knot[from];
-        out.jump[i] = slot[group_slot(plan_, JUMPS) + from];
-        out.step[i] = slot[group_slot(plan_, STEPS) + from];
-        out.c0[i] = slot[group_slot(plan_, CONSTANTS) + from];
-        out.c1[i] = slot[group_slot(plan_, TILTS) + from];
+        out.jump[i] = slot[group_slot(plan, JUMPS) + from];
+        out.step[i] = slot[group_slot(plan, STEPS) + from];
+        out.c0[i] = slot[group_slot(plan, CONSTANTS) + from];
+        out.c1[i] = slot[group_slot(plan, TILTS) + from];
     }
     return out;
 }
@@ -124,12 +125,13 @@ bool Call::tails_drown(const Channel& ch) {
 }
 
 Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, bool back, bool want_dx,
-           bool want_sums)
+           bool want_sums, bool from_output)
     : plan_(plan), param_(param) {
     task_.dtype = layout.dtype;
     task_.kernel = plan.kernel;
     task_.knots = plan.knots;
     task_.multiplies_cdf = plan.multiplies_cdf != 0;
+    task_.from_output = from_output;
     task_.want_dx = want_dx;
     task_.want_sums = want_sums;
     task_.table = plan.table;
@@ -164,6 +166,7 @@ void Call::set_flags(bool back) {
     t.needs_excess = !t.multiplies_cdf && (back ? t.want_sums : t.ramps);
     t.needs_moment = t.moments || t.want_sums;
     t.needs_density = back && (t.multiplies_cdf || t.steps || t.moments);
+    if (t.from_output) t.needs_survival = t.needs_excess = t.needs_density = true;
 }
 
 void Call::set_geometry(const bevel_layout& layout) {

@@ -14,15 +14,29 @@ enum Group { KNOTS = 0, JUMPS, STEPS, CONSTANTS, TILTS };
 constexpr int slot_count(int knots) { return 3 + 5 * knots; }
 constexpr int n_slot(int knots) { return 2 + 5 * knots; }
 
+bool used(const bevel_plan& plan, int slot);               // whether it is anything but the constant zero
+bool group_used(const bevel_plan& plan, Group group);  // whether anything in it is not the constant zero
+
 // Why a call cannot be run, or BEVEL_OK.
 int check(const bevel_plan& plan, const bevel_layout& layout);
+
+// The coefficients of one channel, knots ascending.
+struct Channel {
+    double left, offset, n, w;
+    int order[BEVEL_MAX_KNOTS];  // place in sorted order -> number in the plan
+    double knot[BEVEL_MAX_KNOTS], jump[BEVEL_MAX_KNOTS], step[BEVEL_MAX_KNOTS], c0[BEVEL_MAX_KNOTS], c1[BEVEL_MAX_KNOTS];
+};
+Channel channel_of(const bevel_plan& plan, const void* const* param, int64_t c);
+
+// Whether y tells x for every channel: see bevel_output_tells.
+bool output_tells(const bevel_plan& plan, const bevel_layout& layout, const void* const* param);
 
 // One call: prepared coefficients and the task that points to them. Rows of a channels-last tensor with few channels are
 // joined until they fill vectors; the rows that are then left over are a task of their own.
 class Call {
 public:
     Call(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, bool back, bool want_dx,
-         bool want_sums);
+         bool want_sums, bool from_output = false);
 
     // Data pointers; g and dx, or y, are null.
     void bind(const void* x, void* y, const void* g, void* dx);
@@ -37,20 +51,12 @@ public:
     void gradients(const double* part, int parts, void* const* dparam) const;
 
 private:
-    // The coefficients of one channel, knots ascending.
-    struct Channel {
-        double left, offset, n, w;
-        int order[BEVEL_MAX_KNOTS];  // place in sorted order -> number in the plan
-        double knot[BEVEL_MAX_KNOTS], jump[BEVEL_MAX_KNOTS], step[BEVEL_MAX_KNOTS], c0[BEVEL_MAX_KNOTS],
-            c1[BEVEL_MAX_KNOTS];
-    };
-
     // One channel's sums by segment.
     struct Line {
         double g[BEVEL_MAX_KNOTS + 1], x[BEVEL_MAX_KNOTS + 1], rise[BEVEL_MAX_KNOTS + 1];
     };
 
-    Channel channel(int64_t c) const;
+    Channel channel(int64_t c) const { return channel_of(plan_, param_, c); }
     template <class Sum> Line line_sums(const Channel& ch, Sum sum) const;
     double line_gradient(int p, const Channel& ch, const Line& line) const;
     static bool tails_drown(const Channel& ch);

@@ -71,6 +71,7 @@ struct Task {
     bool bulk;     // a Gaussian whose tails drown in the line, wherever they would be seen alone
     bool ramps, steps, moments, tilted;  // whether any jump, any step, any c0 or c1, any c1 is not zero
     bool needs_survival, needs_excess, needs_moment, needs_density;
+    bool from_output;  // x holds y; without g, y gets x
     bool want_dx, want_sums;
     bool want_all;  // sums beyond the first GX, RISE, SUM_LAG and MOMENT: those of offset, knots, steps, c1 or n
 

@@ -387,6 +387,104 @@ void test_tails() {
             }
 }
 
+// A monotone function of one knot: two slopes of one sign, and for the Gaussian SAU's other forms.
+Plan monotone_plan(int kernel, int kind, int64_t channels, double n, const Table& table) {
+    Plan p;
+    p.plan.kernel = kernel, p.plan.knots = 1, p.plan.multiplies_cdf = kind == 2;
+    p.constant.assign(8, 0);
+    const double sign = pick(0, 1) ? 1 : -1, flat = std::pow(10.0, uniform(-2.8, -0.5)), scale = std::pow(2.0, uniform(-3, 3));
+    if (kind == 0) {  // left = q0, jump = q1 - q0
+        const bool steep_left = pick(0, 3) == 0;
+        for (int i = 0; i < 2; ++i) {
+            const double slope = sign * scale * ((i == 0) == steep_left ? 1 : flat);
+            p.parameter(channels, slope * 1.001, slope * 1.5);
+        }
+        p.terms = {{0, 0, 1}, {3, 0, -1}, {3, 1, 1}};
+    } else {  // SAU, published or centred: left = a, jump = 1 - a, c0 = a, c1 = 0 or 1
+        p.parameter(channels, kind == 1 ? flat : 0.15, 0.9);
+        p.constant[3] = 1, p.constant[6] = kind == 2;
+        p.terms = {{0, 0, 1}, {3, 0, -1}};
+        if (kind == 1) p.terms.push_back({5, 0, 1});
+    }
+    p.constant[7] = n;
+    p.finish(table);
+    return p;
+}
+
+// What is found from y has the value y, and the gradients from y are those of it.
+void compare_inverse(Plan& p, const Case& c, const std::string& name) {
+    bevel_layout layout{};
+    layout.dtype = c.dtype;
+    layout.outer = c.size[0], layout.channels = c.size[1], layout.inner = c.size[2];
+    int64_t stride[3];
+    strides(c.layout, c.size, stride);
+    for (int d = 0; d < 3; ++d) layout.x[d] = layout.y[d] = layout.g[d] = layout.dx[d] = stride[d];
+    expect(bevel_output_tells(&p.plan, &layout, p.pointer.data()) == 1, name + ": y tells x");
+    Array x(c.dtype, c.size, stride, c.shift), y = x, g = x, dx = x;
+    const double n = p.constant[7];
+    const auto each = [&c](auto use) {
+        for (int64_t k = 0; k < c.size[1]; ++k)
+            for (int64_t o = 0; o < c.size[0]; ++o)
+                for (int64_t i = 0; i < c.size[2]; ++i) use(o, k, i);
+    };
+    each([&](int64_t o, int64_t k, int64_t i) {
+        const double wide = pick(0, 1) ? 1.5 : 12;
+        write(c.dtype, x.at(o, k, i), pick(0, 2) ? uniform(-wide, wide) / n : uniform(-4, 4));
+        write(c.dtype, g.at(o, k, i), uniform(-1, 1));
+    });
+    const void* const* const param = p.pointer.data();
+    bevel_forward(&p.plan, &layout, c.threads, param, x.data(), y.data());
+    bevel_backward_from_output(&p.plan, &layout, c.threads, param, y.data(), g.data(), dx.data(), p.gradient_pointer.data());
+    const auto got = p.gradient;
+
+    bevel_layout wide = layout;  // half precision's x is not a half
+    if (c.dtype != BEVEL_F64) wide.dtype = BEVEL_F32;
+    Array found(wide.dtype, c.size, stride, 0), by = found, want = found;
+    each([&](int64_t o, int64_t k, int64_t i) {
+        write(wide.dtype, found.at(o, k, i), read(c.dtype, y.at(o, k, i)));
+        write(wide.dtype, by.at(o, k, i), read(c.dtype, g.at(o, k, i)));
+    });
+    const Array exact = found;
+    bevel_inverse(&p.plan, &wide, c.threads, param, found.data(), found.data());
+    bevel_backward(&p.plan, &wide, c.threads, param, found.data(), by.data(), want.data(), p.gradient_pointer.data());
+    const double working = c.dtype == BEVEL_F64 ? 0x1p-53 : 0x1p-24;
+    const double ulps = c.dtype == BEVEL_F64 && p.plan.kernel == BEVEL_BUMP ? 28 : 16;  // compare()'s, and those of u / n and of the last step
+    each([&](int64_t o, int64_t k, int64_t i) {
+        const std::vector<Real> slots = p.slots(k);
+        const Real at = read(wide.dtype, found.at(o, k, i)), value = read(c.dtype, y.at(o, k, i));
+        const reference::Point f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, 1, slots, at);
+        if (!(std::fabs(f.value - value) <= ulps * working * (f.size + std::fabs(f.slope * at))))
+            fail(name + ": n = " + std::to_string(n) + ", y = " + std::to_string(double(value)) + " has x = " + std::to_string(double(at)) +
+                 ", whose value is off by " + std::to_string(double((f.value - value) / (working * f.size))) + " roundings");
+        const double d = read(c.dtype, dx.at(o, k, i)), w = read(wide.dtype, want.at(o, k, i));
+        const double steep = static_cast<double>(std::fmax(std::fabs(slots[0]), std::fabs(slots[0] + slots[3])));
+        const double size = steep * std::fabs(read(c.dtype, g.at(o, k, i)));
+        if (!(std::fabs(d - w) <= 2 * epsilon(c.dtype) * std::fabs(w) + 8 * working * size + (c.dtype == BEVEL_F16 ? 0x1p-24 : 0)))
+            fail(name + ": dx at x = " + std::to_string(double(at)) + " is " + std::to_string(d) + " from y, and " + std::to_string(w));
+    });
+    for (size_t j = 0; j < got.size(); ++j)
+        for (int64_t k = 0; k < p.length[j]; ++k) {
+            const double a = read(p.dtype[j], got[j].data() + k * width(p.dtype[j])), b = read(p.dtype[j], p.gradient[j].data() + k * width(p.dtype[j]));
+            expect(std::fabs(a - b) <= 1e-5 * (1 + std::fabs(b)), name + ": a slope's gradient from y is that of x");
+        }
+}
+
+void test_inverse(const Table& table) {
+    const double sharpness[] = {1, 5, 0.07, 20000};
+    for (int kernel = BEVEL_GAUSSIAN; kernel <= BEVEL_TABULATED; ++kernel)
+        for (int dtype = BEVEL_F32; dtype <= BEVEL_F16; ++dtype)
+            for (int layout = 0; layout < 4; ++layout)
+                for (int kind = 0; kind < (kernel == BEVEL_GAUSSIAN ? 3 : 1); ++kind) {
+                    if (kernel == BEVEL_CAUCHY || skipped()) continue;
+                    Case c;
+                    c.dtype = dtype, c.layout = layout, c.shift = pick(0, 3);
+                    c.size[0] = pick(1, 3), c.size[1] = pick(1, 40), c.size[2] = layout == 1 ? 1 : pick(0, 9) ? pick(1, 40) : pick(1000, 1500);
+                    const double n = kind == 2 ? 20000 : sharpness[pick(0, 3)];
+                    Plan p = monotone_plan(kernel, kind, pick(0, 1) ? c.size[1] : 1, n, table);
+                    compare_inverse(p, c, "inverse, " + describe(kernel, kind, 1, c));
+                }
+}
+
 void test_errors(const Table& table) {
     Plan p = random_plan(BEVEL_GAUSSIAN, RAMP, 1, 4, true, true, table);
     bevel_layout layout{BEVEL_F32, 0, 1, 4, 1, {}, {}, {}, {}};
@@ -415,6 +513,7 @@ int main(int count, char** argument) {
     test_large(table);
     test_special(table);
     test_tails();
+    test_inverse(table);
     test_errors(table);
     std::printf("%s, openmp %s: %d failures\n", bevel_isa(), std::strcmp(bevel_openmp(), "none") ? "found" : "none", failures);
     const char* const wish = std::getenv("BEVEL_ISA");

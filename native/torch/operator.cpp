@@ -4,105 +4,29 @@
 // serves all of these. Nothing is kept between calls. A family comes as a tensor of bytes, which lives as long as its
 // owner, and what a tensor looks like costs less to describe again than to look up.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
 
 #include <cmath>
 #include <cstring>
 #include <optional>
 #include <tuple>
-#include <vector>
 
-#include "bevel_native.h"
-#include "layout.h"
 #include "sides.h"
+#include "tensors.h"
 
 namespace {
 
-using torch::stable::Tensor;
+using namespace bevel::torch_side;
 
 decltype(&bevel_forward) native_forward;
-decltype(&bevel_backward) native_backward;
+decltype(&bevel_backward) native_backward, native_backward_from_output;
+decltype(&bevel_output_tells) native_output_tells;
+decltype(&bevel_inverse) native_inverse;
 decltype(&bevel_message) native_message;
 
+// What a function keeps for backward.
+enum Kept : int64_t { INPUT = 0, OUTPUT = 1, OUTPUT_AND_SIDES = 2 };
+
 void check(int status) { STD_TORCH_CHECK(status == BEVEL_OK, "native library: ", native_message(status)); }
-
-// The library's number of a dtype, -1 for one that it does not know.
-int native_dtype(int32_t dtype) {
-    static const int32_t known[] = {aoti_torch_dtype_float32(), aoti_torch_dtype_float64(), aoti_torch_dtype_bfloat16(),
-                                    aoti_torch_dtype_float16()};  // in the order of bevel_dtype
-    for (int i = 0; i < 4; ++i)
-        if (known[i] == dtype) return i;
-    return -1;
-}
-
-// Whether a tensor has memory of its own on the CPU, and a dtype of the library.
-bool readable(const Tensor& t) {
-    static const int32_t strided = aoti_torch_layout_strided();
-    int32_t layout, dtype;
-    TORCH_ERROR_CODE_CHECK(aoti_torch_get_layout(t.get(), &layout));
-    TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(t.get(), &dtype));
-    return layout == strided && t.is_cpu() && native_dtype(dtype) >= 0;
-}
-
-// A tensor, and what torch says of it.
-struct Described {
-    Tensor tensor;
-    bevel::torch_side::View view;
-    int32_t dtype;
-
-    explicit Described(Tensor t) : tensor(std::move(t)) {
-        int64_t *sizes, *strides;
-        TORCH_ERROR_CODE_CHECK(aoti_torch_get_sizes(tensor.get(), &sizes));
-        TORCH_ERROR_CODE_CHECK(aoti_torch_get_strides(tensor.get(), &strides));
-        TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(tensor.get(), &dtype));
-        view = {tensor.dim(), sizes, strides};
-    }
-
-    // A new tensor of this one's shape, strides and dtype.
-    Tensor like() const {
-        static const int32_t cpu = aoti_torch_device_type_cpu();
-        AtenTensorHandle made;
-        TORCH_ERROR_CODE_CHECK(
-            aoti_torch_empty_strided(view.dims, view.sizes, view.strides, dtype, cpu, 0, &made));
-        return Tensor(made);
-    }
-};
-
-// The parameters as the library reads them: contiguous, float32 or float64.
-struct Parameters {
-    std::vector<Tensor> own;
-    const void* address[BEVEL_MAX_PARAMS];
-    int32_t dtype[BEVEL_MAX_PARAMS];
-    int64_t length[BEVEL_MAX_PARAMS];
-    int64_t channels = 1;
-    bool usable;  // whether all are readable, with one value or one per channel
-
-    explicit Parameters(std::vector<Tensor> given) : own(std::move(given)), usable(own.size() <= BEVEL_MAX_PARAMS) {
-        for (size_t i = 0; usable && i < own.size(); ++i) {
-            usable = readable(own[i]);
-            if (usable) add(i);
-        }
-    }
-
-private:
-    void add(size_t i) {
-        Tensor& p = own[i];
-        int32_t torch_dtype;
-        TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(p.get(), &torch_dtype));
-        dtype[i] = native_dtype(torch_dtype);
-        if (dtype[i] > BEVEL_F64) {
-            p = torch::stable::to(p, torch::headeronly::ScalarType::Float);
-            dtype[i] = BEVEL_F32;
-        }
-        if (!p.is_contiguous()) p = torch::stable::contiguous(p);
-        length[i] = p.numel();
-        address[i] = p.const_data_ptr();
-        if (length[i] == 1) return;
-        usable = length[i] > 1 && (channels == 1 || channels == length[i]);
-        channels = length[i];
-    }
-};
 
 // A plan as Python packs it (ops/_operator.py): the eight numbers that bevel_plan begins with, then what it points to.
 bevel_plan unpacked(const Tensor& packed, const Parameters& parameters) {
@@ -134,46 +58,48 @@ Tensor dense_copy(const Tensor& t) {
 
 bevel_layout layout_of(Described& x, int64_t axis, int64_t channels) {
     bevel_layout layout{};
-    if (!bevel::torch_side::describe(x.view, axis, channels, layout)) {
+    if (!describe(x.view, axis, channels, layout)) {
         x = Described(dense_copy(x.tensor));
-        STD_TORCH_CHECK(bevel::torch_side::describe(x.view, axis, channels, layout), "a copy is not dense");
+        STD_TORCH_CHECK(describe(x.view, axis, channels, layout), "a copy is not dense");
     }
     layout.dtype = native_dtype(x.dtype);
     return layout;
 }
 
-// y of (x, *parameters), or an undefined tensor where the library cannot take the call: the caller looks further then.
-Tensor forward(std::vector<Tensor> tensors, const Tensor& plan_, int64_t dim) {
+// What `pass` makes of (x, *parameters), or an undefined tensor where the library cannot take the call.
+Tensor passed(decltype(&bevel_forward) pass, std::vector<Tensor> tensors, const Tensor& plan_, int64_t dim,
+              int64_t* keep = nullptr) {
     if (tensors.empty() || !readable(tensors[0])) return Tensor();
     Described x(tensors[0]);
     tensors.erase(tensors.begin());
     const Parameters parameters(std::move(tensors));
-    if (!parameters.usable || !bevel::torch_side::fits(x.view, dim, parameters.channels)) return Tensor();
+    if (!parameters.usable || !fits(x.view, dim, parameters.channels)) return Tensor();
     const bevel_plan plan = unpacked(plan_, parameters);
     const bevel_layout layout = layout_of(x, dim, parameters.channels);
     Tensor y = x.like();
-    check(native_forward(&plan, &layout, static_cast<int32_t>(torch::stable::get_num_threads()), parameters.address,
-                         x.tensor.const_data_ptr(), y.mutable_data_ptr()));
+    check(pass(&plan, &layout, static_cast<int32_t>(torch::stable::get_num_threads()), parameters.address,
+               x.tensor.const_data_ptr(), y.mutable_data_ptr()));
+    if (keep != nullptr) *keep = native_output_tells(&plan, &layout, parameters.address) != 0 ? OUTPUT : INPUT;
     return y;
 }
 
-double value_of(const Parameters& p, size_t i, int64_t at) {
-    return p.dtype[i] == BEVEL_F64 ? static_cast<const double*>(p.address[i])[at]
-                                   : static_cast<double>(static_cast<const float*>(p.address[i])[at]);
+// y of (x, *parameters), or an undefined tensor: the caller looks further then.
+Tensor forward(std::vector<Tensor> tensors, const Tensor& plan, int64_t dim) {
+    return passed(native_forward, std::move(tensors), plan, dim);
 }
 
 // The gradients by (x, *parameters) that `needs` asks for. Those of parameters are divided by |divisors|, if there are any;
 // then dx may take the place of what stands in for x.
-std::vector<Tensor> gradients(const Tensor& g_, std::vector<Tensor> tensors, const Tensor& plan_, int64_t dim,
-                              int64_t needs, const Parameters* divisors, bool in_place) {
+std::vector<Tensor> gradients(decltype(&bevel_backward) pass, const Tensor& g_, std::vector<Tensor> tensors, const Tensor& plan_,
+                              int64_t dim, int64_t needs, const Parameters* divisors = nullptr, bool in_place = false) {
     if (tensors.empty() || !readable(tensors[0]) || !readable(g_)) return {};
     Described x(tensors[0]), g(g_);
     const std::vector<Tensor> given(tensors.begin() + 1, tensors.end());
     const Parameters parameters(given);
-    if (!parameters.usable || g.dtype != x.dtype || !bevel::torch_side::fits(x.view, dim, parameters.channels)) return {};
+    if (!parameters.usable || g.dtype != x.dtype || !fits(x.view, dim, parameters.channels)) return {};
     const bevel_plan plan = unpacked(plan_, parameters);
     const bevel_layout layout = layout_of(x, dim, parameters.channels);
-    if (!bevel::torch_side::same(g.view, x.view)) {
+    if (!same(g.view, x.view)) {
         Tensor copy = x.like();
         torch::stable::copy_(copy, g_);
         g = Described(copy);
@@ -185,9 +111,9 @@ std::vector<Tensor> gradients(const Tensor& g_, std::vector<Tensor> tensors, con
         found.push_back(need ? Described(parameters.own[i]).like() : Tensor());
         address[i] = need ? found.back().mutable_data_ptr() : nullptr;
     }
-    check(native_backward(&plan, &layout, static_cast<int32_t>(torch::stable::get_num_threads()), parameters.address,
-                          x.tensor.const_data_ptr(), g.tensor.const_data_ptr(),
-                          needs & 1 ? found[0].mutable_data_ptr() : nullptr, address));
+    check(pass(&plan, &layout, static_cast<int32_t>(torch::stable::get_num_threads()), parameters.address,
+               x.tensor.const_data_ptr(), g.tensor.const_data_ptr(), needs & 1 ? found[0].mutable_data_ptr() : nullptr,
+               address));
     for (size_t i = 0; i < given.size(); ++i) {
         if (address[i] == nullptr) continue;
         for (int64_t c = 0; divisors != nullptr && c < divisors->length[i]; ++c) {
@@ -205,23 +131,18 @@ std::vector<Tensor> gradients(const Tensor& g_, std::vector<Tensor> tensors, con
 // empty list where the library cannot take the call.
 std::vector<Tensor> backward(const Tensor& g_, std::vector<Tensor> tensors, const Tensor& plan_, int64_t dim,
                              int64_t needs) {
-    return gradients(g_, std::move(tensors), plan_, dim, needs, nullptr, false);
+    return gradients(native_backward, g_, std::move(tensors), plan_, dim, needs);
 }
 
 // ---- sharp functions that keep their output -------------------------------------------------------------------------
 
-// What a sharp function of two slopes, its two parameters, keeps for backward.
-enum Kept : int64_t { INPUT = 0, OUTPUT = 1, OUTPUT_AND_SIDES = 2 };
-
-// |slope| from which on y = slope*x tells x: below, y becomes subnormal where x matters. Half precision has few exponents.
-double least_slope(int dtype) { return dtype == BEVEL_F16 ? 1e-4 : dtype == BEVEL_F64 ? 1e-290 : 1e-30; }
-
+// What a sharp function of two slopes, its two parameters, keeps.
 int64_t kept(const Parameters& slopes, int dtype) {
     bool positive = true;
     for (size_t i = 0; i < slopes.own.size(); ++i)
         for (int64_t c = 0; c < slopes.length[i]; ++c) {
             const double slope = value_of(slopes, i, c);
-            if (!(std::fabs(slope) >= least_slope(dtype) && std::isfinite(slope))) return INPUT;
+            if (!(std::fabs(slope) >= bevel_least_slope(dtype) && std::isfinite(slope))) return INPUT;
             positive = positive && slope > (i == 0 ? 0.5 : 0);  // from ½ on no y right of 0 is rounded to 0
         }
     return positive ? OUTPUT : OUTPUT_AND_SIDES;
@@ -237,14 +158,14 @@ std::tuple<Tensor, Tensor, int64_t> forward_sharp(std::vector<Tensor> tensors, c
     const int dtype = native_dtype(x.dtype);
     const int64_t keep = kept(slopes, dtype);
     if (keep != OUTPUT_AND_SIDES) return {y, none, keep};
-    if (!bevel::torch_side::same(x.view, Described(y).view)) return {y, none, INPUT};  // a tensor with gaps
+    if (!same(x.view, Described(y).view)) return {y, none, INPUT};  // a tensor with gaps
     const int64_t size = y.numel();
     Tensor sides = torch::stable::new_empty(y, {(size + 7) / 8}, torch::headeronly::ScalarType::Byte);
     uint8_t* const to = static_cast<uint8_t*>(sides.mutable_data_ptr());
     const void* const from = x.tensor.const_data_ptr();
-    if (dtype == BEVEL_F32) bevel::torch_side::write_sides(static_cast<const int32_t*>(from), size, to);
-    else if (dtype == BEVEL_F64) bevel::torch_side::write_sides(static_cast<const int64_t*>(from), size, to);
-    else bevel::torch_side::write_sides(static_cast<const int16_t*>(from), size, to);
+    if (dtype == BEVEL_F32) write_sides(static_cast<const int32_t*>(from), size, to);
+    else if (dtype == BEVEL_F64) write_sides(static_cast<const int64_t*>(from), size, to);
+    else write_sides(static_cast<const int16_t*>(from), size, to);
     return {y, sides, keep};
 }
 
@@ -262,22 +183,46 @@ std::vector<Tensor> backward_sharp(const Tensor& g, const Tensor& y, std::option
         const void* const from = y.const_data_ptr();
         void* const to = stand_in.tensor.mutable_data_ptr();
         const int64_t size = y.numel();
-        if (dtype == BEVEL_F32) bevel::torch_side::signed_as_x(static_cast<const int32_t*>(from), bits, size, static_cast<int32_t*>(to));
-        else if (dtype == BEVEL_F64) bevel::torch_side::signed_as_x(static_cast<const int64_t*>(from), bits, size, static_cast<int64_t*>(to));
-        else bevel::torch_side::signed_as_x(static_cast<const int16_t*>(from), bits, size, static_cast<int16_t*>(to));
+        if (dtype == BEVEL_F32) signed_as_x(static_cast<const int32_t*>(from), bits, size, static_cast<int32_t*>(to));
+        else if (dtype == BEVEL_F64) signed_as_x(static_cast<const int64_t*>(from), bits, size, static_cast<int64_t*>(to));
+        else signed_as_x(static_cast<const int16_t*>(from), bits, size, static_cast<int16_t*>(to));
     }
     std::vector<Tensor> tensors = slopes_;
     tensors.insert(tensors.begin(), stand_in.tensor);
-    return gradients(g, std::move(tensors), plan_, dim, needs, &slopes, sides.has_value());
+    return gradients(native_backward, g, std::move(tensors), plan_, dim, needs, &slopes, sides.has_value());
+}
+
+// ---- smooth functions that keep their output ------------------------------------------------------------------------
+
+// y of (x, *parameters), no sides, and what to keep.
+std::tuple<Tensor, Tensor, int64_t> forward_smooth(std::vector<Tensor> tensors, const Tensor& plan, int64_t dim) {
+    int64_t keep = INPUT;
+    Tensor y = passed(native_forward, std::move(tensors), plan, dim, &keep);
+    return {y, Tensor(), keep};
+}
+
+// The gradients of (x, *parameters) from y, and no sides.
+std::vector<Tensor> backward_smooth(const Tensor& g, const Tensor& y, std::optional<Tensor>, std::vector<Tensor> tensors,
+                                    const Tensor& plan, int64_t dim, int64_t needs) {
+    tensors.insert(tensors.begin(), y);
+    return gradients(native_backward_from_output, g, std::move(tensors), plan, dim, needs);
+}
+
+// x of (y, *parameters), where that is what forward_smooth kept.
+Tensor inverse(std::vector<Tensor> tensors, const Tensor& plan, int64_t dim) {
+    return passed(native_inverse, std::move(tensors), plan, dim);
 }
 
 }  // namespace
 
 // Python hands over the functions of the library that it has loaded.
-extern "C" BEVEL_API int32_t bevel_operator_bind(const void* forward_, const void* backward_, const void* message_) {
-    native_forward = reinterpret_cast<decltype(native_forward)>(const_cast<void*>(forward_));
-    native_backward = reinterpret_cast<decltype(native_backward)>(const_cast<void*>(backward_));
-    native_message = reinterpret_cast<decltype(native_message)>(const_cast<void*>(message_));
+extern "C" BEVEL_API int32_t bevel_operator_bind(const void* forward_, const void* backward_, const void* message_,
+                                                 const void* output_tells_, const void* inverse_, const void* from_output_) {
+    const auto bind = [](auto& to, const void* from) {
+        to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(const_cast<void*>(from));
+    };
+    bind(native_forward, forward_), bind(native_backward, backward_), bind(native_message, message_);
+    bind(native_output_tells, output_tells_), bind(native_inverse, inverse_), bind(native_backward_from_output, from_output_);
     return BEVEL_ABI;
 }
 
@@ -285,6 +230,9 @@ STABLE_TORCH_LIBRARY(bevel_operator, m) {
     m.def("forward(Tensor[] tensors, Tensor plan, int dim) -> Tensor");
     m.def("forward_sharp(Tensor[] tensors, Tensor plan, int dim) -> (Tensor, Tensor, int)");
     m.def("backward_sharp(Tensor g, Tensor y, Tensor? sides, Tensor[] slopes, Tensor plan, int dim, int needs) -> Tensor[]");
+    m.def("forward_smooth(Tensor[] tensors, Tensor plan, int dim) -> (Tensor, Tensor, int)");
+    m.def("backward_smooth(Tensor g, Tensor y, Tensor? sides, Tensor[] parameters, Tensor plan, int dim, int needs) -> Tensor[]");
+    m.def("inverse(Tensor[] tensors, Tensor plan, int dim) -> Tensor");
     m.def("backward(Tensor g, Tensor[] tensors, Tensor plan, int dim, int needs) -> Tensor[]");
 }
 
@@ -293,5 +241,8 @@ STABLE_TORCH_LIBRARY_IMPL(bevel_operator, CompositeExplicitAutograd, m) {
     m.impl("forward", TORCH_BOX(&forward));
     m.impl("forward_sharp", TORCH_BOX(&forward_sharp));
     m.impl("backward_sharp", TORCH_BOX(&backward_sharp));
+    m.impl("forward_smooth", TORCH_BOX(&forward_smooth));
+    m.impl("backward_smooth", TORCH_BOX(&backward_smooth));
+    m.impl("inverse", TORCH_BOX(&inverse));
     m.impl("backward", TORCH_BOX(&backward));
 }

@@ -19,7 +19,7 @@ from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, o
 from bevel.errors import BevelError, InvalidValue
 from bevel.family import Slot, parameter
 from bevel.nn._sharpness import FixedSharpness
-from bevel.ops import check_dtype, evaluate, in_memory, needs_composed, output_tells_input, saved
+from bevel.ops import check_dtype, evaluate, in_memory, may_keep_output, needs_composed, saved
 from bevel.terms import Coefficient, Terms, as_number, as_one_sharpness
 
 Device = torch.device | str | int | None
@@ -143,8 +143,8 @@ def check_rule(rule: str, possible: bool, name: str) -> None:
         raise InvalidValue(f"save must be one of {', '.join(RULES)}; got {rule!r}.")
     if rule == "output" and not possible:
         raise InvalidValue(
-            "save='output' must go with a function whose output tells its input, as FReLU's does; got "
-            f"{name}. Use 'auto'."
+            "save='output' must go with a function whose output can tell its input, as those of FReLU, SAU and "
+            f"SmoothFReLU can; got {name}. Use 'auto'."
         )
 
 
@@ -159,9 +159,9 @@ class Activation(FixedSharpness, LearnableModule):
         n: where n is fixed and the kernel smooths, a buffer that holds it: float64, shape (1,).
         arguments: names of the module's parameters, in the order in which ``family`` counts them.
         save: what an eager call on the CPU keeps for backward. ``auto``, the default, keeps the output where it tells
-            the input, as ReLU does: FReLU, as long as no slope is so small that the output is lost. ``input`` keeps the
-            input, so that the output may be changed in place; ``output`` is ``auto`` for functions that can keep it,
-            and an error for others.
+            the input, as ReLU does: FReLU, SAU and SmoothFReLU, as long as no slope is so small, nor the smooth ones so
+            near to not monotone, that the input is lost. ``input`` keeps the input, so that the output may be changed
+            in place; ``output`` is ``auto`` for functions that can keep it, and an error for others.
 
     Example:
         >>> import torch, bevel
@@ -181,7 +181,7 @@ class Activation(FixedSharpness, LearnableModule):
 
     @save.setter
     def save(self, rule: str) -> None:
-        check_rule(rule, output_tells_input(self._family), type(self).__name__)
+        check_rule(rule, may_keep_output(self._family), type(self).__name__)
         self._save = rule
 
     def values(self) -> list[Tensor]:

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 
 from bevel._torch_private import bare_apply, dispatch_mode_active
-from bevel.family import Family, Slot, parameter
-from bevel.kernel import SHARP
+from bevel.family import Family
 from bevel.ops import _analytic, _operator
+from bevel.ops._inverse import axis_of, input_of, is_sharp, may_keep_output
 from bevel.ops._memory import OWN, no_address
 from bevel.ops._saved import explain
-from bevel.terms import Terms, along
 
 
 class Direct(NamedTuple):
@@ -44,13 +43,12 @@ def _direct(family: Family, dim: int, save: str) -> Direct | None:
     ready = _operator.prepared(family)
     if ready is None:
         return None
-    packed, forward, *_ = ready
-    make = _sharp_function if save != "input" and output_tells_input(family) else _function
-    return Direct(bare_apply(make(family, dim, ready)), forward, packed)
+    make = _keeping_function if save != "input" and may_keep_output(family) else _function
+    return Direct(bare_apply(make(family, dim, ready)), ready.forward, ready.packed)
 
 
 def _function(family: Family, dim: int, ready: _operator.Prepared) -> type[torch.autograd.Function]:
-    packed, run, run_back, *_ = ready
+    packed, run, run_back = ready.packed, ready.forward, ready.backward
 
     class OperatorBackendCall(torch.autograd.Function):
         """Save x and the parameters; in backward one call of the operator gives all their gradients.
@@ -88,21 +86,17 @@ def _function(family: Family, dim: int, ready: _operator.Prepared) -> type[torch
     return OperatorBackendCall
 
 
-_TWO_SLOPES: Terms[Slot] = Terms(parameter(1), 0.0, (0.0,), (parameter(0) - parameter(1),), (0.0,), (0.0,), (0.0,))
-
-
-def output_tells_input(family: Family) -> bool:
-    """Whether it is ``a·x`` right of 0 and ``b·x`` left of it, a and b its parameters: then y tells x."""
-    return family.kernel is SHARP and family.terms == _TWO_SLOPES
-
-
-def _sharp_function(family: Family, dim: int, ready: _operator.Prepared) -> type[torch.autograd.Function]:
-    packed, _, run_back, run, run_back_sharp = ready
+def _keeping_function(family: Family, dim: int, ready: _operator.Prepared) -> type[torch.autograd.Function]:
+    packed, run_back = ready.packed, ready.backward
+    sharp = is_sharp(family)
+    run = ready.forward_sharp if sharp else ready.forward_smooth
+    run_back_from_output = ready.backward_sharp if sharp else ready.backward_smooth
 
     class OperatorBackendCall(torch.autograd.Function):
-        """The same for two slopes: keep y, as ReLU does, and where the slopes' signs differ one bit an element.
+        """The same for a function whose output may tell its input: keep y, as ReLU does.
 
-        The operator says what to keep: x itself where a slope is so small, in any channel, that y does not tell x.
+        The operator says what to keep: x itself where, in any channel, y does not tell x. Where a sharp function's
+        slopes differ in sign, y and one bit an element do.
         """
 
         @staticmethod
@@ -118,7 +112,7 @@ def _sharp_function(family: Family, dim: int, ready: _operator.Prepared) -> type
         @staticmethod
         def backward(ctx: Any, g: Tensor | None) -> tuple[Tensor | None, ...]:
             try:
-                kept, sides, *slopes = ctx.saved_tensors
+                kept, sides, *parameters = ctx.saved_tensors
             except RuntimeError as error:
                 explain(error, of_output=ctx.keep != 0)
             needs = ctx.needs_input_grad
@@ -129,37 +123,24 @@ def _sharp_function(family: Family, dim: int, ready: _operator.Prepared) -> type
             if (
                 not torch.is_grad_enabled()
                 and not dispatch_mode_active()
-                and OWN.issuperset(map(type, (g, kept, *slopes)))
+                and OWN.issuperset(map(type, (g, kept, *parameters)))
             ):
                 bits = -1 if all(needs) else _operator.mask(needs)
                 try:
                     if ctx.keep:
-                        found = run_back_sharp(g, kept, sides, slopes, packed, dim, bits)
+                        found = run_back_from_output(g, kept, sides, parameters, packed, dim, bits)
                     else:
-                        found = run_back(g, (kept, *slopes), packed, dim, bits)
+                        found = run_back(g, (kept, *parameters), packed, dim, bits)
                 except RuntimeError:  # what torch cannot make plain for an operator, as vmap's batches
-                    if no_address(g, kept, *slopes) is None:
+                    if no_address(g, kept, *parameters) is None:
                         raise
                     found = None
                 if found:
                     return tuple(found)
-            x = _input_of(kept, sides, slopes, dim) if ctx.keep else kept
-            return _composed(family, dim, g, (x, *slopes), needs)
+            x = input_of(family, dim, kept, sides, parameters) if ctx.keep else kept
+            return _composed(family, dim, g, (x, *parameters), needs)
 
     return OperatorBackendCall
-
-
-def _input_of(y: Tensor, sides: Tensor | None, slopes: Sequence[Tensor], dim: int) -> Tensor:
-    """Return x from y, differentiable: as a function of x and the slopes it is x."""
-    a, b = (along(s, y, dim) for s in slopes)
-    right = y > 0 if sides is None else _unpacked(sides, y)
-    return torch.where(right, y / a, y / b)
-
-
-def _unpacked(sides: Tensor, y: Tensor) -> Tensor:
-    """Return the bits, which follow y's memory, as a mask that lies as y does."""
-    bits = (sides[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-    return bits.flatten()[: y.numel()].bool().as_strided(y.shape, y.stride())
 
 
 def _composed(
@@ -167,5 +148,5 @@ def _composed(
 ) -> tuple[Tensor | None, ...]:
     """The same gradients made of torch operations, which can be differentiated and know every kind of tensor."""
     x, *parameters = tensors
-    axis = dim % x.dim() if any(p.numel() > 1 for p in parameters) else 0
+    axis = axis_of(x, parameters, dim)
     return tuple(_analytic.backward(family, axis, g.to_dense(), x, parameters, needs))

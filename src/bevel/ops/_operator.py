@@ -1,4 +1,4 @@
-"""Backend ``operator``: the native library, called through two operators on torch's stable ABI (``native/torch/``).
+"""Backend ``operator``: the native library, called through operators on torch's stable ABI (``native/torch/``).
 
 They compute what backend ``cpu`` computes, bit for bit; what is saved is the Python around the call, which on small
 tensors costs more than the pass. An operator takes tensors and allocates its results itself. A family goes to it as a
@@ -34,6 +34,9 @@ class Prepared(NamedTuple):
     backward: Callable[..., Any]
     forward_sharp: Callable[..., Any]
     backward_sharp: Callable[..., Any]
+    forward_smooth: Callable[..., Any]
+    backward_smooth: Callable[..., Any]
+    inverse: Callable[..., Any]
 
 
 # ----------------------------------------------------------------------------------------------------- the operators
@@ -53,7 +56,10 @@ def _load() -> tuple[Callable[..., Any], ...] | str:
         bound = ctypes.CDLL(str(path)).bevel_operator_bind(
             *(
                 ctypes.cast(f, ctypes.c_void_p)
-                for f in (native.bevel_forward, native.bevel_backward, native.bevel_message)
+                for f in (
+                    *(native.bevel_forward, native.bevel_backward, native.bevel_message),
+                    *(native.bevel_output_tells, native.bevel_inverse, native.bevel_backward_from_output),
+                )
             )
         )
     except _operator_build.NoOperator as error:
@@ -62,8 +68,7 @@ def _load() -> tuple[Callable[..., Any], ...] | str:
         return f"the operator does not load: {error}; backend cpu calls the library through ctypes"
     if bound != _cpu.ABI:
         return f"the operator has interface {bound}, this bevel needs {_cpu.ABI}; reinstall bevel"
-    names = ("forward", "backward", "forward_sharp", "backward_sharp")
-    return tuple(operator_function("bevel_operator", name) for name in names)
+    return tuple(operator_function("bevel_operator", name) for name in Prepared._fields[1:])
 
 
 def unavailable() -> str | None:
@@ -130,6 +135,12 @@ def backward(
     packed, _, run, *_ = _asked_for(family)
     found: list[Tensor | None] = run(g, (x, *parameters), packed, dim, mask(needs))
     return found
+
+
+def inverse(family: Family, dim: int, y: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return x from y; the operator must have said that y tells x."""
+    x: Tensor = _asked_for(family).inverse((y, *parameters), _asked_for(family).packed, dim)
+    return x
 
 
 def mask(needs: Sequence[bool]) -> int:

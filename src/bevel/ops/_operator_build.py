@@ -19,7 +19,13 @@ from pathlib import Path
 import torch
 
 OBJECT = "libbevel_operator.so"
-SOURCES = ("operator.cpp", "layout.h", "sides.h", "bevel_native.h")  # in "operator" beside the native library
+SOURCES = (
+    "operator.cpp",
+    "layout.h",
+    "sides.h",
+    "tensors.h",
+    "bevel_native.h",
+)  # in "operator" beside the native library
 TARGET = "0x020b000000000000"  # torch 2.11, the oldest that the object is to serve; also in native/CMakeLists.txt
 FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", f"-DTORCH_TARGET_VERSION={TARGET}")
 

@@ -1,0 +1,108 @@
+"""From an activation's output back to its input: for which functions that goes, and the slow, obvious way to do it.
+
+The native pass finds x on the way (``native/src/inverse.h``). What is here serves second derivatives, batched gradients
+and tensors without an address, and is what tests hold the native pass to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bevel.family import Family, Slot, parameter
+from bevel.kernel import SHARP
+from bevel.ops import _analytic, _operator
+from bevel.ops._memory import no_address
+from bevel.terms import Coefficient, Terms, along, is_zero
+
+_TWO_SLOPES: Terms[Slot] = Terms(parameter(1), 0.0, (0.0,), (parameter(0) - parameter(1),), (0.0,), (0.0,), (0.0,))
+
+
+def is_sharp(family: Family) -> bool:
+    """Whether it is ``a·x`` right of 0 and ``b·x`` left of it, a and b its parameters."""
+    return family.kernel is SHARP and family.terms == _TWO_SLOPES
+
+
+def may_keep_output(family: Family) -> bool:
+    """Whether there are parameters at which y tells x; the operator says in each call whether they are such.
+
+    A smooth function has one knot, at 0, neither offset nor step, and no flat end. What SAU's forms add to a
+    convolution is known for the Gaussian alone.
+    """
+    t = family.terms
+    if family.kernel is SHARP or len(t.knots) != 1 or family.kernel.native < 0:
+        return is_sharp(family)
+    if not all(map(is_zero, (t.offset, *t.knots, *t.steps))) or is_zero(t.left):
+        return False
+    plain = not t.multiplies_cdf and is_zero(t.c0[0]) and is_zero(t.c1[0])
+    return plain or family.kernel.name == "gaussian"
+
+
+def axis_of(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
+    """Return the channel axis from the front, 0 where all channels share their parameters."""
+    return dim % x.dim() if any(p.numel() > 1 for p in parameters) else 0
+
+
+def input_of(family: Family, dim: int, y: Tensor, sides: Tensor | None, parameters: Sequence[Tensor]) -> Tensor:
+    """Return x from what was kept, differentiable: as a function of x and the parameters it is x."""
+    if is_sharp(family):
+        a, b = (along(s, y, dim) for s in parameters)
+        right = y > 0 if sides is None else _unpacked(sides, y)
+        return torch.where(right, y / a, y / b)
+    y = y if y.dtype == torch.float64 else y.float()  # x is not a half, though y is
+    x: Tensor = _Inverse.apply(y, family, dim, *parameters)
+    return x
+
+
+def _unpacked(sides: Tensor, y: Tensor) -> Tensor:
+    """Return the bits, which follow y's memory, as a mask that lies as y does."""
+    bits = (sides[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
+    return bits.flatten()[: y.numel()].bool().as_strided(y.shape, y.stride())
+
+
+class _Inverse(torch.autograd.Function):
+    """x of (y, *parameters), where ``y = f(x)``: ``∂x/∂y = 1/f′(x)`` and ``∂x/∂p = −(∂f/∂p)/f′(x)``."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, family: Family, dim: int, *parameters: Tensor) -> Tensor:
+        if no_address(y, *parameters) is None:
+            return _operator.inverse(family, dim, y, parameters)
+        return bisected(family, axis_of(y, parameters, dim), y, parameters)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.family, ctx.dim, *parameters = inputs
+        ctx.save_for_backward(output, *parameters)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, *parameters = ctx.saved_tensors
+        axis = axis_of(x, parameters, ctx.dim)
+        by_y = g / ctx.family.formulas(x, parameters, axis).slope()
+        needs = (False, *ctx.needs_input_grad[3:])
+        _, *others = _analytic.backward(ctx.family, axis, by_y, x, parameters, needs)
+        return by_y, None, None, *(None if d is None else -d for d in others)
+
+
+def bisected(family: Family, axis: int, y: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return x from y by 90 halvings in float64 of where it must lie.
+
+    The function is no further from its kinked line than ``w·(|jump| + |c0| + w·|c1|)``, whatever the kernel.
+    """
+    terms, n = family.coefficients([p.detach().double() for p in parameters])
+    at = y.detach().double()
+    given: tuple[Coefficient, ...] = (terms.left, terms.jumps[0], terms.c0[0], terms.c1[0], n)
+    left, jump, c0, c1, sharpness = (torch.as_tensor(along(c, at, axis), dtype=torch.float64) for c in given)
+    sign, right, w = left.sign(), left + jump, 1 / sharpness
+    most = w * (jump.abs() + c0.abs() + w * c1.abs())
+    low, high = (torch.where(sign * v > 0, v / right, v / left) for v in (at - sign * most, at + sign * most))
+    for _ in range(90):
+        middle = low + (high - low) / 2
+        below = sign * family.formulas(middle, [p.detach() for p in parameters], axis).value() < sign * at
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return torch.where(at.isinf(), at / right, high).to(y.dtype)
