@@ -64,8 +64,13 @@ def test_compact_records_give_the_same_verdicts(many: list[Record], written: Wri
     assert file.stat().st_size < 0.1 * whole
     ours, theirs = ({r.trial.id: r for r in some} for some in (many, read))
     for key, record in theirs.items():
-        kept = dataclasses.replace(ours[key], epochs=ours[key].epochs[-1:], sites=[])
+        whole_curve, curve = ours[key].epochs, record.epochs
+        kept = dataclasses.replace(ours[key], epochs=curve, sites=[])
         assert record.to_json() == kept.to_json()
+        assert curve[-1:] == whole_curve[-1:] or "NaN" in repr(curve[-1]).replace("nan", "NaN")
+        for short, full in zip(curve[:-1], whole_curve[:-1], strict=True):
+            assert short.validation == {"accuracy": pytest.approx(full.validation["accuracy"], rel=1e-3)}
+            assert short.train == {"loss": pytest.approx(full.train["loss"], rel=1e-3, nan_ok=True)}
     assert [r.label for r in read].count("frelu@alternate=epoch") == 20
 
 
@@ -75,11 +80,30 @@ def test_the_file_does_not_depend_on_the_order_of_the_runs(many: list[Record], t
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_one_epoch_of_many_is_no_curve(many: list[Record], written: Written) -> None:
+def test_compact_records_have_the_curves_and_those_of_before_the_last_epoch_only(
+    many: list[Record], written: Written, tmp_path: Path
+) -> None:
     *_, read = written
-    titles = [[view.title for view in cell_views(judge_cells(some, "relu")[0], "c")] for some in (many, read)]
+    before = [dataclasses.replace(record, epochs=record.epochs[-1:]) for record in read]
+    titles = [[view.title for view in cell_views(judge_cells(some, "relu")[0], "c")] for some in (many, read, before)]
     assert "Training" in titles[0]
-    assert titles[1] == ["Test accuracy", "Cost beside accuracy"]
+    assert titles[1:] == [
+        ["Test accuracy", "Training", "Cost beside accuracy"],
+        ["Test accuracy", "Cost beside accuracy"],
+    ]
+    compact.write(before, tmp_path / "before.jsonl")
+    compact.write(read, tmp_path / "now.jsonl")
+    parts = [Results.read(tmp_path / f"{name}.jsonl") for name in ("before", "now")]
+    both = Results.join(parts, "relu").records
+    assert [len(record.epochs) for record in both] == [4] * len(read), "one result, and the longer record is kept"
+
+
+def test_the_end_of_a_curve_is_said_with_it() -> None:
+    views = {n: cell_views(judge_cells(records(["relu", "gelu"], epochs=n), "relu")[0], "c") for n in (9, 30)}
+    captions = {n: next(view.caption for view in found if view.title == "Training") for n, found in views.items()}
+    assert "last tenth" not in captions[9]
+    (change,) = re.findall(r"validation accuracy changed by ([+−][\d.]+) points, mean over the arms", captions[30])
+    assert abs(float(change.replace("−", "-"))) < 0.5
 
 
 def test_the_page_answers_and_shows_what_was_found(many: list[Record], written: Written) -> None:
@@ -107,7 +131,7 @@ def test_the_page_answers_and_shows_what_was_found(many: list[Record], written: 
 def test_the_pictures_are_files_that_stand_alone(written: Written) -> None:
     page, *_ = written
     named = re.findall(r"!\[[^\]]*\]\((img/[^)]+)\)", page.read_text(encoding="utf-8"))
-    assert len(named) == len(set(named)) == 5 + 2 * 4
+    assert len(named) == len(set(named)) == 5 + 2 * 6
     assert {path.name for path in (page.parent / "img").iterdir()} == {Path(name).name for name in named}
     for name in named:
         root = ElementTree.parse(page.parent / name).getroot()
@@ -179,7 +203,7 @@ def test_a_diverged_run_is_still_seen_as_one(written: Written) -> None:
     *_, read = written
     lost = [r for r in read if (r.label, r.trial.seed) == ("prelu", 3)]
     assert len(lost) == 2
-    assert all(math.isnan(r.epochs[0].train["loss"]) for r in lost)
+    assert all(math.isnan(r.epochs[-1].train["loss"]) for r in lost)
     assert {arm.name: len(arm.diverged) for arm in judge_cells(read, "relu")[0].arms}["prelu"] == 1
 
 

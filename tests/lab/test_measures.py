@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_trials import trial
+from synthetic_records import records
 from torch import Tensor, nn
 
 import bevel_lab
 from bevel.errors import InvalidValue
+from bevel_lab.cli import main
 from bevel_lab.data.images.normalize import Normalize
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import load
@@ -18,6 +24,9 @@ from bevel_lab.errors import LabError
 from bevel_lab.experiment import predictions
 from bevel_lab.experiment.predictions import Predictions
 from bevel_lab.experiment.record import Record
+from bevel_lab.report.analysis import beside
+from bevel_lab.report.analysis.cells import judge_cells
+from bevel_lab.report.statistics import comparison
 from bevel_lab.tasks import _measures as measures
 from bevel_lab.training.run import run_trial
 
@@ -206,3 +215,62 @@ def test_a_damaged_side_file_is_named(tmp_path: Path) -> None:
 def test_a_task_without_measures_says_so() -> None:
     with pytest.raises(InvalidValue, match="measures must be false for pde, got True"):
         run_trial(trial("tanh", model="pde_mlp", dataset="poisson_1d", task="pde", measures=True))
+
+
+# --------------------------------------------------------------------------------------------------------- in a report
+
+
+def test_the_report_judges_every_measure_and_shows_churn(folder: Path, tmp_path: Path) -> None:
+    found = bevel_lab.Results.read(folder)
+    assert len(found.classes) == 4
+    out = found.report(tmp_path / "report")
+    html, table = out.read_text(encoding="utf-8"), (out.parent / "table.md").read_text(encoding="utf-8")
+    for text in (html, table):
+        assert "Beside accuracy: mlp on digits" in text
+        assert text.count("calibration error") >= 2
+        assert "Predictions that change with the seed: mlp on digits" in text
+    compact = tmp_path / "kept" / "all.jsonl"
+    assert main(["report", str(folder), "--compact", str(compact)]) == 0
+    again = bevel_lab.Results.read(compact)
+    assert {d: list(c) for d, c in again.classes.items()} == {d: list(c) for d, c in found.classes.items()}
+    assert again.judgement.table() == found.judgement.table()
+
+
+def test_lower_is_better_for_calibration_error_and_dead_units() -> None:
+    made = records(["relu", "gelu"], seeds=8)
+    gain = {"calibration_error": 0.02, "dead_units": 0.02, "fgsm_accuracy": -0.02}
+    measured = [
+        dataclasses.replace(r, measures={key: 0.5 + r.trial.seed / 100 + (r.label == "gelu") * by + r.test["loss"] / 99
+                                         for key, by in gain.items()}) for r in made
+    ]  # fmt: skip
+    (cell,) = judge_cells(measured, "relu")
+    said = {found.metric.key: found.others[0][1].verdict for found in beside.measures(cell)}
+    assert said == dict.fromkeys(gain, comparison.Verdict.WORSE)
+    (plain,) = judge_cells(made, "relu")
+    assert beside.measures(plain) == []
+
+
+def test_churn_is_the_mean_over_pairs_with_an_interval_that_holds_it() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 10, 2000)
+    runs = [np.where(rng.random(2000) < 0.1, rng.integers(0, 10, 2000), truth) for _ in range(10)]
+    found = beside.churn("relu", runs)
+    pairs = [float((a != b).mean()) for a, b in itertools.combinations(runs, 2)]
+    assert found.share == pytest.approx(np.mean(pairs), rel=1e-12)
+    assert found.low < found.share < found.high < found.low + 0.03
+    few = beside.churn("relu", runs[:4])
+    assert math.isnan(few.low)
+    assert few.runs == 4
+
+
+@pytest.mark.parametrize("count", [5, 10])
+def test_churns_interval_covers_the_truth(count: int) -> None:
+    """Each run errs at random on its own share of the samples; two runs disagree where one of them errs."""
+    rng = np.random.default_rng(count)
+    inside = 0
+    for _ in range(200):
+        rates = rng.uniform(0.05, 0.15, count)
+        runs = [np.where(rng.random(4000) < rate, 1 + run, 0) for run, rate in enumerate(rates)]
+        found = beside.churn("relu", runs)
+        inside += found.low <= 0.1 + 0.1 - 0.1 * 0.1 <= found.high
+    assert inside >= {5: 150, 10: 170}[count]

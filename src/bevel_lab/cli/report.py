@@ -58,7 +58,7 @@ def main(arguments: Namespace) -> int:
         raise InvalidValue("several folders, or files, need --out DIR, --page MD or --compact FILE to say what to do.")
     text = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
     if arguments.compact:
-        compact.write(found.records, arguments.compact)
+        compact.write(found.records, arguments.compact, found.classes)
     if arguments.page:
         _write_page(found, text, arguments)
     notes = [line.strip() for line in text.splitlines() if line.strip()]

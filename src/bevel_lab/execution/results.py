@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bevel.errors import InvalidValue
 from bevel_lab.errors import LabError
 from bevel_lab.experiment import folder as folders
-from bevel_lab.experiment import ledger
+from bevel_lab.experiment import ledger, predictions
 from bevel_lab.experiment.events import Failure
 from bevel_lab.experiment.experiment import Experiment
 from bevel_lab.experiment.record import Record
@@ -38,6 +38,7 @@ class Results:
         failures: the trials that failed in the run that gave these results.
         source: the file that the records were read from, or None.
         margin: largest difference that does not matter, which the experiments named; 0: none.
+        classes: predicted classes of those records that name them and have their side file, by digest.
 
     Example:
         >>> results = Results.read("runs/example")
@@ -57,6 +58,7 @@ class Results:
     failures: Sequence[Failure] = ()
     source: Path | None = None
     margin: float = 0.0
+    classes: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, source: str | Path) -> Results:
@@ -73,13 +75,13 @@ class Results:
         found, rest = ledger.parse(lines)
         torn = f"the last line of {lines} is unfinished and was skipped." if rest else ""
         if experiment is None:
-            return cls(list(found.values()), torn=torn, source=lines)
+            return cls(list(found.values()), torn=torn, source=lines, classes=_classes(found.values(), path.parent))
         jobs = experiment.trials()
         records = [found[trial.id] for trial, _ in jobs if trial.id in found]
         command, notes = folders.command(path), experiment.notes()
         missing = len(jobs) - len(records)
         made = cls(records, experiment.reference, path, experiment, command, notes, missing, torn, source=lines)
-        return dataclasses.replace(made, margin=experiment.margin)
+        return dataclasses.replace(made, margin=experiment.margin, classes=_classes(records, path))
 
     @classmethod
     def join(cls, parts: Sequence[Results], reference: str = "", title: str = "", margin: float = 0.0) -> Results:
@@ -103,6 +105,7 @@ class Results:
             notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
             title=title,
             margin=_margin(parts, margin),
+            classes={digest: classes for part in parts for digest, classes in part.classes.items()},
         )
 
     @property
@@ -121,7 +124,7 @@ class Results:
         """The judgement of the records; raises ``LabError`` if they cannot be compared."""
         from bevel_lab import report
 
-        return report.judge(self.records, self.reference or "relu", self.margin)
+        return report.judge(self.records, self.reference or "relu", self.margin, self.classes)
 
     @property
     def verdicts(self) -> list[dict[str, Any]]:
@@ -141,6 +144,12 @@ class Results:
         return self.judgement.write(Path(where), self.title, self.command, [*self.notes, *notes])
 
 
+def _classes(records: Iterable[Record], folder: Path) -> dict[str, Sequence[int]]:
+    """Read the side files in ``folder`` that the records name; what is not there is left out."""
+    found = {r.predictions: predictions.read(folder, r.predictions) for r in records if r.predictions}
+    return {digest: classes for digest, classes in found.items() if classes is not None}
+
+
 def _margin(parts: Sequence[Results], given: float) -> float:
     """Return the margin that all experiments named, or the given one for files of records, which name none."""
     named = {part.margin for part in parts if part.experiment is not None} | ({given} if given else set())
@@ -152,7 +161,7 @@ def _margin(parts: Sequence[Results], given: float) -> float:
 
 def _merged(parts: Sequence[Results]) -> list[Record]:
     """Return every trial's record once; of a whole and a compact record of one result, the whole one."""
-    from bevel_lab.report.pages.compact import compact
+    from bevel_lab.report.pages.compact import alike
 
     kept: dict[str, tuple[Record, Results]] = {}
     for part in parts:
@@ -160,12 +169,12 @@ def _merged(parts: Sequence[Results]) -> list[Record]:
             first, origin = kept.setdefault(record.trial.id, (record, part))
             if first is record:
                 continue
-            if compact(first).result != compact(record).result:
+            if not alike(first, record):
                 places = " and ".join(str(p.source or p.folder or "records in memory") for p in (origin, part))
                 raise LabError(
                     f"trial {record.trial.id} ({record.label}, seed {record.trial.seed}) has different results in "
                     f"{places}; give one of them."
                 )
-            if len(record.epochs) > len(first.epochs):
+            if (len(record.epochs), len(record.sites)) > (len(first.epochs), len(first.sites)):
                 kept[record.trial.id] = record, part
     return [record for record, _ in kept.values()]

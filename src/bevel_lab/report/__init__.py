@@ -23,7 +23,9 @@ from bevel_lab.report.text import tables
 __all__ = ["Judgement", "Plan", "ReportError", "judge", "judge_table", "power"]
 
 
-def judge(records: Sequence[Record], reference: str, margin: float = 0.0) -> Judgement:
+def judge(
+    records: Sequence[Record], reference: str, margin: float = 0.0, classes: Mapping[str, Sequence[int]] | None = None
+) -> Judgement:
     """Judge the records once. The result makes tables, rows and files when they are asked for.
 
     Args:
@@ -31,12 +33,13 @@ def judge(records: Sequence[Record], reference: str, margin: float = 0.0) -> Jud
         reference: label of the activation that the others are compared with.
         margin: largest difference that does not matter, named before the runs, in the unit in which scores are written
             (points for shares of one); 0: equivalence is not asked for.
+        classes: predicted classes by the digest that records name, for churn.
 
     Raises:
         ReportError: if the records cannot be compared, or the reference is not among them.
     """
     cells = tuple(judge_cells(records, reference, margin))
-    return Judgement(cells, judge_across(cells))
+    return Judgement(cells, judge_across(cells), classes=classes)
 
 
 def judge_table(
@@ -131,19 +134,22 @@ class Judgement:
         cells: one model on one data set each; the reference comes first, then the highest mean.
         across: all cells together; None if there is only one, or if their scores have no common unit.
         said: of a table of scores, sentences on what was guessed and on what is odd.
+        classes: predicted classes by digest, or None.
     """
 
     cells: tuple[Cell, ...]
     across: Across | None
     said: tuple[str, ...] = ()
+    classes: Mapping[str, Sequence[int]] | None = None
 
     def table(self, columns: int = 80) -> str:
         """Return the verdicts as aligned plain text, for a terminal with so many columns."""
-        return tables.plain(tables.blocks(self.cells, self.across), columns)
+        return tables.plain(tables.blocks(self.cells, self.across, classes=self.classes), columns)
 
     def answers(self) -> dict[str, list[str]]:
         """Return what was found, in sentences, by cell, and over all cells together if these can be."""
-        return {block.title: list(block.answer) for block in tables.blocks(self.cells, self.across) if block.answer}
+        blocks = tables.blocks(self.cells, self.across, classes=self.classes)
+        return {block.title: list(block.answer) for block in blocks if block.answer}
 
     def verdicts(self) -> list[dict[str, Any]]:
         """Return one row a comparison: those in each cell, then those over all cells (data set and model are empty)."""
@@ -168,7 +174,7 @@ class Judgement:
         Returns:
             The path of ``report.html``, or ``report.md``.
         """
-        blocks, out = tables.blocks(self.cells, self.across, notes), Path(out)
+        blocks, out = tables.blocks(self.cells, self.across, notes, self.classes), Path(out)
         texts = {
             "table.md": tables.markdown(blocks),
             "table.tex": tables.latex(blocks),
@@ -179,7 +185,9 @@ class Judgement:
             from bevel_lab.report.pages import html  # only here: it imports matplotlib and jinja2
 
             texts["results.csv"] = tables.as_csv(rows)
-            texts["report.html"] = html.render(self.cells, self.across, title or self._title, command, notes)
+            texts["report.html"] = html.render(
+                self.cells, self.across, title or self._title, command, notes, self.classes
+            )
         else:
             self.write_markdown(out / "report.md", title=title, command=command, notes="\n\n".join(notes))
         for name, text in texts.items():
@@ -210,7 +218,10 @@ class Judgement:
         from bevel_lab.report.pages import markdown
 
         title = title or self._title
-        markdown.write(self.cells, self.across, Path(page), title=title, command=command, notes=notes, asked=asked)
+        markdown.write(
+            self.cells, self.across, Path(page), title=title, command=command, notes=notes, asked=asked,
+            classes=self.classes,
+        )  # fmt: skip
 
     @property
     def _title(self) -> str:

@@ -18,7 +18,9 @@ from bevel_lab.report.statistics import comparison
 from bevel_lab.report.statistics.arrays import Floats
 from bevel_lab.report.statistics.comparison import Comparison, Summary
 
-_RECIPE = tuple(field.name for field in dataclasses.fields(Trial) if field.name not in ("activation", "seed"))
+_RECIPE = tuple(
+    field.name for field in dataclasses.fields(Trial) if field.name not in ("activation", "seed", "measures")
+)
 SEED = 20  # seeds the resampling, so that the same records give the same report
 
 
@@ -171,7 +173,7 @@ def judge_cells(records: Sequence[Record], reference: str, margin: float = 0.0) 
 
 
 def recipe(record: Record) -> dict[str, Any]:
-    """Return every field of the trial but the activation and the seed."""
+    """Return every field of the trial but the activation, the seed, and whether it was measured for more."""
     return {name: getattr(record.trial, name) for name in _RECIPE}
 
 

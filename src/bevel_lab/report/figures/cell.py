@@ -17,6 +17,9 @@ from bevel_lab.report.figures.svg import Heading, Style
 from bevel_lab.report.statistics.aggregate import pareto
 from bevel_lab.report.statistics.arrays import Floats
 
+FEW_EPOCHS = 10
+"""Fewer have no tenth."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -123,7 +126,19 @@ def _training(cell: Cell, name: str) -> View:
     caption = "Lines are means over seeds and bands ± 1 sd"
     if floor is not None:
         caption += f"; the {metric.name} axis leaves out the first quarter of the training, to give the end room"
-    return View("Training", f"{caption}.", tuple(panels))
+    return View("Training", f"{caption}{_end(cell, validation)}.", tuple(panels))
+
+
+def _end(cell: Cell, lines: Sequence[plots.Line]) -> str:
+    """Say how much the validation metric still changed at the end, mean over the arms; "" for few epochs."""
+    means = [line.middle for line in lines if len(line.middle) >= FEW_EPOCHS]
+    changes = _finite([np.array([mean[-1] - mean[-1 - len(mean) // 10] for mean in means])])
+    if not changes.size:
+        return ""
+    return (
+        f"; over the last tenth of the epochs validation {cell.metric.name} changed by {np.mean(changes):+.2f}"
+        f"{cell.metric.points}, mean over the arms, though a learning rate that ends at 0 flattens the end"
+    ).replace("-", "−")
 
 
 def _lines(cell: Cell, read: Callable[[Epoch], float]) -> Iterator[plots.Line]:

@@ -16,14 +16,20 @@ from bevel_lab.report.figures.across import across_views
 from bevel_lab.report.figures.cell import cell_views
 from bevel_lab.report.figures.svg import DARK, LIGHT, Style
 from bevel_lab.report.statistics.comparison import Comparison
-from bevel_lab.report.text import across, equivalence, findings, method, published, words
+from bevel_lab.report.text import across, beside, equivalence, findings, method, published, words
+from bevel_lab.report.text.tables import Classes
 
 CELLS_IN_FULL = 12
 """Cells up to which the page draws every figure of each; drawing those of forty takes half a minute."""
 
 
 def render(
-    cells: Sequence[Cell], together: Across | None, title: str, command: str = "", notes: Sequence[str] = ()
+    cells: Sequence[Cell],
+    together: Across | None,
+    title: str,
+    command: str = "",
+    notes: Sequence[str] = (),
+    classes: Classes | None = None,
 ) -> str:
     """Return the page as text. All text from records is escaped; only the SVG of ``figures`` is not."""
     environment = jinja2.Environment(
@@ -35,8 +41,7 @@ def render(
     )
     environment.globals.update(
         findings=findings, equivalence=equivalence, across=across, samples=samples, published=published, tone=_tone,
-        remark=_remark,
-        setting=_setting,
+        remark=_remark, setting=_setting, beside=lambda cell: beside.tables(cell, classes or {}),
     )  # fmt: skip
     records = [record for cell in cells for record in cell.records]
     wanted: tuple[str, ...] = ()

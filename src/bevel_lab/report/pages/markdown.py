@@ -15,7 +15,7 @@ from bevel_lab.report.figures.cell import View, cell_views
 from bevel_lab.report.text import across, method, pairs, tables
 from bevel_lab.report.text.tables import escaped
 
-CELL_FIGURES = ("scores", "cost")
+CELL_FIGURES = ("scores", "training", "cost")
 """Of a cell's figures, those that a compact record has the numbers for."""
 
 
@@ -28,6 +28,7 @@ def write(
     command: str,
     notes: str = "",
     asked: Sequence[tuple[str, str]] = (),
+    classes: tables.Classes | None = None,
 ) -> None:
     """Write the page and its images. For the arguments see ``Judgement.write_markdown``."""
     found, files = judge_pairs(cells, asked), _Files(page)
@@ -39,7 +40,7 @@ def write(
     if found:
         lines += ["## The pairs\n", tables.markdown([pairs.block(pair) for pair in found])]
     for i, cell in enumerate(cells):
-        lines += _cell(cell, f"c{i}", files)
+        lines += _cell(cell, f"c{i}", files, classes)
     lines += [*(tables.markdown([block], 2) for block in tables.published_blocks(cells)), *_method(cells, together)]
     files.folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.made.items():
@@ -56,8 +57,8 @@ def _answers(found: Sequence[Pair], notes: str) -> Iterator[str]:
         yield notes.strip() + "\n"
 
 
-def _cell(cell: Cell, prefix: str, files: _Files) -> Iterator[str]:
-    verdicts, *also = tables.cell_blocks(cell)
+def _cell(cell: Cell, prefix: str, files: _Files, classes: tables.Classes | None) -> Iterator[str]:
+    verdicts, *also = tables.cell_blocks(cell, classes)
     yield tables.markdown([verdicts], 2)
     yield from (tables.markdown([block]) for block in also)
     for view in cell_views(cell, prefix, CELL_FIGURES):

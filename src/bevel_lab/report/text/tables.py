@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bevel_lab.report.analysis.across import Across
 from bevel_lab.report.analysis.cells import Cell
 from bevel_lab.report.statistics.aggregate import Estimate
-from bevel_lab.report.text import across, equivalence, findings, published
+from bevel_lab.report.text import across, beside, equivalence, findings, published
 from bevel_lab.runtime import terminal
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
@@ -38,15 +38,21 @@ class Block:
     notes: Sequence[str] = ()
 
 
-def blocks(cells: Sequence[Cell], together: Across | None, notes: Sequence[str] = ()) -> list[Block]:
+Classes = Mapping[str, Sequence[int]]
+"""Digest of a record's predictions → the predicted classes."""
+
+
+def blocks(
+    cells: Sequence[Cell], together: Across | None, notes: Sequence[str] = (), classes: Classes | None = None
+) -> list[Block]:
     """Return all tables of a report: the cells, the cells together, and published numbers."""
-    made = [block for cell in cells for block in cell_blocks(cell)]
+    made = [block for cell in cells for block in cell_blocks(cell, classes)]
     made += [*(across_blocks(together) if together else ()), *published_blocks(cells)]
     return [replace(made[0], notes=[*made[0].notes, *notes]), *made[1:]]
 
 
-def cell_blocks(cell: Cell) -> list[Block]:
-    """Return the verdict table, and a table of other metrics if there are any."""
+def cell_blocks(cell: Cell, classes: Classes | None = None) -> list[Block]:
+    """Return the verdict table, and tables of other metrics and measures if there are any."""
     ref = cell.reference.name
     own = {"activation": cell.noun, "score": f"test {cell.metric.axis}", "interval": "95 % interval",
            "difference": f"vs {ref}", "time": "time ×", "memory": "memory ×"}  # fmt: skip
@@ -59,7 +65,10 @@ def cell_blocks(cell: Cell) -> list[Block]:
     if measured := findings.measured(cell):
         title = f"{findings.MEASURED}: {cell.title}"
         made.append(Block(title, measured[0], measured[1:], 1, notes=[findings.AS_RECORDED]))
-    return made
+    return made + [
+        Block(table.title, table.lines[0], table.lines[1:], table.texts, table.answer, [table.note])
+        for table in beside.tables(cell, classes or {})
+    ]
 
 
 def _without_costs(block: Block, cell: Cell) -> Block:
