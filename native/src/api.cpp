@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <vector>
 
 #include "pages.h"
 #include "plan.h"
@@ -11,34 +12,54 @@
 
 namespace bevel {
 
-#if defined(__x86_64__)
+#if defined(BEVEL_HAS_AVX512)
 namespace avx512 { extern const Engine engine; }
+#endif
+#if defined(BEVEL_HAS_AVX2)
 namespace avx2 { extern const Engine engine; }
+#endif
+#if defined(BEVEL_HAS_SSE2)
 namespace sse2 { extern const Engine engine; }
-#elif defined(__aarch64__)
+#endif
+#if defined(BEVEL_HAS_NEON)
 namespace neon { extern const Engine engine; }
 #endif
 
 namespace {
 
-// The best engine this processor runs, or the one BEVEL_ISA names if it runs that.
-const Engine& choose() {
-    const char* const wish = std::getenv("BEVEL_ISA");
-    const auto wanted = [wish](const Engine& e) { return wish == nullptr || *wish == 0 || std::strcmp(wish, e.name) == 0; };
+// The engines that this processor runs, the best first; the last one runs on every processor of its kind.
+std::vector<const Engine*> runnable() {
+    std::vector<const Engine*> found;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
-                    __builtin_cpu_supports("bmi2");
-    const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    if (v4 && wanted(avx512::engine)) return avx512::engine;
-    if (v3 && wanted(avx2::engine)) return avx2::engine;
-    if (wanted(sse2::engine)) return sse2::engine;
-    return v4 ? avx512::engine : v3 ? avx2::engine : sse2::engine;
-#else
-    (void)wanted;
-    return neon::engine;
+    [[maybe_unused]] const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                                     __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
+    [[maybe_unused]] const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                                     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 #endif
+#if defined(BEVEL_HAS_AVX512)
+    if (v4) found.push_back(&avx512::engine);
+#endif
+#if defined(BEVEL_HAS_AVX2)
+    if (v3) found.push_back(&avx2::engine);
+#endif
+#if defined(BEVEL_HAS_SSE2)
+    found.push_back(&sse2::engine);
+#endif
+#if defined(BEVEL_HAS_NEON)
+    found.push_back(&neon::engine);
+#endif
+    return found;
+}
+
+// The one that BEVEL_ISA names if it runs here, else the best.
+const Engine& choose() {
+    const char* const wish = std::getenv("BEVEL_ISA");
+    const auto found = runnable();
+    for (const Engine* engine : found) {
+        if (wish != nullptr && std::strcmp(wish, engine->name) == 0) return *engine;
+    }
+    return *found.front();
 }
 
 const Engine& engine() {
