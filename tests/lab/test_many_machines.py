@@ -263,17 +263,19 @@ def _torchrun(folder: Path, *more: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.process
-def test_two_processes_give_the_curve_of_one_and_survive_a_kill(
+def test_two_processes_give_the_curve_of_one_wait_for_one_download_and_survive_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = ["--activations", "relu", "frelu@alternate=epoch", "--model", "lenet", "--epochs", "6", "--seeds", "1"]
+    flags = ["--dataset", "slow_digits", "--data-root", str(tmp_path), "--model", "lenet", "--epochs", "6"]
+    flags += ["--activations", "relu", "frelu@alternate=epoch", "--seeds", "1"]
     flags += ["--train-limit", "301", "--lr", "0.01", "--mixup", "0.4"]
-    first = _torchrun(tmp_path, *flags)
+    first = _torchrun(tmp_path, *flags, "--download")
     try:
         _until(lambda: list((tmp_path / "two").glob("checkpoints/*.pt")), "checkpoint")
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
+    assert (tmp_path / "slow").read_text() == "downloaded\n", "once"
     again = _torchrun(tmp_path, *flags)
     said, _ = again.communicate(timeout=240)
     assert again.returncode == 0, said[-3000:]
@@ -283,12 +285,12 @@ def test_two_processes_give_the_curve_of_one_and_survive_a_kill(
     monkeypatch.setattr(Trainer, "step", recording_step(tmp_path / "alone"))
     for record in records:
         assert record.trial.processes == 2
-        _same_curve(record)
+        _same_curve(record, Source(tmp_path))
         _same_batches(tmp_path, record.trial.activation)
 
 
-def _same_curve(record: Record) -> None:
-    alone = run_trial(dataclasses.replace(record.trial, processes=1))
+def _same_curve(record: Record, source: Source) -> None:
+    alone = run_trial(dataclasses.replace(record.trial, processes=1), source=source)
     for two, one in zip(record.epochs, alone.epochs, strict=True):
         assert two.train["loss"] == pytest.approx(one.train["loss"], rel=1e-5)
         assert two.validation["loss"] == pytest.approx(one.validation["loss"], rel=1e-5)
@@ -302,17 +304,6 @@ def _same_batches(folder: Path, activation: str) -> None:
         assert len(images) in (30, 31)
         assert torch.equal(images, whole_images)
         assert torch.equal(targets, whole_targets)
-
-
-@pytest.mark.process
-def test_processes_wait_for_the_one_that_downloads(tmp_path: Path) -> None:
-    flags = ["--activations", "relu", "--model", "mlp", "--dataset", "slow_digits", "--epochs", "1", "--seeds", "1"]
-    done = _torchrun(tmp_path, *flags, "--download", "--data-root", str(tmp_path))
-    said, _ = done.communicate(timeout=240)
-    assert done.returncode == 0, said[-3000:]
-    assert (tmp_path / "slow").read_text() == "downloaded\n", "once"
-    (record,) = ledger.parse(tmp_path / "two" / ledger.LEDGER)[0].values()
-    assert (record.trial.dataset, record.trial.processes) == ("slow_digits", 2)
 
 
 def test_a_dry_run_under_torchrun_is_of_one_process_and_said_once(

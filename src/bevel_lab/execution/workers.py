@@ -1,20 +1,19 @@
 """Run trials in worker processes on this machine.
 
-The driver hands out trials and is the only one to write the ledger. A worker imports torch once and runs one trial
-after another; it ends with the driver, however that ends. A worker that dies is replaced, and its trial continues from
-its last checkpoint; if it dies again before its next epoch, the trial fails.
+The driver hands out trials and is the only one to write the ledger. A worker runs one trial after another; it ends with
+the driver, however that ends. A worker that dies is replaced, and its trial continues from its last checkpoint; if it
+dies again before its next epoch, the trial fails.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 
 from bevel.errors import InvalidValue
 from bevel_lab.data import invalid
@@ -23,7 +22,7 @@ from bevel_lab.execution.executor import Driver, Executor, Setup, perform, with_
 from bevel_lab.experiment.events import Failure, Note, Outcome, Watcher
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.trial import Job
-from bevel_lab.runtime.processes import exit_with_parent, use_fork_server
+from bevel_lab.runtime.processes import exit_with_parent, use_fork_server, worker_context
 
 MAX_WORKER_DEATHS = 2
 """Deaths of a trial's worker without a new epoch between them after which the trial fails."""
@@ -86,9 +85,9 @@ class _Worker:
     """The driver's end of one process."""
 
     def __init__(self, setup: Setup) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = worker_context()
         self.connection, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=serve, args=(theirs, setup))
+        self.process: BaseProcess = context.Process(target=serve, args=(theirs, setup, dict(os.environ)))
         self.ready = False
         self.job: Job | None = None
         with _interrupt_ignored():  # the worker inherits it: only the driver acts on Ctrl-C and stops its workers
@@ -183,9 +182,12 @@ def _interrupt_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, was)
 
 
-def serve(connection: Connection, setup: Setup) -> None:
+def serve(connection: Connection, setup: Setup, environment: Mapping[str, str]) -> None:
     """Serve a driver as its worker: send None when ready, then receive jobs and send their events."""
     exit_with_parent()
+    if dict(os.environ) != environment:  # the server of which this is a fork may be older than a driver's variables
+        os.environ.clear()
+        os.environ.update(environment)
     use_fork_server()
     import bevel_lab.training.run  # noqa: F401  torch is loaded before the worker is ready
 

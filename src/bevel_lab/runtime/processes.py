@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 
 def exit_with_parent(worker: int = 0) -> None:
@@ -17,6 +22,19 @@ def exit_with_parent(worker: int = 0) -> None:
         worker: unused; ``DataLoader`` passes the worker's number to its ``worker_init_fn``.
     """
     threading.Thread(target=_wait_and_exit, daemon=True).start()
+
+
+def worker_context() -> ForkServerContext | SpawnContext:
+    """How workers of an experiment start: on Linux as forks of a server that has imported torch, elsewhere spawned.
+
+    An import of torch takes two seconds of a processor for each worker. The server only imports: it starts no thread
+    and touches no GPU, so its forks may. Other systems' libraries do not all survive a fork.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bevel_lab.training.run"])
+    return context
 
 
 def use_fork_server() -> None:

@@ -7,6 +7,8 @@ import resource
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
+
 import bevel
 from bevel_lab.experiment.trial import Trial
 
@@ -20,10 +22,20 @@ def trial(spec: str = "relu", **settings: Any) -> Trial:
 
 @contextlib.contextmanager
 def full_disk(room: int) -> Iterator[None]:
-    """Limit the files of this process and its children to ``room`` bytes: longer writes fail as on a full disk."""
+    """Limit the files of this process and its children to ``room`` bytes: longer writes fail as on a full disk.
+
+    The server that forks workers may be a child already, so that it cannot inherit the limit.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+
+    def limit(to: tuple[int, int]) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, to)
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.rlimit(psutil.RLIMIT_FSIZE, to)
+
+    limit((room, before[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        limit(before)

@@ -4,6 +4,7 @@ Usage: ``python stuck_worker.py FOLDER``. Prints the worker's process id, and ``
 """
 
 import multiprocessing
+import os
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -24,7 +25,7 @@ def _hang(*_: object, **__: object) -> None:
 
 def serve(connection: Connection, setup: Setup) -> None:
     with mock.patch("bevel_lab.training.run.trial_events", _hang):
-        workers.serve(connection, setup)
+        workers.serve(connection, setup, dict(os.environ))
 
 
 if __name__ == "__main__":
