@@ -1,5 +1,6 @@
 """``bevel.smooth``: every backend against the reference, values and every gradient, over layouts and dtypes."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 
@@ -9,8 +10,9 @@ from torch import Tensor
 
 import bevel
 from bevel import InvalidValue, PiecewiseLinear, kinked, smooth
-from bevel.family import Affine, Family, parameter
+from bevel.family import Affine, Family, Slot, parameter
 from bevel.functional import frelu, frelu_family, sau
+from bevel.kernel import SHARP
 from bevel.ops import evaluate
 from bevel.terms import Terms
 
@@ -106,9 +108,9 @@ def test_a_parameter_that_a_parabola_does_not_depend_on(backend: str) -> None:
             (0.0,),
             (0.0,),
             (0.0,),
-            curve=(Affine(0.0, ((0, 2.0),)), Affine(2.0, ((0, -2.0),))),
+            curve=(2 * parameter(0), 2 - 2 * parameter(0)),
         ),
-        bevel.kernel.SHARP,
+        SHARP,
         1.0,
     )
     a = torch.tensor([0.3], requires_grad=True)
@@ -117,9 +119,63 @@ def test_a_parameter_that_a_parabola_does_not_depend_on(backend: str) -> None:
         assert torch.autograd.grad(y, a)[0].tolist() == [want]
 
 
+def _products(a: Affine, b: Affine, k: Affine) -> Terms[Slot]:
+    """(a·x)² left of 0, and b·(x − k)² + a·b·(x − k) right of k, with a level there that is a·k."""
+    none = (0.0, 0.0)
+    return Terms(b, a * k, (0.0, k), (0.0, a * b), (0.0, 1 - a * k), none, none, curve=(2 * a * a, -2 * a * a, 2 * b))
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "triangle", "sharp"])
+@pytest.mark.parametrize("bent", [True, False])
+def test_products_of_parameters(kernel: str, bent: bool) -> None:
+    terms = _products(*map(parameter, range(3)))
+    if not bent:
+        terms = dataclasses.replace(terms, curve=())
+    smoothing = SHARP if kernel == "sharp" else bevel.KERNELS[kernel]
+    family = Family(terms, smoothing, 2.0)
+    a = torch.tensor([0.4, -0.7, 1.2], dtype=torch.float64, requires_grad=True)
+    b, k = (torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (0.6, 0.9))
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+
+    def run(backend: str) -> tuple[Tensor, ...]:
+        y = evaluate(x, family, [a, b, k], dim=1, backend=backend)
+        return y, *torch.autograd.grad(y, (x, a, b, k), torch.cos(x.detach()))
+
+    for got, want in zip(run("analytic"), run("reference"), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    if kernel == "sharp":
+        left, right = (bent * (a * x) ** 2 + b * x + a * k, bent * b * (x - k) ** 2 + a * b * (x - k) + b * x + 1)
+        want = torch.where(x > k, right, torch.where(x > 0, b * x + a * k, left))
+        torch.testing.assert_close(run("analytic")[0], want)
+        values = evaluate(x, family, [a, b, k], dim=1, backend="analytic")
+        for got, exact in zip(
+            torch.autograd.grad(values.sum(), (a, b)), torch.autograd.grad(want.sum(), (a, b)), strict=True
+        ):
+            torch.testing.assert_close(got, exact)
+
+
+def test_knots_that_meet_are_one() -> None:
+    """Two knots at one place share their bends, as if they were one knot."""
+    place = torch.tensor([0.5], dtype=torch.float64)
+    x = torch.linspace(-2, 2, 81, dtype=torch.float64)
+    two = PiecewiseLinear(0.1, 0.2, [place, place], [1.0, 0.5], [0.3, 0.2], [2.0, -0.5], 0.7)
+    one = PiecewiseLinear(0.1, 0.2, [place], [1.5], [0.5], [1.5], 0.7)
+    torch.testing.assert_close(smooth(x, two, "gaussian", 3.0), smooth(x, one, "gaussian", 3.0), rtol=1e-14, atol=1e-14)
+
+
+def test_coefficients_of_an_earlier_version_are_read() -> None:
+    """A pickle holds the fields' values in order; curve, sides and products came later."""
+    terms: Terms[Slot] = Terms.__new__(Terms)
+    terms.__setstate__([0.0, 0.0, (0.0,), (1.0,), (0.0,), (0.0,), (0.0,), False])
+    assert terms == Terms(0.0, 0.0, (0.0,), (1.0,), (0.0,), (0.0,), (0.0,))
+    expression = Affine.__new__(Affine)
+    expression.__setstate__([1.0, ((0, -1.0),)])
+    assert expression == 1 - parameter(0)
+
+
 @pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "analytic"])
 def test_native_programs_decline_what_they_do_not_know(backend: str) -> None:
-    for f, kernel, why in (("hardswish", "box", "no bends"), ("hard_shrink", bevel.kernel.SHARP, "right branch")):
+    for f, kernel, why in (("hardswish", "box", "no bends"), ("hard_shrink", SHARP, "right branch")):
         with pytest.raises(bevel.BackendUnavailable, match=f"{why}.*analytic"):
             smooth(torch.zeros(3), f, kernel, 1.0, backend=backend)
         smooth(torch.zeros(3), f, kernel, 1.0)
@@ -415,6 +471,32 @@ def test_kinked_functions_evaluate() -> None:
     assert set(pairs) == set(kinked.FUNCTIONS)
     for name, want in pairs.items():
         torch.testing.assert_close(kinked.FUNCTIONS[name]()(x), want, rtol=1e-15, atol=1e-15)
+
+
+def test_squares_by_their_formulas() -> None:
+    x = torch.linspace(-5, 5, 101, dtype=torch.float64)
+    F = torch.nn.functional  # noqa: N806 - the field's own name for it
+    left, right = 0.5 * x + 0.3 * x * x, 0.5 * x + 0.8 * x * x
+    elu = 0.5 * x + 0.7 * (torch.exp(x) - 1 - x)
+    pairs = {
+        "relu_squared": F.relu(x) ** 2,
+        "leaky_relu_squared:negative=0.3": F.leaky_relu(x, 0.3) ** 2,
+        "xiprelu:negative=0.3": torch.where(x > 0, right, left),
+        "star_relu:scale=0.9,offset=-0.4": 0.9 * F.relu(x) ** 2 - 0.4,
+        "xielu:negative=0.7": torch.where(x > 0, right, elu),
+        "mollified:f=hardswish,n=1e9": F.hardswish(x),
+    }
+    for spec, want in pairs.items():
+        torch.testing.assert_close(
+            bevel.create(spec, dtype=torch.float64)(x), want, rtol=1e-13, atol=1e-9 if "1e9" in spec else 1e-13
+        )
+
+
+@pytest.mark.parametrize("spec", ["relu_squared", "leaky_relu_squared", "star_relu"])
+def test_squares_overflow_in_float16_where_their_cards_say(spec: str) -> None:
+    module = bevel.create(spec)
+    x = torch.tensor([255.0, 300.0], dtype=torch.float16)
+    assert module(x).isinf().tolist() == [False, True]
 
 
 def test_a_knot_has_a_side() -> None:

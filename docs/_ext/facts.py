@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import bevel
+from bevel.kernel import SHARP
 from bevel_lab.cli.show import bound  # the command and the card say the same
 
 __all__ = ["bound", "cost", "ends", "hardened", "kept", "parameters"]
@@ -61,15 +62,20 @@ def kept(module: nn.Module) -> str:
 
 
 def ends(module: nn.Module) -> tuple[str, str]:
-    """Say where the function goes far left and far right: a level, or the slope of its line."""
-    x = torch.tensor([[-1e4], [1e4]], dtype=torch.float64, requires_grad=True)
+    """Say where the function goes far left and far right: a level, the slope of its line, or the factor of x²."""
+    far = (-1e4, 1e4, -2e4, 2e4)
+    x = torch.tensor(far, dtype=torch.float64)[:, None].requires_grad_()
     y = module.double()(x)
     (slopes,) = torch.autograd.grad(y.sum(), x)
-    left, right = (
-        f"level {float(v):.4g}" if abs(float(s)) < 1e-6 else f"slope {float(s):.4g}"
-        for v, s in zip(y.flatten().detach().round(decimals=6) + 0.0, slopes.flatten(), strict=True)
-    )
-    return left, right
+    values, found = (y.flatten().detach().round(decimals=6) + 0.0).tolist(), slopes.flatten().tolist()
+
+    def end(i: int) -> str:
+        square = (found[i + 2] - found[i]) / (2 * (far[i + 2] - far[i]))
+        if abs(square) > 1e-6:
+            return f"{square:.4g}·x²"
+        return f"level {values[i]:.4g}" if abs(found[i]) < 1e-6 else f"slope {found[i]:.4g}"
+
+    return end(0), end(1)
 
 
 def parameters(module: nn.Module) -> list[tuple[str, str]]:
@@ -92,5 +98,7 @@ def hardened(name: str) -> str:
 
 
 def _kinked(name: str) -> bool:
-    """Whether the function is straight between its corners."""
-    return all(not c.curvature.any() for c in curves.of_activation(name))
+    """Whether the function is straight between its corners, or one of the engine's that is not smoothed."""
+    module = bevel.create(name)
+    sharp = isinstance(module, bevel.nn.Activation) and module.family.kernel is SHARP
+    return sharp or all(not c.curvature.any() for c in curves.of_activation(name))

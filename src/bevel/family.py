@@ -8,7 +8,7 @@ A chain of torch operations on tiny tensors would cost more than the work on a s
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,23 +18,33 @@ from torch import Tensor
 from bevel.formulas import Formulas
 from bevel.kernel import SHARP, Kernel
 from bevel.portable import lazy
-from bevel.terms import Coefficient, Terms, along
+from bevel.terms import Coefficient, Terms, along, is_zero, restore
 
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """``constant + Σ weight·parameters[index]``, for ``(index, weight)`` in ``weights``."""
+    """``constant + Σ weight·parameters[index]``, for ``(index, weight)`` in ``weights``; products may follow.
+
+    A product, ``((first, second), weight)`` in ``products``, is for functions as (a·x)²; only formulas compute it.
+    """
 
     constant: float
     weights: tuple[tuple[int, float], ...]
+    products: tuple[tuple[tuple[int, int], float], ...] = ()
+
+    def __setstate__(self, state: list[Any]) -> None:
+        restore(self, state)
 
     def _combine(self, other: float | Affine, sign: float) -> Affine:
         if not isinstance(other, Affine):
-            return Affine(self.constant + sign * other, self.weights)
-        total = dict(self.weights)
+            return Affine(self.constant + sign * other, self.weights, self.products)
+        total, products = dict(self.weights), dict(self.products)
         for index, weight in other.weights:
             total[index] = total.get(index, 0.0) + sign * weight
-        return Affine(self.constant + sign * other.constant, tuple(sorted(total.items())))
+        for pair, weight in other.products:
+            products[pair] = products.get(pair, 0.0) + sign * weight
+        constant = self.constant + sign * other.constant
+        return Affine(constant, tuple(sorted(total.items())), tuple(sorted(products.items())))
 
     def __add__(self, other: float | Affine) -> Affine:
         return self._combine(other, 1.0)
@@ -43,14 +53,45 @@ class Affine:
         return self._combine(other, -1.0)
 
     def __rsub__(self, other: float) -> Affine:
-        return Affine(other - self.constant, tuple((i, -w) for i, w in self.weights))
+        return other + -1.0 * self
+
+    __radd__ = __add__
+
+    def __mul__(self, other: float | Affine) -> Affine:
+        """Return the product with a number, or of two expressions without products of their own."""
+        if not isinstance(other, Affine):
+            scaled = tuple((i, w * other) for i, w in self.weights)
+            return Affine(self.constant * other, scaled, tuple((p, w * other) for p, w in self.products))
+        assert not self.products, "a product of at most two parameters"
+        assert not other.products, "a product of at most two parameters"
+        total = other.constant * self + self.constant * Affine(0.0, other.weights)
+        for i, first in self.weights:
+            for j, second in other.weights:
+                total = total + Affine(0.0, (), (((min(i, j), max(i, j)), first * second),))
+        return total
+
+    __rmul__ = __mul__
+
+    def without_zeros(self) -> Affine:
+        """Return the same expression without what has weight 0."""
+        return Affine(self.constant, tuple(p for p in self.weights if p[1]), tuple(p for p in self.products if p[1]))
+
+    def indices(self) -> set[int]:
+        """Return which parameters it names."""
+        return {i for i, _ in self.weights} | {i for pair, _ in self.products for i in pair}
+
+    def renumbered(self, place: Mapping[int, int]) -> Affine:
+        """Return it with other numbers for its parameters, in their order."""
+        products = tuple(((place[i], place[j]), w) for (i, j), w in self.products)
+        return Affine(self.constant, tuple((place[i], w) for i, w in self.weights), products)
 
     def value(self, parameters: Sequence[Tensor]) -> Tensor:
         """Return its value at given parameters, a differentiable 1-D tensor."""
-        (first, weight), *others = self.weights
-        total = self.constant + weight * parameters[first]
-        for index, weight in others:
-            total = total + weight * parameters[index]
+        parts = [weight * parameters[index] for index, weight in self.weights]
+        first, *others = [*parts, *(weight * parameters[i] * parameters[j] for (i, j), weight in self.products)]
+        total = self.constant + first
+        for part in others:
+            total = total + part
         return total
 
 
@@ -111,9 +152,16 @@ class Family:
         """Return why no native program computes the function, None where one may: they know lines, steps and tails."""
         if self.terms.curve:
             return "it knows no bends (backend analytic does)"
+        if self.has_products:
+            return "it knows no products of parameters (backend analytic does)"
         if self.terms.sides and self.kernel is SHARP:
             return "it knows no knot that belongs to its right branch (backend analytic does)"
         return None
+
+    @functools.cached_property
+    def has_products(self) -> bool:
+        """Whether a coefficient is a product of parameters."""
+        return any(isinstance(s, Affine) and s.products for s in self.slots())
 
     def slots(self) -> list[Slot]:
         """Return the coefficients in the order of :meth:`Terms.flat`, then n."""
@@ -158,6 +206,10 @@ class FamilyFormulas(Formulas):
         for index, value in enumerate(self._parameters):
             weight = self._sum(functools.partial(weight_of, index=index), left, changes)
             total = total + _where_it_counts(weight, along(value, self.x, self.dim))
+        for pair in sorted({p for s in (left, *changes) if isinstance(s, Affine) for p, _ in s.products}):
+            first, second = (along(self._parameters[i], self.x, self.dim) for i in pair)
+            weight = self._sum(functools.partial(_product_of, pair=pair), left, changes)
+            total = total + _where_it_counts(weight, first * second)
         return total
 
     def _sum(self, part: Callable[[Slot], float], left: Slot, changes: Sequence[Slot]) -> Tensor | float:
@@ -171,33 +223,44 @@ class FamilyFormulas(Formulas):
     def by_parameter(self, index: int) -> Tensor:
         """Return the elementwise derivative by one parameter."""
         family = self._family
-        weight_here = functools.partial(weight_of, index=index)
-        curved = bool(family.terms.curve)
-        if curved:
-            total = self._quadratic_by(weight_here)
+        if family.terms.curve or family.has_products:
+            total = self._quadratic_by(index)
         else:
-            slope = self._sum(weight_here, family.terms.left, family.terms.jumps)
+            slope = self._sum(functools.partial(weight_of, index=index), family.terms.left, family.terms.jumps)
             total = _where_it_counts(slope, self.x) + torch.zeros_like(self.x)
-        for slot, expression in enumerate(family.terms.flat()):
-            weight = weight_of(expression, index)
-            if weight and slot:
-                total = total + weight * (self.deviation(slot) if curved else self.partial(slot))
+            for slot, expression in enumerate(family.terms.flat()):
+                weight = weight_of(expression, index)
+                if weight and slot:
+                    total = total + weight * self.partial(slot)
         weight = weight_of(family.n, index)
         if weight:
             total = total + (weight * self.n if family.log_n else weight) * self.partial_n()
         return total
 
-    def _quadratic_by(self, weight: Callable[[Slot], float]) -> Tensor:
-        """Return the unsmoothed quadratic's derivative by a parameter: a quadratic of the same knots."""
+    def _quadratic_by(self, index: int) -> Tensor:
+        """Return the derivative by a parameter: a quadratic of the same knots, and that of what smoothing adds."""
         terms = self._family.terms
-        jumps: list[Coefficient] = [weight(jump) for jump in terms.jumps]
-        steps: list[Coefficient] = [weight(step) for step in terms.steps]
+
+        def weight(slot: Slot) -> Coefficient:
+            total: Coefficient = weight_of(slot, index)
+            for (i, j), factor in slot.products if isinstance(slot, Affine) else ():
+                for this, other in ((i, j), (j, i)):
+                    if this == index:
+                        total = total + factor * along(self._parameters[other], self.x, self.dim)
+            return total
+
+        jumps, steps = [weight(jump) for jump in terms.jumps], [weight(step) for step in terms.steps]
         for i, (expression, knot) in enumerate(zip(terms.knots, self.knots, strict=True)):
-            if moved := weight(expression):
+            if not is_zero(moved := weight(expression)):
                 jumps[i], steps[i] = jumps[i] - moved * knot.bend, steps[i] - moved * knot.jump
-        return self.segments.of(
-            weight(terms.left), weight(terms.offset), jumps, steps, [weight(c) for c in terms.curve]
-        ) + torch.zeros_like(self.x)
+        curve = [weight(c) for c in terms.curve] or [0.0] * (1 + len(terms.knots))
+        total = torch.zeros_like(self.x) + self.segments.of(
+            weight(terms.left), weight(terms.offset), jumps, steps, curve
+        )
+        for slot, expression in enumerate(terms.flat()):
+            if not is_zero(by := weight(expression)):
+                total = total + by * self.deviation(slot)
+        return total
 
 
 def _where_it_counts(weight: Tensor | float, value: Coefficient) -> Tensor | float:
@@ -210,6 +273,10 @@ def _where_it_counts(weight: Tensor | float, value: Coefficient) -> Tensor | flo
 def weight_of(slot: Slot, index: int) -> float:
     """Return the factor of one parameter in a coefficient."""
     return dict(slot.weights).get(index, 0.0) if isinstance(slot, Affine) else 0.0
+
+
+def _product_of(slot: Slot, pair: tuple[int, int]) -> float:
+    return dict(slot.products).get(pair, 0.0) if isinstance(slot, Affine) else 0.0
 
 
 def constant_of(slot: Slot) -> float:

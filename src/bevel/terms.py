@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -79,6 +80,12 @@ def is_zero(c: object) -> bool:
     return isinstance(c, int | float) and c == 0
 
 
+def restore(value: Any, state: list[Any]) -> None:
+    """Fill a frozen data class with slots from a pickle, also of a version that had fewer fields."""
+    for i, each in enumerate(dataclasses.fields(value)):
+        object.__setattr__(value, each.name, state[i] if i < len(state) else each.default)
+
+
 @dataclass(frozen=True, slots=True)
 class Terms(Generic[C]):
     """The coefficients of one function, for :mod:`bevel.formulas`; every tuple has one entry per knot.
@@ -98,6 +105,9 @@ class Terms(Generic[C]):
     multiplies_cdf: bool = False
     curve: tuple[C, ...] = ()
     sides: tuple[str, ...] = ()
+
+    def __setstate__(self, state: list[Any]) -> None:
+        restore(self, state)
 
     def flat(self) -> list[C]:
         """Return left, offset, then knots, jumps, steps, c0, c1, curve; gradients have this order everywhere."""

@@ -152,7 +152,7 @@ class Kinked(Activation):
 
     def __init__(self, soft: Activation) -> None:
         super().__init__(soft.num_parameters, dim=soft.dim)
-        used = sorted({i for slot in soft.family.terms.flat() if isinstance(slot, Affine) for i, _ in slot.weights})
+        used = sorted({i for slot in soft.family.terms.flat() if isinstance(slot, Affine) for i in slot.indices()})
         place = {old: new for new, old in enumerate(used)}
         for i in used:
             name = soft.arguments[i]
@@ -161,9 +161,7 @@ class Kinked(Activation):
             self.arguments = (*self.arguments, name)
 
         def moved(slot: Slot) -> Slot:
-            if not isinstance(slot, Affine):
-                return slot
-            return Affine(slot.constant, tuple((place[i], weight) for i, weight in slot.weights))
+            return slot.renumbered(place) if isinstance(slot, Affine) else slot
 
         terms = soft.family.terms.with_flat([moved(s) for s in soft.family.terms.flat()])
         none: tuple[Slot, ...] = (0.0,) * len(terms.knots)

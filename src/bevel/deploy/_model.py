@@ -109,11 +109,11 @@ def right_slope(module: Activation) -> Tensor:
     total = Affine(0.0, ())
     for slot in (terms.left, *terms.jumps):
         total = total + slot
-    weights = tuple((index, weight) for index, weight in total.weights if weight)
-    if not weights:
+    total = total.without_zeros()
+    if not total.indices():
         return torch.tensor([total.constant], dtype=torch.float64)
     parameters = [p.detach().double().cpu() for p in module.values()]
-    return Affine(total.constant, weights).value(parameters)
+    return total.value(parameters)
 
 
 def one_corner(terms: Terms[Coefficient]) -> bool:

@@ -5,14 +5,19 @@ from bevel.nn._base import Activation, Entry, FormulaActivation, LearnableModule
 from bevel.nn.erfact import ErfAct, Pserf
 from bevel.nn.frelu import FReLU
 from bevel.nn.gate import Gate
+from bevel.nn.leaky_relu_squared import LeakyReLUSquared
 from bevel.nn.mollified import Mollified
 from bevel.nn.pau import PAU
+from bevel.nn.relu_squared import ReLUSquared
 from bevel.nn.sau import SAU
 from bevel.nn.smooth_frelu import SmoothFReLU
 from bevel.nn.smu import SMU, SMU1
 from bevel.nn.softplus_gated import EIS2, TanhSoft1
 from bevel.nn.squareplus import SmeLU, Squareplus
+from bevel.nn.star_relu import StarReLU
 from bevel.nn.swish import ACONC, Swish
+from bevel.nn.xielu import XIELU
+from bevel.nn.xiprelu import XIPReLU
 
 ACTIVATIONS: Catalog[Entry] = Catalog("bevel.nn", "activation")
 
@@ -24,18 +29,23 @@ __all__ = [
     "SAU",
     "SMU",
     "SMU1",
+    "XIELU",
     "Activation",
     "Entry",
     "ErfAct",
     "FReLU",
     "FormulaActivation",
     "Gate",
+    "LeakyReLUSquared",
     "LearnableModule",
     "Mollified",
     "Pserf",
+    "ReLUSquared",
     "SmeLU",
     "SmoothFReLU",
     "Squareplus",
+    "StarReLU",
     "Swish",
     "TanhSoft1",
+    "XIPReLU",
 ]

@@ -46,8 +46,8 @@ class _At:
         total = Affine(0.0, ())
         for slot in slots:
             total = total + slot
-        total = Affine(total.constant, tuple((i, weight) for i, weight in total.weights if weight))
-        return along(total.value(self.parameters), self.x, self.dim) if total.weights else total.constant
+        total = total.without_zeros()
+        return along(total.value(self.parameters), self.x, self.dim) if total.indices() else total.constant
 
     def rise(self, jump: Coefficient) -> Coefficient:
         """Return what is added right of the knot, where the slope multiplies x itself and not x − knot."""
