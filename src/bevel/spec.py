@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from bevel._entry import ACTIVATIONS, Device
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
-from bevel.nn import ACTIVATIONS
-from bevel.nn._base import Device
 
 _NOT_TYPED = ("inplace", "device", "dtype", "self")  # arguments that a spec string cannot give
 _GIVEN_LATER = ("num_parameters", "dim")  # given by whoever places the activation, unless the spec gives them

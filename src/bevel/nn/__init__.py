@@ -1,6 +1,7 @@
 """Activation modules. ``bevel.ACTIVATIONS`` has them all by name; a new one is a new file in this folder."""
 
-from bevel.catalog import Catalog
+from bevel._entry import ACTIVATIONS
+from bevel.nn._act_and_mul import ActAndMul
 from bevel.nn._base import Activation, Entry, FormulaActivation, LearnableModule
 from bevel.nn.erfact import ErfAct, Pserf
 from bevel.nn.frelu import FReLU
@@ -19,8 +20,6 @@ from bevel.nn.swish import ACONC, Swish
 from bevel.nn.xielu import XIELU
 from bevel.nn.xiprelu import XIPReLU
 
-ACTIVATIONS: Catalog[Entry] = Catalog("bevel.nn", "activation")
-
 __all__ = [
     "ACONC",
     "ACTIVATIONS",
@@ -30,6 +29,7 @@ __all__ = [
     "SMU",
     "SMU1",
     "XIELU",
+    "ActAndMul",
     "Activation",
     "Entry",
     "ErfAct",

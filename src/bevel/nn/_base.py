@@ -7,7 +7,6 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,47 +14,14 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from bevel._checks import check_integer
+from bevel._entry import Device as Device
+from bevel._entry import Entry as Entry
 from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, own_parameter, plainly_eager
 from bevel.errors import BevelError, InvalidValue
 from bevel.family import Slot, parameter
 from bevel.nn._sharpness import FixedSharpness
 from bevel.ops import check_dtype, evaluate, in_memory, may_keep_output, needs_composed, saved
 from bevel.terms import Coefficient, Terms, as_number, as_one_sharpness
-
-Device = torch.device | str | int | None
-"""Where parameters live, as torch's own factories take it; None is the default device."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A row of ``bevel.ACTIVATIONS``: how an activation is made, and what it is.
-
-    Attributes:
-        factory: class or function that makes the module; takes ``num_parameters`` and ``dim`` where they matter.
-        formula: the function as plain text.
-        summary: one line: what it is.
-        citations: sources to name when it is used.
-        owned: whether bevel computes it (False: torch's own module). Default: True.
-        latex: the function as TeX, for its page. Default: none, and the page shows ``formula``.
-        use, avoid: what it is for, and what it is not for, in a sentence each. Default: none.
-
-    Example:
-        >>> import bevel
-        >>> entry = bevel.ACTIVATIONS["frelu"]
-        >>> entry.formula, entry.owned
-        ('a·x for x > 0, b·x for x ≤ 0', True)
-        >>> entry.factory(num_parameters=8).positive.shape
-        torch.Size([8])
-    """
-
-    factory: Callable[..., nn.Module]
-    formula: str
-    summary: str
-    citations: tuple[str, ...] = ()
-    owned: bool = True
-    latex: str = ""
-    use: str = ""
-    avoid: str = ""
 
 
 class LearnableModule(nn.Module):

@@ -1,5 +1,6 @@
 """One operation, ``smooth``, and its backends."""
 
+from bevel.ops._act_and_mul import act_and_mul
 from bevel.ops._backends import backends, needs_composed, using
 from bevel.ops._evaluate import check_dtype, evaluate, smooth
 from bevel.ops._inverse import may_keep_output
@@ -8,6 +9,7 @@ from bevel.ops._saved import saved
 from bevel.ops._slope import slope
 
 __all__ = [
+    "act_and_mul",
     "backends",
     "check_dtype",
     "evaluate",

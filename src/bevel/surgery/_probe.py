@@ -162,7 +162,7 @@ def catalog_name(module: nn.Module) -> str:
 def kinked_text(y: Tensor) -> str | None:
     """Name a function of ``bevel.kinked`` with these values, as ``mollified`` takes it, e.g. ``"relu6"``."""
     lines, levels = slopes(y), limits(y)
-    guesses = ["relu", "relu6", "absolute", "hard_sigmoid"]
+    guesses = ["relu", "relu6", "absolute", "hard_sigmoid", "hardswish"]
     if levels is not None:
         guesses.append(f"hardtanh({levels[0]!r},{levels[1]!r})")
     if lines is not None:

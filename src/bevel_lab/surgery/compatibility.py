@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
+import math
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from bevel.errors import InvalidValue
+from bevel.nn import Activation
 from bevel.surgery import Result, swap
+from bevel.terms import as_numbers
 from bevel_lab.surgery.architectures import ARCHITECTURES, Architecture, Inputs
 
 TARGETS = ("frelu", "sau")
+KEEPERS = ("gate", "mollified:n=50")
+"""What keeps the function of any network: gates to rounding, kinked functions within a bound."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Row:
         name: as in ``ARCHITECTURES``.
         units, gates: sites found by function.
         ambiguous: units whose channel axis cannot be told.
-        kept: per target the swap that keeps the function; None where no site's function can be kept.
+        kept: per target, and per keeper, the swap that keeps the function; None where no site's function can be kept.
+        left: how many units each of them left alone, by target and reason.
         trained: per target the sites swapped, function kept or not, for a forward and backward in train mode, and
             whether every coefficient of a site that ran got a finite gradient.
         restored: whether after the last restore the state and the output were bit for bit as before.
@@ -64,9 +70,16 @@ class Row:
     gates: dict[str, int]
     ambiguous: int
     kept: dict[str, Swapped | None]
+    left: dict[tuple[str, str], int]
     trained: dict[str, tuple[int, bool]]
     restored: bool
     seconds: float
+
+    @property
+    def whole(self) -> list[str]:
+        """The keepers that keep every unit's function."""
+        total = sum(self.units.values())
+        return [to for to in KEEPERS if (found := self.kept.get(to)) is not None and found.count == total]
 
 
 def tensors(output: Any) -> list[Tensor]:
@@ -82,14 +95,12 @@ def measure(architecture: Architecture) -> Row:
     traced = (architecture.traced or architecture.inputs)()
     before, state = _output(model, inputs), _state(model)
     kept: dict[str, Swapped | None] = {}
+    left: Counter[tuple[str, str]] = Counter()
     restored = True
-    for to in TARGETS:
-        try:
-            result = swap(model, to, *traced[0], kwargs=traced[1])
-        except InvalidValue:
-            kept[to] = None
-            continue
-        kept[to] = _kept(result, inputs, before)
+    for to in (*TARGETS, *KEEPERS):
+        result = swap(model, to, *traced[0], kwargs=traced[1], empty_ok=True)
+        left.update((to, site.reason.partition("; preserve=False")[0]) for site in result.sites.skipped if site.unit)
+        kept[to] = _kept(result, inputs, before) if result.sites.swapped else None
         result.restore()
         restored &= _same_state(model, state)
     trained: dict[str, tuple[int, bool]] = {}
@@ -104,7 +115,9 @@ def measure(architecture: Architecture) -> Row:
     units = result.sites.counts()
     gates = {k: v - units.get(k, 0) for k, v in result.sites.counts(units=False).items() if v > units.get(k, 0)}
     ambiguous = sum(s.unit and s.axis is None for s in result.sites)
-    return Row(architecture.name, units, gates, ambiguous, kept, trained, restored, time.process_time() - start)
+    return Row(
+        architecture.name, units, gates, ambiguous, kept, dict(left), trained, restored, time.process_time() - start
+    )
 
 
 def _output(model: nn.Module, inputs: Inputs) -> Any:
@@ -137,12 +150,29 @@ def _kept(result: Result, inputs: Inputs, before: Any) -> Swapped:
 
 
 def _old(function: str, activation: nn.Module) -> Callable[[Tensor], Tensor]:
-    """ReLU, or the Leaky ReLU whose slope the new activation took over."""
+    """What stood at a site: torch's function, with the slope or by the kernel that the new activation took over."""
     # Spelled so that no routed scope takes it for a call of its own: it runs in a hook, inside the model's forward.
-    if function == "relu":
-        return lambda x: torch.where(x > 0, x, 0.0)
-    slope = float(next(p for n, p in activation.named_parameters() if n in ("alpha", "negative")).detach()[0])
+    if function in _OTHERS:
+        return _OTHERS[function]
+    if function == "gelu":
+        tanh = isinstance(activation, Activation) and activation.family.kernel.name == "gelu_tanh"
+        return _gelu_by_tanh if tanh else lambda x: x * torch.special.ndtr(x)
+    assert isinstance(activation, Activation)
+    slope = float(as_numbers(activation.coefficients()[0].left)[0])
     return lambda x: torch.where(x > 0, x, slope * x)
+
+
+def _gelu_by_tanh(x: Tensor) -> Tensor:
+    return x / (1 + torch.exp(-math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)))
+
+
+_OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": lambda x: torch.where(x > 0, x, 0.0),
+    "relu6": lambda x: x.clamp(0, 6),
+    "silu": lambda x: x / (1 + torch.exp(-x)),
+    "quick_gelu": lambda x: x / (1 + torch.exp(-1.702 * x)),
+    "hardswish": lambda x: x * (x + 3).clamp(0, 6) / 6,
+}
 
 
 def _checker(old: Callable[[Tensor], Tensor], bound: float, worst: list[float]) -> Callable[..., None]:
@@ -196,41 +226,70 @@ _HEAD = """# Compatibility
 Written by `python -m bevel_lab.surgery.compatibility`; torch {torch}. Random weights, small inputs, float32 on a CPU.
 
 For each architecture: every activation call site that `bevel.find` lists (units, and gates which a swap leaves alone);
-then `bevel.swap(model, "frelu")` and `bevel.swap(model, "sau")` with the function kept. *Bound* is the largest proven
-bound on a site's own error, checked at every site on what it really received; *deviation* is the largest change of the
-model's output over its largest value, which layers amplify. (A detector ranks its boxes by scores that untrained
-weights leave nearly equal: there any rounding reorders them.) "cannot keep" means that no unit is a ReLU, Leaky ReLU or
-PReLU: `preserve=False` swaps those, and every row was also swapped so, to FReLU and to SAU, run forward and backward in
-train mode (*trained*: on how many sites), and restored to the bit.
+then swaps that keep the function, and on how many units: to `gate`, which finds kernel, n and slopes of each site, to
+`mollified:n=50`, which smooths the site's own kinked function, to FReLU and to SAU. *Kept whole* names the first of the
+first two that keeps every unit. *Bound* is the largest proven bound on a site's own error, checked at every site on
+what it really received; *deviation* is the largest change of the model's output over its largest value, which layers
+amplify. (A detector ranks its boxes by scores that untrained weights leave nearly equal: there any rounding reorders
+them.) Every row was also swapped with `preserve=False`, to FReLU and to SAU, run forward and backward in train mode
+(*trained*: on how many sites), and restored to the bit.
 
-| architecture | units | gates | FReLU | deviation | trained | SAU | bound | deviation | trained | restored |
-|---|---|---|---|---|---|---|---|---|---|---|
+{columns}
 """
+
+
+_COLUMNS = (
+    *("architecture", "units", "gates", "kept whole", "gate", "bound", "deviation", "mollified", "bound", "deviation"),
+    *("FReLU", "deviation", "trained", "SAU", "bound", "deviation", "trained", "restored"),
+)
 
 
 def page(found: Sequence[Row]) -> str:
     """The rows as a page of Markdown."""
     lines = []
     for row in found:
-        frelu, sau = row.kept["frelu"], row.kept["sau"]
+        gate, mollified, frelu, sau = (row.kept[to] for to in (*KEEPERS, *TARGETS))
         cells = [
             row.name,
             _counted(row.units) + (f" ({row.ambiguous} refused: axis ambiguous)" if row.ambiguous else ""),
             _counted(row.gates),
-            str(frelu.count) if frelu else "cannot keep",
-            f"{frelu.deviation:.1e}" if frelu else "",
+            f"`{row.whole[0]}`" if row.whole else "NO",
+            *_swapped(gate),
+            *_swapped(mollified),
+            *_swapped(frelu, bound=False),
             _steps(row, "frelu"),
-            str(sau.count) if sau else "cannot keep",
-            f"{sau.bound:.1e}" if sau else "",
-            f"{sau.deviation:.1e}" if sau else "",
+            *_swapped(sau),
             _steps(row, "sau"),
             "yes" if row.restored else "NO",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     total = sum(sum(row.units.values()) for row in found)
     seconds = sum(row.seconds for row in found)
-    summary = f"{len(found)} architectures, {total} units, {seconds:.0f} CPU seconds in all."
-    return _HEAD.format(torch=torch.__version__) + "\n".join(lines) + f"\n\n{summary}\n"
+    whole = sum(bool(row.whole) for row in found)
+    summary = (
+        f"{len(found)} architectures, {whole} of them kept whole, {total} units, {seconds:.0f} CPU seconds in all."
+    )
+    columns = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}"
+    return _HEAD.format(torch=torch.__version__, columns=columns) + "\n".join(lines) + f"\n\n{_left(found)}{summary}\n"
+
+
+def _swapped(found: Swapped | None, *, bound: bool = True) -> list[str]:
+    """Count, bound and deviation of one swap as cells."""
+    if found is None:
+        return ["none", *([""] if bound else []), ""]
+    return [str(found.count), *([f"{found.bound:.1e}"] if bound else []), f"{found.deviation:.1e}"]
+
+
+def _left(found: Sequence[Row]) -> str:
+    """Units that a swap left alone: how many for which reason, and which spec would keep them."""
+    total: Counter[tuple[str, str]] = Counter()
+    for row in found:
+        total.update(row.left)
+    if not total:
+        return ""
+    lines = [f"| `{to}` | {count} | {reason} |" for (to, reason), count in sorted(total.items())]
+    head = "What each swap left alone, and the spec that keeps it:\n\n| to | units | reason |\n|---|---|---|\n"
+    return head + "\n".join(lines) + "\n\n"
 
 
 def _steps(row: Row, to: str) -> str:
