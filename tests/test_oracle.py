@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import bevel
 from bevel import KERNELS, kinked
@@ -60,6 +61,14 @@ def test_sau_rows(form: str, backend: str) -> None:
     # One ulp of n·x is (n·x)² ulp of the exponential; 1e-60 is where the rows themselves end.
     allowed = 1e-15 * (2 + (n * x).detach() ** 2) * _dn_terms(form, alpha.detach(), n.detach(), x.detach()) + 1e-60
     assert bool(((dn - _column(rows, "dn")).abs() <= allowed).all())
+    one = torch.ones_like(x)
+    with torch.no_grad(), forward_ad.dual_level():  # the derivative along each, by the second pass
+        for i, name in enumerate(("dx", "dalpha")):
+            duals = [
+                forward_ad.make_dual(t.detach(), one) if i == j else t.detach() for j, t in enumerate((x, alpha, n))
+            ]
+            tangent = forward_ad.unpack_dual(sau(*duals, form, dim=0, backend=backend)).tangent
+            assert _relative(tangent, _column(rows, name)) <= 1e-13
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -74,6 +83,8 @@ def test_smoothing_rows(kernel: str, backend: str) -> None:
         (slope,) = torch.autograd.grad(y.sum(), x)
         assert _relative(y, _column([row], "value")) <= 1e-13, row
         assert _relative(slope, _column([row], "slope")) <= 1e-13, row
+        with bevel.ops.using(backend):
+            assert _relative(bevel.mollify(f, kernel, float(row["n"])).slope(x), _column([row], "slope")) <= 1e-13, row
 
 
 @pytest.mark.parametrize("backend", ["reference", "analytic"])

@@ -130,6 +130,16 @@ BEVEL_API int bevel_backward_from_output(const bevel_plan *plan, const bevel_lay
 BEVEL_API int bevel_inverse(const bevel_plan *plan, const bevel_layout *layout, int32_t threads, const void *const *param,
                             const void *y, void *x);
 
+/* What differentiates the results of bevel_backward. `a` is the cotangent of its dx and cotangent[j] that of its dparam[j], in
+ * the parameter's dtype and length; with F = a*df/dx + sum of cotangent[j]*df/dparam_j the results are, by g: h = F; by x:
+ * dx = g*dF/dx; by the parameters: dparam[j] = sum of g*dF/dparam_j. F is also the derivative of f along (a, cotangent).
+ * cotangent == NULL and cotangent[j] == NULL mean zero; g == NULL means 1, and a == NULL means `every`, in each element: with
+ * every = 1 alone, h is the slope and dx the second derivative. A result that is NULL is not wanted. x, g, a, h and dx are
+ * dense, element (o, c, i) at (o*channels + c)*inner + i, whatever the layout's strides are. h and dx may be g or a. */
+BEVEL_API int bevel_second(const bevel_plan *plan, const bevel_layout *layout, int32_t threads,
+                           const void *const *param, const void *const *cotangent, const void *x, const void *g,
+                           const void *a, double every, void *h, void *dx, void *const *dparam);
+
 /* A tabulated kernel is zero beyond v = 1. `table` holds density, survival and excess, for each of `panels` equal cells
  * of [0, 1] eleven coefficients, ascending powers of t = 2*(v*panels - cell) - 1. For float32 arithmetic this function
  * condenses it to BEVEL_TABLE_SINGLE floats that fit into vector registers. Returns 1 if that reaches float accuracy;

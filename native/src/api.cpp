@@ -6,6 +6,7 @@
 #include <new>
 #include <vector>
 
+#include "engine.h"
 #include "pages.h"
 #include "plan.h"
 #include "threads.h"
@@ -62,18 +63,22 @@ const Engine& choose() {
     return *found.front();
 }
 
+}  // namespace
+
 const Engine& engine() {
     static const Engine& chosen = choose();
     return chosen;
 }
 
 // Fewer elements than this are not worth waking a thread for: some 4 µs of work.
-constexpr int64_t GRAIN = 16384;
+static constexpr int64_t GRAIN = 16384;
 
 int parts_for(int64_t elements, int threads) {
     const int64_t useful = elements / GRAIN;
     return useful < 1 || threads < 1 ? 1 : useful < threads ? static_cast<int>(useful) : threads;
 }
+
+namespace {
 
 struct Job {
     const Call& call;

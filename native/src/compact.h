@@ -20,6 +20,7 @@ template <class F> struct Box : Compact<F> {
     using typename Compact<F>::V;
     BEVEL_INLINE Box(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
     BEVEL_INLINE V density() const { return F::keep(F::greater(this->z, F::set(0)), F::set(T(0.5))); }
+    BEVEL_INLINE V density_slope() const { return F::set(0); }
     BEVEL_INLINE V survival() const { return this->z * F::set(T(0.5)); }
     BEVEL_INLINE V excess() const { return this->z * this->z * F::set(T(0.25)); }
     BEVEL_INLINE V moment() const { return this->inner() * F::set(T(0.25)); }
@@ -30,6 +31,7 @@ template <class F> struct Triangle : Compact<F> {
     using typename Compact<F>::V;
     BEVEL_INLINE Triangle(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
     BEVEL_INLINE V density() const { return this->z; }
+    BEVEL_INLINE V density_slope() const { return F::keep(F::greater(this->z, F::set(0)), F::set(-1)); }
     BEVEL_INLINE V survival() const { return this->z * this->z * F::set(T(0.5)); }
     BEVEL_INLINE V excess() const { return this->z * this->z * this->z * F::set(T(1.0 / 6)); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
@@ -40,6 +42,7 @@ template <class F> struct Epanechnikov : Compact<F> {
     using typename Compact<F>::V;
     BEVEL_INLINE Epanechnikov(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
     BEVEL_INLINE V density() const { return this->inner() * F::set(T(0.75)); }
+    BEVEL_INLINE V density_slope() const { return F::keep(F::greater(this->z, F::set(0)), this->v * F::set(T(-1.5))); }
     BEVEL_INLINE V survival() const { return this->z * this->z * F::fma(this->v, F::set(T(0.25)), F::set(T(0.5))); }
     BEVEL_INLINE V excess() const {
         return this->z * this->z * this->z * F::fma(this->v, F::set(T(0.0625)), F::set(T(0.1875)));
@@ -54,6 +57,7 @@ template <class F> struct Biweight : Compact<F> {
     BEVEL_INLINE Biweight(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
     BEVEL_INLINE V z2() const { return this->z * this->z; }
     BEVEL_INLINE V density() const { return this->inner() * this->inner() * F::set(T(0.9375)); }
+    BEVEL_INLINE V density_slope() const { return this->v * this->inner() * F::set(T(-3.75)); }
     BEVEL_INLINE V survival() const { return z2() * this->z * polynomial<F>(this->v, s); }
     BEVEL_INLINE V excess() const { return z2() * z2() * polynomial<F>(this->v, x); }
     BEVEL_INLINE V moment() const { return this->inner() * this->inner() * this->inner() * F::set(T(0.15625)); }
@@ -68,6 +72,7 @@ template <class F> struct Triweight : Compact<F> {
     BEVEL_INLINE V z2() const { return this->z * this->z; }
     BEVEL_INLINE V y2() const { return this->inner() * this->inner(); }
     BEVEL_INLINE V density() const { return y2() * this->inner() * F::set(T(1.09375)); }
+    BEVEL_INLINE V density_slope() const { return this->v * y2() * F::set(T(-6.5625)); }
     BEVEL_INLINE V survival() const { return z2() * z2() * polynomial<F>(this->v, s); }
     BEVEL_INLINE V excess() const { return z2() * z2() * this->z * polynomial<F>(this->v, x); }
     BEVEL_INLINE V moment() const { return y2() * y2() * F::set(T(35 / 256.0)); }
@@ -80,6 +85,10 @@ template <class F> struct Cosine : Compact<F> {
     BEVEL_INLINE Cosine(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
     BEVEL_INLINE V z2() const { return this->z * this->z; }
     BEVEL_INLINE V density() const { return z2() * polynomial<F>(z2(), C::cosine_density); }
+    BEVEL_INLINE V density_slope() const {  // -½π·sin(πm), m = min(v, z); survival is ½(z - sin(πz)/π)
+        const V m = F::min(this->v, this->z), m2 = m * m, part = m2 * polynomial<F>(m2, C::cosine_survival);
+        return F::set(T(-4.9348022005446793094)) * (m * F::fnma(part, F::set(2), F::set(1)));
+    }
     BEVEL_INLINE V survival() const { return z2() * this->z * polynomial<F>(z2(), C::cosine_survival); }
     BEVEL_INLINE V excess() const { return z2() * z2() * polynomial<F>(z2(), C::cosine_excess); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
@@ -111,20 +120,25 @@ template <class F> struct Bump : HalfLine<F> {
         if constexpr (sizeof(T) == 4) return e * polynomial<F>(z, C::bump_density);
         return e * polynomial<F>(F::fma(z, F::set(2), F::set(-1)), C::bump_density);
     }
+    BEVEL_INLINE V density_slope() const {
+        const V r = F::reciprocal(z * (F::set(1) + this->v));
+        return F::set(-2) * (this->v * r) * (density() * r);
+    }
     BEVEL_INLINE V survival() const { return e * (z * z) * (sum * polynomial<F>(t, C::bump_survival)); }
     BEVEL_INLINE V excess() const { return e * (z * z) * ((z * z) * polynomial<F>(t, C::bump_excess)); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
 };
 
-template <class T> [[gnu::noinline]] T table_value(const Task& task, int form, T v) {
+// The large table's value at v, or its derivative by v.
+template <class T> [[gnu::noinline]] T table_value(const Task& task, int form, T v, bool derivative = false) {
     constexpr int COLUMNS = 11;
     const double scaled = static_cast<double>(v) * task.panels;
     const int cell = scaled < task.panels ? static_cast<int>(scaled) : task.panels - 1;
     const double t = 2 * (scaled - cell) - 1;
     const double* c = task.table + COLUMNS * (static_cast<int64_t>(form) * task.panels + cell);
-    double total = c[COLUMNS - 1];
-    for (int k = COLUMNS - 2; k >= 0; --k) total = total * t + c[k];
-    return static_cast<T>(total);
+    double total = c[COLUMNS - 1], slope = 0;
+    for (int k = COLUMNS - 2; k >= 0; --k) slope = slope * t + total, total = total * t + c[k];
+    return static_cast<T>(derivative ? 2 * slope * task.panels : total);
 }
 
 // Polynomials on panels. In float, excess alone is stored, 32 panels wide, so that a coefficient is one permutation
@@ -162,6 +176,9 @@ template <class F> struct Tabulated : Compact<F> {
         return inside(F::each_lane(this->v, [this, form](T at) { return table_value<T>(task, form, at); }));
     }
     BEVEL_INLINE V density() const { return single() ? derivative<2>() : looked_up(0); }
+    BEVEL_INLINE V density_slope() const {  // of the large table: the float one's third derivative would have three digits
+        return inside(F::each_lane(this->v, [this](T at) { return table_value<T>(task, 0, at, true); }));
+    }
     BEVEL_INLINE V survival() const { return single() ? derivative<1>() : looked_up(1); }
     BEVEL_INLINE V excess() const { return single() ? derivative<0>() : looked_up(2); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }

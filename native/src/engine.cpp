@@ -1,5 +1,6 @@
 // One instruction set's engine: picks the inner loop and walks the tensor. Compiled once per instruction set; nothing in
 // here may be a template or inline function from outside the namespace (see task.h).
+#include "convert.h"
 #include "inverse.h"
 
 namespace bevel::BEVEL_ISA {
@@ -72,38 +73,6 @@ int64_t tiles(const Task& task) {
 template <class E> E* element(const Tensor& t, int64_t o, int64_t c, int64_t i) {
     return static_cast<E*>(t.data) + (o * t.stride[0] + c * t.stride[1] + i * t.stride[2]);
 }
-
-// How elements in memory become the T of arithmetic, and back: `size` of them, the last vector padded with zeros.
-template <class F> struct Same {
-    using E = typename F::T;
-    static void widen(const E* from, E* to, int64_t size) {
-        int64_t i = 0;
-        for (; i + F::W <= size; i += F::W) F::store(to + i, F::load(from + i));
-        if (i < size) F::store(to + i, F::load_part(from + i, static_cast<int>(size - i)));
-    }
-    static void narrow(const E* from, E* to, int64_t size) {
-        int64_t i = 0;
-        for (; i + F::W <= size; i += F::W) F::store(to + i, F::load(from + i));
-        if (i < size) F::store_part(to + i, F::load(from + i), static_cast<int>(size - i));
-    }
-};
-template <class Half> struct Widened {
-    using E = uint16_t;
-    static void widen(const E* from, float* to, int64_t size) {
-        int64_t i = 0;
-        for (; i + F32::W <= size; i += F32::W) F32::store(to + i, Half::load(from + i));
-        E part[F32::W] = {};
-        for (int64_t j = i; j < size; ++j) part[j - i] = from[j];
-        if (i < size) F32::store(to + i, Half::load(part));
-    }
-    static void narrow(const float* from, E* to, int64_t size) {
-        int64_t i = 0;
-        for (; i + F32::W <= size; i += F32::W) Half::store(to + i, F32::load(from + i));
-        E part[F32::W];
-        if (i < size) Half::store(part, F32::load(from + i));
-        for (int64_t j = i; j < size; ++j) to[j] = part[j - i];
-    }
-};
 
 // The loop that runs strips, and buffers in the L1 cache for elements that have to be converted or gathered.
 template <class F, class Io> struct Runner {
@@ -256,7 +225,9 @@ void run(const Task& task, int64_t begin, int64_t end, double* sums) {
 
 }  // namespace
 
+int64_t second_tiles(const Task&);  // second_engine.cpp has these two
+void run_second(const Task&, const Second&, int64_t begin, int64_t end, double* sums);
 extern const Engine engine;
-const Engine engine = {BEVEL_ISA_NAME, tiles, run};
+const Engine engine = {BEVEL_ISA_NAME, tiles, run, second_tiles, run_second};
 
 }  // namespace bevel::BEVEL_ISA

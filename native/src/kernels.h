@@ -68,6 +68,7 @@ template <class F> struct Gaussian {
         e = exp_minus<F, 2>(square, lost);
     }
     BEVEL_INLINE V density() const { return e * F::set(T(0.39894228040143267794)); }
+    BEVEL_INLINE V density_slope() const { return -v * density(); }
     BEVEL_INLINE V survival() const {
         const V r = F::reciprocal(v + F::set(C::survival_a));
         return (e * r) * polynomial<F>(F::fnma(r, F::set(2 * C::survival_a), F::set(1)), C::gauss_survival);
@@ -118,6 +119,7 @@ template <class F> struct Logistic : HalfLine<F> {
     BEVEL_INLINE V upper() const { return F::reciprocal(F::set(1) + e); }
     BEVEL_INLINE V survival() const { return e * upper(); }
     BEVEL_INLINE V density() const { return survival() * upper(); }
+    BEVEL_INLINE V density_slope() const { return -density() * (F::set(1) - e) * upper(); }
     BEVEL_INLINE V excess() const {
         if constexpr (sizeof(T) == 4) return e * polynomial<F>(e, Coefficients<T>::log1p);
         return e * polynomial<F>(F::fma(e, F::set(2), F::set(-1)), Coefficients<T>::log1p);
@@ -133,6 +135,7 @@ template <class F> struct Laplace : HalfLine<F> {
     BEVEL_INLINE Laplace(V u, V rest_, const Task&)
         : HalfLine<F>(u, rest_), e(exp_minus<F, 1>(this->v, this->rest) * F::set(T(0.5))) {}
     BEVEL_INLINE V density() const { return e; }
+    BEVEL_INLINE V density_slope() const { return -e; }
     BEVEL_INLINE V survival() const { return e; }
     BEVEL_INLINE V excess() const { return e; }
     BEVEL_INLINE V moment() const { return F::fma(this->v, e, e); }
@@ -149,6 +152,7 @@ template <class F> struct Student {  // its forms are powers of v: rounding v co
     }
     BEVEL_INLINE V inverse() const { return F::reciprocal(F::min(h, F::set(Limits<T>::most / 16))); }
     BEVEL_INLINE V density() const { return F::set(T(0.5)) * inverse() * inverse() * inverse(); }
+    BEVEL_INLINE V density_slope() const { return F::set(T(-3)) * density() * inverse() * (v * inverse()); }
     BEVEL_INLINE V survival() const { return excess() * inverse(); }
     BEVEL_INLINE V excess() const { return F::set(T(0.5)) * F::reciprocal(F::min(h + v, F::set(Limits<T>::most / 16))); }
     BEVEL_INLINE V moment() const { return F::set(T(0.5)) * inverse(); }
@@ -161,6 +165,7 @@ template <class F> struct Cauchy {  // steps only
 
     BEVEL_INLINE Cauchy(V u, V, const Task&) : v(F::abs(u)) {}
     BEVEL_INLINE V density() const { return F::set(T(0.31830988618379067154)) / F::fma(v, v, F::set(1)); }
+    BEVEL_INLINE V density_slope() const { return F::set(T(-2)) * density() * (v / F::fma(v, v, F::set(1))); }
     BEVEL_INLINE V survival() const {
         const auto far = F::greater(v, F::set(1));
         const V r = F::select(far, F::set(1) / v, v);

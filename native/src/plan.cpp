@@ -125,7 +125,7 @@ bool Call::tails_drown(const Channel& ch) {
 }
 
 Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, bool back, bool want_dx,
-           bool want_sums, bool from_output)
+           bool want_sums, bool from_output, bool bulk)
     : plan_(plan), param_(param) {
     task_.dtype = layout.dtype;
     task_.kernel = plan.kernel;
@@ -137,7 +137,7 @@ Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const
     task_.table = plan.table;
     task_.table_single = plan.table_single;
     task_.panels = plan.panels;
-    set_flags(back);
+    set_flags(back, bulk);
     set_geometry(layout);
     if (elements_ == 0) return;
     if (layout.dtype == BEVEL_F64)
@@ -146,7 +146,7 @@ Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const
         prepare<float>();
 }
 
-void Call::set_flags(bool back) {
+void Call::set_flags(bool back, bool bulk) {
     Task& t = task_;
     t.ramps = group_used(plan_, JUMPS);
     t.steps = group_used(plan_, STEPS);
@@ -161,7 +161,7 @@ void Call::set_flags(bool back) {
         const bool of_n = slot == n_slot(plan_.knots), of_line = slot == 0 || (slot >= 2 && group == JUMPS);
         t.want_all = t.want_all || (of_n ? shifts : !of_line && group != CONSTANTS);
     }
-    t.bulk = plan_.kernel == BEVEL_GAUSSIAN && plan_.knots == 1 && !t.steps && (!t.want_sums || all_move_the_line(plan_));
+    t.bulk = bulk && plan_.kernel == BEVEL_GAUSSIAN && plan_.knots == 1 && !t.steps && (!t.want_sums || all_move_the_line(plan_));
     t.needs_survival = back || t.multiplies_cdf || t.steps;
     t.needs_excess = !t.multiplies_cdf && (back ? t.want_sums : t.ramps);
     t.needs_moment = t.moments || t.want_sums;

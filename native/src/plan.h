@@ -36,7 +36,7 @@ bool output_tells(const bevel_plan& plan, const bevel_layout& layout, const void
 class Call {
 public:
     Call(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, bool back, bool want_dx,
-         bool want_sums, bool from_output = false);
+         bool want_sums, bool from_output = false, bool bulk = true);
 
     // Data pointers; g and dx, or y, are null.
     void bind(const void* x, void* y, const void* g, void* dx);
@@ -50,17 +50,19 @@ public:
     // Writes the parameters' gradients from `parts` blocks of sum_count() sums, added in their order.
     void gradients(const double* part, int parts, void* const* dparam) const;
 
+    int64_t distinct() const { return distinct_; }
+    Channel channel(int64_t c) const { return channel_of(plan_, param_, c); }
+
 private:
     // One channel's sums by segment.
     struct Line {
         double g[BEVEL_MAX_KNOTS + 1], x[BEVEL_MAX_KNOTS + 1], rise[BEVEL_MAX_KNOTS + 1];
     };
 
-    Channel channel(int64_t c) const { return channel_of(plan_, param_, c); }
     template <class Sum> Line line_sums(const Channel& ch, Sum sum) const;
     double line_gradient(int p, const Channel& ch, const Line& line) const;
     static bool tails_drown(const Channel& ch);
-    void set_flags(bool back);
+    void set_flags(bool back, bool bulk);
     void set_geometry(const bevel_layout& layout);
     template <class T> void prepare();
 

@@ -91,11 +91,15 @@ struct Task {
     int panels;
 };
 
+struct Second;  // second.h
+
 // One instruction set. Work is counted in tiles so that a range of them can be given to a thread.
 struct Engine {
     const char* name;
     int64_t (*tiles)(const Task&);
     void (*run)(const Task&, int64_t begin, int64_t end, double* sums);  // forward if task.g has no data
+    int64_t (*second_tiles)(const Task&);
+    void (*run_second)(const Task&, const Second&, int64_t begin, int64_t end, double* sums);
 };
 
 }  // namespace bevel

@@ -213,16 +213,20 @@ Tensor inverse(std::vector<Tensor> tensors, const Tensor& plan, int64_t dim) {
     return passed(native_inverse, std::move(tensors), plan, dim);
 }
 
+#include "second.h"
+
 }  // namespace
 
 // Python hands over the functions of the library that it has loaded.
 extern "C" BEVEL_API int32_t bevel_operator_bind(const void* forward_, const void* backward_, const void* message_,
-                                                 const void* output_tells_, const void* inverse_, const void* from_output_) {
+                                                 const void* output_tells_, const void* inverse_, const void* from_output_,
+                                                 const void* second_) {
     const auto bind = [](auto& to, const void* from) {
         to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(const_cast<void*>(from));
     };
     bind(native_forward, forward_), bind(native_backward, backward_), bind(native_message, message_);
     bind(native_output_tells, output_tells_), bind(native_inverse, inverse_), bind(native_backward_from_output, from_output_);
+    bind(native_second, second_);
     return BEVEL_ABI;
 }
 
@@ -233,6 +237,8 @@ STABLE_TORCH_LIBRARY(bevel_operator, m) {
     m.def("forward_smooth(Tensor[] tensors, Tensor plan, int dim) -> (Tensor, Tensor, int)");
     m.def("backward_smooth(Tensor g, Tensor y, Tensor? sides, Tensor[] parameters, Tensor plan, int dim, int needs) -> Tensor[]");
     m.def("inverse(Tensor[] tensors, Tensor plan, int dim) -> Tensor");
+    m.def("second(Tensor? g, Tensor[] tensors, Tensor? a, Tensor[] cotangents, Tensor plan, int dim, int needs, float every) "
+          "-> Tensor[]");
     m.def("backward(Tensor g, Tensor[] tensors, Tensor plan, int dim, int needs) -> Tensor[]");
 }
 
@@ -244,5 +250,6 @@ STABLE_TORCH_LIBRARY_IMPL(bevel_operator, CompositeExplicitAutograd, m) {
     m.impl("forward_smooth", TORCH_BOX(&forward_smooth));
     m.impl("backward_smooth", TORCH_BOX(&backward_smooth));
     m.impl("inverse", TORCH_BOX(&inverse));
+    m.impl("second", TORCH_BOX(&second));
     m.impl("backward", TORCH_BOX(&backward));
 }

@@ -1,6 +1,7 @@
 """Backend ``analytic``: a forward of torch operations and a hand-written backward from the saved input, on any device.
 
-Its backward is made of differentiable torch operations; second derivatives of every other backend go through it.
+Its backward is made of differentiable torch operations; third derivatives of every other backend go through it, and
+second ones where a backend has no pass for them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from bevel.family import Family
 from bevel.ops._memory import in_memory
-from bevel.terms import along
 
 
 def unavailable() -> str | None:
@@ -46,15 +46,32 @@ def _reduce(elementwise: Tensor, parameter: Tensor, dim: int) -> Tensor:
     return (elementwise.sum(others) if others else elementwise).to(parameter.dtype)
 
 
-def tangent(
-    family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor], tangents: Sequence[Tensor | None]
-) -> Tensor:
-    """Return the forward-mode derivative: the partial derivatives times the tangents of (x, *parameters)."""
-    at = family.formulas(x, parameters, dim)
-    total = torch.zeros_like(at.x)
-    if tangents[0] is not None:
-        total = total + at.slope() * tangents[0].to(at.x.dtype)
-    for index, t in enumerate(tangents[1:]):
-        if t is not None:
-            total = total + at.by_parameter(index) * along(t, at.x, dim)
-    return total.to(x.dtype)
+def second(
+    family: Family,
+    dim: int,
+    g: Tensor | None,
+    x: Tensor,
+    parameters: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    needs: Sequence[bool],
+    every: float = 0.0,
+) -> list[Tensor | None]:
+    """Differentiate :func:`backward`; the results can be differentiated where gradients are recorded."""
+    a, *given = cotangents
+    a = torch.full_like(x, every) if a is None and every else a
+    tensors = (torch.ones_like(x) if g is None else g, x, *parameters)
+    again = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*tensors, *cotangents))
+    with torch.enable_grad():  # views, because g may depend on x, and that is none of this function's derivative
+        inputs = [t.view_as(t) if again and t.requires_grad else t.detach().requires_grad_() for t in tensors]
+        outputs = backward(family, dim, inputs[0], inputs[1], inputs[2:], [c is not None for c in (a, *given)])
+    pairs = [(y, c) for y, c in zip(outputs, (a, *given), strict=True) if y is not None and c is not None]
+    found: list[Tensor | None] = [None] * len(needs)
+    wanted = [i for i, need in enumerate(needs) if need]
+    if not pairs:
+        return [torch.zeros_like(t) if need else None for t, need in zip(tensors, needs, strict=True)]
+    ys, cs = zip(*pairs, strict=True)
+    at = [inputs[i] for i in wanted]
+    derivatives = torch.autograd.grad(ys, at, cs, create_graph=again, allow_unused=True, materialize_grads=True)
+    for i, d in zip(wanted, derivatives, strict=True):
+        found[i] = in_memory(d)
+    return found

@@ -64,6 +64,24 @@ class Backend(Protocol):
     ) -> list[Tensor | None]:
         """Return the gradients of (x, *parameters), None where ``needs`` is False."""
 
+    def second(
+        self,
+        family: Family,
+        dim: int,
+        g: Tensor | None,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        cotangents: Sequence[Tensor | None],
+        needs: Sequence[bool],
+        every: float = 0.0,
+    ) -> list[Tensor | None]:
+        """Differentiate what :meth:`backward` returns, of which ``cotangents`` has one each, None for zeros.
+
+        Return the gradients of (g, x, *parameters), None where ``needs`` is False. A ``g`` that is None is 1 and a
+        first cotangent that is None is ``every``, in each element: with 1, the first two results are the slope and the
+        second derivative. The first result is also the derivative of the function along the cotangents.
+        """
+
 
 @functools.cache
 def load(name: str) -> Backend:

@@ -94,6 +94,12 @@ def _load() -> ctypes.CDLL | str:
     library.bevel_table_single.argtypes = (pointer, ctypes.c_int32, pointer)
     library.bevel_forward.argtypes = (pointer, pointer, ctypes.c_int32, pointer, pointer, pointer)
     library.bevel_backward.argtypes = (*library.bevel_forward.argtypes, pointer, pointer)
+    library.bevel_second.argtypes = (
+        *library.bevel_forward.argtypes[:4],
+        *(pointer,) * 4,
+        ctypes.c_double,
+        *(pointer,) * 3,
+    )
     return library
 
 
@@ -243,3 +249,36 @@ def backward(
     _check(status)
     cast = [None if d is None else d.to(p.dtype) for d, p in zip(grads, parameters, strict=True)]
     return [dx, *cast]
+
+
+def second(
+    family: Family,
+    dim: int,
+    g: Tensor | None,
+    x: Tensor,
+    parameters: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    needs: Sequence[bool],
+    every: float = 0.0,
+) -> list[Tensor | None]:
+    plan, pointers, channels, own = _parameters(family, parameters)
+    x, layout = _described(x, dim, channels)
+    along, *given = cotangents
+    g, along = (t if t is None or t.stride() == x.stride() else torch.empty_like(x).copy_(t) for t in (g, along))
+    moving = [None if b is None else b.to(p.dtype).contiguous() for b, p in zip(given, own, strict=True)]
+    found = [torch.empty_like(x) if need else None for need in needs[:2]]
+    grads = [torch.empty_like(p) if need else None for p, need in zip(own, needs[2:], strict=True)]
+    address = [None if t is None else t.data_ptr() for t in (x, g, along, *found)]
+    status = library().bevel_second(
+        plan,
+        layout,
+        torch.get_num_threads(),
+        pointers,
+        _addresses(moving),
+        *address[:3],
+        every,
+        *address[3:],
+        _addresses(grads),
+    )
+    _check(status)
+    return [*found, *(None if d is None else d.to(p.dtype) for d, p in zip(grads, parameters, strict=True))]

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from bevel._torch_private import bare_apply, dispatch_mode_active
 from bevel.family import Family
-from bevel.ops import _analytic, _operator
+from bevel.ops import _operator
+from bevel.ops._backends import Backend
 from bevel.ops._inverse import axis_of, input_of, is_sharp, may_keep_output
 from bevel.ops._memory import OWN, no_address
 from bevel.ops._saved import explain
+from bevel.ops._second import differentiable
+
+_OPERATOR = cast(Backend, _operator)
 
 
 class Direct(NamedTuple):
@@ -146,7 +150,7 @@ def _keeping_function(family: Family, dim: int, ready: _operator.Prepared) -> ty
 def _composed(
     family: Family, dim: int, g: Tensor, tensors: Sequence[Tensor], needs: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
-    """The same gradients made of torch operations, which can be differentiated and know every kind of tensor."""
+    """The same gradients so that they can be differentiated, or of any kind of tensor."""
     x, *parameters = tensors
     axis = axis_of(x, parameters, dim)
-    return tuple(_analytic.backward(family, axis, g.to_dense(), x, parameters, needs))
+    return tuple(differentiable(_OPERATOR, family, axis, g, x, parameters, needs))

@@ -14,11 +14,12 @@ from bevel.errors import InvalidValue
 from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
-from bevel.ops import _analytic, _portable
+from bevel.ops import _portable
 from bevel.ops._backends import Backend, choose, needs_composed, preferred
 from bevel.ops._direct import direct
-from bevel.ops._memory import OWN, check_layout, no_address
+from bevel.ops._memory import OWN, check_layout
 from bevel.ops._saved import saved
+from bevel.ops._second import differentiable, tangent
 from bevel.portable import exporting
 from bevel.terms import Coefficient, as_sharpness
 
@@ -208,14 +209,10 @@ class _BackendCall(torch.autograd.Function):
         if g is None:
             return (None,) * (4 + len(parameters))
         needs = (ctx.needs_input_grad[0], *ctx.needs_input_grad[4:])
-        backend = ctx.backend
-        # With create_graph the backward is differentiated itself, so it must be made of torch operations.
-        if torch.is_grad_enabled() or no_address(g, x, *parameters) is not None:
-            g, backend = g.to_dense(), _analytic
-        dx, *rest = backend.backward(ctx.family, ctx.dim, g, x, parameters, needs)
+        dx, *rest = differentiable(ctx.backend, ctx.family, ctx.dim, g, x, parameters, needs)
         return (dx, None, None, None, *rest)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
         x, *parameters = ctx.saved_tensors
-        return _analytic.tangent(ctx.family, ctx.dim, x, parameters, (tangents[0], *tangents[4:]))
+        return tangent(ctx.backend, ctx.family, ctx.dim, x, parameters, (tangents[0], *tangents[4:]))

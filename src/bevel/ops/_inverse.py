@@ -7,17 +7,20 @@ and tensors without an address, and is what tests hold the native pass to.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from bevel.family import Family, Slot, parameter
 from bevel.kernel import SHARP
-from bevel.ops import _analytic, _operator
+from bevel.ops import _operator
+from bevel.ops._backends import Backend
 from bevel.ops._memory import no_address
+from bevel.ops._second import differentiable, second_by
 from bevel.terms import Coefficient, Terms, along, is_zero
 
+_OPERATOR = cast(Backend, _operator)
 _TWO_SLOPES: Terms[Slot] = Terms(parameter(1), 0.0, (0.0,), (parameter(0) - parameter(1),), (0.0,), (0.0,), (0.0,))
 
 
@@ -48,11 +51,12 @@ def axis_of(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
 
 def input_of(family: Family, dim: int, y: Tensor, sides: Tensor | None, parameters: Sequence[Tensor]) -> Tensor:
     """Return x from what was kept, differentiable: as a function of x and the parameters it is x."""
-    if is_sharp(family):
+    if is_sharp(family) and (sides is not None or no_address(y, *parameters) is not None):
         a, b = (along(s, y, dim) for s in parameters)
         right = y > 0 if sides is None else _unpacked(sides, y)
         return torch.where(right, y / a, y / b)
-    y = y if y.dtype == torch.float64 else y.float()  # x is not a half, though y is
+    if y.dtype != torch.float64 and not is_sharp(family):
+        y = y.float()  # x is not a half, though y is
     x: Tensor = _Inverse.apply(y, family, dim, *parameters)
     return x
 
@@ -70,6 +74,8 @@ class _Inverse(torch.autograd.Function):
 
     @staticmethod
     def forward(y: Tensor, family: Family, dim: int, *parameters: Tensor) -> Tensor:
+        if is_sharp(family):  # it is the same function of y, with inverse slopes
+            return _operator.forward(family, dim, y, [1 / p for p in parameters])
         if no_address(y, *parameters) is None:
             return _operator.inverse(family, dim, y, parameters)
         return bisected(family, axis_of(y, parameters, dim), y, parameters)
@@ -82,10 +88,12 @@ class _Inverse(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
-        axis = axis_of(x, parameters, ctx.dim)
-        by_y = g / ctx.family.formulas(x, parameters, axis).slope()
+        family, axis, backend = ctx.family, axis_of(x, parameters, ctx.dim), second_by(_OPERATOR, g, x, *parameters)
+        none, wanted = (None,) * (1 + len(parameters)), (True, *(False for _ in range(1 + len(parameters))))
+        (slope, *_) = backend.second(family, axis, None, x, parameters, none, wanted, every=1.0)
+        by_y = g / slope
         needs = (False, *ctx.needs_input_grad[3:])
-        _, *others = _analytic.backward(ctx.family, axis, by_y, x, parameters, needs)
+        _, *others = differentiable(_OPERATOR, family, axis, by_y, x, parameters, needs)
         return by_y, None, None, *(None if d is None else -d for d in others)
 
 

@@ -37,6 +37,7 @@ class Prepared(NamedTuple):
     forward_smooth: Callable[..., Any]
     backward_smooth: Callable[..., Any]
     inverse: Callable[..., Any]
+    second: Callable[..., Any]
 
 
 # ----------------------------------------------------------------------------------------------------- the operators
@@ -59,6 +60,7 @@ def _load() -> tuple[Callable[..., Any], ...] | str:
                 for f in (
                     *(native.bevel_forward, native.bevel_backward, native.bevel_message),
                     *(native.bevel_output_tells, native.bevel_inverse, native.bevel_backward_from_output),
+                    native.bevel_second,
                 )
             )
         )
@@ -141,6 +143,25 @@ def inverse(family: Family, dim: int, y: Tensor, parameters: Sequence[Tensor]) -
     """Return x from y; the operator must have said that y tells x."""
     x: Tensor = _asked_for(family).inverse((y, *parameters), _asked_for(family).packed, dim)
     return x
+
+
+def second(
+    family: Family,
+    dim: int,
+    g: Tensor | None,
+    x: Tensor,
+    parameters: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    needs: Sequence[bool],
+    every: float = 0.0,
+) -> list[Tensor | None]:
+    ready = _asked_for(family)
+    a, *given = cotangents
+    moving: list[Tensor] = []
+    if any(b is not None for b in given):
+        moving = [torch.zeros_like(p) if b is None else b for b, p in zip(given, parameters, strict=True)]
+    found: list[Tensor | None] = ready.second(g, (x, *parameters), a, moving, ready.packed, dim, mask(needs), every)
+    return found
 
 
 def mask(needs: Sequence[bool]) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bevel.family import Family
 from bevel.kernel import Kernel
+from bevel.ops import _analytic
 from bevel.ops._layout import dense_view
 from bevel.ops._memory import no_address
 from bevel.ops.triton import kernel_terms
@@ -86,6 +87,9 @@ def backward(
         if g.stride() != x.stride() or g.dtype != x.dtype:
             g = torch.empty_like(x).copy_(g)
         return plan.backward(g, x, parameters, tuple(needs))
+
+
+second = _analytic.second  # there is no program for it
 
 
 def _dense(parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -1,0 +1,248 @@
+// The second pass: from cotangents of parameters to a direction of the coefficients, and from an engine's sums to gradients.
+#include "second.h"
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <new>
+
+#include "engine.h"
+#include "plan.h"
+#include "threads.h"
+
+namespace bevel {
+
+namespace {
+
+double times(double weight, double sum) { return weight == 0 ? 0 : weight * sum; }  // sum may be inf
+
+class SecondCall {
+public:
+    SecondCall(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, const void* const* cotangent)
+        : plan_(plan), cotangent_(cotangent), call_(plan, layout, param, true, true, true, false, false) {
+        if (call_.elements() == 0) return;
+        if (layout.dtype == BEVEL_F64) prepare<double>();
+        else prepare<float>();
+    }
+
+    Call& call() { return call_; }
+    int64_t sum_count() const { return static_cast<int64_t>(second_sums(plan_.knots)) * call_.task().sum_pitch; }
+    const void* direction() const { return storage_.get(); }
+    void gradients(const double* part, int parts, void* const* dparam) const;
+
+private:
+    // What moves in one channel, knots ascending.
+    struct Turn {
+        double left, offset, stretch, knot[BEVEL_MAX_KNOTS], jump[BEVEL_MAX_KNOTS], step[BEVEL_MAX_KNOTS],
+            c0[BEVEL_MAX_KNOTS], c1[BEVEL_MAX_KNOTS];
+    };
+    Turn turn(const Channel& ch, int64_t c) const;
+    double line_gradient(int p, const Channel& ch, const Turn& turn, const double* g, const double* ga) const;
+    template <class T> void prepare();
+
+    const bevel_plan& plan_;
+    const void* const* cotangent_;
+    Call call_;
+    std::unique_ptr<char[]> storage_;
+};
+
+SecondCall::Turn SecondCall::turn(const Channel& ch, int64_t c) const {
+    const int k = plan_.knots;
+    double slot[3 + 5 * BEVEL_MAX_KNOTS] = {};
+    for (int t = 0; cotangent_ != nullptr && t < plan_.terms; ++t) {
+        const bevel_term& term = plan_.term[t];
+        const void* const b = cotangent_[term.param];
+        if (b == nullptr) continue;
+        const int64_t at = plan_.param_length[term.param] == 1 ? 0 : c;
+        slot[term.slot] += term.factor * (plan_.param_dtype[term.param] == BEVEL_F64 ? static_cast<const double*>(b)[at]
+                                                                                     : static_cast<const float*>(b)[at]);
+    }
+    Turn out{};
+    out.left = slot[0];
+    out.offset = slot[1];
+    out.stretch = plan_.kernel == BEVEL_SHARP ? 0 : plan_.log_n ? slot[n_slot(k)] : slot[n_slot(k)] * ch.w;
+    double* const groups[] = {out.knot, out.jump, out.step, out.c0, out.c1};
+    for (int group = 0; group < 5; ++group)
+        for (int i = 0; i < k; ++i) groups[group][i] = slot[2 + group * k + ch.order[i]];
+    return out;
+}
+
+template <class T> void SecondCall::prepare() {
+    const Task& task = call_.task();
+    const int k = plan_.knots;
+    const int64_t pitch = task.pitch, distinct = call_.distinct();
+    storage_.reset(new char[sizeof(T) * static_cast<size_t>(turn_rows(k) * pitch)]);
+    T* const base = reinterpret_cast<T*>(storage_.get());
+    const T most = std::numeric_limits<T>::max(), infinity = std::numeric_limits<T>::infinity();
+    for (int64_t c = 0; c < distinct; ++c) {
+        const Channel ch = call_.channel(c);
+        const Turn by = turn(ch, c);
+        const auto put = [&](int row, double value) { return base[row * pitch + c] = static_cast<T>(value); };
+        put(WIDTH, ch.w);
+        put(STRETCH, by.stretch);
+        put(STRETCH_W, by.stretch * ch.w);
+        double slope = by.left, level = by.offset;
+        for (int j = 0; j <= k; ++j) {
+            const int at = turn_segment(j);
+            if (j > 0) {
+                slope += by.jump[j - 1];
+                level += by.step[j - 1] - by.jump[j - 1] * ch.knot[j - 1] - ch.jump[j - 1] * by.knot[j - 1];
+            }
+            const bool flat = put(at + TURN_SLOPE, slope) == 0;  // at ±inf x is held finite there, since 0·inf is NaN
+            const double rest = level - static_cast<double>(put(at + TURN_LEVEL, level));
+            put(at + TURN_LEVEL_REST, std::isfinite(rest) ? rest : 0);
+            if (j == 0) put(TURN_LOW, flat ? -most : -infinity);
+            if (j == k) put(TURN_HIGH, flat ? most : infinity);
+        }
+        for (int i = 0; i < k; ++i) {
+            const int at = turn_knot(k, i);
+            put(at + TURN_KNOT, by.knot[i]);
+            put(at + TURN_JUMP, by.jump[i]);
+            put(at + TURN_STEP, by.step[i]);
+            put(at + TURN_C0, by.c0[i]);
+            put(at + TURN_C1, by.c1[i]);
+        }
+    }
+    for (int r = 0; r < turn_rows(k); ++r)  // as Call::prepare repeats the coefficients
+        for (int64_t c = distinct; c < pitch; ++c) base[r * pitch + c] = base[r * pitch + c - distinct];
+}
+
+// A parameter's weight in the slope of each segment, times Σ g·a there, less what its jumps move with the knots.
+double SecondCall::line_gradient(int p, const Channel& ch, const Turn& turn, const double* g, const double* ga) const {
+    const int k = plan_.knots;
+    double left = 0, jump[BEVEL_MAX_KNOTS] = {};
+    for (int t = 0; t < plan_.terms; ++t) {
+        const int slot = plan_.term[t].slot, i = slot - 2 - JUMPS * k;
+        if (plan_.term[t].param != p) continue;
+        if (slot == 0) left += plan_.term[t].factor;
+        if (i >= 0 && i < k) jump[i] += plan_.term[t].factor;
+    }
+    double total = times(left, ga[0]), slope = left, shift = 0;
+    for (int j = 1; j <= k; ++j) {
+        const double weight = jump[ch.order[j - 1]];
+        slope += weight;
+        shift += weight * turn.knot[j - 1];
+        total += times(slope, ga[j]) - times(shift, g[j]);
+    }
+    return total;
+}
+
+void SecondCall::gradients(const double* part, int parts, void* const* dparam) const {
+    const Task& task = call_.task();
+    const int k = plan_.knots;
+    const int64_t pitch = task.sum_pitch, block = sum_count(), distinct = call_.distinct();
+    const int64_t width = task.across ? task.channels : distinct;
+    double shared[BEVEL_MAX_PARAMS] = {};
+    const auto write = [&](int p, int64_t at, double value) {
+        if (dparam[p] == nullptr) return;
+        if (plan_.param_dtype[p] == BEVEL_F64) static_cast<double*>(dparam[p])[at] = value;
+        else static_cast<float*>(dparam[p])[at] = static_cast<float>(value);
+    };
+    for (int64_t c = 0; call_.elements() != 0 && c < distinct; ++c) {
+        const auto sum = [&](int s) {
+            double total = 0;
+            for (int t = 0; t < parts; ++t)
+                for (int64_t at = c; at < width; at += distinct) total += part[t * block + s * pitch + at];
+            return total;
+        };
+        const Channel ch = call_.channel(c);
+        const Turn by = turn(ch, c);
+        double g[BEVEL_MAX_KNOTS + 1], ga[BEVEL_MAX_KNOTS + 1], slots[3 + 5 * BEVEL_MAX_KNOTS] = {}, dn = 0, right = 0;
+        for (int j = 0; j <= k; ++j) g[j] = sum(second_segment(j) + SECOND_G), ga[j] = sum(second_segment(j) + SECOND_GA);
+        for (int i = k - 1; i >= 0; --i) {
+            const int at = second_knot(k, i);
+            right += g[i + 1];
+            for (int group = 0; group < 5; ++group) slots[2 + group * k + ch.order[i]] = sum(at + BY_KNOT + group);
+            slots[2 + ch.order[i]] -= times(by.jump[i], right);
+            dn += sum(at + BY_N);
+        }
+        slots[n_slot(k)] = plan_.log_n ? dn : ch.w * dn;
+        for (int p = 0; p < plan_.params; ++p) {
+            double own = line_gradient(p, ch, by, g, ga);
+            for (int t = 0; t < plan_.terms; ++t)
+                if (plan_.term[t].param == p) own += plan_.term[t].factor * slots[plan_.term[t].slot];
+            shared[p] += own;
+            if (plan_.param_length[p] != 1) write(p, c, own);
+        }
+    }
+    for (int p = 0; p < plan_.params; ++p) {
+        if (plan_.param_length[p] == 1) write(p, 0, shared[p]);
+        for (int64_t c = 0; call_.elements() == 0 && plan_.param_length[p] != 1 && c < plan_.param_length[p]; ++c) write(p, c, 0);
+    }
+}
+
+struct SecondJob {
+    Task task, rest;
+    Second second, rest_second;
+    int64_t tiles, sum_count;
+    int parts;
+    double* sums;
+};
+
+void work(void* data, int part) {
+    const SecondJob& job = *static_cast<const SecondJob*>(data);
+    const int64_t begin = job.tiles * part / job.parts, end = job.tiles * (part + 1) / job.parts;
+    double* const sums = job.sums == nullptr ? nullptr : job.sums + part * job.sum_count;
+    engine().run_second(job.task, job.second, begin, end, sums);
+    if (part == job.parts - 1 && job.rest.outer != 0)
+        engine().run_second(job.rest, job.rest_second, 0, engine().second_tiles(job.rest), sums);
+}
+
+// A pointer as many bytes further on; null stays null.
+template <class P> P* further(P* p, int64_t bytes) {
+    return p == nullptr ? p : reinterpret_cast<P*>(reinterpret_cast<std::intptr_t>(p) + bytes);
+}
+
+// Which sums the parameters need: those of the groups that they move, and of n; and which forms of the kernel come in.
+void set_wanted(const bevel_plan& plan, Second& second, Task& task) {
+    bool moves[PER_SECOND_KNOT] = {};
+    for (int t = 0; t < plan.terms; ++t) {
+        const int slot = plan.term[t].slot;
+        if (slot == n_slot(plan.knots)) moves[BY_N] = true;
+        else if (slot >= 2) moves[(slot - 2) / plan.knots] = true;
+    }
+    for (int s = 0; s < PER_SECOND_KNOT; ++s) second.by[s] = second.want_sums && moves[s];
+    task.needs_excess = moves[BY_JUMP] && !task.multiplies_cdf;
+    task.needs_moment = moves[BY_N] || task.moments;
+    second.needs_slope = task.multiplies_cdf || task.steps || task.moments;
+}
+
+}  // namespace
+}  // namespace bevel
+
+using namespace bevel;
+
+int bevel_second(const bevel_plan* plan, const bevel_layout* layout, int32_t threads, const void* const* param,
+                 const void* const* cotangent, const void* x, const void* g, const void* a, double every, void* h, void* dx,
+                 void* const* dparam) try {
+    bevel_layout dense = *layout;
+    if (const int code = check(*plan, dense)) return code;
+    const int64_t strides[3] = {dense.channels * dense.inner, dense.inner, 1};
+    for (int d = 0; d < 3; ++d) dense.x[d] = dense.y[d] = dense.g[d] = dense.dx[d] = strides[d];
+    Second second{};
+    second.a = a, second.h = h, second.dx = dx;
+    second.every_g = 1, second.every_a = every;
+    second.log_n = plan->log_n != 0;
+    for (int p = 0; dparam != nullptr && p < plan->params; ++p) second.want_sums = second.want_sums || dparam[p] != nullptr;
+    SecondCall turning(*plan, dense, param, cotangent);
+    Call& call = turning.call();
+    const int parts = parts_for(call.elements(), threads);
+    std::unique_ptr<double[]> sums;
+    if (second.want_sums) sums.reset(new double[static_cast<size_t>(turning.sum_count() * parts)]());
+    if (call.elements() != 0) {
+        call.bind(x, nullptr, g, nullptr);
+        second.direction = turning.direction();
+        SecondJob job{call.task(), call.rest(), second, second, engine().second_tiles(call.task()), turning.sum_count(), parts, sums.get()};
+        set_wanted(*plan, job.second, job.task);
+        if (job.rest.outer != 0) {
+            const int64_t skip = static_cast<const char*>(job.rest.x.data) - static_cast<const char*>(job.task.x.data);
+            set_wanted(*plan, job.rest_second, job.rest);
+            job.rest_second.a = further(a, skip), job.rest_second.h = further(h, skip), job.rest_second.dx = further(dx, skip);
+        }
+        parallel(parts, work, &job);
+    }
+    if (second.want_sums) turning.gradients(sums.get(), parts, dparam);
+    return BEVEL_OK;
+} catch (const std::bad_alloc&) {
+    return BEVEL_NO_MEMORY;
+}
