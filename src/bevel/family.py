@@ -158,7 +158,7 @@ class Family:
             return "it knows no knot that belongs to its right branch (backend analytic does)"
         return None
 
-    @functools.cached_property
+    @property
     def has_products(self) -> bool:
         """Whether a coefficient is a product of parameters."""
         return any(isinstance(s, Affine) and s.products for s in self.slots())
