@@ -166,11 +166,12 @@ def test_the_command_survives_the_death_of_a_task_and_its_own(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where relative paths start, on the nodes too
-    recipe = RECIPE | {"epochs": 400, "weights": "start.pth"}
+    recipe = RECIPE | {"epochs": 250, "weights": "start.pth"}
     start = Trainer(small(**RECIPE), Source(), torch.device("cpu"), ProcessGroup())
     torch.save(start.model.state_dict(), "start.pth")
-    settings = {"activations": ["relu", "prelu"], "reference": "relu", "seeds": 1, "recipe": recipe}
-    (tmp_path / "x.toml").write_text('activations = ["relu", "prelu"]\nseeds = 1\n' + _toml(recipe))
+    settings = {"activations": ["prelu"], "reference": "prelu", "seeds": 1, "recipe": recipe}
+    head = 'activations = ["prelu"]\nreference = "prelu"\ncontrols = false\nseeds = 1\n'
+    (tmp_path / "x.toml").write_text(head + _toml(recipe))
     command = ["-m", "bevel_lab", "run", "x.toml", "--ray", nodes.address, "--out", "out"]
     nodes.do("add")
     first = _started(*command)
