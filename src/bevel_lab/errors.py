@@ -25,6 +25,17 @@ class CannotWrite(LabError):
         super().__init__(f"could not write all of {path}{why}; make room on the disk and start again.")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class where there is none.
+
+    Example:
+        >>> first_line(RuntimeError("no such operator\\nsee …")), first_line(MemoryError())
+        ('no such operator', 'MemoryError')
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def how_to_install(extra: str = "lab") -> str:
     """Return a command that installs an extra of bevel: no release is on an index, so it takes a clone or a wheel."""
     return f"pip install '.[{extra}]' in a clone of bevel, or 'FILE.whl[{extra}]' for a wheel"

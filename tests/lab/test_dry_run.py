@@ -198,3 +198,12 @@ def test_an_address_without_a_cluster_is_refused_at_once() -> None:
     with pytest.raises(LabError, match=rf"no Ray cluster at '127.0.0.1:{port}' \(.*refused.*`ray start --head` makes"):
         _connect(f"127.0.0.1:{port}")
     assert time.monotonic() - start < 20
+
+
+def test_an_error_without_a_message_is_named_by_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("bevel_lab.training.trainer.Trainer.step", step)
+    with pytest.raises(InvalidValue, match="'relu' cannot be trained in 'mlp' on 'digits': NotImplementedError"):
+        preflight.rehearse(trial())

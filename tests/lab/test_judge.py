@@ -104,6 +104,17 @@ def test_every_form_of_a_table_is_read(form: str, tmp_path: Path) -> None:
     assert judged.said[0].startswith("Read: score accuracy, arm model, seed seed, all rows in one cell; higher is")
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_name_may_hold_any_character_but_a_line_feed(form: str, tmp_path: Path) -> None:
+    odd = "our\u2028\x0b\x85s"  # str.splitlines ends lines there
+    rows, source = table({"base": 0.0, odd: 0.01}), tmp_path / f"t.{form}"
+    if form == "csv":
+        write(rows, source)
+    else:
+        source.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+    assert {row["arm"] for row in judge_table(source).verdicts()} == {odd}
+
+
 def test_direction_turns_every_rank_share_and_order() -> None:
     """The loss that is lower by as much as the accuracy is higher gives the same words."""
     gains = [r | {"data": d} for d in ("a", "b", "c") for r in table({"base": 0, "mid": 0.007, "ours": 0.01})]

@@ -17,7 +17,7 @@ from bevel_lab.datasets._files import check_counts
 from bevel_lab.datasets._listing import is_hidden
 from bevel_lab.datasets._masks import Labels, Pair, scenes
 from bevel_lab.datasets._origins import origin
-from bevel_lab.errors import LabError
+from bevel_lab.errors import LabError, first_line
 
 CLASSES = 19
 
@@ -66,7 +66,7 @@ def _listed(source: Source, split: str, invalid: InvalidSamples) -> list[Pair]:
         found = Cityscapes(str(root), split=split, mode="fine", target_type="semantic")
     except (RuntimeError, OSError) as error:
         raise LabError(
-            f"{root} is not in torchvision's layout ({str(error).splitlines()[0]}); Cityscapes cannot be downloaded "
+            f"{root} is not in torchvision's layout ({first_line(error)}); Cityscapes cannot be downloaded "
             "without an account: put leftImg8bit and gtFine there."
         ) from error
     parts = zip(found.images, found.targets, strict=True)

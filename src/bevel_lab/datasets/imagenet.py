@@ -16,7 +16,7 @@ from bevel_lab.datasets import DataSet
 from bevel_lab.datasets._files import check_counts, check_folder
 from bevel_lab.datasets._listing import files_of, in_class
 from bevel_lab.datasets._origins import origin
-from bevel_lab.errors import LabError
+from bevel_lab.errors import LabError, first_line
 
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d+)")
 
@@ -61,9 +61,9 @@ class ImageNet:
             classes, truth = imagenet.load_meta_file(str(root))
             return set(classes), list(truth)
         except Exception as error:  # what torch.load raises for a damaged file is not said
-            last = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise LabError(
-                f"{root} is not in torchvision's layout ({last}); without its archives, read it as folder:{root}."
+                f"{root} is not in torchvision's layout ({first_line(error)}); without its archives, read it as "
+                f"folder:{root}."
             ) from error
 
 

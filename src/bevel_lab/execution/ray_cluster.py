@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from bevel.errors import InvalidValue
 from bevel_lab.data import invalid
-from bevel_lab.errors import LabError, optional_library
+from bevel_lab.errors import LabError, first_line, optional_library
 from bevel_lab.execution.executor import Driver, Executor, Setup, with_failure
 from bevel_lab.experiment.events import EpochDone, Failure, Note, Outcome, Watcher
 from bevel_lab.experiment.ledger import Ledger
@@ -89,7 +89,7 @@ def _connect(address: str) -> Any:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise LabError(
-            f"there is no Ray cluster at {address!r} ({str(error).splitlines()[0]}); `ray start --head` makes one."
+            f"there is no Ray cluster at {address!r} ({first_line(error)}); `ray start --head` makes one."
         ) from error
     return ray
 

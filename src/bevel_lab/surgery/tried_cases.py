@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import bevel
 from bevel.errors import BevelError
 from bevel.training import Alternating, parameter_groups
+from bevel_lab.errors import first_line
 from bevel_lab.runtime.memory import SavedBytes
 
 CASES: dict[str, list[Callable[[], str]]] = {}
@@ -41,7 +42,7 @@ def refused(do: Callable[[], Any]) -> str:
     try:
         do()
     except BevelError as error:
-        return f"refused: {str(error).splitlines()[0]}"
+        return f"refused: {first_line(error)}"
     raise AssertionError("it was accepted")
 
 

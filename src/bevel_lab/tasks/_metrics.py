@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.images.masks import VOID
-from bevel_lab.errors import how_to_install, optional_library
+from bevel_lab.errors import first_line, how_to_install, optional_library
 from bevel_lab.runtime.determinism import deterministic_algorithms
 from bevel_lab.tasks._detection_data import DetectionSample
 
@@ -129,8 +129,7 @@ class Bleu:
 
             self._metric = BLEU(trg_lang=language)
         except (ImportError, RuntimeError) as error:
-            said = str(error).strip().splitlines()[0]
-            raise InvalidValue(f"BLEU needs sacrebleu ({said}); {how_to_install('tasks')}.") from error
+            raise InvalidValue(f"BLEU needs sacrebleu ({first_line(error)}); {how_to_install('tasks')}.") from error
         self._metric.corpus_score(["one"], [["one"]])  # the signature names the number of references
         self.signature = str(self._metric.get_signature())
 

@@ -9,6 +9,7 @@ import torch
 
 from bevel.errors import InvalidValue
 from bevel_lab.data.source import Source
+from bevel_lab.errors import first_line
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.determinism import deterministic
 from bevel_lab.runtime.device import as_device
@@ -94,6 +95,5 @@ def rehearse(trial: Trial, *, source: Source | None = None, device: str = "cpu")
             trainer.step(0, batch, 2)
         except RuntimeError as error:
             raise InvalidValue(
-                f"{trial.activation!r} cannot be trained in {trial.model!r} on {trial.dataset!r}: "
-                f"{str(error).splitlines()[0]}"
+                f"{trial.activation!r} cannot be trained in {trial.model!r} on {trial.dataset!r}: {first_line(error)}"
             ) from error

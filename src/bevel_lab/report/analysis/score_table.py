@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -79,7 +80,7 @@ def read_rows(source: Path) -> dict[str, Row]:
 def _csv(source: Path, text: str) -> dict[str, Row]:
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     names = next(reader, [])
     rows: dict[str, Row] = {}
     for fields in filter(None, reader):  # an empty line is no row
@@ -94,7 +95,7 @@ def _csv(source: Path, text: str) -> dict[str, Row]:
 
 def _json_lines(source: Path, text: str) -> dict[str, Row]:
     rows: dict[str, Row] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
