@@ -3,21 +3,18 @@
 Run as a program of its own: here Triton is a compiler, in the tests an interpreter.
 """
 
+import functools
 import json
 import re
-import subprocess
 import sys
-import tempfile
-import timeit
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 import torch
 import triton
+from stand_in import PROCESSORS, asked, launch, planned, usage
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource, CompiledKernel, make_backend
-from triton.runtime import driver
+from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import create_function_from_signature
 
 from bevel import KERNELS, tabulated
@@ -26,13 +23,11 @@ from bevel.functional import frelu_family, sau_family
 from bevel.kernel import SHARP
 from bevel.ops.triton import layout
 from bevel.ops.triton.kernel_terms import ACCURACY
-from bevel.ops.triton.launch import compiled, direct
-from bevel.ops.triton.program import UNSPECIALIZED, Program, job
+from bevel.ops.triton.launch import compiled
+from bevel.ops.triton.program import UNSPECIALIZED, Job, Program, job
 from bevel.ops.triton.totals import add_up_text, adding
 
-PROCESSORS = 132
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
-TOOL = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
 
 def _signature(program: Program, tiling: layout.Tiling, dtype: torch.dtype) -> tuple[dict[str, str], Any, Any]:
@@ -58,24 +53,17 @@ def _signature(program: Program, tiling: layout.Tiling, dtype: torch.dtype) -> t
     return types, constants, attributes
 
 
-def _report(function: Any, types: dict[str, str], constants: Any, attributes: Any, warps: int) -> dict[str, Any]:
+def _report(
+    function: Any, types: dict[str, str], constants: Any, attributes: Any, warps: int, **more: int
+) -> dict[str, Any]:
     source = ASTSource(function, types, constants, attributes)
-    options = {"num_warps": warps, "num_stages": 1, "enable_fp_fusion": True}
+    options = {"num_warps": warps, "num_stages": 1, "enable_fp_fusion": True, **more}
     built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm
-    binary = built["cubin"]
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(binary)
-        file.flush()
-        usage, sass = (
-            subprocess.run([str(TOOL), flag, file.name], capture_output=True, text=True, check=True).stdout
-            for flag in ("-res-usage", "-sass")
-        )
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
-    assert found, usage
+    (registers, stack), sass = usage(built["cubin"]), asked(built["cubin"], "-sass")
     accesses = re.findall(r"\b((?:LDG|STG)[A-Z0-9.]*)", sass)
     narrow = re.findall(r"arith\.muli .*: (?:i32|tensor<\w+xi32>)", built["ttir"])
     return {
-        "registers": int(found[1]), "stack": int(found[2]), "accesses": accesses, "narrow": len(narrow),
+        "registers": registers, "stack": stack, "accesses": accesses, "narrow": len(narrow),
         "under_way": _under_way(sass),
     }  # fmt: skip
 
@@ -101,12 +89,13 @@ def program(family: Family, shape: tuple[int, int, int], dtype: torch.dtype, cou
     tiling = layout.tiling(*shape, PROCESSORS * most, tile)
     needs = (True,) * (1 + count) if back else ()
     made = Program(family, job(tiling, ACCURACY[dtype], (shape[1] > 1,) * count, needs))
-    report = _report(compiled(made.text()), *_signature(made, tiling, dtype), tuning.warps)
+    given = compiled(made.text()), *_signature(made, tiling, dtype), tuning.warps
+    report = _report(*given)
+    capped = (_report(*given, maxnreg=cap) for cap in layout.caps(report["registers"]))
+    report = next((other for other in capped if not other["stack"]), report)
     held = layout.resident(report["registers"], tuning.warps)
     cut = layout.tiling(*shape, PROCESSORS * min(most, held), tile)
-    # with a grid of `most` a processor, as it was until programs were counted by their registers
-    before = tiling.programs / (PROCESSORS * held)
-    return report | {"waves": cut.programs / (PROCESSORS * held), "waves_before": before, "kind": cut.kind}
+    return report | {"waves": cut.programs / (PROCESSORS * held), "kind": cut.kind}
 
 
 def binaries(family: Family, shape: tuple[int, ...], count: int, batches: range) -> int:
@@ -115,7 +104,7 @@ def binaries(family: Family, shape: tuple[int, ...], count: int, batches: range)
     Args:
         shape: of one sample, as (channels, inner).
     """
-    backend = make_backend(GPUTarget("cuda", 90, 32))
+    compiler = make_backend(GPUTarget("cuda", 90, 32))
     tuning, found, x, p = layout.Tuning(), set(), torch.empty(16, dtype=torch.bfloat16), torch.empty(16)
     channels, inner = shape
     for batch in batches:
@@ -123,73 +112,53 @@ def binaries(family: Family, shape: tuple[int, ...], count: int, batches: range)
         view = (batch * -inner, channels, 1) if last else (batch, channels, inner)
         tiling = layout.tiling(*view, PROCESSORS * tuning.per_processor, tuning.tile)
         for needs in ((), (True,) * (1 + count)):
-            made = Program(family, job(tiling, "half", (channels > 1,) * count, needs))
-            given = [x if name.endswith("_") and name[0] in "xygd" else p for name in made.arguments()]
+            text, arguments = _written(family, job(tiling, "half", (channels > 1,) * count, needs))
+            given = [x if name.endswith("_") and name[0] in "xygd" else p for name in arguments]
             numbers = len(tiling.numbers)
-            found.add(_key(made.text(), [*given[:-numbers], *tiling.numbers], tuning.warps, backend))
-        found.add(_adding(tiling, max(channels, 1), count, p, backend))
+            found.add(_key(text, [*given[:-numbers], *tiling.numbers], tuning.warps, compiler))
+        found.add(_adding(tiling, max(channels, 1), count, p, compiler))
     return len(found)
 
 
-def _adding(tiling: layout.Tiling, channels: int, count: int, p: torch.Tensor, backend: Any) -> Hashable:
+def _adding(tiling: layout.Tiling, channels: int, count: int, p: torch.Tensor, compiler: Any) -> Hashable:
     cut = adding(tiling.partials, channels)
     given = [*[p] * (count + 1), tiling.partials, channels, cut.rows, cut.columns]
-    return _key(add_up_text(count), given, cut.warps, backend)
+    return _key(add_up_text(count), given, cut.warps, compiler)
 
 
-def _key(text: str, given: list[Any], warps: int, backend: Any) -> Hashable:
-    function = compiled(text)
-    bind = create_function_from_signature(function.signature, function.params, backend)
-    _bound, specialization, _options = bind(*given, num_warps=warps, debug=False)
+def _key(text: str, given: list[Any], warps: int, compiler: Any) -> Hashable:
+    _bound, specialization, _options = _binder(text, compiler)(*given, num_warps=warps, debug=False)
     return text, str(specialization), warps
 
 
-def count() -> None:
-    """Print the binaries that 120 batch sizes build of SAU and of FReLU per channel, by layout."""
+@functools.cache
+def _binder(text: str, compiler: Any) -> Any:
+    function = compiled(text)
+    return create_function_from_signature(function.signature, function.params, compiler)
+
+
+@functools.cache
+def _written(family: Family, made: Job) -> tuple[str, list[str]]:
+    program = Program(family, made)
+    return program.text(), program.arguments()
+
+
+def counted() -> dict[str, int]:
+    """Binaries that 120 batch sizes build of SAU and of FReLU per channel, by layout."""
     sau = sau_family(parameter(0), 20000.0, "published")
     frelu = frelu_family(parameter(0), parameter(1), SHARP, 1.0)
     batches = range(1, 121)
-    rows = {
+    return {
         "sau, flat": binaries(sau, (1, 3136), 1, batches),
         "frelu(C), nchw 56": binaries(frelu, (64, 3136), 2, batches),
         "frelu(C), nchw 7": binaries(frelu, (512, 49), 2, batches),
         "frelu(C), channels_last": binaries(frelu, (64, -196), 2, batches),
     }
-    json.dump(rows, sys.stdout)
 
 
-class _Driver:
-    """Stands in for CUDA's, which needs a GPU: device 0 and stream 7."""
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int) -> int:
-        return 7
-
-
-def launch() -> None:
-    """Print what a launch of a built kernel passes on, and its Python time by Triton's own call and by bevel's."""
-    told: list[list[Any]] = []
-    driver.set_active(_Driver())
-    kernel = object.__new__(CompiledKernel)
-    kernel.module, kernel.src, kernel.name, kernel.function, kernel.packed_metadata = None, None, "run", 1, (4,)
-    kernel._init_handles = lambda: None
-    kernel._run = lambda *arguments: told.append([*arguments])
-    described, quick = kernel[(10, 1, 1)], direct(kernel, (10, 1, 1))
-    described("x", "y")
-    quick("x", "y")
-    hooks: list[Any] = []
-    triton.knobs.runtime.launch_enter_hook.add(hooks.append)
-    quick("x", "y")
-    told[-1][7](told[-1][6])  # as the driver calls the hook
-    triton.knobs.runtime.launch_enter_hook.remove(hooks.append)
-    launches = [[v if isinstance(v, (int, str, tuple, type(None))) else "described" for v in one] for one in told]
-    kernel._run = lambda *arguments: None
-    times = {}
-    for name, call in (("described", kernel[(10, 1, 1)]), ("direct", direct(kernel, (10, 1, 1)))):
-        times[name] = min(timeit.repeat(lambda call=call: call("x", "y"), number=2000, repeat=7)) / 2000  # type: ignore[misc]
-    json.dump({"launches": launches, "hook": len(hooks), **times}, sys.stdout)
+def host() -> None:
+    """Print what Python does about a GPU's programs, of which few are built."""
+    json.dump({"binaries": counted(), "launch": launch()}, sys.stdout)
 
 
 def main() -> None:
@@ -223,8 +192,8 @@ def main() -> None:
     blocks = {(5,): 1024, (6,): 8}
     types |= {"ROWS": "constexpr", "COLUMNS": "constexpr"}
     rows["add_up"] = _report(compiled(add_up_text(2)), types, blocks, {}, 16)
-    json.dump(rows, sys.stdout)
+    json.dump({"programs": rows, "plans": planned()}, sys.stdout)
 
 
 if __name__ == "__main__":
-    {"count": count, "launch": launch, "build": main}[sys.argv[1] if sys.argv[1:] else "build"]()
+    {"host": host, "build": main}[sys.argv[1] if sys.argv[1:] else "build"]()

@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 
 from bevel.kernel import Kernel
+from bevel.ops.triton import layout
 from bevel.ops.triton.kernel_terms import table
 
 Launch = Callable[..., Any]
 Grid = tuple[int, int, int]
 INTERPRETED_PROCESSORS = 1  # few programs, so that small tensors walk several trips too
 _OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # the text itself loads ahead; a·b + c is rounded once
+_chosen: dict[Any, Any] = {}  # what a kernel is replaced by, or itself
 
 
 def interpreted() -> bool:
@@ -89,10 +91,22 @@ class Launcher:
 
 
 def built(function: Any, warps: int, arguments: Sequence[Any]) -> Any:
-    """Return the kernel that a launch would run, loaded and not launched; None in the interpreter."""
+    """Return the kernel to launch, loaded and not launched; None in the interpreter.
+
+    It is built for fewer registers where more programs then fit a multiprocessor and nothing is spilled.
+    """
     if interpreted():
         return None
-    kernel = function.warmup(*arguments, grid=(1,), num_warps=warps, **_OPTIONS)
+    kernel = _loaded(function, warps, arguments)
+    found = _chosen.get(kernel)
+    if found is None:
+        capped = (_loaded(function, warps, arguments, maxnreg=cap) for cap in layout.caps(kernel.n_regs))
+        found = _chosen[kernel] = next((other for other in capped if not other.n_spills), kernel)
+    return found
+
+
+def _loaded(function: Any, warps: int, arguments: Sequence[Any], **options: int) -> Any:
+    kernel = function.warmup(*arguments, grid=(1,), num_warps=warps, **_OPTIONS, **options)
     kernel.run  # noqa: B018 # reading it loads the kernel, after which it knows its registers
     return kernel
 

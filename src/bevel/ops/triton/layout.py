@@ -84,6 +84,11 @@ def resident(registers: int, warps: int) -> int:
     return max(1, 4 * min(16, 16384 // 256 // lots) // warps)
 
 
+def caps(registers: int) -> tuple[int, ...]:
+    """Return limits of registers worth building for: 32 or 28 programs of one warp fit, and little would be spilled."""
+    return tuple(cap for cap in (64, 72) if cap < registers <= 80)
+
+
 def tiling(outer: int, channels: int, inner: int, most: int, tile: int) -> Tiling:
     """Cut a non-empty tensor for a chip that runs ``most`` programs at once."""
     if channels == 1:

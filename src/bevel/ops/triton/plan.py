@@ -20,6 +20,7 @@ from bevel.ops.triton.totals import add_up_text, adding
 
 _MOST = 4096  # number of texts that are kept
 _written: dict[tuple[Hashable, Job], tuple[Any, bool]] = {}
+_seconds: dict[Hashable, Launcher] = {}
 
 
 @dataclass(frozen=True)
@@ -102,20 +103,29 @@ class Plan:
         function, tabled = written(self.family, self.known, job(cut, self.accuracy, self.per_channel, needs))
         if self.shared is None:
             self.shared = (table_on(self.family.kernel, tensors[0].device, self.accuracy),) if tabled else ()
-        count = sum(needs[1:])
-        sums = [self._partial(0, tensors[0].device)] if count else []
+        sums = [self._partial(0, tensors[0].device)] if any(needs[1:]) else []
         given = [*tensors, *sums, *self.shared, *parameters, *self.constants, *cut.numbers]
         kernel = built(function, warps, given)
         if kernel is not None:
             most = min(most, layout.resident(kernel.n_regs, warps))
             cut = layout.tiling(*self.view, self.processors * most, tile)
         launch = Launcher(function, (cut.programs, 1, 1), warps, kernel=kernel)
-        second = self._second(cut.partials, count) if count else None
+        wanted = [i for i, need in enumerate(needs[1:]) if need]
+        second = self._second(cut.partials, [parameters[i] for i in wanted]) if wanted else None
         return Pass(launch, (*self.constants, *cut.numbers), cut.partials, second)
 
-    def _second(self, partials: int, count: int) -> Launcher:
+    def _second(self, partials: int, parameters: Sequence[Tensor]) -> Launcher:
+        """Return the second stage, which plans share where they have the same binary and grid."""
         cut = adding(partials, self.channels)
-        return Launcher(compiled(add_up_text(count)), (cut.blocks, count, 1), cut.warps, (cut.rows, cut.columns))
+        dtypes = tuple(p.dtype for p in parameters)
+        key = (cut.rows, cut.columns, self.channels, self.per_channel, self.accuracy, dtypes, parameters[0].device)
+        found = _seconds.get(key)
+        if found is None:
+            if len(_seconds) >= _MOST:
+                _seconds.clear()
+            text, grid = add_up_text(len(parameters)), (cut.blocks, len(parameters), 1)
+            found = _seconds[key] = Launcher(compiled(text), grid, cut.warps, (cut.rows, cut.columns))
+        return found
 
     def _tables(self) -> tuple[Tensor, ...]:
         return self.shared or ()

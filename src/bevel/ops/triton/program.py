@@ -126,18 +126,18 @@ class Program:
                 *(f"{name} = {name}_{k}.to({self._dtype})" for name in names),
                 *self.algebra.positions(),
                 *self._branches(),
-                *self._store(tile),
+                *self._store(k, tile),
             ]
             for k, tile in enumerate(tiles)
         )
         body = [*self.walk.fetch(names, tiles), *first, "if trip + stride < trips:", *indent(second)]
         return ["step = 2 * tl.cast(stride, tl.int64)", "for trip in tl.range(start, trips, step):", *indent(body)]
 
-    def _store(self, trip: str) -> list[str]:
+    def _store(self, k: int, trip: str) -> list[str]:
         name = "dx" if self.backward else "y"
         if self.backward and not self.job.needs[0]:
             return []
-        return self.walk.put(name, trip, f"out.to({name}_.dtype.element_ty)")
+        return self.walk.put(name, k, trip, f"out.to({name}_.dtype.element_ty)")
 
     def _branches(self) -> list[str]:
         """Return the branch between the sides: near for a tile with an element that is near a knot, infinite or NaN.

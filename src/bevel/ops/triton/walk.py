@@ -118,25 +118,25 @@ class Walk:
         Without a mask the loads stand in a block of their own, from which the assembler cannot move them behind the
         first use: all of them are on their way when it waits for one.
         """
-        which = [(name, k, *self._at(trip)) for k, trip in enumerate(trips) for name in names]
+        tiles = [self._at(trip) for trip in trips]
+        loads = [(name, k, f"tl.load({name}_ + at_{k} + lanes") for k in range(len(tiles)) for name in names]
         return [
-            f"if {self._at(trips[-1])[2]}:",  # then the tiles before it exist as well
-            *(f"    {name}_{k} = tl.load({name}_ + {offset} + lanes)" for name, k, offset, _here, _full in which),
+            *(f"at_{k} = {offset}" for k, (offset, _here, _full) in enumerate(tiles)),
+            f"if {tiles[-1][2]}:",  # then the tiles before it exist as well
+            *(f"    {name}_{k} = {load})" for name, k, load in loads),
             "else:",
-            *(
-                f"    {name}_{k} = tl.load({name}_ + {offset} + lanes, mask={here}, other=0.0)"
-                for name, k, offset, here, _full in which
-            ),
+            *(f"    here_{k} = {here}" for k, (_offset, here, _full) in enumerate(tiles)),
+            *(f"    {name}_{k} = {load}, mask=here_{k}, other=0.0)" for name, k, load in loads),
         ]
 
-    def put(self, name: str, trip: str, value: str) -> list[str]:
-        """Return lines that write a trip's tile of a tensor."""
-        offset, here, full = self._at(trip)
+    def put(self, name: str, k: int, trip: str, value: str) -> list[str]:
+        """Return lines that write tile ``k``, which is a trip's, of a tensor."""
+        _offset, here, full = self._at(trip)
         return [
             f"if {full}:",
-            f"    tl.store({name}_ + {offset} + lanes, {value})",
+            f"    tl.store({name}_ + at_{k} + lanes, {value})",
             "else:",
-            f"    tl.store({name}_ + {offset} + lanes, {value}, mask={here})",
+            f"    tl.store({name}_ + at_{k} + lanes, {value}, mask={here})",
         ]
 
     def _at(self, trip: str) -> tuple[str, str, str]:

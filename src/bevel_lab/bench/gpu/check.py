@@ -29,6 +29,7 @@ KERNELS = tuple(name for name, kernel in bevel.KERNELS.items() if kernel.has_mom
 SPECS = ("sau:n=3,learn_n=true", "frelu")
 PROCESSES = 12  # of the test suite
 PATIENCE = 90.0  # seconds for the test suite, so that the sections have the rest of the time
+LAST = 40.0  # seconds for the test beyond 2^31 elements
 
 
 @functools.cache

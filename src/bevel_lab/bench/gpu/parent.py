@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bevel_lab.bench import page, rows
 from bevel_lab.bench.gpu import check
-from bevel_lab.bench.gpu.sections import AHEAD, BEYOND, BY_NAME, FAULTS, HELD, LAWS, SUITE, Section
+from bevel_lab.bench.gpu.sections import AHEAD, BEYOND, BY_NAME, FAULTS, HELD, LAWS, SECTIONS, SUITE
 
 START = 60.0  # seconds for a child to import torch and to reach the GPU
 SOURCE = Path(__file__).parents[3]
@@ -88,7 +88,7 @@ class Run:
         while (event := child.event(min(limit, self.left))) is not None:
             name = event.get("section", name)
             if event["event"] == "begin":
-                began, limit, start = True, self._limit(name), time.monotonic()
+                began, limit, start = True, self._limit(waiting), time.monotonic()
                 continue
             if event["event"] == "ready":
                 continue
@@ -108,13 +108,17 @@ class Run:
             self.write()
         return began
 
-    def _limit(self, name: str) -> float:
-        section: Section = BY_NAME[name]
-        return section.rehearsed if self.dry else section.limit
+    def _limit(self, waiting: Sequence[str]) -> float:
+        """Return the seconds that the first of the waiting may take: its own, and what the others would leave over."""
+        first, *others = (BY_NAME[name] for name in waiting)
+        if self.dry:
+            return first.rehearsed
+        spare = self.left - check.LAST - sum(section.limit for section in others) if waiting[0] in SECTIONS else 0.0
+        return max(first.limit, spare)
 
     def tests(self, what: str) -> None:
         """Run a part of ``tests/triton`` on the GPU, as a process of its own, and note what it says."""
-        seconds = min(check.PATIENCE, self.left)
+        seconds = min(check.LAST if what == BEYOND else check.PATIENCE, self.left)
         if seconds <= 0:
             self.note(f"{what}: not run: the time was up")
             return

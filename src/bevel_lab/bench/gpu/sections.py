@@ -31,7 +31,8 @@ class Section:
 
     Attributes:
         run: makes the rows; a check returns what it found.
-        limit: seconds after which its process is stopped.
+        limit: seconds after which its process is stopped, or later by what is left over of the run's deadline. All
+            of them, the test suite and the test beyond 2^31 elements fit into 520 s.
         rehearsed: the same in a rehearsal.
     """
 
@@ -208,7 +209,7 @@ def _any_turn(step: Callable[[], object]) -> Call:
     return lambda turn: step()
 
 
-TUNINGS = ((128, 1, 32), (256, 1, 16), (256, 1, 32), (256, 1, 64), (512, 1, 32), (512, 2, 16), (1024, 4, 8))
+TUNINGS = ((128, 1, 32), (256, 1, 16), (256, 1, 32), (512, 1, 32), (512, 2, 16), (1024, 4, 8))
 SWEPT = (("flat", ("copy", "sau", "sau:n=1")), ("channels_last 64", ("copy", "frelu(C)")))
 
 
@@ -225,23 +226,23 @@ def sweep(bench: Bench) -> None:
 
 
 CHECKS = {
-    AHEAD: Section(compile_ahead, 30),
-    HELD: Section(lambda bench: check.held_rows(bench.device, bench.dry), 60),
+    AHEAD: Section(compile_ahead, 30),  # beside the test suite
+    HELD: Section(lambda bench: check.held_rows(bench.device, bench.dry), 35),
     LAWS: Section(lambda bench: check.held_laws(bench.device, bench.dry), 60),
 }
 SECTIONS = {
-    "kernels": Section(kernels, 90),
-    "kernels_rest": Section(kernels_rest, 90),
-    "eager": Section(eager, 40),
-    "small": Section(small, 20),
-    "training": Section(training, 45),
-    "networks": Section(networks, 60),
-    "sweep": Section(sweep, 60),
-    "eager_rest": Section(eager_rest, 50),
-    "memory": Section(memory, 20),
-    "fused": Section(fused, 45),
-    "compiled": Section(compiled, 80),
-    "mollified": Section(mollified, 45),
+    "kernels": Section(kernels, 60),
+    "kernels_rest": Section(kernels_rest, 55),
+    "eager": Section(eager, 25),
+    "small": Section(small, 12),
+    "training": Section(training, 30),
+    "networks": Section(networks, 38),
+    "sweep": Section(sweep, 30),
+    "eager_rest": Section(eager_rest, 28),
+    "memory": Section(memory, 10),
+    "fused": Section(fused, 20),
+    "compiled": Section(compiled, 30),
+    "mollified": Section(mollified, 12),
 }
 FAULTS = {
     "raises": Section(faults.raises, 5, 5),
