@@ -26,6 +26,7 @@ from bevel_lab import report
 from bevel_lab.cli import main
 from bevel_lab.experiment.record import Epoch, Record
 from bevel_lab.report import ReportError, judge
+from bevel_lab.report.analysis import colors
 from bevel_lab.report.analysis.cells import Cell, judge_cells
 from bevel_lab.report.figures import svg
 from bevel_lab.report.figures.cell import View, cell_views
@@ -157,7 +158,28 @@ def test_a_metric_that_is_no_share_keeps_its_unit() -> None:
         for r in records(["relu", "gelu"], effects={"gelu": 0.02})
     ]
     (sentence,) = findings.answer(only(scaled))
+    assert re.fullmatch(r"gelu is better than relu by 0\.[56]\d BLEU\.", sentence)
+    other = [dataclasses.replace(r, metric="gain", test={"gain": r.test["bleu"]}) for r in scaled]
+    (sentence,) = findings.answer(only(other))
     assert re.fullmatch(r"gelu is better than relu by 0\.[56]\d\d\d\.", sentence)
+
+
+@pytest.mark.parametrize(
+    ("key", "share", "axis", "said"),
+    [
+        ("map_50", True, "mAP@50 (%)", "mAP@50 0.1220"),
+        ("bleu", False, "BLEU", "BLEU 12.20"),
+        ("top1", True, "Top-1 (%)", "Top-1 0.1220"),
+        ("miou", True, "mIoU (%)", "mIoU 0.1220"),
+        ("pixel_accuracy", True, "pixel accuracy (%)", "pixel accuracy 0.1220"),
+    ],
+)
+def test_metrics_have_the_names_that_papers_use(key: str, share: bool, axis: str, said: str) -> None:
+    value = 0.122 if share else 12.2
+    found = [dataclasses.replace(r, metric=key, share=share, test={key: value}) for r in records(["relu"], seeds=2)]
+    assert str(found[0]) == f"relu, seed 0: {said}"
+    assert only(found).metric.axis == axis
+    assert findings.row(only(found).arms[0], only(found).metric)[2] == "12.20 ± 0.00"
 
 
 def test_all_that_was_measured_is_in_the_report(eight: list[Record], tmp_path: Path) -> None:
@@ -431,7 +453,7 @@ def test_a_report_judges_once(
 
 
 def test_the_terminal_table_is_aligned(eight: list[Record]) -> None:
-    lines = judge(eight, "relu").table().splitlines()
+    lines = judge(eight, "relu").table(200).splitlines()
     head, rule, *rows = lines[2 : 4 + len(ARMS)]
     edges = [m.end() for m in re.finditer("─+", rule)]
     assert len(edges) == len(findings.COLUMNS)
@@ -504,6 +526,44 @@ def test_every_figure_has_a_title_a_description_and_a_one_sentence_caption(eight
             assert re.search(r"<title id=.*?>.+</title>\n<desc id=.*?>.+</desc>", panel)
 
 
+def test_captions_speak_of_what_is_drawn(eight_views: list[View]) -> None:
+    captions = {view.title: view.caption for view in eight_views}
+    one = {view.title: view.caption for view in cell_views(only(records(["relu", "leaky_relu"], seeds=1)), "c")}
+    for title, words_ in (
+        ("Test accuracy", ("interval", "small dot")),
+        ("Training", ("band",)),
+        ("The activations, before and after training", ("band",)),
+        ("Cost beside accuracy", ("bars are",)),
+    ):
+        assert all(word in captions[title] and word not in one[title] for word in words_), one[title]
+    assert "cross" not in captions["Test accuracy"]
+    lost = only(records(["relu", "gelu"], diverged={("gelu", 3)}))
+    assert "crosses are diverged runs" in cell_views(lost, "c", ["scores"])[0].caption
+
+
+def test_no_line_strikes_through_a_name(eight_views: list[View]) -> None:
+    for panel in (panel for view in eight_views for panel in view.panels):
+        assert panel.count("<text ") == panel.count("paint-order: stroke; stroke: var(--paper, #ffffff)") > 0
+
+
+def test_the_score_of_every_run_is_in_the_page(eight: list[Record], written: Path) -> None:
+    head, *rows = findings.seeds(only(eight))
+    assert head == ("seed", *(arm.name for arm in only(eight).arms))
+    text = text_of(written.read_text(encoding="utf-8"))
+    table = text[text.index(findings.EVERY_RUN) :]
+    assert " ".join(" ".join(row) for row in rows) in table
+    scores = {(r.label, r.trial.seed): f"{100 * r.test['accuracy']:.2f}" for r in eight}
+    assert {(arm, int(row[0])): score for row in rows for arm, score in zip(head[1:], row[1:], strict=True)} == scores
+
+
+def test_a_citation_is_a_link_where_it_has_a_number(tmp_path: Path) -> None:
+    said = "A <b>: C. LNCS 1, doi:10.1007/978-3_19, arXiv:2109.13210"
+    found = [dataclasses.replace(r, citations=[said]) for r in records(["relu"], seeds=2, epochs=1)]
+    page = judge(found, "relu").write(tmp_path).read_text(encoding="utf-8")
+    doi, arxiv = "https://doi.org/10.1007/978-3_19", "https://arxiv.org/abs/2109.13210"
+    assert f'A &lt;b&gt;: C. LNCS 1, <a href="{doi}">doi:10.1007/978-3_19</a>, <a href="{arxiv}">arXiv' in page
+
+
 def test_every_seed_is_in_the_picture(eight_views: list[View]) -> None:
     own, paired = eight_views[0].panels
     for panel, arms in ((own, 8), (paired, 7)):
@@ -562,6 +622,37 @@ def test_colours_are_distinct_to_colour_blind_eyes(palette: tuple[str, ...]) -> 
     assert min(apart_.values()) >= 0.09
 
 
+@pytest.mark.parametrize(("palette", "paper"), [(svg.LIGHT, svg.PAPER), (svg.DARK, "#14171b")])
+def test_colours_stand_out_from_the_paper(palette: tuple[str, ...], paper: str, written: Path) -> None:
+    """WCAG 2.2: 3 for what is drawn, 4.5 for words."""
+
+    def contrast(color: str) -> float:
+        srgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in (color, paper)])
+        linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+        low, high = sorted(linear @ [0.2126, 0.7152, 0.0722])
+        return float((high + 0.05) / (low + 0.05))
+
+    assert min(map(contrast, palette)) >= 3
+    page = written.read_text(encoding="utf-8")
+    start = page.index(f"--paper: {paper}")
+    for word in ("good", "bad"):
+        found = re.search(rf"--{word}: (#\w+)", page[start:])
+        assert found
+        assert contrast(found[1]) >= 4.5
+
+
+def test_arms_keep_their_colour_between_reports() -> None:
+    alone = {name: colors.numbers({name})[name] for name in [*colors.HOMES, "sau:n=5", "tanh", "my_own"]}
+    many = colors.numbers({*colors.HOMES})
+    assert many == {name: alone[name] for name in colors.HOMES}
+    few = colors.numbers({"sau", "gelu", "sau:n=5", "tanh"})
+    assert {name: few[name] for name in ("sau", "gelu")} == {name: alone[name] for name in ("sau", "gelu")}
+    assert len(set(few.values())) == 4
+    crowd = colors.numbers({f"arm{i}" for i in range(3 * colors.HUES)})
+    assert sorted(crowd.values()) == list(range(1, 3 * colors.HUES + 1))
+    assert len(svg.LIGHT) == 1 + colors.HUES
+
+
 def test_arms_keep_their_colour_in_every_cell() -> None:
     found = records(["relu", "gelu", "swish"]) + records(["relu", "swish"], dataset="mnist", effects={"swish": 0.1})
     first, second = ({arm.name: arm.index for arm in cell.arms} for cell in judge_cells(found, "relu"))
@@ -607,11 +698,20 @@ def test_the_command_does_without_torch(tmp_path: Path) -> None:
 
 
 DRAWN = """
-return [...document.querySelectorAll('figure svg')].map(svg => {
+return [...document.querySelectorAll('figure svg')].filter(svg => svg.getClientRects().length).map(svg => {
     const box = svg.getBoundingClientRect(), marks = svg.querySelectorAll('path, use');
-    return [box.width, box.height, [...marks].filter(mark => mark.getBoundingClientRect().width > 0).length];
+    return [box.width, box.height, [...marks].filter(mark => mark.getBoundingClientRect().width > 0).length,
+            box.width / svg.viewBox.baseVal.width];
 });
 """
+TABLES = """
+return [...document.querySelectorAll('table')].filter(table => table.getClientRects().length).map(table => {
+    const box = table.parentElement;
+    const cue = getComputedStyle(box).backgroundImage.includes('gradient');
+    return [box.scrollWidth - box.clientWidth, cue, box.tabIndex];
+});
+"""
+CLIPPED = "return [...document.querySelectorAll('pre')].filter(e => e.scrollWidth > e.clientWidth).length;"
 IDS = "return [...document.querySelectorAll('[id]')].map(element => element.id);"
 DANGLING = """
 return [...document.querySelectorAll('use')].map(use => use.href.baseVal.slice(1))
@@ -632,16 +732,24 @@ def test_a_browser_draws_every_figure_and_asks_for_nothing(
     open_page(browser, path, width)
     drawn = browser.execute_script(DRAWN)
     assert len(drawn) == expected
-    for figure_width, height, marks in drawn:
+    for figure_width, height, marks, scale in drawn:
+        assert scale >= (1 if width < 640 else 0.95), "a phone gets figures of its own, not small ones"
         assert figure_width > 100
         assert height > 60
         assert marks >= 4
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert all(cue and reached == 0 for hidden, cue, reached in browser.execute_script(TABLES) if hidden)
+    assert browser.execute_script(CLIPPED) == 0
     assert browser.execute_script(DANGLING) == []
     ids = browser.execute_script(IDS)
     assert len(ids) == len(set(ids))
     assert browser.get_log("browser") == []
     assert requests(browser) == [path.as_uri()]
+
+
+def test_a_table_over_several_cells_fits_a_small_window(browser: Any, written_three: Path) -> None:
+    open_page(browser, written_three, 900)
+    assert [hidden for hidden, *_ in browser.execute_script(TABLES)][:2] == [0, 0]
 
 
 def test_both_themes_reach_page_and_figures(browser: Any, written: Path) -> None:

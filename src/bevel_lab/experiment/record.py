@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from bevel_lab.experiment.measures import written
 from bevel_lab.experiment.trial import Trial
 
 FORMAT = 1
@@ -138,7 +139,7 @@ class Record:
     predictions: str = ""
 
     def __str__(self) -> str:
-        return f"{self.label}, seed {self.trial.seed}: {self.metric} {self.test[self.metric]:.4f}"
+        return f"{self.label}, seed {self.trial.seed}: {written(self.metric, self.test[self.metric])}"
 
     def to_json(self) -> str:
         """Return one line of strict JSON, in which a number that is not finite is null."""

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevel_lab.report.analysis.cells import SEED, Arm, Cell, Metric
+from bevel_lab.report.analysis.cells import SEED, Arm, Cell
+from bevel_lab.report.analysis.metric import Metric
 from bevel_lab.report.statistics import aggregate, comparison
 from bevel_lab.report.statistics.aggregate import Estimate, Ranks
 from bevel_lab.report.statistics.arrays import Floats, mean_of, unit_of

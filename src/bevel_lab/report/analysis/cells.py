@@ -14,6 +14,8 @@ import numpy as np
 from bevel_lab.errors import LabError
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
+from bevel_lab.report.analysis.colors import numbers
+from bevel_lab.report.analysis.metric import Metric
 from bevel_lab.report.statistics import comparison
 from bevel_lab.report.statistics.arrays import Floats
 from bevel_lab.report.statistics.comparison import Comparison, Summary
@@ -26,61 +28,6 @@ SEED = 20  # seeds the resampling, so that the same records give the same report
 
 class ReportError(LabError):
     """The records do not make the report that was asked for."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """The headline metric, its unit and its direction.
-
-    Attributes:
-        key: its name in a record.
-        share: whether it is a share of one, which is written as per cent; anything else is written as it is.
-        lower_is_better: whether lower values are better.
-        log: whether values are compared as their log10, such as relative errors.
-    """
-
-    key: str
-    share: bool
-    lower_is_better: bool = False
-    log: bool = False
-
-    @property
-    def scale(self) -> float:
-        return 100.0 if self.share else 1.0
-
-    @property
-    def sign(self) -> float:
-        """1 where larger is better, else −1: score · sign is always a gain."""
-        return -1.0 if self.lower_is_better else 1.0
-
-    @property
-    def better(self) -> str:
-        """Where a better score lies in a figure."""
-        return "Down" if self.lower_is_better else "Up"
-
-    @property
-    def name(self) -> str:
-        return ("log10 " if self.log else "") + self.key.replace("_", " ")
-
-    def of(self, value: float) -> float:
-        """The score that a measured value counts as; NaN for a value that has no logarithm."""
-        if self.log:
-            return math.log10(value) if value > 0 else math.nan
-        return value
-
-    @property
-    def axis(self) -> str:
-        return f"{self.name} (%)" if self.share else self.name
-
-    @property
-    def difference(self) -> str:
-        """Label of an axis of differences."""
-        return "difference (points)" if self.share else "difference"
-
-    @property
-    def points(self) -> str:
-        """Unit that follows a difference."""
-        return " points" if self.share else ""
 
 
 @dataclass(frozen=True)
@@ -99,8 +46,7 @@ class Arm:
     """All runs of one activation in a cell, by seed. Scores that come from a table have no records, ``runs``.
 
     Attributes:
-        index: number of the arm in the whole report. 0 is the reference; the others are sorted by name, so that the
-            order of the runs does not matter.
+        index: number of the arm's color: 0 is the reference, see :func:`arm_indices`.
         comparison: comparison with the reference; the reference has none.
     """
 
@@ -198,11 +144,10 @@ def _names(records: Sequence[Record]) -> dict[tuple[str, str], str]:
 
 
 def arm_indices(names: Sequence[str], reference: str) -> dict[str, int]:
-    """Number the arms: the reference is 0."""
+    """Number the arms: the reference is 0, and every other has a color of its own, see :mod:`.colors`."""
     if reference not in names:
         raise ReportError(f"no arm is called {reference!r}; there are {', '.join(names)}.")
-    ordered = [reference, *(name for name in names if name != reference)]
-    return {name: i for i, name in enumerate(ordered)}
+    return {reference: 0} | numbers({*names} - {reference})
 
 
 def _check_run(record: Record, runs: dict[int, Record]) -> None:

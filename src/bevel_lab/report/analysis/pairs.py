@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bevel_lab.report.analysis.across import pooled
-from bevel_lab.report.analysis.cells import SEED, Cell, Metric, ReportError
+from bevel_lab.report.analysis.cells import SEED, Cell, ReportError
+from bevel_lab.report.analysis.metric import Metric
 from bevel_lab.report.statistics import comparison
 from bevel_lab.report.statistics.comparison import Comparison
 

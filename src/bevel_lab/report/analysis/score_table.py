@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
-from bevel_lab.report.analysis.cells import Metric, ReportError
+from bevel_lab.report.analysis.cells import ReportError
+from bevel_lab.report.analysis.metric import Metric
 
 Row = Mapping[str, Any]
 

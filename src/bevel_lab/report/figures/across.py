@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from bevel_lab.report.analysis.across import Across, Standing
 from bevel_lab.report.figures import critical_difference, plots
-from bevel_lab.report.figures.cell import View, cost_panels, drawn
+from bevel_lab.report.figures.cell import View, drawn
+from bevel_lab.report.figures.cost import cost_caption, cost_panels
 from bevel_lab.report.figures.labels import short
-from bevel_lab.report.figures.svg import Heading, Style
+from bevel_lab.report.figures.svg import Place, Style
 
 
-def across_views(across: Across, prefix: str) -> list[View]:
-    """Draw all figures that the records allow; ``prefix`` makes their ids unique in the page."""
+def across_views(across: Across, prefix: str, phone: bool = False) -> list[View]:
+    """Draw all figures that the records allow; for the arguments see :func:`cell_views`."""
     makers = {"differences": _differences, "ranks": _ranks, "cost": _cost}
-    made = [make(across, f"{prefix}-{name}") for name, make in makers.items()]
-    return drawn(made)
+    return drawn({name: partial(make, across) for name, make in makers.items()}, prefix, phone)
 
 
-def _differences(across: Across, name: str) -> View:
+def _differences(across: Across, place: Place) -> View:
     ref, metric = across.reference.name, across.metric
     means, wins = [], []
     for standing, c in across.others:
@@ -37,31 +38,33 @@ def _differences(across: Across, name: str) -> View:
     if means:
         title = f"Mean difference to {short(ref)} over cells: 95 % interval"
         said = f"Mean paired difference to {short(ref)} over all cells, and in each of them."
-        panels.append(plots.strips(means, Heading(f"{name}-mean", title, said), xlabel=metric.difference, line=0.0))
+        panels.append(plots.strips(means, place.heading("mean", title, said), xlabel=metric.difference, line=0.0))
     if wins:
         title = f"Probability of improvement on {short(ref)}: 95 % interval"
         said = f"Share of seeds on which an arm beats {short(ref)}, averaged over cells, and in each of them."
-        panels.append(plots.strips(wins, Heading(f"{name}-won", title, said), xlabel="pairs won (%)", line=50.0))
+        panels.append(plots.strips(wins, place.heading("won", title, said), xlabel="pairs won (%)", line=50.0))
     caption = "A small dot is one cell, the large one the average over cells and the bar its interval over seeds."
     return View("Difference over all cells", caption, tuple(panels))
 
 
-def _ranks(across: Across, name: str) -> View:
+def _ranks(across: Across, place: Place) -> View:
     ranks = across.ranks
     title = "Average ranks"
     if ranks is None:
         return View(title, "", ())
     labels, styles = [s.name for s in across.standings], [Style(s.index) for s in across.standings]
     said = "Average rank of every arm over cells; bars join arms that ranks cannot tell apart."
-    heading = Heading(f"{name}-critical", "Average rank over cells", said)
+    heading = place.heading("critical", "Average rank over cells", said)
     panel = critical_difference.diagram(ranks, labels, styles, heading)
-    caption = "Arms that share a bar at the right cannot be told apart by their ranks (Nemenyi's test at 5 %)"
+    caption = "Every two arms differ in their ranks (Nemenyi's test at 5 %)"
+    if ranks.groups:
+        caption = "Arms that share a bar at the right cannot be told apart by their ranks (Nemenyi's test at 5 %)"
     if not ranks.possible:
         caption += f"; {len(across.cells)} cells are too few for any two to differ"
     return View(title, f"{caption}.", (panel,))
 
 
-def _cost(across: Across, name: str) -> View:
+def _cost(across: Across, place: Place) -> View:
     metric, ref = across.metric, across.reference.name
     found = {"time": _points(across, lambda s: s.time), "memory": _points(across, lambda s: s.memory)}
     found = {kind: points if len(points) > 1 else [] for kind, points in found.items()}
@@ -69,12 +72,9 @@ def _cost(across: Across, name: str) -> View:
     def describe(what: str) -> str:
         return f"Mean difference to {ref} over cells beside {what}, a geometric mean over cells."
 
-    caption = (
-        f"{metric.better} is better and left is cheaper; bars are 95 % intervals of the "
-        f"difference{metric.points and ' in points'}, and the dotted line joins the arms that no other beats in both."
-    )
-    panels = cost_panels(found, name, "Mean difference", describe, ref, metric.sign)
-    return View(f"{metric.name.capitalize()} beside cost, over all cells", caption, tuple(panels))
+    bars = f"95 % intervals of the difference{metric.points and f' in{metric.points}'}"
+    panels = cost_panels(found, place, "Mean difference", describe, ref, metric.sign)
+    return View(f"{metric.title} beside cost, over all cells", cost_caption(found, metric, bars), tuple(panels))
 
 
 def _points(across: Across, read: Callable[[Standing], float]) -> list[plots.Point]:

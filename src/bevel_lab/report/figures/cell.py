@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
@@ -12,9 +13,9 @@ import numpy as np
 from bevel_lab.experiment.record import Epoch, Site
 from bevel_lab.report.analysis.cells import Arm, Cell
 from bevel_lab.report.figures import plots
+from bevel_lab.report.figures.cost import cost_caption, cost_panels
 from bevel_lab.report.figures.labels import short
-from bevel_lab.report.figures.svg import Heading, Style
-from bevel_lab.report.statistics.aggregate import pareto
+from bevel_lab.report.figures.svg import PHONE, Place, Style
 from bevel_lab.report.statistics.arrays import Floats
 
 FEW_EPOCHS = 10
@@ -23,59 +24,45 @@ FEW_EPOCHS = 10
 
 @dataclass(frozen=True)
 class View:
-    """A figure of the page: one or more panels, and one sentence on how to read them."""
+    """A figure of the page: one or more panels, and one sentence on how to read them.
+
+    Attributes:
+        small: whether the panels are small multiples, which fit any page.
+        phone: the panels once more, drawn for a phone's page, if they were asked for.
+    """
 
     title: str
     caption: str
     panels: tuple[str, ...]
-    small: bool = False  # whether the panels are small multiples
+    small: bool = False
+    phone: tuple[str, ...] = ()
 
 
-def cell_views(cell: Cell, prefix: str, wanted: Sequence[str] = ()) -> list[View]:
+def cell_views(cell: Cell, prefix: str, wanted: Sequence[str] = (), phone: bool = False) -> list[View]:
     """Draw all figures that the cell's records allow.
 
     Args:
         cell: what to draw.
         prefix: makes the figures' ids unique in the page.
         wanted: some of scores, training, shapes, parameters and cost; () means all.
+        phone: whether they are drawn for a phone's page, too.
     """
     makers = {"scores": _scores, "training": _training, "shapes": _shapes, "parameters": _parameters, "cost": _cost}
-    made = [makers[name](cell, f"{prefix}-{name}") for name in wanted or makers]
-    return drawn(made)
+    return drawn({name: partial(makers[name], cell) for name in wanted or makers}, prefix, phone)
 
 
-def drawn(views: Sequence[View]) -> list[View]:
-    """Return the views without panels that could not be drawn, and without views that have none left."""
-    kept = [replace(view, panels=tuple(panel for panel in view.panels if panel)) for view in views]
-    return [view for view in kept if view.panels]
+def drawn(makers: Mapping[str, Callable[[Place], View]], prefix: str, phone: bool) -> list[View]:
+    """Draw the views, without panels that could not be drawn, and without views that have none left."""
+    views = []
+    for name, make in makers.items():
+        view = make(Place(f"{prefix}-{name}"))
+        narrow = make(Place(f"{prefix}-{name}-phone", PHONE)).panels if phone and not view.small else ()
+        panels, narrow = (tuple(filter(None, some)) for some in (view.panels, narrow))
+        views += [replace(view, panels=panels, phone=narrow)] if panels else []
+    return views
 
 
-def cost_panels(
-    found: Mapping[str, Sequence[plots.Point]],
-    name: str,
-    gain: str,
-    describe: Callable[[str], str],
-    reference: str,
-    sign: float,
-) -> list[str]:
-    """Draw one panel for time and one for memory, if there are points.
-
-    ``describe`` gets the name of the cost; ``sign`` is −1 where lower is better.
-    """
-    kinds = {"time": "training time", "memory": "memory kept for backward"}
-    return [
-        plots.scatter(
-            found[kind],
-            Heading(f"{name}-{kind}", f"{gain} by {what}", describe(what)),
-            xlabel=f"{what}, × {reference}",
-            front=pareto([p.x for p in found[kind]], [sign * p.y for p in found[kind]]),
-        )
-        for kind, what in kinds.items()
-        if found[kind]
-    ]
-
-
-def _scores(cell: Cell, name: str) -> View:
+def _scores(cell: Cell, place: Place) -> View:
     metric, ref = cell.metric, cell.reference.name
     own = []
     paired = [_strip(cell.reference, {}, 1.0, (0.0, 0.0, 0.0), frozenset())]  # an empty row keeps both panels level
@@ -87,19 +74,27 @@ def _scores(cell: Cell, name: str) -> View:
         odd = arm.diverged | cell.reference.diverged
         paired.append(_strip(arm, cell.differences(arm), metric.scale, interval, odd))
     said = f"Test {metric.name} of every run, with mean and standard deviation of each arm."
-    heading = Heading(f"{name}-own", "Every run: mean ± 1 sd", said)
-    panels = [plots.strips(own, heading, xlabel=f"test {metric.axis}")]
+    panels = [plots.strips(own, place.heading("own", "Every run: mean ± 1 sd", said), xlabel=f"test {metric.axis}")]
     if cell.others:
         title = f"Difference to {short(ref)} on the same seed: mean and 95 % interval"
-        said = f"Paired differences to {ref} with their mean and 95 % interval."
-        panels.append(plots.strips(paired, Heading(f"{name}-paired", title, said), xlabel=metric.difference, line=0.0))
-    caption = (
-        f"A small dot is one seed and the large one the mean; an arm whose interval reaches the line at zero cannot be "
-        f"told from {ref}, and one whose interval clears it must still pass the adjusted test"
-    )
-    lost = any(arm.diverged for arm in cell.arms)
-    caption += "; crosses are diverged runs, arrows those outside the picture." if lost else "."
-    return View(f"Test {metric.name}", caption, tuple(panels))
+        if any(not c.paired for _, c in cell.others):
+            title = f"Difference to {short(ref)}: mean and 95 % interval"
+        said = f"Differences to {ref} with their mean and 95 % interval."
+        panels.append(plots.strips(paired, place.heading("paired", title, said), xlabel=metric.difference, line=0.0))
+    return View(f"Test {metric.name}", _scores_caption(cell), tuple(panels))
+
+
+def _scores_caption(cell: Cell) -> str:
+    said = "A small dot is one run and the large one the mean" if len(cell.seeds) > 1 else "A dot is one run"
+    if any(math.isfinite(c.low) for _, c in cell.others):
+        said += (
+            f"; an arm whose interval reaches the line at zero cannot be told from {cell.reference.name}, and one "
+            "whose interval clears it must still pass the adjusted test"
+        )
+    scored = [score for arm in cell.arms for seed, score in arm.scores.items() if seed in arm.diverged]
+    if any(map(math.isfinite, scored)):
+        said += "; crosses are diverged runs, arrows those outside the picture"
+    return f"{said}."
 
 
 def _strip(
@@ -109,7 +104,7 @@ def _strip(
     return plots.Strip(arm.name, Style(arm.index), numbers, [seed in odd for seed in values], *interval)
 
 
-def _training(cell: Cell, name: str) -> View:
+def _training(cell: Cell, place: Place) -> View:
     key, metric = cell.metric.key, cell.metric
     loss = list(_lines(cell, lambda epoch: epoch.train.get("loss", math.nan)))
     validation = list(_lines(cell, lambda epoch: metric.scale * epoch.validation.get(key, math.nan)))
@@ -117,13 +112,14 @@ def _training(cell: Cell, name: str) -> View:
     panels = []
     if loss:
         title = "Training loss (log scale)" if log else "Training loss"
-        heading = Heading(f"{name}-loss", title, "Mean training loss by epoch, one line an arm.")
+        heading = place.heading("loss", title, "Mean training loss by epoch, one line an arm.")
         panels.append(plots.curves(loss, heading, log=log))
     if validation:
         said = f"Mean validation {metric.name} by epoch, one line an arm."
-        heading = Heading(f"{name}-validation", f"Validation {metric.axis}", said)
+        heading = place.heading("validation", f"Validation {metric.axis}", said)
         panels.append(plots.curves(validation, heading, floor=floor))
-    caption = "Lines are means over seeds and bands ± 1 sd"
+    bands = any(bool((line.high > line.low).any()) for line in (*loss, *validation))
+    caption = "Lines are means over seeds and bands ± 1 sd" if bands else "A line is an arm's mean over its seeds"
     if floor is not None:
         caption += f"; the {metric.name} axis leaves out the first quarter of the training, to give the end room"
     return View("Training", f"{caption}{_end(cell, validation)}.", tuple(panels))
@@ -175,17 +171,18 @@ def _floor(lines: Sequence[plots.Line]) -> float | None:
     return float(later.min() - 0.03 * (top.max() - later.min()))
 
 
-def _shapes(cell: Cell, name: str) -> View:
+def _shapes(cell: Cell, place: Place) -> View:
     shapes = [shape for arm in cell.arms if (shape := _shape(arm)) is not None]
     limits, panels = _curve_limits(shapes), []
     for i, shape in enumerate(shapes):
         said = f"{shape.label} before training (dotted) and after it at each site."
-        panels.append(plots.shape(shape, Heading(f"{name}-{i}", short(shape.label, 30), said), limits))
-    caption = (
-        "The dotted curve is the activation before training, the lines are its sites after it (mean over seeds, darker "
-        "with depth), and the band runs from the lowest to the highest channel of any seed."
-    )
-    return View("The activations, before and after training", caption, tuple(panels), small=True)
+        panels.append(plots.shape(shape, place.heading(i, short(shape.label, 30), said), limits))
+    caption = "The dotted curve is the activation before training, the lines are its sites after it"
+    if any(len(shape.after) > 1 for shape in shapes):
+        caption += " (mean over seeds, darker with depth)"
+    if any(bool((shape.high - shape.low > 1e-9 * (1 + np.abs(shape.low))).any()) for shape in shapes):
+        caption += ", and the band runs from the lowest to the highest channel of any seed"
+    return View("The activations, before and after training", f"{caption}.", tuple(panels), small=True)
 
 
 def _shape(arm: Arm) -> plots.Shape | None:
@@ -222,7 +219,7 @@ def _curve_limits(shapes: Sequence[plots.Shape]) -> tuple[float, float]:
     return max(low - room, min(low, float(bands.min())) - 0.1), min(high + room, max(high, float(bands.max())) + 0.1)
 
 
-def _parameters(cell: Cell, name: str) -> View:
+def _parameters(cell: Cell, place: Place) -> View:
     panels: list[str] = []
     for arm in cell.arms:
         groups = _by_site(arm, lambda site: bool(site.after))
@@ -238,7 +235,7 @@ def _parameters(cell: Cell, name: str) -> View:
             )
             title = f"{short(arm.name)} · {short(symbol, 14)}"
             said = f"{symbol} of {arm.name} at each site after training; dotted: before."
-            panels.append(plots.parameter(spread, Heading(f"{name}-{len(panels)}", title, said)))
+            panels.append(plots.parameter(spread, place.heading(len(panels), title, said)))
     caption = (
         "Sites run from input to output; the ring is the median over channels and seeds, the thick bar the middle "
         "half, the thin one 5 % to 95 %, and the dotted line the value before training."
@@ -256,7 +253,7 @@ def _by_site(arm: Arm, wanted: Callable[[Site], bool]) -> dict[str, list[Site]]:
     return groups
 
 
-def _cost(cell: Cell, name: str) -> View:
+def _cost(cell: Cell, place: Place) -> View:
     metric, ref = cell.metric, cell.reference.name
 
     def points(x: Callable[[Arm], tuple[float, float, float]]) -> list[plots.Point]:
@@ -277,12 +274,9 @@ def _cost(cell: Cell, name: str) -> View:
     def describe(what: str) -> str:
         return f"Test {metric.name} of every arm beside its {what} as a multiple of {ref}."
 
-    panels = cost_panels(found, name, f"Test {metric.axis}", describe, ref, metric.sign)
-    caption = (
-        f"{metric.better} is better and left is cheaper, with {ref} on the vertical line; bars are ± 1 sd of the "
-        f"{metric.name} and the quartiles over seeds of the time for a training sample, and the dotted line joins the "
-        f"arms that no other beats in both."
-    )
+    panels = cost_panels(found, place, f"Test {metric.axis}", describe, ref, metric.sign)
+    bars = f"± 1 sd of the {metric.name} and the quartiles over seeds of the time for a training sample"
+    caption = cost_caption(found, metric, bars)
     return View(f"Cost beside {metric.name}", caption, tuple(panels))
 
 

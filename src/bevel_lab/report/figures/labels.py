@@ -22,12 +22,12 @@ def short(label: str, limit: int = 22) -> str:
     return f"{label[: limit - tail - 1]}…{label[-tail:]}"
 
 
-def margin_for(labels: Sequence[str]) -> float:
+def margin_for(labels: Sequence[str], letters: int) -> float:
     """Return the width in pixels of a margin with these labels."""
-    return 12 + CHARACTER * max(len(short(label)) for label in labels)
+    return 12 + CHARACTER * max(len(short(label, letters)) for label in labels)
 
 
-def label_ends(ax: Axes, curves: Sequence[tuple[str, Style, Floats]]) -> None:
+def label_ends(ax: Axes, curves: Sequence[tuple[str, Style, Floats]], letters: int) -> None:
     """Name every curve at its end. Labels that would overlap move apart and are tied to the end by a thin line."""
     ends = [(label, style, values[np.isfinite(values)]) for label, style, values in curves]
     ends = [end for end in ends if end[2].size]
@@ -40,7 +40,7 @@ def label_ends(ax: Axes, curves: Sequence[tuple[str, Style, Floats]]) -> None:
     for (label, style, _), was, y in zip(ends, wanted, apart(wanted, 13.5, bottom, top), strict=True):
         knots = back.transform([(edge + 3, was), (edge + 8, was), (edge + 15, y)])
         ax.plot(*knots.T, color=style.color, lw=1.2, clip_on=False, scalex=False, scaley=False)
-        ax.annotate(short(label), tuple(back.transform((edge + 18, y))), va="center", annotation_clip=False)
+        ax.annotate(short(label, letters), tuple(back.transform((edge + 18, y))), va="center", annotation_clip=False)
 
 
 def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -61,7 +61,7 @@ def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
     return [float(v) for v in placed]
 
 
-def label_points(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+def label_points(ax: Axes, points: Sequence[tuple[str, float, float]], letters: int) -> None:
     """Put each name on the freest side of its point. A line ties it to the point if it had to move away."""
     ax.autoscale_view()  # pixels are known only after the limits
     at = {label: ax.transData.transform((x, y)) for label, x, y in points}
@@ -69,7 +69,9 @@ def label_points(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
     box = ax.get_window_extent()
     for label, *_ in sorted(points, key=lambda point: -point[2]):
         x, y = at[label]
-        places = [q for q in _places(x, y, CHARACTER * len(short(label))) if box.y0 < q[1] and q[3] < box.y1 + 6]
+        places = [
+            q for q in _places(x, y, CHARACTER * len(short(label, letters))) if box.y0 < q[1] and q[3] < box.y1 + 6
+        ]
         inside = [q for q in places if box.x0 < q[0] and q[2] < box.x1 + 14] or places
         place = min(inside, key=lambda q: sum(_overlap(q, t) for t in taken))
         taken.append(place)
@@ -79,7 +81,7 @@ def label_points(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
         if math.hypot(near - x, middle - y) > 12:
             line = back.transform([(x, y), (near, middle)])
             ax.plot(*line.T, color=MUTED, lw=0.7, zorder=1, scalex=False, scaley=False)
-        ax.annotate(short(label), tuple(back.transform((place[0], middle))), va="center")
+        ax.annotate(short(label, letters), tuple(back.transform((place[0], middle))), va="center")
 
 
 def _places(x: float, y: float, width: float) -> list[tuple[float, float, float, float]]:

@@ -14,7 +14,6 @@ from bevel_lab.report.figures.labels import label_ends, label_points, margin_for
 from bevel_lab.report.figures.svg import INK, LINE, MUTED, PAPER, Heading, Style, canvas, export
 from bevel_lab.report.statistics.arrays import Floats
 
-WIDE = 460  # pixels of a panel beside another one; the page scales it by 0.78 (phone) to 1.15
 SMALL = 220  # pixels of a small multiple
 DRAWABLE = 1e150  # larger numbers leave no room for an axis around them; a figure of them is ""
 
@@ -84,7 +83,8 @@ def strips(rows: Sequence[Strip], heading: Heading, *, xlabel: str, line: float 
     if not _drawable(*(np.append(row.values, (row.low, row.high)) for row in rows)):
         return ""
     labels = [row.label for row in rows]
-    with canvas(WIDE, 62 + 26 * len(rows), left=margin_for(labels), right=16, top=26, bottom=38) as ax:
+    top, left = heading.height, margin_for(labels, heading.letters)
+    with canvas(heading.width, 36 + top + 26 * len(rows), left=left, right=16, top=top, bottom=38) as ax:
         low, high = _strip_limits(rows, line)
         if line is not None:
             ax.axvline(line, color=MUTED, lw=1)
@@ -92,7 +92,7 @@ def strips(rows: Sequence[Strip], heading: Heading, *, xlabel: str, line: float 
             _strip(ax, y, row, (low, high))
         ax.set(xlim=(low, high), ylim=(len(rows) - 0.4, -0.6), xlabel=xlabel)
         ax.xaxis.set_major_locator(MaxNLocator(5))
-        name_rows(ax, labels)
+        name_rows(ax, labels, heading.letters)
         return finish(ax, heading)
 
 
@@ -100,7 +100,8 @@ def curves(lines: Sequence[Line], heading: Heading, *, log: bool = False, floor:
     """Draw curves over epochs, each named at its right end. ``floor`` cuts off what lies below."""
     if not _drawable(*(line.middle for line in lines)):
         return ""
-    with canvas(WIDE, 310, left=40, right=12 + margin_for([line.label for line in lines]), top=28, bottom=40) as ax:
+    right, top = 12 + margin_for([line.label for line in lines], heading.letters), heading.height + 2
+    with canvas(heading.width, 282 + top, left=40, right=right, top=top, bottom=40) as ax:
         for line in lines:
             epochs = np.arange(1, len(line.middle) + 1)
             dot = "o" if len(epochs) == 1 else None
@@ -114,7 +115,7 @@ def curves(lines: Sequence[Line], heading: Heading, *, log: bool = False, floor:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
-        label_ends(ax, [(line.label, line.style, line.middle) for line in lines])
+        label_ends(ax, [(line.label, line.style, line.middle) for line in lines], heading.letters)
         return finish(ax, heading)
 
 
@@ -167,7 +168,8 @@ def scatter(points: Sequence[Point], heading: Heading, *, xlabel: str, front: Se
     points of ``front``, from the left."""
     if not _drawable(np.array([(p.x_low, p.x_high, p.y_low, p.y_high) for p in points])):
         return ""
-    with canvas(WIDE, 310, left=40, right=16, top=28, bottom=40) as ax:
+    top = heading.height + 2
+    with canvas(heading.width, 282 + top, left=40, right=16, top=top, bottom=40) as ax:
         ax.axvline(1, color=MUTED, lw=0.8)
         for p in points:
             ax.plot([p.x_low, p.x_high], [p.y, p.y], color=p.style.color, lw=1, alpha=0.55)
@@ -178,7 +180,7 @@ def scatter(points: Sequence[Point], heading: Heading, *, xlabel: str, front: Se
         ax.margins(0.12, 0.08)
         ax.set_xlabel(xlabel)
         ax.grid()
-        label_points(ax, [(p.label, p.x, p.y) for p in points])
+        label_points(ax, [(p.label, p.x, p.y) for p in points], heading.letters)
         return finish(ax, heading)
 
 
@@ -211,9 +213,9 @@ def _strip(ax: Axes, y: int, row: Strip, limits: tuple[float, float]) -> None:
     ax.plot([row.mean], [y - 0.1], "o", color=color, mec=PAPER, mew=1, ms=8.5)
 
 
-def name_rows(ax: Axes, labels: Sequence[str]) -> None:
+def name_rows(ax: Axes, labels: Sequence[str], letters: int) -> None:
     """Put one label a row in place of the vertical axis."""
-    ax.set_yticks(range(len(labels)), [short(label) for label in labels], color=INK, size=11.5)
+    ax.set_yticks(range(len(labels)), [short(label, letters) for label in labels], color=INK, size=11.5)
     ax.tick_params(axis="y", length=0, pad=8)
     ax.spines.left.set_visible(False)
     ax.grid(axis="x")
@@ -222,7 +224,8 @@ def name_rows(ax: Axes, labels: Sequence[str]) -> None:
 def finish(ax: Axes, heading: Heading) -> str:
     """Write the title at the figure's left edge, not the axes', and export the figure."""
     offset = (-ax.get_window_extent().x0, 12)
-    ax.annotate(heading.title, (0, 1), offset, xycoords="axes fraction", textcoords="offset pixels", weight="bold")
+    text = "\n".join(heading.lines)
+    ax.annotate(text, (0, 1), offset, xycoords="axes fraction", textcoords="offset pixels", weight="bold")
     return export(ax, heading)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,15 +25,17 @@ INK, MUTED, LINE, PAPER = "#1c2024", "#69717d", "#dfe3e8", "#ffffff"
 THEME = {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"}
 
 # The reference comes first, in neutral ink. The eleven hues were found by search: in either theme any two are at least
-# 0.13 apart in Oklab to normal eyes, and 0.09 to deuteranope and protanope eyes. Dashes differ, too, and every figure
-# names its arms.
-LIGHT = ("#40454c", "#097ca9", "#b14c6c", "#5ccb84", "#7c248c", "#ef9e05", "#3e46ca", "#c08eb6", "#977904", "#056506",
-         "#43b1fd", "#7e6ef9")  # fmt: skip
+# 0.13 apart in Oklab to normal eyes, and 0.09 to deuteranope and protanope eyes, and each has a contrast of at least 3
+# to the paper. Dashes differ, too, and every figure names its arms.
+LIGHT = ("#40454c", "#225ebe", "#774883", "#009172", "#57048c", "#e27902", "#0000cc", "#cf65b0", "#766f00", "#005a00",
+         "#6194ee", "#8e51f9")  # fmt: skip
 DARK = ("#e6e8ed", "#6a9cba", "#e76086", "#a0ef9c", "#9c5dbe", "#fdcf28", "#5486fd", "#ebadba", "#b8af5d", "#6b9625",
         "#86d2fb", "#a9a0fe")  # fmt: skip
 _VARIABLES = THEME | {color: f"--arm-{i}" for i, color in enumerate(LIGHT)}
 _DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)))
 
+_HALO = f"paint-order: stroke; stroke: {PAPER}; stroke-width: 3px; stroke-linejoin: round; "
+"""Keeps lines from striking through a name: the paper goes around its letters."""
 _PAD = 14  # pixels of margin around a figure that stands alone
 
 _SETTINGS: dict[Any, Any] = {
@@ -79,6 +82,10 @@ class Style:
         return _DASHES[(place // 4 + lap) % len(_DASHES)]  # a color that is used again gets another dash
 
 
+WIDE = 460  # pixels of a figure beside another one; the page scales it by up to 1.2
+PHONE = 350  # pixels of the same figure drawn for a phone's page
+
+
 @dataclass(frozen=True)
 class Heading:
     """Names of a figure. ``name`` is unique in the page, since ids derive from it; screen readers read the rest."""
@@ -86,6 +93,33 @@ class Heading:
     name: str
     title: str
     description: str
+    width: int = WIDE
+
+    @property
+    def lines(self) -> list[str]:
+        """The title, broken where the figure is too narrow for it."""
+        return textwrap.wrap(self.title, self.width // 7)
+
+    @property
+    def height(self) -> int:
+        """Pixels that the title takes above the axes."""
+        return 12 + 14 * len(self.lines)
+
+    @property
+    def letters(self) -> int:
+        """Length of the longest label of an arm."""
+        return 22 if self.width >= WIDE else 15
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a view's figures stand: the beginning of their names, and how wide they are."""
+
+    name: str
+    width: int = WIDE
+
+    def heading(self, name: object, title: str, description: str) -> Heading:
+        return Heading(f"{self.name}-{name}", title, description, self.width)
 
 
 @lru_cache(maxsize=1)
@@ -153,6 +187,7 @@ def _clean(body: str) -> str:
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
     body = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", body)
     body = re.sub(r" font-family: [^;\"]*;?", "", body)
+    body = body.replace('<text style="', f'<text style="{_HALO}')
     body = re.sub(r' d="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]).replace("\n", ""), body)
     return re.sub(r' style="[^"]*"', lambda m: re.sub("|".join(_VARIABLES), _variable, m[0]), body)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup, escape
 
 from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis.across import Across
@@ -41,7 +43,7 @@ def render(
     )
     environment.globals.update(
         findings=findings, equivalence=equivalence, across=across, samples=samples, published=published, tone=_tone,
-        remark=_remark, setting=_setting, beside=lambda cell: beside.tables(cell, classes or {}),
+        remark=_remark, setting=_setting, linked=_linked, beside=lambda cell: beside.tables(cell, classes or {}),
     )  # fmt: skip
     records = [record for cell in cells for record in cell.records]
     wanted: tuple[str, ...] = ()
@@ -58,9 +60,9 @@ def render(
         dark=DARK,
         cells=cells,
         colors={arm.name: Style(arm.index).variable for cell in cells for arm in cell.arms},
-        views=[cell_views(cell, f"c{i}", wanted) for i, cell in enumerate(cells)],
+        views=[cell_views(cell, f"c{i}", wanted, phone=True) for i, cell in enumerate(cells)],
         together=together,
-        together_views=across_views(together, "all") if together else (),
+        together_views=across_views(together, "all", phone=True) if together else (),
         notes=notes,
         compared=sorted({(arm.name, arm.first.trial.activation, arm.first.formula) for c in cells for arm in c.arms}),
         protocol=method.protocol(records),
@@ -71,6 +73,19 @@ def render(
         command=command,
         snippet=_snippet(records[0]),
     )
+
+
+_SOURCE = re.compile(r"(?P<doi>\bdoi:(10\.\d{4,9}/[^\s,;]+[^\s,;.]))|(?P<arxiv>\barXiv:(\d{4}\.\d{4,5}))")
+
+
+def _linked(text: str) -> Markup:
+    """Escape a citation, and make its DOI and its arXiv number links."""
+
+    def link(found: re.Match[str]) -> str:
+        base, number = ("https://doi.org", found[2]) if found["doi"] else ("https://arxiv.org/abs", found[4])
+        return f'<a href="{base}/{number}">{found[0]}</a>'
+
+    return Markup(_SOURCE.sub(link, str(escape(text))))
 
 
 def _tone(comparison: Comparison | None) -> str:
@@ -104,5 +119,5 @@ def _snippet(record: Record) -> str:
     fields = "\n".join(f"    {key}={value!r}," for key, value in record.trial.to_dict().items())
     return (
         "from bevel_lab.training.run import run_trial\nfrom bevel_lab.experiment.trial import Trial\n\n"
-        f"record = run(Trial(\n{fields}\n))\nprint(record.test)  # {record.test[record.metric]!r} {record.metric}"
+        f"record = run_trial(Trial(\n{fields}\n))\nprint(record.test)  # {record.test[record.metric]!r} {record.metric}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from bevel_lab.report.analysis.across import Across, Standing
-from bevel_lab.report.analysis.cells import Metric
+from bevel_lab.report.analysis.metric import Metric
 from bevel_lab.report.statistics.arrays import LEVEL
 from bevel_lab.report.statistics.comparison import Comparison, Verdict
 from bevel_lab.report.text import equivalence, words

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bevel_lab.report.analysis.cells import Cell, Metric
+from bevel_lab.report.analysis.cells import Cell
+from bevel_lab.report.analysis.metric import Metric
 from bevel_lab.report.statistics.arrays import LEVEL
 from bevel_lab.report.statistics.comparison import Comparison, Verdict
 from bevel_lab.report.text import words

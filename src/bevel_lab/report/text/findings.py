@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bevel_lab.report.analysis.cells import Arm, Cell, Metric, differing
+from bevel_lab.experiment.measures import named
+from bevel_lab.report.analysis.cells import Arm, Cell, differing
 from bevel_lab.report.analysis.data_facts import changed
+from bevel_lab.report.analysis.metric import Metric
 from bevel_lab.report.statistics.comparison import Comparison, Verdict, summary
 from bevel_lab.report.text import equivalence, words
 
@@ -14,6 +16,7 @@ COLUMNS = ("activation", "verdict", "score", "difference", "interval", "wins", "
            "memory")  # fmt: skip
 MEASURED = "Also measured on the test part"
 AS_RECORDED = "As recorded (shares are shares of one), mean ± sd over seeds; no verdict rests on it."
+EVERY_RUN = "The score of every run"
 UNLIKE = "The arms were not trained alike: a difference is one of activation and settings together."
 
 
@@ -30,10 +33,19 @@ def measured(cell: Cell) -> list[tuple[str, ...]]:
     keys = list(dict.fromkeys(key for r in cell.records for key in r.test if key != cell.metric.key))
     if set(keys) <= {"loss"}:
         return []
-    lines = [(cell.noun, *(key.replace("_", " ") for key in keys))]
+    lines = [(cell.noun, *map(named, keys))]
     for arm in cell.arms:
         found = [summary({seed: r.test.get(key, math.nan) for seed, r in arm.runs.items()}) for key in keys]
         lines.append((arm.name, *(f"{words.number(of.mean, 4)} ± {words.number(of.sd, 4)}" for of in found)))
+    return lines
+
+
+def seeds(cell: Cell) -> list[tuple[str, ...]]:
+    """Return a table of every run's score, header first: one line a seed, one column an arm."""
+    lines: list[tuple[str, ...]] = [("seed", *(arm.name for arm in cell.arms))]
+    for seed in cell.seeds:
+        found = (arm.scores.get(seed, math.nan) for arm in cell.arms)
+        lines.append((str(seed), *(words.score(score, cell.metric) for score in found)))
     return lines
 
 

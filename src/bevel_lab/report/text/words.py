@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bevel_lab.report.analysis.across import Standing
-from bevel_lab.report.analysis.cells import Arm, Metric
+from bevel_lab.report.analysis.cells import Arm
+from bevel_lab.report.analysis.metric import Metric
 from bevel_lab.report.statistics.comparison import Comparison, Verdict
 
 NONE = "–"
@@ -29,7 +30,7 @@ def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
 
 
 def score(value: float, metric: Metric, *, sign: bool = False) -> str:
-    return number(value * metric.scale, 2 if metric.share else 4, sign=sign)
+    return number(value * metric.scale, metric.decimals, sign=sign)
 
 
 def change(value: float, metric: Metric) -> str:
