@@ -1,18 +1,31 @@
-"""Draws docs/img/bevel.png, the picture of the README: python docs/pictures.py"""
+"""Draws the README's pictures, docs/img/bevel.png and, with Chromium, docs/img/report.png: python docs/pictures.py"""
 
+import hashlib
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from PIL import Image, PngImagePlugin
 
 import bevel
 from bevel import kinked
+from bevel_lab import Results
+from bevel_lab.report.figures.svg import LIGHT, MUTED
 
-INK, MUTED, BLUES = "#40454c", "#9aa1ab", ("#9ecae1", "#4292c6", "#08519c")
-HUES = ("#097ca9", "#ef9e05", "#b14c6c")
+IMAGES = Path(__file__).parent / "img"
+RECORDS = Path(__file__).parents[1] / "evidence" / "fashion-lenet.jsonl"
+STAMP = "report"
+"""Under this key the picture of the report holds the digest of what it shows."""
+
+INK, BLUES = LIGHT[0], ("#7db3d8", "#4292c6", "#08519c")
+HUES = (LIGHT[1], LIGHT[5], LIGHT[7])
 
 
-def main() -> None:
+def library() -> Figure:
+    """SAU at three sharpnesses, a clip under three kernels, and the proven error."""
     figure = Figure(figsize=(10, 3.3), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     x = torch.linspace(-1.6, 1.6, 801, dtype=torch.float64)
@@ -47,9 +60,36 @@ def main() -> None:
         axes.tick_params(labelsize=8.5, colors=MUTED)
         axes.grid(color="#eceef1", lw=0.8)
         axes.set_axisbelow(True)
-    path = Path(__file__).parent / "img" / "bevel.png"
-    figure.savefig(path, dpi=140, metadata={"Software": None})
-    print(path)
+    return figure
+
+
+def report(folder: Path) -> tuple[Path, str]:
+    """Write the report of the committed records of LeNet; return its path, and the digest of its first screen."""
+    page = Results.join([Results.read(RECORDS)], title="LeNet on Fashion-MNIST").report(folder)
+    top, _, _ = page.read_text(encoding="utf-8").partition("<figure")
+    return page, hashlib.sha256(top.encode()).hexdigest()[:16]
+
+
+def photograph(page: Path, digest: str, picture: Path) -> None:
+    """Let Chromium draw the page's first screen."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        raise SystemExit(f"{picture} needs chromium, which is not on this machine.")
+    with tempfile.TemporaryDirectory() as profile:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--hide-scrollbars"]
+        flags += [f"--user-data-dir={profile}", "--window-size=1160,1240", f"--screenshot={picture}"]
+        subprocess.run([browser, *flags, page.as_uri()], check=True, capture_output=True)
+    stamp = PngImagePlugin.PngInfo()
+    stamp.add_text(STAMP, digest)
+    with Image.open(picture) as drawn:
+        drawn.convert("RGB").save(picture, optimize=True, pnginfo=stamp)
+
+
+def main() -> None:
+    library().savefig(IMAGES / "bevel.png", dpi=140, metadata={"Software": None})
+    with tempfile.TemporaryDirectory() as folder:
+        photograph(*report(Path(folder)), IMAGES / "report.png")
+    print(f"{IMAGES / 'bevel.png'}\n{IMAGES / 'report.png'}")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -25,6 +27,9 @@ QUICKLY = [
 ]
 """One instruction set, by a compiler that does not optimize: two minutes less. A package has the same files."""
 
+MANYLINUX = {f"lib{name}" for name in ("c.so.6", "m.so.6", "gcc_s.so.1", "stdc++.so.6", "pthread.so.0", "dl.so.2")}
+"""Libraries that every manylinux wheel may expect of its system (PEP 600), of those that such code can need."""
+
 ONLY_THIS = """
 # An editable install puts its source first; take its finder out, and find bevel beside this file.
 import sys
@@ -33,17 +38,18 @@ sys.path[:] = [p for p in sys.path if not p.endswith("src")]
 """
 
 
-def _copied(into: Path) -> Path:
-    """Copy what a package is built from."""
-    leave = shutil.ignore_patterns(
-        ".git", ".venv*", "runs", "build", "dist", "__pycache__", ".*_cache", "docs", "tests"
-    )
-    shutil.copytree(ROOT, into / "source", ignore=leave)
-    return into / "source"
+def _source(into: Path) -> Path:
+    """Build the source archive and unpack it: all packages of these tests are built from it."""
+    code = "import sys, scikit_build_core.build as b; b.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, str(into)], cwd=ROOT, check=True, capture_output=True)
+    (archive,) = into.glob("bevel-*.tar.gz")
+    with tarfile.open(archive) as content:
+        content.extractall(into, filter="data")
+    return into / archive.name.removesuffix(".tar.gz")
 
 
 def _wheel(out: Path, environment: dict[str, str]) -> Path:
-    source = _copied(out)
+    source = _source(out)
     command = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", *QUICKLY]
     command += ["--wheel-dir", str(out), "."]
     done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True)
@@ -103,12 +109,16 @@ def test_a_compiler_gives_one_wheel_for_every_python(tmp_path: Path) -> None:
     assert {"bevel/ops/libbevel_native.so", "bevel/ops/libbevel_operator.so"} <= set(names)
     assert "bevel_lab/report/pages/html.j2" in names
     assert "bevel_lab/datasets/origins.toml" in names
+    library = Path(zipfile.ZipFile(wheel).extract("bevel/ops/libbevel_native.so", tmp_path))
+    if sys.platform == "linux" and shutil.which("objdump"):
+        said = subprocess.run(["objdump", "-p", library], capture_output=True, text=True, check=True).stdout
+        assert set(re.findall(r"NEEDED +(\S+)", said)) <= MANYLINUX
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler on this machine")
 def test_an_ordinary_installation_ends_with_the_operator(tmp_path: Path) -> None:
     """pip's isolated build sees no torch; the first process builds the operator for the torch that is there."""
-    source = _copied(tmp_path)
+    source = _source(tmp_path)
     python = _environment(tmp_path / "environment")
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--quiet"]
     done = subprocess.run([*command, *QUICKLY, "."], cwd=source, capture_output=True, text=True)

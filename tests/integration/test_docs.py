@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
         "training",
         "deploy",
         pytest.param("export", marks=needs("onnxscript", "onnxruntime")),
-        pytest.param("recipes", marks=needs("timm", "transformers")),
+        pytest.param("recipes", marks=needs("timm", "transformers", "lightning", "torchao")),
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the exporter's own

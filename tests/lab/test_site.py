@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 import shlex
 import subprocess
@@ -13,11 +14,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 import torch
 from browser import open_page, requests
+from PIL import Image
 
 import bevel
+from bevel_lab.bench import page as bench_page
+from bevel_lab.bench import rows as bench_rows
 from bevel_lab.cli import COMMANDS, main
 from bevel_lab.cli._settings import given
 from bevel_lab.cli.compare import parser
@@ -145,6 +150,22 @@ def test_the_comparisons_that_a_newcomer_is_told_to_type_run(tmp_path: Path, mon
     resolve(checked(given(parser().read(second[1:]))))  # the same with a larger network: its settings are right
 
 
+@pytest.mark.slow
+def test_pictures_are_those_that_their_commands_draw_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the report, which a browser draws, what it shows; of the others every pixel, but for another font's edges."""
+    monkeypatch.syspath_prepend(DOCS)
+    import pictures
+
+    pictures.library().savefig(tmp_path / "bevel.png", dpi=140)
+    bench_page.write_cpu(bench_rows.read(DOCS / "performance.csv"), tmp_path / "performance.md")
+    for drawn in (tmp_path / "bevel.png", tmp_path / "img" / "performance.png"):
+        with Image.open(drawn) as now, Image.open(DOCS / "img" / drawn.name) as kept:
+            assert now.size == kept.size
+            assert np.mean(np.abs(np.asarray(now.convert("L"), int) - np.asarray(kept.convert("L"), int))) < 1
+    with Image.open(DOCS / "img" / "report.png") as kept:
+        assert kept.info[pictures.STAMP] == pictures.report(tmp_path / "report")[1], "run python docs/pictures.py"
+
+
 class _Page(HTMLParser):
     """The links, anchors, pictures and foreign resources of one page."""
 
@@ -206,6 +227,35 @@ def test_the_whole_site_is_built_and_every_link_in_it_leads_somewhere(site: Path
             ):
                 wrong.append(f"{name} links to {link}, which has no such place")
     assert not wrong, "\n".join(sorted(wrong)[:40])
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_the_way_in_needs_no_page_but_those_that_it_leads_to(site: Path) -> None:
+    """From the first page to a swapped, fine-tuned and exported net, and to a fair comparison.
+
+    The build has run the tutorial; the code and the comparisons of these pages run in the tests above.
+    """
+    index, start, swap = site / "index.html", site / "start.html", site / "learn" / "swap.html"
+    for page, leads_to in ((index, start), (start, swap)):
+        links = _Page(page.read_text(encoding="utf-8")).links
+        assert leads_to in {(page.parent / unquote(urlsplit(link).path)).resolve() for link in links}, page
+    said = html.unescape(re.sub(r"<[^>]+>", "", swap.read_text(encoding="utf-8")))
+
+    def number(words: str) -> float:
+        found = re.search(rf"^{words}: ([\d.e+-]+)", said, flags=re.MULTILINE)
+        assert found, words
+        return float(found[1])
+
+    before = number("accuracy with ReLU")
+    assert before > 0.8
+    assert number("largest change of the output") < 1e-3
+    assert number("accuracy now") == before
+    assert number("accuracy after fine-tuning") >= before
+    assert number("largest difference of the exported program") < 1e-3
+    for page, folder in ((start, "runs/first"), (swap, "runs/worth")):
+        text = html.unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
+        assert re.search(rf"^bevel compare .* --out {folder}$", text, flags=re.MULTILINE), page
 
 
 @pytest.mark.slow

@@ -43,7 +43,8 @@ def render(
     )
     environment.globals.update(
         findings=findings, equivalence=equivalence, across=across, samples=samples, published=published, tone=_tone,
-        remark=_remark, setting=_setting, linked=_linked, beside=lambda cell: beside.tables(cell, classes or {}),
+        remark=_remark, setting=_setting, linked=_linked, broken=_broken,
+        beside=lambda cell: beside.tables(cell, classes or {}),
     )  # fmt: skip
     records = [record for cell in cells for record in cell.records]
     wanted: tuple[str, ...] = ()
@@ -86,6 +87,11 @@ def _linked(text: str) -> Markup:
         return f'<a href="{base}/{number}">{found[0]}</a>'
 
     return Markup(_SOURCE.sub(link, str(escape(text))))
+
+
+def _broken(name: str) -> Markup:
+    """Escape an arm's name, and let it break between its parts."""
+    return Markup(re.sub(r"([,:=@])", r"\1<wbr>", str(escape(name))))
 
 
 def _tone(comparison: Comparison | None) -> str:
