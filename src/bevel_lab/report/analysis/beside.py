@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevel_lab.report.analysis.cells import SEED, Cell, Metric, make_cell
+from bevel_lab.report.analysis.cells import SEED, Cell, make_cell
+from bevel_lab.report.analysis.metric import Metric
 from bevel_lab.report.statistics.bootstrap import LEAST_FOR_INTERVAL, bca
 
 LOWER_IS_BETTER = {
