@@ -49,8 +49,7 @@ class Gaussian(Kernel):
         return torch.exp(-0.5 * v * v) * q**3 * horner(SECOND["gaussian"], 1 - 2 * q)
 
     triton = """
-    half = 0.5 * v
-    e = exp_minus(half * v, product_error(half, v) + v * rest)
+    e = exp_minus_half_square(v, rest)
     q = MILLS * reciprocal(v + MILLS)
     t = 1 - 2 * q
     density = e * 0.3989422804014327

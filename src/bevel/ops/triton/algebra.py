@@ -156,11 +156,12 @@ class Algebra:
         parts = []
         for i in self.indices if self.smoothed else ():
             if not self.zero[f"jumps_{i}"]:
-                parts.append(f"jumps_{i} * (w * {self._lag(i)})")
+                parts.append(f"(jumps_{i} * w) * {self._lag(i)}")
             if not self.zero[f"steps_{i}"]:
                 parts.append(f"steps_{i} * below_{i}")
             if self.extra(i):
-                parts.append(f"{self.weight(i)} * (w * moment_{i})")
+                alone = self.zero[f"c1_{i}"]  # then the product of w and the weight is one number for all elements
+                parts.append(f"(c0_{i} * w) * moment_{i}" if alone else f"{self.weight(i)} * (w * moment_{i})")
         if self.slope_of_line() == _FLAT:
             return Text((), total([*self.intercept(), *(parts or ["tl.where(x == x, 0.0, x)"])]))
         lines = [
