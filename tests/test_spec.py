@@ -39,7 +39,7 @@ def test_canonical_is_a_fixed_point(name: str) -> None:
     assert bevel.canonical(full) == full
     torch.manual_seed(0)
     x = torch.randn(7)
-    assert torch.equal(bevel.create(full)(x), bevel.create(name)(x))
+    assert torch.equal(bevel.create(full).eval()(x), bevel.create(name).eval()(x))  # in training some are random
 
 
 def test_canonical_forgets_how_it_was_typed() -> None:
@@ -53,7 +53,6 @@ def test_canonical_forgets_how_it_was_typed() -> None:
         ("sauu", "unknown activation 'sauu'; did you mean 'sau'"),
         ("funnel_relu", r"'funnel_relu'; it is Funnel ReLU \(Ma et al. 2020\), another function than any here"),
         ("FlexibleReLU", r"it is Flexible ReLU \(Qiu et al. 2018\), another function"),
-        ("rrelu", "it is randomized leaky ReLU"),
         ("dprelu", "'dprelu'; did you mean 'frelu'\\?$"),
         ("DP-ReLU", "did you mean 'frelu'\\?$"),
         ("mollified:f=dprelu", "unknown kinked function 'dprelu'; did you mean 'frelu'\\?$"),

@@ -58,7 +58,7 @@ def of_activation(name: str) -> list[Curve]:
     """Draw an activation at three sharpnesses n; one that has no n, at three scales s of its input."""
     if "n" in inspect.signature(bevel.ACTIVATIONS[name].factory).parameters:
         return [_curve(f"n = {n:g}", bevel.create(f"{name}:n={n}").double()) for n in SHARPNESSES]
-    module = bevel.create(name).double()
+    module = bevel.create(name).double().eval()  # in training some are random
     curves = [_curve(f"s = {s:g}", module, s) for s in SHARPNESSES]
     if all(torch.allclose(c.value, curves[0].value) for c in curves):
         return [Curve("at every scale", *(getattr(curves[0], k) for k in ("x", "value", "slope", "curvature")))]

@@ -69,7 +69,6 @@ _OTHER_FUNCTIONS = {
     "funnelrelu": "Funnel ReLU (Ma et al. 2020)",
     "flexiblerelu": "Flexible ReLU (Qiu et al. 2018)",
     "crelu": "Concatenated ReLU (Shang et al. 2016)",
-    "rrelu": "randomized leaky ReLU (Xu et al. 2015)",
     "squaredrelu": "squared ReLU (So et al. 2021)",
     "quickgelu": "CLIP's x·sigmoid(1.702·x)",
 }

@@ -170,7 +170,7 @@ def test_the_page_says_what_was_measured() -> None:
     )
     assert "| `frelu` | 6 | it is so |" in page([row, row])
     assert "| FAILED | NO |" in page([row])
-    assert page([row, row]).endswith("2 architectures, 0 kept whole, 6 units, 122 CPU seconds in all.\n")
+    assert page([row, row]).endswith("2 architectures, 0 of them kept whole, 6 units, 122 CPU seconds in all.\n")
 
 
 def test_timm_classes_of_its_own() -> None:

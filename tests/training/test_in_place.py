@@ -6,7 +6,7 @@ from torch import nn
 
 import bevel
 
-OWN = [name for name in bevel.ACTIVATIONS if bevel.ACTIVATIONS[name].owned]
+OWN = [name for name, entry in bevel.ACTIVATIONS.items() if entry.owned and name != "erelu"]  # it keeps its slopes
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -44,6 +44,8 @@ class ActAndMul(nn.Module):
     Source: Shazeer: GLU Variants Improve Transformer. 2020, arXiv:2002.05202; gpt-oss has the limit and the offset.
     """
 
+    not_elementwise = "it takes two inputs; swap the activation of its gate instead"
+
     def __init__(
         self,
         activation: str | Factory = "silu",

@@ -50,6 +50,16 @@ ENTRIES = {
         use="As the learned control of SAU and FReLU: one slope below zero.",
         avoid="With weight decay on its slope (`bevel.parameter_groups` sets it apart). `frelu` is faster on a CPU.",
     ),
+    "rrelu": _row(
+        nn.RReLU,
+        "x for x > 0, a·x otherwise; a ~ U(1/8, 1/3) in training, else their mean",
+        "randomized Leaky ReLU: Leaky ReLU with slope 11/48 in evaluation",
+        "Xu, Wang, Chen, Li: Empirical Evaluation of Rectified Activations in Convolutional Network. 2015, "
+        "arXiv:1505.00853",
+        latex=r"\begin{cases} x & x > 0 \\ a x & x \le 0 \end{cases} \qquad a \sim U(\tfrac18, \tfrac13)",
+        use="As a control with noise on Leaky ReLU's slope: what ships is Leaky ReLU.",
+        avoid="Where training must be deterministic without a seed.",
+    ),
     "relu6": _row(
         nn.ReLU6,
         "min(max(x, 0), 6)",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bevel._bound import error_bound
 from bevel.errors import BevelError, InvalidValue
 from bevel.kinked import PiecewiseLinear
-from bevel.nn import ACTIVATIONS
+from bevel.nn import ACTIVATIONS, ActAndMul, Maxout
 from bevel.nn._base import Activation, LearnableModule, check_rule
 from bevel.spec import Factory, accepted_arguments, create, named_arguments, parse
 from bevel.surgery._gates import gates
@@ -26,6 +26,9 @@ from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, kinked_text, 
 _SENTINEL = 0.1236572265625
 """A slope that no activation starts from, exact in float32; it shows which parameter an argument fills."""
 
+
+OUTSIDE: dict[str, Factory] = {"maxout": Maxout, "act_and_mul": ActAndMul}
+"""What has a place of its own and is no row of ``ACTIVATIONS``: a swap refuses it with the reason."""
 
 KEEPERS = ("gate", "mollified:n=50")
 """Specs that keep what others cannot: gates to rounding, kinked functions within a bound."""
@@ -71,8 +74,13 @@ class Maker:
 
     def __init__(self, to: str | Factory, preserve: bool, save: str = "auto") -> None:
         self.preserve, self.save = preserve, save
+        to = OUTSIDE.get(to, to) if isinstance(to, str) else to
         self.factory, self.given = parse(to) if isinstance(to, str) else (to, {})
         probe = create(to)  # refuses what the constructor refuses, before anything is touched
+        outside = getattr(probe, "not_elementwise", "")
+        if outside:
+            name = type(probe).__name__
+            raise InvalidValue(f"a swap must put an elementwise activation in; {name} is none: {outside}.")
         set_rule(probe, save)
         self.to = next((n for n, e in ACTIVATIONS.items() if e.factory is to), to)  # a class of the catalog by name
         self.name = to if isinstance(to, str) else getattr(to, "__name__", type(probe).__name__)

@@ -42,7 +42,7 @@ def main(arguments: Namespace) -> int:
     spec, png = arguments.spec, arguments.png
     if png is not None and png.suffix.lower() != ".png":
         raise InvalidValue(f"--png must name a file that ends in .png; got {str(png)!r}.")
-    module = bevel.create(spec)
+    module = bevel.create(spec).eval()  # in training some are random
     entry = bevel.ACTIVATIONS[spec.strip().partition(":")[0]]
     x, value, slope = _curves(module)
     if not bool((value.isfinite() & slope.isfinite()).all()):
