@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 import re
 import shlex
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from synthetic_records import records
@@ -15,7 +19,9 @@ from synthetic_records import records
 from bevel_lab.cli import main
 from bevel_lab.execution.results import Results
 from bevel_lab.experiment import ledger, settings
+from bevel_lab.experiment.experiment import place
 from bevel_lab.experiment.record import Record
+from bevel_lab.experiment.tuning import search
 from bevel_lab.report import judge
 from bevel_lab.report.analysis.across import judge_across
 from bevel_lab.report.analysis.cells import judge_cells
@@ -214,25 +220,51 @@ COMMITTED = {path: f"evidence-{path.stem}" for path in sorted((ROOT / "evidence"
 COMMITTED[ROOT / "evidence" / "aa" / "digits.jsonl"] = "aa-digits"
 
 
+def _page() -> ModuleType:
+    found = importlib.util.spec_from_file_location("evidence_page", ROOT / "docs" / "evidence_page.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules["evidence_page"] = module  # dataclasses look their module up
+    found.loader.exec_module(module)
+    return module
+
+
+PAGE = _page()
+COMMITTED |= {path: PAGE.FILES[path.stem] for path in COMMITTED if path.stem in PAGE.FILES}
+
+
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_records_are_those_of_their_experiment(path: Path) -> None:
     found = settings.resolve(settings.read(ROOT / "experiments" / f"{COMMITTED[path]}.toml"))
     records, torn = ledger.parse(path)
     assert not torn
-    assert set(records) == {trial.id for trial, _ in found.trials()}
     assert len({record.commit for record in records.values()}) == 1, "one state of the code"
+    if path.stem not in PAGE.FILES:
+        assert set(records) == {trial.id for trial, _ in found.trials()}
+        return
+    tried = path.parent / "tuning" / path.name
+    whole = dataclasses.replace(found, seeds=PAGE.SEEDS)
+    if found.tuning:
+        best = search(found.tuning, found.base_trials(), ledger.parse(tried)[0], lambda jobs: False)
+        whole = dataclasses.replace(whole, tuned={place(t.cell, label): point for (t, label), point in best.items()})
+    assert set(records) <= {trial.id for trial, _ in whole.trials()}, "each arm at the rate that its tuning chose"
 
 
-def test_the_committed_page_is_what_its_command_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
-    found = re.search("^Written by `bevel (.*)`", page, re.MULTILINE)
+def test_the_committed_pages_are_what_their_commands_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = "evidence-short"
+    found = re.search("^Written by `bevel (.*)`", (ROOT / "docs" / f"{short}.md").read_text("utf-8"), re.MULTILINE)
     assert found
     (tmp_path / "docs").mkdir()
     (tmp_path / "evidence").symlink_to(ROOT / "evidence")
-    (tmp_path / "docs" / "evidence-notes.md").symlink_to(ROOT / "docs" / "evidence-notes.md")
+    (tmp_path / "docs" / f"{short}-notes.md").symlink_to(ROOT / "docs" / f"{short}-notes.md")
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(found[1])) == 0
-    assert (tmp_path / "docs" / "evidence.md").read_text(encoding="utf-8") == page
+    PAGE.write(ROOT, tmp_path / "docs")
+    pages = [path.name for path in (tmp_path / "docs").glob("*.md") if not path.name.endswith("-notes.md")]
+    assert {"evidence.md", f"{short}.md"} <= set(pages)
+    for name in pages:
+        assert (tmp_path / "docs" / name).read_text("utf-8") == (ROOT / "docs" / name).read_text("utf-8"), name
     figures = {path.name for path in (ROOT / "docs" / "img").glob("evidence-*")}
     assert {path.name for path in (tmp_path / "docs" / "img").iterdir()} == figures
     for name in figures:
@@ -240,9 +272,73 @@ def test_the_committed_page_is_what_its_command_writes(tmp_path: Path, monkeypat
 
 
 def test_the_readme_says_what_the_page_found() -> None:
-    page, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/evidence.md", "README.md"))
+    page, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/evidence-short.md", "README.md"))
     answers = re.findall(r"^- .*mean paired difference (\S+) points, 95 % interval (\S+ to \S+),", page, re.MULTILINE)
     assert len(answers) == 2
     for difference, interval in answers:
         assert f"{difference} points" in readme
         assert interval in readme
+
+
+# -------------------------------------------------------------------------------------------------- the five answers
+
+
+def _found(name: str, made: list[Record]) -> Any:
+    experiment = settings.resolve(settings.read(ROOT / "experiments" / f"{PAGE.FILES[name]}.toml"))
+    return PAGE.Found(name, experiment, Results(made))
+
+
+def _answers(name: str, made: list[Record]) -> str:
+    nothing = {other: _found(other, []) for other in PAGE.FILES}
+    return "\n".join(PAGE.answers(nothing | {name: _found(name, made)})).replace("\\", "")
+
+
+def test_what_has_not_run_has_no_answer() -> None:
+    found = {name: _found(name, []) for name in PAGE.FILES}
+    lines = [line for line in PAGE.answers(found) if line.startswith("- ")]
+    assert len(lines) == 5
+    assert all(line.startswith("- Not run yet: ") for line in lines)
+    assert "| small-pde | 0 of 600 | 0 of 10 |" in "\n".join(PAGE.progress(found))
+
+
+@pytest.mark.parametrize(("effect", "words"), [(0.0, "sau is equivalent to prelu:init=0.15"),
+                                               (0.02, "sau is better than prelu:init=0.15")])  # fmt: skip
+def test_the_first_answer_follows_the_records(effect: float, words: str) -> None:
+    text = _answers(PAGE.RESNET, records(["relu", "sau", "prelu:init=0.15"], effects={"sau": effect}))
+    assert f"- {words} on cnn on digits" in text
+    assert "- Not run yet: evidence-lenet-fashion, evidence-cnn-fashion and evidence-shufflenet-cifar100." in text
+
+
+def test_the_third_answer_names_measures_that_differ_and_churn() -> None:
+    made = records(["relu", "gelu"])
+    measured = [
+        dataclasses.replace(r, measures={"dead_units": 0.3 + r.test["loss"] / 9 - 0.2 * (r.label == "gelu"),
+                                         "fgsm_accuracy": r.test["accuracy"]}) for r in made
+    ]  # fmt: skip
+    text = _answers(PAGE.RESNET, measured)
+    assert re.search(
+        r"- gelu against relu: better in dead units \(−\d+\.\d\d points\); no evidence in fgsm accuracy\.", text
+    )
+
+
+def test_the_second_answer_has_a_sentence_for_each_comparison() -> None:
+    arms = list(dict.fromkeys(arm for _, *pair in PAGE.TURNS for arm in pair))
+    text = _answers(PAGE.ALTERNATION, records(arms, effects={"frelu@alternate=epoch": -0.05}))
+    assert "- At equal epochs: frelu@alternate=epoch is worse than frelu on cnn on digits (" in text
+    assert text.count("\n- At equal updates of the weights: ") == 2
+
+
+def test_the_fourth_answer_tells_first_from_second_derivatives() -> None:
+    made = []
+    for dataset in ("poisson_1d", "poisson_1d_ritz"):
+        gain = -1.5 if dataset == "poisson_1d" else 0.0
+        made += [
+            dataclasses.replace(r, metric="relative_l2", share=False, lower_is_better=True, log_scale=True,
+                                test={"relative_l2": 10 ** (r.test["accuracy"] - 3 + gain * (r.label == "sau:n=5"))})
+            for r in records(["relu", "sau:n=5"], dataset=dataset, model="pde_mlp")
+        ]  # fmt: skip
+    text = _answers(PAGE.PDE, made)
+    assert "second derivatives (poisson_1d): sau:n=5 have a lower error than relu in every cell" in text.replace(
+        " has a", " have a"
+    )
+    assert "first derivatives only (poisson_1d_ritz): no arm is shown to have a lower error than relu" in text

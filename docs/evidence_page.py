@@ -1,0 +1,230 @@
+"""Writes docs/evidence.md, and a page on alternation, from the records in evidence/: python docs/evidence_page.py"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bevel_lab.execution.results import Results
+from bevel_lab.experiment import settings
+from bevel_lab.experiment.experiment import Experiment
+from bevel_lab.report import Judgement, judge
+from bevel_lab.report.analysis import beside
+from bevel_lab.report.analysis.cells import Cell
+from bevel_lab.report.analysis.pairs import Pair, judge_pairs
+from bevel_lab.report.statistics import comparison
+from bevel_lab.report.statistics.comparison import Verdict
+from bevel_lab.report.text import findings, pairs, words
+from bevel_lab.report.text.tables import escaped
+
+COMMAND = "python docs/evidence_page.py"
+RESNET, ALTERNATION, PDE = "resnet8-cifar10", "alternation", "pde"
+CELLS = (RESNET, "lenet-fashion", "cnn-fashion", "shufflenet-cifar100")
+"""Experiments whose reference is ReLU, and which make one report."""
+FILES = {name: f"evidence-{name}" for name in (*CELLS[:3], ALTERNATION, CELLS[3])} | {PDE: "small-pde"}
+"""Records in evidence/ → their file in experiments/."""
+SEEDS = 10
+SMOOTH = (("sau:n=5", "sau"), ("gelu", "relu"), ("smooth_frelu", "frelu"))
+"""Smooth activations, each with what it smooths, or with the kinked one it takes the place of."""
+TURNS = (
+    ("At equal epochs", "frelu@alternate=step", "frelu"),
+    ("At equal epochs", "frelu@alternate=epoch", "frelu"),
+    ("At equal updates of the weights", "frelu@alternate=step,epochs=40", "frelu"),
+    ("At equal updates of the weights", "frelu@alternate=epoch,epochs=40", "frelu"),
+    ("Lengthening alone", "frelu@epochs=40", "frelu"),
+    ("At equal length, twice the epochs", "frelu@alternate=step,epochs=40", "frelu@epochs=40"),
+    ("At equal length, twice the epochs", "frelu@alternate=epoch,epochs=40", "frelu@epochs=40"),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of an experiment: its description, and its records so far."""
+
+    name: str
+    experiment: Experiment
+    results: Results
+
+    @property
+    def command(self) -> str:
+        data = " --data-root DATA" if self.name != PDE else f" --seeds {SEEDS}"
+        return f"bevel run experiments/{FILES[self.name]}.toml{data}"
+
+    @property
+    def asked(self) -> int:
+        return SEEDS * len(self.experiment.arms) * len(self.experiment.cells)
+
+    @property
+    def whole_seeds(self) -> int:
+        """Number of seeds that all arms have in all cells."""
+        counts = [sum(r.trial.seed == seed for r in self.results.records) for seed in range(SEEDS)]
+        return counts.count(self.asked // SEEDS)
+
+
+def read(root: Path) -> dict[str, Found]:
+    """Read the experiments and what records there are."""
+    found = {}
+    for name, file in FILES.items():
+        experiment = settings.resolve(settings.read(root / "experiments" / f"{file}.toml"))
+        path = root / "evidence" / f"{name}.jsonl"
+        found[name] = Found(name, experiment, Results.read(path) if path.is_file() else Results([]))
+    return found
+
+
+def judged(parts: Sequence[Found]) -> Judgement | None:
+    """Judge the records of experiments together; None where there are none."""
+    records = [record for part in parts for record in part.results.records]
+    if not records:
+        return None
+    classes = {digest: found for part in parts for digest, found in part.results.classes.items()}
+    first = parts[0].experiment
+    return judge(records, first.reference, first.margin, classes)
+
+
+# --------------------------------------------------------------------------------------------------------- the answers
+
+
+Asked = Sequence[tuple[str, str]]
+
+
+def _ran(cells: Sequence[Cell], asked: Asked) -> list[tuple[str, str]]:
+    """The pairs of which some cell has both."""
+    there = [{arm.name for arm in cell.arms} for cell in cells]
+    return [pair for pair in asked if any(set(pair) <= names for names in there)]
+
+
+def equivalence(judgement: Judgement) -> list[str]:
+    asked = _ran(judgement.cells, [("sau", "prelu:init=0.15")])
+    return [pairs.answer(pair) for pair in judge_pairs(judgement.cells, asked)]
+
+
+def alternation(judgement: Judgement) -> list[str]:
+    when = {(arm, other): text for text, arm, other in TURNS}
+    found = judge_pairs(judgement.cells, _ran(judgement.cells, list(when)))
+    return [f"{when[pair.arm, pair.other]}: {pairs.answer(pair)}" for pair in found]
+
+
+def smoothness(judgement: Judgement) -> list[str]:
+    """Say for each smooth arm which measures differ from those of its kinked counterpart; Holm over all of them."""
+    measured = [found for cell in judgement.cells for found in beside.measures(cell)]
+    made = []
+    for key in dict.fromkeys(found.metric.key for found in measured):
+        cells = [found for found in measured if found.metric.key == key]
+        made += judge_pairs(cells, _ran(cells, SMOOTH))
+    family = comparison.as_family([pair.whole for pair in made])
+    known = [replace(pair, whole=whole) for pair, whole in zip(made, family, strict=True)]
+    by_pair = {names: [pair for pair in known if (pair.arm, pair.other) == names] for names in SMOOTH}
+    return [_smooth(judgement, *names, found) for names, found in by_pair.items() if found]
+
+
+def _smooth(judgement: Judgement, arm: str, other: str, found: Sequence[Pair]) -> str:
+    by = {v: [pair for pair in found if pair.whole.verdict is v] for v in Verdict}
+    parts = []
+    for verdict in (Verdict.BETTER, Verdict.WORSE):
+        if by[verdict]:
+            sizes = [f"{p.metric.name} ({words.change(p.whole.difference, p.metric)} points)" for p in by[verdict]]
+            parts.append(f"{verdict} in {words.listing(sizes)}")
+    rest = [pair.metric.name for pair in found if not pair.whole.verdict.differs]
+    if rest:
+        few = by[Verdict.TOO_FEW]
+        parts.append(f"{'too few seeds' if few else 'no evidence'} in {words.listing(rest)}")
+    return f"{arm} against {other}: {'; '.join(parts)}{_churn(judgement, arm, other)}."
+
+
+def _churn(judgement: Judgement, arm: str, other: str) -> str:
+    said = []
+    for cell in judgement.cells:
+        found = {one.arm: one for one in beside.churns(cell, judgement.classes or {})}
+        if {arm, other} <= found.keys():
+            shares = [f"{words.number(100 * found[name].share)} %{_span(found[name])}" for name in (arm, other)]
+            said.append(f"; churn {shares[0]} against {shares[1]} in {cell.title}")
+    return "".join(said)
+
+
+def _span(churn: beside.Churn) -> str:
+    low, high = (words.number(100 * value) for value in (churn.low, churn.high))
+    return "" if words.NONE in (low, high) else f" ({low} to {high})"
+
+
+def derivatives(judgement: Judgement) -> list[str]:
+    first = [cell for cell in judgement.cells if cell.dataset.endswith("_ritz")]
+    second = [cell for cell in judgement.cells if cell not in first]
+    said = [_derivatives("Where the loss takes second derivatives", second)]
+    return [*said, _derivatives("Where it takes first derivatives only", first)]
+
+
+def _derivatives(where: str, cells: Sequence[Cell]) -> str:
+    """Name the arms that beat the reference in every cell; say how SAU's error goes with n."""
+    names = [arm.name for arm, _ in cells[0].others if all(arm.name in {a.name for a in cell.arms} for cell in cells)]
+    verdicts = {name: [{a.name: c for a, c in cell.others}[name] for cell in cells] for name in names}
+    better = [name for name, found in verdicts.items() if all(c.verdict is Verdict.BETTER for c in found)]
+    others = [name for name in names if name not in better]
+    ref, places = cells[0].reference.name, words.listing([cell.dataset for cell in cells])
+    who = f"{words.listing(better)} {'have' if len(better) > 1 else 'has'}" if better else "no arm is shown to have"
+    lower = f"{who} a lower error than {ref} in every cell"
+    rest = f", {words.listing(others)} {'do' if len(others) > 1 else 'does'} not" if better and others else ""
+    sizes = [
+        f"{words.number(sum(c.difference for c in verdicts[name]) / len(cells))} at n = {name.removeprefix('sau:n=')}"
+        for name in sorted((n for n in names if n.startswith("sau:n=")), key=lambda n: float(n.removeprefix("sau:n=")))
+    ]
+    return f"{where} ({places}): {lower}{rest}; SAU changes the log10 of the error by {words.listing(sizes)}."
+
+
+def which(judgement: Judgement) -> list[str]:
+    return [f"{cell.title}: {' '.join(findings.answer(cell))}" for cell in judgement.cells]
+
+
+QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Judgement], list[str]]], ...] = (
+    ("Is SAU at n = 20000 equivalent to PReLU from 0.15, within 0.5 points?", CELLS, equivalence),
+    ("Does alternation help FReLU, at equal epochs and at equal updates of the weights?", (ALTERNATION,), alternation),
+    ("Does smoothness buy robustness, calibration or steadier predictions?", CELLS, smoothness),
+    ("Where is smoothness needed: by second derivatives?", (PDE,), derivatives),
+    ("Which activation for which kind of network?", CELLS, which),
+)
+
+
+def answers(found: dict[str, Found]) -> list[str]:
+    """Return the questions with their answers as Markdown lines; what has no records says so."""
+    lines = ["## Five answers\n"]
+    for number, (question, names, answer) in enumerate(QUESTIONS, start=1):
+        judgement = judged([found[name] for name in names])
+        said = answer(judgement) if judgement else []
+        missing = [FILES[name] for name in names if not found[name].results.records]
+        lines.append(f"**{number}. {question}**\n")
+        lines += [f"- {escaped(text)}" for text in said]
+        lines += [*([f"- Not run yet: {words.listing(missing)}."] if missing else []), ""]
+    return lines
+
+
+def progress(found: dict[str, Found]) -> list[str]:
+    """Return a table of the experiments: how far they are, and the command that runs or resumes each."""
+    lines = ["## How far it is\n", "| experiment | trials done | whole seeds | command |", "| :-- | --: | --: | :-- |"]
+    for part in found.values():
+        count = f"{len(part.results.records)} of {part.asked}"
+        lines.append(f"| {FILES[part.name]} | {count} | {part.whole_seeds} of {SEEDS} | `{part.command}` |")
+    return [*lines, ""]
+
+
+def write(root: Path, docs: Path) -> None:
+    """Write the pages into ``docs``, from the records and notes of the repository at ``root``."""
+    found = read(root)
+    notes = (root / "docs" / "evidence-notes.md").read_text(encoding="utf-8")
+    head = "\n".join([*answers(found), *progress(found), notes])
+    _write(docs / "evidence.md", "Evidence", judged([found[name] for name in CELLS]), head)
+    head = "[Evidence](evidence.md) says how far this experiment is."
+    _write(docs / "evidence-alternation.md", "Alternation at equal updates", judged([found[ALTERNATION]]), head)
+
+
+def _write(page: Path, title: str, judgement: Judgement | None, head: str) -> None:
+    """Write a page with the cells of a judgement, if there is one."""
+    if judgement:
+        asked = _ran(judgement.cells, [(arm, other) for _, arm, other in TURNS])
+        judgement.write_markdown(page, title=title, command=COMMAND, notes=head, asked=asked)
+    else:
+        page.write_text(f"# {title}\n\nWritten by `{COMMAND}`.\n\n{head.strip()}\n", encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    here = Path(__file__).resolve().parents[1]
+    write(here, here / "docs")
