@@ -181,3 +181,23 @@ def test_a_trial_that_fails_is_in_the_results(tmp_path: Path) -> None:
     assert found.missing == 1
     assert watch.notes == [f"1 trials failed, see {tmp_path / 'failures.txt'}; the same command tries them again."]
     assert "it broke\nhere" in (tmp_path / "failures.txt").read_text()
+
+
+@pytest.mark.process
+def test_a_run_stops_when_its_time_is_over_says_what_it_left_out_and_goes_on_later(tmp_path: Path) -> None:
+    asked = {"activations": ["relu", "gelu"], "model": "mlp", "epochs": 1, "train_limit": 100, "seeds": 1, "workers": 1}
+    said: list[str] = []
+    watch = lambda event: said.append(str(event))  # noqa: E731
+    stopped = bevel_lab.run(asked | {"minutes": 1e-6}, out=tmp_path, on_progress=watch)
+    assert (stopped.records, stopped.missing, stopped.failures) == ([], 2, [])
+    words = "2 of 2 trials were not reached (by seed: relu from 0, gelu from 0)"
+    assert said[-1] == f"the time is over: {words}; the same command goes on."
+    tuned = asked | {"minutes": 1e-6, "tune": {"space": {"lr": [0.01, 0.1]}}}
+    assert bevel_lab.run(tuned, out=tmp_path / "tuned", on_progress=watch).records == []
+    assert sum("the time is over: 2 of 2 trials" in text for text in said) == 2
+    assert bevel_lab.run(asked, out=tmp_path).missing == 0
+
+
+def test_a_time_limit_is_for_workers_of_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="--minutes is for workers on this machine"):
+        bevel_lab.run({"activations": ["relu"], "minutes": 1, "ray": "auto"}, out=tmp_path)

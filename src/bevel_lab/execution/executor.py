@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import math
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,12 +31,14 @@ class Setup:
         device: name of the torch device.
         states: folder of the checkpoints.
         state_every: least number of seconds between two checkpoints of a trial.
+        until: time of the driver's monotonic clock at which it stops its workers; their trials keep their checkpoints.
     """
 
     source: Source
     device: str
     states: Path
     state_every: float = 1.0
+    until: float = math.inf
 
     def state(self, trial: Trial) -> Path:
         """Return the path of the checkpoint of ``trial``."""

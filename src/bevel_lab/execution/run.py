@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +64,9 @@ def run(
         >>> [row["arm"] for row in results.table]
         ['relu', 'sau:n=5', 'relu', 'sau:n=5']
     """
+    began = time.monotonic()
     request = Request.of(experiment, overrides | ({"out": out} if out else {}))
+    until = began + 60 * request.options["minutes"] if request.options["minutes"] else math.inf
     executor = executor or request.executor()
     folder, source = request.folder, request.source
     recipe = request.experiment.recipe | {"processes": executor.group.size}
@@ -77,7 +81,7 @@ def run(
         for text in request.remarks if is_rank_zero() else ():
             tell(Note(text))
         device = executor.group.local_device(asked.device)
-        setup = Setup(dataclasses.replace(source, download=False), device, folder / "checkpoints")
+        setup = Setup(dataclasses.replace(source, download=False), device, folder / "checkpoints", until=until)
         failures: list[Failure] = []
         with executor.leading(setup) as leads:
             if leads:
@@ -146,6 +150,8 @@ class Request:
 
     def executor(self) -> Executor:
         """Make the executor that the options and torchrun's environment ask for."""
+        if self.options["minutes"] and (world_size() > 1 or self.options["ray"]):
+            raise InvalidValue("--minutes is for workers on this machine; leave it out with --ray and torchrun.")
         if world_size() > 1:
             if self.options["ray"]:
                 raise InvalidValue("--ray and torchrun are two ways to run an experiment; choose one.")
@@ -210,7 +216,10 @@ class _Run:
             done = sum(trial.id in ledger.records for trial, _ in jobs)
             how_far = f"interrupted: {done} of {len(jobs)} trials are done; the same command goes on."
             raise KeyboardInterrupt(how_far) from None
-        return not self.failures
+        left = [job for job in jobs if job[0].id not in ledger.records]
+        if left and not self.failures:
+            self.watcher(Note(f"the time is over: {_left(left, len(jobs))}; the same command goes on."))
+        return not left and not self.failures
 
     def _write_failures(self) -> None:
         path = self.folder / "failures.txt"
@@ -219,3 +228,12 @@ class _Run:
         )
         path.write_text("\n".join(blocks), encoding="utf-8", errors="backslashreplace")
         self.watcher(Note(f"{len(self.failures)} trials failed, see {path}; the same command tries them again."))
+
+
+def _left(jobs: Sequence[Job], count: int) -> str:
+    """Say which trials have no record."""
+    seeds: dict[str, set[int]] = {}
+    for trial, label in jobs:
+        seeds.setdefault(label, set()).add(trial.seed)
+    arms = (f"{label} from {min(found)}" for label, found in seeds.items())
+    return f"{len(jobs)} of {count} trials were not reached (by seed: {', '.join(arms)})"

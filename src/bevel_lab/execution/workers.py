@@ -8,9 +8,11 @@ dies again before its next epoch, the trial fails.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -140,9 +142,10 @@ class _Pool:
                 if worker.job is None and self.driver.todo:
                     worker.give(self.driver.todo.popleft())
             busy = [worker for worker in self.workers if worker.job is not None]
-            if not busy:
+            left = self.driver.setup.until - time.monotonic()
+            if not busy or left <= 0:
                 return
-            wait([end for w in busy for end in (w.connection, w.process.sentinel)])
+            wait([end for w in busy for end in (w.connection, w.process.sentinel)], left if left < math.inf else None)
             for worker in busy:
                 dead = worker.process.exitcode is not None  # read first, so that all of a dead worker's events are seen
                 for event in worker.events():

@@ -52,10 +52,11 @@ KEYS = {
     "title": Key(str, "", "title of the report", "TEXT"),
     "out": Key(str, "", "folder of the results (default runs/ and a name)", "DIR"),
     "workers": Key(int, None, "processes (default: cores / threads; one on a GPU)", "N"),
+    "minutes": Key(float, 0.0, "stop after so long, and say what was not reached (default 0: no limit)", "X"),
     "ray": Key(str, "", "run on a Ray cluster: its address, or auto", "ADDRESS"),
     "data_root": Key(str, "data", "folder of data sets that are files (default data)", "DIR"),
     "download": Key(bool, False, "fetch a data set that is not there"),
     "log": Key(list, [], "send losses and scores to tensorboard, wandb or mlflow while trials run", "LOGGER"),
 }
 DEFAULTS = {name: key.default for name, key in KEYS.items()}
-PLACES = ("out", "workers", "ray", "data_root", "download", "log")
+PLACES = ("out", "workers", "minutes", "ray", "data_root", "download", "log")
