@@ -317,7 +317,7 @@ def test_the_third_answer_names_measures_that_differ_and_churn() -> None:
     ]  # fmt: skip
     text = _answers(PAGE.RESNET, measured)
     assert re.search(
-        r"- gelu against relu: better in dead units \(−\d+\.\d\d points\); no evidence in fgsm accuracy\.", text
+        r"- gelu against relu: better in dead units \(−\d+\.\d\d points\); no evidence in FGSM accuracy\.", text
     )
 
 
