@@ -26,7 +26,8 @@ from bevel_lab.experiment import folder, settings
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.tuning import Tuning, search
 from bevel_lab.report import judge, judge_table, power
-from bevel_lab.report.figures import cell as figures
+from bevel_lab.report.figures import cost
+from bevel_lab.report.figures.svg import Place
 from bevel_lab.report.statistics import power as power_of_pairs
 from bevel_lab.report.statistics import unpaired
 from bevel_lab.report.statistics.arrays import LEVEL
@@ -153,9 +154,9 @@ def test_a_record_says_the_direction_and_the_scale_of_its_score(tmp_path: Path) 
     points = [SimpleNamespace(x=x, y=y) for x, y in ((1.0, 0.5), (2.0, 0.1), (3.0, 0.3))]
     fronts: list[list[int]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures.plots, "scatter", lambda *_, front, **__: fronts.append(front))
+        patch.setattr(cost.plots, "scatter", lambda *_, front, **__: fronts.append(front))
         for sign in (1.0, -1.0):
-            figures.cost_panels({"time": points, "memory": []}, "x", "", str, "relu", sign)  # type: ignore[dict-item]
+            cost.cost_panels({"time": points, "memory": []}, Place("x"), "", str, "relu", sign)  # type: ignore[dict-item]
     assert fronts == [[0], [0, 1]]
     again = judge_table(judged.rows(), reference="relu")
     assert [str(row["verdict"]) for row in again.verdicts()] == [str(row["verdict"]) for row in judged.verdicts()]

@@ -23,7 +23,7 @@ from bevel_lab.experiment.ledger import Ledger
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).parent / "support" / "plain_install.py"
 
-USABLE = ["list", "data list", "show sau", "check relu", "status {out}", "inspect mlp", "--version"]
+USABLE = ["list", "completion bash", "data list", "show sau", "check relu", "status {out}", "inspect mlp", "--version"]
 LACKING = {
     "show sau --png {out}/sau.png": "matplotlib",
     "compare --activations relu gelu --seeds 1 --out {out}/new": "rich",
@@ -85,6 +85,8 @@ def test_every_command_answers_or_says_in_one_line_what_is_missing(answers: dict
         code, err, out = answers[line]
         assert (code, err) == (0, ""), line
         assert out, line
+        wide = [text for text in out.splitlines() if len(text) > 80 and line != "completion bash"]
+        assert not [text for text in wide if " " in text.strip()], (line, wide)
     for line, package in LACKING.items():
         code, err, _ = answers[line]
         assert (code, err.count("\n")) == (2, 1), (line, code, err)

@@ -15,6 +15,7 @@ from small_trials import RECIPE
 from synthetic_records import ARMS, records
 
 import bevel
+from bevel_lab.bench import rows
 from bevel_lab.cli import COMMANDS, compare, completion, main
 from bevel_lab.datasets import DATASETS
 from bevel_lab.execution.progress import progress_display
@@ -165,7 +166,16 @@ def test_a_mistyped_command_is_answered_without_loading_torch() -> None:
 
 def test_the_first_help_names_the_version_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
-    assert "  --version  show the versions" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "  --version  show the versions" in out
+    assert max(map(len, out.splitlines())) <= WIDE
+
+
+def test_the_rows_of_a_benchmark_fit() -> None:
+    found = rows.read(Path(__file__).parents[2] / "docs" / "performance.csv")
+    lines = rows.fitting([row for row in found if row.what in ("both", "step")], WIDE).splitlines()
+    assert max(map(len, lines)) <= WIDE
+    assert len([line for line in lines if line.startswith("case ")]) > 1
 
 
 def test_the_tables_of_a_report_fit_and_lose_nothing() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bevel.errors import InvalidValue
 from bevel_lab.bench.timing import Sample
+from bevel_lab.runtime import terminal
 from bevel_lab.runtime.provenance import commit
 
 
@@ -168,6 +169,14 @@ def table(rows: Sequence[Row]) -> str:
     shown = [i for i, width in enumerate(widths) if width]
     aligned = ("  ".join(f"{line[i]:{_ALIGN[i]}{widths[i]}}" for i in shown) for line in lines)
     return "\n".join(line.rstrip() for line in aligned)
+
+
+def fitting(rows: Sequence[Row], columns: int) -> str:
+    """Return the rows as a table for a terminal with so many columns; each of its parts begins with the case."""
+    head = ("case", "section", "what", "timer", "size", "elements", "dtype", "layout", "threads", "cost", "rate",
+            "copy", "relu", "gelu")  # fmt: skip
+    lines = [[case, section, *rest] for section, case, *rest in map(_texts, rows)]
+    return "\n".join(terminal.table(head, lines, 5, columns))
 
 
 def _texts(row: Row) -> list[str]:

@@ -22,7 +22,7 @@ COMMANDS = {
     "show": ("show", "one activation: formula, bound, derivative, a plot"),
     "check": ("check", "run the laws on an activation or a kernel"),
     "compare": ("compare", "train activations against one another and judge the difference"),
-    "run": ("run", "the same for an experiment in a file: activations × models × data sets × seeds"),
+    "run": ("run", "the same for a file: activations × models × data sets × seeds"),
     "status": ("status", "how far experiments are"),
     "inspect": ("inspect", "every activation of a model, and what a swap would make of it"),
     "bench": ("bench", "time the activations on this machine"),

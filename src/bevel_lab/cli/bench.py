@@ -33,6 +33,7 @@ def parser() -> Parser:
 
 def main(arguments: Namespace) -> int:
     from bevel_lab.bench import page, rows
+    from bevel_lab.runtime.terminal import room
 
     notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
     if arguments.device == "cuda" and not arguments.rows:
@@ -43,7 +44,7 @@ def main(arguments: Namespace) -> int:
         from bevel_lab.bench.cpu import measure
 
         found = measure(arguments.quick, not arguments.no_compile, print if arguments.quiet else _say)
-        print(rows.table([row for row in found if row.what in ("both", "step")]))
+        print(rows.fitting([row for row in found if row.what in ("both", "step")], room()))
     if arguments.out:
         rows.write(found, arguments.out)
     if arguments.page and arguments.device == "cuda":

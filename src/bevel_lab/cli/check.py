@@ -24,6 +24,7 @@ def main(arguments: Namespace) -> int:
     import bevel
     from bevel import testing
     from bevel.errors import did_you_mean
+    from bevel_lab.runtime.terminal import entry, room
 
     spec = arguments.spec
     name = spec.strip().partition(":")[0]
@@ -37,8 +38,8 @@ def main(arguments: Namespace) -> int:
         print(f"{spec}: {' '.join(str(error).split())}")
         return 1
     for law in laws:
-        print(f"  holds  {law}")
+        print(entry("  holds", law, room(), 9))
     for law, why in {} if kernel else testing.not_applicable(bevel.create(spec)).items():
-        print(f"  n/a    {law}: {why}")
+        print(entry("  n/a", f"{law}: {why}", room(), 9))
     print(f"{spec}: {len(laws)} laws hold.")
     return 0
