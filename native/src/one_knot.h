@@ -13,6 +13,7 @@ template <class F> struct Sharp {  // no deviation: only the line
     using V = typename F::V;
     BEVEL_INLINE Sharp(V, V, const Task&) {}
     BEVEL_INLINE V density() const { return F::set(0); }
+    BEVEL_INLINE V density_slope() const { return F::set(0); }
     BEVEL_INLINE V survival() const { return F::set(0); }
     BEVEL_INLINE V excess() const { return F::set(0); }
     BEVEL_INLINE V moment() const { return F::set(0); }

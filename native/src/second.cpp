@@ -2,11 +2,13 @@
 #include "second.h"
 
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 #include <memory>
 #include <new>
 
 #include "engine.h"
+#include "pages.h"
 #include "plan.h"
 #include "threads.h"
 
@@ -194,17 +196,20 @@ template <class P> P* further(P* p, int64_t bytes) {
 }
 
 // Which sums the parameters need: those of the groups that they move, and of n; and which forms of the kernel come in.
-void set_wanted(const bevel_plan& plan, Second& second, Task& task) {
-    bool moves[PER_SECOND_KNOT] = {};
+void set_wanted(const bevel_plan& plan, const void* const* cotangent, Second& second, Task& task) {
+    bool moves[PER_SECOND_KNOT] = {}, turns = false;
+    for (int p = 0; cotangent != nullptr && p < plan.params; ++p) turns = turns || cotangent[p] != nullptr;
     for (int t = 0; t < plan.terms; ++t) {
         const int slot = plan.term[t].slot;
         if (slot == n_slot(plan.knots)) moves[BY_N] = true;
         else if (slot >= 2) moves[(slot - 2) / plan.knots] = true;
     }
     for (int s = 0; s < PER_SECOND_KNOT; ++s) second.by[s] = second.want_sums && moves[s];
-    task.needs_excess = moves[BY_JUMP] && !task.multiplies_cdf;
-    task.needs_moment = moves[BY_N] || task.moments;
-    second.needs_slope = task.multiplies_cdf || task.steps || task.moments;
+    task.needs_survival = second.want_sums || turns || task.multiplies_cdf || (second.h != nullptr && task.ramps);
+    task.needs_excess = turns && moves[BY_JUMP] && !task.multiplies_cdf;
+    task.needs_moment = task.moments || (moves[BY_N] && (turns || second.want_sums));
+    const bool bends = second.want_sums || second.dx != nullptr;
+    second.needs_slope = bends && (task.multiplies_cdf || task.steps || task.moments);
 }
 
 }  // namespace
@@ -230,13 +235,15 @@ int bevel_second(const bevel_plan* plan, const bevel_layout* layout, int32_t thr
     std::unique_ptr<double[]> sums;
     if (second.want_sums) sums.reset(new double[static_cast<size_t>(turning.sum_count() * parts)]());
     if (call.elements() != 0) {
+        for (void* const to : {h, dx})
+            if (to != nullptr && to != g && to != a) advise(to, call.bytes());
         call.bind(x, nullptr, g, nullptr);
         second.direction = turning.direction();
         SecondJob job{call.task(), call.rest(), second, second, engine().second_tiles(call.task()), turning.sum_count(), parts, sums.get()};
-        set_wanted(*plan, job.second, job.task);
+        set_wanted(*plan, cotangent, job.second, job.task);
         if (job.rest.outer != 0) {
             const int64_t skip = static_cast<const char*>(job.rest.x.data) - static_cast<const char*>(job.task.x.data);
-            set_wanted(*plan, job.rest_second, job.rest);
+            set_wanted(*plan, cotangent, job.rest_second, job.rest);
             job.rest_second.a = further(a, skip), job.rest_second.h = further(h, skip), job.rest_second.dx = further(dx, skip);
         }
         parallel(parts, work, &job);

@@ -1,7 +1,7 @@
 // The second pass for one instruction set: walks dense tensors that lie alike. Compiled once per instruction set, as
 // engine.cpp is.
 #include "convert.h"
-#include "second_many.h"
+#include "second_one.h"
 
 namespace bevel::BEVEL_ISA {
 namespace {
@@ -19,10 +19,12 @@ template <class F, class Io> struct SecondRunner {
     const Task& task;
     const Second& second;
     double* const sums;
+    const SecondLoop<T> loop;
     alignas(64) T partial[second_sums(BEVEL_MAX_KNOTS) * COLUMNS];
     alignas(64) T in[3][TILE], out[2][TILE];
 
-    SecondRunner(const Task& task_, const Second& second_, double* sums_) : task(task_), second(second_), sums(sums_) {
+    SecondRunner(const Task& task_, const Second& second_, double* sums_) : task(task_), second(second_), sums(sums_),
+          loop(task_.across ? choose_second<true>(task_, T()) : choose_second<false>(task_, T())) {
         for (int64_t i = 0; i < second_sums(task.knots) * COLUMNS; ++i) partial[i] = 0;
     }
 
@@ -50,7 +52,7 @@ template <class F, class Io> struct SecondRunner {
                          static_cast<int>(ceil_div(size, F::W)), static_cast<int>(size / F::W), static_cast<int>(size % F::W),
                          static_cast<const T*>(task.coefficients) + channel, static_cast<const T*>(second.direction) + channel,
                          sums == nullptr ? nullptr : sums + channel, partial};
-        task.across ? second_many<F, true>(task, second, s) : second_many<F, false>(task, second, s);
+        loop(task, second, s);
         if constexpr (!direct)
             for (int k = 0; k < 2; ++k)
                 for (int64_t r = 0; to[k] != nullptr && r < rows; ++r)

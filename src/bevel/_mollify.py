@@ -15,7 +15,7 @@ from bevel.errors import InvalidValue
 from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
-from bevel.ops import evaluate, slope
+from bevel.ops import evaluate, needs_autograd, slope
 from bevel.terms import Coefficient, Terms, as_number, as_sharpness, is_zero
 
 
@@ -73,10 +73,10 @@ class Mollification:
 
     def curvature(self, x: Tensor) -> Tensor:
         """Return the second derivative in x, elementwise; takes what calling the function takes."""
-        if self._slope is None:
-            family, tensors = self._value
+        family, tensors = self._value
+        if self._slope is None or not needs_autograd(x, tensors):
             return slope(x, family, tensors, dim=self.dim, order=2)
-        family, tensors = self._slope
+        family, tensors = self._slope  # whose slope has a native backward
         return slope(x, family, tensors, dim=self.dim)
 
     @functools.cached_property

@@ -2,7 +2,7 @@
 
 from bevel.ops._act_and_mul import act_and_mul
 from bevel.ops._backends import backends, needs_composed, using
-from bevel.ops._evaluate import check_dtype, evaluate, smooth
+from bevel.ops._evaluate import check_dtype, evaluate, needs_autograd, smooth
 from bevel.ops._inverse import may_keep_output
 from bevel.ops._memory import in_memory
 from bevel.ops._saved import saved
@@ -15,6 +15,7 @@ __all__ = [
     "evaluate",
     "in_memory",
     "may_keep_output",
+    "needs_autograd",
     "needs_composed",
     "saved",
     "slope",

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bevel._torch_private import plainly_eager
 from bevel.family import Family
-from bevel.ops import _analytic
-from bevel.ops._backends import Backend, choose, needs_composed
+from bevel.ops import _analytic, _operator
+from bevel.ops._backends import Backend, choose, needs_composed, preferred
 from bevel.ops._evaluate import admit, needs_autograd
+from bevel.ops._memory import OWN
 from bevel.ops._saved import saved
 from bevel.ops._second import second_by
 
@@ -22,16 +24,29 @@ def slope(x: Tensor, family: Family, parameters: Sequence[Tensor], *, dim: int =
     Args:
         order: 1, or 2 for the second derivative of a convolution.
     """
+    recorded = needs_autograd(x, parameters)
+    if not recorded and _short(x, parameters):
+        ready = _operator.prepared(family)
+        found = ready and ready.second(None, (x, *parameters), None, [], ready.packed, dim, order, 1.0)
+        if found:  # else the operator does not take it, and what follows finds out who does
+            own: Tensor = found[order - 1]
+            return own
     axis = admit(x, parameters, dim)
     backend = None if needs_composed() else choose("auto", family, x, parameters)
     if backend is not None and backend.second is not _analytic.second:
-        if not needs_autograd(x, parameters):
+        if not recorded:
             return _slope(backend, family, axis, order, x, parameters)
         if order == 1:
             result: Tensor = _Slope.apply(x, family, backend, axis, *parameters)
             return result
     at = family.formulas(x, parameters, axis)
     return (at.slope() if order == 1 else at.curvature()).to(x.dtype)
+
+
+def _short(x: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Whether the operator may be asked at once, as in :func:`bevel.ops.evaluate`."""
+    own = plainly_eager() and OWN.issuperset(map(type, (x, *parameters)))
+    return own and x.is_cpu and not x.is_nested and preferred() == "auto"
 
 
 def _slope(backend: Backend, family: Family, dim: int, order: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
