@@ -96,6 +96,11 @@ class Swish(nn.Module):
         return x.mul_(x.sigmoid()) if self.inplace else x.mul(x.sigmoid())
 
 
+class SquaredReLU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x).square()
+
+
 class Cube(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x**3
@@ -107,6 +112,10 @@ MODULES = [
     (nn.LeakyReLU(0.3), "leaky_relu", True),
     (nn.PReLU(5), "prelu", True),
     (nn.RReLU(), "rrelu", True),
+    (nn.Threshold(0.1, 20.0), "threshold", True),
+    (SquaredReLU(), "relu_squared", True),
+    (nn.Hardshrink(), "hardshrink", False),
+    (nn.Softshrink(), "softshrink", False),
     (nn.GELU(), "gelu", True),
     (nn.GELU(approximate="tanh"), "gelu", True),
     (nn.SiLU(inplace=True), "silu", True),

@@ -90,17 +90,32 @@ def test_slopes_are_carried_over() -> None:
     torch.testing.assert_close(model(x), before, atol=1e-6, rtol=1e-6)
 
 
+class SquaredReLU(nn.Module):
+    """As transformers' class of this function has it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.square(F.relu(input))
+
+
 TARGETS = {
-    "sau": {"relu", "leaky_relu", "prelu"},
-    "frelu": {"relu", "leaky_relu", "prelu"},
-    "smooth_frelu:n=100": {"relu", "leaky_relu", "prelu"},
-    "prelu": {"relu", "leaky_relu", "prelu"},
-    "leaky_relu": {"relu", "leaky_relu"},
-    "mollified:n=100": {"relu", "leaky_relu", "relu6", "hardtanh"},
+    "sau": {"relu", "leaky_relu", "prelu", "rrelu"},
+    "frelu": {"relu", "leaky_relu", "prelu", "rrelu"},
+    "smooth_frelu:n=100": {"relu", "leaky_relu", "prelu", "rrelu"},
+    "prelu": {"relu", "leaky_relu", "prelu", "rrelu"},
+    "leaky_relu": {"relu", "leaky_relu", "rrelu"},
+    "mollified:n=100": {
+        *("relu", "leaky_relu", "prelu", "rrelu", "relu6", "hardtanh", "hardsigmoid", "hardswish"),
+        *("relu_squared", "threshold", "softshrink", "hardshrink"),
+    },
+    "mollified:kernel=student,n=100": {
+        *("relu", "leaky_relu", "prelu", "rrelu", "relu6", "hardtanh", "hardsigmoid", "threshold"),
+        *("softshrink", "hardshrink"),
+    },
     "hardtanh": {"relu6", "hardtanh"},
-    "gate": {"relu", "leaky_relu", "prelu", "silu", "gelu"},
-    "gate:kernel=gaussian": {"relu", "leaky_relu", "prelu", "gelu"},
-    "gate:n=1": {"relu", "leaky_relu", "prelu", "silu", "gelu"},
+    "relu_squared": {"relu_squared"},
+    "gate": {"relu", "leaky_relu", "prelu", "rrelu", "silu", "gelu", "hardswish"},
+    "gate:kernel=gaussian": {"relu", "leaky_relu", "prelu", "rrelu", "gelu"},
+    "gate:n=1": {"relu", "leaky_relu", "prelu", "rrelu", "silu", "gelu"},
     "swish": {"silu"},
     "gelu": {"gelu"},
     "squareplus:b=1e-6": {"relu"},
@@ -116,7 +131,13 @@ SOURCES = {
     "silu": nn.SiLU(),
     "gelu": nn.GELU(),
     "mish": nn.Mish(),
-    "rrelu": nn.RReLU(),
+    "rrelu": nn.RReLU(0.1, 0.2),
+    "hardsigmoid": nn.Hardsigmoid(),
+    "hardswish": nn.Hardswish(),
+    "relu_squared": SquaredReLU(),
+    "threshold": nn.Threshold(0.3, -0.7),
+    "softshrink": nn.Softshrink(0.4),
+    "hardshrink": nn.Hardshrink(0.4),
 }
 
 
@@ -124,7 +145,7 @@ SOURCES = {
 def test_what_can_stand_for_what(to: str) -> None:
     x = torch.randn(64, 3) * 3
     for name, source in SOURCES.items():
-        model = nn.Sequential(nn.Linear(3, 5), copy.deepcopy(source))
+        model = nn.Sequential(nn.Linear(3, 5), copy.deepcopy(source)).eval()
         before = model(x)
         if name not in TARGETS[to]:
             with pytest.raises(InvalidValue, match="preserve=False starts from its own initial values"):
@@ -133,6 +154,46 @@ def test_what_can_stand_for_what(to: str) -> None:
         (site,) = swap(model, to, x, what=name).sites
         assert site.bound is not None
         assert float((model(x) - before).detach().abs().max()) <= site.bound + 2e-6
+
+
+def test_every_site_its_own_function_smoothed() -> None:
+    """A mixed net by one spec: units are kept within their bounds, what is none stays until it is named."""
+    slopes = torch.tensor([0.1, 0.2, 0.3])
+    prelu = nn.PReLU(3)
+    prelu.weight.data.copy_(slopes)
+    units = [nn.ReLU(), prelu, nn.Hardswish(), SquaredReLU(), nn.Threshold(0.5, 0.5), nn.RReLU(), nn.ReLU6()]
+    others = [nn.Hardtanh(), nn.Hardsigmoid(), nn.Softshrink(), nn.Hardshrink()]
+    model = nn.Sequential(*(m for a in (*units, *others) for m in (nn.Linear(3, 3), a))).eval()
+    x = torch.randn(50, 3)
+    sites = swap(model, "mollified:kernel=gaussian,n=50", x).sites
+    assert [bool(s.new) for s in sites] == [True] * len(units) + [False] * len(others)
+    assert all("name it in what=" in s.reason for s in sites.skipped)
+    assert "random slopes are gone" in sites[5].reason
+    new = model[3]
+    assert isinstance(new, bevel.Mollified)
+    assert torch.equal(new.get_parameter("left"), slopes)
+    assert torch.equal(new.get_parameter("jumps_0"), 1 - slopes)
+    for site, old in zip(sites, units, strict=False):
+        assert site.module is not None
+        assert site.bound is not None
+        z = 4 * torch.randn(500, 3)
+        assert float((site.module(z) - old.eval()(z)).detach().abs().max()) <= site.bound + 1e-5
+        assert site.bound < 0.05
+    names = ("hardtanh", "hardsigmoid", "softshrink", "hardshrink")
+    more = swap(model, "mollified:kernel=gaussian,n=50", x, what=names).sites.swapped
+    assert [s.function for s in more] == list(names)
+    assert more[-1].bound == pytest.approx(0.5 + 1 / 50 * 2 * bevel.KERNELS["gaussian"].gap)  # two jumps, half of each
+
+
+def test_a_jump_is_found_where_it_is() -> None:
+    """Between two points of the grid a jump could be anywhere."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Hardshrink(0.123456789), nn.Linear(3, 3), nn.Threshold(-0.7654321, 2.0))
+    sites = swap(model, "mollified:n=50", torch.randn(2, 3), what=("hardshrink", "threshold")).sites
+    shrink, threshold = (s.module for s in sites)
+    assert isinstance(shrink, bevel.Mollified)
+    assert isinstance(threshold, bevel.Mollified)
+    assert shrink.f.knots == (-0.123456789, 0.123456789)
+    assert (threshold.f.knots, threshold.f.offset) == ((-0.7654321,), 2.0)
 
 
 def test_preserve_false_starts_from_the_activations_own_values(net: Net) -> None:

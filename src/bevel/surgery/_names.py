@@ -26,6 +26,7 @@ UNITS = (
     "mish",
     "hardswish",
     "threshold",
+    "relu_squared",
 )
 """Functions that separate layers. A swap replaces them unless ``what=`` says otherwise."""
 

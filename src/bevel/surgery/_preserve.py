@@ -20,8 +20,9 @@ from bevel.kinked import PiecewiseLinear
 from bevel.nn import ACTIVATIONS, ActAndMul, Maxout
 from bevel.nn._base import Activation, LearnableModule, check_rule
 from bevel.spec import Factory, accepted_arguments, create, named_arguments, parse
+from bevel.surgery._corners import kinked_text
 from bevel.surgery._gates import gates
-from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, kinked_text, limits, same, slopes
+from bevel.surgery._probe import ROUNDING, Function, Source, evaluate, grid, limits, same, slopes
 
 _SENTINEL = 0.1236572265625
 """A slope that no activation starts from, exact in float32; it shows which parameter an argument fills."""
@@ -29,6 +30,8 @@ _SENTINEL = 0.1236572265625
 
 OUTSIDE: dict[str, Factory] = {"maxout": Maxout, "act_and_mul": ActAndMul}
 """What has a place of its own and is no row of ``ACTIVATIONS``: a swap refuses it with the reason."""
+
+_NOT_RANDOM = "evaluation's function: training's random slopes are gone"
 
 KEEPERS = ("gate", "mollified:n=50")
 """Specs that keep what others cannot: gates to rounding, kinked functions within a bound."""
@@ -107,6 +110,8 @@ class Maker:
                 remark = f"one shared coefficient: {self.name} has its channels on axis 1, here they are on {axis}"
         if not self.preserve:
             return self._made(width, None, remark)
+        if source.name == "rrelu":
+            remark = "; ".join(filter(None, (remark, _NOT_RANDOM)))
         if source.weight is not None:
             return self._like_prelu(source.weight, width, remark)
         guess, bound = self._guess(source)
@@ -124,16 +129,18 @@ class Maker:
         values = None if source.function is None else evaluate(source.function)
         if values is None:
             raise CannotKeep(f"{source.name} cannot be evaluated apart from the model")
-        found = self.fit(values)
+        found = self.fit(values, source.function)
         if found is not None:
             return found
         given = ", ".join(f"{k}={v}" for k, v in self.given.items())
         with_given = f" with {given}" if given else ""
-        raise CannotKeep(f"{self.name} cannot equal {source.name}{with_given}{_who_can(values, self.name)}")
+        raise CannotKeep(
+            f"{self.name} cannot equal {source.name}{with_given}{_who_can(values, source.function, self.name)}"
+        )
 
-    def fit(self, values: Tensor) -> tuple[dict[str, Any], float] | None:
+    def fit(self, values: Tensor, function: Function | None = None) -> tuple[dict[str, Any], float] | None:
         """Find arguments with which the activation has these values on the grid, and the bound; else None."""
-        for guess in self._guesses(values):
+        for guess in self._guesses(values, function):
             try:
                 module = self._build(guess).double().eval()
             except BevelError:
@@ -143,12 +150,11 @@ class Maker:
                 return guess, bound
         return None
 
-    def _guesses(self, values: Tensor) -> Iterator[dict[str, Any]]:
+    def _guesses(self, values: Tensor, function: Function | None) -> Iterator[dict[str, Any]]:
         if self.gated:
             yield from gates(values, self.given.get("kernel"), self.given.get("n"))
             return
         lines = slopes(values)
-        text = kinked_text(values)
         if lines is not None:
             left, right = lines
             for both in (
@@ -159,7 +165,8 @@ class Maker:
             ):
                 if both.keys() <= self.accepted.keys():
                     yield both
-        if text is not None and "f" in self.accepted:
+        text = kinked_text(values, function) if "f" in self.accepted else None
+        if text is not None:
             yield {"f": text}
         levels = limits(values)
         if levels is not None and {"min_val", "max_val"} <= self.accepted.keys():
@@ -172,22 +179,27 @@ class Maker:
         guess, _ = self._guess(sentinel)
         if "learn_slopes" in self.accepted:
             guess = guess | {"learn_slopes": True}
+        if "f" in guess and "learn" in self.accepted:  # a kinked function by name, whose numbers can be learnt
+            guess = guess | {"learn": "left+jumps"}
+            width = width or {"num_parameters": weight.numel(), "dim": 1}  # torch's PReLU has its channels there
         if weight.numel() > 1 and width.get("num_parameters", 1) == 1:
             raise CannotKeep(f"{weight.numel()} learnt slopes do not fit into one shared coefficient")
         made = self._made(width | guess, None, remark)
-        filled = [p for p in made.module.parameters() if bool((p == _SENTINEL).all())]
-        if len(filled) != 1:
+        parameters = list(made.module.parameters())
+        kept, changes = ([p for p in parameters if bool((p == v).all())] for v in (_SENTINEL, 1 - _SENTINEL))
+        if len(kept) != 1:
             raise CannotKeep(f"{self.name} has no parameter for the slopes that prelu learnt")
         with torch.no_grad():
-            filled[0].copy_(weight.detach().to(filled[0].dtype).expand_as(filled[0]))
+            for p, value in ((kept[0], weight.detach()), *((p, 1 - weight.detach()) for p in changes)):
+                p.copy_(value.to(p.dtype).expand_as(p))
         bound = proven(made.module) if isinstance(made.module, Activation) else ROUNDING
         return replace(made, bound=bound)
 
 
-def _who_can(values: Tensor, name: str) -> str:
+def _who_can(values: Tensor, function: Function | None, name: str) -> str:
     """Say which spec keeps a function that ``name`` cannot; "" if none is known."""
     for spec in KEEPERS:
-        found = None if spec == name else Maker(spec, True).fit(values)
+        found = None if spec == name else Maker(spec, True).fit(values, function)
         if found is not None:
             return f"; {spec!r} can{f', within {found[1]:.1e}' if found[1] > ROUNDING else ''}"
     return ""

@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bevel import kinked
-from bevel.errors import BevelError
 from bevel.nn import ACTIVATIONS
 from bevel.nn._base import LearnableModule
 from bevel.surgery._names import UNITS
@@ -81,6 +79,7 @@ def _known() -> dict[str, Tensor]:
         for name in (*UNITS, "sigmoid", "tanh", "hardsigmoid", "hardtanh", "logsigmoid")
         if hasattr(F, name) and name not in ("prelu", "rrelu", "leaky_relu")
     }
+    functions["relu_squared"] = lambda x: F.relu(x) ** 2  # as transformers writes it
     functions["quick_gelu"] = lambda x: x * torch.sigmoid(1.702 * x)
     values = {name: evaluate(f) for name, f in functions.items()}
     values["gelu "] = evaluate(lambda x: F.gelu(x, approximate="tanh"))  # the blank keeps both forms under one name
@@ -133,8 +132,8 @@ def recognize(module: nn.Module) -> Source | None:
         return Source(catalog_name(module), None)
     if isinstance(module, nn.PReLU):
         return Source("prelu", None, module.weight)
-    if isinstance(module, nn.RReLU):  # random slopes: in evaluation it would pass for a Leaky ReLU
-        return Source("rrelu", None)
+    if isinstance(module, nn.RReLU):  # its slopes are random in training; what can be kept is evaluation's function
+        return Source("rrelu", functools.partial(F.rrelu, lower=module.lower, upper=module.upper))
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) or type(module) is nn.Module:
         return None
     if next(module.parameters(), None) is not None or next(module.buffers(), None) is not None:
@@ -157,20 +156,3 @@ def catalog_name(module: nn.Module) -> str:
         if entry.factory is type(module):
             return name
     return type(module).__name__.lower()
-
-
-def kinked_text(y: Tensor) -> str | None:
-    """Name a function of ``bevel.kinked`` with these values, as ``mollified`` takes it, e.g. ``"relu6"``."""
-    lines, levels = slopes(y), limits(y)
-    guesses = ["relu", "relu6", "absolute", "hard_sigmoid", "hardswish"]
-    if levels is not None:
-        guesses.append(f"hardtanh({levels[0]!r},{levels[1]!r})")
-    if lines is not None:
-        guesses[1:1] = [f"leaky_relu({lines[0]!r})", f"frelu({lines[1]!r},{lines[0]!r})"]
-    for text in guesses:
-        try:
-            if same(kinked.named(text)(grid()), y):
-                return text
-        except BevelError:  # bounds that are no bounds
-            continue
-    return None

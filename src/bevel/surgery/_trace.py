@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import itertools
 import logging
 import warnings
@@ -301,6 +302,10 @@ class _Watch(TorchFunctionMode):
         unit = spelling.name in UNITS
         if tensors:
             return Source(spelling.name, None, self.originals.get(id(tensors[0])), unit=unit)
+        if spelling.name == "rrelu":  # evaluation's function
+            bounds = dict(zip(("lower", "upper"), rest, strict=False)) | named
+            bounds = {k: v for k, v in bounds.items() if k in ("lower", "upper")}
+            return Source("rrelu", functools.partial(F.rrelu, **bounds), unit=unit)
         return Source(spelling.name, lambda x: func(x, *rest, **named), unit=unit)
 
     def number(self, name: str) -> int:
