@@ -163,12 +163,17 @@ def _derivatives(where: str, cells: Sequence[Cell]) -> str:
     ref, places = cells[0].reference.name, words.listing([cell.dataset for cell in cells])
     who = f"{words.listing(better)} {'have' if len(better) > 1 else 'has'}" if better else "no arm is shown to have"
     lower = f"{who} a lower error than {ref} in every cell"
+    if all(c.verdict is Verdict.TOO_FEW for found in verdicts.values() for c in found):
+        seeds = max(c.pairs for found in verdicts.values() for c in found)
+        lower = f"{seeds} paired seeds are too few to tell any arm from {ref}"
     rest = f", {words.listing(others)} {'do' if len(others) > 1 else 'does'} not" if better and others else ""
     sizes = [
         f"{words.number(sum(c.difference for c in verdicts[name]) / len(cells))} at n = {name.removeprefix('sau:n=')}"
         for name in sorted((n for n in names if n.startswith("sau:n=")), key=lambda n: float(n.removeprefix("sau:n=")))
     ]
-    return f"{where} ({places}): {lower}{rest}; SAU changes the log10 of the error by {words.listing(sizes)}."
+    return (
+        f"{where} ({places}): {lower}{rest}; SAU changes the log10 of the error in the mean by {words.listing(sizes)}."
+    )
 
 
 def which(judgement: Judgement) -> list[str]:

@@ -133,6 +133,9 @@ class Request:
         asked, said = self.experiment, []
         if asked.reference not in settings.split_arms(self.options["activations"]):
             said.append(f"{asked.reference} is trained too: it is the reference that the others are compared with.")
+        if asked.recipe["channels_last"]:
+            threads = "one thread" if asked.recipe["threads"] == 1 else f"{asked.recipe['threads']} threads"
+            said.append(f"images and weights are in channels_last, in {asked.recipe['precision']}, {threads} a trial.")
         for trial, label in asked.base_trials()[: len(asked.arms)]:
             by, *turns = trial.alternate.split(":")
             weights = int(turns[0]) if turns else 1
@@ -202,6 +205,8 @@ class _Run:
             with Ledger(self.folder / "tuning") as ledger:
                 best = search(asked.tuning, todo, ledger.records, lambda jobs: self._round(jobs, ledger))
             tuned = {place(trial.cell, label): point for (trial, label), point in best.items()}
+            if best:
+                self.watcher(Note(f"tuning chose {_chosen(best)}."))
             whole = dataclasses.replace(whole, tuned=whole.tuned | tuned)
             folders.write(self.folder, whole)
         return whole
@@ -237,3 +242,10 @@ def _left(jobs: Sequence[Job], count: int) -> str:
         seeds.setdefault(label, set()).add(trial.seed)
     arms = (f"{label} from {min(found)}" for label, found in seeds.items())
     return f"{len(jobs)} of {count} trials were not reached (by seed: {', '.join(arms)})"
+
+
+def _chosen(best: Mapping[Job, Mapping[str, float]]) -> str:
+    """Say which point tuning chose for each arm."""
+    points = ((label, ", ".join(f"{name} {value:.4g}" for name, value in point.items())) for (_, label), point in
+              best.items())  # fmt: skip
+    return "; ".join(f"{point} for {label}" for label, point in points)
