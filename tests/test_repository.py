@@ -137,3 +137,9 @@ def test_the_changelog_has_its_sections() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     unreleased = text.split("## [Unreleased]")[1].split("\n## ")[0]
     assert re.findall(r"^### (\w+)$", unreleased, flags=re.M) == ["Added", "Changed", "Fixed"]
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest imports them by name; of two, it would stop at the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert not [name for name in names if names.count(name) > 1]
