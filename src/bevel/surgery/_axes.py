@@ -104,6 +104,8 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor], outputs: list[Tensor]
     ) -> None:
         name = func.name().split("::")[-1].split(".")[0].rstrip("_")
+        if name == "index":  # where it looks says nothing of what it finds
+            tensors = tensors[:1]
         labels = [self.label(t) for t in tensors]
         fixed = all(label in (WEIGHT, CONSTANT) for label in labels)  # reshaped weights; a layer run on a buffer
         layer = not fixed or len(set(labels)) == 2
@@ -125,6 +127,8 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return Label(1, here)
         if name in _PRODUCTS:
             return self._product(labels[-2:], out, here)
+        if name == "_grouped_mm":  # of experts; where each one's rows end comes last
+            return self._product(labels[:2], out, here)
         if any(n in name for n in _NORMS_1):
             return Label(1, here)
         if any(n in name for n in _NORMS_LAST):
@@ -214,7 +218,22 @@ def _moved(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, 
         return Label(axis + (at <= axis), "")
     if name == "expand":
         return Label(axis + out.dim() - rank, "")
-    return None
+    return _indexed(args[1], rank, axis) if name == "index" else None
+
+
+def _indexed(indices: Sequence[Tensor | None], rank: int, axis: int) -> Label:
+    """Find the axis after ``x[indices]``: the axes of the indices stand where the first indexed one stood.
+
+    They stand in front where indexed axes are apart.
+    """
+    given = [d for d, index in enumerate(indices) if index is not None]
+    found = [index for index in indices if index is not None]
+    if axis in given or any(index.dtype == torch.bool and index.dim() > 1 for index in found):
+        return Label(None, "", "indexing chose among the channels")
+    together = given == list(range(given[0], given[-1] + 1))
+    kept = [d for d in range(rank) if d not in given]
+    behind = axis > given[0] or not together
+    return Label(kept.index(axis) + behind * max(index.dim() for index in found), "")
 
 
 def _viewed(x: Tensor, axis: int, out: Tensor) -> Label:
