@@ -120,3 +120,13 @@ def test_kernels_stay_the_one_object() -> None:
 
 def test_ambiguous_abbreviations_are_not_accepted() -> None:
     assert [name for name in bevel.ACTIVATIONS if "frelu" in name] == ["frelu", "smooth_frelu"]
+
+
+@pytest.mark.parametrize("name", [n for n in bevel.ACTIVATIONS if isinstance(bevel.create(n), bevel.nn.Activation)])
+def test_the_rule_of_saving_stands_in_no_spec_nor_state(name: str) -> None:
+    module = bevel.create(name)
+    told = bevel.canonical(name), repr(module), list(module.state_dict())
+    module.save = "input"
+    assert told == (bevel.canonical(name), repr(module), list(module.state_dict()))
+    with pytest.raises(bevel.UnknownName, match="takes no argument 'save'"):
+        bevel.create(f"{name}:save=input")

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from synthetic_records import records
 
+import bevel
 from bevel_lab.cli import main
 from bevel_lab.execution.results import Results
 from bevel_lab.experiment import ledger, settings
@@ -249,6 +250,14 @@ def test_committed_records_are_those_of_their_experiment(path: Path) -> None:
         best = search(found.tuning, found.base_trials(), ledger.parse(tried)[0], lambda jobs: False)
         whole = dataclasses.replace(whole, tuned={place(t.cell, label): point for (t, label), point in best.items()})
     assert set(records) <= {trial.id for trial, _ in whole.trials()}, "each arm at the rate that its tuning chose"
+
+
+@pytest.mark.parametrize("rule", ["input", "output"])
+def test_ids_are_the_same_whatever_is_kept_for_backward(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bevel.nn.Activation, "_save", rule)
+    for path in COMMITTED:
+        for name, record in ledger.parse(path)[0].items():
+            assert dataclasses.replace(record.trial).id == name  # a new object: ids are kept with the old one
 
 
 def test_the_committed_pages_are_what_their_commands_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,11 +114,10 @@ def overflow() -> str:
 
 
 @case("Unusual tensors")
-def changed_input() -> str:
-    """The kept input is changed in place before backward"""
-    h = nn.Linear(4, 4)(X)
-    y = bevel.SAU(4)(h)
-    h += 1
+def changed_output() -> str:
+    """The kept output is changed in place before backward"""
+    y = bevel.SAU(4)(nn.Linear(4, 4)(X))
+    y += 1
     return refused(lambda: torch.autograd.backward(y.sum()))
 
 
@@ -276,7 +275,7 @@ def memory() -> str:
     with saved.watch(act := bevel.SAU(32)):
         act(x)
     assert saved.total == x.nbytes
-    return "SAU keeps its input and nothing else"
+    return "SAU keeps one tensor, as a rule its output"
 
 
 # ---------------------------------------------------------------------------------------------- torch's transformations
