@@ -1,5 +1,6 @@
 """Options of the whole suite, and the order of its files: those that take longest first."""
 
+import gc
 import importlib.util
 import json
 import os
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that no worker begins one when the others are done; tests of a file share its fixtures."""
     taken: dict[str, float] = json.loads(DURATIONS.read_text())
     items.sort(key=lambda item: -taken.get(item.path.relative_to(HERE).as_posix(), 0.0))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and the libraries stay to the end: they need not be walked for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
