@@ -51,6 +51,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    gc.unfreeze()  # else Triton's library warns of leaks at the end
     if session.config.getoption("--write-durations") and "PYTEST_XDIST_WORKER" not in os.environ:
         found = {file: round(seconds, 1) for file, seconds in _taken.most_common() if seconds >= 1}
         DURATIONS.write_text(json.dumps(found, indent=0) + "\n")

@@ -88,7 +88,7 @@ def test_smoothing_rows(kernel: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["reference", "analytic"])
-@pytest.mark.parametrize("kernel", [k for k in KERNELS if KERNELS[k].variance != math.inf])
+@pytest.mark.parametrize("kernel", [k for k in SMOOTH if KERNELS[k].variance != math.inf])
 def test_rows_of_bends(kernel: str, backend: str) -> None:
     rows = [r for r in BENDS if r["kernel"] == kernel]
     assert len(rows) == 24

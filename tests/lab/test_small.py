@@ -25,7 +25,7 @@ from bevel_lab.report.text import findings
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SMALL = ("detection", "segmentation", "translation", "video")
-MEASURED = {"detection": "map", "segmentation": "accuracy", "translation": "token accuracy", "video": "top1"}
+MEASURED = {"detection": "map", "segmentation": "accuracy", "translation": "token accuracy", "video": "Top-1"}
 """Of each task, what a report must have in words."""
 
 

@@ -56,11 +56,14 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_command_prints_the_table(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_table(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     assert bevel_lab.cli.main(["inspect", f"{file}:make", "--to", "sau"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["1", "module", "relu", "0", "4", "-1", "1", "sau"]
-    assert "sau cannot equal gelu" in lines[2]
+    assert lines[2].split() == ["1", "module", "relu", "0", "4", "-1", "1", "sau"]
+    assert "sau cannot equal gelu" in lines[3]
     assert lines[-1] == "2 sites: 1 relu, 1 gelu"
     assert bevel_lab.cli.main(["inspect", f"{file}:make", "--to", "sau", "--from-scratch", "--what", "gelu"]) == 0
     assert "not in what=" in capsys.readouterr().out
