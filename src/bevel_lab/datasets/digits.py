@@ -6,9 +6,8 @@ import gzip
 import importlib.util
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from bevel_lab.data.images import LabeledImages, LabeledTensors, stratified
 from bevel_lab.data.source import Source
@@ -22,21 +21,21 @@ TEST = 360
 
 def _load(source: Source) -> LabeledImages:
     rows = _rows()
-    images, target = torch.from_numpy(rows[:, :-1]).contiguous(), torch.from_numpy(rows[:, -1]).long()
-    grey = (images.view(-1, 1, 8, 8) * (255 / 16)).round().to(torch.uint8)  # 17 levels, 0 … 16
+    target = rows[:, -1].long()
+    grey = (rows[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).round().to(torch.uint8)  # 17 levels, 0 … 16
     test, train = stratified(target, TEST, generator(SHARED, "digits test part"))
     return LabeledImages(
         LabeledTensors(grey[train], target[train]), LabeledTensors(grey[test], target[test]), classes=10, flips=False
     )
 
 
-def _rows() -> npt.NDArray[np.float64]:
+def _rows() -> Tensor:
     """Read 64 pixels and the label of each image from scikit-learn's file: to import the package takes two seconds."""
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:
         raise LabError(f"the digits are a file of scikit-learn, which is not installed; {how_to_install('lab')}.")
     with gzip.open(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
-        return np.loadtxt(file, delimiter=",")
+        return torch.tensor([[float(number) for number in line.split(",")] for line in file], dtype=torch.float64)
 
 
 ENTRIES = {"digits": DataSet("1,797 handwritten digits, 8×8, grey, 10 classes; comes with scikit-learn", _load)}
