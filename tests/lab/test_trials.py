@@ -65,6 +65,8 @@ def test_a_plain_loop_is_timed_and_leaves_the_model_as_it_was(monkeypatch: pytes
     assert 0 < plain_loop.seconds_per_sample(trainer) < trainer.train_seconds, "for one sample of many"
     after = trainer.model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    monkeypatch.setattr(plain_loop, "SECONDS", 0.05)
+    trainer.train_seconds = 1.0
     real, counted = trainer.task.loss, [0]
 
     def loss(model: torch.nn.Module, batch: Any) -> Any:
@@ -243,7 +245,7 @@ def test_equal_trials_have_equal_ids_and_every_field_counts() -> None:
         "optimizer": "adamw", "schedule": "constant", "label_smoothing": 0.1, "mixup": 0.2, "cutmix": 1.0,
         "randaugment": 2, "alternate": "epoch", "sharpness": "1:100", "precision": "bfloat16", "channels_last": True,
         "compile": True, "processes": 2, "tuning": True,
-        "weights": "resnet18.pth",
+        "weights": "resnet18.pth", "measures": True,
     }  # fmt: skip
     assert set(other) == {f.name for f in dataclasses.fields(Trial)}
     assert len({base.id, *(dataclasses.replace(base, **{k: v}).id for k, v in other.items())}) == len(other) + 1
