@@ -35,5 +35,5 @@ def bibtex(citation: str) -> str:
     if arxiv:
         fields |= {"eprint": arxiv[1], "archiveprefix": "arXiv"}
     kind = "inproceedings" if "booktitle" in fields else "article" if venue else "misc"
-    key = f"{names[0]}{year[0]}{first}".lower()
+    key = re.sub(r"\W", "", f"{names[0]}{year[0]}{first}").lower()  # a name may have a blank
     return "\n".join([f"@{kind}{{{key},", *(f"  {k} = {{{v}}}," for k, v in fields.items()), "}"])
