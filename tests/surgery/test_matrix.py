@@ -189,7 +189,6 @@ OF_TRANSFORMERS = {
     "tanh": "a gate or read-out",
     "gelu_10": "a function of the model's own",  # clipped to ±10, and the next three no function of torch either
     "laplace": "a function of the model's own",
-    "relu2": "a function of the model's own",
     "sqrtsoftplus": "a function of the model's own",
     "xielu": "a function of a weight",  # a formula of its own; softplus keeps two of its weights positive
 }

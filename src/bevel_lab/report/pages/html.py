@@ -47,13 +47,12 @@ def render(
         beside=lambda cell: beside.tables(cell, classes or {}),
     )  # fmt: skip
     records = [record for cell in cells for record in cell.records]
-    wanted: tuple[str, ...] = ()
-    if len(cells) > CELLS_IN_FULL:
-        wanted = ("scores",)
+    in_full = len(cells) <= CELLS_IN_FULL
+    if not in_full:
         notes = [
             *notes,
-            f"Of more than {CELLS_IN_FULL} cells the page draws the scores alone. Training, shapes, parameters and "
-            "cost are drawn in a report on the records of fewer.",
+            f"Of more than {CELLS_IN_FULL} cells the page draws the scores alone, and those for a wide page. Training, "
+            "shapes, parameters and cost are drawn in a report on the records of fewer.",
         ]
     return environment.get_template("html.j2").render(
         title=title,
@@ -61,7 +60,7 @@ def render(
         dark=DARK,
         cells=cells,
         colors={arm.name: Style(arm.index).variable for cell in cells for arm in cell.arms},
-        views=[cell_views(cell, f"c{i}", wanted, phone=True) for i, cell in enumerate(cells)],
+        views=[cell_views(c, f"c{i}", () if in_full else ("scores",), phone=in_full) for i, c in enumerate(cells)],
         together=together,
         together_views=across_views(together, "all", phone=True) if together else (),
         notes=notes,
