@@ -143,6 +143,15 @@ def test_the_operators_change_nothing_that_they_are_given(name: str) -> None:
         torch.library.opcheck(operators.forward.default, (tensors, packed, 1), test_utils="test_schema")
         arguments = (torch.ones_like(x), tensors, packed, 1, -1)
         torch.library.opcheck(operators.backward.default, arguments, test_utils="test_schema")
+        moving = [torch.ones_like(p) for p in tensors[1:]]
+        arguments = (torch.ones_like(x), tensors, torch.ones_like(x), moving, packed, 1, -1, 0.0)
+        torch.library.opcheck(operators.second.default, arguments, test_utils="test_schema")
+        if name == "sau":
+            torch.library.opcheck(operators.forward_smooth.default, (tensors, packed, 1), test_utils="test_schema")
+            y, sides, _ = operators.forward_smooth(tensors, packed, 1)
+            arguments = (torch.ones_like(x), y, sides, tensors[1:], packed, 1, -1)
+            torch.library.opcheck(operators.backward_smooth.default, arguments, test_utils="test_schema")
+            torch.library.opcheck(operators.inverse.default, ([y, *tensors[1:]], packed, 1), test_utils="test_schema")
         if name != "frelu, half":
             continue
         torch.library.opcheck(operators.forward_sharp.default, (tensors, packed, 1), test_utils="test_schema")
