@@ -18,7 +18,7 @@ class BevelError(Exception):
         ...     bevel.create("rellu")
         ... except bevel.BevelError as error:
         ...     print(error)
-        unknown activation 'rellu'; did you mean 'relu' or 'relu6' or 'prelu'?
+        unknown activation 'rellu'; did you mean 'relu' or 'srelu' or 'rrelu'?
     """
 
 
