@@ -27,6 +27,8 @@ def filled(text: str, columns: int, first: str = "", rest: str = "") -> str:
 
 def entry(name: str, text: str, columns: int, hang: int) -> str:
     """Write a name and what is said of it; all lines but the first begin at column ``hang``."""
+    if not text:  # textwrap would leave out the name, too
+        return name
     if len(name) + GAP > hang:
         return f"{name}\n{filled(text, columns, ' ' * hang, ' ' * hang)}"
     return filled(text, columns, name.ljust(hang), " " * hang)
