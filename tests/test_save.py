@@ -74,7 +74,7 @@ def test_a_hook_that_packs_what_is_saved_in_another_order_changes_no_gradient(ag
     assert got[0].stride() == want[0].stride()
 
 
-def test_byteskept_by() -> None:
+def test_bytes_kept() -> None:
     """ReLU's where slopes have one sign; one bit an element more where not; the input where a slope is lost."""
     x = torch.randn(64, 64, requires_grad=True)
     for (a, b), bits in (((1.0, 0.15), 0), ((1.0, -0.2), 1)):
@@ -169,8 +169,9 @@ def test_what_else_autograd_does(make: Callable[[], bevel.nn.Activation]) -> Non
     module, twin = make(), make()
     twin.save = "input"
     x, g = some_x(), torch.randn(8, 6, 5, 7, generator=torch.Generator().manual_seed(1))
+    loose = {} if isinstance(module, bevel.FReLU) else {"rtol": 2e-5, "atol": 2e-4}  # a smooth x has been solved for
     for a, b in zip(_second(module, x), _second(twin, x), strict=True):
-        torch.testing.assert_close(a, b, rtol=2e-5, atol=2e-4)
+        torch.testing.assert_close(a, b, **loose)
     x.requires_grad_()
     y = module(x)
     first = torch.autograd.grad(y, [x, *module.parameters()], g, retain_graph=True)
@@ -188,7 +189,9 @@ def test_what_else_autograd_does(make: Callable[[], bevel.nn.Activation]) -> Non
     with torch.inference_mode():
         assert torch.equal(module(x), twin(x))
     with using("cpu"):  # keeps the input
-        torch.testing.assert_close(torch.autograd.grad(module(x), x, g)[0], first[0])
+        found = torch.autograd.grad(module(x), x, g)[0]
+    torch.testing.assert_close(found, first[0])
+    assert torch.equal(found, first[0]) or not isinstance(module, bevel.FReLU)
 
 
 @pytest.mark.parametrize("make", EACH.values(), ids=EACH)

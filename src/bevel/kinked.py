@@ -186,6 +186,9 @@ def threshold(threshold: float = 0.0, value: float = 0.0) -> PiecewiseLinear:
     Returns:
         The function as a value.
 
+    Raises:
+        InvalidValue: if either is no finite number.
+
     Example:
         >>> import torch, bevel
         >>> bevel.kinked.threshold(1.0, -2.0)(torch.tensor([0.5, 1.0, 3.0])).tolist()
