@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import bevel
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -59,6 +61,11 @@ def test_the_bench_of_the_readme_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "| sau | relu | 1.05 |" in (tmp_path / "p.md").read_text()
     assert (tmp_path / "img" / "performance.png").stat().st_size > 5000
+
+
+def test_the_readme_counts_what_there_is() -> None:
+    assert f"`bevel list` names {len(bevel.ACTIVATIONS)} |" in README
+    assert {13: "Thirteen", 14: "Fourteen", 15: "Fifteen"}[len(bevel.KERNELS)] + " kernels × any kinked" in README
 
 
 def test_make_targets_of_the_readme_exist() -> None:
