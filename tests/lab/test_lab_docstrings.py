@@ -17,7 +17,8 @@ import bevel_lab
 ROOMS = ("tasks", "data", "models", "training", "runtime", "registry", "errors")
 RUN = {  # modules whose public functions must have examples: a list, so that a lost example is noticed
     "bevel_lab.data.facts", "bevel_lab.data.images.masks", "bevel_lab.data.images.stratify",
-    "bevel_lab.data.overlap", "bevel_lab.data.video.decode", "bevel_lab.models._library", "bevel_lab.registry",
+    "bevel_lab.data.overlap", "bevel_lab.data.video.decode", "bevel_lab.errors", "bevel_lab.models._library",
+    "bevel_lab.registry",
     "bevel_lab.runtime.device", "bevel_lab.runtime.rng", "bevel_lab.tasks", "bevel_lab.tasks._translation_decoding",
     "bevel_lab.training.activations", "bevel_lab.training.optim", "bevel_lab.training.run",
 }  # fmt: skip

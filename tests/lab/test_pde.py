@@ -239,5 +239,5 @@ def test_the_experiment_ends_in_a_report(tmp_path: Path) -> None:
     records = list(ledger.parse(tmp_path / ledger.LEDGER)[0].values())
     assert {dataclasses.asdict(record.trial)["task"] for record in records} == {"pde"}
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for part in ("pde_mlp on poisson_1d", "relative l2", "test point 1", "4π² sin 2πx"):
+    for part in ("pde_mlp on poisson_1d", "relative L2", "test point 1", "4π² sin 2πx"):
         assert part in page

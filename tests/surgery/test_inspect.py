@@ -150,7 +150,9 @@ def test_a_model_of_an_unknown_task_cannot_be_built_without_data(monkeypatch: py
 def test_the_page_of_compatibility_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "page.md"
     assert compatibility.main(["--out", str(out), "transformers:t5"]) == 0
-    assert "| transformers:t5 | 4 relu | none | 4 | 0.0e+00 | 4 | 4 | 2.0e-05 |" in out.read_text()
+    page = out.read_text()
+    assert "| transformers:t5 | 4 relu | none | `gate` | 4 | 8.5e-06 |" in page
+    assert "| 4 | 0.0e+00 | 4 | 4 | 2.0e-05 |" in page
     assert "transformers:t5" in capsys.readouterr().err
 
 
