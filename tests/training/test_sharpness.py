@@ -1,6 +1,7 @@
 """``SharpnessSchedule``: from soft to sharp, without compiling again."""
 
 import copy
+import io
 import math
 import pickle
 
@@ -112,11 +113,103 @@ def test_no_compilation_while_n_moves() -> None:
     assert counter.frame_count == 1
 
 
+LEARNT = ("gate", "gate:kernel=logistic", "smooth_frelu", "mollified:f=hardswish,learn=n", "sau:learn_n=true")
+
+
+def _log_n(model: nn.Sequential) -> torch.Tensor:
+    return model[1].log_n.detach().double()
+
+
+def _learning(spec: str, dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), bevel.create(spec, 4)).to(dtype)
+
+
+@pytest.mark.parametrize("spec", LEARNT)
+@pytest.mark.parametrize("pull", [0.0, 0.1, 1.0])
+def test_a_learnt_n_keeps_an_offset_that_is_pulled_in(spec: str, pull: float) -> None:
+    model = _learning(spec)
+    schedule = SharpnessSchedule(model, 2.0, 200.0, steps=4, pull=pull)
+    added = torch.tensor([0.0, 0.3, -0.5, 1.0], dtype=torch.float64)
+    delta = torch.zeros(4, dtype=torch.float64)
+    assert torch.allclose(_log_n(model), torch.full_like(delta, math.log(2.0)))
+    for _ in range(6):
+        with torch.no_grad():
+            model[1].log_n.add_(added)  # what an optimizer does
+        delta = ((1 - pull) * (delta + added)).clamp(-math.log(10), math.log(10))
+        schedule.step()
+        torch.testing.assert_close(_log_n(model), delta + math.log(schedule.n), rtol=0, atol=3e-6)
+    assert float(delta.abs().max()) == pytest.approx({0.0: math.log(10), 0.1: math.log(10), 1.0: 0.0}[pull])
+
+
+def test_offsets_are_dropped_where_nothing_moves_n() -> None:
+    model = _learning("gate")
+    schedule = SharpnessSchedule(model, 1.0, 1e4, steps=200)
+    with torch.no_grad():
+        model[1].log_n.add_(1.0)
+    for _ in range(200):
+        schedule.step()
+    assert [_n(model[1]), schedule.n] == pytest.approx([1e4, 1e4], rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_rounding_does_not_add_up(dtype: torch.dtype) -> None:
+    model = _learning("gate", dtype)
+    schedule = SharpnessSchedule(model, 1.0, 1e4, steps=1000, pull=0.0)
+    for _ in range(1000):
+        schedule.step()
+        assert (_log_n(model) - math.log(schedule.n)).abs().max() <= math.log(1e4) * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["after a step", "between optimizer and schedule"])
+@pytest.mark.parametrize("order", ["model first", "schedule first", "schedule alone"])
+def test_offsets_are_resumed_to_the_bit(late: bool, order: str) -> None:
+    def move(model: nn.Sequential) -> None:
+        with torch.no_grad():
+            model[1].log_n.add_(torch.tensor([0.1, -0.2, 0.3, 1 / 3]))
+
+    model, other = _learning("gate"), _learning("gate")
+    schedule = SharpnessSchedule(model, 1.0, 50.0, steps=6)
+    for _ in range(3):
+        move(model)
+        schedule.step()
+    if late:
+        move(model)
+    file = io.BytesIO()
+    torch.save({"model": model.state_dict(), "schedule": schedule.state_dict()}, file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    resumed = SharpnessSchedule(other, 1.0, 50.0, steps=6)
+    if order == "model first":
+        other.load_state_dict(state["model"])
+    resumed.load_state_dict(state["schedule"])
+    if order == "schedule first":
+        other.load_state_dict(state["model"])
+    assert torch.equal(other[1].log_n, model[1].log_n)
+    for _ in range(2):
+        for one, its in ((model, schedule), (other, resumed)):
+            move(one)
+            its.step()
+        assert torch.equal(other[1].log_n, model[1].log_n)
+
+
+def test_a_state_without_offsets_starts_from_none() -> None:
+    model = _learning("gate")
+    schedule = SharpnessSchedule(model, 1.0, 100.0, steps=2)
+    with torch.no_grad():
+        model[1].log_n.add_(1.0)
+    schedule.load_state_dict({"position": 1})
+    assert _n(model[1]) == pytest.approx(10.0)
+
+
 def test_misuse_is_refused() -> None:
     with pytest.raises(bevel.InvalidValue, match=r"must have a smooth activation .*; got one without"):
         SharpnessSchedule(nn.Sequential(nn.ReLU(), bevel.FReLU()), 1.0, 2.0, steps=3)
     with pytest.raises(bevel.InvalidValue, match="the sharpness n must be finite and > 0; got -1"):
         SharpnessSchedule(_model(), -1.0, 2.0, steps=3)
+    for pull in (-0.1, 1.5):
+        with pytest.raises(bevel.InvalidValue, match=f"pull must be from 0 to 1, .*; got {pull}"):
+            SharpnessSchedule(_model(), 1.0, 2.0, steps=3, pull=pull)
     with pytest.raises(bevel.InvalidValue, match="steps must be an integer >= 1; got 0"):
         SharpnessSchedule(_model(), 1.0, 2.0, steps=0)
     with pytest.raises(bevel.InvalidValue, match=r"shape must be one of .* did you mean 'linear'"):

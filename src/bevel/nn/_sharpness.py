@@ -95,11 +95,16 @@ class FixedSharpness(StatefulModule):
         Args:
             n: the sharpness, finite and > 0.
         """
-        slot, number = self._family.n, as_one_sharpness(n)
-        if isinstance(slot, Affine):
-            self.values()[slot.weights[0][0]].fill_(math.log(number) if self._family.log_n else number)
+        learnt, number = self.learnt_sharpness(), as_one_sharpness(n)
+        if learnt is not None:
+            learnt.fill_(math.log(number) if self._family.log_n else number)
         else:
             self.n.fill_(number)
+
+    def learnt_sharpness(self) -> Tensor | None:
+        """Return the parameter that holds n, or its logarithm where the family has ``log_n``; None if n is fixed."""
+        slot = self._family.n
+        return self.values()[slot.weights[0][0]] if isinstance(slot, Affine) else None
 
     def present_sharpness(self) -> str | None:
         """Write n as it is now, a range where channels differ; None where its values cannot be read here."""

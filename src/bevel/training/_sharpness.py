@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from bevel._checks import check_integer
 from bevel.errors import InvalidValue, did_you_mean
 from bevel.kernel import SHARP
 from bevel.nn import Activation
 from bevel.surgery._arguments import Where, activation_modules
-from bevel.terms import as_sharpness
+from bevel.terms import as_number, as_sharpness
 
 Shape = Literal["geometric", "linear", "cosine"]
 
@@ -24,6 +25,10 @@ _SHAPES: dict[str, Callable[[float, float, float], float]] = {
 }
 
 
+MOST_APART = math.log(10.0)
+"""Largest |δ|: a learnt n stays within ten times the schedule's, above and below."""
+
+
 class SharpnessSchedule:
     """Move the sharpness n of every smooth activation from ``start`` to ``end``: train smooth, deploy kinked.
 
@@ -32,7 +37,13 @@ class SharpnessSchedule:
 
     n is a part of each module's state: the buffer ``n`` or, where n is learnt, the parameter ``log_n``. The schedule
     fills it in place, so that a saved model, an average of models and a compiled model have the n that was reached.
-    Where n is learnt the schedule wins: what an optimizer did to it is overwritten by the next :meth:`step`.
+
+    A fixed n follows the schedule exactly. A learnt one keeps an offset of its own, one a channel::
+
+        log n = log(schedule) + δ,    δ ← (1 − pull)·(δ + what the optimizer added to log n),    |δ| ≤ log 10
+
+    It starts at δ = 0, so that every n is ``start`` at first, and δ dies out where its gradients do: at the end no n is
+    below a tenth of ``end``, which is what :func:`bevel.harden` needs.
 
     Args:
         model: the model, before or after ``torch.compile``.
@@ -41,9 +52,11 @@ class SharpnessSchedule:
         shape: ``geometric`` (default; equal ratios), ``linear`` or ``cosine``.
         where: which activations: a name, glob patterns of names, or a function of a :class:`bevel.surgery.Site`;
             default all.
+        pull: share of δ that a step takes away, from 0 to 1; 0 keeps it, 1 sets every learnt n to the schedule's.
+            Default: 0.1.
 
     Raises:
-        InvalidValue: for a bad sharpness, steps or shape, or a model without a smooth activation of the engine.
+        InvalidValue: for a bad sharpness, steps, shape or pull, or a model without a smooth activation of the engine.
 
     Example:
         >>> import torch, bevel
@@ -63,8 +76,14 @@ class SharpnessSchedule:
         steps: int,
         shape: Shape = "geometric",
         where: Where = None,
+        pull: float = 0.1,
     ) -> None:
         check_integer(steps, "steps", 1)
+        self.pull = as_number(pull, "pull")
+        if not 0 <= self.pull <= 1:
+            raise InvalidValue(
+                f"pull must be from 0 to 1, the share of an offset that a step takes away; got {pull!r}."
+            )
         if shape not in _SHAPES:
             raise InvalidValue(
                 f"shape must be one of {', '.join(_SHAPES)}; got {shape!r}; {did_you_mean(shape, _SHAPES)}"
@@ -79,11 +98,14 @@ class SharpnessSchedule:
                 "the model of a sharpness schedule must have a smooth activation of bevel's family (sau, smooth_frelu, "
                 "mollified, …); got one without. bevel.swap puts one in."
             )
+        self._offsets = {
+            name: _Offset(module) for name, module in self.sites.items() if module.learnt_sharpness() is not None
+        }
         self._apply()
 
     @property
     def n(self) -> float:
-        """The present sharpness."""
+        """The schedule's present sharpness."""
         if self.position >= self.steps:
             return self.end
         return _SHAPES[self.shape](self.start, self.end, self.position / self.steps)
@@ -91,17 +113,85 @@ class SharpnessSchedule:
     def step(self) -> None:
         """Advance by one step; call it after the optimizer's step (or once an epoch, with ``steps`` in epochs)."""
         self.position = min(self.position + 1, self.steps)
+        for offset in self._offsets.values():
+            offset.take(1 - self.pull)
         self._apply()
 
     def _apply(self) -> None:
-        for module in self.sites.values():
-            module.set_sharpness(self.n)
+        for offset in self._offsets.values():
+            offset.write(self.n)
+        self._set_fixed()
+
+    def _set_fixed(self) -> None:
+        for name, module in self.sites.items():
+            if name not in self._offsets:
+                module.set_sharpness(self.n)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position; n itself is rebuilt from it."""
-        return {"position": self.position}
+        """The position and, for each learnt n, δ and what was added to log n since; n itself is rebuilt from them."""
+        parts = {name: offset.state() for name, offset in self._offsets.items()}
+        return {"position": self.position, "offsets": parts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the position and set n accordingly."""
+        """Restore position and offsets, and set n accordingly; offsets that the state does not have are 0."""
         self.position = int(state_dict["position"])
-        self._apply()
+        parts = state_dict.get("offsets", {})
+        for name, offset in self._offsets.items():
+            offset.load(parts.get(name), self.n)
+        self._set_fixed()
+
+
+class _Offset:
+    """How far a learnt log n is from the schedule's: δ, and log n as it was last written.
+
+    δ is kept in float64 beside the parameter and not read off it: a bfloat16 log n is rounded by 3 % at n = 10⁴, and
+    what every step rounded would add up.
+    """
+
+    def __init__(self, module: Activation) -> None:
+        self._module = module
+        self._written = self._log_n()
+        self._delta = torch.zeros_like(self._written)
+
+    @property
+    def _learnt(self) -> Tensor:
+        return cast("Tensor", self._module.learnt_sharpness())
+
+    def _log_n(self) -> Tensor:
+        """A copy of log n, in float64 where the device has it."""
+        values = self._learnt.detach().clone()
+        try:
+            values = values.double()
+        except TypeError:  # a device without float64, as Apple's
+            values = values.float()
+        return values if self._module.family.log_n else values.log()
+
+    @torch.no_grad()
+    def _set(self, log_n: Tensor) -> None:
+        self._learnt.copy_(log_n if self._module.family.log_n else log_n.exp())
+
+    def _moved(self) -> Tensor:
+        """What was added to log n since it was written: exact, since both are numbers of the parameter's dtype."""
+        log_n = self._log_n()
+        self._delta, self._written = self._delta.to(log_n.device), self._written.to(log_n.device)
+        return log_n - self._written
+
+    def take(self, keep: float) -> None:
+        """Add to δ what the optimizer did, and keep that share of it."""
+        self._delta = (keep * (self._delta + self._moved())).clamp(-MOST_APART, MOST_APART)
+
+    def write(self, n: float) -> None:
+        """Set ``log n + δ``, and remember what became of it in the parameter's dtype."""
+        self._set(self._delta + math.log(n))
+        self._written = self._log_n()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"moved": self._moved(), "delta": self._delta.clone()}
+
+    def load(self, state: dict[str, Tensor] | None, n: float) -> None:
+        """Take over a state: δ and log n are then what they were, to the bit."""
+        none = torch.zeros_like(self._delta)
+        self._delta = none + state["delta"].to(none) if state else none
+        self.write(n)
+        if state:
+            self._set(self._written + state["moved"].to(none))
