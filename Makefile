@@ -9,6 +9,7 @@ NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.t
 PYTEST_ENV  := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 PYTEST_ARGS := -q -n 2 --dist loadfile --no-loadscope-reorder
 OLDEST      := .venv-oldest
+AUDIT       := $(PYTHON) -m auditwheel repair --exclude 'libtorch*'
 
 .PHONY: install demo docs test test-fast test-native test-nightly test-oldest test-wheel lint format bench bench-gpu wheel clean
 
@@ -70,9 +71,11 @@ bench-gpu:  ## with a GPU, torch and Triton: check and measure within DEADLINE s
 	PYTHONPATH=src python3 -m bevel_lab.bench.gpu --out-dir $(OUT_DIR) --deadline $(DEADLINE) \
 	  --notes docs/performance-gpu-notes.md
 
-wheel: install  ## build the wheel into dist/; it has the operator, because torch is here
+wheel: install  ## build the wheel into dist/; it has the operator, because torch is here; auditwheel names it on Linux
 	rm -f dist/bevel-*.whl
 	$(PYTHON) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+	for built in dist/bevel-*-linux_*.whl; do if test -f $$built; then \
+	  PATH="$(abspath $(VENV)/bin):$$PATH" $(AUDIT) --wheel-dir dist $$built && rm $$built || exit 1; fi; done
 
 clean:
 	rm -rf dist build runs docs/gallery docs/learn docs/reference docs/_made .pytest_cache .mypy_cache .ruff_cache .hypothesis
