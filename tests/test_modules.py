@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import bevel
-from bevel.deploy._harden import Kinked
+from bevel.deploy._kinked import Kinked
 from bevel.nn import Activation, LearnableModule
 
 Make = Callable[..., nn.Module]

@@ -10,7 +10,7 @@ from torch import nn
 import bevel
 from bevel._bound import error_bound
 from bevel.deploy import fold, harden
-from bevel.deploy._harden import kinked
+from bevel.deploy._kinked import kinked
 from bevel.family import Affine
 from bevel.nn import Activation
 
@@ -81,18 +81,56 @@ def test_saus_printed_form_has_its_own_bound() -> None:
         (bevel.Mollified(f="hardtanh", n=1e4), "Hardtanh"),
         (bevel.Mollified(f="hard_sigmoid", n=1e4, learn="jumps+n"), "Kinked"),
         (bevel.nn.Squareplus(b=1e-8), "ReLU"),
+        (bevel.Mollified(f="hardswish", n=1e4, learn="n"), "Hardswish"),
+        (bevel.Mollified(f="hard_sigmoid", n=1e4), "Hardsigmoid"),
+        (bevel.Mollified(f="soft_shrink(0.25)", n=1e4), "Softshrink"),
+        (bevel.Mollified(f="hard_shrink(0.25)", n=1e4), "Hardshrink"),
+        (bevel.Mollified(f="threshold(1.0,-2.0)", n=1e4), "Threshold"),
+        (bevel.Mollified(f="relu_squared", n=1e4), "ReLUSquared"),
+        (bevel.Mollified(f="hardswish", n=1e4, learn="bends+n"), "Kinked"),
+        (bevel.Mollified(f="absolute", n=1e4), "LeakyReLU"),
+        (bevel.nn.Gate(n=1e4), "ReLU"),
+        (bevel.nn.Gate(n=1e4, negative=0.2, kernel="logistic"), "LeakyReLU"),
+        (bevel.nn.Gate(n=1e4, positive=1.5, negative=0.2, learn_slopes=True), "FReLU"),
     ],
     ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
 def test_the_plainest_module_takes_over(module: Activation, kind: str) -> None:
     x = torch.linspace(-8, 8, 999)
-    result = harden(module_in(module), 1e-3, x)
+    jumps = any(s != 0 for s in module.coefficients()[0].steps)
+    result = harden(module_in(module), 2.0 if jumps else 1e-3, x)
     (row,) = result.rows
     assert row.new == kind
     assert row.bound is not None
     assert result.change is not None
     assert result.change <= row.bound + 1e-6
+    assert row.change == result.change  # the activation is the model
+    torch.testing.assert_close(result.model(x), kinked_by_formula(module, x), rtol=1e-6, atol=1e-6)
     assert "log_n" not in dict(result.model.named_parameters())
+
+
+def kinked_by_formula(module: Activation, x: torch.Tensor) -> torch.Tensor:
+    """The engine's kinked function at the module's own coefficients."""
+    terms, _ = module.coefficients()
+    sharp = bevel.PiecewiseLinear.of(terms)
+    return sharp(x.double()).float()
+
+
+def test_what_changed_is_measured_at_each_site() -> None:
+    """At the smooth model's own inputs, also where the activation stays; nothing is measured where nothing ran."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), bevel.nn.Gate(6, n=30.0), nn.Linear(6, 5), bevel.nn.Gate(n=2.0))
+    model.add_module("swish", bevel.create("swish"))
+    x = torch.randn(64, 4)
+    result = harden(model, 0.01, x)
+    assert [row.new for row in result.rows] == ["ReLU", None, None]
+    inner = model[0](x)
+    later = model[2](model[1](inner))
+    want = [(model[i](at) - at.relu()).detach().abs().max().item() for i, at in ((1, inner), (3, later))]
+    assert [row.change for row in result.rows] == [*map(pytest.approx, want), None]
+    assert all(r.change <= r.bound for r in result.rows[:2] if r.change is not None and r.bound is not None)
+    assert all(row.change is None for row in harden(model, 0.01).rows)
+    assert "measured" in str(result)
 
 
 def module_in(module: nn.Module) -> nn.Module:

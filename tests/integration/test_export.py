@@ -106,7 +106,7 @@ def test_the_portable_form_with_a_knot_elsewhere_an_offset_and_steps() -> None:
         f = bevel.PiecewiseLinear(left=0.3, offset=-0.7, knots=[0.4], jumps=[1.1], steps=[-0.6])
         module, x = bevel.Mollified(1, f, kernel, n=n, learn="knots+jumps").double(), inputs(50).double()
         torch.testing.assert_close(torch.export.export(module, (x,)).module()(x), module(x), rtol=1e-13, atol=1e-13)
-    kinked = bevel.deploy._harden.Kinked(module)
+    kinked = bevel.deploy._kinked.Kinked(module)
     torch.testing.assert_close(torch.export.export(kinked, (x,)).module()(x), kinked(x), rtol=1e-13, atol=1e-13)
 
 

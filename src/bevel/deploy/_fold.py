@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bevel.deploy._feeders import Feed, feeds, output_axis, scale
+from bevel.deploy._kinked import prelu
 from bevel.deploy._model import (
     Example,
     largest_change,
@@ -238,11 +239,3 @@ def _corner(activation: nn.Module) -> _Corner | str:
         as_numbers(terms.left), right_slope(activation), as_numbers(n)
     )
     return _Corner(right, left, sharpness, activation.family.kernel, terms.multiplies_cdf, activation.dim)
-
-
-def prelu(slopes: Tensor, device: torch.device, dtype: torch.dtype) -> nn.PReLU:
-    """A PReLU with these slopes, one per channel along axis 1."""
-    module = nn.PReLU(slopes.numel(), device=device, dtype=dtype)
-    with torch.no_grad():
-        module.weight.copy_(slopes)
-    return module

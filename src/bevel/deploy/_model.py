@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -85,6 +85,36 @@ def largest_change(before: Any, after: Any) -> float:
         if a.is_floating_point() and a.numel():
             changes.append(float((a.double() - b.double()).abs().max()))
     return max(changes)
+
+
+def changes_made(
+    model: nn.Module, batch: Example, replacements: Mapping[nn.Module, nn.Module]
+) -> tuple[Any, dict[nn.Module, float]]:
+    """Run the model as it is; measure what each module's replacement would give for the same input.
+
+    Returns:
+        The output, and by module the largest absolute difference of all its calls; none for what did not run.
+    """
+    found: dict[nn.Module, float] = {}
+
+    def seen(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if args and isinstance(output, Tensor):
+            other = shield(replacements[module])(args[0])
+            found[module] = max(found.get(module, 0.0), largest_change(output, other))
+
+    with hooked(dict.fromkeys(replacements, seen)):
+        return batch.run(model), found
+
+
+@contextlib.contextmanager
+def hooked(hooks: Mapping[nn.Module, Callable[[nn.Module, tuple[Any, ...], Any], Any]]) -> Iterator[None]:
+    """Set a forward hook on each module, and take it off again; what a hook returns is the module's output."""
+    handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def replace(model: nn.Module, old: nn.Module, new: nn.Module, edits: Edits) -> None:
