@@ -109,6 +109,10 @@ def _activation(name: str, drawn: list[curves.Curve], draw: Draw) -> str:
         ("learned", f"{learned} (each one value, or one a channel)" if learned else "nothing"),
         ("hardens to", facts.hardened(name)),
         ("keeps for backward", facts.kept(bevel.create(name))),
+        ("rule of saving", facts.rule(module)),
+        ("second derivative", facts.second(name)),
+        ("ONNX", facts.onnx(name)),
+        ("torch.compile", facts.compiled(name)),
         ("cost", facts.cost(name)),
     ]
     text = [f"# {title}", "", _escaped(entry.summary[:1].upper() + entry.summary[1:]) + ".", ""]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import functools
+import inspect
+from collections import Counter
 from pathlib import Path
 
 import curves
@@ -12,9 +14,10 @@ from torch import nn
 
 import bevel
 from bevel.kernel import SHARP
+from bevel.ops import may_keep_output
 from bevel_lab.cli.show import bound  # the command and the card say the same
 
-__all__ = ["bound", "cost", "ends", "hardened", "kept", "parameters"]
+__all__ = ["bound", "compiled", "cost", "ends", "hardened", "kept", "onnx", "parameters", "rule", "second"]
 
 ROWS = Path(__file__).parent.parent / "performance.csv"
 SIZES = {"1048576": "4 MB", "8388608": "33 MB"}
@@ -44,7 +47,7 @@ def cost(name: str) -> str:
 
 
 def kept(module: nn.Module) -> str:
-    """Say how many tensors of the input's size a forward keeps for backward."""
+    """Say which tensors of the input's size a forward keeps for backward."""
     x = torch.randn(4, 8, 64, requires_grad=True)
     sizes: dict[int, int] = {}
 
@@ -54,11 +57,75 @@ def kept(module: nn.Module) -> str:
         return t
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        module(x)
-    bytes_each = sum(sizes.values()) / x.numel()
+        y = module(x)
     if not sizes:
         return "nothing of the input's size"
-    return f"{len(sizes)} tensor{'s' if len(sizes) > 1 else ''} of the input's size ({bytes_each:g} bytes an element)"
+    own = {x.untyped_storage().data_ptr(): "its input", y.untyped_storage().data_ptr(): "its output"}
+    others = len(sizes.keys() - own.keys())
+    names = [own[at] for at in own if at in sizes]
+    names += [f"{others} tensor{'s' * (others > 1)} of its own"] * (others > 0)
+    return f"{' and '.join(names)} ({sum(sizes.values()) / x.numel():g} bytes an element)"
+
+
+def rule(module: nn.Module) -> str:
+    """Say how what is kept is chosen."""
+    if isinstance(module, bevel.nn.FormulaActivation):
+        return "always the input; the formula is evaluated again in backward"
+    if not isinstance(module, bevel.nn.Activation):
+        return "none: it has no choice" if isinstance(module, bevel.nn.LearnableModule) else "torch's own"
+    if not may_keep_output(module.family):
+        return "always the input"
+    return '`save="auto"`, the output where it tells the input; `act.save = "input"` keeps the input'
+
+
+def second(name: str) -> str:
+    """Say what autograd gives as second derivative, held to differences of the slope where there is no corner."""
+    module = bevel.create(
+        f"{name}:n=5" if "n" in inspect.signature(bevel.ACTIVATIONS[name].factory).parameters else name
+    )
+    x = torch.linspace(-3.1, 3.2, 97, dtype=torch.float64)[:, None]
+    module, h = module.double().eval(), 1e-5
+
+    def slope(at: torch.Tensor) -> torch.Tensor:
+        (found,) = torch.autograd.grad(module(at).sum(), at, create_graph=True)
+        return found
+
+    at = x.clone().requires_grad_()
+    first = slope(at)
+    differences = [(slope((x + d).requires_grad_()) - slope((x + d - h).requires_grad_())).detach() / h for d in (h, 0)]
+    right, left = differences
+    calm = (right - left).abs() <= 1e-3 * (1 + left.abs())
+    try:
+        found = torch.autograd.grad(first.sum(), at, allow_unused=True)[0] if first.requires_grad else None
+    except RuntimeError:
+        return "torch has none"
+    found = torch.zeros_like(x) if found is None else found
+    wrong = float(((found - (right + left) / 2).abs() / (1 + found.abs()))[calm].max())
+    if wrong > 1e-4 or int(calm.sum()) < 80:
+        raise ValueError(f"the second derivative of {name} is {wrong:.1g} away from the slope's differences")
+    return "0 between its corners" if not found.any() else "by autograd, equal to the slope's differences"
+
+
+@functools.cache
+def _exported() -> dict[str, str]:
+    with (ROWS.parent / "exported.csv").open(newline="", encoding="utf-8") as file:
+        return {row["activation"]: row["onnx"] for row in csv.DictReader(file)}
+
+
+def onnx(name: str) -> str:
+    """Say which ONNX operators an activation of bevel becomes, one slope a channel, from the committed rows."""
+    if name not in _exported():
+        return "as torch exports it"
+    counts = Counter(_exported()[name].split())
+    many = f"{counts.total()} standard operators" if counts.total() > 1 else "1 standard operator"
+    return f"{many}: {', '.join(f'{n} × {what}' if n > 1 else what for what, n in counts.items())}"
+
+
+def compiled(name: str) -> str:
+    """Say what tests/integration/test_compile.py holds an activation to."""
+    if not bevel.ACTIVATIONS[name].owned:
+        return "as torch compiles it"
+    return "one graph (`fullgraph=True`), which serves every batch size"
 
 
 def ends(module: nn.Module) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import bevel
 
-from .zoo import CHANNELS, OWNED, inputs, perturbed
+from .zoo import CHANNELS, OWNED, RANDOM, inputs, perturbed
 
 pytestmark = pytest.mark.compile
 
@@ -35,9 +35,9 @@ class Each(nn.Module):
         return torch.stack([activation(x) for activation in self.activations])
 
 
-@pytest.mark.parametrize("name", OWNED)
+@pytest.mark.parametrize("name", [*OWNED, *RANDOM])
 def test_one_graph_compiled_once_for_every_batch_size(name: str) -> None:
-    module = perturbed(name)
+    module = perturbed(name).eval()  # in training some are random
     compiled = torch.compile(module, backend="aot_eager", fullgraph=True, dynamic=True)
 
     def check(size: int) -> None:

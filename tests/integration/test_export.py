@@ -3,6 +3,7 @@
 import io
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,16 +112,24 @@ def test_the_portable_form_with_a_knot_elsewhere_an_offset_and_steps() -> None:
 
 
 @onnx
-def test_onnx_equals_torch_to_a_millionth() -> None:
-    model, x = Each([perturbed(name) for name in OWNED]), _edges()
+def test_onnx_equals_torch_to_a_millionth_in_the_operators_that_the_cards_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs")
+    import exported
+
+    names, x = list(exported.rows()), _edges()
+    assert names == [name for name in bevel.ACTIVATIONS if bevel.ACTIVATIONS[name].owned]
+    model = exported.Each(names).eval()
     program = _onnx(model, x)
-    for name, got, want in zip(OWNED, _run(program, x), model(x), strict=True):
+    for name, got, want in zip(names, _run(program, x), model(x), strict=True):
         assert np.isfinite(got).all(), name
         torch.testing.assert_close(
             torch.from_numpy(got), want.detach(), rtol=1e-6, atol=1e-6, msg=lambda m, n=name: n + m
         )
     domains = {node.domain for node in program.model.graph}
     assert domains == {""}, "only standard operators"
+    assert dict(zip(names, exported.operators(program), strict=True)) == exported.rows(), "run python docs/exported.py"
 
 
 @onnx
