@@ -230,7 +230,45 @@ def test_each_rule_gives_the_same_function_or_is_refused(name: str) -> None:
         module.save = "x"
 
 
-def test_a_swap_keeps_the_input_where_the_old_unit_did() -> None:
+class Block(nn.Module):
+    """Three units; the model may write to the second one's output, and GELU keeps its input."""
+
+    def __init__(self, written: str) -> None:
+        super().__init__()
+        self.entry, self.first, self.second, self.last = (nn.Linear(*s) for s in ((4, 6), (6, 6), (6, 6), (6, 2)))
+        self.relu, self.gelu, self.silu = nn.ReLU(), nn.GELU(), nn.SiLU()
+        self.drop, self.written = nn.Dropout(0.5, inplace=True), written
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.gelu(self.first(self.relu(self.entry(x))))
+        if self.written == "by a view":
+            h[:, 0] += 1
+        elif self.written == "by a unit":
+            nn.functional.hardtanh(h, inplace=True)
+        elif self.written == "in training":
+            h = self.drop(h)
+        y: Tensor = self.last(self.silu(self.second(h)))
+        return y
+
+
+@pytest.mark.parametrize("rule", ["auto", "output"])
+@pytest.mark.parametrize("written", ["by none", "by a view", "by a unit", "in training"])
+def test_a_swap_keeps_the_input_where_the_output_is_written_to(written: str, rule: str) -> None:
+    x = torch.randn(3, 4)
+    model = Block(written)
+    result = bevel.swap(model, "frelu", x, what=("relu", "gelu", "silu"), preserve=False, save=rule)
+    saves = [m.save for m in (model.relu, model.gelu, model.silu)]
+    assert saves == [rule, rule if written == "by none" else "input", rule]
+    model(x).sum().backward()
+    again = bevel.surgery.apply_plan(Block(written), result.plan()).model
+    assert [m.save for m in (again.relu, again.gelu, again.silu)] == saves
+    model.gelu.save = "auto"
+    if written not in ("by none", "by a unit"):
+        with pytest.raises(bevel.BevelError, match=r"swap\(..., save='input'\)"):
+            model(x).sum().backward()
+
+
+def test_a_swap_keeps_the_input_where_the_output_is_returned() -> None:
     def model() -> nn.Sequential:
         return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.LeakyReLU(0.1))
 

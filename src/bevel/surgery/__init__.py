@@ -101,8 +101,8 @@ def swap(
         optimizer: one that trains the model already; the new parameters become a group of it, without weight decay.
             Default none: an optimizer that is made after the swap has them.
         save: what the new activations keep for backward (``bevel.nn.Activation``). Default ``auto``: the output where
-            it tells the input and the old activation kept its own, as ReLU does; elsewhere the input, since a model may
-            change the output in place.
+            it tells the input. A site whose old activation kept its input, as GELU does, gets ``input`` where the model
+            writes to its output in place and, under ``auto``, where it returns it.
 
     Returns:
         A :class:`Result`: the model, the sites, the new activations, and ``restore()``.

@@ -66,6 +66,7 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._labels = WeakTensorKeyDictionary()
         self._layers = 0
         self._watched: dict[int, tuple[StorageWeakRef, Callable[[], None]]] = {}
+        self._outputs: dict[int, tuple[StorageWeakRef, Callable[[str], None]]] = {}
 
     def label(self, x: Tensor) -> Label:
         """Return what is known of a tensor's channels."""
@@ -88,6 +89,19 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if storage is not None and then is not None:
                 then()
 
+    def on_write(self, x: Tensor, then: Callable[[str], None]) -> None:
+        """Call ``then`` with ``written`` when an operation writes to x's memory, or with ``returned``."""
+        if x.layout == torch.strided:
+            storage = StorageWeakRef(x.untyped_storage())  # type: ignore[no-untyped-call]
+            self._outputs[storage.cdata] = (storage, then)
+
+    def written(self, x: Tensor, how: str = "written") -> None:
+        """Tell the channels that x is written to, or may be by whom it is returned to."""
+        if self._outputs and x.layout == torch.strided:
+            _, then = self._outputs.pop(storage_address(x), (None, None))
+            if then is not None:
+                then(how)
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -95,6 +109,9 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = _tensors((args, kwargs or {}))
         for x in tensors:
             self.used(x)
+        if self._outputs and func._schema.is_mutable:
+            for x in _mutated(func, args, kwargs or {}):
+                self.written(x)
         outputs = [t for t in (result if isinstance(result, tuple | list) else (result,)) if isinstance(t, Tensor)]
         if outputs and tensors:
             self._follow(func, args, kwargs or {}, tensors, outputs)
@@ -180,6 +197,14 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if out.shape[axis] == x.shape[axis] or name in _RESIZING:
                 return label
         return replace(label, axis=None, reason=f"{name} does not keep the channel axis")
+
+
+def _mutated(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """List the tensors that an operation writes to."""
+    given = zip(func._schema.arguments, args, strict=False)
+    named = {a.name: a for a in func._schema.arguments}
+    all_ = [*given, *((named[name], value) for name, value in kwargs.items())]
+    return [t for a, value in all_ if a.alias_info is not None and a.alias_info.is_write for t in _tensors((value,))]
 
 
 def _tensors(tree: Any) -> list[Tensor]:

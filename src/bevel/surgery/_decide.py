@@ -89,7 +89,7 @@ def decide(model: nn.Module, survey: Survey, maker: Maker, where: Where, what: t
             reason = _left_alone(site, picks(site), what, maker) or _inside_graph(model, group, calls)
             if not reason:
                 try:
-                    site, survey.recipes[site.name] = _renewed(site, calls[0], maker)
+                    site, survey.recipes[site.name] = _renewed(site, calls, maker)
                 except CannotKeep as error:
                     reason = f"{error}; preserve=False starts from its own initial values instead"
                     if what is not None:
@@ -121,11 +121,13 @@ _KEEP_THEIR_OUTPUT = ("relu", "sigmoid", "tanh")
 """Functions of torch that keep their output, so that nothing writes on it there; elsewhere something may."""
 
 
-def _renewed(site: Site, call: Call, maker: Maker) -> tuple[Site, Recipe]:
+def _renewed(site: Site, calls: Sequence[Call], maker: Maker) -> tuple[Site, Recipe]:
     """The site with a new activation, and how that was made."""
+    call = calls[0]
     made = maker.make(call.source, call.channels, call.axis, len(call.shape))
     module = placed(made.module, call.device, call.dtype)
-    save = maker.save if maker.save != "auto" or site.function in _KEEP_THEIR_OUTPUT else "input"
+    changed = {call.changed for call in calls} & ({"written", "returned"} if maker.save == "auto" else {"written"})
+    save = "input" if changed and site.function not in _KEEP_THEIR_OUTPUT else maker.save
     set_rule(module, save)
     module = WriteBack(module) if call.reused else module
     site = replace(site, new=maker.name, module=module, bound=made.bound, reason=made.remark)

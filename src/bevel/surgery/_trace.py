@@ -72,6 +72,8 @@ class Call:
         label, shape: of the input: where its channels are, and its lengths.
         device, dtype: of the input.
         reused: whether it was in place and its input was read afterwards.
+        changed: how its output may change after the call: ``written`` if an operation wrote to it, ``returned`` if the
+            model returned it, so that its caller may; else "".
         order: its number among all calls of all runs.
     """
 
@@ -89,6 +91,7 @@ class Call:
     device: torch.device
     dtype: torch.dtype
     reused: bool = False
+    changed: str = ""
     order: int = 0
 
     @property
@@ -172,6 +175,7 @@ def run(
         for leaf in tree_leaves(output):
             if isinstance(leaf, Tensor):
                 watch.channels.used(leaf)
+                watch.channels.written(leaf, "returned")
     return trace
 
 
@@ -273,8 +277,12 @@ class _Watch(TorchFunctionMode):
     pending: tuple[Call, Tensor, Tensor] | None = None
 
     def check_in_place(self, call: Call, x: Tensor, safe: Tensor, output: Any) -> None:
-        if isinstance(output, Tensor) and output is safe:
+        if not isinstance(output, Tensor):
+            return
+        if output is safe:
             self.channels.on_next_use(x, lambda: setattr(call, "reused", True))
+            self.channels.written(x)  # it went into a copy here
+        self.channels.on_write(output, lambda how: setattr(call, "changed", how))
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -105,7 +105,7 @@ def measure(architecture: Architecture) -> Row:
         restored &= _same_state(model, state)
     trained: dict[str, tuple[int, bool]] = {}
     for to in TARGETS:
-        result = swap(model, to, *traced[0], kwargs=traced[1], preserve=False)
+        result = swap(model, to, *traced[0], kwargs=traced[1], preserve=False, save="output")
         trained[to] = _train(result, architecture)
         result.restore()
         model.eval().load_state_dict(state)  # the step in train mode moved the statistics of batch norms
@@ -231,8 +231,8 @@ then swaps that keep the function, and on how many units: to `gate`, which finds
 first two that keeps every unit. *Bound* is the largest proven bound on a site's own error, checked at every site on
 what it really received; *deviation* is the largest change of the model's output over its largest value, which layers
 amplify. (A detector ranks its boxes by scores that untrained weights leave nearly equal: there any rounding reorders
-them.) Every row was also swapped with `preserve=False`, to FReLU and to SAU, run forward and backward in train mode
-(*trained*: on how many sites), and restored to the bit.
+them.) Every row was also swapped with `preserve=False, save="output"`, to FReLU and to SAU, run forward and backward in
+train mode (*trained*: on how many sites), and restored to the bit.
 
 {columns}
 """
