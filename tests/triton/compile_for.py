@@ -82,13 +82,15 @@ def _under_way(sass: str) -> int:
     return count
 
 
-def program(family: Family, shape: tuple[int, int, int], dtype: torch.dtype, count: int, back: bool) -> dict[str, Any]:
+def program(
+    family: Family, shape: tuple[int, int, int], dtype: torch.dtype, count: int, back: bool, source: str = "x"
+) -> dict[str, Any]:
     """Build a pass, and size its grid by the registers that it takes, as a plan does."""
     tuning = layout.Tuning()
-    tile, most = tuning.lanes(ACCURACY[dtype]), tuning.per_processor
+    tile, most = tuning.lanes(ACCURACY[dtype], source), tuning.per_processor
     tiling = layout.tiling(*shape, PROCESSORS * most, tile)
     needs = (True,) * (1 + count) if back else ()
-    made = Program(family, job(tiling, ACCURACY[dtype], (shape[1] > 1,) * count, needs))
+    made = Program(family, job(tiling, ACCURACY[dtype], (shape[1] > 1,) * count, needs, source))
     given = compiled(made.text()), *_signature(made, tiling, dtype), tuning.warps
     report = _report(*given)
     capped = (_report(*given, maxnreg=cap) for cap in layout.caps(report["registers"]))
@@ -185,6 +187,10 @@ def main() -> None:
         "smooth_frelu nchw fp64 backward": program(smooth, nchw, double, 3, True),
         "bump nchw fp64 backward": program(bump, nchw, double, 2, True),
         "logistic nchw fp64 backward": program(logistic, nchw, double, 2, True),
+        "frelu nchw bf16 from output": program(frelu, nchw, half, 2, True, "y"),
+        "sau flat bf16 from output": program(sau, flat, half, 1, True, "y"),
+        "smooth_frelu nchw bf16 from output": program(smooth, nchw, half, 3, True, "y"),
+        "smooth_frelu nchw fp64 from output": program(smooth, nchw, double, 3, True, "y"),
         "bump nchw bf16 forward": program(bump, nchw, half, 2, False),
         "table nchw bf16 forward": program(table, nchw, half, 1, False),
     }

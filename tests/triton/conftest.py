@@ -6,6 +6,8 @@ before ``tests/conftest.py`` gets to import Triton as an interpreter, and bevel'
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -19,13 +21,42 @@ def _backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     import bevel
     from bevel.ops import _backends
 
+    scope = None
     if request.config.getoption("--device") == "cpu":
         assert type(tl.max).__name__ == "InterpretedFunction", "Triton was imported before tests/conftest.py could"
         monkeypatch.setenv("TRITON_INTERPRET", "1")
+        scope = _patched_once(monkeypatch)
     _backends.load.cache_clear()
     assert bevel.backends()["triton"] is None
     yield
     _backends.load.cache_clear()
+    if scope is not None:
+        scope.restore()
+
+
+def _patched_once(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the interpreter put its functions into ``triton.language`` once a test.
+
+    It does so, and takes them out again, for every call of every function of a program: two fifths of the time.
+    """
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    scope = interpreter._patch_lang(SimpleNamespace(__globals__={"tl": tl, "core": tl.core}))
+    monkeypatch.setattr(interpreter, "_patch_lang", lambda function: interpreter._LangPatchScope())
+    return scope
+
+
+@pytest.fixture
+def one_program(device: torch.device) -> Iterator[None]:
+    """In the interpreter a pass is one program of few tiles, where how it is cut is no question: each costs Python."""
+    from bevel.ops.triton import backend
+    from bevel.ops.triton.layout import Tuning
+
+    if device.type == "cpu":
+        backend.tune(Tuning(tile=4096, per_processor=1))
+    yield
+    backend.tune(Tuning())
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from bevel.ops import evaluate
 from bevel.terms import Terms
 from bevel_lab.bench.gpu import check
 
+pytestmark = pytest.mark.usefixtures("one_program")
+
 MOMENTS = check.KERNELS
 SPECS = check.SPECS
 MORE = [

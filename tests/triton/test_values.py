@@ -14,6 +14,8 @@ from bevel.functional import frelu_family, sau
 from bevel.kernel import SHARP, Kernel
 from bevel.ops import evaluate
 
+pytestmark = pytest.mark.usefixtures("one_program")
+
 KERNELS = [k for k, it in bevel.KERNELS.items() if it.has_moment and it.triton]
 
 

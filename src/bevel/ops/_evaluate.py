@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from bevel.kinked import PiecewiseLinear, as_function
 from bevel.ops import _portable
 from bevel.ops._backends import Backend, choose, needs_composed, preferred
 from bevel.ops._direct import direct
+from bevel.ops._keeping import KeptOutput, keeper
 from bevel.ops._memory import OWN, check_layout
 from bevel.ops._saved import saved
 from bevel.ops._second import differentiable, tangent
@@ -92,8 +93,9 @@ def evaluate(
         family: well-formed coefficients as expressions of the parameters.
         parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``, on x's device.
         dim, backend: as in :func:`smooth`.
-        save: what an eager call of backend ``operator`` keeps for backward: ``input``, or, if it is anything else, the
-            output where that tells the input. Other backends keep the input.
+        save: what an eager call keeps for backward: ``input``; or, if it is anything else, backend ``operator`` keeps
+            the output where that tells the input, and ``triton`` where :func:`bevel.ops.triton.backend.keeps_output`
+            says so. Other backends keep the input.
         eager: what ``plainly_eager()`` says, where the caller has asked.
     """
     if eager is None:
@@ -115,6 +117,9 @@ def evaluate(
         return family.formulas(x, parameters, axis).value().to(x.dtype)
     if not needs_autograd(x, parameters):
         return chosen.forward(family, axis, x, parameters)
+    keeping = None if forward_mode_active() else keeper(chosen, family, x, save)
+    if keeping is not None:
+        return cast(Tensor, KeptOutput.apply(x, family, keeping, axis, *parameters))
     result: Tensor = _BackendCall.apply(x, family, chosen, axis, *parameters)
     return result
 

@@ -1,7 +1,7 @@
 """From an activation's output back to its input: for which functions that goes, and the slow, obvious way to do it.
 
-The native pass finds x on the way (``native/src/inverse.h``). What is here serves second derivatives, batched gradients
-and tensors without an address, and is what tests hold the native pass to.
+The native pass finds x on the way (``native/src/inverse.h``), and so does Triton's (``triton/inverse.py``). What is
+here serves second derivatives, batched gradients and tensors without an address, and tests hold the passes to it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from bevel.family import Family, Slot, parameter
+from bevel.family import Affine, Family, Slot, parameter
 from bevel.kernel import SHARP
 from bevel.ops import _operator
-from bevel.ops._backends import Backend
 from bevel.ops._memory import no_address
 from bevel.ops._second import differentiable, second_by
 from bevel.terms import Coefficient, Terms, along, is_zero
 
-_OPERATOR = cast(Backend, _operator)
 _TWO_SLOPES: Terms[Slot] = Terms(parameter(1), 0.0, (0.0,), (parameter(0) - parameter(1),), (0.0,), (0.0,), (0.0,))
 
 
@@ -44,12 +42,51 @@ def may_keep_output(family: Family) -> bool:
     return plain or family.kernel.name == "gaussian"
 
 
+LEAST_SLOPE = {torch.float64: 1e-290, torch.float32: 1e-30, torch.bfloat16: 1e-30, torch.float16: 1e-4}
+"""By y's dtype the slope below which y may be subnormal where x is not."""
+LEAST_RATIO = 1e-4
+"""Of a smooth function's slopes; below it Halley's steps are too many."""
+
+
+def tells_by_slopes(family: Family) -> bool:
+    """Whether the slopes alone say if y tells x: sharp, a convolution, and SAU's published form for 0 < α ≤ 1."""
+    c1 = family.terms.c1
+    return may_keep_output(family) and not family.terms.multiplies_cdf and all(map(is_zero, c1))
+
+
+def tells(family: Family, dtype: torch.dtype, parameters: Sequence[Tensor]) -> Tensor:
+    """Return whether a y of this dtype tells x, one truth value for each channel, for :func:`tells_by_slopes`.
+
+    Nothing waits for a device. The slopes have one sign and neither is lost in y; those of a sharp function are > 0.
+    A tail is at most the slope on the left, which bounds what a rounding of y does to the slope found.
+    """
+    terms = family.terms
+    values = [p.detach().double() for p in parameters]
+
+    def value(slot: Slot) -> Tensor:
+        return slot.value(values) if isinstance(slot, Affine) else torch.tensor([slot], dtype=torch.float64)
+
+    left, jump, tail = value(terms.left), value(terms.jumps[0]), value(terms.c0[0])
+    right = left + jump
+    larger, smaller = (f(left.abs(), right.abs()) for f in (torch.maximum, torch.minimum))
+    told = (smaller >= LEAST_SLOPE[dtype]) & larger.isfinite() & ((left > 0) == (right > 0))
+    if family.kernel is SHARP:
+        return told & (left > 0)
+    told = told & (smaller >= LEAST_RATIO * larger)
+    if is_zero(terms.c0[0]):
+        return told
+    sign = left.sign()
+    return told & (jump * sign >= 0) & (tail * sign >= 0) & (tail.abs() <= left.abs())
+
+
 def axis_of(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
     """Return the channel axis from the front, 0 where all channels share their parameters."""
     return dim % x.dim() if any(p.numel() > 1 for p in parameters) else 0
 
 
-def input_of(family: Family, dim: int, y: Tensor, sides: Tensor | None, parameters: Sequence[Tensor]) -> Tensor:
+def input_of(
+    family: Family, dim: int, y: Tensor, sides: Tensor | None, parameters: Sequence[Tensor], backend: Any = _operator
+) -> Tensor:
     """Return x from what was kept, differentiable: as a function of x and the parameters it is x."""
     if is_sharp(family) and (sides is not None or no_address(y, *parameters) is not None):
         a, b = (along(s, y, dim) for s in parameters)
@@ -57,7 +94,7 @@ def input_of(family: Family, dim: int, y: Tensor, sides: Tensor | None, paramete
         return torch.where(right, y / a, y / b)
     if y.dtype != torch.float64 and not is_sharp(family):
         y = y.float()  # x is not a half, though y is
-    x: Tensor = _Inverse.apply(y, family, dim, *parameters)
+    x: Tensor = _Inverse.apply(y, family, dim, backend, *parameters)
     return x
 
 
@@ -73,28 +110,28 @@ class _Inverse(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(y: Tensor, family: Family, dim: int, *parameters: Tensor) -> Tensor:
+    def forward(y: Tensor, family: Family, dim: int, backend: Any, *parameters: Tensor) -> Tensor:
         if is_sharp(family):  # it is the same function of y, with inverse slopes
-            return _operator.forward(family, dim, y, [1 / p for p in parameters])
+            return cast(Tensor, backend.forward(family, dim, y, [1 / p for p in parameters]))
         if no_address(y, *parameters) is None:
-            return _operator.inverse(family, dim, y, parameters)
+            return cast(Tensor, backend.inverse(family, dim, y, parameters))
         return bisected(family, axis_of(y, parameters, dim), y, parameters)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.family, ctx.dim, *parameters = inputs
+        _, ctx.family, ctx.dim, ctx.backend, *parameters = inputs
         ctx.save_for_backward(output, *parameters)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
-        family, axis, backend = ctx.family, axis_of(x, parameters, ctx.dim), second_by(_OPERATOR, g, x, *parameters)
+        family, axis, backend = ctx.family, axis_of(x, parameters, ctx.dim), second_by(ctx.backend, g, x, *parameters)
         none, wanted = (None,) * (1 + len(parameters)), (True, *(False for _ in range(1 + len(parameters))))
         (slope, *_) = backend.second(family, axis, None, x, parameters, none, wanted, every=1.0)
         by_y = g / slope
-        needs = (False, *ctx.needs_input_grad[3:])
-        _, *others = differentiable(_OPERATOR, family, axis, by_y, x, parameters, needs)
-        return by_y, None, None, *(None if d is None else -d for d in others)
+        needs = (False, *ctx.needs_input_grad[4:])
+        _, *others = differentiable(ctx.backend, family, axis, by_y, x, parameters, needs)
+        return by_y, None, None, None, *(None if d is None else -d for d in others)
 
 
 def bisected(family: Family, axis: int, y: Tensor, parameters: Sequence[Tensor]) -> Tensor:

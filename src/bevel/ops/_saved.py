@@ -9,8 +9,8 @@ from torch import Tensor
 from bevel.errors import BevelError
 
 
-def saved(ctx: Any) -> tuple[Tensor, ...]:
-    """What an activation saved for backward: its input, then its parameters.
+def saved(ctx: Any, of_output: bool = False) -> tuple[Tensor, ...]:
+    """What an activation saved for backward: its input or output, then its parameters.
 
     Raises:
         BevelError: if one of them was changed in place since.
@@ -18,7 +18,7 @@ def saved(ctx: Any) -> tuple[Tensor, ...]:
     try:
         tensors: tuple[Tensor, ...] = ctx.saved_tensors
     except RuntimeError as error:
-        explain(error)
+        explain(error, of_output)
     return tensors
 
 

@@ -7,6 +7,7 @@ capture a call after one warm-up call.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 from collections.abc import Hashable, Sequence
@@ -14,9 +15,10 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
-from bevel.family import Family
+from bevel.family import Affine, Family
 from bevel.kernel import Kernel
 from bevel.ops import _analytic
+from bevel.ops._inverse import tells, tells_by_slopes
 from bevel.ops._layout import dense_view
 from bevel.ops._memory import no_address
 from bevel.ops.triton import kernel_terms
@@ -66,16 +68,51 @@ def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | No
 
 
 def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    return _elementwise(family, dim, x, parameters, "x")
+
+
+def inverse(family: Family, dim: int, y: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return x of y, NaN in a channel where the parameters do not tell it; see :func:`keeps_output`."""
+    return _elementwise(family, dim, y, parameters, "y")
+
+
+def _elementwise(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor], source: str) -> Tensor:
     if x.numel() == 0:
         return torch.empty_like(x)
     with _on(x):
         parameters = _dense(parameters)
         x, plan = _planned(family, dim, x, parameters)
-        return plan.forward(x, parameters)
+        return plan.forward(x, parameters, source)
 
 
 def backward(
     family: Family, dim: int, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    return _gradients(family, dim, g, x, parameters, needs, "x")
+
+
+def backward_from_output(
+    family: Family, dim: int, g: Tensor, y: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    """Return what :func:`backward` does, from y; NaN in a channel where the parameters do not tell x."""
+    return _gradients(family, dim, g, y, parameters, needs, "y")
+
+
+@functools.lru_cache(maxsize=1024)
+def keeps_output(family: Family, dtype: torch.dtype, rule: str) -> bool:
+    """Whether a call keeps y for backward under a rule of saving.
+
+    The values of parameters on a GPU are not known here, and reading them would wait for it. So ``auto`` keeps y where
+    the slopes are numbers, which are judged here once; ``output`` keeps y of learnt ones too, and the pass judges.
+    """
+    if rule == "input" or not tells_by_slopes(family):
+        return False
+    numbers = not any(isinstance(slot, Affine) for slot in family.terms.flat())
+    return rule == "output" or (numbers and bool(tells(family, dtype, ())))
+
+
+def _gradients(
+    family: Family, dim: int, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool], source: str
 ) -> list[Tensor | None]:
     if x.numel() == 0:
         wanted = zip(parameters, needs[1:], strict=True)
@@ -86,7 +123,7 @@ def backward(
         x, plan = _planned(family, dim, x, parameters)
         if g.stride() != x.stride() or g.dtype != x.dtype:
             g = torch.empty_like(x).copy_(g)
-        return plan.backward(g, x, parameters, tuple(needs))
+        return plan.backward(g, x, parameters, tuple(needs), source)
 
 
 second = _analytic.second  # there is no program for it

@@ -15,7 +15,7 @@ import ast
 import functools
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -195,21 +195,22 @@ def kernel_terms(kernel: Kernel, accuracy: str) -> KernelTerms:
     return KernelTerms(body.replace("MILLS", _MILLS[accuracy]), reach)
 
 
-def module_text(kernel: Kernel, accuracy: str, wanted: Sequence[str]) -> str:
-    """Return the text of the helpers and of a function ``forms(v, rest)``, which computes the wanted forms alone."""
+def module_text(kernel: Kernel, accuracy: str, functions: Mapping[str, Sequence[str]]) -> str:
+    """Return the text of the helpers and of functions of (v, rest), each of which computes its wanted forms alone."""
     found = kernel_terms(kernel, accuracy)
     text = textwrap.dedent(found.body)
     assigned = set(re.findall(r"^(\w+) = ", text, re.MULTILINE))
     if "moment" not in assigned and "excess" in assigned:
         text += "\nmoment = excess + v * survival"
-    lines = _live(text, wanted)
-    names = set(re.findall(r"\w+", "\n".join(lines)))
     arguments = "v, rest, table" if found.panels else "v, rest"
-    body = ["@triton.jit", f"def forms({arguments}):", *(f"    {line}" for line in lines)]
-    body.append(f"    return {', '.join(wanted)}")
+    bodies = []
+    for name, wanted in functions.items():
+        lines = [*_live(text, wanted), f"return {', '.join(wanted)}"]
+        bodies.append("\n".join(["@triton.jit", f"def {name}({arguments}):", *(f"    {line}" for line in lines)]))
+    names = set(re.findall(r"\w+", "\n".join(bodies)))
     source = _POLYNOMIALS[accuracy]
     polynomials = [_horner(name, source[name]) for name in sorted({"exp", *names} & set(source))]
-    return "\n\n".join([*polynomials, _COMMON.strip(), _HELPERS[accuracy].strip(), "\n".join(body)])
+    return "\n\n".join([*polynomials, _COMMON.strip(), _HELPERS[accuracy].strip(), *bodies])
 
 
 def _live(text: str, wanted: Sequence[str]) -> list[str]:

@@ -27,9 +27,11 @@ class Tuning:
     warps: int = 1
     per_processor: int = 32
 
-    def lanes(self, accuracy: str) -> int:
-        """Return the elements of a tile in one accuracy: in float64 fewer, for more would not fit into registers."""
-        return self.tile // 2 if accuracy == "double" else self.tile
+    def lanes(self, accuracy: str, source: str = "x") -> int:
+        """Return the elements of a tile: fewer in float64, and where x is found first, for registers hold no more."""
+        if accuracy != "double":
+            return self.tile
+        return self.tile // 2 if source == "x" else self.tile // 4
 
 
 @dataclass(frozen=True)

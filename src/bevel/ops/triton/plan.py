@@ -61,26 +61,28 @@ class Plan:
         split = tuple(part for n in numbers for part in _thirds(n)) if self.accuracy == "double" else numbers
         self.constants: tuple[float, ...] = split
         self.shared: tuple[Tensor, ...] | None = None
-        self._forward: Pass | None = None
+        self._elementwise: dict[str, Pass] = {}
         self._backward: dict[tuple[object, ...], Pass] = {}
 
-    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, parameters: Sequence[Tensor], source: str = "x") -> Tensor:
+        """Return y of x, or x of y where that is what ``source`` says is given."""
         y = torch.empty_like(x)
-        found = self._forward
+        found = self._elementwise.get(source)
         if found is None:
-            found = self._forward = self._built((), [x, y], parameters)
+            found = self._elementwise[source] = self._built((), [x, y], parameters, source)
         found.launch(x, y, *self._tables(), *parameters, *found.numbers)
         return y
 
     def backward(
-        self, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: tuple[bool, ...]
+        self, g: Tensor, x: Tensor, parameters: Sequence[Tensor], needs: tuple[bool, ...], source: str = "x"
     ) -> list[Tensor | None]:
+        """Return the gradients of (x, *parameters) from x, or from y where that is what ``source`` says is given."""
         dx = torch.empty_like(x) if needs[0] else None
         outputs: list[Tensor] = [x, g] if dx is None else [x, g, dx]
-        key = (needs, g.data_ptr() % 16 == 0)
+        key = (needs, source, g.data_ptr() % 16 == 0)
         found = self._backward.get(key)
         if found is None:
-            found = self._backward[key] = self._built(needs, outputs, parameters)
+            found = self._backward[key] = self._built(needs, outputs, parameters, source)
         if found.second is None:
             found.launch(*outputs, *self._tables(), *parameters, *found.numbers)
             return [dx, *(None for _ in parameters)]
@@ -96,11 +98,13 @@ class Plan:
             grads[1 + i] = total if alone else total.sum(0, keepdim=True).to(parameters[i].dtype)
         return grads
 
-    def _built(self, needs: tuple[bool, ...], tensors: Sequence[Tensor], parameters: Sequence[Tensor]) -> Pass:
+    def _built(
+        self, needs: tuple[bool, ...], tensors: Sequence[Tensor], parameters: Sequence[Tensor], source: str
+    ) -> Pass:
         """Build a pass, then size its grid by the registers that the built program takes."""
-        tile, warps, most = self.tuning.lanes(self.accuracy), self.tuning.warps, self.tuning.per_processor
+        tile, warps, most = self.tuning.lanes(self.accuracy, source), self.tuning.warps, self.tuning.per_processor
         cut = layout.tiling(*self.view, self.processors * most, tile)
-        function, tabled = written(self.family, self.known, job(cut, self.accuracy, self.per_channel, needs))
+        function, tabled = written(self.family, self.known, job(cut, self.accuracy, self.per_channel, needs, source))
         if self.shared is None:
             self.shared = (table_on(self.family.kernel, tensors[0].device, self.accuracy),) if tabled else ()
         sums = [self._partial(0, tensors[0].device)] if any(needs[1:]) else []

@@ -1,7 +1,8 @@
 """The text of a program: the walk of :mod:`walk` around the expressions of :mod:`algebra`.
 
 Forward reads and writes once. Backward reads x and its gradient, writes dx, and keeps one sum for each lane and
-parameter, from which comes one partial sum for each program and channel; :mod:`totals` has what adds these up.
+parameter, from which comes one partial sum for each program and channel; :mod:`totals` has what adds these up. Where
+the output was kept, backward reads y and finds x from it in registers (:mod:`inverse`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from bevel.family import Family
 from bevel.ops.triton.algebra import Algebra, constants, wanted
+from bevel.ops.triton.inverse import Inverse
 from bevel.ops.triton.kernel_terms import KernelTerms, kernel_terms, module_text
 from bevel.ops.triton.layout import ARGUMENTS, Tiling
 from bevel.ops.triton.totals import partial_rows
@@ -29,16 +31,20 @@ class Job:
         walk: how it finds its tiles.
         per_channel: for each parameter, whether it has one value per channel.
         needs: backward only: whether dx, and each parameter's gradient, are wanted. Empty for forward.
+        source: ``x``, or ``y`` where the pass is given the output and finds x; without ``needs`` it writes that x.
     """
 
     accuracy: str
     walk: Walk
     per_channel: tuple[bool, ...]
     needs: tuple[bool, ...]
+    source: str = "x"
 
 
-def job(tiling: Tiling, accuracy: str, per_channel: tuple[bool, ...], needs: tuple[bool, ...]) -> Job:
-    return Job(accuracy, Walk(tiling.kind, tiling.rows, tiling.columns, tiling.divisor), per_channel, needs)
+def job(
+    tiling: Tiling, accuracy: str, per_channel: tuple[bool, ...], needs: tuple[bool, ...], source: str = "x"
+) -> Job:
+    return Job(accuracy, Walk(tiling.kind, tiling.rows, tiling.columns, tiling.divisor), per_channel, needs, source)
 
 
 # Numbers that change with the batch and whose divisors no access needs: Triton builds no further binaries for them. A
@@ -58,10 +64,28 @@ class Program:
         self.reach = self.terms.reach if self.terms else 0.0
         self.wanted = [i for i, need in enumerate(job.needs[1:]) if need]
         self.backward = bool(job.needs)
+        self.table = ", table" if self.terms and self.terms.panels else ""
+        self.inverse: Inverse | None = None
+        if job.source == "y":
+            self.inverse = Inverse(self.algebra, job.accuracy, self.reach, "y", self.table)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The tensors of x's shape that it reads."""
+        return (self.job.source, "g") if self.backward else (self.job.source,)
+
+    @property
+    def writes(self) -> dict[str, str]:
+        """The tensors of x's shape that it writes, and the variables that hold what goes there."""
+        if self.backward:
+            return {"dx": "out"} if self.job.needs[0] else {}
+        return {"x": "x"} if self.inverse else {"y": "out"}
 
     def text(self) -> str:
         """Return the text of the whole module."""
-        parts = [] if self.terms is None else [module_text(self.family.kernel, self.job.accuracy, self._used())]
+        functions = {"forms": self._used(), "inverse_forms": self.inverse.wanted() if self.inverse else ()}
+        used = {name: forms for name, forms in functions.items() if forms}
+        parts = [] if self.terms is None else [module_text(self.family.kernel, self.job.accuracy, used)]
         return "\n\n".join([*parts, self._main()]) + "\n"
 
     def _used(self) -> tuple[str, ...]:
@@ -69,9 +93,9 @@ class Program:
 
     def arguments(self) -> list[str]:
         """Return the names of the arguments in order: tensors, constants, numbers of the tiling."""
-        tensors = ["x_", "g_", *(["dx_"] if self.job.needs[0] else [])] if self.backward else ["x_", "y_"]
+        tensors = [f"{name}_" for name in (*self.reads, *self.writes)]
         tensors += ["partial"] if self.wanted else []
-        tensors += ["table"] if self.terms and self.terms.panels else []
+        tensors += ["table"] if self.table else []
         tensors += [f"p{i}_" for i in range(len(self.job.per_channel))]
         numbers = [f"k{i}_" for i in range(len(constants(self.family)))]
         if self.job.accuracy == "double":
@@ -84,6 +108,7 @@ class Program:
             "pid = tl.program_id(0).to(tl.int64)",
             *self.walk.head(),
             *self._coefficients(),
+            *(self.inverse.head() if self.inverse else []),
             *(f"sum_{i} = tl.zeros([{self.walk.rows}, {self.walk.columns}], {self._dtype})" for i in self.wanted),
             *self._loop(),
             *partial_rows(self.walk, self.wanted),
@@ -120,24 +145,31 @@ class Program:
 
     def _loop(self) -> list[str]:
         """Return the loop over the tiles. A trip reads two before it uses the first, so that both are on their way."""
-        names, tiles = (("x", "g") if self.backward else ("x",)), ("trip", "(trip + stride)")
+        tiles = ("trip", "(trip + stride)")
         first, second = (
             [
-                *(f"{name} = {name}_{k}.to({self._dtype})" for name in names),
-                *self.algebra.positions(),
-                *self._branches(),
-                *self._store(k, tile),
+                *(f"{name} = {name}_{k}.to({self._dtype})" for name in self.reads),
+                *self._tile(),
+                *(line for name, value in self.writes.items() for line in self._store(name, k, tile, value)),
             ]
             for k, tile in enumerate(tiles)
         )
-        body = [*self.walk.fetch(names, tiles), *first, "if trip + stride < trips:", *indent(second)]
+        body = [*self.walk.fetch(self.reads, tiles), *first, "if trip + stride < trips:", *indent(second)]
         return ["step = 2 * tl.cast(stride, tl.int64)", "for trip in tl.range(start, trips, step):", *indent(body)]
 
-    def _store(self, k: int, trip: str) -> list[str]:
-        name = "dx" if self.backward else "y"
-        if self.backward and not self.job.needs[0]:
-            return []
-        return self.walk.put(name, k, trip, f"out.to({name}_.dtype.element_ty)")
+    def _tile(self) -> list[str]:
+        """Return the lines between what a tile brings and what is stored of it."""
+        if self.inverse is None:
+            return [*self.algebra.positions(), *self._branches()]
+        found = self.inverse.lines(self.walk.masked or self.walk.kind == "packed")
+        lost = "{0} = tl.where(told, {0}, float('nan'))"
+        if not self.backward:
+            return [*found, lost.format("x")]
+        side = [] if self.algebra.smoothed else ["right_0 = y > 0"]  # x may be rounded to 0, on the left
+        return [*found, lost.format("g"), *self.algebra.positions(), *side, *self._branches()]
+
+    def _store(self, name: str, k: int, trip: str, value: str) -> list[str]:
+        return self.walk.put(name, k, trip, f"{value}.to({name}_.dtype.element_ty)")
 
     def _branches(self) -> list[str]:
         """Return the branch between the sides: near for a tile with an element that is near a knot, infinite or NaN.
@@ -167,7 +199,7 @@ class Program:
         used = self._used()
         if self.terms is None or not used:
             return []
-        return self.algebra.forms(self.reach, used, ", table" if self.terms.panels else "")
+        return self.algebra.forms(self.reach, used, self.table)
 
     def _work(self, near: bool) -> list[str]:
         """Return lines that assign ``out`` and add to the sums."""
