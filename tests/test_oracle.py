@@ -87,7 +87,7 @@ def test_smoothing_rows(kernel: str, backend: str) -> None:
             assert _relative(bevel.mollify(f, kernel, float(row["n"])).slope(x), _column([row], "slope")) <= 1e-13, row
 
 
-@pytest.mark.parametrize("backend", ["reference", "analytic"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kernel", [k for k in SMOOTH if KERNELS[k].variance != math.inf])
 def test_rows_of_bends(kernel: str, backend: str) -> None:
     rows = [r for r in BENDS if r["kernel"] == kernel]

@@ -1,5 +1,6 @@
 """Second derivatives: the native pass is held to the formulas, and reached by every way that leads to it."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -20,7 +21,14 @@ pytestmark = pytest.mark.skipif(not NATIVE, reason="needs the native library")
 OWN = bevel.tabulated(lambda u: 315 / 256 * (1 - u * u) ** 4, 1.0, name="own")
 KERNELS = [SHARP, *(k for k in bevel.KERNELS.values() if k.native > 0), OWN]
 SHAPES = (((5, 3, 37), False), ((701, 3), False), ((7, 3, 5, 5), True), ((3, 3, 9), False))
-LEARNT = {"few": "", "all": "offset knots steps c0 c1", "tails": "c0 c1", "gate": "offset knots c0 c1"}
+LEARNT = {
+    "few": "",
+    "all": "offset knots steps c0 c1",
+    "tails": "c0 c1",
+    "gate": "offset knots c0 c1",
+    "bends": "offset knots steps",
+    "bent gate": "offset knots c0",
+}
 
 
 def _case(kernel: bevel.Kernel, kind: str, knots: int, length: int, log_n: bool) -> tuple[Family, list[Tensor]]:
@@ -40,10 +48,13 @@ def _case(kernel: bevel.Kernel, kind: str, knots: int, length: int, log_n: bool)
     start = {"offset": (-0.2,), "knots": places, "steps": (0.4,) * knots, "c0": (0.2,) * knots, "c1": (0.3,) * knots}
     for name in LEARNT[kind].split() if smooth else ("offset", "steps"):
         groups[name] = learnt(*start[name])
+    curve: tuple[Slot, ...] = ()
+    if "be" in kind and kernel.variance != math.inf:
+        curve = learnt(0.7, *((1.0, -2.0, 0.4)[:knots]))
     (n,) = learnt(0.5 if log_n else 1.7)
-    terms: Terms[Slot] = Terms(
-        left, groups["offset"][0], groups["knots"], jumps, groups["steps"], groups["c0"], groups["c1"], kind == "gate"
-    )
+    lines = (groups[name] for name in ("knots", "steps", "c0", "c1"))
+    knots_, *others = lines
+    terms: Terms[Slot] = Terms(left, groups["offset"][0], knots_, jumps, *others, "gate" in kind, curve)
     return Family(terms, kernel, n, log_n), parameters
 
 

@@ -1,4 +1,4 @@
-/* bevel's native CPU library: smoothed piecewise-linear functions, forward and backward in one pass over memory.
+/* bevel's native CPU library: smoothed piecewise-quadratic functions, forward and backward in one pass over memory.
  *
  * A plain C interface without any link to torch or Python. The function, for K knots with u_i = (x - knot_i)*n, w = 1/n,
  * v_i = |u_i|, right_i = [x > knot_i] and a kernel's half-line forms survival, excess and moment = excess + v*survival:
@@ -9,10 +9,17 @@
  *           + sum step_i*(right_i ? -survival(v_i) : survival(v_i))                     smoothed steps
  *           + sum (c0_i + c1_i*x)*w*moment(v_i)                                         SAU's other forms
  *
+ * and with bends, whose kernel has a second tail integral and a finite variance,
+ *
+ *           + left_bend*x^2/2 + sum right_i*bend_i*(x - knot_i)^2/2                     the parabolas
+ *           + sum bend_i*w^2*(right_i ? -second(v_i) : second(v_i))                     smoothed bends
+ *           + variance*w^2/2*(left_bend + sum right_i*bend_i)                           what is left of them
+ *
  * A coefficient is affine in the caller's parameters:  slot = constant[slot] + sum of factor*parameter  over its terms,
  * and backward returns the gradient of the parameters themselves. Slots are numbered
  *
- *     0 left, 1 offset, 2+i knot_i, 2+K+i jump_i, 2+2K+i step_i, 2+3K+i c0_i, 2+4K+i c1_i, 2+5K n (or log n)
+ *     0 left, 1 offset, 2+i knot_i, 2+K+i jump_i, 2+2K+i step_i, 2+3K+i c0_i, 2+4K+i c1_i, 2+5K n (or log n),
+ *     and with bends 3+5K left_bend, 4+5K+i bend_i
  *
  * Arithmetic is float64 for float64 tensors and float32 otherwise; coefficients are formed in float64 and their rounding
  * is carried along, so that tails keep their relative accuracy. NaN gives NaN; +-inf gives the limit. Results do not
@@ -34,9 +41,9 @@
 extern "C" {
 #endif
 
-#define BEVEL_ABI 3       /* changes whenever a struct or a meaning below does */
-#define BEVEL_MAX_KNOTS 8 /* slots: at most 3 + 5*8 = 43 */
-#define BEVEL_MAX_PARAMS 43
+#define BEVEL_ABI 4       /* changes whenever a struct or a meaning below does */
+#define BEVEL_MAX_KNOTS 8 /* slots: at most 4 + 6*8 = 52 */
+#define BEVEL_MAX_PARAMS 52
 
 enum bevel_dtype { BEVEL_F32 = 0, BEVEL_F64 = 1, BEVEL_BF16 = 2, BEVEL_F16 = 3 };
 
@@ -62,7 +69,7 @@ enum bevel_status {
     BEVEL_BAD_ABI = 1,    /* plan->abi is not BEVEL_ABI */
     BEVEL_BAD_PLAN = 2,   /* a count, slot, parameter index, dtype or length out of range, or a missing table */
     BEVEL_BAD_LAYOUT = 3, /* a negative size, an unknown dtype, or channels unlike a parameter's length */
-    BEVEL_BAD_KERNEL = 4, /* unknown, or cauchy with jumps, c0 or c1 */
+    BEVEL_BAD_KERNEL = 4, /* unknown, or cauchy with jumps, c0 or c1, or cauchy or student with bends */
     BEVEL_NO_MEMORY = 5
 };
 
@@ -82,11 +89,13 @@ typedef struct bevel_plan {
     int32_t params; /* 0..BEVEL_MAX_PARAMS */
     int32_t terms;
     int32_t panels;              /* of the table; 0 for other kernels */
-    const double *constant;      /* 3 + 5K numbers, by slot */
+    int32_t bends;               /* 1: the slots of bends exist */
+    int32_t reserved;
+    const double *constant;      /* by slot */
     const bevel_term *term;      /* `terms` of them */
     const int32_t *param_dtype;  /* BEVEL_F32 or BEVEL_F64, one a parameter */
     const int64_t *param_length; /* 1, or the number of channels */
-    const double *table;         /* BEVEL_TABULATED: [3][panels][11], see bevel_table_single */
+    const double *table;         /* BEVEL_TABULATED: [3][panels][11], see bevel_table_single, then [panels][12] */
     const float *table_single;   /* BEVEL_TABULATED: what bevel_table_single wrote, or NULL to do without */
 } bevel_plan;
 
@@ -141,7 +150,8 @@ BEVEL_API int bevel_second(const bevel_plan *plan, const bevel_layout *layout, i
                            const void *a, double every, void *h, void *dx, void *const *dparam);
 
 /* A tabulated kernel is zero beyond v = 1. `table` holds density, survival and excess, for each of `panels` equal cells
- * of [0, 1] eleven coefficients, ascending powers of t = 2*(v*panels - cell) - 1. For float32 arithmetic this function
+ * of [0, 1] eleven coefficients, ascending powers of t = 2*(v*panels - cell) - 1; behind them, twelve a cell, lies the second
+ * tail integral, which a plan with bends needs. For float32 arithmetic this function
  * condenses it to BEVEL_TABLE_SINGLE floats that fit into vector registers. Returns 1 if that reaches float accuracy;
  * 0 if the density is too rough for it: then pass NULL as table_single, and the large table is used. */
 #define BEVEL_TABLE_SINGLE (32 * 9)

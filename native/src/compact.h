@@ -24,6 +24,7 @@ template <class F> struct Box : Compact<F> {
     BEVEL_INLINE V survival() const { return this->z * F::set(T(0.5)); }
     BEVEL_INLINE V excess() const { return this->z * this->z * F::set(T(0.25)); }
     BEVEL_INLINE V moment() const { return this->inner() * F::set(T(0.25)); }
+    BEVEL_INLINE V second() const { return this->z * this->z * this->z * F::set(T(1.0 / 12)); }
 };
 
 template <class F> struct Triangle : Compact<F> {
@@ -35,6 +36,7 @@ template <class F> struct Triangle : Compact<F> {
     BEVEL_INLINE V survival() const { return this->z * this->z * F::set(T(0.5)); }
     BEVEL_INLINE V excess() const { return this->z * this->z * this->z * F::set(T(1.0 / 6)); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
+    BEVEL_INLINE V second() const { return (this->z * this->z) * (this->z * this->z) * F::set(T(1.0 / 24)); }
 };
 
 template <class F> struct Epanechnikov : Compact<F> {
@@ -48,12 +50,16 @@ template <class F> struct Epanechnikov : Compact<F> {
         return this->z * this->z * this->z * F::fma(this->v, F::set(T(0.0625)), F::set(T(0.1875)));
     }
     BEVEL_INLINE V moment() const { return this->inner() * this->inner() * F::set(T(0.1875)); }
+    BEVEL_INLINE V second() const {
+        return (this->z * this->z) * (this->z * this->z) * F::fma(this->v, F::set(T(1 / 80.0)), F::set(T(0.05)));
+    }
 };
 
 template <class F> struct Biweight : Compact<F> {
     using typename Compact<F>::T;
     using typename Compact<F>::V;
     static constexpr T s[] = {T(0.5), T(0.5625), T(0.1875)}, x[] = {T(0.15625), T(0.125), T(0.03125)};
+    static constexpr T y[] = {T(8 / 224.0), T(5 / 224.0), T(1 / 224.0)};
     BEVEL_INLINE Biweight(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
     BEVEL_INLINE V z2() const { return this->z * this->z; }
     BEVEL_INLINE V density() const { return this->inner() * this->inner() * F::set(T(0.9375)); }
@@ -61,6 +67,7 @@ template <class F> struct Biweight : Compact<F> {
     BEVEL_INLINE V survival() const { return z2() * this->z * polynomial<F>(this->v, s); }
     BEVEL_INLINE V excess() const { return z2() * z2() * polynomial<F>(this->v, x); }
     BEVEL_INLINE V moment() const { return this->inner() * this->inner() * this->inner() * F::set(T(0.15625)); }
+    BEVEL_INLINE V second() const { return z2() * z2() * this->z * polynomial<F>(this->v, y); }
 };
 
 template <class F> struct Triweight : Compact<F> {
@@ -68,6 +75,7 @@ template <class F> struct Triweight : Compact<F> {
     using typename Compact<F>::V;
     static constexpr T s[] = {T(0.5), T(0.90625), T(0.625), T(0.15625)};
     static constexpr T x[] = {T(35 / 256.0), T(47 / 256.0), T(25 / 256.0), T(5 / 256.0)};
+    static constexpr T y[] = {T(64 / 2304.0), T(69 / 2304.0), T(30 / 2304.0), T(5 / 2304.0)};
     BEVEL_INLINE Triweight(V u, V rest_, const Task&) : Compact<F>(u, rest_) {}
     BEVEL_INLINE V z2() const { return this->z * this->z; }
     BEVEL_INLINE V y2() const { return this->inner() * this->inner(); }
@@ -76,6 +84,7 @@ template <class F> struct Triweight : Compact<F> {
     BEVEL_INLINE V survival() const { return z2() * z2() * polynomial<F>(this->v, s); }
     BEVEL_INLINE V excess() const { return z2() * z2() * this->z * polynomial<F>(this->v, x); }
     BEVEL_INLINE V moment() const { return y2() * y2() * F::set(T(35 / 256.0)); }
+    BEVEL_INLINE V second() const { return z2() * z2() * z2() * polynomial<F>(this->v, y); }
 };
 
 template <class F> struct Cosine : Compact<F> {
@@ -92,6 +101,7 @@ template <class F> struct Cosine : Compact<F> {
     BEVEL_INLINE V survival() const { return z2() * this->z * polynomial<F>(z2(), C::cosine_survival); }
     BEVEL_INLINE V excess() const { return z2() * z2() * polynomial<F>(z2(), C::cosine_excess); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
+    BEVEL_INLINE V second() const { return z2() * z2() * this->z * polynomial<F>(z2(), C::cosine_second); }
 };
 
 // The steep half of 1/(1 - v²) = 1/(2z) + 1/(2(2 - z)) is split off; tools/bump.py says what is left.
@@ -127,17 +137,18 @@ template <class F> struct Bump : HalfLine<F> {
     BEVEL_INLINE V survival() const { return e * (z * z) * (sum * polynomial<F>(t, C::bump_survival)); }
     BEVEL_INLINE V excess() const { return e * (z * z) * ((z * z) * polynomial<F>(t, C::bump_excess)); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
+    BEVEL_INLINE V second() const { return e * (z * z) * ((z * z) * ((z * z) * polynomial<F>(t, C::bump_second))); }
 };
 
-// The large table's value at v, or its derivative by v.
+// The large table's value at v, or its derivative by v. The fourth form, the second tail integral, lies behind the others.
 template <class T> [[gnu::noinline]] T table_value(const Task& task, int form, T v, bool derivative = false) {
-    constexpr int COLUMNS = 11;
+    const int64_t columns = form == 3 ? 12 : 11;
     const double scaled = static_cast<double>(v) * task.panels;
     const int cell = scaled < task.panels ? static_cast<int>(scaled) : task.panels - 1;
     const double t = 2 * (scaled - cell) - 1;
-    const double* c = task.table + COLUMNS * (static_cast<int64_t>(form) * task.panels + cell);
-    double total = c[COLUMNS - 1], slope = 0;
-    for (int k = COLUMNS - 2; k >= 0; --k) slope = slope * t + total, total = total * t + c[k];
+    const double* c = task.table + 11 * (static_cast<int64_t>(form) * task.panels) + columns * cell;
+    double total = c[columns - 1], slope = 0;
+    for (int64_t k = columns - 2; k >= 0; --k) slope = slope * t + total, total = total * t + c[k];
     return static_cast<T>(derivative ? 2 * slope * task.panels : total);
 }
 
@@ -182,6 +193,7 @@ template <class F> struct Tabulated : Compact<F> {
     BEVEL_INLINE V survival() const { return single() ? derivative<1>() : looked_up(1); }
     BEVEL_INLINE V excess() const { return single() ? derivative<0>() : looked_up(2); }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
+    BEVEL_INLINE V second() const { return looked_up(3); }
 };
 
 }  // namespace bevel::BEVEL_ISA

@@ -1,12 +1,11 @@
 // One instruction set's engine: picks the inner loop and walks the tensor. Compiled once per instruction set; nothing in
 // here may be a template or inline function from outside the namespace (see task.h).
+#include "bent.h"
 #include "convert.h"
 #include "inverse.h"
 
 namespace bevel::BEVEL_ISA {
 namespace {
-
-template <class T> using Loop = void (*)(const Task&, Strip<T>);
 
 template <template <class> class Kernel, bool Across> Loop<float> loop_with(const Task& task, bool back) {
     if (back) return backward_one<F32, Kernel, Across>;
@@ -85,15 +84,18 @@ template <class F, class Io> struct Runner {
     const Loop<T> find, loop;
     const Tensor& result;
     int64_t o = 0, c = 0, piece = 0;  // along: where the next tile is
-    alignas(64) T partial[bevel::sums(BEVEL_MAX_KNOTS) * COLUMNS];
+    alignas(64) T partial[bent_sums(BEVEL_MAX_KNOTS) * COLUMNS];
     alignas(64) T x[TILE], g[TILE], out[TILE];
 
     Runner(const Task& task_, double* sums_)
         : task(task_), back(task_.g.data != nullptr), writes(!back || task_.want_dx), sums(sums_),
           find(!task_.from_output ? nullptr : task_.across ? choose_inverse<true>(task_, T()) : choose_inverse<false>(task_, T())),
-          loop(find != nullptr && !back ? find : task_.across ? choose<true>(task_, back, T()) : choose<false>(task_, back, T())),
+          loop(find != nullptr && !back ? find
+               : task_.bent             ? bent_loop(back, task_.across, T())
+               : task_.across           ? choose<true>(task_, back, T())
+                                        : choose<false>(task_, back, T())),
           result(back ? task_.dx : task_.y) {
-        const int used = back ? bevel::sums(task.knots) : 0;
+        const int used = !back ? 0 : task.bent ? bent_sums(task.knots) : bevel::sums(task.knots);
         for (int64_t i = 0; i < used * COLUMNS; ++i) partial[i] = 0;
     }
 

@@ -17,7 +17,7 @@ template <class Sum> Call::Line Call::line_sums(const Channel& ch, Sum sum) cons
         line.x[j] = j == 0 || task_.want_all ? sum(segment_sum(j) + GX) : line.rise[j];  // not summed where knots are 0
         if (j == 0 || task_.dtype == BEVEL_F64) continue;
         const double knot = ch.knot[j - 1];  // the engine measured from it as it is in working precision
-        line.rise[j] -= times(knot - static_cast<double>(static_cast<float>(knot)), line.g[j]);
+        line.rise[j] -= times(rounded_away<float>(knot), line.g[j]);
     }
     return line;
 }
@@ -44,11 +44,78 @@ double Call::line_gradient(int p, const Channel& ch, const Line& line) const {
     return total;
 }
 
-void Call::gradients(const double* part, int parts, void* const* dparam) const {
+// The parameters' gradients of one channel.
+template <class Sum> void Call::channel_gradients(const Channel& ch, Sum sum, double* own) const {
     const int k = plan_.knots;
+    double slots[3 + 5 * BEVEL_MAX_KNOTS];
+    const Line line = line_sums(ch, sum);
+    slots[0] = 0;  // the line's slope is line_gradient's
+    slots[1] = line.g[0];
+    double dn = 0, beyond = 0;
+    for (int i = k - 1; i >= 0; --i) {
+        const int at = knot_sum(k, i), to = 2 + ch.order[i];
+        beyond += line.g[i + 1];
+        const double right = beyond + sum(at + SUM_STEP), shift = sum(at + SHIFT);
+        const double moment = sum(at + MOMENT), x_moment = sum(at + X_MOMENT);
+        slots[1] += line.g[i + 1];
+        slots[to + KNOTS * k] = -ch.jump[i] * right - shift;
+        slots[to + JUMPS * k] = ch.w * sum(at + SUM_LAG);
+        slots[to + STEPS * k] = right;
+        slots[to + CONSTANTS * k] = ch.w * moment;
+        slots[to + TILTS * k] = ch.w * x_moment;
+        const double ramp = plan_.multiplies_cdf ? 0 : ch.jump[i];
+        dn -= ch.w * ch.w * ((ramp + ch.c0[i]) * moment + ch.c1[i] * x_moment - sum(at + U_SHIFT));
+    }
+    slots[n_slot(k)] = plan_.log_n ? ch.n * dn : dn;
+    for (int p = 0; p < plan_.params; ++p) own[p] = line_gradient(p, ch, line);
+    for (int t = 0; t < plan_.terms; ++t) own[plan_.term[t].param] += plan_.term[t].factor * slots[plan_.term[t].slot];
+}
+
+// The same with bends: a parameter's quadratic on each segment, and by slot the derivative of what smoothing adds.
+template <class Sum> void Call::bent_gradients(const Channel& ch, Sum sum, double* own) const {
+    const int k = plan_.knots;
+    const double above = lift(plan_, ch), w2 = ch.w * ch.w;
+    double slots[MAX_SLOTS] = {}, dn = 0, beyond = 0;
+    Quadratic f[BEVEL_MAX_KNOTS + 1];
+    quadratics(plan_, ch, f);
+    for (int i = k - 1; i >= 0; --i) {
+        const int at = knot_sum(k, i), bent = bent_knot_sum(k, i), to = 2 + ch.order[i];
+        const double g = sum(segment_sum(i + 1) + G), moment = sum(at + MOMENT), x_moment = sum(at + X_MOMENT);
+        beyond += g;
+        slots[to + KNOTS * k] = -ch.jump[i] * sum(at + SUM_STEP) - sum(at + SHIFT) - ch.bend[i] * ch.w * sum(bent + SUM_EXCESS);
+        slots[to + JUMPS * k] = ch.w * sum(at + SUM_LAG);
+        slots[to + STEPS * k] = sum(at + SUM_STEP);
+        slots[to + CONSTANTS * k] = ch.w * moment;
+        slots[to + TILTS * k] = ch.w * x_moment;
+        slots[bend_slot(k) + ch.order[i]] = above * beyond + w2 * sum(bent + SUM_SECOND);
+        const double ramp = plan_.multiplies_cdf ? 0 : ch.jump[i];
+        dn -= w2 * ((ramp + ch.c0[i]) * moment + ch.c1[i] * x_moment - sum(at + U_SHIFT));
+        dn -= w2 * ch.w * ch.bend[i] * (2 * sum(bent + SUM_SECOND) + sum(bent + SUM_U_EXCESS));
+        dn -= 2 * above * ch.w * f[i + 1].bend * g;
+    }
+    const double first = sum(segment_sum(0) + G);
+    slots[left_bend_slot(k)] = above * (first + beyond);
+    dn -= 2 * above * ch.w * f[0].bend * first;
+    slots[n_slot(k)] = plan_.log_n ? ch.n * dn : dn;
+    for (int p = 0; p < plan_.params; ++p) {
+        double weight[MAX_SLOTS] = {};
+        own[p] = 0;
+        for (int t = 0; t < plan_.terms; ++t) {
+            if (plan_.term[t].param != p) continue;
+            weight[plan_.term[t].slot] += plan_.term[t].factor;
+            own[p] += plan_.term[t].factor * slots[plan_.term[t].slot];
+        }
+        Quadratic by[BEVEL_MAX_KNOTS + 1];
+        quadratics_along(plan_, ch, sorted(plan_, ch, weight), by);
+        for (int j = 0; j <= k; ++j)
+            own[p] += times(by[j].level, sum(segment_sum(j) + G)) + times(by[j].slope, sum(segment_sum(j) + RISE)) +
+                      times(by[j].bend, sum(half_square_sum(k, j)));
+    }
+}
+
+void Call::gradients(const double* part, int parts, void* const* dparam) const {
     const int64_t pitch = task_.sum_pitch, block = sum_count();
     const int64_t width = task_.across ? task_.channels : distinct_;
-    double slots[3 + 5 * BEVEL_MAX_KNOTS];
     double shared[BEVEL_MAX_PARAMS] = {};
     const auto write = [&](int p, int64_t at, double value) {
         if (dparam[p] == nullptr) return;
@@ -65,28 +132,9 @@ void Call::gradients(const double* part, int parts, void* const* dparam) const {
             return total;
         };
         const Channel ch = channel(c);
-        const Line line = line_sums(ch, sum);
-        slots[0] = 0;  // the line's slope is line_gradient's
-        slots[1] = line.g[0];
-        double dn = 0, beyond = 0;
-        for (int i = k - 1; i >= 0; --i) {
-            const int at = knot_sum(k, i), to = 2 + ch.order[i];
-            beyond += line.g[i + 1];
-            const double right = beyond + sum(at + SUM_STEP), shift = sum(at + SHIFT);
-            const double moment = sum(at + MOMENT), x_moment = sum(at + X_MOMENT);
-            slots[1] += line.g[i + 1];
-            slots[to + KNOTS * k] = -ch.jump[i] * right - shift;
-            slots[to + JUMPS * k] = ch.w * sum(at + SUM_LAG);
-            slots[to + STEPS * k] = right;
-            slots[to + CONSTANTS * k] = ch.w * moment;
-            slots[to + TILTS * k] = ch.w * x_moment;
-            const double ramp = plan_.multiplies_cdf ? 0 : ch.jump[i];
-            dn -= ch.w * ch.w * ((ramp + ch.c0[i]) * moment + ch.c1[i] * x_moment - sum(at + U_SHIFT));
-        }
-        slots[n_slot(k)] = plan_.log_n ? ch.n * dn : dn;
         double own[BEVEL_MAX_PARAMS];
-        for (int p = 0; p < plan_.params; ++p) own[p] = line_gradient(p, ch, line);
-        for (int t = 0; t < plan_.terms; ++t) own[plan_.term[t].param] += plan_.term[t].factor * slots[plan_.term[t].slot];
+        if (task_.bent) bent_gradients(ch, sum, own);
+        else channel_gradients(ch, sum, own);
         for (int p = 0; p < plan_.params; ++p) {
             shared[p] += own[p];
             if (plan_.param_length[p] != 1) write(p, c, own[p]);

@@ -65,7 +65,7 @@ bool tells(const bevel_plan& plan, const Channel& ch, int dtype) {
 }  // namespace
 
 bool output_tells(const bevel_plan& plan, const bevel_layout& layout, const void* const* param) {
-    if (plan.kernel == BEVEL_SHARP || plan.knots != 1 || used(plan, 1) || group_used(plan, KNOTS) || group_used(plan, STEPS))
+    if (plan.kernel == BEVEL_SHARP || plan.bends != 0 || plan.knots != 1 || used(plan, 1) || group_used(plan, KNOTS) || group_used(plan, STEPS))
         return false;
     int64_t distinct = 1;
     for (int p = 0; p < plan.params; ++p)

@@ -86,6 +86,10 @@ template <class F> struct Gaussian {
         }
     }
     BEVEL_INLINE V moment() const { return density(); }
+    BEVEL_INLINE V second() const {
+        const V r = F::reciprocal(v + F::set(C::second_a));
+        return (e * r) * (r * (r * polynomial<F>(F::fnma(r, F::set(2 * C::second_a), F::set(1)), C::gauss_second)));
+    }
 };
 
 // The Gaussian where its tails drown in the line they are added to: float accuracy beside the peaks of the forms, not beside
@@ -125,6 +129,10 @@ template <class F> struct Logistic : HalfLine<F> {
         return e * polynomial<F>(F::fma(e, F::set(2), F::set(-1)), Coefficients<T>::log1p);
     }
     BEVEL_INLINE V moment() const { return F::fma(this->v, survival(), excess()); }
+    BEVEL_INLINE V second() const {
+        if constexpr (sizeof(T) == 4) return e * polynomial<F>(e, Coefficients<T>::logistic_second);
+        return e * polynomial<F>(F::fma(e, F::set(2), F::set(-1)), Coefficients<T>::logistic_second);
+    }
 };
 
 template <class F> struct Laplace : HalfLine<F> {
@@ -139,6 +147,7 @@ template <class F> struct Laplace : HalfLine<F> {
     BEVEL_INLINE V survival() const { return e; }
     BEVEL_INLINE V excess() const { return e; }
     BEVEL_INLINE V moment() const { return F::fma(this->v, e, e); }
+    BEVEL_INLINE V second() const { return e; }
 };
 
 template <class F> struct Student {  // its forms are powers of v: rounding v costs them no more than that, no rest needed

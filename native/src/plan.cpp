@@ -44,7 +44,7 @@ int check_plan(const bevel_plan& plan) {
         plan.terms < 0 || plan.constant == nullptr)
         return BEVEL_BAD_PLAN;
     for (int t = 0; t < plan.terms; ++t)
-        if (plan.term[t].slot < 0 || plan.term[t].slot >= slot_count(plan.knots) || plan.term[t].param < 0 ||
+        if (plan.term[t].slot < 0 || plan.term[t].slot >= slot_count(plan) || plan.term[t].param < 0 ||
             plan.term[t].param >= plan.params)
             return BEVEL_BAD_PLAN;
     for (int p = 0; p < plan.params; ++p)
@@ -54,6 +54,7 @@ int check_plan(const bevel_plan& plan) {
     if (plan.kernel == BEVEL_CAUCHY &&
         (group_used(plan, JUMPS) || group_used(plan, CONSTANTS) || group_used(plan, TILTS)))
         return BEVEL_BAD_KERNEL;
+    if (plan.bends != 0 && (plan.kernel == BEVEL_CAUCHY || plan.kernel == BEVEL_STUDENT)) return BEVEL_BAD_KERNEL;
     return BEVEL_OK;
 }
 
@@ -87,8 +88,8 @@ int check(const bevel_plan& plan, const bevel_layout& layout) {
 Channel channel_of(const bevel_plan& plan, const void* const* param, int64_t c) {
     Channel out;
     const int k = plan.knots;
-    double slot[3 + 5 * BEVEL_MAX_KNOTS];
-    for (int s = 0; s < slot_count(k); ++s) slot[s] = plan.constant[s];
+    double slot[MAX_SLOTS];
+    for (int s = 0, count = slot_count(plan); s < count; ++s) slot[s] = plan.constant[s];
     for (int t = 0; t < plan.terms; ++t) {
         const bevel_term& term = plan.term[t];
         const int64_t at = plan.param_length[term.param] == 1 ? 0 : c;
@@ -114,7 +115,9 @@ Channel channel_of(const bevel_plan& plan, const void* const* param, int64_t c) 
         out.step[i] = slot[group_slot(plan, STEPS) + from];
         out.c0[i] = slot[group_slot(plan, CONSTANTS) + from];
         out.c1[i] = slot[group_slot(plan, TILTS) + from];
+        if (plan.bends != 0) out.bend[i] = slot[bend_slot(k) + from];
     }
+    if (plan.bends != 0) out.left_bend = slot[left_bend_slot(k)];
     return out;
 }
 
@@ -148,6 +151,7 @@ Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const
 
 void Call::set_flags(bool back, bool bulk) {
     Task& t = task_;
+    t.bent = plan_.bends != 0;
     t.ramps = group_used(plan_, JUMPS);
     t.steps = group_used(plan_, STEPS);
     t.tilted = group_used(plan_, TILTS);
@@ -161,11 +165,13 @@ void Call::set_flags(bool back, bool bulk) {
         const bool of_n = slot == n_slot(plan_.knots), of_line = slot == 0 || (slot >= 2 && group == JUMPS);
         t.want_all = t.want_all || (of_n ? shifts : !of_line && group != CONSTANTS);
     }
-    t.bulk = bulk && plan_.kernel == BEVEL_GAUSSIAN && plan_.knots == 1 && !t.steps && (!t.want_sums || all_move_the_line(plan_));
+    t.bulk = bulk && !t.bent && plan_.kernel == BEVEL_GAUSSIAN && plan_.knots == 1 && !t.steps && (!t.want_sums || all_move_the_line(plan_));
     t.needs_survival = back || t.multiplies_cdf || t.steps;
     t.needs_excess = !t.multiplies_cdf && (back ? t.want_sums : t.ramps);
     t.needs_moment = t.moments || t.want_sums;
     t.needs_density = back && (t.multiplies_cdf || t.steps || t.moments);
+    t.needs_second = t.bent && (!back || t.want_sums);
+    t.needs_excess = t.needs_excess || (t.bent && back);
     if (t.from_output) t.needs_survival = t.needs_excess = t.needs_density = true;
 }
 
@@ -228,7 +234,8 @@ template <class T> void Call::prepare() {
     const int64_t width = task_.across ? task_.channels : distinct_;
     const int64_t pitch = task_.across ? (width + 31) / 32 * 32 : width;
     task_.pitch = task_.sum_pitch = pitch;
-    storage_.reset(new char[sizeof(T) * static_cast<size_t>(rows(k) * pitch)]);
+    const int height = task_.bent ? bent_rows(k) : rows(k);
+    storage_.reset(new char[sizeof(T) * static_cast<size_t>(height * pitch)]);
     T* const base = reinterpret_cast<T*>(storage_.get());
     task_.coefficients = base;
     const T most = std::numeric_limits<T>::max(), infinity = std::numeric_limits<T>::infinity();
@@ -246,7 +253,11 @@ template <class T> void Call::prepare() {
         if (inexact || std::frexp(ch.n, &exponent) != 0.5) task_.simple = false;
 
         // Rounded up: a lane too many is only work, one too few would be an error.
-        put(RADIUS, reach_of(plan_.kernel, sizeof(T) == 4) * ch.w * (1 + 4 * std::numeric_limits<T>::epsilon()));
+        // Where a form is cut off at the edge, what rounding takes from a knot counts too; the others would leave their range.
+        double radius = reach_of(plan_.kernel, sizeof(T) == 4) * ch.w, lost = 0;
+        for (int i = 0; i < k && plan_.kernel >= BEVEL_BOX && plan_.kernel != BEVEL_CAUCHY && plan_.kernel != BEVEL_BUMP; ++i)
+            lost = std::fmax(lost, rounded_away<T>(ch.knot[i]));
+        put(RADIUS, (radius + lost) * (1 + 4 * std::numeric_limits<T>::epsilon()));
         double slope = ch.left, level = ch.offset;
         for (int j = 0; j <= k; ++j) {
             if (j > 0) {
@@ -262,7 +273,8 @@ template <class T> void Call::prepare() {
         }
         for (int i = 0; i < k; ++i) {
             const int at = knot_row(k, i);
-            put_two(at + KNOT, ch.knot[i]);
+            put(at + KNOT, static_cast<double>(rounded_down<T>(ch.knot[i])));
+            put(at + KNOT_REST, rounded_away<T>(ch.knot[i]));
             put(at + LAG, (plan_.multiplies_cdf ? -ch.jump[i] : ch.jump[i]) * ch.w);
             put(at + JUMP, ch.jump[i]);
             put(at + STEP, ch.step[i]);
@@ -272,10 +284,11 @@ template <class T> void Call::prepare() {
             put(at + C0_W, ch.c0[i] * ch.w);
             put(at + C1_W, ch.c1[i] * ch.w);
         }
+        if (task_.bent) put_bends(ch, base, pitch, c);
     }
     for (int64_t c = 0; task_.bulk && c < distinct_; ++c)
         base[RADIUS * pitch + c] *= static_cast<T>(BULK_REACH / reach_of(plan_.kernel, true));
-    for (int r = 0; r < rows(k); ++r)  // joined rows repeat the channels; so does the padding, up to a pair of vectors
+    for (int r = 0; r < height; ++r)  // joined rows repeat the channels; so does the padding, up to a pair of vectors
         for (int64_t c = distinct_; c < pitch; ++c) base[r * pitch + c] = base[r * pitch + c - distinct_];
 }
 

@@ -1,18 +1,23 @@
 // From the caller's plan and layout to what an engine runs, and from an engine's sums back to gradients.
 #pragma once
 
+#include <cmath>
+#include <limits>
 #include <memory>
 
-#include "task.h"
+#include "bends.h"
 
 namespace bevel {
 
 constexpr int64_t width(int dtype) { return dtype == BEVEL_F64 ? 8 : dtype == BEVEL_F32 ? 4 : 2; }  // bytes an element
 
-// Slots of the interface: left, offset, five groups of one a knot, n.
+// Slots of the interface: left, offset, five groups of one a knot, n; then those of bends.
 enum Group { KNOTS = 0, JUMPS, STEPS, CONSTANTS, TILTS };
-constexpr int slot_count(int knots) { return 3 + 5 * knots; }
+constexpr int MAX_SLOTS = 4 + 6 * BEVEL_MAX_KNOTS;
 constexpr int n_slot(int knots) { return 2 + 5 * knots; }
+constexpr int left_bend_slot(int knots) { return 3 + 5 * knots; }
+constexpr int bend_slot(int knots) { return 4 + 5 * knots; }  // of the first
+inline int slot_count(const bevel_plan& plan) { return plan.bends != 0 ? 4 + 6 * plan.knots : 3 + 5 * plan.knots; }
 
 bool used(const bevel_plan& plan, int slot);               // whether it is anything but the constant zero
 bool group_used(const bevel_plan& plan, Group group);  // whether anything in it is not the constant zero
@@ -25,7 +30,38 @@ struct Channel {
     double left, offset, n, w;
     int order[BEVEL_MAX_KNOTS];  // place in sorted order -> number in the plan
     double knot[BEVEL_MAX_KNOTS], jump[BEVEL_MAX_KNOTS], step[BEVEL_MAX_KNOTS], c0[BEVEL_MAX_KNOTS], c1[BEVEL_MAX_KNOTS];
+    double left_bend, bend[BEVEL_MAX_KNOTS];  // set where the plan has bends
 };
+// A function of the channel's knots and its bends, sorted as they are.
+struct Weights {
+    double left, offset, n, left_bend, knot[BEVEL_MAX_KNOTS], jump[BEVEL_MAX_KNOTS], step[BEVEL_MAX_KNOTS], c0[BEVEL_MAX_KNOTS],
+        c1[BEVEL_MAX_KNOTS], bend[BEVEL_MAX_KNOTS];
+};
+// The largest number of T that is not above a knot: x is right of it where x is right of the knot, however close.
+template <class T> T rounded_down(double knot) {
+    const T near = static_cast<T>(knot);
+    return !(static_cast<double>(near) > knot) ? near : std::nextafter(near, -std::numeric_limits<T>::infinity());
+}
+template <class T> double rounded_away(double knot) {  // what that takes from it
+    const double rest = knot - static_cast<double>(rounded_down<T>(knot));
+    return std::isfinite(static_cast<T>(rest)) ? rest : 0;
+}
+
+// By slot, sorted as the channel's knots are.
+Weights sorted(const bevel_plan& plan, const Channel& ch, const double* slot);
+
+// On one segment, level + slope·d + ½·bend·d², with d the distance from the knot on its left; left of all knots d = x.
+struct Quadratic {
+    double level, slope, bend;
+};
+// The channel's function on each segment, its derivative along a direction of the coefficients, and what two directions leave.
+void quadratics(const bevel_plan& plan, const Channel& ch, Quadratic* out);
+void quadratics_along(const bevel_plan& plan, const Channel& ch, const Weights& by, Quadratic* out);
+void quadratics_along_both(const bevel_plan& plan, const Channel& ch, const Weights& by, const Weights& other, Quadratic* out);
+
+// ½·variance·w², by which smoothing lifts a parabola of second derivative 1.
+double lift(const bevel_plan& plan, const Channel& ch);
+
 Channel channel_of(const bevel_plan& plan, const void* const* param, int64_t c);
 
 // Whether y tells x for every channel: see bevel_output_tells.
@@ -45,7 +81,9 @@ public:
     const Task& rest() const { return rest_; }  // outer == 0: nothing is left over
     int64_t elements() const { return elements_; }
     int64_t bytes() const { return elements_ * width(task_.dtype); }  // of a dense tensor
-    int64_t sum_count() const { return static_cast<int64_t>(sums(plan_.knots)) * task_.sum_pitch; }
+    int64_t sum_count() const {
+        return static_cast<int64_t>(task_.bent ? bent_sums(plan_.knots) : sums(plan_.knots)) * task_.sum_pitch;
+    }
 
     // Writes the parameters' gradients from `parts` blocks of sum_count() sums, added in their order.
     void gradients(const double* part, int parts, void* const* dparam) const;
@@ -61,6 +99,9 @@ private:
 
     template <class Sum> Line line_sums(const Channel& ch, Sum sum) const;
     double line_gradient(int p, const Channel& ch, const Line& line) const;
+    template <class Sum> void channel_gradients(const Channel& ch, Sum sum, double* own) const;
+    template <class Sum> void bent_gradients(const Channel& ch, Sum sum, double* own) const;
+    template <class T> void put_bends(const Channel& ch, T* base, int64_t pitch, int64_t c);
     static bool tails_drown(const Channel& ch);
     void set_flags(bool back, bool bulk);
     void set_geometry(const bevel_layout& layout);

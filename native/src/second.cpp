@@ -28,19 +28,21 @@ public:
     }
 
     Call& call() { return call_; }
-    int64_t sum_count() const { return static_cast<int64_t>(second_sums(plan_.knots)) * call_.task().sum_pitch; }
+    int64_t sum_count() const {
+        const int count = call_.task().bent ? bent_second_sums(plan_.knots) : second_sums(plan_.knots);
+        return static_cast<int64_t>(count) * call_.task().sum_pitch;
+    }
     const void* direction() const { return storage_.get(); }
     void gradients(const double* part, int parts, void* const* dparam) const;
 
 private:
-    // What moves in one channel, knots ascending.
-    struct Turn {
-        double left, offset, stretch, knot[BEVEL_MAX_KNOTS], jump[BEVEL_MAX_KNOTS], step[BEVEL_MAX_KNOTS],
-            c0[BEVEL_MAX_KNOTS], c1[BEVEL_MAX_KNOTS];
-    };
-    Turn turn(const Channel& ch, int64_t c) const;
-    double line_gradient(int p, const Channel& ch, const Turn& turn, const double* g, const double* ga) const;
+    // What moves in one channel, knots ascending; n by so much of itself.
+    Weights turn(const Channel& ch, int64_t c) const;
+    double line_gradient(int p, const Channel& ch, const Weights& turn, const double* g, const double* ga) const;
+    template <class Sum> void channel_gradients(const Channel& ch, const Weights& by, Sum sum, double* own) const;
+    template <class Sum> void bent_gradients(const Channel& ch, const Weights& by, Sum sum, double* own) const;
     template <class T> void prepare();
+    template <class T> void put_bends(const Channel& ch, const Weights& by, T* base, int64_t c);
 
     const bevel_plan& plan_;
     const void* const* cotangent_;
@@ -48,9 +50,8 @@ private:
     std::unique_ptr<char[]> storage_;
 };
 
-SecondCall::Turn SecondCall::turn(const Channel& ch, int64_t c) const {
-    const int k = plan_.knots;
-    double slot[3 + 5 * BEVEL_MAX_KNOTS] = {};
+Weights SecondCall::turn(const Channel& ch, int64_t c) const {
+    double slot[MAX_SLOTS] = {};
     for (int t = 0; cotangent_ != nullptr && t < plan_.terms; ++t) {
         const bevel_term& term = plan_.term[t];
         const void* const b = cotangent_[term.param];
@@ -59,13 +60,8 @@ SecondCall::Turn SecondCall::turn(const Channel& ch, int64_t c) const {
         slot[term.slot] += term.factor * (plan_.param_dtype[term.param] == BEVEL_F64 ? static_cast<const double*>(b)[at]
                                                                                      : static_cast<const float*>(b)[at]);
     }
-    Turn out{};
-    out.left = slot[0];
-    out.offset = slot[1];
-    out.stretch = plan_.kernel == BEVEL_SHARP ? 0 : plan_.log_n ? slot[n_slot(k)] : slot[n_slot(k)] * ch.w;
-    double* const groups[] = {out.knot, out.jump, out.step, out.c0, out.c1};
-    for (int group = 0; group < 5; ++group)
-        for (int i = 0; i < k; ++i) groups[group][i] = slot[2 + group * k + ch.order[i]];
+    Weights out = sorted(plan_, ch, slot);
+    out.n = plan_.kernel == BEVEL_SHARP ? 0 : plan_.log_n ? out.n : out.n * ch.w;
     return out;
 }
 
@@ -73,16 +69,17 @@ template <class T> void SecondCall::prepare() {
     const Task& task = call_.task();
     const int k = plan_.knots;
     const int64_t pitch = task.pitch, distinct = call_.distinct();
-    storage_.reset(new char[sizeof(T) * static_cast<size_t>(turn_rows(k) * pitch)]);
+    const int height = task.bent ? bent_turn_rows(k) : turn_rows(k);
+    storage_.reset(new char[sizeof(T) * static_cast<size_t>(height * pitch)]);
     T* const base = reinterpret_cast<T*>(storage_.get());
     const T most = std::numeric_limits<T>::max(), infinity = std::numeric_limits<T>::infinity();
     for (int64_t c = 0; c < distinct; ++c) {
         const Channel ch = call_.channel(c);
-        const Turn by = turn(ch, c);
+        const Weights by = turn(ch, c);
         const auto put = [&](int row, double value) { return base[row * pitch + c] = static_cast<T>(value); };
         put(WIDTH, ch.w);
-        put(STRETCH, by.stretch);
-        put(STRETCH_W, by.stretch * ch.w);
+        put(STRETCH, by.n);
+        put(STRETCH_W, by.n * ch.w);
         double slope = by.left, level = by.offset;
         for (int j = 0; j <= k; ++j) {
             const int at = turn_segment(j);
@@ -104,13 +101,33 @@ template <class T> void SecondCall::prepare() {
             put(at + TURN_C0, by.c0[i]);
             put(at + TURN_C1, by.c1[i]);
         }
+        if (task.bent) put_bends(ch, by, base, c);
     }
-    for (int r = 0; r < turn_rows(k); ++r)  // as Call::prepare repeats the coefficients
+    for (int r = 0; r < height; ++r)  // as Call::prepare repeats the coefficients
         for (int64_t c = distinct; c < pitch; ++c) base[r * pitch + c] = base[r * pitch + c - distinct];
 }
 
+// With bends a segment moves as a quadratic does, about the knot on its left; so does what smoothing lifts it by.
+template <class T> void SecondCall::put_bends(const Channel& ch, const Weights& by, T* base, int64_t c) {
+    const int k = plan_.knots;
+    const double above = lift(plan_, ch);
+    Quadratic f[BEVEL_MAX_KNOTS + 1], moved[BEVEL_MAX_KNOTS + 1];
+    quadratics(plan_, ch, f);
+    quadratics_along(plan_, ch, by, moved);
+    const auto put = [&](int row, double value) { return base[row * call_.task().pitch + c] = static_cast<T>(value); };
+    for (int j = 0; j <= k; ++j) {
+        const int at = turn_segment(j);
+        const double level = moved[j].level + times(above, moved[j].bend - 2 * by.n * f[j].bend);
+        const double rest = level - static_cast<double>(put(at + TURN_LEVEL, level));
+        put(at + TURN_SLOPE, moved[j].slope);
+        put(at + TURN_LEVEL_REST, std::isfinite(rest) ? rest : 0);
+        put(turn_half_bend(k, j), 0.5 * moved[j].bend);
+    }
+    for (int i = 0; i < k; ++i) put(turn_bend(k, i), by.bend[i]);
+}
+
 // A parameter's weight in the slope of each segment, times Σ g·a there, less what its jumps move with the knots.
-double SecondCall::line_gradient(int p, const Channel& ch, const Turn& turn, const double* g, const double* ga) const {
+double SecondCall::line_gradient(int p, const Channel& ch, const Weights& turn, const double* g, const double* ga) const {
     const int k = plan_.knots;
     double left = 0, jump[BEVEL_MAX_KNOTS] = {};
     for (int t = 0; t < plan_.terms; ++t) {
@@ -129,9 +146,61 @@ double SecondCall::line_gradient(int p, const Channel& ch, const Turn& turn, con
     return total;
 }
 
+template <class Sum> void SecondCall::channel_gradients(const Channel& ch, const Weights& by, Sum sum, double* own) const {
+    const int k = plan_.knots;
+    double g[BEVEL_MAX_KNOTS + 1], ga[BEVEL_MAX_KNOTS + 1], slots[3 + 5 * BEVEL_MAX_KNOTS] = {}, dn = 0, right = 0;
+    for (int j = 0; j <= k; ++j) g[j] = sum(second_segment(j) + SECOND_G), ga[j] = sum(second_segment(j) + SECOND_GA);
+    for (int i = k - 1; i >= 0; --i) {
+        const int at = second_knot(k, i);
+        right += g[i + 1];
+        for (int group = 0; group < 5; ++group) slots[2 + group * k + ch.order[i]] = sum(at + BY_KNOT + group);
+        slots[2 + ch.order[i]] -= times(by.jump[i], right);
+        dn += sum(at + BY_N);
+    }
+    slots[n_slot(k)] = plan_.log_n ? dn : ch.w * dn;
+    for (int p = 0; p < plan_.params; ++p) own[p] = line_gradient(p, ch, by, g, ga);
+    for (int t = 0; t < plan_.terms; ++t) own[plan_.term[t].param] += plan_.term[t].factor * slots[plan_.term[t].slot];
+}
+
+// The same with bends: by each parameter, what a·f' and the movement along `by` gain on each segment.
+template <class Sum> void SecondCall::bent_gradients(const Channel& ch, const Weights& by, Sum sum, double* own) const {
+    const int k = plan_.knots;
+    const double above = lift(plan_, ch);
+    double slots[MAX_SLOTS] = {}, dn = 0;
+    Quadratic f[BEVEL_MAX_KNOTS + 1], moved[BEVEL_MAX_KNOTS + 1], mine[BEVEL_MAX_KNOTS + 1], both[BEVEL_MAX_KNOTS + 1];
+    quadratics(plan_, ch, f);
+    quadratics_along(plan_, ch, by, moved);
+    for (int j = 0; j <= k; ++j)
+        dn += above * ((plan_.log_n ? 4 : 6) * times(by.n, f[j].bend) - 2 * moved[j].bend) * sum(second_segment(j) + SECOND_G);
+    for (int i = 0; i < k; ++i) {
+        const int at = second_knot(k, i);
+        for (int group = 0; group < 5; ++group) slots[2 + group * k + ch.order[i]] = sum(at + BY_KNOT + group);
+        slots[bend_slot(k) + ch.order[i]] = sum(by_bend(k, i));
+        dn += sum(at + BY_N);
+    }
+    slots[n_slot(k)] = plan_.log_n ? dn : ch.w * dn;
+    for (int p = 0; p < plan_.params; ++p) {
+        double weight[MAX_SLOTS] = {};
+        own[p] = 0;
+        for (int t = 0; t < plan_.terms; ++t) {
+            if (plan_.term[t].param != p) continue;
+            weight[plan_.term[t].slot] += plan_.term[t].factor;
+            own[p] += plan_.term[t].factor * slots[plan_.term[t].slot];
+        }
+        const Weights here = sorted(plan_, ch, weight);
+        quadratics_along(plan_, ch, here, mine);
+        quadratics_along_both(plan_, ch, by, here, both);
+        for (int j = 0; j <= k; ++j) {
+            const int at = bent_second_segment(k, j);
+            const double level = both[j].level - 2 * above * times(by.n, mine[j].bend);
+            own[p] += times(mine[j].slope, sum(second_segment(j) + SECOND_GA)) + times(mine[j].bend, sum(at + SECOND_GAD)) +
+                      times(both[j].slope, sum(at + SECOND_GD)) + times(level, sum(second_segment(j) + SECOND_G));
+        }
+    }
+}
+
 void SecondCall::gradients(const double* part, int parts, void* const* dparam) const {
     const Task& task = call_.task();
-    const int k = plan_.knots;
     const int64_t pitch = task.sum_pitch, block = sum_count(), distinct = call_.distinct();
     const int64_t width = task.across ? task.channels : distinct;
     double shared[BEVEL_MAX_PARAMS] = {};
@@ -148,23 +217,13 @@ void SecondCall::gradients(const double* part, int parts, void* const* dparam) c
             return total;
         };
         const Channel ch = call_.channel(c);
-        const Turn by = turn(ch, c);
-        double g[BEVEL_MAX_KNOTS + 1], ga[BEVEL_MAX_KNOTS + 1], slots[3 + 5 * BEVEL_MAX_KNOTS] = {}, dn = 0, right = 0;
-        for (int j = 0; j <= k; ++j) g[j] = sum(second_segment(j) + SECOND_G), ga[j] = sum(second_segment(j) + SECOND_GA);
-        for (int i = k - 1; i >= 0; --i) {
-            const int at = second_knot(k, i);
-            right += g[i + 1];
-            for (int group = 0; group < 5; ++group) slots[2 + group * k + ch.order[i]] = sum(at + BY_KNOT + group);
-            slots[2 + ch.order[i]] -= times(by.jump[i], right);
-            dn += sum(at + BY_N);
-        }
-        slots[n_slot(k)] = plan_.log_n ? dn : ch.w * dn;
+        const Weights by = turn(ch, c);
+        double own[BEVEL_MAX_PARAMS];
+        if (task.bent) bent_gradients(ch, by, sum, own);
+        else channel_gradients(ch, by, sum, own);
         for (int p = 0; p < plan_.params; ++p) {
-            double own = line_gradient(p, ch, by, g, ga);
-            for (int t = 0; t < plan_.terms; ++t)
-                if (plan_.term[t].param == p) own += plan_.term[t].factor * slots[plan_.term[t].slot];
-            shared[p] += own;
-            if (plan_.param_length[p] != 1) write(p, c, own);
+            shared[p] += own[p];
+            if (plan_.param_length[p] != 1) write(p, c, own[p]);
         }
     }
     for (int p = 0; p < plan_.params; ++p) {
@@ -197,6 +256,11 @@ template <class P> P* further(P* p, int64_t bytes) {
 
 // Which sums the parameters need: those of the groups that they move, and of n; and which forms of the kernel come in.
 void set_wanted(const bevel_plan& plan, const void* const* cotangent, Second& second, Task& task) {
+    if (task.bent) {
+        for (bool& by : second.by) by = second.want_sums;
+        task.needs_survival = task.needs_excess = task.needs_moment = task.needs_density = task.needs_second = second.needs_slope = true;
+        return;
+    }
     bool moves[PER_SECOND_KNOT] = {}, turns = false;
     for (int p = 0; cotangent != nullptr && p < plan.params; ++p) turns = turns || cotangent[p] != nullptr;
     for (int t = 0; t < plan.terms; ++t) {

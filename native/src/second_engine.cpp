@@ -20,12 +20,15 @@ template <class F, class Io> struct SecondRunner {
     const Second& second;
     double* const sums;
     const SecondLoop<T> loop;
-    alignas(64) T partial[second_sums(BEVEL_MAX_KNOTS) * COLUMNS];
+    alignas(64) T partial[bent_second_sums(BEVEL_MAX_KNOTS) * COLUMNS];
     alignas(64) T in[3][TILE], out[2][TILE];
 
     SecondRunner(const Task& task_, const Second& second_, double* sums_) : task(task_), second(second_), sums(sums_),
-          loop(task_.across ? choose_second<true>(task_, T()) : choose_second<false>(task_, T())) {
-        for (int64_t i = 0; i < second_sums(task.knots) * COLUMNS; ++i) partial[i] = 0;
+          loop(task_.bent     ? bent_second_loop(task_.across, T())
+               : task_.across ? choose_second<true>(task_, T())
+                              : choose_second<false>(task_, T())) {
+        const int used = task.bent ? bent_second_sums(task.knots) : second_sums(task.knots);
+        for (int64_t i = 0; i < used * COLUMNS; ++i) partial[i] = 0;
     }
 
     // `rows` times `size` elements from `offset` on; their coefficients begin at `channel`.

@@ -151,15 +151,11 @@ BEVEL_INLINE void second_moment(const Second& second, const SecondKnot<F>& k, co
     out.by[BY_N] = out.by[BY_N] + F::fma(weight, by_n, -(turn * k.w) * spread);
 }
 
-// What one knot's kernel adds where the zone is; `forms` fills in the kernel's.
-template <class F, class FormsOf>
-BEVEL_INLINE void second_deviation(const Task& task, const Second& second, const SecondKnot<F>& k, typename F::V x, typename F::V a,
-                                   typename F::V d, typename F::M right, typename F::M zone, FormsOf forms, SecondParts<F>& part) {
+template <class F>
+BEVEL_INLINE SecondAt<F> second_at(const SecondKnot<F>& k, typename F::V x, typename F::V a, typename F::V d, typename F::M right,
+                                   typename F::M zone, typename F::V u, const SecondForms<F>& f) {
     SecondAt<F> at;
-    typename F::V rest;
-    k.knot.scale(x, d, zone, at.u, rest);
-    SecondForms<F> f;
-    forms(at.u, rest, f);
+    at.u = u;
     at.x = F::keep(zone, x), at.d = F::keep(zone, d), at.a = a;
     at.eta = a - k.by_knot;
     at.delta = F::fma(at.u, k.w_nu, at.eta);
@@ -167,9 +163,25 @@ BEVEL_INLINE void second_deviation(const Task& task, const Second& second, const
     at.phi = f.density, at.u_phi = at.u * f.density;
     at.turn = F::select(right, f.turn, -f.turn), at.u_turn = F::abs(at.u) * f.turn;
     at.excess = f.excess, at.moment = f.moment;
+    return at;
+}
+
+template <class F>
+BEVEL_INLINE void second_parts(const Task& task, const Second& second, const SecondKnot<F>& k, const SecondAt<F>& at, SecondParts<F>& part) {
     second_jump<F>(task, second, k, at, part);
     if (task.steps) second_step<F>(second, k, at, part);
     if (task.moments) second_moment<F>(second, k, at, part);
+}
+
+// What one knot's kernel adds where the zone is; `forms` fills in the kernel's.
+template <class F, class FormsOf>
+BEVEL_INLINE void second_deviation(const Task& task, const Second& second, const SecondKnot<F>& k, typename F::V x, typename F::V a,
+                                   typename F::V d, typename F::M right, typename F::M zone, FormsOf forms, SecondParts<F>& part) {
+    typename F::V u, rest;
+    k.knot.scale(x, d, zone, u, rest);
+    SecondForms<F> f;
+    forms(u, rest, f);
+    second_parts<F>(task, second, k, second_at<F>(k, x, a, d, right, zone, u, f), part);
 }
 
 // A segment's line and how it moves.

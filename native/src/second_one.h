@@ -1,7 +1,7 @@
 // The inner loop of the second pass for one knot, compiled once per kernel: coefficients stay at hand, the kernel is inlined.
 #pragma once
 
-#include "second_many.h"
+#include "bent.h"
 
 namespace bevel::BEVEL_ISA {
 
@@ -68,7 +68,6 @@ void second_one(const Task& task, const Second& second, const SecondStrip<typena
 }
 
 // One knot has a loop of its own in single precision, as in engine.cpp.
-template <class T> using SecondLoop = void (*)(const Task&, const Second&, const SecondStrip<T>&);
 template <bool Across> SecondLoop<float> choose_second(const Task& task, float) {
     switch (task.knots == 1 ? task.kernel : -1) {
         case BEVEL_SHARP: return second_one<F32, Sharp, Across>;

@@ -70,7 +70,8 @@ struct Task {
     bool flat;     // the function is constant on one of its ends, for some channel
     bool bulk;     // a Gaussian whose tails drown in the line, wherever they would be seen alone
     bool ramps, steps, moments, tilted;  // whether any jump, any step, any c0 or c1, any c1 is not zero
-    bool needs_survival, needs_excess, needs_moment, needs_density;
+    bool needs_survival, needs_excess, needs_moment, needs_density, needs_second;
+    bool bent;         // it has bends: bends.h
     bool from_output;  // x holds y; without g, y gets x
     bool want_dx, want_sums;
     bool want_all;  // sums beyond the first GX, RISE, SUM_LAG and MOMENT: those of offset, knots, steps, c1 or n

@@ -12,13 +12,23 @@ using Real = long double;
 constexpr Real PI = 3.14159265358979323846264338327950288L;
 
 struct Forms {
-    Real density, survival, excess, moment;
+    Real density, survival, excess, moment, second;
 };
 
-// By kernel, at v >= 0.
-inline Forms forms(int kernel, Real v) {
+// ∫ f(s) ds over s > 0 of a function that falls as an exponential does, by the double exponential rule.
+template <class Function> Real integral(Function f) {
+    Real total = 0;
+    for (int k = -32 * 5; k <= 32 * 5; ++k) {
+        const Real t = k / 32.0L, s = std::exp(t - std::exp(-t));
+        total += f(s) * s * (1 + std::exp(-t)) / 32;
+    }
+    return total;
+}
+
+// By kernel, at v >= 0; the second tail integral, which takes time, where it is asked for.
+inline Forms forms(int kernel, Real v, bool second = false) {
     const Real z = 1 - v, y = 1 - v * v;
-    Forms f = {0, 0, 0, 0};
+    Forms f = {0, 0, 0, 0, 0};
     if (kernel == BEVEL_SHARP || (kernel >= BEVEL_BOX && kernel != BEVEL_CAUCHY && z <= 0)) return f;
     switch (kernel) {
         case BEVEL_GAUSSIAN:
@@ -30,29 +40,33 @@ inline Forms forms(int kernel, Real v) {
                 for (int k = 120; k >= 1; --k) q = k / (v + q);
                 f.excess = f.density * q / (v + q);
             }
+            if (second) f.second = f.density * integral([v](Real s) { return s * s / 2 * std::exp(-s * (v + s / 2)); });
             break;
         case BEVEL_LOGISTIC:
             f.survival = 1 / (1 + std::exp(v));
             f.density = f.survival * (1 - f.survival);
             f.excess = std::log1p(std::exp(-v));
+            if (second) f.second = integral([v](Real s) { return std::log1p(std::exp(-v - s)); });
             break;
-        case BEVEL_LAPLACE: f.density = f.survival = f.excess = std::exp(-v) / 2; break;
+        case BEVEL_LAPLACE: f.density = f.survival = f.excess = f.second = std::exp(-v) / 2; break;
         case BEVEL_STUDENT: {
             const Real h = std::sqrt(1 + v * v);
-            f = {1 / (2 * h * h * h), 1 / (2 * h * (h + v)), 1 / (2 * (h + v)), 0};
+            f = {1 / (2 * h * h * h), 1 / (2 * h * (h + v)), 1 / (2 * (h + v)), 0, 0};
             break;
         }
-        case BEVEL_BOX: f = {0.5L, z / 2, z * z / 4, 0}; break;
-        case BEVEL_TRIANGLE: f = {z, z * z / 2, z * z * z / 6, 0}; break;
-        case BEVEL_EPANECHNIKOV: f = {0.75L * y, z * z * (2 + v) / 4, z * z * z * (3 + v) / 16, 0}; break;
+        case BEVEL_BOX: f = {0.5L, z / 2, z * z / 4, 0, z * z * z / 12}; break;
+        case BEVEL_TRIANGLE: f = {z, z * z / 2, z * z * z / 6, 0, z * z * z * z / 24}; break;
+        case BEVEL_EPANECHNIKOV: f = {0.75L * y, z * z * (2 + v) / 4, z * z * z * (3 + v) / 16, 0, z * z * z * z * (4 + v) / 80}; break;
         case BEVEL_BIWEIGHT:
         case BEVEL_TABULATED:  // the table of the tests is a biweight
-            f = {15 * y * y / 16, z * z * z * (8 + 9 * v + 3 * v * v) / 16, z * z * z * z * (5 + 4 * v + v * v) / 32, 0};
+            f = {15 * y * y / 16, z * z * z * (8 + 9 * v + 3 * v * v) / 16, z * z * z * z * (5 + 4 * v + v * v) / 32, 0,
+                 z * z * z * z * z * (8 + 5 * v + v * v) / 224};
             break;
         case BEVEL_TRIWEIGHT:
             f.density = 35 * y * y * y / 32;
             f.survival = z * z * z * z * (16 + v * (29 + v * (20 + 5 * v))) / 32;
             f.excess = z * z * z * z * z * (35 + v * (47 + v * (25 + 5 * v))) / 256;
+            f.second = z * z * z * z * z * z * (64 + v * (69 + v * (30 + 5 * v))) / 2304;
             break;
         case BEVEL_COSINE: {  // in powers of the distance from the edge, where the closed forms cancel
             f.density = std::sin(PI * z / 2) * std::sin(PI * z / 2);
@@ -61,6 +75,7 @@ inline Forms forms(int kernel, Real v) {
                 term *= -PI * PI * z * z / ((2 * k) * (2 * k + 1));
                 f.survival -= term;
                 f.excess -= term * z / (2 * k + 2);
+                f.second -= term * z * z / ((2 * k + 2) * (2 * k + 3));
             }
             break;
         }
@@ -72,11 +87,13 @@ inline Forms forms(int kernel, Real v) {
                 const Real s = k / 16.0L, q = PI / 2 * std::sinh(s), d = z / (1 + std::exp(2 * q));
                 const Real part = density(d) * z * PI / 4 * std::cosh(s) / (std::cosh(q) * std::cosh(q)) / 16;
                 f.survival += part;
-                f.excess += part * (z / (1 + std::exp(-2 * q)));
+                const Real away = z / (1 + std::exp(-2 * q));
+                f.excess += part * away;
+                f.second += part * away * away / 2;
             }
             break;
         }
-        case BEVEL_CAUCHY: return {1 / (PI * (1 + v * v)), std::atan2(1.0L, v) / PI, 0, 0};
+        case BEVEL_CAUCHY: return {1 / (PI * (1 + v * v)), std::atan2(1.0L, v) / PI, 0, 0, 0};
         default: break;
     }
     f.moment = f.excess + v * f.survival;
@@ -90,10 +107,52 @@ struct Point {
     std::vector<Real> by_slot, by_slot_size;
 };
 
+// What bends add. The library measures from the knot on the left, so that rounding counts against the distance to the furthest.
+inline void add_bends(Point& p, int kernel, int knots, const std::vector<Real>& slot, Real x) {
+    const int n_slot = 2 + 5 * knots;
+    const Real n = slot[n_slot], w = 1 / n, lift = 2 * forms(kernel, 0, true).second * w * w;
+    Real reach = std::fabs(x);
+    for (int i = 0; i < knots; ++i) reach = std::fmax(reach, std::fabs(x) + std::fabs(slot[2 + i]));
+    const auto parabola = [&](Real bend, Real d, int to) {  // ½·d² and what stays of it
+        p.value += bend * (d * d / 2 + lift);
+        p.size += std::fabs(bend) * (reach * reach + lift);
+        p.slope += bend * d;
+        p.slope_size += std::fabs(bend) * reach;
+        p.by_slot[to] += d * d / 2 + lift;
+        p.by_slot_size[to] += reach * reach + lift;
+        p.by_slot[n_slot] -= 2 * bend * lift * w;
+        p.by_slot_size[n_slot] += 2 * std::fabs(bend) * lift * w;
+    };
+    parabola(slot[n_slot + 1], x, n_slot + 1);
+    for (int i = 0; i < knots; ++i) {
+        const Real bend = slot[n_slot + 2 + i], d = x - slot[2 + i], v = std::fabs(d * n);
+        const bool right = d > 0;
+        const Forms f = forms(kernel, v, true);
+        if (right) parabola(bend, d, n_slot + 2 + i);
+        const Real sign = right ? -1 : 1, part = w * w * f.second, slope = (right ? d : 0) + w * f.excess;
+        const Real dn = w * w * w * (2 * f.second + v * f.excess), more = kernel == BEVEL_TABULATED ? 2 * w * w : 0;
+        p.value += sign * bend * part;
+        p.size += std::fabs(bend) * (part + more);
+        p.slope += bend * w * f.excess;
+        p.slope_size += std::fabs(bend) * (w * f.excess + more);
+        p.by_slot[2 + i] -= bend * slope;
+        p.by_slot_size[2 + i] += std::fabs(bend) * (reach + w * f.excess + more);
+        p.by_slot[n_slot + 2 + i] += sign * part;
+        p.by_slot_size[n_slot + 2 + i] += part + more;
+        p.by_slot[n_slot] -= sign * bend * dn;
+        p.by_slot_size[n_slot] += std::fabs(bend) * (dn + more * w);
+    }
+    for (int s = 0; s < 2 + 2 * knots; ++s) p.by_slot_size[s] += reach;  // the line's, also measured from a knot
+    p.size += reach * std::fabs(slot[0]);
+    for (int i = 0; i < knots; ++i) p.size += reach * std::fabs(slot[2 + knots + i]);
+}
+
+// A function with bends has slots for them behind n.
 inline Point at(int kernel, bool multiplies_cdf, int knots, const std::vector<Real>& slot, Real x) {
     Point p;
-    p.by_slot.assign(3 + 5 * knots, 0);
-    p.by_slot_size.assign(3 + 5 * knots, 0);
+    const bool bends = static_cast<int>(slot.size()) == 4 + 6 * knots;
+    p.by_slot.assign(slot.size(), 0);
+    p.by_slot_size.assign(slot.size(), 0);
     const auto add = [](Real& to, Real& size, Real term) {
         to += term;
         size += std::fabs(term);
@@ -151,6 +210,7 @@ inline Point at(int kernel, bool multiplies_cdf, int knots, const std::vector<Re
         partial(s, -w * w * extra * f.moment);
         partial(s, -w * w * extra * u * u * f.density);
     }
+    if (bends) add_bends(p, kernel, knots, slot, x);
     return p;
 }
 

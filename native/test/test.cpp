@@ -102,19 +102,21 @@ struct Array {
 // A biweight kernel as a table: its polynomials, moved to each panel.
 struct Table {
     static constexpr int panels = 16;
-    std::vector<double> rows = std::vector<double>(3 * panels * 11);
+    std::vector<double> rows = std::vector<double>(3 * panels * 11 + panels * 12);
     std::vector<float> single = std::vector<float>(BEVEL_TABLE_SINGLE);
 
     Table() {
         const std::vector<std::vector<double>> form = {
             {15 / 16., 0, -30 / 16., 0, 15 / 16.},
             {0.5, -15 / 16., 0, 10 / 16., 0, -3 / 16.},
-            {5 / 32., -0.5, 15 / 32., 0, -5 / 32., 0, 1 / 32.}};
-        for (int f = 0; f < 3; ++f)
+            {5 / 32., -0.5, 15 / 32., 0, -5 / 32., 0, 1 / 32.},
+            {1 / 28., -5 / 32., 1 / 4., -5 / 32., 0, 1 / 32., 0, -1 / 224.}};
+        for (int f = 0; f < 4; ++f)
             for (int p = 0; p < panels; ++p) {
-                double* const row = rows.data() + 11 * (f * panels + p);
+                const int columns = f == 3 ? 12 : 11;
+                double* const row = rows.data() + 11 * f * panels + columns * p;
                 for (int k = static_cast<int>(form[f].size()) - 1; k >= 0; --k) {  // Horner in v = (p + (t + 1)/2)/panels
-                    for (int j = 10; j >= 0; --j)
+                    for (int j = columns - 1; j >= 0; --j)
                         row[j] = (row[j] * (p + 0.5) + (j > 0 ? row[j - 1] * 0.5 : 0)) / panels;
                     row[0] += form[f][k];
                 }
@@ -156,20 +158,22 @@ struct Plan {
     std::vector<Real> slots(int64_t channel) const {  // in double, as the interface says
         std::vector<double> s = constant;
         for (const bevel_term& t : terms) s[t.slot] += t.factor * value[t.param][length[t.param] == 1 ? 0 : channel];
-        if (plan.log_n) s.back() = std::exp(s.back());
+        if (plan.log_n) s[2 + 5 * plan.knots] = std::exp(s[2 + 5 * plan.knots]);
         return std::vector<Real>(s.begin(), s.end());
     }
 };
 
-enum Kind { RAMP, GATE, STEP, TAILS, TILT, GATE_TILT, EVERYTHING, KINDS };
+enum Kind { RAMP, GATE, STEP, TAILS, TILT, GATE_TILT, EVERYTHING, KINDS, BENDS = KINDS, BENDS_AND_ALL, BENT_KINDS };
 
 // A random function of one kind: each coefficient it has is a constant, or a parameter (shared or per channel), or a mix.
-Plan random_plan(int kernel, int kind, int knots, int64_t channels, bool per_channel, bool learn, const Table& table) {
+Plan random_plan(int kernel, int kind, int knots, int64_t channels, bool per_channel, bool learn, const Table& table,
+                 double sharpest = 20000) {
     Plan p;
     p.plan.kernel = kernel, p.plan.knots = knots;
     p.plan.multiplies_cdf = kind == GATE || kind == GATE_TILT;
-    p.constant.assign(3 + 5 * knots, 0);
-    const bool cauchy = kernel == BEVEL_CAUCHY, all = kind == EVERYTHING;
+    p.plan.bends = (kind == BENDS || kind == BENDS_AND_ALL) && kernel != BEVEL_CAUCHY && kernel != BEVEL_STUDENT;
+    p.constant.assign(p.plan.bends ? 4 + 6 * knots : 3 + 5 * knots, 0);
+    const bool cauchy = kernel == BEVEL_CAUCHY, all = kind == EVERYTHING || kind == BENDS_AND_ALL;
     const bool uses[5] = {pick(0, 2) > 0, !cauchy && kind != STEP, kind == STEP || all || cauchy,
                           !cauchy && (kind == TAILS || all), !cauchy && (kind == TILT || kind == GATE_TILT || all)};
     const auto coefficient = [&](int slot, double low, double high) {
@@ -183,8 +187,9 @@ Plan random_plan(int kernel, int kind, int knots, int64_t channels, bool per_cha
     for (int g = 0; g < 5; ++g)
         for (int i = 0; uses[g] && i < knots; ++i) coefficient(2 + g * knots + i, -1.5, 1.5);
     const int n = 2 + 5 * knots;
+    for (int i = 0; p.plan.bends && i <= knots; ++i) coefficient(n + 1 + i, -1.5, 1.5);
     const double sharpness[] = {1, 2, 0.7, 3.3, 40, 20000};
-    p.constant[n] = sharpness[pick(0, 5)];
+    p.constant[n] = std::fmin(sharpness[pick(0, 5)], sharpest);
     p.plan.log_n = static_cast<int32_t>(pick(0, 1));
     if (p.plan.log_n) p.constant[n] = std::log(p.constant[n]);
     if (learn && pick(0, 1)) {
@@ -219,7 +224,8 @@ void compare(Plan& p, const Case& c, const std::string& name) {
     strides(c.layout, c.size, stride);
     for (int d = 0; d < 3; ++d) layout.x[d] = layout.y[d] = layout.g[d] = layout.dx[d] = stride[d];
     Array x(c.dtype, c.size, stride, c.shift), y = x, g = x, dx = x;
-    const double n = static_cast<double>(p.slots(0).back());
+    const int n_slot = 2 + 5 * p.plan.knots;
+    const double n = static_cast<double>(p.slots(0)[n_slot]);
     for (int64_t o = 0; o < c.size[0]; ++o)
         for (int64_t k = 0; k < c.size[1]; ++k)
             for (int64_t i = 0; i < c.size[2]; ++i) {
@@ -238,7 +244,6 @@ void compare(Plan& p, const Case& c, const std::string& name) {
     const double tiny = c.dtype == BEVEL_F16 ? 0x1p-24 : c.dtype == BEVEL_F64 && !steep ? 1e-290 : 1e-30;  // below: no promise
     std::vector<std::vector<Real>> exact, size;
     for (size_t j = 0; j < p.value.size(); ++j) exact.emplace_back(p.length[j], 0), size.emplace_back(p.length[j], 0);
-    const int n_slot = 2 + 5 * p.plan.knots;
     for (int64_t k = 0; k < c.size[1]; ++k) {
         const std::vector<Real> slots = p.slots(k);
         for (int64_t o = 0; o < c.size[0]; ++o)
@@ -255,7 +260,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
                     fail(name + ": dx at x = " + std::to_string(double(at)) + " is " + std::to_string(double(slope)) +
                          " instead of " + std::to_string(double(exact_dx)));
                 for (const bevel_term& t : p.terms) {
-                    const Real scale = t.factor * by * (t.slot == n_slot && p.plan.log_n ? slots.back() : 1);
+                    const Real scale = t.factor * by * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
                     const int64_t to = p.length[t.param] == 1 ? 0 : k;
                     exact[t.param][to] += scale * f.by_slot[t.slot];
                     size[t.param][to] += std::fabs(scale) * f.by_slot_size[t.slot];
@@ -301,6 +306,21 @@ void test_everything(const Table& table) {
                     c.dtype = dtype, c.layout = layout, c.shift = pick(0, 3);
                     c.size[0] = pick(1, 9), c.size[1] = pick(1, 40), c.size[2] = pick(0, 2) ? pick(1, 9) : 1;
                     const int knots = pick(0, 2) ? 1 : static_cast<int>(pick(0, BEVEL_MAX_KNOTS));
+                    Plan p = random_plan(kernel, kind, knots, c.size[1], pick(0, 1), pick(0, 3), table);
+                    compare(p, c, describe(kernel, kind, knots, c));
+                }
+}
+
+void test_bends(const Table& table) {
+    for (int kernel = BEVEL_SHARP; kernel <= BEVEL_TABULATED; ++kernel)
+        for (int kind = BENDS; kind < BENT_KINDS; ++kind)
+            for (int dtype = BEVEL_F32; dtype <= BEVEL_F16; ++dtype)
+                for (int layout = 0; layout < 4; ++layout) {
+                    if (kernel == BEVEL_STUDENT || kernel == BEVEL_CAUCHY || skipped()) continue;
+                    Case c;
+                    c.dtype = dtype, c.layout = layout, c.shift = pick(0, 3), c.threads = 1 + layout % 2;
+                    c.size[0] = pick(1, 5), c.size[1] = pick(1, 40), c.size[2] = pick(0, 2) ? pick(1, 5) : 1;
+                    const int knots = pick(0, 1) ? 1 : static_cast<int>(pick(0, BEVEL_MAX_KNOTS));
                     Plan p = random_plan(kernel, kind, knots, c.size[1], pick(0, 1), pick(0, 3), table);
                     compare(p, c, describe(kernel, kind, knots, c));
                 }
@@ -385,6 +405,52 @@ void test_tails() {
                              std::to_string(double(y[i] / e - 1)));
                 }
             }
+}
+
+// The same of a smoothed bend, whose closed form is a difference of order v that leaves 2/v³.
+void test_tails_of_bends() {
+    for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_BOX, BEVEL_TRIWEIGHT, BEVEL_COSINE, BEVEL_BUMP})
+        for (const double n : {1.0, 3.3, 20000.0})
+            for (const double knot : {0.0, 0.3}) {
+                const double constant[10] = {0, 0, knot, 0, 0, 0, 0, n, 0, 1};
+                bevel_plan plan{};
+                plan.abi = BEVEL_ABI, plan.kernel = kernel, plan.knots = plan.bends = 1, plan.constant = constant;
+                constexpr int count = 100;
+                const bevel_layout layout{BEVEL_F32, 0, 1, 1, count, {0, 0, 1}, {0, 0, 1}, {0, 0, 1}, {0, 0, 1}};
+                const double span = kernel == BEVEL_GAUSSIAN ? 10.5 : kernel <= BEVEL_LAPLACE ? 50 : 1;
+                std::vector<float> x(count), y(count);
+                for (int i = 0; i < count; ++i) x[i] = static_cast<float>(knot - span * (i + 0.5) / count / n);
+                bevel_forward(&plan, &layout, 1, nullptr, x.data(), y.data());
+                for (int i = 0; i < count; ++i) {
+                    const Real v = (Real(knot) - Real(x[i])) * n, e = reference::forms(kernel, v, true).second / (Real(n) * n);
+                    if (v >= 0 && e > 1e-30L && std::fabs(y[i] - e) > 3e-6L * e)
+                        fail("bend's tail of kernel " + std::to_string(kernel) + " at v = " + std::to_string(double(v)) + ", off by " +
+                             std::to_string(double(y[i] / e - 1)));
+                }
+            }
+}
+
+// Hardswish, smoothed and sharp: the bends cancel, so that it is x far out, and 0 on the left.
+void test_far_out() {
+    const double third = 1 / 3.;
+    for (const int kernel : {BEVEL_SHARP, BEVEL_GAUSSIAN, BEVEL_BOX, BEVEL_BUMP})
+        for (int dtype = BEVEL_F32; dtype <= BEVEL_F64; ++dtype) {
+            const double constant[16] = {0, 0, -3, 3, -0.5, -0.5, 0, 0, 0, 0, 0, 0, 2, 0, third, -third};
+            bevel_plan plan{};
+            plan.abi = BEVEL_ABI, plan.kernel = kernel, plan.knots = 2, plan.bends = 1, plan.constant = constant;
+            const int64_t size[3] = {1, 1, 5}, stride[3] = {5, 5, 1};
+            const double infinity = std::numeric_limits<double>::infinity(), in[5] = {1e30, -1e30, infinity, -infinity, NAN};
+            Array x(dtype, size, stride, 0), y = x, g = x, dx = x;
+            for (int i = 0; i < 5; ++i) write(dtype, x.at(0, 0, i), in[i]), write(dtype, g.at(0, 0, i), 1);
+            const bevel_layout layout{dtype, 0, 1, 1, 5, {5, 5, 1}, {5, 5, 1}, {5, 5, 1}, {5, 5, 1}};
+            bevel_forward(&plan, &layout, 1, nullptr, x.data(), y.data());
+            bevel_backward(&plan, &layout, 1, nullptr, x.data(), g.data(), dx.data(), nullptr);
+            const auto at = [&](Array& a, int i) { return read(dtype, a.at(0, 0, i)); };
+            const std::string name = "hardswish far out, kernel " + std::to_string(kernel);
+            expect(std::fabs(at(y, 0) / at(x, 0) - 1) < 3e-7 && at(y, 1) == 0, name + ": its value");
+            expect(at(y, 2) == infinity && at(y, 3) == 0 && std::isnan(at(y, 4)), name + ": its limits");
+            expect(std::fabs(at(dx, 0) - 1) < 3e-7 && at(dx, 1) == 0 && at(dx, 3) == 0 && std::isnan(at(dx, 4)), name + ": its slope");
+        }
 }
 
 // A monotone function of one knot: two slopes of one sign, and for the Gaussian SAU's other forms.
@@ -485,6 +551,118 @@ void test_inverse(const Table& table) {
                 }
 }
 
+// F = a·f' + Σ cotangent·∂f/∂parameter and its derivatives, which the definition's differences tell to some digits.
+struct Second {
+    Real value = 0, slope = 0, size = 0, slope_size = 0;
+    std::vector<Real> by, by_size;  // by slot
+
+    Second(const Plan& p, const std::vector<Real>& slot, const std::vector<Real>& turn, Real x, Real a) : by(slot.size()), by_size(slot.size()) {
+        const auto at = [&](const std::vector<Real>& s, Real where, Real* magnitude = nullptr) {
+            const reference::Point f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, s, where);
+            Real total = a * f.slope, sum = std::fabs(a) * f.slope_size;
+            for (size_t i = 0; i < s.size(); ++i) total += turn[i] * f.by_slot[i], sum += std::fabs(turn[i]) * f.by_slot_size[i];
+            if (magnitude != nullptr) *magnitude = sum;
+            return total;
+        };
+        value = at(slot, x, &size);
+        const Real h = 1e-6L / slot[2 + 5 * p.plan.knots];
+        slope = (at(slot, x + h) - at(slot, x - h)) / (2 * h);
+        for (size_t i = 0; i < slot.size(); ++i) {
+            std::vector<Real> up = slot, down = slot;
+            up[i] += h, down[i] -= h;
+            by[i] = (at(up, x) - at(down, x)) / (2 * h);
+        }
+    }
+};
+
+void compare_second(Plan& p, const Case& c, const std::string& name) {
+    const int n_slot = 2 + 5 * p.plan.knots;
+    bevel_layout layout{};
+    layout.dtype = c.dtype, layout.outer = c.size[0], layout.channels = c.size[1], layout.inner = c.size[2];
+    int64_t stride[3];
+    strides(0, c.size, stride);
+    Array x(c.dtype, c.size, stride, 0), g = x, a = x, h = x, dx = x;
+    std::vector<std::vector<char>> storage = p.storage;
+    std::vector<const void*> cotangent;
+    std::vector<std::vector<Real>> exact, most;
+    for (size_t j = 0; j < p.value.size(); ++j) {
+        for (int64_t k = 0; k < p.length[j]; ++k) write(p.dtype[j], storage[j].data() + k * width(p.dtype[j]), uniform(-1, 1));
+        cotangent.push_back(storage[j].data());
+        exact.emplace_back(p.length[j], 0), most.emplace_back(p.length[j], 0);
+    }
+    const double working = c.dtype == BEVEL_F64 ? 1e-7 : 2e-4;  // differences have no more
+    for (int64_t k = 0; k < c.size[1]; ++k) {
+        const std::vector<Real> slots = p.slots(k);
+        for (int64_t o = 0; o < c.size[0]; ++o)
+            for (int64_t i = 0; i < c.size[2]; ++i) {
+                double at = 0;
+                for (bool edge = true; edge;) {  // the definition's differences must not reach over an edge or a knot
+                    at = uniform(-3, 3), edge = false;
+                    write(c.dtype, x.at(o, k, i), at);
+                    at = read(c.dtype, x.at(o, k, i));
+                    for (int j = 0; j < p.plan.knots; ++j) {
+                        const double v = std::fabs(static_cast<double>((at - slots[2 + j]) * slots[n_slot]));
+                        edge = edge || v < 1e-3 || std::fabs(v - 1) < 1e-3;
+                    }
+                }
+                write(c.dtype, g.at(o, k, i), uniform(-1, 1)), write(c.dtype, a.at(o, k, i), uniform(-1, 1));
+            }
+    }
+    const int code = bevel_second(&p.plan, &layout, c.threads, p.pointer.data(), cotangent.data(), x.data(), g.data(), a.data(), 0,
+                                  h.data(), dx.data(), p.gradient_pointer.data());
+    if (code != BEVEL_OK) return fail(name + ": " + bevel_message(code));
+    for (int64_t k = 0; k < c.size[1]; ++k) {
+        const std::vector<Real> slots = p.slots(k);
+        std::vector<Real> turn(slots.size(), 0);
+        for (const bevel_term& t : p.terms) {
+            const double by = read(p.dtype[t.param], storage[t.param].data() + (p.length[t.param] == 1 ? 0 : k) * width(p.dtype[t.param]));
+            turn[t.slot] += t.factor * by * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
+        }
+        for (int64_t o = 0; o < c.size[0]; ++o)
+            for (int64_t i = 0; i < c.size[2]; ++i) {
+                const Real at = read(c.dtype, x.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
+                const Second f(p, slots, turn, at, read(c.dtype, a.at(o, k, i)));
+                const Real n = slots[n_slot], scale = 1 + f.size, got = read(c.dtype, h.at(o, k, i)), bend = read(c.dtype, dx.at(o, k, i));
+                const double stored = 2 * epsilon(c.dtype);
+                expect(std::fabs(got - f.value) <= working * scale + stored * std::fabs(f.value), name + ": what is by g");
+                expect(std::fabs(bend - by * f.slope) <= working * scale * (1 + n) + stored * std::fabs(by * f.slope), name + ": what is by x");
+                for (const bevel_term& t : p.terms) {
+                    const bool log_n = t.slot == n_slot && p.plan.log_n;
+                    const int64_t to = p.length[t.param] == 1 ? 0 : k;
+                    // With log n the cotangent is of log n: by n it falls as 1/n.
+                    Real part = f.by[t.slot] * (log_n ? n : 1);
+                    if (log_n) {
+                        const reference::Point q = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, at);
+                        part += turn[n_slot] * q.by_slot[n_slot];
+                    }
+                    exact[t.param][to] += t.factor * by * part;
+                    most[t.param][to] += std::fabs(t.factor) * scale * (1 + n) * (1 + n);
+                }
+            }
+    }
+    for (size_t j = 0; j < exact.size(); ++j)
+        for (int64_t k = 0; k < p.length[j]; ++k) {
+            const Real got = read(p.dtype[j], p.gradient[j].data() + k * width(p.dtype[j]));
+            if (!(std::fabs(got - exact[j][k]) <= working * most[j][k] + 1e-6 * std::fabs(exact[j][k])))
+                fail(name + ": what is by parameter " + std::to_string(j) + " is " + std::to_string(double(got)) + " instead of " +
+                     std::to_string(double(exact[j][k])));
+        }
+}
+
+void test_second(const Table& table) {
+    for (int kernel = BEVEL_SHARP; kernel <= BEVEL_TABULATED; ++kernel)
+        for (int kind = 0; kind < BENT_KINDS; ++kind)
+            for (int dtype = BEVEL_F32; dtype <= BEVEL_BF16; ++dtype) {
+                if (skipped()) continue;
+                Case c;
+                c.dtype = dtype;
+                c.size[0] = pick(1, 3), c.size[1] = pick(1, 5), c.size[2] = pick(0, 1) ? 1 : pick(2, 9);
+                const int knots = static_cast<int>(pick(1, 3));
+                Plan p = random_plan(kernel, kind, knots, c.size[1], pick(0, 1), true, table, 3.3);
+                compare_second(p, c, "second pass, " + describe(kernel, kind, knots, c));
+            }
+}
+
 void test_errors(const Table& table) {
     Plan p = random_plan(BEVEL_GAUSSIAN, RAMP, 1, 4, true, true, table);
     bevel_layout layout{BEVEL_F32, 0, 1, 4, 1, {}, {}, {}, {}};
@@ -498,6 +676,9 @@ void test_errors(const Table& table) {
     expect(code() == BEVEL_BAD_KERNEL, "an unknown kernel is refused");
     p.plan.kernel = BEVEL_CAUCHY;
     expect(code() == BEVEL_BAD_KERNEL, "cauchy with a ramp is refused");
+    p.plan.kernel = BEVEL_STUDENT, p.plan.bends = 1, p.constant.resize(10);
+    expect(code() == BEVEL_BAD_KERNEL, "student with bends is refused");
+    p.plan.bends = 0;
     p.plan.kernel = BEVEL_GAUSSIAN, layout.dtype = 7;
     expect(code() == BEVEL_BAD_LAYOUT, "an unknown dtype is refused");
 }
@@ -513,7 +694,11 @@ int main(int count, char** argument) {
     test_large(table);
     test_special(table);
     test_tails();
+    test_tails_of_bends();
+    test_far_out();
     test_inverse(table);
+    test_bends(table);
+    test_second(table);
     test_errors(table);
     std::printf("%s, openmp %s: %d failures\n", bevel_isa(), std::strcmp(bevel_openmp(), "none") ? "found" : "none", failures);
     const char* const wish = std::getenv("BEVEL_ISA");

@@ -80,6 +80,10 @@ def _interpolant(power: int) -> Function:
     return barycentric
 
 
+def second_form() -> Function:
+    return _interpolant(2)
+
+
 def rows(ctype: str) -> list[tuple[str, Function, Real, Real, str, int]]:
     """Name, function, interval, note and a degree to start from."""
     low, high = t_of(1 / (2 * LARGEST[ctype])), t_of(mpf(1))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import bump
 import mpmath as m
+import tails
 from mpmath import mp, mpf
 
 mp.dps = 40
@@ -146,7 +147,7 @@ def bulk_scale(r: Real) -> Real:
 
 
 def cosine_form(power: int) -> Function:
-    """Density (2), survival (3), excess (4) of the raised cosine over z^power, z = 1 - v, as a function of z²."""
+    """Density (2), survival (3), excess (4), second (5) of the raised cosine over z^power, z = 1 - v, as a function of z²."""
 
     def form(s: Real) -> Real:
         s = max(s, mpf("1e-30"))
@@ -156,6 +157,7 @@ def cosine_form(power: int) -> Function:
                 2: m.sin(m.pi * z / 2) ** 2,
                 3: z / 2 - m.sin(m.pi * z) / (2 * m.pi),
                 4: z * z / 4 - m.sin(m.pi * z / 2) ** 2 / m.pi**2,
+                5: z**3 / 12 - (z - m.sin(m.pi * z) / m.pi) / (2 * m.pi**2),
             }[power]
             return full / z**power
 
@@ -202,6 +204,7 @@ def fits(ctype: str) -> list[Fit]:
     ]
     found = [Fit(name, f, low, high, ctype, note) for name, f, low, high, note in rows]
     found += [Fit(*row, start=start) for *row, start in bump_rows(ctype)]
+    found += second_rows(ctype)
     if ctype == "float":
         # Where the quotient of gauss_excess, with its seven roundings, would cost too much.
         note = "excess + v/2 of the Gaussian, s = v², v <= 1"
@@ -210,6 +213,29 @@ def fits(ctype: str) -> list[Fit]:
         low, high = 1 / (BULK_REACH + BULK_A), 1 / BULK_A
         found.append(Fit("gauss_bulk", bulk_form, low, high, ctype, note, BULK_TARGET, bulk_scale))
     return found
+
+
+def second_rows(ctype: str) -> list[Fit]:
+    """Second tail integrals."""
+    a, top, single = tails.A[ctype], REACH[ctype], ctype == "float"
+    low, high = bump.t_of(1 / (2 * bump.LARGEST[ctype])), bump.t_of(mpf(1))
+    note = "second·exp(v²/2)·(v + a)³, t = (v-a)/(v+a), a = second_a"
+
+    def gauss(t: Real) -> Real:
+        return tails.gauss(v_of(t, a)) * (v_of(t, a) + a) ** 3
+
+    def logistic(t: Real) -> Real:
+        return tails.logistic(t if single else (t + 1) / 2)
+
+    variable = "e = exp(-v)" if single else "e = exp(-v), t = 2e - 1"
+    return [
+        Fit("cosine_second", cosine_form(5), mpf(0), mpf(1), ctype, "second/z⁵, s = z², z = 1 - v"),
+        Fit("gauss_second", gauss, mpf(-1), (top - a) / (top + a), ctype, note, start=8 if single else 20),
+        Fit("logistic_second", logistic, mpf(0 if single else -1), mpf(1), ctype, f"second/e, {variable}"),
+        Fit(
+            "bump_second", bump.second_form(), low, high, ctype, "second·exp(1/(2z))/z⁶, of bump_survival's t", start=11
+        ),
+    ]
 
 
 def bump_rows(ctype: str) -> list[tuple[str, Function, Real, Real, str, str, int]]:
@@ -226,7 +252,8 @@ def render(ctype: str) -> str:
     lines = [
         f"template <> struct Coefficients<{ctype}> {{",
         f"    static constexpr {ctype} survival_a = {m.nstr(SURVIVAL_A[ctype], 9)}{suffix}, "
-        f"excess_a = {m.nstr(EXCESS_A[ctype], 9)}{suffix}{bulk};",
+        f"excess_a = {m.nstr(EXCESS_A[ctype], 9)}{suffix}, "
+        f"second_a = {m.nstr(tails.A[ctype], 9)}{suffix}{bulk};",
     ]
     for fit in fits(ctype):
         coefficients, error = least_degree(fit)

@@ -2,8 +2,7 @@
 
     python native/tools/fit_second.py     # needs mpmath, takes a minute or two
 
-Gaussian: the closed form ½[(1 + v²)·survival − v·density] cancels like v⁴. Logistic: a dilogarithm, −Li₂(−e^(−v)). Bump:
-as its other two integrals, ``exp(-1/(2z))·z⁶·Y(t)``.
+They are those of tails.py and bump.py.
 """
 
 from __future__ import annotations
@@ -11,38 +10,51 @@ from __future__ import annotations
 import bump
 import fit
 import mpmath as m
+import tails
 from fit_triton import HEAD, REACH, SOURCE, TARGET
-from mpmath import mp, mpf
+from mpmath import mpf
 
-A = mpf(5)
+A = tails.A["double"]
 
 
 def gauss(t: mpf) -> mpf:
     """Second tail integral over exp(-v²/2), times (v/a + 1)³."""
     v = fit.v_of(t, A)
-    with mp.workdps(70):
-        return ((1 + v * v) * fit.mills(v) - v / m.sqrt(2 * m.pi)) / 2 * (v / A + 1) ** 3
+    return tails.gauss(v) * (v / A + 1) ** 3
 
 
 def logistic(t: mpf) -> mpf:
     """−Li₂(−e)/e of t = 2e − 1."""
-    e = max((t + 1) / 2, mpf("1e-30"))
-    return -m.polylog(2, -e) / e
+    return tails.logistic((t + 1) / 2)
 
 
 def rows() -> list[fit.Fit]:
     top, low = REACH["double"], bump.t_of(1 / (2 * bump.LARGEST["double"]))
     return [
         fit.Fit("logistic", logistic, mpf(-1), mpf(1), "double", "second/e, e = exp(-v), t = 2e - 1", start=18),
-        fit.Fit("gaussian", gauss, mpf(-1), (top - A) / (top + A), "double",
-                "second·exp(v²/2)·(v/a + 1)³, t = (v-a)/(v+a), a = 5", start=20),
-        fit.Fit("bump", bump._interpolant(2), low, bump.t_of(mpf(1)), "double",
-                "second·exp(1/(2z))/z⁶, z = 1 - v, t = (z-a)/(z+a), a = 1/4", start=34),
+        fit.Fit(
+            "gaussian",
+            gauss,
+            mpf(-1),
+            (top - A) / (top + A),
+            "double",
+            "second·exp(v²/2)·(v/a + 1)³, t = (v-a)/(v+a), a = 5",
+            start=20,
+        ),
+        fit.Fit(
+            "bump",
+            bump.second_form(),
+            low,
+            bump.t_of(mpf(1)),
+            "double",
+            "second·exp(1/(2z))/z⁶, z = 1 - v, t = (z-a)/(z+a), a = 1/4",
+            start=34,
+        ),
     ]
 
 
 def variance_of_bump() -> mpf:
-    return 4 * m.exp(mpf(-1) / 2) * bump._interpolant(2)(bump.t_of(mpf(1)))
+    return 4 * m.exp(mpf(-1) / 2) * bump.second_form()(bump.t_of(mpf(1)))
 
 
 def entry(row: fit.Fit) -> list[str]:

@@ -28,13 +28,14 @@ enum Kept : int64_t { INPUT = 0, OUTPUT = 1, OUTPUT_AND_SIDES = 2 };
 
 void check(int status) { STD_TORCH_CHECK(status == BEVEL_OK, "native library: ", native_message(status)); }
 
-// A plan as Python packs it (ops/_operator.py): the eight numbers that bevel_plan begins with, then what it points to.
+// A plan as Python packs it (ops/_operator.py): the ten numbers that bevel_plan begins with, then what it points to.
 bevel_plan unpacked(const Tensor& packed, const Parameters& parameters) {
     constexpr int64_t head = offsetof(bevel_plan, constant);
     bevel_plan plan{};
     const char* at = static_cast<const char*>(packed.const_data_ptr());
     std::memcpy(&plan, at, head);
-    const int64_t constants = 8 * (3 + 5 * static_cast<int64_t>(plan.knots)), table = 8 * 33 * static_cast<int64_t>(plan.panels);
+    const int64_t slots = plan.bends != 0 ? 4 + 6 * static_cast<int64_t>(plan.knots) : 3 + 5 * static_cast<int64_t>(plan.knots);
+    const int64_t constants = 8 * slots, table = 8 * 45 * static_cast<int64_t>(plan.panels);
     const int64_t terms = static_cast<int64_t>(sizeof(bevel_term)) * plan.terms;
     const int64_t rest = packed.numel() - head - constants - terms - table;
     STD_TORCH_CHECK(rest == 0 || rest == static_cast<int64_t>(sizeof(float)) * BEVEL_TABLE_SINGLE, "not a packed plan");

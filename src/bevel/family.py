@@ -149,9 +149,7 @@ class Family:
         return Family, (self.terms, self.kernel, self.n, self.log_n)
 
     def only_formulas(self) -> str | None:
-        """Return why no native program computes the function, None where one may: they know lines, steps and tails."""
-        if self.terms.curve:
-            return "it knows no bends (backend analytic does)"
+        """Return why no native program computes the function, None where one may."""
         if self.has_products:
             return "it knows no products of parameters (backend analytic does)"
         if self.terms.sides and self.kernel is SHARP:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import os
 import site
 import struct
@@ -21,11 +22,11 @@ from torch import Tensor
 
 from bevel._tabulated import TabulatedKernel
 from bevel.errors import BevelError
-from bevel.family import Affine, Family, constant_of
+from bevel.family import Affine, Family, Slot, constant_of
 from bevel.ops._layout import dense_view
 from bevel.ops._memory import no_address
 
-ABI = 3
+ABI = 4
 MAX_KNOTS = 8
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _LIBRARY = "libbevel_native.so"
@@ -39,7 +40,10 @@ class _Plan(ctypes.Structure):
     _fields_ = (
         *(
             (name, ctypes.c_int32)
-            for name in ("abi", "kernel", "knots", "multiplies_cdf", "log_n", "params", "terms", "panels")
+            for name in (
+                *("abi", "kernel", "knots", "multiplies_cdf", "log_n", "params", "terms", "panels"),
+                *("bends", "reserved"),
+            )
         ),
         ("constant", ctypes.POINTER(ctypes.c_double)),
         ("term", ctypes.POINTER(_Term)),
@@ -131,6 +135,8 @@ def no_code_for(family: Family) -> str | None:
     """Return why the library cannot compute the family, whatever the input; None if it can."""
     if (reason := family.only_formulas()) is not None:
         return reason
+    if family.terms.curve and family.kernel.variance in (None, math.inf):
+        return f"kernel {family.kernel.name!r} smooths no bends"
     if family.kernel.native < 0:
         return f"kernel {family.kernel.name!r} has no native code"
     if len(family.terms.knots) > MAX_KNOTS:
@@ -141,28 +147,41 @@ def no_code_for(family: Family) -> str | None:
 # ------------------------------------------------------------------------------------------------- plan and layout
 
 
+def slots(family: Family) -> list[Slot]:
+    """Return the coefficients as the library numbers them: those of bends come behind n."""
+    *flat, n = family.slots()
+    first = len(flat) - len(family.terms.curve)
+    return [*flat[:first], n, *flat[first:]]
+
+
+def table(kernel: TabulatedKernel) -> Tensor:
+    """Return the kernel's four forms as the library reads them."""
+    return torch.cat((kernel.table.flatten(), kernel.second_table.flatten()))
+
+
 @functools.lru_cache(maxsize=1024)
 def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> tuple[ctypes.c_void_p, object]:
     """Return a pointer to the family's plan, and the objects that must live as long as it."""
-    terms, slots = family.terms, family.slots()
-    constants = [constant_of(s) for s in slots]
-    weights = [(i, j, w) for i, s in enumerate(slots) if isinstance(s, Affine) for j, w in s.weights]
-    constant = (ctypes.c_double * len(slots))(*constants)
+    terms, numbered = family.terms, slots(family)
+    constants = [constant_of(s) for s in numbered]
+    weights = [(i, j, w) for i, s in enumerate(numbered) if isinstance(s, Affine) for j, w in s.weights]
+    constant = (ctypes.c_double * len(numbered))(*constants)
     term = (_Term * len(weights))(*(_Term(*w) for w in weights))
     dtype = (ctypes.c_int32 * len(dtypes))(*(_DTYPES[d] for d in dtypes))
     length = (ctypes.c_int64 * len(lengths))(*lengths)
     plan = _Plan(
-        ABI, family.kernel.native, len(terms.knots), terms.multiplies_cdf, family.log_n, len(lengths), len(weights), 0
+        *(ABI, family.kernel.native, len(terms.knots), terms.multiplies_cdf, family.log_n, len(lengths)),
+        *(len(weights), 0, bool(terms.curve), 0),
     )
     plan.constant, plan.term, plan.param_dtype, plan.param_length = constant, term, dtype, length
     kept: list[object] = [plan, constant, term, dtype, length]
     if isinstance(family.kernel, TabulatedKernel):
-        table = family.kernel.table.contiguous()
+        forms = table(family.kernel)
         single = torch.empty(library().bevel_table_floats(), dtype=torch.float32)
-        plan.panels, plan.table = table.shape[1], table.data_ptr()
+        plan.panels, plan.table = family.kernel.table.shape[1], forms.data_ptr()
         if library().bevel_table_single(plan.table, plan.panels, single.data_ptr()):
             plan.table_single = single.data_ptr()
-        kept += [table, single]
+        kept += [forms, single]
     return ctypes.c_void_p(ctypes.addressof(plan)), kept
 
 
@@ -190,7 +209,7 @@ def _described(x: Tensor, dim: int, channels: int) -> tuple[Tensor, ctypes.c_voi
     return x, found[0]
 
 
-_POINTERS = tuple(struct.Struct(f"{count}P").pack for count in range(3 + 5 * MAX_KNOTS + 1))  # by number of parameters
+_POINTERS = tuple(struct.Struct(f"{count}P").pack for count in range(4 + 6 * MAX_KNOTS + 1))  # by number of parameters
 
 
 def _addresses(tensors: Sequence[Tensor | None]) -> bytes:

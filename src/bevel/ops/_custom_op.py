@@ -21,12 +21,14 @@ from bevel.ops import _cpu, _operator
 from bevel.ops._backends import Backend
 from bevel.terms import GROUPS, Terms
 
-_FAMILY = "str kernel, bool multiplies_cdf, bool log_n, float[] constants, int[] places, float[] weights, int dim"
+_FAMILY = (
+    "str kernel, bool multiplies_cdf, bool log_n, bool bends, float[] constants, int[] places, float[] weights, int dim"
+)
 _library: Any = torch.library.Library("bevel", "DEF")  # type: ignore[no-untyped-call]
 _library.define(f"evaluate(Tensor x, Tensor[] parameters, Tensor? n, {_FAMILY}) -> Tensor")
 _library.define(f"evaluate_backward(Tensor g, Tensor x, Tensor[] parameters, Tensor? n, {_FAMILY}) -> Tensor[]")
 
-Spelled = tuple[str, bool, bool, list[float], list[int], list[float]]
+Spelled = tuple[str, bool, bool, bool, list[float], list[int], list[float]]
 
 
 def spell(family: Family) -> Spelled:
@@ -39,7 +41,8 @@ def spell(family: Family) -> Spelled:
         for index, weight in value.weights if isinstance(value, Affine) else ():
             places += [slot, index]
             weights.append(weight)
-    return family.kernel.name, family.terms.multiplies_cdf, family.log_n, constants, places, weights
+    t = family.terms
+    return family.kernel.name, t.multiplies_cdf, family.log_n, bool(t.curve), constants, places, weights
 
 
 @functools.lru_cache(maxsize=256)
@@ -47,6 +50,7 @@ def _read(
     kernel: str,
     multiplies_cdf: bool,
     log_n: bool,
+    bends: bool,
     constants: tuple[float, ...],
     places: tuple[int, ...],
     weights: tuple[float, ...],
@@ -58,15 +62,15 @@ def _read(
         terms.setdefault(slot, []).append((index, weight))
     slots: list[Slot] = [Affine(c, tuple(terms[i])) if i in terms else c for i, c in enumerate(constants)]
     *flat, n = slots
-    none = (0.0,) * ((len(flat) - 2) // len(GROUPS))
+    none = (0.0,) * ((len(flat) - 2 - bends) // (len(GROUPS) + bends))  # as with_flat counts
     empty: Terms[Slot] = Terms(0.0, 0.0, none, none, none, none, none, multiplies_cdf)
     return Family(empty.with_flat(flat), KERNELS[kernel], n if sharpness is None else sharpness, log_n)
 
 
 def _family(n: Tensor | None, spelled: Sequence[Any]) -> Family:
-    kernel, multiplies_cdf, log_n, constants, places, weights = spelled
+    kernel, multiplies_cdf, log_n, bends, constants, places, weights = spelled
     sharpness = None if n is None else n.item()
-    return _read(kernel, multiplies_cdf, log_n, tuple(constants), tuple(places), tuple(weights), sharpness)
+    return _read(kernel, multiplies_cdf, log_n, bends, tuple(constants), tuple(places), tuple(weights), sharpness)
 
 
 def _native() -> Backend:
@@ -132,7 +136,7 @@ def takes(family: Family, x: Tensor) -> bool:
     cannot be fused with its neighbours; without smoothing there is nothing to compute, and fusing wins.
     """
     named = 0 < family.kernel.native < 13  # a kernel of the catalog, which the operator can name
-    return named and family.only_formulas() is None and x.device.type == "cpu" and _usable()
+    return named and _cpu.no_code_for(family) is None and x.device.type == "cpu" and _usable()
 
 
 def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -141,13 +145,13 @@ def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) 
     One sharpness that is a parameter of its own and needs no gradient goes apart from the others: the native pass then
     takes its present number as a constant, and computes no gradient for it.
     """
-    kernel, multiplies_cdf, log_n, constants, places, weights = spell(family)
+    kernel, multiplies_cdf, log_n, bends, constants, places, weights = spell(family)
     last, n = len(parameters) - 1, None
     alone = not log_n and family.n == parameter(last) and parameters[last].numel() == 1
     if alone and not parameters[last].requires_grad:
         *parameters, n = parameters
         n = n.clone()  # for backward: DistributedDataParallel writes to buffers between two forwards
         constants[-1], places, weights = 1.0, places[:-2], weights[:-1]
-    spelled = kernel, multiplies_cdf, log_n, constants, places, weights
+    spelled = kernel, multiplies_cdf, log_n, bends, constants, places, weights
     result: Tensor = torch.ops.bevel.evaluate(x, list(parameters), n, *spelled, dim)
     return result

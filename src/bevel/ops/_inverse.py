@@ -34,6 +34,8 @@ def may_keep_output(family: Family) -> bool:
     convolution is known for the Gaussian alone.
     """
     t = family.terms
+    if t.curve:
+        return False
     if family.kernel is SHARP or len(t.knots) != 1 or family.kernel.native < 0:
         return is_sharp(family)
     if not all(map(is_zero, (t.offset, *t.knots, *t.steps))) or is_zero(t.left):

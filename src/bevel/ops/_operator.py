@@ -93,24 +93,29 @@ def prepared(family: Family) -> Prepared | None:
 
 def _pack(family: Family) -> bytes:
     """Return the family as operator.cpp unpacks it: the numbers that ``bevel_plan`` begins with, then its arrays."""
-    terms, slots = family.terms, family.slots()
+    terms, slots = family.terms, _cpu.slots(family)
     weights = [(i, j, w) for i, s in enumerate(slots) if isinstance(s, Affine) for j, w in s.weights]
     count = 1 + max((j for _, j, _ in weights), default=-1)
     panels, tables = 0, b""
     if isinstance(family.kernel, TabulatedKernel):
         panels, tables = family.kernel.table.shape[1], _tables(family.kernel)
     knots = len(terms.knots)
-    head = (_cpu.ABI, family.kernel.native, knots, terms.multiplies_cdf, family.log_n, count, len(weights), panels)
+    shape = (_cpu.ABI, family.kernel.native, knots, terms.multiplies_cdf, family.log_n, count, len(weights), panels)
     constants = struct.pack(f"{len(slots)}d", *(constant_of(s) for s in slots))
-    return struct.pack("8i", *head) + constants + b"".join(struct.pack("iid", *w) for w in weights) + tables
+    return (
+        struct.pack("10i", *shape, bool(terms.curve), 0)
+        + constants
+        + b"".join(struct.pack("iid", *w) for w in weights)
+        + tables
+    )
 
 
 @functools.lru_cache(maxsize=16)  # a schedule of n makes a family for each step, all with one kernel
 def _tables(kernel: TabulatedKernel) -> bytes:
     """Return the kernel's table, and the float one where that is accurate enough."""
-    table = kernel.table.contiguous()
+    table = _cpu.table(kernel)
     single = torch.empty(_cpu.library().bevel_table_floats(), dtype=torch.float32)
-    usable = _cpu.library().bevel_table_single(table.data_ptr(), table.shape[1], single.data_ptr())
+    usable = _cpu.library().bevel_table_single(table.data_ptr(), kernel.table.shape[1], single.data_ptr())
     return bytes(table.numpy().data) + (bytes(single.numpy().data) if usable else b"")
 
 

@@ -57,6 +57,8 @@ def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | No
         return f"x is on {x.device}, not on a CUDA device"
     if (reason := family.only_formulas()) is not None:
         return reason
+    if family.terms.curve:
+        return "it knows no bends (backend analytic does)"
     if len(family.terms.knots) > _MAX_KNOTS:
         return f"it takes at most {_MAX_KNOTS} knots; got {len(family.terms.knots)}"
     kernel = family.kernel
