@@ -1,5 +1,6 @@
 """Backend ``cpu``: accuracy, determinism, instruction sets, compiled graphs, and life without the library."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -250,3 +251,18 @@ def test_using_a_backend_by_name_in_a_block() -> None:
     assert "BackendCall" in type(bevel.SAU()(x).grad_fn).__name__
     with pytest.raises(bevel.UnknownName), using("refrence"):
         pass
+
+
+def test_what_another_version_left_behind_does_not_hide_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    this, opened = _cpu.library(), _cpu._opened
+    old = Path(this._name).parent
+
+    def first_is_old(path: Path) -> ctypes.CDLL | str:
+        return "the native library has interface 0" if path == old else opened(path)
+
+    monkeypatch.setattr(_cpu, "_opened", first_is_old)
+    monkeypatch.setattr(Path, "is_file", Path.exists)
+    for candidates, want in (([old, Path(this._name)], this._name), ([old], "the native library has interface 0")):
+        monkeypatch.setattr(_cpu, "_candidates", lambda found=candidates: found)
+        found = _cpu._load.__wrapped__()
+        assert (found if isinstance(found, str) else found._name) == want
