@@ -173,6 +173,11 @@ def test_every_site_its_own_function_smoothed() -> None:
     assert isinstance(new, bevel.Mollified)
     assert torch.equal(new.get_parameter("left"), slopes)
     assert torch.equal(new.get_parameter("jumps_0"), 1 - slopes)
+    assert repr(new) == (
+        "Mollified(num_parameters=3, f='leaky_relu(0.2)', kernel='gaussian', n=50, learn='left+jumps', dim=1)"
+    )
+    new(x).sum().backward()
+    assert all(p.grad is not None and p.grad.shape == (3,) for p in new.parameters())
     for site, old in zip(sites, units, strict=False):
         assert site.module is not None
         assert site.bound is not None

@@ -174,9 +174,30 @@ class Maker:
         yield {}
 
     def _like_prelu(self, weight: Tensor, width: dict[str, Any], remark: str) -> Made:
-        """Make an activation with the learnt slopes of a PReLU."""
-        sentinel = Source("prelu", lambda x: torch.where(x > 0, x, _SENTINEL * x))
-        guess, _ = self._guess(sentinel)
+        """Make an activation with the learnt slopes of a PReLU; its arguments, which are shown, have their mean."""
+        probe = self._with_slope(_SENTINEL, weight, width)
+        kept, changes = (
+            [n for n, p in self._build(probe).named_parameters() if bool((p == v).all())]
+            for v in (_SENTINEL, 1 - _SENTINEL)
+        )
+        if len(kept) != 1:
+            raise CannotKeep(f"{self.name} has no parameter for the slopes that prelu learnt")
+        mean = float(f"{float(weight.detach().double().mean()):.4g}")
+        try:
+            arguments = self._with_slope(mean, weight, width)
+        except CannotKeep:  # a constructor that refuses this slope
+            arguments = probe
+        made = self._made(arguments, None, remark)
+        with torch.no_grad():
+            for name, value in ((kept[0], weight.detach()), *((n, 1 - weight.detach()) for n in changes)):
+                parameter = made.module.get_parameter(name)
+                parameter.copy_(value.to(parameter.dtype).expand_as(parameter))
+        bound = proven(made.module) if isinstance(made.module, Activation) else ROUNDING
+        return replace(made, bound=bound)
+
+    def _with_slope(self, slope: float, weight: Tensor, width: dict[str, Any]) -> dict[str, Any]:
+        """Find the arguments of an activation that is a Leaky ReLU of this slope, and can learn a PReLU's slopes."""
+        guess, _ = self._guess(Source("prelu", lambda x: torch.where(x > 0, x, slope * x)))
         if "learn_slopes" in self.accepted:
             guess = guess | {"learn_slopes": True}
         if "f" in guess and "learn" in self.accepted:  # a kinked function by name, whose numbers can be learnt
@@ -184,16 +205,7 @@ class Maker:
             width = width or {"num_parameters": weight.numel(), "dim": 1}  # torch's PReLU has its channels there
         if weight.numel() > 1 and width.get("num_parameters", 1) == 1:
             raise CannotKeep(f"{weight.numel()} learnt slopes do not fit into one shared coefficient")
-        made = self._made(width | guess, None, remark)
-        parameters = list(made.module.parameters())
-        kept, changes = ([p for p in parameters if bool((p == v).all())] for v in (_SENTINEL, 1 - _SENTINEL))
-        if len(kept) != 1:
-            raise CannotKeep(f"{self.name} has no parameter for the slopes that prelu learnt")
-        with torch.no_grad():
-            for p, value in ((kept[0], weight.detach()), *((p, 1 - weight.detach()) for p in changes)):
-                p.copy_(value.to(p.dtype).expand_as(p))
-        bound = proven(made.module) if isinstance(made.module, Activation) else ROUNDING
-        return replace(made, bound=bound)
+        return width | guess
 
 
 def _who_can(values: Tensor, function: Function | None, name: str) -> str:
