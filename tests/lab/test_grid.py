@@ -73,12 +73,14 @@ def test_workers_give_what_one_process_gives_and_say_what_they_cannot_do(tmp_pat
 
 
 def test_a_killed_worker_is_named_and_its_trial_goes_on_until_it_dies_twice_without_an_epoch(tmp_path: Path) -> None:
-    unlucky, fatal = trial("prelu", epochs=12), trial(epochs=400)
+    unlucky, once, fatal = trial("erelu", epochs=12), trial("rrelu", epochs=6), trial(epochs=400)  # two are random
     setup, killed = _setup(tmp_path), list[int]()
+    moments = [(unlucky, 3), (unlucky, 7), (once, 2)]
 
     def kill(one: Trial, done: int) -> None:
         # twice with epochs between; or again and again, each time without the checkpoint to come any further from
-        if one == fatal or (len(killed) < 2 and done >= (3, 7)[len(killed)]):
+        doomed, moment = moments[len(killed)] if len(killed) < len(moments) else (fatal, 0)
+        if one == fatal or (one == doomed and done >= moment):
             for worker in multiprocessing.active_children():
                 killed.append(worker.pid or 0)
                 os.kill(killed[-1], signal.SIGKILL)
@@ -88,16 +90,17 @@ def test_a_killed_worker_is_named_and_its_trial_goes_on_until_it_dies_twice_with
 
     watch = RecordingWatcher(kill)
     with Ledger(tmp_path) as book:
-        failures = Workers(1).run([(unlucky, "prelu"), (fatal, "fatal")], book, setup, watch)
-    for pid, note in zip(killed[:2], watch.notes[:2], strict=True):
+        failures = Workers(1).run([(unlucky, "erelu"), (once, "rrelu"), (fatal, "fatal")], book, setup, watch)
+    for pid, note, name in zip(killed[:3], watch.notes[:3], ("erelu", "erelu", "rrelu"), strict=True):
         assert f"process {pid}" in note
-        assert "prelu, seed 0, was killed by SIGKILL (out of memory?); the trial goes on from its last" in note
-    assert all("fatal, seed 0, was killed" in note for note in watch.notes[2:])
-    assert len(watch.notes) > 2, "it was given another chance"
-    reached = [done for key, done in watch.epochs if key == unlucky.id]
-    assert reached == sorted(set(reached)), "it went on from its checkpoint"
-    assert reached[-1] == 12
-    assert _results(tmp_path) == {unlucky.id: run_trial(unlucky).result}
+        assert f"{name}, seed 0, was killed by SIGKILL (out of memory?); the trial goes on from its last" in note
+    assert all("fatal, seed 0, was killed" in note for note in watch.notes[3:])
+    assert len(watch.notes) > 3, "it was given another chance"
+    for one in (unlucky, once):
+        reached = [done for key, done in watch.epochs if key == one.id]
+        assert reached == sorted(set(reached)), "it went on from its checkpoint"
+        assert reached[-1] == one.epochs
+    assert _results(tmp_path) == {one.id: run_trial(one).result for one in (unlucky, once)}
     assert [f.trial for f in failures] == [fatal]
     assert f"process {killed[-1]}" in failures[0].reason
     assert failures[0].reason.endswith("was killed by SIGKILL (out of memory?), 2 times in a row")

@@ -107,6 +107,15 @@ def test_controls_come_along_unless_they_are_declined(named: str, added: list[st
     assert [one.label for one in resolved(path, "--no-controls").arms] == first
 
 
+def test_the_relatives_of_frelus_paper_come_if_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, 'activations = ["relu", "frelu", "pelu"]\nmore_controls = true\n')
+    labels = [one.label for one in resolved(path).arms]
+    assert labels == ["relu", "frelu", "pelu", "prelu", "frelu@alternate=epoch", "apl", "rrelu", "swish"]
+    assert "apl" not in [one.label for one in resolved(path, "--no-more-controls", "--controls").arms]
+    with pytest.raises(InvalidValue, match="more_controls adds to the controls"):
+        resolved(path, "--no-controls")
+
+
 def test_a_control_that_is_named_already_is_not_named_twice(tmp_path: Path) -> None:
     path = written(tmp_path, 'activations = ["relu", "prelu", "sau", "frelu"]\nprotocol = "quick"\n')
     labels = [one.label for one in resolved(path).arms]

@@ -44,6 +44,7 @@ KEYS = {
     ),
     "protocol": Key(str, "", "paper, quick or fair: where the recipe starts from", "NAME"),
     "controls": Key(bool, None, "add the arms that a claim must be measured against (default: yes with a protocol)"),
+    "more_controls": Key(bool, False, "and the relatives that a paper names: for frelu apl, pelu and rrelu"),
     "task": Key(str, "", "what the data set must be for (default: whatever it is for)", "NAME"),
     "tune": Key(dict, None),
     "device": Key(str, "cpu", "cpu, cuda or cuda:1 (default cpu)", "NAME"),

@@ -103,8 +103,11 @@ def resolve(settings: Mapping[str, Any]) -> Experiment:
     base = protocols.protocol(given["protocol"]) if given["protocol"] else None
     recipe = (base.recipe if base else {}) | {name: given[name] for name in RECIPE_KEYS if name in given}
     arms = split_arms(given["activations"])
-    if given["controls"] if given["controls"] is not None else base is not None:
-        arms = protocols.with_controls(arms, recipe)
+    more = given["more_controls"]
+    if given["controls"] if given["controls"] is not None else base is not None or more:
+        arms = protocols.with_controls(arms, recipe, more=more)
+    elif more:
+        raise InvalidValue("more_controls adds to the controls, which controls = false leaves out; drop one of them.")
     tuning = base.tune if base else None
     if given["tune"]:
         tuning = Tuning.read((dataclasses.asdict(tuning) if tuning else {}) | given["tune"])

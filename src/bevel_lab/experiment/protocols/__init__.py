@@ -50,15 +50,21 @@ def protocol(name: str) -> Protocol:
     return Protocol(name, data["summary"], data["recipe"], tune)
 
 
-def with_controls(arms: Sequence[str], recipe: Mapping[str, Any]) -> list[str]:
+def with_controls(arms: Sequence[str], recipe: Mapping[str, Any], *, more: bool = False) -> list[str]:
     """Return ``arms`` and those of their controls that are not among them already, if under another name.
+
+    Args:
+        arms: the arms of an experiment.
+        recipe: what all arms share.
+        more: whether the controls that are options come, too.
 
     Raises:
         BevelError: for an arm that is none.
     """
     table = _read(_CONTROLS)
     heads = {text.partition("@")[0].partition(":")[0] for text in arms}
-    wanted = [control for head, row in table.items() if head in heads for control in row["arms"]]
+    rows = [row for head, row in table.items() if head in heads]
+    wanted = [control for row in rows for control in (*row["arms"], *(row.get("options", ()) if more else ()))]
     found = list(arms)
     seen = {arm(text).canonical_key(recipe) for text in arms}
     for control in [*wanted, *table["any"]["arms"]]:
