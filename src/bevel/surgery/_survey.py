@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from bevel._torch_private import FakeTensor, FakeTensorMode, forward_hooks
+from bevel._torch_private import FakeTensor, FakeTensorMode, forward_hooks, tree_leaves
 from bevel.errors import InvalidValue
 from bevel.surgery._axes import WEIGHT
 from bevel.surgery._calls import Mark
@@ -43,11 +45,20 @@ class Survey:
         return Sites([site for _, site in sorted(found, key=lambda pair: pair[0])], self.notes)
 
 
+@dataclass
+class _Known:
+    """The runs of a model, and the objects whose identity tells them, kept so that no other takes it."""
+
+    traces: list[Trace]
+    notes: list[str]
+    kept: tuple[Any, ...]
+
+
 def survey(model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Survey:
     """Run the model in both modes on fake tensors and sort its activation calls."""
     refuse_wrapped(model)
     sources = {path: s for path, s in _sources(model).items() if path}
-    traces, notes = _traces(model, example, kwargs, sources)
+    traces, notes = _known_traces(model, example, kwargs, sources)
     calls = [call for trace in traces for call in trace.calls]
     for order, call in enumerate(calls):
         call.order = order
@@ -61,6 +72,34 @@ def survey(model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any]
     called = {id(model.get_submodule(call.path)) for call in calls if call.path}
     unreached = {path: s for path, s in sources.items() if s.unit and id(model.get_submodule(path)) not in called}
     return Survey(groups, unreached, notes)
+
+
+_KNOWN: ContextVar[dict[tuple[object, ...], _Known] | None] = ContextVar("known", default=None)
+
+
+@contextlib.contextmanager
+def traced_once() -> Iterator[None]:
+    """Within it a model that is surveyed again on the same objects is not run again, which is most of a swap's time.
+
+    For several swaps of one model that is restored after each: what ran the first time would run the same again.
+    """
+    token = _KNOWN.set({})
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
+
+
+def _known_traces(
+    model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any], sources: Mapping[str, Source]
+) -> tuple[list[Trace], list[str]]:
+    known = _KNOWN.get()
+    if known is None:
+        return _traces(model, example, kwargs, sources)
+    key = (id(model), model.training, *map(id, tree_leaves((example, dict(kwargs)))))
+    if key not in known:
+        known[key] = _Known(*_traces(model, example, kwargs, sources), kept=(model, example, kwargs))
+    return known[key].traces, list(known[key].notes)
 
 
 def refuse_wrapped(model: nn.Module) -> None:
@@ -112,10 +151,11 @@ def _traces(
     notes: list[str] = []
     traces: list[Trace] = []
     failed: list[tuple[str, Exception]] = []
+    fake_mode = _fake_mode(model, example, kwargs)
     for training in (model.training, not model.training):
         mode = "train" if training else "eval"
         errors: list[Exception] = []
-        for fake, hooks in _attempts(model, example, kwargs, real=not traces):
+        for fake, hooks in _attempts(model, example, kwargs, fake_mode, real=not traces):
             try:
                 twin = double(model, sources, fake, hooks)
                 if training != model.training:
@@ -140,20 +180,25 @@ def _traces(
     return traces, notes
 
 
+def _tensors(model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    given = (t for t in (*example, *kwargs.values()) if isinstance(t, Tensor))
+    return [*model.parameters(), *model.buffers(), *given]
+
+
+def _fake_mode(model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any]) -> FakeTensorMode:
+    """One mode for all runs, since it makes a tensor's fake once, which is a third of a survey's time."""
+    fakes = [t.fake_mode for t in _tensors(model, example, kwargs) if isinstance(t, FakeTensor)]
+    return fakes[0] if fakes else FakeTensorMode(allow_non_fake_inputs=True)
+
+
 def _attempts(
-    model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any], real: bool
+    model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any], fake_mode: FakeTensorMode, real: bool
 ) -> Iterator[tuple[FakeTensorMode | None, bool]]:
     """The ways to run a copy: on fake tensors, then on real ones if allowed; without its hooks, then with them."""
-    tensors = [
-        *model.parameters(),
-        *model.buffers(),
-        *(t for t in (*example, *kwargs.values()) if isinstance(t, Tensor)),
-    ]
     hooked = any(hook for m in model.modules() for hook in forward_hooks(m) if not isinstance(hook, Mark))
-    fakes = [t.fake_mode for t in tensors if isinstance(t, FakeTensor)]
     for hooks in (False, True) if hooked else (False,):
-        yield fakes[0] if fakes else FakeTensorMode(allow_non_fake_inputs=True), hooks
-    if real and not any(t.is_meta or isinstance(t, FakeTensor) for t in tensors):
+        yield fake_mode, hooks
+    if real and not any(t.is_meta or isinstance(t, FakeTensor) for t in _tensors(model, example, kwargs)):
         for hooks in (False, True) if hooked else (False,):
             yield None, hooks
 

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from bevel.nn import Activation
 from bevel.surgery import Result, swap
+from bevel.surgery._survey import traced_once
 from bevel.terms import as_numbers
 from bevel_lab.surgery.architectures import ARCHITECTURES, Architecture, Inputs
 
@@ -97,19 +98,22 @@ def measure(architecture: Architecture) -> Row:
     kept: dict[str, Swapped | None] = {}
     left: Counter[tuple[str, str]] = Counter()
     restored = True
-    for to in (*TARGETS, *KEEPERS):
-        result = swap(model, to, *traced[0], kwargs=traced[1], empty_ok=True)
-        left.update((to, site.reason.partition("; preserve=False")[0]) for site in result.sites.skipped if site.unit)
-        kept[to] = _kept(result, inputs, before) if result.sites.swapped else None
-        result.restore()
-        restored &= _same_state(model, state)
+    with traced_once():
+        for to in (*TARGETS, *KEEPERS):
+            result = swap(model, to, *traced[0], kwargs=traced[1], empty_ok=True)
+            skipped = (site for site in result.sites.skipped if site.unit)
+            left.update((to, site.reason.partition("; preserve=False")[0]) for site in skipped)
+            kept[to] = _kept(result, inputs, before) if result.sites.swapped else None
+            result.restore()
+            restored &= _same_state(model, state)
     trained: dict[str, tuple[int, bool]] = {}
-    for to in TARGETS:
-        result = swap(model, to, *traced[0], kwargs=traced[1], preserve=False, save="output")
-        trained[to] = _train(result, architecture)
-        result.restore()
-        model.eval().load_state_dict(state)  # the step in train mode moved the statistics of batch norms
-        restored &= _same_state(model, state)
+    with traced_once():  # runs the restored model anew
+        for to in TARGETS:
+            result = swap(model, to, *traced[0], kwargs=traced[1], preserve=False, save="output")
+            trained[to] = _train(result, architecture)
+            result.restore()
+            model.eval().load_state_dict(state)  # the step in train mode moved the statistics of batch norms
+            restored &= _same_state(model, state)
     after = _output(model, inputs)
     restored &= _same_state(model, state) and all(map(torch.equal, tensors(before), tensors(after)))
     units = result.sites.counts()
