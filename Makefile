@@ -6,8 +6,9 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt 2>/dev/null)
 
 # Tests start some hundred processes: bytecode is kept, whatever the surroundings say. A file's tests share fixtures.
+# Three at once on two cores: a third of the time tests wait for processes that start, stop or are looked at.
 PYTEST_ENV  := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
-PYTEST_ARGS := -q -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS := -q -n 3 --dist loadfile --no-loadscope-reorder
 OLDEST      := .venv-oldest
 AUDIT       := $(PYTHON) -m auditwheel repair --exclude 'libtorch*'
 
