@@ -1,4 +1,4 @@
-"""The benchmark on a CPU: speed by size, layout, dtype and threads; memory; training steps; import time."""
+"""The benchmark on a CPU: speed by size, layout, dtype, threads; memory; training steps; inference; import time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bevel_lab.bench import cases, training_loop
+from bevel_lab.bench import cases, inference, training_loop
 from bevel_lab.bench.cases import Case, swapped, training_step
 from bevel_lab.bench.rows import Collector, Row
 from bevel_lab.bench.targets import MB4, MB33
@@ -89,6 +89,18 @@ class Bench(Collector):
         elements = batch * 3 * 32 * 32
         self.add("step", "step", found, elements=elements, dtype="float32", layout="nchw", threads=threads)
 
+    def inference(self, compiled: bool) -> None:
+        """Time ResNet-18 on one 32×32 image with each activation as it is shipped. Layout is the runtime."""
+        torch.set_num_threads(1)
+        x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        models = inference.networks(_resnet18, x)
+        for runtime in inference.available(compiled):
+            self.report(f"ResNet-18 inference, one image, 1 thread, {runtime}")
+            found = inference.timed(models, x, runtime, 51)
+            self.add("inference", "call", found, elements=x.numel(), dtype="float32", layout=runtime, threads=1,
+                     timer="processor")  # fmt: skip
+            torch.compiler.reset()
+
     def loops(self) -> None:
         """Time a training step of the lab and of a plain loop, data and augmentation included. Layout is the model."""
         torch.set_num_threads(1)
@@ -109,13 +121,18 @@ class Bench(Collector):
         self.add("import", "import", compare(calls, 5), threads=1)
 
 
-def _training_step(spec: str, batch: int) -> Callable[[], object]:
+def _resnet18() -> nn.Module:
     from torchvision.models import resnet18
 
     torch.manual_seed(0)
-    model = resnet18(num_classes=10)
+    model: nn.Module = resnet18(num_classes=10)
     model.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)  # the usual stem for 32×32 pictures
     model.maxpool = nn.Identity()
+    return model
+
+
+def _training_step(spec: str, batch: int) -> Callable[[], object]:
+    model = _resnet18()
     x = torch.randn(batch, 3, 32, 32)
     y = torch.randint(0, 10, (batch,))
     return training_step(swapped(model, spec, x), x, y)
@@ -142,6 +159,7 @@ def measure(quick: bool, compiled: bool, report: Report) -> list[Row]:
             torch.set_num_threads(before)
             for threads in _threads():
                 bench.step(threads)
+            bench.inference(compiled)
     finally:
         torch.set_num_threads(before)
     return bench.rows

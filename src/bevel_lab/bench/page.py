@@ -17,7 +17,7 @@ UNTRIED = [
     "  elements, and how many sections fit into the deadline. The tests for these are in `tests/triton` and run",
     "  with `--device cuda`.",
 ]
-SIZELESS = ("step", "loop", "memory", "import", "training", "network", "fused", "sweep")
+SIZELESS = ("step", "inference", "loop", "memory", "import", "training", "network", "fused", "sweep")
 _SIZES = {MB4: "4 MB", MB33: "33 MB"}
 
 
@@ -51,6 +51,25 @@ def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:
         yield f"## {title}"
         yield ""
         yield from _table([r for r in rows if wanted(r)])
+    yield from _inference(find(rows, section="inference"))
+
+
+def _inference(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the section on inference, one line a case, with a column for each runtime; nothing without rows."""
+    if not rows:
+        return
+    runtimes = list(dict.fromkeys(r.layout for r in rows))
+    yield ""
+    yield "## Inference with ResNet-18, one 32×32 image, one thread"
+    yield ""
+    yield f"Processor time, × ReLU in the same runtime (ms), medians of {rows[0].repeats} interleaved rounds."
+    yield ""
+    yield f"| case | {' | '.join(runtimes)} |"
+    yield f"|---|{'---:|' * len(runtimes)}"
+    for case in dict.fromkeys(r.case for r in rows):
+        by = {r.layout: r for r in find(rows, case=case)}
+        cells = [f"{by[name].to_relu:.2f} ({by[name].median * 1e3:.2f})" if name in by else "" for name in runtimes]
+        yield f"| {case} | {' | '.join(cells)} |"
 
 
 def gpu(rows: Sequence[Row], notes: str = "", said: Sequence[str] = ()) -> str:

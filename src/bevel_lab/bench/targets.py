@@ -10,6 +10,8 @@ from bevel_lab.bench.rows import Row, find
 
 _SAME = ("section", "what", "elements", "layout", "threads", "commit", "size", "timer")  # a row and its base share
 MB4, MB33 = 1 << 20, 1 << 23
+SHIPPED = ("gate, hardened", "sau, hardened, slopes merged", "sau, one slope a site from the beginning, hardened")
+"""What ``bevel.harden`` leaves of a network with one slope a site: ReLUs and Leaky ReLUs."""
 OURS = ("sau", "sau:n=1", "frelu(C)", "smooth_frelu(C)")
 KERNELS = ("gaussian", "logistic", "laplace", "student", "box", "triangle", "epanechnikov", "biweight", "triweight",
            "cosine", "bump")  # fmt: skip
@@ -56,7 +58,7 @@ class Target:
 
 def _cpu(case: str, other: str, limit: float, section: str, about: str, layout: str = "nchw") -> Target:
     """A target of a section that is measured at one size."""
-    what = {"memory": "bytes", "import": "import"}.get(section, "step")
+    what = {"memory": "bytes", "import": "import", "inference": "call"}.get(section, "step")
     dtype = "" if section == "import" else "float32"
     return Target(case=case, other=other, limit=limit, section=section, what=what, elements=(), layout=layout,
                   dtype=dtype, about=about)  # fmt: skip
@@ -84,6 +86,7 @@ CPU: tuple[Target, ...] = (
     _cpu("sau", "relu", 1.02, "step", "ResNet-18 step"),
     *(_cpu("lab", "plain", 1.03, "loop", "training step", layout=model) for model in ("cnn", "resnet20")),
     _cpu("bevel", "torch", 1.2, "import", "", layout=""),
+    *(_cpu(case, "relu", 1.05, "inference", "ResNet-18, one image", layout="") for case in SHIPPED),
 )
 
 

@@ -13,8 +13,9 @@ def parser() -> Parser:
     made = Parser(
         "bench",
         "Time forward and backward of bevel's activations, torch's own, the formulas as people write them (eager and "
-        "compiled) and a plain copy, interleaved in one run; also memory kept for backward, a ResNet-18 training step "
-        "and import time. The full run takes about fifteen minutes on two cores. On a GPU the same cases, in ten.",
+        "compiled) and a plain copy, interleaved in one run; also memory kept for backward, a ResNet-18 training step, "
+        "its inference in three runtimes with what is shipped, and import time. The full run takes about twenty "
+        "minutes on two cores. On a GPU the same cases but inference, in ten.",
         "bevel bench --quick\n"
         "bevel bench --device cuda --out gpu.csv --page gpu.md --notes docs/performance-gpu-notes.md\n"
         "bevel bench --out docs/performance.csv --page docs/performance.md\n"
@@ -44,7 +45,7 @@ def main(arguments: Namespace) -> int:
         from bevel_lab.bench.cpu import measure
 
         found = measure(arguments.quick, not arguments.no_compile, print if arguments.quiet else _say)
-        print(rows.fitting([row for row in found if row.what in ("both", "step")], room()))
+        print(rows.fitting([row for row in found if row.what in ("both", "step", "call")], room()))
     if arguments.out:
         rows.write(found, arguments.out)
     if arguments.page and arguments.device == "cuda":
