@@ -18,6 +18,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
         "training",
         "deploy",
         pytest.param("export", marks=needs("onnxscript", "onnxruntime")),
+        pytest.param("smooth-to-hard", marks=needs("onnxscript", "onnxruntime", "torchao", "sklearn")),
         pytest.param("recipes", marks=needs("timm", "transformers", "lightning", "torchao")),
     ],
 )

@@ -111,7 +111,7 @@ def test_alternation_moves_one_set_at_a_time(task: str, settings: dict[str, dict
 
 @every_task
 def test_sharpness_reaches_its_end_at_every_site(task: str, settings: dict[str, dict[str, Any]]) -> None:
-    one = _trainer("smooth_frelu", sharpness="1:36", epochs=1, **settings[task])
+    one = _trainer("smooth_frelu", sharpness="1:36", epochs=1, activation_lr=0.0, **settings[task])
     assert current_sharpness(one) == pytest.approx(1.0)
     one.advance()
     assert current_sharpness(one) == pytest.approx(36.0, rel=1e-5)

@@ -96,3 +96,11 @@ def test_the_page_has_a_column_for_each_runtime(tmp_path: Path) -> None:
     assert (
         "| gate, hardened: ResNet-18, one image | relu | 1.05 | 1.50 (1 thread, eager); 1.02 (1 thread, onnxr" in text
     )
+
+
+def test_the_page_on_shipping_has_the_measured_table() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    found = rows.find(rows.read(docs / "performance.csv"), section="inference")
+    table = [line for line in page._inference(found) if line.startswith("|")]
+    assert len(table) == 2 + len(KINDS)
+    assert "\n".join(table) in (docs / "smooth-to-hard.md").read_text()

@@ -79,7 +79,7 @@ def test_there_must_be_something_to_alternate_with() -> None:
 
 @pytest.mark.parametrize(("shape", "middle"), [("", 6.0), (":linear", 18.5), (":cosine", 18.5)])
 def test_sharpness_moves_from_its_start_to_its_end(shape: str, middle: float) -> None:
-    one = trainer("smooth_frelu", sharpness=f"1:36{shape}", epochs=2)
+    one = trainer("smooth_frelu", sharpness=f"1:36{shape}", epochs=2, activation_lr=0.0)
     seen = [current_sharpness(one)]
     for _ in range(2):
         one.advance()
@@ -88,6 +88,13 @@ def test_sharpness_moves_from_its_start_to_its_end(shape: str, middle: float) ->
     record = result.make_record(one, "smooth_frelu")
     assert record.sites[0].before["n"] == pytest.approx([1.0] * 128)
     assert record.sites[0].after["n"] == pytest.approx([36.0] * 128)
+
+
+def test_a_learnt_n_keeps_an_offset_of_its_own() -> None:
+    record = run_trial(trial("smooth_frelu", sharpness="1:36", epochs=2))
+    found = [n for site in record.sites for n in site.after["n"]]
+    assert len(set(found)) > 1
+    assert all(3.6 <= n <= 360 for n in found)
 
 
 def test_a_fixed_n_moves_too_and_the_kink_shows_in_the_curve() -> None:
