@@ -113,6 +113,45 @@ def test_extra_terms_and_gates(gate: bool, device: torch.device) -> None:
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kernel", ["gaussian", "logistic", "box"])
+def test_every_gradient_of_a_gate(kernel: str, channels: int, device: torch.device) -> None:
+    """Of x, both slopes and log n, far into the tails, where x·(1 + erf)/2 has no digits left."""
+    module = bevel.nn.Gate(channels, 1.2, -0.3, kernel, 1.5, learn_slopes=True, dtype=torch.float64)
+    assert len(module.values()) == 3
+    x = torch.cat([torch.linspace(-9, 9, 37), torch.tensor([-30.0, 30.0])]).double().repeat(2, channels, 1)
+    x[:, 0] += 0.01
+
+    def call(given: list[Tensor], backend: str) -> Tensor:
+        return evaluate(given[0], module.family, given[1:], dim=1, backend=backend)
+
+    got, want = _both(call, [x, *module.values()], torch.cos(x), device)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("kernel", "name"), [("gaussian", "gelu"), ("logistic", "silu")])
+def test_a_gate_is_as_exact_as_torchs_own(kernel: str, name: str, dtype: torch.dtype, device: torch.device) -> None:
+    """GELU and SiLU with their slopes: at most twice torch's error, relative to max(1, |exact|)."""
+    own = getattr(torch.nn.functional, name)
+    family = frelu_family(1.0, 0.0, bevel.KERNELS[kernel], 1.0, multiplies_cdf=True)
+    x = torch.cat([torch.linspace(-6, 6, 1001), torch.linspace(-30, 30, 31)]).to(device, dtype)
+
+    def error(call: Callable[[Tensor], Tensor]) -> list[float]:
+        found = []
+        for at in (x, x.double()):
+            at = at.detach().requires_grad_()
+            y = call(at) if at.dtype == dtype else own(at)
+            found.append([t.detach().double() for t in (y, torch.autograd.grad(y.sum(), at)[0])])
+        return [float(((a - b).abs() / b.abs().clamp(min=1)).max()) for a, b in zip(*found, strict=True)]
+
+    ours = error(lambda at: evaluate(at, family, [], dim=0, backend="triton"))
+    cut = 2**-7 if dtype == torch.bfloat16 and device.type == "cpu" else 0.0  # the interpreter cuts where a chip rounds
+    for a, b in zip(ours, error(own), strict=True):
+        assert a <= max(2 * b, cut)
+
+
 LAYOUTS: dict[str, tuple[Callable[[], Tensor], int]] = {
     "nchw": (lambda: torch.randn(2, 3, 4, 5), 1),
     "channels_last": (lambda: torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last), 1),

@@ -21,6 +21,7 @@ MORE = [
     "sau:n=3,form=exact,learn_n=true",
     "sau:n=3,form=centred,learn_n=true",
     *(f"smooth_frelu:kernel={k},n=1.5" for k in MOMENTS),
+    *(f"gate:kernel={k},learn_slopes=true" for k in ("gaussian", "logistic")),
     "mollified:f=hardtanh,kernel=triweight,n=2,learn=n+left+offset+knots+jumps+steps",
     "mollified:f=soft_shrink(0.3),kernel=student,n=2,learn=knots",
     "mollified:f=step,kernel=cauchy,n=2,learn=n+steps",
