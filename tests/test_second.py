@@ -1,119 +1,50 @@
 """Second derivatives: the native pass is held to the formulas, and reached by every way that leads to it."""
 
-import math
-from collections.abc import Iterator, Sequence
 from typing import cast
 
 import pytest
 import torch
+from second_cases import KERNELS, case, cases, near, single
 from torch import Tensor
 from torch.autograd import forward_ad
 
 import bevel
-from bevel.family import Affine, Family, Slot, parameter
-from bevel.kernel import SHARP
+from bevel.family import Family
 from bevel.ops import _analytic, evaluate
 from bevel.ops._backends import load
-from bevel.terms import Terms
 
 NATIVE = [name for name in ("operator", "cpu") if bevel.backends()[name] is None]
 pytestmark = pytest.mark.skipif(not NATIVE, reason="needs the native library")
-OWN = bevel.tabulated(lambda u: 315 / 256 * (1 - u * u) ** 4, 1.0, name="own")
-KERNELS = [SHARP, *(k for k in bevel.KERNELS.values() if k.native > 0), OWN]
-SHAPES = (((5, 3, 37), False), ((701, 3), False), ((7, 3, 5, 5), True), ((3, 3, 9), False))
-LEARNT = {
-    "few": "",
-    "all": "offset knots steps c0 c1",
-    "tails": "c0 c1",
-    "gate": "offset knots c0 c1",
-    "bends": "offset knots steps",
-    "bent gate": "offset knots c0",
-}
-
-
-def _case(kernel: bevel.Kernel, kind: str, knots: int, length: int, log_n: bool) -> tuple[Family, list[Tensor]]:
-    """Return a family with a parameter for every coefficient that is used, and values for them."""
-    parameters: list[Tensor] = []
-
-    def learnt(*values: float) -> tuple[Affine, ...]:
-        slots = tuple(parameter(len(parameters) + i) for i in range(len(values)))
-        parameters.extend(v + 0.1 * torch.rand(length, dtype=torch.float64) for v in values)
-        return slots
-
-    places = (0.1,) if knots == 1 else (-1.0, 0.2, 0.5)
-    none, smooth = (0.0,) * knots, kernel.has_moment
-    (left,) = learnt(0.3)
-    jumps = learnt(*((0.8,) if knots == 1 else (1.0, -2.0, 0.7))) if smooth else none
-    groups: dict[str, tuple[Slot, ...]] = {"offset": (-0.2,), "knots": places, "steps": none, "c0": none, "c1": none}
-    start = {"offset": (-0.2,), "knots": places, "steps": (0.4,) * knots, "c0": (0.2,) * knots, "c1": (0.3,) * knots}
-    for name in LEARNT[kind].split() if smooth else ("offset", "steps"):
-        groups[name] = learnt(*start[name])
-    curve: tuple[Slot, ...] = ()
-    if "be" in kind and kernel.variance != math.inf:
-        curve = learnt(0.7, *((1.0, -2.0, 0.4)[:knots]))
-    (n,) = learnt(0.5 if log_n else 1.7)
-    lines = (groups[name] for name in ("knots", "steps", "c0", "c1"))
-    knots_, *others = lines
-    terms: Terms[Slot] = Terms(left, groups["offset"][0], knots_, jumps, *others, "gate" in kind, curve)
-    return Family(terms, kernel, n, log_n), parameters
-
-
-def _cases(kernel: bevel.Kernel) -> Iterator[tuple[Family, list[Tensor], Tensor, Tensor, list[Tensor]]]:
-    """Yield family, parameters, x, g and cotangents of every kind, shape and length of parameters."""
-    torch.manual_seed(0)
-    for number, kind in enumerate(LEARNT):
-        for knots in (1, 3):
-            length = 3 if number + knots < 4 else 1
-            family, parameters = _case(kernel, kind, knots, length, log_n=bool(number % 2))
-            shape, last = SHAPES[(number + knots) % len(SHAPES)]
-            x, g, a = (torch.randn(shape, dtype=torch.float64) for _ in range(3))
-            if last:
-                x, g = (t.contiguous(memory_format=torch.channels_last) for t in (x, g))
-            yield family, parameters, x, g, [a, *(torch.randn_like(p) for p in parameters)]
-
-
-def _near(found: Sequence[Tensor | None], wanted: Sequence[Tensor | None], most: float) -> None:
-    for got, want in zip(found, wanted, strict=True):
-        assert (got is None) == (want is None)
-        if got is not None and want is not None:
-            assert got.dtype == want.dtype
-            assert got.shape == want.shape
-            far = float((got.double() - want.double()).abs().max())
-            assert far <= most * (1 + float(want.double().abs().max()))
-
-
-def _single(tensors: Sequence[Tensor]) -> list[Tensor]:
-    return [t.float() for t in tensors]
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
 def test_the_native_pass_is_the_formulas_derivative(kernel: bevel.Kernel) -> None:
     native = load(NATIVE[0])
-    for family, parameters, x, g, cotangents in _cases(kernel):
+    for family, parameters, x, g, cotangents in cases(kernel):
         needs = (True,) * (2 + len(parameters))
         args = family, 1, g, x, parameters, cotangents, needs
-        _near(native.second(*args), _analytic.second(*args), 1e-12)
-        args = family, 1, g.float(), x.float(), _single(parameters), _single(cotangents), needs
-        _near(native.second(*args), _analytic.second(*args), 3e-5)
+        near(native.second(*args), _analytic.second(*args), 1e-12)
+        args = family, 1, g.float(), x.float(), single(parameters), single(cotangents), needs
+        near(native.second(*args), _analytic.second(*args), 3e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_every_dtype_by_both_ways_into_the_library(dtype: torch.dtype) -> None:
-    for family, parameters, x, g, (a, *rest) in _cases(bevel.KERNELS["logistic"]):
+    for family, parameters, x, g, (a, *rest) in cases(bevel.KERNELS["logistic"]):
         needs = (True,) * (2 + len(parameters))
         x, g, a = (t.to(dtype) for t in (x, g, a))
-        args = family, 1, g, x, _single(parameters), [a, *_single(rest)], needs
+        args = family, 1, g, x, single(parameters), [a, *single(rest)], needs
         found = [load(name).second(*args) for name in NATIVE]
         for each in found:
-            _near(each, _analytic.second(*args), {torch.bfloat16: 2e-2, torch.float16: 2e-3}.get(dtype, 1e-5))
-            _near(each, found[0], 0.0)
+            near(each, _analytic.second(*args), {torch.bfloat16: 2e-2, torch.float16: 2e-3}.get(dtype, 1e-5))
+            near(each, found[0], 0.0)
 
 
 @pytest.mark.parametrize("backend", NATIVE)
 def test_what_is_missing_zero_or_not_contiguous(backend: str) -> None:
     native = load(backend)
     family, parameters, x, g, (a, *rest) = next(
-        case for case in _cases(bevel.KERNELS["gaussian"]) if case[1][0].numel() == 3 and case[2].dim() == 3
+        one for one in cases(bevel.KERNELS["gaussian"]) if one[1][0].numel() == 3 and one[2].dim() == 3
     )
     every = (True,) * (2 + len(parameters))
     wide = torch.randn(*x.shape, 2, dtype=torch.float64)[..., 0]
@@ -129,7 +60,7 @@ def test_what_is_missing_zero_or_not_contiguous(backend: str) -> None:
     )
     for here, cotangents, needs in variants:
         args = family, 1, here, x, parameters, cotangents, needs
-        _near(native.second(*args), _analytic.second(*args), 1e-12)
+        near(native.second(*args), _analytic.second(*args), 1e-12)
     empty = x[:0], parameters, [a[:0], *rest], every
     assert all(not d.abs().any() for d in native.second(family, 1, g[:0], *empty) if d is not None)
 
@@ -140,8 +71,8 @@ def test_infinite_and_nan(backend: str) -> None:
     x = torch.tensor([-torch.inf, torch.inf, torch.nan, 1e30, -1e30])
     ones = torch.ones(5)
     for kernel in KERNELS:
-        family, parameters = _case(kernel, "few", 1, 1, log_n=False)
-        values = _single(parameters)
+        family, parameters = case(kernel, "few", 1, 1, log_n=False)
+        values = single(parameters)
         needs = (True, True, *(False for _ in values))
         h, dx, *_ = load(backend).second(family, 1, ones, x, values, [ones, *(None for _ in values)], needs)
         (slope, *_) = load(backend).backward(family, 1, ones, x, values, (True, *needs[2:]))

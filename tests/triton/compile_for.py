@@ -3,6 +3,7 @@
 Run as a program of its own: here Triton is a compiler, in the tests an interpreter.
 """
 
+import dataclasses
 import functools
 import json
 import re
@@ -25,6 +26,7 @@ from bevel.ops.triton import layout
 from bevel.ops.triton.kernel_terms import ACCURACY
 from bevel.ops.triton.launch import compiled
 from bevel.ops.triton.program import UNSPECIALIZED, Job, Program, job
+from bevel.ops.triton.second import SecondProgram
 from bevel.ops.triton.totals import add_up_text, adding
 
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
@@ -36,7 +38,7 @@ def _signature(program: Program, tiling: layout.Tiling, dtype: torch.dtype) -> t
     types, constants, attributes = {}, {}, {}
     wide = [["tt.divisibility", 16]]
     for i, name in enumerate(program.arguments()):
-        if name in ("x_", "y_", "g_", "dx_", "partial", "table"):
+        if name in ("x_", "y_", "g_", "a_", "h_", "dx_", "partial", "table"):
             own = dtype if name.endswith("_") else torch.float64 if dtype == torch.float64 else torch.float32
             types[name] = f"*{NAMES[own]}"
             attributes[(i,)] = wide
@@ -83,14 +85,23 @@ def _under_way(sass: str) -> int:
 
 
 def program(
-    family: Family, shape: tuple[int, int, int], dtype: torch.dtype, count: int, back: bool, source: str = "x"
+    family: Family, shape: tuple[int, int, int], dtype: torch.dtype, count: int, back: bool, kind: str = "x"
 ) -> dict[str, Any]:
-    """Build a pass, and size its grid by the registers that it takes, as a plan does."""
+    """Build a pass, and size its grid by the registers that it takes, as a plan does.
+
+    Args:
+        kind: what backward is given, ``x`` or ``y``; or ``second``.
+    """
     tuning = layout.Tuning()
-    tile, most = tuning.lanes(ACCURACY[dtype], source), tuning.per_processor
+    tile, most = tuning.lanes(ACCURACY[dtype], kind), tuning.per_processor
     tiling = layout.tiling(*shape, PROCESSORS * most, tile)
     needs = (True,) * (1 + count) if back else ()
-    made = Program(family, job(tiling, ACCURACY[dtype], (shape[1] > 1,) * count, needs, source))
+    of = tiling, ACCURACY[dtype], (shape[1] > 1,) * count
+    if kind == "second":
+        all_ = (True,) * (2 + count)
+        made: Program = SecondProgram(family, job(*of, all_, "x", all_))
+    else:
+        made = Program(family, job(*of, needs, kind))
     given = compiled(made.text()), *_signature(made, tiling, dtype), tuning.warps
     report = _report(*given)
     capped = (_report(*given, maxnreg=cap) for cap in layout.caps(report["registers"]))
@@ -169,6 +180,7 @@ def main() -> None:
     long_rows, many_channels = (1, 2, (1 << 31) + 16), (1, (1 << 31) + 16, 1)  # each axis alone exceeds an int32
     sau = sau_family(parameter(0), 20000.0, "published")
     smooth = frelu_family(parameter(0), parameter(1), KERNELS["gaussian"], parameter(2), log_n=True)
+    gate = dataclasses.replace(smooth, terms=dataclasses.replace(smooth.terms, multiplies_cdf=True))
     frelu = frelu_family(parameter(0), parameter(1), SHARP, 1.0)
     bump, logistic = (frelu_family(1.0, parameter(0), KERNELS[k], parameter(1)) for k in ("bump", "logistic"))
     table = frelu_family(1.0, parameter(0), tabulated(lambda u: 1 - u * u, 1.0), 3.0)
@@ -191,6 +203,8 @@ def main() -> None:
         "sau flat bf16 from output": program(sau, flat, half, 1, True, "y"),
         "smooth_frelu nchw bf16 from output": program(smooth, nchw, half, 3, True, "y"),
         "smooth_frelu nchw fp64 from output": program(smooth, nchw, double, 3, True, "y"),
+        "sau flat bf16 second": program(sau, flat, half, 1, True, "second"),
+        "gate nchw fp32 second": program(gate, nchw, single, 3, True, "second"),
         "bump nchw bf16 forward": program(bump, nchw, half, 2, False),
         "table nchw bf16 forward": program(table, nchw, half, 1, False),
     }

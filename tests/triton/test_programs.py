@@ -43,7 +43,7 @@ def test_a_gpus_compiler_takes_them(built: dict[str, Any]) -> None:
     one wave or in three at least.
     """
     rows = built["programs"]
-    assert len(rows) == 20
+    assert len(rows) == 22
     for name, row in rows.items():
         assert row["stack"] == 0, name
         if name == "add_up":

@@ -117,7 +117,7 @@ def test_what_has_bends_or_products_goes_to_the_formulas(device: torch.device) -
     """By ``auto``, on a GPU too; asked for by name it says why not."""
     x = torch.linspace(-4, 4, 33, device=device, dtype=torch.float64)
     tried = [load(name) for name in AUTO["cuda"]]
-    for spec, reason in (("mollified:f=hardswish,kernel=gaussian,n=3", "bends"), ("leaky_relu_squared", "bends")):
+    for spec, reason in (("mollified:f=hardswish,kernel=gaussian,n=3", "bends"), ("leaky_relu_squared", "products")):
         module = bevel.create(spec).double().to(device)
         parameters = module.values()
         with pytest.raises(BackendUnavailable, match=f"it knows no {reason}"):

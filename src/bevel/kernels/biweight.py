@@ -34,6 +34,7 @@ class Biweight(Kernel):
     z = edge(v, rest)
     y = z * (1 + v)
     density = 0.9375 * y * y
+    turn = -3.75 * v * y
     survival = z * z * z * (0.5 + v * (0.5625 + v * 0.1875))
     excess = z * z * z * z * (0.15625 + v * (0.125 + v * 0.03125))
     """

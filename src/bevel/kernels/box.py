@@ -36,6 +36,7 @@ class Box(Kernel):
     density = tl.where(z > 0, 0.5, 0.0).to(z.dtype)
     survival = 0.5 * z
     excess = 0.25 * z * z
+    turn = 0 * z
     """
 
 

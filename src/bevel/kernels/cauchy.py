@@ -38,7 +38,9 @@ class Cauchy(Kernel):
     r = tl.where(far, 1 / v, v)
     turn = r * atan(centred(r * r)) * 0.3183098861837907
     survival = tl.where(far, turn, 0.5 - turn)
-    density = 0.3183098861837907 * reciprocal(v * v + 1)
+    flat = reciprocal(v * v + 1)
+    density = 0.3183098861837907 * flat
+    turn = -2 * (v * flat) * density
     """
 
 

@@ -56,6 +56,7 @@ class Gaussian(Kernel):
     survival = e * q * gauss_survival(t)
     excess = e * q * q * gauss_excess(t)
     moment = density
+    turn = -v * density
     """
 
 

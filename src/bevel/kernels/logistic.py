@@ -42,6 +42,7 @@ class Logistic(Kernel):
     survival = e * upper
     density = survival * upper
     excess = e * log1p(centred(e))
+    turn = density * (2 * survival - 1)
     """
 
 

@@ -44,6 +44,7 @@ class Student(Kernel):
     survival = excess * near
     density = 0.5 * near * near * near
     moment = 0.5 * near
+    turn = -3 * (v * near) * near * density
     """
 
 

@@ -34,6 +34,7 @@ class Triweight(Kernel):
     z = edge(v, rest)
     y = z * (1 + v)
     density = 1.09375 * y * y * y
+    turn = -6.5625 * v * y * y
     survival = z * z * z * z * (0.5 + v * (0.90625 + v * (0.625 + v * 0.15625)))
     excess = z * z * z * z * z * (0.13671875 + v * (0.18359375 + v * (0.09765625 + v * 0.01953125)))
     """

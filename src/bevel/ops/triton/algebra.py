@@ -15,7 +15,7 @@ from bevel.terms import GROUPS, is_zero
 
 _FLAT = "(0.0)"
 # what a kernel gives at v = |u|
-FORMS = ("density", "survival", "excess", "moment")
+FORMS = ("density", "survival", "excess", "moment", "turn")
 
 
 def wanted(lines: Sequence[str]) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class Algebra:
     # ------------------------------------------------------------------------------------------------ coefficients
 
     def coefficients(self) -> list[str]:
-        """Return assignments of every coefficient that is not the number zero, and of n and w."""
+        """Return assignments of every coefficient that is not the number zero, and of n and w where they smooth."""
         lines, used = [], 0
         for name, slot in zip([*self.names, "n"], self.family.slots(), strict=True):
             number = constant_of(slot)
@@ -76,6 +76,8 @@ class Algebra:
                 lines.append(f"{name} = {total(parts)}")
             elif not self.zero.get(name, False):
                 lines.append(f"{name} = 0.0")  # an expression without parameters
+        if not self.smoothed:
+            return lines
         if self.family.log_n and isinstance(self.family.n, Affine):
             lines.append("n = exp_of(n)")
         return [*lines, "w = 1 / n"]

@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import sys
 from collections.abc import Hashable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from bevel.ops.triton import kernel_terms
 from bevel.ops.triton.launch import interpreted
 from bevel.ops.triton.layout import Tuning
 from bevel.ops.triton.plan import Plan
+from bevel.ops.triton.second import why_not as why_not_second
 
 _MOST = 4096  # number of plans that are kept; a plan holds no device memory of its own
 _MAX_KNOTS = 16  # the text repeats itself for every knot
@@ -123,12 +125,36 @@ def _gradients(
     with _on(x):
         parameters = _dense(parameters)
         x, plan = _planned(family, dim, x, parameters)
-        if g.stride() != x.stride() or g.dtype != x.dtype:
-            g = torch.empty_like(x).copy_(g)
-        return plan.backward(g, x, parameters, tuple(needs), source)
+        return plan.backward(cast(Tensor, _as(x, g)), x, parameters, tuple(needs), source)
 
 
-second = _analytic.second  # there is no program for it
+def second(
+    family: Family,
+    dim: int,
+    g: Tensor | None,
+    x: Tensor,
+    parameters: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    needs: Sequence[bool],
+    every: float = 0.0,
+) -> list[Tensor | None]:
+    if x.numel() == 0 or _no_second(family) is not None:
+        return _analytic.second(family, dim, g, x, parameters, cotangents, needs, every)
+    with _on(x):
+        parameters = _dense(parameters)
+        x, plan = _planned(family, dim, x, parameters)
+        a, *given = cotangents
+        g, a = (_as(x, t) for t in (g, a))
+        moving = [None if b is None else b.to(p.dtype).contiguous() for b, p in zip(given, parameters, strict=True)]
+        return plan.second(g, x, parameters, [a, *moving], tuple(needs), every)
+
+
+def _as(x: Tensor, t: Tensor | None) -> Tensor | None:
+    """Return a tensor of x's shape as x lies in memory, in x's dtype."""
+    return t if t is None or (t.stride() == x.stride() and t.dtype == x.dtype) else torch.empty_like(x).copy_(t)
+
+
+_no_second = functools.lru_cache(maxsize=1024)(why_not_second)
 
 
 def _dense(parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -1,8 +1,9 @@
 """The functions that the Triton text of a kernel may call, and the text of a kernel's three forms.
 
-A kernel declares ``triton``: assignments, in Triton's language, of ``density``, ``survival`` and ``excess`` (and of
-``moment`` where there is a shorter form than ``excess + v·survival``) from ``v >= 0`` and ``rest``, what rounding took
-from ``v``. They may use ``tl`` and the functions below; polynomials of ``_polynomials.py`` are called by name.
+A kernel declares ``triton``: assignments, in Triton's language, of ``density``, ``survival`` and ``excess`` (of
+``moment`` where there is a shorter form than ``excess + v·survival``, and of ``turn``, the density's derivative, which
+second derivatives take) from ``v >= 0`` and ``rest``, what rounding took from ``v``. They may use ``tl`` and the
+functions below; polynomials of ``_polynomials.py`` are called by name.
 
 Three accuracies: ``double`` and ``single`` keep ``rest``, since one ulp of v is v² ulp of exp(-v²/2), 1e-5 of it at
 v = 13; ``half`` (float32 arithmetic, an output of at most 11 bits) drops it, and with it a sixth of the instructions;
@@ -134,14 +135,17 @@ _TABULATED = """
     row = table + panel * {columns}
     survival = 0 * t
     density = 0 * t
+    turn = 0 * t
     excess = tl.load(row + {last})
     {steps}
     inside = v < 1
     excess = tl.where(inside, excess, v - v)
     survival = tl.where(inside, survival * (-2.0 * PANELS), v - v)
     density = tl.where(inside, density * (8.0 * PANELS * PANELS), v - v)
+    turn = tl.where(inside, turn * (48.0 * PANELS * PANELS * PANELS), v - v)
 """
 _STEP = """
+    turn = turn * t + density
     density = density * t + survival
     survival = survival * t + excess
     excess = excess * t + tl.load(row + {k})

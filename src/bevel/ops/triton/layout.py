@@ -27,11 +27,16 @@ class Tuning:
     warps: int = 1
     per_processor: int = 32
 
-    def lanes(self, accuracy: str, source: str = "x") -> int:
-        """Return the elements of a tile: fewer in float64, and where x is found first, for registers hold no more."""
-        if accuracy != "double":
-            return self.tile
-        return self.tile // 2 if source == "x" else self.tile // 4
+    def lanes(self, accuracy: str, kind: str = "x") -> int:
+        """Return the elements of a tile, of which registers hold fewer in float64 and in some passes.
+
+        Args:
+            accuracy: see ``kernel_terms``.
+            kind: ``x``, ``y`` where the pass finds x first, or ``second``.
+        """
+        if accuracy == "double":
+            return self.tile // 2 if kind == "x" else self.tile // 4
+        return self.tile // 2 if kind == "second" and accuracy == "single" else self.tile
 
 
 @dataclass(frozen=True)

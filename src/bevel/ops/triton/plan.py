@@ -16,6 +16,7 @@ from bevel.ops.triton.kernel_terms import ACCURACY
 from bevel.ops.triton.launch import Launcher, built, compiled, processors, table_on
 from bevel.ops.triton.layout import Tuning
 from bevel.ops.triton.program import Job, Program, job
+from bevel.ops.triton.second import SecondProgram
 from bevel.ops.triton.totals import add_up_text, adding
 
 _MOST = 4096  # number of texts that are kept
@@ -61,15 +62,14 @@ class Plan:
         split = tuple(part for n in numbers for part in _thirds(n)) if self.accuracy == "double" else numbers
         self.constants: tuple[float, ...] = split
         self.shared: tuple[Tensor, ...] | None = None
-        self._elementwise: dict[str, Pass] = {}
-        self._backward: dict[tuple[object, ...], Pass] = {}
+        self._passes: dict[Hashable, Pass] = {}
 
     def forward(self, x: Tensor, parameters: Sequence[Tensor], source: str = "x") -> Tensor:
         """Return y of x, or x of y where that is what ``source`` says is given."""
         y = torch.empty_like(x)
-        found = self._elementwise.get(source)
+        found = self._passes.get(source)
         if found is None:
-            found = self._elementwise[source] = self._built((), [x, y], parameters, source)
+            found = self._passes[source] = self._built([x, y], parameters, [], (), source)
         found.launch(x, y, *self._tables(), *parameters, *found.numbers)
         return y
 
@@ -78,44 +78,94 @@ class Plan:
     ) -> list[Tensor | None]:
         """Return the gradients of (x, *parameters) from x, or from y where that is what ``source`` says is given."""
         dx = torch.empty_like(x) if needs[0] else None
-        outputs: list[Tensor] = [x, g] if dx is None else [x, g, dx]
-        key = (needs, source, g.data_ptr() % 16 == 0)
-        found = self._backward.get(key)
-        if found is None:
-            found = self._backward[key] = self._built(needs, outputs, parameters, source)
-        if found.second is None:
-            found.launch(*outputs, *self._tables(), *parameters, *found.numbers)
-            return [dx, *(None for _ in parameters)]
+        tensors: list[Tensor] = [x, g] if dx is None else [x, g, dx]
         wanted = [i for i, need in enumerate(needs[1:]) if need]
-        partial = self._partial(found.partials * len(wanted) * self.channels, x.device)
-        found.launch(*outputs, partial, *self._tables(), *parameters, *found.numbers)
+        key = (needs, source, g.data_ptr() % 16 == 0)
+        found = self._passes.get(key)
+        if found is None:
+            of = [parameters[i] for i in wanted]
+            found = self._passes[key] = self._built(tensors, parameters, of, needs, source)
+        return [dx, *self._launched(found, tensors, parameters, parameters, wanted)]
+
+    def second(
+        self,
+        g: Tensor | None,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        cotangents: Sequence[Tensor | None],
+        needs: tuple[bool, ...],
+        every: float,
+    ) -> list[Tensor | None]:
+        """Return the gradients of (g, x, *parameters), see ``Backend.second``."""
+        a, *of_parameters = cotangents
+        read = [x, *(t for t in (g, a) if t is not None)]
+        found_gx = [torch.empty_like(x) if need else None for need in needs[:2]]
+        tensors = [*read, *(t for t in found_gx if t is not None)]
+        vectors = [*parameters, *(b for b in of_parameters if b is not None)]
+        wanted = [i for i, need in enumerate(needs[2:]) if need]
+        moved = (g is not None, *(c is not None for c in cotangents))
+        key = (needs, moved, every, *(t.data_ptr() % 16 == 0 for t in read))
+        found = self._passes.get(key)
+        if found is None:
+            of = [parameters[i] for i in wanted]
+            found = self._passes[key] = self._built(tensors, vectors, of, needs, "x", moved, every)
+        return [*found_gx, *self._launched(found, tensors, vectors, parameters, wanted)]
+
+    def _launched(
+        self,
+        found: Pass,
+        tensors: Sequence[Tensor],
+        vectors: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+        wanted: Sequence[int],
+    ) -> list[Tensor | None]:
+        """Launch a pass, and return the sums of the wanted parameters."""
+        grads: list[Tensor | None] = [None] * len(parameters)
+        if found.second is None:
+            found.launch(*tensors, *self._tables(), *vectors, *found.numbers)
+            return grads
+        partial = self._partial(found.partials * len(wanted) * self.channels, tensors[0].device)
+        found.launch(*tensors, partial, *self._tables(), *vectors, *found.numbers)
         sums = [self._gradient(parameters[i], self.per_channel[i]) for i in wanted]
         found.second(*sums, partial, found.partials, self.channels)
-        grads: list[Tensor | None] = [dx, *(None for _ in parameters)]
         for i, total in zip(wanted, sums, strict=True):
             alone = self.per_channel[i] or self.channels == 1
             # Where other coefficients are per channel, a shared one has a sum per channel; these are added up.
-            grads[1 + i] = total if alone else total.sum(0, keepdim=True).to(parameters[i].dtype)
+            grads[i] = total if alone else total.sum(0, keepdim=True).to(parameters[i].dtype)
         return grads
 
     def _built(
-        self, needs: tuple[bool, ...], tensors: Sequence[Tensor], parameters: Sequence[Tensor], source: str
+        self,
+        tensors: Sequence[Tensor],
+        vectors: Sequence[Tensor],
+        of: Sequence[Tensor],
+        needs: tuple[bool, ...],
+        source: str,
+        moved: tuple[bool, ...] = (),
+        every: float = 0.0,
     ) -> Pass:
-        """Build a pass, then size its grid by the registers that the built program takes."""
-        tile, warps, most = self.tuning.lanes(self.accuracy, source), self.tuning.warps, self.tuning.per_processor
+        """Build a pass, then size its grid by the registers that the built program takes.
+
+        Args:
+            tensors, vectors: what it is given of x's shape and of the parameters' shapes.
+            of: the parameters whose sums it makes.
+            needs, source, moved, every: as in :class:`bevel.ops.triton.program.Job`.
+        """
+        tile = self.tuning.lanes(self.accuracy, "second" if moved else source)
+        warps, most = self.tuning.warps, self.tuning.per_processor
         cut = layout.tiling(*self.view, self.processors * most, tile)
-        function, tabled = written(self.family, self.known, job(cut, self.accuracy, self.per_channel, needs, source))
+        made = job(cut, self.accuracy, self.per_channel, needs, source, moved, every)
+        function, tabled = written(self.family, self.known, made)
         if self.shared is None:
             self.shared = (table_on(self.family.kernel, tensors[0].device, self.accuracy),) if tabled else ()
-        sums = [self._partial(0, tensors[0].device)] if any(needs[1:]) else []
-        given = [*tensors, *sums, *self.shared, *parameters, *self.constants, *cut.numbers]
+        sums = [self._partial(0, tensors[0].device)] if of else []
+        given = [*tensors, *sums, *self.shared, *vectors, *self.constants, *cut.numbers]
         kernel = built(function, warps, given)
         if kernel is not None:
             most = min(most, layout.resident(kernel.n_regs, warps))
             cut = layout.tiling(*self.view, self.processors * most, tile)
         launch = Launcher(function, (cut.programs, 1, 1), warps, kernel=kernel)
-        wanted = [i for i, need in enumerate(needs[1:]) if need]
-        second = self._second(cut.partials, [parameters[i] for i in wanted]) if wanted else None
+        second = self._second(cut.partials, of) if of else None
         return Pass(launch, (*self.constants, *cut.numbers), cut.partials, second)
 
     def _second(self, partials: int, parameters: Sequence[Tensor]) -> Launcher:
@@ -150,7 +200,7 @@ def written(family: Family, known: Hashable, made: Job) -> tuple[Any, bool]:
     if found is None:
         if len(_written) >= _MOST:
             _written.clear()
-        program = Program(family, made)
+        program = SecondProgram(family, made) if made.moved else Program(family, made)
         tabled = bool(program.terms and program.terms.panels)
         found = _written[known, made] = compiled(program.text()), tabled
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 from bevel.family import Family
 from bevel.ops.triton.algebra import Algebra, constants, wanted
@@ -32,6 +33,9 @@ class Job:
         per_channel: for each parameter, whether it has one value per channel.
         needs: backward only: whether dx, and each parameter's gradient, are wanted. Empty for forward.
         source: ``x``, or ``y`` where the pass is given the output and finds x; without ``needs`` it writes that x.
+        moved: second pass only, whose ``needs`` are of (g, x, *parameters): whether the gradient g, and the cotangents
+            of dx and of each parameter's gradient, are given. Empty for the others.
+        every: second pass only: what stands for the cotangent of dx where it is not given.
     """
 
     accuracy: str
@@ -39,12 +43,13 @@ class Job:
     per_channel: tuple[bool, ...]
     needs: tuple[bool, ...]
     source: str = "x"
+    moved: tuple[bool, ...] = ()
+    every: float = 0.0
 
 
-def job(
-    tiling: Tiling, accuracy: str, per_channel: tuple[bool, ...], needs: tuple[bool, ...], source: str = "x"
-) -> Job:
-    return Job(accuracy, Walk(tiling.kind, tiling.rows, tiling.columns, tiling.divisor), per_channel, needs, source)
+def job(tiling: Tiling, accuracy: str, per_channel: tuple[bool, ...], needs: tuple[bool, ...], *rest: Any) -> Job:
+    """Return the job of a tiling; ``rest`` is what a :class:`Job` has after ``needs``."""
+    return Job(accuracy, Walk(tiling.kind, tiling.rows, tiling.columns, tiling.divisor), per_channel, needs, *rest)
 
 
 # Numbers that change with the batch and whose divisors no access needs: Triton builds no further binaries for them. A
@@ -96,14 +101,21 @@ class Program:
         tensors = [f"{name}_" for name in (*self.reads, *self.writes)]
         tensors += ["partial"] if self.wanted else []
         tensors += ["table"] if self.table else []
-        tensors += [f"p{i}_" for i in range(len(self.job.per_channel))]
+        tensors += [f"{name}_" for name in self._vectors()]
         numbers = [f"k{i}_" for i in range(len(constants(self.family)))]
         if self.job.accuracy == "double":
             numbers = [f"{name}{part}" for name in numbers for part in "abc"]
         return [*tensors, *numbers, *ARGUMENTS[self.walk.kind]]
 
+    def _vectors(self) -> list[str]:
+        """Return the names of the parameters, and of what else has their shapes."""
+        return [*(f"p{i}" for i in range(len(self.job.per_channel))), *self._given()]
+
+    def _given(self) -> list[str]:
+        return []
+
     def _main(self) -> str:
-        unaligned = [f"p{i}_" for i in range(len(self.job.per_channel))]
+        unaligned = [f"{name}_" for name in self._vectors()]
         body = [
             "pid = tl.program_id(0).to(tl.int64)",
             *self.walk.head(),
@@ -130,15 +142,16 @@ class Program:
                 lines.append(f"k{i} = {parts}")
             else:
                 lines.append(f"k{i} = tl.cast(k{i}_, tl.float32)")
-        for i, per_channel in enumerate(self.job.per_channel):
-            address, mask = f"p{i}_", ""
+        for name in self._vectors():
+            per_channel = self.job.per_channel[int(name[1:])]
+            address, mask = f"{name}_", ""
             if per_channel:
                 address += " + channel"
                 mask = "" if self.walk.kind == "inner" else ", mask=channel < channels, other=1.0"
             value = f"tl.load({address}{mask}).to({self._dtype})"
             if per_channel and self.walk.rows > 1:  # laid out as x is, once and not for every tile
                 value = f"tl.broadcast_to({value}, [{self.walk.rows}, {self.walk.columns}])"
-            lines.append(f"p{i} = {value}")
+            lines.append(f"{name} = {value}")
         return [*lines, *self.algebra.coefficients()]
 
     # ---------------------------------------------------------------------------------------------------- the walk
@@ -149,7 +162,7 @@ class Program:
         first, second = (
             [
                 *(f"{name} = {name}_{k}.to({self._dtype})" for name in self.reads),
-                *self._tile(),
+                *self._tile(tile),
                 *(line for name, value in self.writes.items() for line in self._store(name, k, tile, value)),
             ]
             for k, tile in enumerate(tiles)
@@ -157,7 +170,7 @@ class Program:
         body = [*self.walk.fetch(self.reads, tiles), *first, "if trip + stride < trips:", *indent(second)]
         return ["step = 2 * tl.cast(stride, tl.int64)", "for trip in tl.range(start, trips, step):", *indent(body)]
 
-    def _tile(self) -> list[str]:
+    def _tile(self, trip: str) -> list[str]:
         """Return the lines between what a tile brings and what is stored of it."""
         if self.inverse is None:
             return [*self.algebra.positions(), *self._branches()]

@@ -139,6 +139,10 @@ class Walk:
             f"    tl.store({name}_ + at_{k} + lanes, {value}, mask={here})",
         ]
 
+    def here(self, trip: str) -> str:
+        """Return which lanes of a trip's tile exist."""
+        return self._at(trip)[1]
+
     def _at(self, trip: str) -> tuple[str, str, str]:
         shape = {"rows": self.rows, "columns": self.columns, "divisor": self.divisor}
         offset, here, full = (text.format(trip=trip, **shape) for text in _ADDRESS[self.kind])
