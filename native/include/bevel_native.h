@@ -61,7 +61,8 @@ enum bevel_kernel {
     BEVEL_COSINE = 10,
     BEVEL_CAUCHY = 11, /* steps only: its excess and moment are infinite, and a plan that needs them is refused */
     BEVEL_BUMP = 12,
-    BEVEL_TABULATED = 13
+    BEVEL_TABULATED = 13,
+    BEVEL_GELU_TANH = 14
 };
 
 enum bevel_status {

@@ -22,6 +22,7 @@ double variance(const bevel_plan& plan) {
         case BEVEL_TRIWEIGHT: return 1. / 9;
         case BEVEL_COSINE: return 0.13069096604865777;
         case BEVEL_BUMP: return 0.15811363626379823;
+        case BEVEL_GELU_TANH: return 0.9983430710737068019924;
         case BEVEL_TABULATED: {  // four times the second tail integral at 0, where t = -1
             const double* const c = plan.table + 33 * static_cast<int64_t>(plan.panels);
             double total = 0;

@@ -35,6 +35,7 @@ template <class F>
         case BEVEL_COSINE: return bent_forms_of<F, Cosine>(task, slope, u, rest, out);
         case BEVEL_BUMP: return bent_forms_of<F, Bump>(task, slope, u, rest, out);
         case BEVEL_TABULATED: return bent_forms_of<F, Tabulated>(task, slope, u, rest, out);
+        case BEVEL_GELU_TANH: return bent_forms_of<F, GeluTanh>(task, slope, u, rest, out);
         default: return;
     }
 }

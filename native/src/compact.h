@@ -1,7 +1,7 @@
 // The compact kernels' half-line forms, and the tabulated one's; see kernels.h.
 #pragma once
 
-#include "kernels.h"
+#include "gelu_tanh.h"
 
 namespace bevel::BEVEL_ISA {
 

@@ -36,6 +36,7 @@ template <bool Across> Loop<float> choose(const Task& task, bool back, float) {
         case BEVEL_COSINE: return loop_with<Cosine, Across>(task, back);
         case BEVEL_BUMP: return loop_with<Bump, Across>(task, back);
         case BEVEL_TABULATED: return loop_with<Tabulated, Across>(task, back);
+        case BEVEL_GELU_TANH: return loop_with<GeluTanh, Across>(task, back);
         default: return back ? backward_many<F32, Across> : forward_many<F32, Across>;
     }
 }

@@ -35,6 +35,7 @@ template <class F> [[gnu::noinline]] void forms(const Task& task, typename F::V 
         case BEVEL_CAUCHY: return forms_of<F, Cauchy>(task, u, rest, out);
         case BEVEL_BUMP: return forms_of<F, Bump>(task, u, rest, out);
         case BEVEL_TABULATED: return forms_of<F, Tabulated>(task, u, rest, out);
+        case BEVEL_GELU_TANH: return forms_of<F, GeluTanh>(task, u, rest, out);
         default: return;
     }
 }

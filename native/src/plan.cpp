@@ -49,7 +49,7 @@ int check_plan(const bevel_plan& plan) {
             return BEVEL_BAD_PLAN;
     for (int p = 0; p < plan.params; ++p)
         if (plan.param_dtype[p] != BEVEL_F32 && plan.param_dtype[p] != BEVEL_F64) return BEVEL_BAD_PLAN;
-    if (plan.kernel < BEVEL_SHARP || plan.kernel > BEVEL_TABULATED) return BEVEL_BAD_KERNEL;
+    if (plan.kernel < BEVEL_SHARP || plan.kernel > BEVEL_GELU_TANH) return BEVEL_BAD_KERNEL;
     if (plan.kernel == BEVEL_TABULATED && (plan.table == nullptr || plan.panels <= 0)) return BEVEL_BAD_PLAN;
     if (plan.kernel == BEVEL_CAUCHY &&
         (group_used(plan, JUMPS) || group_used(plan, CONSTANTS) || group_used(plan, TILTS)))
@@ -140,6 +140,7 @@ Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const
     task_.table = plan.table;
     task_.table_single = plan.table_single;
     task_.panels = plan.panels;
+    if (plan.kernel == BEVEL_GELU_TANH) task_.table = tanh_tables().wide, task_.table_single = tanh_tables().single;
     set_flags(back, bulk);
     set_geometry(layout);
     if (elements_ == 0) return;
@@ -255,7 +256,7 @@ template <class T> void Call::prepare() {
         // Rounded up: a lane too many is only work, one too few would be an error.
         // Where a form is cut off at the edge, what rounding takes from a knot counts too; the others would leave their range.
         double radius = reach_of(plan_.kernel, sizeof(T) == 4) * ch.w, lost = 0;
-        for (int i = 0; i < k && plan_.kernel >= BEVEL_BOX && plan_.kernel != BEVEL_CAUCHY && plan_.kernel != BEVEL_BUMP; ++i)
+        for (int i = 0; i < k && plan_.kernel >= BEVEL_BOX && plan_.kernel != BEVEL_CAUCHY && plan_.kernel != BEVEL_BUMP && plan_.kernel != BEVEL_GELU_TANH; ++i)
             lost = std::fmax(lost, rounded_away<T>(ch.knot[i]));
         put(RADIUS, (radius + lost) * (1 + 4 * std::numeric_limits<T>::epsilon()));
         double slope = ch.left, level = ch.offset;

@@ -54,6 +54,7 @@ template <class F>
         case BEVEL_CAUCHY: return second_forms_of<F, Cauchy>(task, second, u, rest, out);
         case BEVEL_BUMP: return second_forms_of<F, Bump>(task, second, u, rest, out);
         case BEVEL_TABULATED: return second_forms_of<F, Tabulated>(task, second, u, rest, out);
+        case BEVEL_GELU_TANH: return second_forms_of<F, GeluTanh>(task, second, u, rest, out);
         default: return;
     }
 }

@@ -82,6 +82,7 @@ template <bool Across> SecondLoop<float> choose_second(const Task& task, float) 
         case BEVEL_TRIWEIGHT: return second_one<F32, Triweight, Across>;
         case BEVEL_COSINE: return second_one<F32, Cosine, Across>;
         case BEVEL_BUMP: return second_one<F32, Bump, Across>;
+        case BEVEL_GELU_TANH: return second_one<F32, GeluTanh, Across>;
         default: return second_many<F32, Across>;
     }
 }

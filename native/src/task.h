@@ -18,6 +18,7 @@ static constexpr double reach_of(int kernel, bool single) {
         case BEVEL_LAPLACE: return single ? 87.3 : 708;
         case BEVEL_STUDENT:
         case BEVEL_CAUCHY: return __builtin_huge_val();
+        case BEVEL_GELU_TANH: return single ? 9.999 : 21.14;  // where h is 87.3 and 708
         case BEVEL_BUMP: return single ? 1 - 0.5 / 87.3 : 1 - 0.5 / 708;  // its exponent there
         default: return 1;
     }
@@ -91,6 +92,15 @@ struct Task {
     const float* table_single;
     int panels;
 };
+
+// BEVEL_GELU_TANH: excess and second over survival, as polynomials on panels of v/(v + 3), made at first use (table.cpp). In
+// double [2][panel][power]; in float [2][power][panel], for lookup32.
+constexpr int TANH_PANELS = 96, TANH_TERMS = 11, TANH_PANELS_SINGLE = 32, TANH_TERMS_SINGLE = 7;
+struct TanhTables {
+    double wide[2 * TANH_PANELS * TANH_TERMS];
+    float single[2 * TANH_TERMS_SINGLE * TANH_PANELS_SINGLE];
+};
+const TanhTables& tanh_tables();
 
 struct Second;  // second.h
 

@@ -29,7 +29,7 @@ template <class Function> Real integral(Function f) {
 inline Forms forms(int kernel, Real v, bool second = false) {
     const Real z = 1 - v, y = 1 - v * v;
     Forms f = {0, 0, 0, 0, 0};
-    if (kernel == BEVEL_SHARP || (kernel >= BEVEL_BOX && kernel != BEVEL_CAUCHY && z <= 0)) return f;
+    if (kernel == BEVEL_SHARP || (kernel >= BEVEL_BOX && kernel != BEVEL_CAUCHY && kernel != BEVEL_GELU_TANH && z <= 0)) return f;
     switch (kernel) {
         case BEVEL_GAUSSIAN:
             f.density = std::exp(-v * v / 2) / std::sqrt(2 * PI);
@@ -91,6 +91,15 @@ inline Forms forms(int kernel, Real v, bool second = false) {
                 f.excess += part * away;
                 f.second += part * away * away / 2;
             }
+            break;
+        }
+        case BEVEL_GELU_TANH: {
+            const Real c = 2 * std::sqrt(2 / PI), k = 0.044715L, rate = c * (1 + 3 * k * v * v);
+            const auto survival = [c, k](Real at) { return 1 / (1 + std::exp(c * at * (1 + k * at * at))); };
+            f.survival = survival(v);
+            f.density = rate * f.survival * (1 - f.survival);
+            f.excess = integral([&](Real y) { return survival(v + y / rate) / rate; });
+            if (second) f.second = integral([&](Real y) { return y * survival(v + y / rate) / (rate * rate); });
             break;
         }
         case BEVEL_CAUCHY: return {1 / (PI * (1 + v * v)), std::atan2(1.0L, v) / PI, 0, 0, 0};

@@ -311,8 +311,21 @@ void test_everything(const Table& table) {
                 }
 }
 
+void test_gelu_tanh(const Table& table) {
+    for (int kind = 0; kind < KINDS; ++kind)
+        for (int dtype = BEVEL_F32; dtype <= BEVEL_F16; ++dtype) {
+            if (skipped()) continue;
+            Case c;
+            c.dtype = dtype, c.layout = kind % 2;
+            c.size[0] = pick(1, 3), c.size[1] = pick(1, 20), c.size[2] = pick(0, 2) ? pick(1, 5) : 1;
+            const int knots = pick(0, 1) ? 1 : static_cast<int>(pick(0, 3));
+            Plan p = random_plan(BEVEL_GELU_TANH, kind, knots, c.size[1], pick(0, 1), pick(0, 3), table);
+            compare(p, c, describe(BEVEL_GELU_TANH, kind, knots, c));
+        }
+}
+
 void test_bends(const Table& table) {
-    for (int kernel = BEVEL_SHARP; kernel <= BEVEL_TABULATED; ++kernel)
+    for (int kernel = BEVEL_SHARP; kernel <= BEVEL_GELU_TANH; ++kernel)
         for (int kind = BENDS; kind < BENT_KINDS; ++kind)
             for (int dtype = BEVEL_F32; dtype <= BEVEL_F16; ++dtype)
                 for (int layout = 0; layout < 4; ++layout) {
@@ -386,7 +399,7 @@ void test_special(const Table& table) {
 // fp32 keeps its relative accuracy in the tails, where the textbook's u·cdf + tail has lost every digit.
 void test_tails() {
     for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_STUDENT, BEVEL_TRIWEIGHT, BEVEL_COSINE,
-                             BEVEL_BUMP})
+                             BEVEL_BUMP, BEVEL_GELU_TANH})
         for (const double n : {1.0, 3.3, 20000.0})
             for (const double knot : {0.0, 0.3}) {
                 const double constant[8] = {0, 0, knot, 1, 0, 0, 0, n};
@@ -394,7 +407,7 @@ void test_tails() {
                 plan.abi = BEVEL_ABI, plan.kernel = kernel, plan.knots = 1, plan.constant = constant;
                 constexpr int count = 400;
                 const bevel_layout layout{BEVEL_F32, 0, 1, 1, count, {0, 0, 1}, {0, 0, 1}, {0, 0, 1}, {0, 0, 1}};
-                const double span = kernel == BEVEL_GAUSSIAN ? 11.3 : kernel <= BEVEL_LAPLACE ? 68 : kernel == BEVEL_STUDENT ? 1e6 : 1;
+                const double span = kernel == BEVEL_GELU_TANH ? 9 : kernel == BEVEL_GAUSSIAN ? 11.3 : kernel <= BEVEL_LAPLACE ? 68 : kernel == BEVEL_STUDENT ? 1e6 : 1;
                 std::vector<float> x(count), y(count);
                 for (int i = 0; i < count; ++i) x[i] = static_cast<float>(knot - span * (i + 0.5) / count / n);
                 bevel_forward(&plan, &layout, 1, nullptr, x.data(), y.data());
@@ -409,7 +422,8 @@ void test_tails() {
 
 // The same of a smoothed bend, whose closed form is a difference of order v that leaves 2/v³.
 void test_tails_of_bends() {
-    for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_BOX, BEVEL_TRIWEIGHT, BEVEL_COSINE, BEVEL_BUMP})
+    for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_BOX, BEVEL_TRIWEIGHT, BEVEL_COSINE, BEVEL_BUMP,
+                             BEVEL_GELU_TANH})
         for (const double n : {1.0, 3.3, 20000.0})
             for (const double knot : {0.0, 0.3}) {
                 const double constant[10] = {0, 0, knot, 0, 0, 0, 0, n, 0, 1};
@@ -417,7 +431,7 @@ void test_tails_of_bends() {
                 plan.abi = BEVEL_ABI, plan.kernel = kernel, plan.knots = plan.bends = 1, plan.constant = constant;
                 constexpr int count = 100;
                 const bevel_layout layout{BEVEL_F32, 0, 1, 1, count, {0, 0, 1}, {0, 0, 1}, {0, 0, 1}, {0, 0, 1}};
-                const double span = kernel == BEVEL_GAUSSIAN ? 10.5 : kernel <= BEVEL_LAPLACE ? 50 : 1;
+                const double span = kernel == BEVEL_GELU_TANH ? 8.5 : kernel == BEVEL_GAUSSIAN ? 10.5 : kernel <= BEVEL_LAPLACE ? 50 : 1;
                 std::vector<float> x(count), y(count);
                 for (int i = 0; i < count; ++i) x[i] = static_cast<float>(knot - span * (i + 0.5) / count / n);
                 bevel_forward(&plan, &layout, 1, nullptr, x.data(), y.data());
@@ -650,7 +664,7 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
 }
 
 void test_second(const Table& table) {
-    for (int kernel = BEVEL_SHARP; kernel <= BEVEL_TABULATED; ++kernel)
+    for (int kernel = BEVEL_SHARP; kernel <= BEVEL_GELU_TANH; ++kernel)
         for (int kind = 0; kind < BENT_KINDS; ++kind)
             for (int dtype = BEVEL_F32; dtype <= BEVEL_BF16; ++dtype) {
                 if (skipped()) continue;
@@ -697,6 +711,7 @@ int main(int count, char** argument) {
     test_tails_of_bends();
     test_far_out();
     test_inverse(table);
+    test_gelu_tanh(table);
     test_bends(table);
     test_second(table);
     test_errors(table);

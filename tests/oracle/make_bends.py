@@ -27,6 +27,7 @@ DENSITIES: dict[str, tuple[Callable[[mpf], mpf], int | None]] = {  # the density
     "biweight": (lambda u: mpf(15) / 16 * (1 - u * u) ** 2, 1),
     "triweight": (lambda u: mpf(35) / 32 * (1 - u * u) ** 3, 1),
     "cosine": (lambda u: (1 + m.cos(m.pi * u)) / 2, 1),
+    "gelu_tanh": (lambda u: gelu_tanh(u), None),
     "bump": (lambda u: m.exp(-1 / (1 - u * u)) / mass() if abs(u) < 1 else mpf(0), 1),
 }
 FUNCTIONS: dict[str, dict[str, list[mpf] | mpf]] = {
@@ -35,6 +36,14 @@ FUNCTIONS: dict[str, dict[str, list[mpf] | mpf]] = {
     "leaky": {"knots": [0], "jumps": [0], "bends": [mpf(3) / 2], "left_bend": mpf(1) / 2},
 }
 FAR = {None: 12, 1: mpf("0.875")}
+STEEP = {"gaussian": 45, "gelu_tanh": 24}  # tails that need digits, and where they are nothing
+
+
+def gelu_tanh(u: mpf) -> mpf:
+    """The derivative of (1 + tanh(√(2/π)·(u + 0.044715u³)))/2."""
+    rate = 2 * m.sqrt(2 / m.pi)
+    h = rate * u * (1 + mpf("0.044715") * u * u)
+    return rate * (1 + 3 * mpf("0.044715") * u * u) / (2 + m.exp(h) + m.exp(-h))
 
 
 def mass() -> mpf:
@@ -59,11 +68,11 @@ def derivatives(f: dict, x: mpf) -> tuple[mpf, mpf, mpf]:
 
 def row(kernel: str, function: str, n: mpf, x: mpf) -> dict[str, str]:
     pdf, end = DENSITIES[kernel]
-    f, reach = FUNCTIONS[function], end or {"gaussian": 45}.get(kernel, 160)
+    f, reach = FUNCTIONS[function], end or STEEP.get(kernel, 160)
     cuts = sorted({mpf(-reach), mpf(0), mpf(reach), *(u for k in f["knots"] if abs(u := n * (x - k)) < reach)})
     points: list[mpf] = []
     for a, b in itertools.pairwise(cuts):
-        parts = 8 if end else max(4, int((b - a) / 4))
+        parts = 8 if end else max(4, int((b - a) / (1 if kernel == "gelu_tanh" else 4)))
         points += m.linspace(a, b, parts + 1)[:-1]
     points.append(cuts[-1])
 
@@ -84,10 +93,11 @@ def row(kernel: str, function: str, n: mpf, x: mpf) -> dict[str, str]:
 def main() -> None:
     rows = []
     for kernel, (_, end) in DENSITIES.items():
+        far = 6 if kernel == "gelu_tanh" else FAR[end]
         for function, f in FUNCTIONS.items():
-            for n, u in itertools.product((mpf("0.5"), mpf(4)), (-FAR[end], mpf("-0.625"), mpf("0.25"), FAR[end])):
+            for n, u in itertools.product((mpf("0.5"), mpf(4)), (-far, mpf("-0.625"), mpf("0.25"), far)):
                 knot = f["knots"][0] if u < 0 else f["knots"][-1]
-                with mp.workdps(50 if kernel == "gaussian" else 30):
+                with mp.workdps(50 if kernel in STEEP else 30):
                     rows.append(row(kernel, function, n, knot + u / n))
             print(kernel, function, flush=True)
     (Path(__file__).parent / "bends.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

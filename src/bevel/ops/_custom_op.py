@@ -135,7 +135,7 @@ def takes(family: Family, x: Tensor) -> bool:
     Measured (docs/performance.md): where the formulas have an exponential or a root the native pass wins although it
     cannot be fused with its neighbours; without smoothing there is nothing to compute, and fusing wins.
     """
-    named = 0 < family.kernel.native < 13  # a kernel of the catalog, which the operator can name
+    named = 0 < family.kernel.native != 13  # a kernel of the catalog, which the operator can name
     return named and _cpu.no_code_for(family) is None and x.device.type == "cpu" and _usable()
 
 
