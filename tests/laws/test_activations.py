@@ -8,6 +8,7 @@ from torch.autograd.gradcheck import GradcheckError
 import bevel
 from bevel import ACTIVATIONS
 from bevel.ops import using
+from bevel.ops._inverse import may_keep_output
 from bevel.testing import check_activation, not_applicable
 
 OWNED = [name for name in ACTIVATIONS if ACTIVATIONS[name].owned]
@@ -55,6 +56,19 @@ def test_engine_laws_on_every_backend(spec: str, backend: str) -> None:
                 check_activation(module)
         else:
             assert "one saved tensor" in check_activation(module)
+
+
+TELL = [spec for spec in (*ENGINE, *MORE) if may_keep_output(bevel.create(spec, num_parameters=3).family)]
+"""Those whose output may tell the input; the laws above hold under ``auto``."""
+
+
+@pytest.mark.parametrize(
+    ("spec", "rule"), [*((spec, "output") for spec in TELL), *((spec, "input") for spec in TELL if spec in ENGINE)]
+)
+def test_laws_with_each_rule_of_saving(spec: str, rule: str) -> None:
+    module = bevel.create(spec, num_parameters=3)
+    module.save = rule
+    assert "gradgradcheck" in check_activation(module)
 
 
 @pytest.mark.parametrize("dim", [-1, 0, 2, 3])
