@@ -63,11 +63,11 @@ format: install
 	$(VENV)/bin/ruff check --fix src tests examples docs
 	$(VENV)/bin/ruff format src tests examples docs
 
-bench: install  ## measure on this machine (fifteen minutes) and write docs/performance.md
+bench: install  ## measure on this machine (half an hour) and write docs/performance.md
 	$(VENV)/bin/bevel bench --out docs/performance.csv --page docs/performance.md --notes docs/performance-notes.md
 
 bench-gpu: OUT_DIR ?= docs
-bench-gpu: DEADLINE ?= 520
+bench-gpu: DEADLINE ?= 575
 bench-gpu:  ## with a GPU, torch and Triton: check and measure within DEADLINE seconds, write performance-gpu.* to OUT_DIR
 	PYTHONPATH=src python3 -m bevel_lab.bench.gpu --out-dir $(OUT_DIR) --deadline $(DEADLINE) \
 	  --notes docs/performance-gpu-notes.md

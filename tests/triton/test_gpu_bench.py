@@ -109,10 +109,10 @@ def test_a_section_may_take_what_others_leave_over(tmp_path: Path) -> None:
     from bevel_lab.bench.gpu.parent import Run
     from bevel_lab.bench.gpu.sections import HELD, SECTIONS
 
-    begun = Run(tmp_path / "rows.csv", None, "", 520.0, dry=False)
+    begun = Run(tmp_path / "rows.csv", None, "", 575.0, dry=False)
     names = list(SECTIONS)
     after = sum(SECTIONS[name].limit for name in names[1:])
-    assert begun._limit(names) == pytest.approx(520 - check.LAST - after, abs=5)
+    assert begun._limit(names) == pytest.approx(575 - check.LAST - after, abs=5)
     assert Run(tmp_path / "rows.csv", None, "", 100.0, dry=False)._limit(names) == SECTIONS[names[0]].limit
     assert begun._limit([HELD]) == 35, "a check has its own limit, for sections come after it"
 
@@ -145,15 +145,24 @@ def test_the_command_line_says_what_it_needs(capsys: pytest.CaptureFixture[str])
         assert said in capsys.readouterr().err
 
 
-def test_its_resnet_is_the_usual_one() -> None:
-    from bevel_lab.bench.gpu.resnet import resnet50
+def test_its_networks_are_the_usual_ones() -> None:
+    """Their parameters are as many as torchvision's have; a swap finds every ReLU."""
+    from bevel_lab.bench.nets import NETWORKS, builder
 
-    with torch.device("meta"):
-        model = resnet50()
-    assert sum(p.numel() for p in model.parameters()) == 25_557_032
-    small = resnet50(divide=16)
-    result = bevel.swap(small, "sau", torch.randn(2, 3, 32, 32), preserve=False)
-    assert len(result.activations) == 49  # one a site: 16 blocks of three, and the stem
+    sizes = {"ResNet-18": 11_689_512, "ResNet-50": 25_557_032, "DenseNet-121": 7_978_856, "ShuffleNet V2": 2_278_604}
+    sites = {
+        "ResNet-18": 17,
+        "ResNet-50": 49,
+        "DenseNet-121": 2 * 58 + 3 + 1 + 1,
+        "ShuffleNet V2": 2 + 3 * 3 + 13 * 2,
+        "ViT": 6,
+    }
+    for name in NETWORKS:
+        with torch.device("meta"):
+            model = builder(name, 64)()
+        assert name == "ViT" or sum(p.numel() for p in model.parameters()) == sizes[name]
+        result = bevel.swap(builder(name, 32, 16)(), "sau", torch.randn(2, 3, 32, 32), preserve=False)
+        assert len(result.activations) == sites[name], name
 
 
 def test_the_page_is_written_from_the_rows() -> None:

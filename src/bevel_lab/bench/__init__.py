@@ -2,3 +2,6 @@
 
 ``cpu`` and ``gpu`` measure; they share the cases, the timing, the rows, the targets and the page.
 """
+
+SECTIONS = ("speed", "memory", "import", "loop", "network", "inference")
+"""The parts of the CPU's benchmark."""

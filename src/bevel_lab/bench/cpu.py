@@ -1,4 +1,4 @@
-"""The benchmark on a CPU: speed by size, layout, dtype, threads; memory; training steps; inference; import time."""
+"""The benchmark on a CPU: speed, memory, import time, training steps, whole networks, and inference."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bevel_lab.bench import cases, inference, training_loop
-from bevel_lab.bench.cases import Case, swapped, training_step
+from bevel_lab.bench import SECTIONS, cases, inference, training_loop
+from bevel_lab.bench.cases import Case
+from bevel_lab.bench.networks import networks
 from bevel_lab.bench.rows import Collector, Row
 from bevel_lab.bench.targets import MB4, MB33
 from bevel_lab.bench.timing import Sample, compare, forward_backward, interleave, stopwatch
@@ -80,15 +81,6 @@ class Bench(Collector):
         found = {case.name: Sample([float(case.saved_bytes(x))]) for case in chosen}
         self.add("memory", "bytes", found, elements=x.numel(), dtype="float32", layout="nchw", threads=1)
 
-    def step(self, threads: int, batch: int = 16) -> None:
-        """Time a training step of ResNet-18 on 32×32 images, with each activation in place of its ReLUs."""
-        self.report(f"ResNet-18 training step, batch {batch}, {threads} threads")
-        torch.set_num_threads(threads)
-        specs = ("relu", "gelu", "prelu", "sau", "frelu", "smooth_frelu")
-        found = compare({spec: stopwatch(_training_step(spec, batch)) for spec in specs}, 11)
-        elements = batch * 3 * 32 * 32
-        self.add("step", "step", found, elements=elements, dtype="float32", layout="nchw", threads=threads)
-
     def inference(self, compiled: bool) -> None:
         """Time ResNet-18 on one 32×32 image with each activation as it is shipped. Layout is the runtime."""
         torch.set_num_threads(1)
@@ -131,34 +123,33 @@ def _resnet18() -> nn.Module:
     return model
 
 
-def _training_step(spec: str, batch: int) -> Callable[[], object]:
-    model = _resnet18()
-    x = torch.randn(batch, 3, 32, 32)
-    y = torch.randint(0, 10, (batch,))
-    return training_step(swapped(model, spec, x), x, y)
-
-
-def measure(quick: bool, compiled: bool, report: Report) -> list[Row]:
-    """Run the whole benchmark, and restore torch's number of threads afterwards.
+def measure(quick: bool, compiled: bool, report: Report, only: Sequence[str] = SECTIONS) -> list[Row]:
+    """Run the benchmark, and restore torch's number of threads afterwards.
 
     Args:
         quick: only tensors of 4 MB on one thread, and no training step.
-        compiled: whether the formulas run through ``torch.compile``, too.
+        compiled: whether the formulas and some networks run through ``torch.compile``, too.
         report: called with a line of progress before each group.
+        only: sections to run, in the order of ``SECTIONS``.
     """
     before = torch.get_num_threads()
     bench = Bench(0.5 if quick else 1.5, report)
     try:
-        for plan in _plans(quick, compiled):
-            bench.speed(*plan)
-            torch.compiler.reset()
-        bench.memory()
-        bench.imports()
-        if not quick:
+        if "speed" in only:
+            for plan in _plans(quick, compiled):
+                bench.speed(*plan)
+                torch.compiler.reset()
+        if "memory" in only:
+            bench.memory()
+        if "import" in only:
+            bench.imports()
+        if "loop" in only and not quick:
             bench.loops()
-            torch.set_num_threads(before)
-            for threads in _threads():
-                bench.step(threads)
+        torch.set_num_threads(before)
+        for threads in _threads() if "network" in only and not quick else ():
+            torch.set_num_threads(threads)
+            networks(bench, threads, compiled and threads == 1, report)
+        if "inference" in only and not quick:
             bench.inference(compiled)
     finally:
         torch.set_num_threads(before)

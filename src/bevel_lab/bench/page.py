@@ -17,7 +17,7 @@ UNTRIED = [
     "  elements, and how many sections fit into the deadline. The tests for these are in `tests/triton` and run",
     "  with `--device cuda`.",
 ]
-SIZELESS = ("step", "inference", "loop", "memory", "import", "training", "network", "fused", "sweep")
+SIZELESS = ("inference", "loop", "memory", "import", "training", "network", "fused", "sweep")
 _SIZES = {MB4: "4 MB", MB33: "33 MB"}
 
 
@@ -51,7 +51,35 @@ def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:
         yield f"## {title}"
         yield ""
         yield from _table([r for r in rows if wanted(r)])
+    yield ""
+    yield "## Whole networks"
+    yield ""
+    yield from _networks(find(rows, section="network"))
     yield from _inference(find(rows, section="inference"))
+
+
+def _networks(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield one table a network and number of threads: bytes kept for backward beside the time of a training step."""
+    for layout, threads in dict.fromkeys((r.layout, r.threads) for r in rows):
+        own = find(rows, layout=layout, threads=threads)
+        rounds = max(r.repeats for r in own)
+        yield f"**{layout}, {own[0].size}, {threads} thread{'s' * (threads > 1)}, {own[0].dtype}**, {rounds} rounds"
+        yield ""
+        yield "| | kept for backward MB | × relu | × gelu | training step ms (quartiles) | × relu | × gelu |"
+        yield "|---|---:|---:|---:|---:|---:|---:|"
+        for case in dict.fromkeys(r.case for r in own):
+            cells = [case]
+            for what, scale, digits in (("bytes", 1e-6, 2), ("step", 1e3, 1)):
+                found = find(own, case=case, what=what)
+                cells += _measured(found[0], scale, digits) if found else ["", "", ""]
+            yield f"| {' | '.join(cells)} |"
+        yield ""
+
+
+def _measured(row: Row, scale: float, digits: int) -> list[str]:
+    median, low, high = (f"{v * scale:.{digits}f}" for v in (row.median, row.low, row.high))
+    spread = f" ({low}–{high})" if row.repeats > 1 else ""
+    return [median + spread, *(f"{v:.3f}" if row.what == "bytes" else f"{v:.2f}" for v in (row.to_relu, row.to_gelu))]
 
 
 def _inference(rows: Sequence[Row]) -> Iterator[str]:
@@ -139,7 +167,6 @@ _SECTIONS: tuple[tuple[str, Callable[[Row], bool]], ...] = (
     ("Other dtypes", lambda r: r.section == "speed" and r.dtype != "float32"),
     ("Every kernel, one kink", lambda r: r.layout == "kernels"),
     ("A training step of the lab beside a plain loop's", lambda r: r.section == "loop"),
-    ("A training step of ResNet-18 on 32×32 images", lambda r: r.section == "step"),
 )
 
 

@@ -20,7 +20,7 @@ class Row:
     """One measured number. The dataclass defines the columns of the file.
 
     Attributes:
-        section: part of the benchmark, such as ``speed``, ``memory`` or ``step``.
+        section: part of the benchmark, such as ``speed``, ``memory`` or ``network``.
         case: what was measured, e.g. ``sau``.
         what: ``forward``, ``backward``, ``both``, ``step`` or ``import`` (seconds), ``bytes`` or ``peak`` (bytes).
         elements, dtype, layout: the input; ``layout`` may also name a model, the neighbors, or a setting.

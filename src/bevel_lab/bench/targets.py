@@ -56,9 +56,9 @@ class Target:
         return found
 
 
-def _cpu(case: str, other: str, limit: float, section: str, about: str, layout: str = "nchw") -> Target:
+def _cpu(case: str, other: str, limit: float, section: str, about: str, layout: str = "nchw", what: str = "") -> Target:
     """A target of a section that is measured at one size."""
-    what = {"memory": "bytes", "import": "import", "inference": "call"}.get(section, "step")
+    what = what or {"memory": "bytes", "import": "import", "inference": "call"}.get(section, "step")
     dtype = "" if section == "import" else "float32"
     return Target(case=case, other=other, limit=limit, section=section, what=what, elements=(), layout=layout,
                   dtype=dtype, about=about)  # fmt: skip
@@ -83,7 +83,13 @@ CPU: tuple[Target, ...] = (
     *(Target(case=case, other="gelu", limit=3.0, elements=(1000,)) for case in OURS),
     _cpu("sau", "relu", 1.0, "memory", "bytes saved"),
     _cpu("frelu(C)", "relu", 1.001, "memory", "bytes saved"),
-    _cpu("sau", "relu", 1.02, "step", "ResNet-18 step"),
+    *(_cpu(case, "relu", 1.02, "network", "bytes kept by a network", "", "bytes") for case in ("sau", "frelu")),
+    _cpu("smooth_frelu", "relu", 1.06, "network", "bytes kept by a network", "", "bytes"),
+    *(
+        _cpu(case, "relu", limit, "network", "training step", net)
+        for net, limit in (("ResNet-18", 1.03), ("compiled ResNet-18", 1.02))
+        for case in ("sau", "frelu")
+    ),
     *(_cpu("lab", "plain", 1.03, "loop", "training step", layout=model) for model in ("cnn", "resnet20")),
     _cpu("bevel", "torch", 1.2, "import", "", layout=""),
     *(_cpu(case, "relu", 1.05, "inference", "ResNet-18, one image", layout="") for case in SHIPPED),

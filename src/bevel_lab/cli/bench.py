@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from bevel_lab.bench import SECTIONS
 from bevel_lab.cli._parser import Parser
 
 
@@ -13,17 +14,25 @@ def parser() -> Parser:
     made = Parser(
         "bench",
         "Time forward and backward of bevel's activations, torch's own, the formulas as people write them (eager and "
-        "compiled) and a plain copy, interleaved in one run; also memory kept for backward, a ResNet-18 training step, "
-        "its inference in three runtimes with what is shipped, and import time. The full run takes about twenty "
-        "minutes on two cores. On a GPU the same cases but inference, in ten.",
+        "compiled) and a plain copy, interleaved in one run; also memory kept for backward, import time, training "
+        "steps of whole networks, and inference in three runtimes with what is shipped. The full run takes half an "
+        "hour on two cores. On a GPU the same cases but inference, in ten minutes.",
         "bevel bench --quick\n"
         "bevel bench --device cuda --out gpu.csv --page gpu.md --notes docs/performance-gpu-notes.md\n"
         "bevel bench --out docs/performance.csv --page docs/performance.md\n"
+        "bevel bench --only network --out docs/performance.csv\n"
         "bevel bench --rows docs/performance.csv --page docs/performance.md",
     )
     made.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to measure; default cpu")
     made.add_argument("--quick", action="store_true", help="4 MB tensors on one thread only; about a minute")
-    made.add_argument("--no-compile", action="store_true", help="skip the formulas through torch.compile")
+    made.add_argument("--no-compile", action="store_true", help="skip what goes through torch.compile")
+    made.add_argument(
+        "--only",
+        nargs="+",
+        choices=SECTIONS,
+        metavar="SECTION",
+        help=f"measure these sections, of {', '.join(SECTIONS)}; the others' rows in --out's file stay",
+    )
     made.add_argument("--out", type=Path, metavar="CSV", help="write the rows there")
     made.add_argument("--rows", type=Path, metavar="CSV", help="measure nothing; take the rows from there")
     made.add_argument("--page", type=Path, metavar="MD", help="write a page with targets, tables and a plot")
@@ -44,8 +53,11 @@ def main(arguments: Namespace) -> int:
     else:
         from bevel_lab.bench.cpu import measure
 
-        found = measure(arguments.quick, not arguments.no_compile, print if arguments.quiet else _say)
+        only = arguments.only or SECTIONS
+        found = measure(arguments.quick, not arguments.no_compile, print if arguments.quiet else _say, only)
         print(rows.fitting([row for row in found if row.what in ("both", "step", "call")], room()))
+        if arguments.only and arguments.out and arguments.out.is_file():
+            found = [row for row in rows.read(arguments.out) if row.section not in only] + found
     if arguments.out:
         rows.write(found, arguments.out)
     if arguments.page and arguments.device == "cuda":
@@ -64,12 +76,12 @@ def _on_a_gpu(arguments: Namespace, notes: str) -> int:
 
     from bevel.errors import BackendUnavailable, InvalidValue
 
-    for flag in ("quick", "no_compile"):
+    for flag in ("quick", "no_compile", "only"):
         if getattr(arguments, flag):
             raise InvalidValue(f"--{flag.replace('_', '-')} is for the CPU's bench; leave it out with --device cuda.")
     if not torch.cuda.device_count():  # counts through NVML: this process must not start CUDA
         raise BackendUnavailable("--device cuda needs a CUDA device, and torch finds none here. Leave it out.")
     from bevel_lab.bench.gpu.parent import measure
-    from bevel_lab.bench.gpu.sections import SECTIONS
+    from bevel_lab.bench.gpu.sections import SECTIONS as GPU_SECTIONS
 
-    return measure(list(SECTIONS), checked=False, out=arguments.out, to=arguments.page, notes=notes)
+    return measure(list(GPU_SECTIONS), checked=False, out=arguments.out, to=arguments.page, notes=notes)

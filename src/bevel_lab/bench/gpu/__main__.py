@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns 0 if every check passed and every section ran, 1 if not, 2 without a GPU."""
     parser = argparse.ArgumentParser(prog="bench-gpu", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out-dir", type=Path, required=True, help="folder for performance-gpu.csv and .md")
-    parser.add_argument("--deadline", type=float, default=520.0, help="seconds that all of it may take; default 520")
+    parser.add_argument("--deadline", type=float, default=575.0, help="seconds that all of it may take; default 575")
     parser.add_argument("--notes", type=Path, help="text to put under the page's targets")
     parser.add_argument("--no-check", action="store_true", help="measure only; do not check the backend")
     parser.add_argument("--dry-run", action="store_true", help="the same path on the CPU, tiny, interpreted")

@@ -177,7 +177,7 @@ def _started(names: Sequence[str], out: Path, dry: bool) -> Iterator[_Child]:
 
 def measure(
     names: Sequence[str], *, checked: bool, out: Path | None, to: Path | None, notes: str = "",
-    deadline: float = 520.0, dry: bool = False,
+    deadline: float = 575.0, dry: bool = False,
 ) -> int:  # fmt: skip
     """Check the backend if asked to, run the named sections, write the files on the way, and print what matters last.
 

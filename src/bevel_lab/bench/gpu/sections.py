@@ -15,9 +15,9 @@ from bevel_lab.bench import cases
 from bevel_lab.bench.cases import Case, swapped, training_step
 from bevel_lab.bench.gpu import check, faults
 from bevel_lab.bench.gpu.cases import calls, neighbors, passes
-from bevel_lab.bench.gpu.resnet import resnet50
 from bevel_lab.bench.gpu.shapes import LAYOUTS, Layout
 from bevel_lab.bench.gpu.timing import Bench, Call
+from bevel_lab.bench.nets import COMPILED, NETWORKS, SPECS, builder
 from bevel_lab.bench.timing import Sample
 
 TABLE = (torch.bfloat16, torch.float32)  # the dtypes that targets are set for
@@ -32,7 +32,7 @@ class Section:
     Attributes:
         run: makes the rows; a check returns what it found.
         limit: seconds after which its process is stopped, or later by what is left over of the run's deadline. All
-            of them, the test suite and the test beyond 2^31 elements fit into 520 s.
+            of them, the test suite and the test beyond 2^31 elements fit into 575 s.
         rehearsed: the same in a rehearsal.
     """
 
@@ -173,36 +173,46 @@ def memory(bench: Bench) -> None:
 
 def training(bench: Bench) -> None:
     """Measure time and peak memory of a ResNet-50 training step in bfloat16, with ReLU and with SAU."""
-    _networks(bench, "training", ("relu", "sau"))
+    _network(bench, "training", "ResNet-50", ("relu", "sau"))
 
 
 def networks(bench: Bench) -> None:
-    """The same for activations with a parameter per channel, and for GELU."""
-    _networks(bench, "network", ("relu",) if bench.dry else ("relu", "gelu", "prelu", "frelu", "smooth_frelu"))
+    """The same for every network and every activation in the place of its ReLUs; a rehearsal has ReLU alone."""
+    for name in NETWORKS:
+        _network(bench, "network", name, SPECS[: 1 if bench.dry else None])
 
 
-def _networks(bench: Bench, section: str, names: Sequence[str]) -> None:
+def networks_compiled(bench: Bench) -> None:
+    """The same of two networks through ``torch.compile``, which a rehearsal leaves out, as with the formulas."""
+    for name in COMPILED:
+        _network(bench, "network", name, SPECS[: 1 if bench.dry else None], compile_it=not bench.dry)
+
+
+def _network(bench: Bench, section: str, name: str, specs: Sequence[str], *, compile_it: bool = False) -> None:
     side, batch = (32, 2) if bench.dry else (224, 128)
     images = torch.randn(batch, 3, side, side, device=bench.device, dtype=torch.bfloat16)
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(batch, dtype=torch.int64, device=bench.device)
     steps: dict[str, Call] = {}
     peaks: dict[str, Sample] = {}
-    for name in names:
+    for spec in specs:
         before = 0 if bench.dry else torch.cuda.memory_allocated(bench.device)
         torch.manual_seed(0)
-        model = swapped(resnet50(divide=16 if bench.dry else 1), name, images[:2].float().cpu())
+        model = swapped(builder(name, side, 16 if bench.dry else 1)(), spec, images[:2].float().cpu())
         model = model.to(bench.device, torch.bfloat16).to(memory_format=torch.channels_last)
+        if compile_it:
+            model.compile(dynamic=False)
         step = training_step(model, images, labels)
         if not bench.dry:
-            step()  # allocate gradients and momentum
-            peaks[name] = Sample([float(bench.peak(step) - before)])
-        steps[name] = _any_turn(step)
-    layout = f"ResNet-50, batch {batch}"
+            step()  # compile, and allocate gradients and momentum
+            peaks[spec] = Sample([float(bench.peak(step) - before)])
+        steps[spec] = _any_turn(step)
+    layout, size = f"{'compiled ' * compile_it}{name}", f"{batch} images of {side} × {side}"
     for timer, samples in bench.calls(steps, 1).items():
-        _add(bench, section, "step", samples, images, layout, timer=timer)
+        _add(bench, section, "step", samples, images, layout, size=size, timer=timer)
     if not bench.dry:
-        _add(bench, section, "peak", peaks, images, layout, timer="")
+        _add(bench, section, "peak", peaks, images, layout, size=size, timer="")
+    torch.compiler.reset()
 
 
 def _any_turn(step: Callable[[], object]) -> Call:
@@ -236,13 +246,14 @@ SECTIONS = {
     "eager": Section(eager, 25),
     "small": Section(small, 12),
     "training": Section(training, 30),
-    "networks": Section(networks, 38),
+    "networks": Section(networks, 60),
     "sweep": Section(sweep, 30),
     "eager_rest": Section(eager_rest, 28),
     "memory": Section(memory, 10),
     "fused": Section(fused, 20),
     "compiled": Section(compiled, 30),
     "mollified": Section(mollified, 12),
+    "networks_compiled": Section(networks_compiled, 35),
 }
 FAULTS = {
     "raises": Section(faults.raises, 5, 5),
