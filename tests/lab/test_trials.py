@@ -245,7 +245,7 @@ def test_equal_trials_have_equal_ids_and_every_field_counts() -> None:
         "optimizer": "adamw", "schedule": "constant", "label_smoothing": 0.1, "mixup": 0.2, "cutmix": 1.0,
         "randaugment": 2, "alternate": "epoch", "sharpness": "1:100", "precision": "bfloat16", "channels_last": True,
         "compile": True, "processes": 2, "tuning": True,
-        "weights": "resnet18.pth", "measures": True,
+        "weights": "resnet18.pth", "ship": "relu:0.25", "measures": True,
     }  # fmt: skip
     assert set(other) == {f.name for f in dataclasses.fields(Trial)}
     assert len({base.id, *(dataclasses.replace(base, **{k: v}).id for k, v in other.items())}) == len(other) + 1

@@ -57,6 +57,9 @@ _FRACTION: Rule = (lambda value: 0 <= value <= 1, "a fraction from 0 to 1")
 _INNER_FRACTION: Rule = (lambda value: 0 < value < 1, "a fraction between 0 and 1")
 _ALL_OR_2: Rule = (lambda value: value == 0 or value >= 2, "that is 0 (all) or at least 2")
 _ALTERNATE = _matching(r"|(step|epoch)(:[1-9]\d*:[1-9]\d*)?", "empty, 'step', 'epoch', or such as 'epoch:2:1'")
+_SHIP = _matching(
+    r"|harden|(?!harden)[a-z]\w*(:0?\.\d+)?", "empty, 'harden', an activation such as 'relu', or such as 'relu:0.25'"
+)
 _SHARPNESS = _matching(r"|[^:]+:[^:]+(:(geometric|linear|cosine))?", "empty, or such as '1:1000' and '1:1000:linear'")
 
 
@@ -100,6 +103,10 @@ class Trial:
             part is not read.
         weights: path of a local file of pretrained weights; activations are then put in so
             that the network's function is kept where they can. ``""``: initial weights are drawn.
+        ship: what takes the activations' place before the model is tested: ``"harden"``, their kinked functions
+            (``bevel.harden``), or an activation without parameters, such as ``"relu"``; with ``":0.25"`` the last
+            quarter of the epochs is trained with it, at a learning rate that starts from a tenth of ``lr``; ``""``:
+            nothing.
         measures: whether the trained model is also measured for calibration, robustness, dead units and accuracy with
             eight bits, and its predicted classes are kept (see docs/training.md).
 
@@ -140,6 +147,7 @@ class Trial:
     processes: int = _neutral(1, "", _at_least(1))
     tuning: bool = _neutral(False)
     weights: str = _neutral("", "a local file of pretrained weights to start from")
+    ship: str = _neutral("", "what is tested in the activations' place: harden, or such as relu or relu:0.25", _SHIP)
     measures: bool = _neutral(
         False, "also measure calibration, robustness, dead units and eight bits, and keep guesses"
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bevel.errors import InvalidValue
+from bevel.surgery._copy import copy_model
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import load
 from bevel_lab.errors import LabError
@@ -24,6 +25,7 @@ from bevel_lab.runtime.distributed import SINGLE_PROCESS, ProcessGroup
 from bevel_lab.runtime.memory import PeakMemory, SavedBytes
 from bevel_lab.runtime.rng import derive, generator
 from bevel_lab.tasks import TASKS, Task
+from bevel_lab.training import shipping
 from bevel_lab.training.activations import ActivationFactory, CallSite, describe
 from bevel_lab.training.optim import lr_factor, make_optimizer, make_sharpness_schedule
 
@@ -49,11 +51,12 @@ class Trainer:
     Attributes:
         task: the trial's task with its data.
         steps: optimizer steps an epoch.
-        model: the network.
+        model: the network; from the end of the training on what is shipped, if the trial says so.
+        trained: the network that is trained and that a checkpoint holds.
         wrapped: the module that is called instead of ``model``: compiled or data parallel if the trial says so.
         sites: the call sites of the activations by module name; ``before`` describes them before training.
         optimizer, sharpness: the optimizer and, or None, the sharpness schedule.
-        facts: what a record says of pretrained weights and batch norms.
+        facts: what a record says of pretrained weights, batch norms and what was shipped.
         epochs: the finished epochs.
         train_seconds: wall time of training alone.
         saved_bytes: bytes kept for backward in the first step.
@@ -99,10 +102,13 @@ class Trainer:
                 if tensor.ndim == 4:  # the format exists for 2d convolutions only
                     tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
         self.activation_parameters = [p for module in activations for p in module.parameters()]
+        self.trained = self.model
+        shipping.check(trial, self.sites)
+        self.fine_tuning = shipping.fine_tuning_epochs(trial)
 
     def _build_optimizer(self) -> None:
         trial = self.trial
-        self.sharpness = make_sharpness_schedule(trial, self.model, self.steps * trial.epochs)
+        self.sharpness = make_sharpness_schedule(trial, self.model, self.steps * (trial.epochs - self.fine_tuning))
         optimizer = make_optimizer(trial, self.model, self.activation_parameters, self.steps)
         self.before = {name: describe(call) for name, call in self.sites.items()}
         wrapped: Any = torch.compile(self.model) if trial.compile else self.model
@@ -111,11 +117,28 @@ class Trainer:
     def advance(self) -> None:
         """Train one epoch, then validate."""
         began = time.perf_counter()
+        left = self.trial.epochs - len(self.epochs)
+        if self.fine_tuning and left == self.fine_tuning:
+            self.ship()
         train = self.train_epoch()
         trained = time.perf_counter()
+        if self.trial.ship and not self.fine_tuning and left == 1:
+            self.ship()
         validation = self.evaluate(self.task.validate)
         self.train_seconds += trained - began
         self.epochs.append(Epoch(train=train, validation=validation, seconds=time.perf_counter() - began))
+
+    def ship(self) -> None:
+        """Put in what is shipped: for good where training goes on, else into a copy, so that a checkpoint has what was
+        trained."""
+        if not self.fine_tuning:
+            self.model = copy_model(self.trained)
+        named = dict(self.model.named_modules())
+        sites = {name: call._replace(module=named[name]) for name, call in self.sites.items()}
+        self.sites, self.facts["shipped"] = shipping.put_in(self.model, self.trial, sites)
+        self.model.train(self.trained.training)
+        wrapped: Any = torch.compile(self.model) if self.trial.compile else self.model
+        self.wrapped = wrapped
 
     def train_epoch(self) -> dict[str, float]:
         """Train one epoch; returns the means of loss and metrics over its samples."""
@@ -141,7 +164,7 @@ class Trainer:
         Returns:
             Sums of loss and metrics over the shard (detached scalars).
         """
-        factor = self.trial.lr * lr_factor(self.trial, step, self.steps * self.trial.epochs)
+        factor = self.trial.lr * self._lr_factor(step)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = factor * parameters["scale"]
         # dropout and noisy activations draw from the global generator; seeding every step pairs the draws of all arms
@@ -159,6 +182,13 @@ class Trainer:
         if self.sharpness:
             self.sharpness.step()
         return {name: value * (end - first) for name, value in {"loss": loss.detach(), **metrics}.items()}
+
+    def _lr_factor(self, step: int) -> float:
+        tuned = self.steps * self.fine_tuning
+        before = self.steps * self.trial.epochs - tuned
+        return (
+            lr_factor(self.trial, step, before) if step < before else shipping.fine_tuning_factor(step - before, tuned)
+        )
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """The context of a forward pass: autocast to bfloat16 if the trial says so."""
@@ -193,8 +223,13 @@ class Trainer:
             if state.get(key) != wanted:
                 raise LabError(f"the checkpoint is of {key} {state.get(key)}, not {wanted}")
         try:
+            done = len(state["epochs"])
+            if self.fine_tuning and done > self.trial.epochs - self.fine_tuning:
+                self.ship()
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
+            if self.trial.ship and not self.fine_tuning and done == self.trial.epochs:
+                self.ship()
             self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
             for name in _PROGRESS:
                 setattr(self, name, state[name])
@@ -203,7 +238,7 @@ class Trainer:
 
     def _parts(self) -> dict[str, Any]:
         """What has a state of its own, by the names in checkpoints."""
-        parts = {"model": self.model, "optimiser": self.optimizer}
+        parts = {"model": self.trained, "optimiser": self.optimizer}
         return parts | ({"sharpness": self.sharpness} if self.sharpness else {})
 
     def _identity(self) -> dict[str, str]:
