@@ -74,6 +74,27 @@ def test_mixtrals_experts_are_found_through_their_indexing(way: str) -> None:
     assert isinstance(model.layers[0].mlp.experts.act_fn, bevel.nn.Gate)
 
 
+@pytest.mark.parametrize("way", ["eager", "grouped_mm"])
+def test_gpt_oss_writes_its_gate_as_a_formula(way: str) -> None:
+    torch.manual_seed(0)
+    model = _model("GptOss", num_key_value_heads=2, head_dim=16, num_local_experts=3, num_experts_per_tok=2)()
+    with torch.no_grad():
+        for parameter in model.parameters():  # its experts are not initialized
+            parameter.normal_(0, 0.1)
+    model.set_experts_implementation(way)
+    ids = torch.randint(3, 90, (2, 7))
+    with torch.no_grad():
+        want = model(input_ids=ids).last_hidden_state
+    result = swap(model, "gate", kwargs={"input_ids": ids})
+    sites = result.sites.swapped
+    assert [(s.function, s.channels, s.axis) for s in sites] == [("quick_gelu", 48, -1)] * 2
+    assert [s.written for s in sites] == ["x * sigmoid(1.702 * x)"] * 2
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=ids).last_hidden_state, want, atol=1e-5, rtol=1e-4)
+    model.train()(input_ids=ids).last_hidden_state.square().mean().backward()
+    assert all(m.log_n.grad is not None and m.log_n.grad.any() for m in result.activations.values())
+
+
 @pytest.mark.parametrize(
     ("shape", "axis", "pick", "want"),
     [

@@ -5,10 +5,12 @@ and methods (``x.relu_()``), told apart call by call even where they share one o
 class, ``type(model)``, parameter names, mode, device, hooks, copying and pickling of the model stay as they are.
 :mod:`bevel.surgery._route` says how a replaced call finds its activation, and what that costs.
 
-A swap does not see: an activation that is a formula of other operations inside a forward (``x * x.sigmoid()``, unless
-it is a module of its own); calls made outside any ``forward`` (a model's functions called one by one); code that
-reaches the class past the instance (``torch.fx.symbolic_trace`` and ``torch.jit.script`` of a scope with replaced
-functions); and checkpointing of a part of one forward in which a function was replaced: checkpoint whole modules.
+``x * torch.sigmoid(a * x)`` with a number a is one site, wherever a forward writes it but in a ``torch.fx`` graph.
+
+A swap does not see: an activation that is another formula inside a forward (unless it is a module of its own); calls
+made outside any ``forward`` (a model's functions called one by one); code that reaches the class past the instance
+(``torch.fx.symbolic_trace`` and ``torch.jit.script`` of a scope with replaced functions); and checkpointing of a part
+of one forward in which a function was replaced: checkpoint whole modules.
 """
 
 from __future__ import annotations

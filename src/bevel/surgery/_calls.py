@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -80,11 +80,13 @@ class Table:
     Args:
         what: what is called, for messages.
         entries: the example's calls in training (True) and in evaluation (False), in their order.
+        products: the activations that stand for the product of a call's result and another factor, which they take.
     """
 
-    def __init__(self, what: str, entries: Mapping[bool, Sequence[Entry]]) -> None:
+    def __init__(self, what: str, entries: Mapping[bool, Sequence[Entry]], products: Iterable[int] = ()) -> None:
         self.what = what
         self.entries = {mode: tuple(found) for mode, found in entries.items()}
+        self.products = tuple(products)
         self.slot = Slot()
         self._look()
 
@@ -105,7 +107,7 @@ class Table:
             lookup.only = {code: self.single[lines] for code, lines in lookup.line_of.items() if lines in self.single}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"what": self.what, "entries": self.entries, "slot": self.slot}
+        return {"what": self.what, "entries": self.entries, "products": self.products, "slot": self.slot}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -122,7 +124,7 @@ class Table:
         entries = {
             mode: [Entry(e.code, e.lines, e.mark, site[e.site]) for e in found] for mode, found in self.entries.items()
         }
-        return Table(self.what, entries)
+        return Table(self.what, entries, [site[i] for i in self.products if site[i] != LEAVE])
 
 
 class _Open(threading.local):

@@ -9,6 +9,7 @@ from typing import Any
 
 from bevel.surgery._calls import Entry, Table
 from bevel.surgery._place import NOWHERE, Place
+from bevel.surgery._products import product
 from bevel.surgery._sites import Site
 from bevel.surgery._trace import Call, Scope
 
@@ -50,7 +51,7 @@ def _assign(calls: Sequence[Call]) -> list[tuple[Scope, Call]]:
         assigned = [(next(s for s in reversed(c.scopes) if s.name == root or s.name not in raised), c) for c in calls]
         runs: dict[tuple[Any, ...], list[Call]] = defaultdict(list)
         for scope, call in assigned:
-            key = (scope.name, scope.training, call.path, call.source.name, _place(scope, call), scope.run)
+            key = (scope.name, scope.training, call.path, call.function, _place(scope, call), scope.run)
             runs[key].append(call)
         settled: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         bad = {
@@ -95,7 +96,20 @@ def _fill(group: Group, name: str, runs: Runs) -> None:
                 known[step] = sites[key]
             group.calls[known[step]].append(call)
             chosen.append((scope, call, place, known[step]))
-    group.tables[name] = Table(group.path or group.function, _entries(chosen))
+    group.tables[name] = Table(group.path or group.function, _entries(chosen), _products(group))
+
+
+def _products(group: Group) -> list[int]:
+    """The sites all of whose calls are part of one product with x; they stand for it, whose output is not followed."""
+    found = []
+    for index, calls in enumerate(group.calls):
+        factors = {call.factor for call in calls}
+        made = product(factors.pop()) if len(factors) == 1 else None
+        if made is not None:
+            found.append(index)
+            for call in calls:
+                (call.source, call.written), call.reused, call.changed = made, False, "written"
+    return found
 
 
 def _entries(chosen: Sequence[tuple[Scope, Call, Place, int]]) -> dict[bool, list[Entry]]:
@@ -136,10 +150,10 @@ def function_groups(calls: Sequence[Call]) -> list[Group]:
     """Sort the calls of functions and methods: a group for each function and scope."""
     groups = []
     for scope, runs in _by_scope(_assign(calls)).items():
-        names = dict.fromkeys(call.source.name for made in runs.values() for call in made)
+        names = dict.fromkeys(call.function for made in runs.values() for call in made)
         for name in names:
             group = Group("", name)
-            _fill(group, scope, {run: [c for c in calls if c.source.name == name] for run, calls in runs.items()})
+            _fill(group, scope, {run: [c for c in calls if c.function == name] for run, calls in runs.items()})
             groups.append(group)
     return groups
 

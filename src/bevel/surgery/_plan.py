@@ -66,7 +66,8 @@ def write(to: object, sites: Sites, blueprint: Blueprint, recipes: Mapping[str, 
 
 def _written(table: Table) -> dict[str, Any]:
     modes = {"train" if mode else "eval": found for mode, found in sorted(table.entries.items())}
-    return {"what": table.what} | modes
+    products = {"products": list(table.products)} if table.products else {}
+    return {"what": table.what} | modes | products
 
 
 class Plan:
@@ -197,7 +198,7 @@ def _read_table(data: Mapping[str, Any]) -> Table:
         for mode, name in ((True, "train"), (False, "eval"))
         if name in data
     }
-    return Table(str(data["what"]), entries)
+    return Table(str(data["what"]), entries, map(int, data.get("products", ())))
 
 
 def _differs(site: Site, expected: str, found: str) -> InvalidValue:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
 
 from bevel._torch_private import (
@@ -34,6 +35,7 @@ from bevel.surgery._copy import copy_model
 from bevel.surgery._names import SPELLINGS, UNITS, Kind, Spelling
 from bevel.surgery._place import Place, place_of_call
 from bevel.surgery._probe import Source
+from bevel.surgery._products import Products
 from bevel.surgery._random import RandomState
 
 _RUNS = itertools.count()
@@ -75,6 +77,8 @@ class Call:
         changed: how its output may change after the call: ``written`` if an operation wrote to it, ``returned`` if the
             model returned it, so that its caller may; else "".
         order: its number among all calls of all runs.
+        function: of torch that it calls, by name; "" for a module.
+        factor: for a sigmoid of a·x whose product with x the forward makes, the number a; else 0.
     """
 
     trace: Trace
@@ -93,6 +97,8 @@ class Call:
     reused: bool = False
     changed: str = ""
     order: int = 0
+    function: str = ""
+    factor: float = 0.0
 
     @property
     def channels(self) -> int | None:
@@ -213,6 +219,7 @@ class _Watch(TorchFunctionMode):
         self.inside = 0  # how many activation modules are running
         self.counts: Counter[tuple[int, str]] = Counter()  # calls by run of a forward and name
         self.channels = Channels(lambda: self.stack[-1].name if self.stack else "")
+        self.products = Products()
         self.originals = {id(p): weights[n] for n, p in twin.named_parameters(remove_duplicate=False) if n in weights}
         for parameter in twin.parameters():
             self.channels.set(parameter, WEIGHT)
@@ -295,13 +302,18 @@ class _Watch(TorchFunctionMode):
             result = func(*args, **kwargs)
             if func is F.instance_norm:  # made of views that forget the axis
                 self.channels.set(result, Label(1, self.stack[-1].name))
+            if self.stack and not self.inside:
+                self.products.follow(func, args, result, self.stack[-1].run)
             return result
         call = self.record(x, "", nth, spelling.kind, spelling.written, self.source(spelling, func, args, kwargs))
         safe = x.clone()
         rest = args[1:]
         result = func(safe, *rest, **{k: v for k, v in kwargs.items() if k != "input"})
         if call is not None:
+            call.function = spelling.name
             self.check_in_place(call, x, safe, result)
+            if spelling.name == "sigmoid" and not isinstance(self.twin.get_submodule(self.stack[-1].name), GraphModule):
+                self.products.opened(x, result, self.stack[-1].run, lambda a: setattr(call, "factor", a))
         return result
 
     def source(self, spelling: Spelling, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Source:
