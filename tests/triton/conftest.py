@@ -4,6 +4,7 @@
 before ``tests/conftest.py`` gets to import Triton as an interpreter, and bevel's import may bring Triton in.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,12 +38,16 @@ def _backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 def _patched_once(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let the interpreter put its functions into ``triton.language`` once a test.
 
-    It does so, and takes them out again, for every call of every function of a program: two fifths of the time.
+    It does so, and takes them out again, for every call of every function of a program: two fifths of the time. It also
+    watches every sum and product of integers for overflow, a third of the rest; no offset of tests' tensors comes near,
+    and ``test_programs`` asks the compiler which of them are computed in 32 bits.
     """
     import triton.language as tl
     from triton.runtime import interpreter
 
     scope = interpreter._patch_lang(SimpleNamespace(__globals__={"tl": tl, "core": tl.core}))
+    builder = interpreter.interpreter_builder
+    monkeypatch.setattr(builder, "options", dataclasses.replace(builder.options, sanitize_overflow=False))
     monkeypatch.setattr(interpreter, "_patch_lang", lambda function: interpreter._LangPatchScope())
     return scope
 
