@@ -137,7 +137,7 @@ class _Plane:
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
         )
-        return "\n".join([f'{head} font-family="sans-serif" font-size="10.5" fill="{INK}">', *parts, "</svg>\n"])
+        return "\n".join([f'{head} font-family="sans-serif" font-size="13" fill="{INK}">', *parts, "</svg>\n"])
 
 
 def _straight(x1: float, y1: float, x2: float, y2: float, color: str, width: float = 1) -> str:
@@ -154,17 +154,17 @@ def _lines(plane: _Plane, curves: list[Curve], what: str, width: float) -> list[
 
 
 def _panel(curves: list[Curve], what: str) -> str:
-    left, top, right, bottom = box = (40.0, 28.0, 304.0, 246.0)
+    left, top, right, bottom = box = (46.0, 30.0, 304.0, 242.0)
     plane = _Plane(310, 270, box, torch.cat([getattr(c, what) for c in curves]))
-    parts = [_text(left, 18, what, size=' font-size="13"')]
+    parts = [_text(left, 18, what, size=' font-size="15"')]
     for value, text in plane.ticks():
         parts += [
             _straight(left, plane.y(value), right, plane.y(value), GRID),
-            _text(left - 5, plane.y(value) + 3.5, text, "end"),
+            _text(left - 5, plane.y(value) + 4.5, text, "end"),
         ]
     for value in range(-4, 5, 2):
         parts += [_straight(plane.x(value), top, plane.x(value), bottom, GRID)]
-        parts += [_text(plane.x(value), bottom + 15, f"{value}".replace("-", "−"), "middle")]
+        parts += [_text(plane.x(value), bottom + 17, f"{value}".replace("-", "−"), "middle")]
     parts += [_straight(left, top, left, bottom, MUTED), _straight(left, bottom, right, bottom, MUTED)]
     parts += _lines(plane, curves, what, 1.9)
     return plane.svg([*parts, *(_legend(plane, curves) if what == "value" else [])])
@@ -173,7 +173,7 @@ def _panel(curves: list[Curve], what: str) -> str:
 def _legend(plane: _Plane, curves: list[Curve]) -> list[str]:
     """The names of the curves, in the corner through which the fewest of their points go."""
     left, top, right, bottom = plane.box
-    wide, high = 96.0, 17.0 * len(curves) + 4
+    wide, high = 116.0, 18.0 * len(curves) + 4
     points = [(plane.x(a), plane.y(b)) for c in curves for a, b in zip(c.x.tolist(), c.value.tolist(), strict=True)]
 
     def crossed(corner: tuple[float, float]) -> int:
@@ -183,8 +183,8 @@ def _legend(plane: _Plane, curves: list[Curve]) -> list[str]:
     colors = BLUES if len(curves) > 1 else BLUES[1:]
     parts = []
     for i, (curve, color) in enumerate(zip(curves, colors, strict=False)):
-        at = y + 17 * i + 10
-        parts += [_straight(x, at, x + 20, at, color, 1.9), _text(x + 26, at + 3.5, curve.label)]
+        at = y + 18 * i + 10
+        parts += [_straight(x, at, x + 20, at, color, 1.9), _text(x + 26, at + 4.5, curve.label)]
     return parts
 
 
