@@ -14,6 +14,7 @@ from bevel_lab.bench import inference, page, rows
 from bevel_lab.bench.rows import Collector
 from bevel_lab.bench.targets import SHIPPED
 from bevel_lab.bench.timing import Sample
+from bevel_lab.runtime import inference as runtimes
 
 X = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -64,19 +65,17 @@ def test_each_case_is_what_its_name_says(models: dict[str, nn.Module]) -> None:
 
 
 @needs("onnxruntime", "onnxscript")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the exporter's own
-@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_onnx_runtime_runs_the_same_network(models: dict[str, nn.Module]) -> None:
     for name in ("sau, hardened and folded", *SHIPPED):
-        (found,) = inference.ready(models[name], X, "onnxruntime")()  # type: ignore[misc]
+        (found,) = runtimes.ready(models[name], X, "onnxruntime")()  # type: ignore[misc]
         torch.testing.assert_close(torch.from_numpy(found), models[name](X).detach(), rtol=1e-5, atol=1e-5)
-    assert inference.available(compiled=False) == ("eager", "onnxruntime")
-    assert inference.available() == inference.RUNTIMES
+    assert runtimes.available(compiled=False) == ("eager", "onnxruntime")
+    assert runtimes.available() == runtimes.RUNTIMES
 
 
 def test_eager_runs_the_same_network(models: dict[str, nn.Module]) -> None:
     for model in models.values():
-        y = inference.ready(model, X, "eager")()
+        y = runtimes.ready(model, X, "eager")()
         assert isinstance(y, Tensor)
         assert torch.equal(y, model(X))
     found = inference.timed({"relu": models["relu"]}, X, "eager", rounds=2)

@@ -27,6 +27,8 @@ from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis import beside
 from bevel_lab.report.analysis.cells import judge_cells
 from bevel_lab.report.statistics import comparison
+from bevel_lab.report.text import beside as text_beside
+from bevel_lab.runtime.inference import available
 from bevel_lab.tasks import _measures as measures
 from bevel_lab.training.run import run_trial
 
@@ -186,6 +188,25 @@ def test_measures_change_nothing_else_and_the_record_is_read_back(folder: Path) 
     names = {"calibration_error", "noise_accuracy", "fgsm_accuracy", "int8_accuracy", "dead_units"}
     assert all(set(r.measures) == names for r in found)
     assert set(found[0].to_row()) >= names
+    runtimes = set(available(compiled=False))
+    assert {r.trial.seed: set(r.inference) for r in found} == {0: runtimes, 1: set()}
+    assert all(seconds > 0 for r in found for seconds in r.inference.values())
+    assert "inference" not in same.result
+
+
+def test_the_report_has_inference_as_a_multiple_of_the_references(folder: Path) -> None:
+    found = bevel_lab.Results.read(folder).records
+    times = {"relu": {"eager": 2e-3, "onnxruntime": 1e-3}, "sau": {"eager": 3e-3}}
+    (cell,) = judge_cells(
+        [dataclasses.replace(r, inference={} if r.trial.seed else times[r.label]) for r in found], "relu"
+    )
+    *_, table = text_beside.tables(cell, {})
+    assert table.title == "Inference with one sample: mlp on digits"
+    assert table.lines == [
+        ("activation", "eager × relu (ms)", "onnxruntime × relu (ms)"),
+        ("relu", "1.00 (2)", "1.00 (1)"),
+        ("sau", "1.50 (3)", "–"),
+    ]
 
 
 def test_predicted_classes_lie_beside_the_ledger_and_give_the_accuracy(folder: Path) -> None:
@@ -229,6 +250,7 @@ def test_the_report_judges_every_measure_and_shows_churn(folder: Path, tmp_path:
         assert "Beside accuracy: mlp on digits" in text
         assert text.count("calibration error") >= 2
         assert "Predictions that change with the seed: mlp on digits" in text
+        assert "Inference with one sample: mlp on digits" in text
     compact = tmp_path / "kept" / "all.jsonl"
     assert main(["report", str(folder), "--compact", str(compact)]) == 0
     again = bevel_lab.Results.read(compact)

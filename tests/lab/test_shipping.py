@@ -129,7 +129,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for old, new in (
         (r"\[tune\].*", ""),
         (r"dataset = \[.*?\]", 'dataset = "digits"'),
-        (r"seeds = 10", "seeds = 2"),
+        (r"seeds = 10", "seeds = 1"),
         (r"epochs = 20", "epochs = 2\ntrain_limit = 100"),
         (r"batch_size = 128", "batch_size = 50"),
     ):
@@ -144,7 +144,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.process
 def test_the_experiment_sets_the_four_ways_beside_one_another(small: Path) -> None:
     records: list[Record] = [*ledger.parse(small / ledger.LEDGER)[0].values()]
-    assert len(records) == 4 * 2 * 2
+    assert len(records) == 4 * 2
     assert {r.trial.cell for r in records} == {("digits", "cnn"), ("digits", "vit_tiny")}
     for record in records:
         assert 0 <= record.measures["int8_accuracy"] <= 1
@@ -154,4 +154,5 @@ def test_the_experiment_sets_the_four_ways_beside_one_another(small: Path) -> No
     for label in {r.label for r in records}:
         assert label in page
     assert "int8 accuracy" in page
+    assert "Inference with one sample" in page
     assert "shipped" in page

@@ -17,6 +17,7 @@ from bevel_lab.bench.networks import networks
 from bevel_lab.bench.rows import Collector, Row
 from bevel_lab.bench.targets import MB4, MB33
 from bevel_lab.bench.timing import Sample, compare, forward_backward, interleave, stopwatch
+from bevel_lab.runtime.inference import available
 from bevel_lab.runtime.provenance import device_name, versions
 
 SIZES = (1_000, 10_000, 100_000, 33_000_000)  # elements, in addition to tensors of 4 MB and 33 MB
@@ -86,7 +87,7 @@ class Bench(Collector):
         torch.set_num_threads(1)
         x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         models = inference.networks(_resnet18, x)
-        for runtime in inference.available(compiled):
+        for runtime in available(compiled):
             self.report(f"ResNet-18 inference, one image, 1 thread, {runtime}")
             found = inference.timed(models, x, runtime, 51)
             self.add("inference", "call", found, elements=x.numel(), dtype="float32", layout=runtime, threads=1,

@@ -6,11 +6,8 @@ the machine disturb less than the clock on the wall.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +15,10 @@ from torch import Tensor, nn
 import bevel
 from bevel_lab.bench.targets import SHIPPED
 from bevel_lab.bench.timing import Sample, compare, stopwatch
+from bevel_lab.runtime.inference import ready
 
-RUNTIMES = ("eager", "compile", "onnxruntime")
 ANY = 1e6
 """A tolerance that lets everything pass: what is timed is not trained."""
-
-
-def available(compiled: bool = True) -> tuple[str, ...]:
-    """Return the runtimes of this machine."""
-    onnx = all(importlib.util.find_spec(name) for name in ("onnxruntime", "onnxscript"))
-    wanted = {"eager": True, "compile": compiled, "onnxruntime": onnx}
-    return tuple(name for name in RUNTIMES if wanted[name])
 
 
 def networks(build: Callable[[], nn.Module], x: Tensor) -> dict[str, nn.Module]:
@@ -75,35 +65,11 @@ def _spread(model: nn.Module) -> None:
         parameter.copy_(torch.linspace(middle + 0.05, middle + 0.25, parameter.numel()))
 
 
-def ready(model: nn.Module, x: Tensor, runtime: str) -> Callable[[], object]:
-    """Return a call that runs the network once in a runtime."""
-    if runtime == "onnxruntime":
-        return _session(model, x)
-    # a trace has code of its own; of one class's forward torch.compile keeps eight graphs and asks them in turn
-    call = torch.compile(torch.fx.symbolic_trace(model)) if runtime == "compile" else model
-
-    def run() -> object:
-        with torch.inference_mode():
-            return call(x)
-
-    return run
-
-
-def _session(model: nn.Module, x: Tensor) -> Callable[[], object]:
-    import onnxruntime
-
-    with contextlib.redirect_stdout(None):
-        program = torch.onnx.export(model, (x,), dynamo=True, verbose=False)
-    assert program is not None
-    program.optimize()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session: Any = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), options)
-    given = {session.get_inputs()[0].name: x.numpy()}
-    return lambda: session.run(None, given)
-
-
 def timed(models: Mapping[str, nn.Module], x: Tensor, runtime: str, rounds: int) -> dict[str, Sample]:
     """Time each network in one runtime, interleaved; seconds of the processor a call."""
+    if (
+        runtime == "compile"
+    ):  # a trace has code of its own; of one forward torch.compile keeps eight graphs, asked in turn
+        models = {name: torch.fx.symbolic_trace(model) for name, model in models.items()}
     calls = {name: stopwatch(ready(m, x, runtime), clock=time.thread_time) for name, m in models.items()}
     return compare(calls, rounds)

@@ -14,7 +14,7 @@ from bevel_lab.experiment.trial import Trial
 FORMAT = 1
 
 _NOT_REPEATED = (
-    "seconds", "train_seconds", "bare_seconds", "peak_memory", "started", "commit", "versions", "label",
+    "seconds", "train_seconds", "bare_seconds", "inference", "peak_memory", "started", "commit", "versions", "label",
 )  # fmt: skip
 """Fields that may differ between two runs of one trial on one machine."""
 
@@ -103,6 +103,8 @@ class Record:
         bare_seconds: seconds that a plain training loop took for a sample at the end of the trial, so that
             ``bare_seconds * samples / train_seconds`` is the share of its throughput; 0 where it was not timed.
         measures: shares by name that were measured beside ``test`` after the last epoch, where the trial asked for it.
+        inference: by runtime (``eager``, ``onnxruntime``, and ``compile`` for a trial that compiles) the processor's
+            seconds for one sample after training on one thread of a CPU; of seed 0, where the trial has measures.
         predictions: digest of the predicted classes of the test part, which lie in a side file; "" where none do.
         peak_memory: peak memory in bytes: growth of the process's peak resident set on the CPU, torch's peak
             allocation on a GPU.
@@ -136,6 +138,7 @@ class Record:
     lower_is_better: bool = False
     log_scale: bool = False
     measures: dict[str, float] = dataclasses.field(default_factory=dict)
+    inference: dict[str, float] = dataclasses.field(default_factory=dict)
     predictions: str = ""
 
     def __str__(self) -> str:

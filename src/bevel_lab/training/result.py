@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 import bevel
 from bevel_lab.experiment.predictions import Predictions
 from bevel_lab.experiment.record import Record
-from bevel_lab.runtime import provenance
+from bevel_lab.runtime import inference, provenance
 from bevel_lab.training import plain_loop
 from bevel_lab.training.activations import summarize
 from bevel_lab.training.trainer import Trainer
@@ -21,9 +23,18 @@ def results(trainer: Trainer, label: str) -> Iterator[Predictions | Record]:
         units = [(call.module, call.dim) for call in trainer.sites.values()]
         found = trainer.evaluate(lambda _: trainer.task.measure(trainer.model, units))
         predicted = Predictions.of(found.classes)
-        measured = {"measures": found.values, "predictions": predicted.digest}
+        measured = {"measures": found.values, "predictions": predicted.digest, "inference": _inference(trainer)}
         yield predicted
     yield make_record(trainer, label, **measured)
+
+
+def _inference(trainer: Trainer) -> dict[str, float]:
+    """What a sample costs at inference; measured on CPUs, for seed 0: the networks of other seeds cost as much."""
+    if trainer.trial.seed or trainer.trial.tuning or trainer.device.type != "cpu":
+        return {}
+    images, _ = next(iter(trainer.task.batches([torch.arange(2)], 0, 0)))
+    runtimes = inference.available(compiled=trainer.trial.compile)
+    return trainer.evaluate(lambda _: inference.seconds(trainer.model, images[:1], runtimes))
 
 
 def make_record(trainer: Trainer, label: str, **measured: Any) -> Record:

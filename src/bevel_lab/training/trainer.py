@@ -129,8 +129,7 @@ class Trainer:
         self.epochs.append(Epoch(train=train, validation=validation, seconds=time.perf_counter() - began))
 
     def ship(self) -> None:
-        """Put in what is shipped: for good where training goes on, else into a copy, so that a checkpoint has what was
-        trained."""
+        """Put in what is shipped: for good where training goes on, else into a copy, which no checkpoint has."""
         if not self.fine_tuning:
             self.model = copy_model(self.trained)
         named = dict(self.model.named_modules())

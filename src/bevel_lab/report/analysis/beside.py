@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevel_lab.report.analysis.cells import SEED, Cell, make_cell
+from bevel_lab.report.analysis.cells import SEED, Arm, Cell, make_cell
 from bevel_lab.report.analysis.metric import Metric
 from bevel_lab.report.statistics.bootstrap import LEAST_FOR_INTERVAL, bca
 
@@ -33,6 +33,13 @@ def measures(cell: Cell) -> list[Cell]:
         place = cell.dataset, cell.model
         found.append(make_cell(place, Metric(key, True, lower), scores, indices, cell.reference.name))
     return found
+
+
+def inference(arm: Arm) -> dict[str, float]:
+    """Return by runtime the seconds for a sample, the median over the runs that were timed."""
+    timed = [record.inference for record in arm.runs.values()]
+    names = dict.fromkeys(name for one in timed for name in one)
+    return {name: float(np.median([one[name] for one in timed if name in one])) for name in names}
 
 
 @dataclass(frozen=True)
