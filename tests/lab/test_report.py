@@ -120,6 +120,19 @@ def test_the_headline_says_who_is_better_and_what_is_not_known(eight: list[Recor
     assert any("four times in five" in note for note in findings.caveats(cell))
 
 
+def test_the_headline_of_many_arms_names_the_nearest_and_the_farthest(eight: list[Record]) -> None:
+    cell = only(eight)
+    (near, one), (far, other) = (next((a, c) for a, c in cell.others if a.name == name) for name in ("gelu", "swish"))
+    if one.difference > other.difference:
+        near, one, far, other = far, other, near, one
+    sizes = f"{100 * one.difference:.2f} ({near.name}) to {100 * other.difference:.2f} points ({far.name})"
+    many = [(near, one), (far, other)] * 2
+    assert words.differences(many, "relu", cell.metric) == [f"All 4 others are better than relu, by {sizes}."]
+    some = words.differences([*many, *[o for o in cell.others if o[0].name == "frelu"]], "relu", cell.metric)
+    assert some[0] == f"4 of the 5 others are better than relu, by {sizes}."
+    assert some[1].startswith("frelu is worse than relu by ")
+
+
 def test_the_headline_when_nothing_is_found() -> None:
     assert findings.answer(only(records(["relu", "gelu", "silu"]))) == [
         "There is no evidence that any of the 2 activations differs from relu."

@@ -107,14 +107,28 @@ def compared(c: Comparison, metric: Metric) -> tuple[str, str, str, str, str, st
     )
 
 
+NAMED = 3
+"""So many arms are named in one sentence."""
+
+
 def differences(
     others: Sequence[tuple[Arm | Standing, Comparison]], reference: str, metric: Metric, where: str = ""
 ) -> list[str]:
-    """Name the arms that are better than the reference in one sentence, and those that are worse in another."""
+    """Name the arms that are better than the reference in one sentence, and those that are worse in another.
+
+    Of more than three arms it names the nearest and the farthest: the table beside it has them all.
+    """
     sentences = []
     for word in (Verdict.BETTER, Verdict.WORSE):
         found = [(arm.name, c) for arm, c in others if c.verdict is word]
-        if found:
+        if len(found) > NAMED:
+            (near, least), *_, (far, most) = sorted(
+                ((name, abs(c.difference)) for name, c in found), key=lambda pair: pair[1]
+            )
+            sizes = f"{score(least, metric)} ({near}) to {score(most, metric)}{metric.points} ({far})"
+            count = f"All {len(found)}" if len(found) == len(others) else f"{len(found)} of the {len(others)}"
+            sentences.append(f"{count} others are {word} than {reference}{where}, by {sizes}.")
+        elif found:
             names = listing([name for name, _ in found])
             sizes = listing([score(abs(c.difference), metric) for _, c in found])
             verb = "is" if len(found) == 1 else "are"
