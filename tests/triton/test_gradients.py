@@ -1,5 +1,6 @@
 """Backend ``triton`` against the reference: values, every gradient, every kernel, layout and precision."""
 
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -17,7 +18,7 @@ from bevel.ops.triton import backend as _triton
 from bevel.ops.triton.layout import Tuning
 from bevel.terms import Terms
 
-KERNELS = [k for k, it in bevel.KERNELS.items() if it.has_moment and it.triton]
+KERNELS = [k for k, it in bevel.KERNELS.items() if "excess" in it.triton]
 
 
 def _function(generator: torch.Generator, knots: int, channels: int) -> tuple[PiecewiseLinear, list[Tensor]]:
@@ -114,7 +115,7 @@ def test_extra_terms_and_gates(gate: bool, device: torch.device) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("kernel", ["gaussian", "logistic", "box"])
+@pytest.mark.parametrize("kernel", ["gaussian", "logistic", "box", "gelu_tanh"])
 def test_every_gradient_of_a_gate(kernel: str, channels: int, device: torch.device) -> None:
     """Of x, both slopes and log n, far into the tails, where x·(1 + erf)/2 has no digits left."""
     module = bevel.nn.Gate(channels, 1.2, -0.3, kernel, 1.5, learn_slopes=True, dtype=torch.float64)
@@ -131,10 +132,12 @@ def test_every_gradient_of_a_gate(kernel: str, channels: int, device: torch.devi
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize(("kernel", "name"), [("gaussian", "gelu"), ("logistic", "silu")])
+@pytest.mark.parametrize(("kernel", "name"), [("gaussian", "gelu"), ("logistic", "silu"), ("gelu_tanh", "gelu")])
 def test_a_gate_is_as_exact_as_torchs_own(kernel: str, name: str, dtype: torch.dtype, device: torch.device) -> None:
     """GELU and SiLU with their slopes: at most twice torch's error, relative to max(1, |exact|)."""
     own = getattr(torch.nn.functional, name)
+    if kernel == "gelu_tanh":
+        own = functools.partial(own, approximate="tanh")
     family = frelu_family(1.0, 0.0, bevel.KERNELS[kernel], 1.0, multiplies_cdf=True)
     x = torch.cat([torch.linspace(-6, 6, 1001), torch.linspace(-30, 30, 31)]).to(device, dtype)
 
@@ -150,6 +153,22 @@ def test_a_gate_is_as_exact_as_torchs_own(kernel: str, name: str, dtype: torch.d
     cut = 2**-7 if dtype == torch.bfloat16 and device.type == "cpu" else 0.0  # the interpreter cuts where a chip rounds
     for a, b in zip(ours, error(own), strict=True):
         assert a <= max(2 * b, cut)
+
+
+def test_the_tails_of_gelu_by_tanh_keep_their_digits(device: torch.device) -> None:
+    """In float32, where x·(1 + tanh)/2 has none left of x = −5; its ReLU goes to another backend."""
+    gate = frelu_family(1.0, 0.0, bevel.KERNELS["gelu_tanh"], 1.0, multiplies_cdf=True)
+    x = torch.linspace(-9.5, -0.1, 400).to(device).requires_grad_()
+    y = evaluate(x, gate, [], dim=0, backend="triton")
+    exact = x.detach().cpu().double().requires_grad_()
+    want = evaluate(exact, gate, [], dim=0, backend="reference")
+    slopes = [torch.autograd.grad(t.sum(), at)[0].detach() for t, at in ((y, x), (want, exact))]
+    digits = 2e-6 if device.type == "cpu" else 1e-5
+    for got, true in ((y.detach(), want.detach()), slopes):
+        far = (true.abs() > 1e-30) & ((exact < -1.5) | (exact > -0.5))  # between, the slope passes 0
+        assert float(((got.cpu().double() - true) / true)[far].abs().max()) <= digits
+    relu = frelu_family(1.0, 0.0, bevel.KERNELS["gelu_tanh"], 1.0)
+    assert "has no excess" in str(_triton.refuses(relu, x, []))
 
 
 LAYOUTS: dict[str, tuple[Callable[[], Tensor], int]] = {

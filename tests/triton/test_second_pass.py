@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -51,6 +52,15 @@ def test_it_is_the_formulas_derivative(kernel: Kernel, device: torch.device) -> 
     for one in found:
         _held(one, device, 1e-12)
     _held(found[1], device, 3e-5, torch.float32)
+
+
+def test_it_is_that_of_gelu_by_tanh(device: torch.device) -> None:
+    family, parameters = case(bevel.KERNELS["gelu_tanh"], "gate", 1, 1, log_n=True)
+    terms = dataclasses.replace(family.terms, c0=(0.0,), c1=(0.0,))  # which take its excess
+    family = dataclasses.replace(family, terms=terms)
+    x, g, a = (torch.randn(40, generator=torch.Generator().manual_seed(i), dtype=torch.float64) for i in range(3))
+    assert backend.refuses(family, x.to(device), [p.to(device) for p in parameters]) is None
+    _held((family, parameters, x, g, [a, *(torch.cos(p) for p in parameters)]), device, 1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from bevel.family import Affine, Family
-from bevel.kernel import Kernel
 from bevel.ops import _analytic
 from bevel.ops._inverse import tells, tells_by_slopes
 from bevel.ops._layout import dense_view
@@ -27,12 +26,13 @@ from bevel.ops.triton.launch import interpreted
 from bevel.ops.triton.layout import Tuning
 from bevel.ops.triton.plan import Plan
 from bevel.ops.triton.second import why_not as why_not_second
+from bevel.terms import is_zero
 
 _MOST = 4096  # number of plans that are kept; a plan holds no device memory of its own
 _MAX_KNOTS = 16  # the text repeats itself for every knot
 _plans: dict[Hashable, Plan] = {}
 _keys: dict[Family, Hashable] = {}
-_reasons: dict[Kernel, str | None] = {}
+_reasons: dict[Family, str | None] = {}
 _tuning = Tuning()
 
 
@@ -63,12 +63,18 @@ def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | No
         return "it knows no bends (backend analytic does)"
     if len(family.terms.knots) > _MAX_KNOTS:
         return f"it takes at most {_MAX_KNOTS} knots; got {len(family.terms.knots)}"
-    kernel = family.kernel
-    if kernel not in _reasons:
+    if family not in _reasons:
         if len(_reasons) >= _MOST:
             _reasons.clear()
-        _reasons[kernel] = kernel_terms.why_not(kernel)
-    return _reasons[kernel] or no_address(x, *parameters)
+        _reasons[family] = kernel_terms.why_not(family.kernel, _needs_excess(family))
+    return _reasons[family] or no_address(x, *parameters)
+
+
+def _needs_excess(family: Family) -> bool:
+    """Whether it smooths ramps or has tails: a gate has neither, for its tail is v·survival."""
+    terms = family.terms
+    ramps = () if terms.multiplies_cdf else terms.jumps
+    return not all(map(is_zero, (*ramps, *terms.c0, *terms.c1)))
 
 
 def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:

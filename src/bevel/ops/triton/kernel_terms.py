@@ -167,9 +167,16 @@ class KernelTerms:
     panels: int = 0
 
 
-def why_not(kernel: Kernel) -> str | None:
-    """Return the reason why a kernel cannot run here, else None."""
-    if _own_text(kernel) or kernel is SHARP:
+def why_not(kernel: Kernel, excess: bool = True) -> str | None:
+    """Return the reason why a kernel cannot run here, else None.
+
+    Args:
+        excess: whether the function needs the kernel's excess, as all but gates and pure steps do.
+    """
+    text = _own_text(kernel)
+    if text and excess and kernel.has_moment and "excess" not in text:
+        return f"the Triton text of kernel {kernel.name!r} has no excess: it serves gates and steps"
+    if text or kernel is SHARP:
         return None
     if not kernel.compact:
         return f"kernel {kernel.name!r} has no Triton forms (attribute `triton`), and no compact support for a table"
