@@ -1,9 +1,9 @@
 """Every use that bevel makes of names that torch does not promise to keep.
 
-No other file of the library touches a name of torch that begins with an underscore, so that a release of torch that
-takes one away is answered here. ``tests/test_torch_private.py`` names each and says what stops working without it.
-Two names without an underscore are no promise either: ``to_save`` and ``materialize_grads`` of the context of a
-``Function``. ``ops/_direct.py`` writes them itself, since a call of a helper would cost what they save.
+No other file of the library but ``_torch_func.py`` touches a name of torch that begins with an underscore, so that a
+release of torch that takes one away is answered here. ``tests/test_torch_private.py`` names each and says what stops
+working without it. Two names without an underscore are no promise either: ``to_save`` and ``materialize_grads`` of the
+context of a ``Function``. ``ops/_direct.py`` writes them itself, since a call of a helper would cost what they save.
 """
 
 from __future__ import annotations
@@ -90,6 +90,15 @@ def operator_function(namespace: str, name: str) -> Callable[..., Any]:
     operator: Any = getattr(getattr(torch.ops, namespace), name).default
     function: Callable[..., Any] = operator._op
     return function
+
+
+def written_by(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments of an operator that it writes to."""
+    if not operator._schema.is_mutable:
+        return []
+    own = {a.name: a.alias_info is not None and a.alias_info.is_write for a in operator._schema.arguments}
+    given = [*zip(own, args, strict=False), *kwargs.items()]
+    return [value for name, value in given if own[name]]
 
 
 def bare_apply(function: type[torch.autograd.Function]) -> Callable[..., Any]:

@@ -134,7 +134,8 @@ class FixedSharpness(StatefulModule):
         if n.is_cpu:
             if self._read(n):
                 return self._family, self.values()
-            return self._family_of_buffer, [*self.values(), n.to(input.device)]
+            # the buffer itself where it can be: a transform of torch.func would wrap what it sees being made
+            return self._family_of_buffer, [*self.values(), n if input.device == n.device else n.to(input.device)]
         # A copy, for backward: DistributedDataParallel writes to buffers between two forwards.
         return self._family_of_buffer, [*self.values(), n.detach().clone()]
 

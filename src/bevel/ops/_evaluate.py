@@ -21,6 +21,7 @@ from bevel.ops._keeping import KeptOutput, keeper
 from bevel.ops._memory import OWN, check_layout
 from bevel.ops._saved import saved
 from bevel.ops._second import differentiable, tangent
+from bevel.ops._taylor import under_transforms
 from bevel.portable import exporting
 from bevel.terms import Coefficient, as_sharpness
 
@@ -135,6 +136,8 @@ def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int) 
 
         if _custom_op.takes(family, x):
             return _custom_op.evaluate(family, axis, x, parameters)
+    elif (y := under_transforms(x, family, parameters, axis)) is not None:
+        return y
     return family.formulas(x, parameters, axis).value().to(x.dtype)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from bevel._torch_private import TorchDispatchMode, storage_address
+from bevel._torch_private import TorchDispatchMode, storage_address, written_by
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = _tensors((args, kwargs or {}))
         for x in tensors:
             self.used(x)
-        if self._outputs and func._schema.is_mutable:
-            for x in _mutated(func, args, kwargs or {}):
+        if self._outputs:
+            for x in _tensors(written_by(func, args, kwargs or {})):
                 self.written(x)
         outputs = [t for t in (result if isinstance(result, tuple | list) else (result,)) if isinstance(t, Tensor)]
         if outputs and tensors:
@@ -197,14 +197,6 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if out.shape[axis] == x.shape[axis] or name in _RESIZING:
                 return label
         return replace(label, axis=None, reason=f"{name} does not keep the channel axis")
-
-
-def _mutated(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    """List the tensors that an operation writes to."""
-    given = zip(func._schema.arguments, args, strict=False)
-    named = {a.name: a for a in func._schema.arguments}
-    all_ = [*given, *((named[name], value) for name, value in kwargs.items())]
-    return [t for a, value in all_ if a.alias_info is not None and a.alias_info.is_write for t in _tensors((value,))]
 
 
 def _tensors(tree: Any) -> list[Tensor]:
