@@ -183,5 +183,5 @@ def test_an_exported_program_says_that_it_has_no_sites() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exported = torch.export.export(Twice(), (V,)).module()
-    with pytest.raises(bevel.InvalidValue, match="would change nothing"):
-        swap(exported, "frelu", V)
+        with pytest.raises(bevel.InvalidValue, match="would change nothing"):
+            swap(exported, "frelu", V)

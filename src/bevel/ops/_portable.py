@@ -20,7 +20,8 @@ from bevel.terms import Coefficient, along, is_zero
 
 def value(family: Family, x: Tensor, parameters: Sequence[Tensor], dim: int) -> Tensor:
     """Return the function at x, in x's dtype; the arguments are those of :func:`bevel.ops.evaluate`, checked."""
-    one = len(family.terms.knots) == 1 and not family.terms.curve and family.only_formulas() is None
+    # len, since torch 2.11's dynamo traces no `not` of a tuple
+    one = len(family.terms.knots) == 1 and len(family.terms.curve) == 0 and family.only_formulas() is None
     if one and family.kernel is SHARP:
         return _At(family, x, parameters, dim).kinked().to(x.dtype)
     if one and family.kernel is KERNELS["gaussian"]:
