@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import bevel
+from bevel.kernel import Kernel
 from bevel_lab.runtime.memory import SavedBytes
 
 
@@ -114,12 +115,12 @@ def basic(channels: int, dim: int, dtype: torch.dtype) -> list[Case]:
     return [copy(), *torchs_own(channels, dim, dtype), *bevels_own(channels, dim)]
 
 
-def every_kernel() -> list[Case]:
-    """ReLU smoothed with each kernel at n = 1; its slope and n are learned."""
+def every_kernel(takes: Callable[[Kernel], bool] = lambda kernel: True) -> list[Case]:
+    """ReLU smoothed at n = 1 with each kernel that the backend takes; its slope and n are learned."""
     return [
         _case(f"mollified({k})", bevel.Mollified(f="relu", kernel=k, learn="jumps+n"))
         for k in bevel.KERNELS
-        if bevel.KERNELS[k].has_moment and bevel.KERNELS[k].native > 0
+        if bevel.KERNELS[k].has_moment and bevel.KERNELS[k].native > 0 and takes(bevel.KERNELS[k])
     ]
 
 
