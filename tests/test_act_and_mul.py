@@ -14,6 +14,7 @@ import bevel
 from bevel.errors import InvalidValue
 from bevel.functional import act_and_mul
 from bevel.nn import ActAndMul
+from bevel.ops import _act_and_mul
 
 Formula = Callable[[Tensor, Tensor], Tensor]
 
@@ -155,3 +156,73 @@ def test_a_swap_and_a_fold_see_the_activation_inside() -> None:
     torch.testing.assert_close(model(x), want, atol=1e-5, rtol=1e-5)
     model(x).sum().backward()
     assert model.act.activation.log_n.grad is not None
+
+
+TWINS = ("silu", "gelu", "relu", "gate", "frelu", "sau:n=3", "gate:kernel=gelu_tanh,learn_slopes=true")
+BENT = "mollified:f=hardswish,kernel=gaussian,n=3,learn=n+bends"
+PLACES = ("dense", "halves", "channels", "channels last", "rows apart", "every second")
+
+
+def _laid_out(place: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, int]:
+    """Return gate and up as they may lie, and the channel axis, which has 5 channels."""
+    generator = torch.Generator().manual_seed(1)
+    both = 2 * torch.randn(2, 7, 5, 9, generator=generator, dtype=torch.float64)
+    if place in ("channels", "channels last"):
+        layout = torch.channels_last if place == "channels last" else torch.contiguous_format
+        gate, up = (t.to(dtype).transpose(0, 1)[None].contiguous(memory_format=layout) for t in both)
+        return gate.detach(), up.detach(), 1
+    both = both.to(dtype).transpose(2, 3).contiguous()
+    if place == "halves":
+        gate, up = torch.cat((both[0], both[1]), dim=-1).chunk(2, dim=-1)
+    elif place == "rows apart":
+        gate, up = both[0][:, ::2], both[1][:, 1:6].contiguous()
+    elif place == "every second":
+        gate, up = torch.stack((both[0], both[1]), dim=-1).unbind(-1)
+    else:
+        gate, up = both
+    return gate.detach(), up.detach(), -1
+
+
+@pytest.mark.skipif(bevel.backends()["operator"] is not None, reason="needs backend operator")
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("spec", [*TWINS, BENT])
+def test_the_native_pass_is_the_formula(spec: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Value and every gradient, wherever gate and up lie, with a limit and without; formulas are not asked for."""
+    learnt = spec not in ("silu", "gelu", "relu")
+    for dtype, most in ((torch.float64, 1e-12), (torch.float32, 2e-5), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)):
+        gate, up, dim = _laid_out(place, dtype)
+        for limit, offset in ((None, 0.0), (1.5, 0.5)):
+            found = []
+            for formulas in (False, True):
+                with monkeypatch.context() as patch:
+                    patch.setattr(_act_and_mul, "_fused" if formulas else "_composed", lambda *_: None)
+                    module = ActAndMul(spec, limit, offset, num_parameters=5 if learnt else 1, dim=dim)
+                    module = module.double() if dtype == torch.float64 else module
+                    inputs = (gate.requires_grad_(), up.requires_grad_(), *module.parameters())
+                    y = module(*inputs[:2])
+                    g = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).reshape(y.shape).to(dtype)
+                    found.append([y.detach(), *torch.autograd.grad(y, inputs, g)])
+            for got, want in zip(*found, strict=True):
+                assert got.dtype == want.dtype
+                size = 1 + float(want.double().abs().max())
+                assert float((got.double() - want.double()).abs().max()) <= most * size
+
+
+@pytest.mark.skipif(bevel.backends()["operator"] is not None, reason="needs backend operator")
+def test_a_hook_a_subclass_and_a_mode_see_the_activation() -> None:
+    module, (gate, up) = ActAndMul("gate"), _inputs()
+    seen: list[Tensor] = []
+    handle = module.activation.register_forward_hook(lambda _, inputs, output: seen.append(output))
+    module(gate, up)
+    handle.remove()
+    module(gate, up)
+    assert len(seen) == 1
+
+    class Doubled(bevel.nn.Gate):
+        def forward(self, input: Tensor) -> Tensor:
+            return 2 * super().forward(input)
+
+    doubled = act_and_mul(gate, up, Doubled())
+    torch.testing.assert_close(doubled, 2 * module(gate, up))
+    with bevel.ops.using("analytic"):
+        torch.testing.assert_close(module(gate, up), act_and_mul(gate, up, bevel.nn.Gate()))

@@ -146,6 +146,10 @@ def test_the_operators_change_nothing_that_they_are_given(name: str) -> None:
         moving = [torch.ones_like(p) for p in tensors[1:]]
         arguments = (torch.ones_like(x), tensors, torch.ones_like(x), moving, packed, 1, -1, 0.0)
         torch.library.opcheck(operators.second.default, arguments, test_utils="test_schema")
+        two = [x, torch.ones_like(x), *tensors[1:]]
+        torch.library.opcheck(operators.pair_forward.default, (two, packed, 1, 7.0, 1.0), test_utils="test_schema")
+        arguments = (torch.ones_like(x), two, packed, 1, 7.0, 1.0, -1)
+        torch.library.opcheck(operators.pair_backward.default, arguments, test_utils="test_schema")
         if name == "sau":
             torch.library.opcheck(operators.forward_smooth.default, (tensors, packed, 1), test_utils="test_schema")
             y, sides, _ = operators.forward_smooth(tensors, packed, 1)

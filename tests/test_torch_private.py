@@ -47,6 +47,7 @@ WITHOUT = {
     "torch._subclasses.fake_tensor.FakeCopyMode": "find would have to copy the model's memory",
     "torch.utils._python_dispatch.TorchDispatchMode": "channel axes, and what fold may scale, are unknown",
     "torch.utils._python_dispatch._disable_current_modes": "a fixed sharpness cannot be read beside fake tensors",
+    "torch.nn.modules.module._has_any_global_hook": "a hook of all modules does not see an ActAndMul's activation",
     "torch.utils._pytree.tree_leaves": "tensors inside a model's nested result are not found",
     "torch.utils._pytree.tree_map": "nested arguments of a model do not become fake tensors",
 }

@@ -150,6 +150,16 @@ BEVEL_API int bevel_second(const bevel_plan *plan, const bevel_layout *layout, i
                            const void *const *param, const void *const *cotangent, const void *x, const void *g,
                            const void *a, double every, void *h, void *dx, void *const *dparam);
 
+/* Two inputs, as in SwiGLU: y = f(min(gate, limit))*(clamp(up, -limit, limit) + up_offset); an infinite limit is none. Strides
+ * of gate are layout->x, of up layout->y, of g layout->g, and those of y, dgate and dup layout->dx. Null results are not
+ * wanted. A gate above the limit has gradient 0, and so has an up beyond it. */
+BEVEL_API int bevel_pair_forward(const bevel_plan *plan, const bevel_layout *layout, int32_t threads,
+                                 const void *const *param, double limit, double up_offset, const void *gate,
+                                 const void *up, void *y);
+BEVEL_API int bevel_pair_backward(const bevel_plan *plan, const bevel_layout *layout, int32_t threads,
+                                  const void *const *param, double limit, double up_offset, const void *gate,
+                                  const void *up, const void *g, void *dgate, void *dup, void *const *dparam);
+
 /* A tabulated kernel is zero beyond v = 1. `table` holds density, survival and excess, for each of `panels` equal cells
  * of [0, 1] eleven coefficients, ascending powers of t = 2*(v*panels - cell) - 1; behind them, twelve a cell, lies the second
  * tail integral, which a plan with bends needs. For float32 arithmetic this function

@@ -228,9 +228,15 @@ void run(const Task& task, int64_t begin, int64_t end, double* sums) {
 
 }  // namespace
 
+}  // namespace bevel::BEVEL_ISA
+
+#include "pair_runner.h"
+
+namespace bevel::BEVEL_ISA {
+
 int64_t second_tiles(const Task&);  // second_engine.cpp has these two
 void run_second(const Task&, const Second&, int64_t begin, int64_t end, double* sums);
 extern const Engine engine;
-const Engine engine = {BEVEL_ISA_NAME, tiles, run, second_tiles, run_second};
+const Engine engine = {BEVEL_ISA_NAME, tiles, run, second_tiles, run_second, pair_tiles, run_pair};
 
 }  // namespace bevel::BEVEL_ISA

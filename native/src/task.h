@@ -103,6 +103,7 @@ struct TanhTables {
 const TanhTables& tanh_tables();
 
 struct Second;  // second.h
+struct Paired;  // paired.h
 
 // One instruction set. Work is counted in tiles so that a range of them can be given to a thread.
 struct Engine {
@@ -111,6 +112,8 @@ struct Engine {
     void (*run)(const Task&, int64_t begin, int64_t end, double* sums);  // forward if task.g has no data
     int64_t (*second_tiles)(const Task&);
     void (*run_second)(const Task&, const Second&, int64_t begin, int64_t end, double* sums);
+    int64_t (*pair_tiles)(const Task&);
+    void (*run_pair)(const Task&, const Paired&, int64_t begin, int64_t end, double* sums);
 };
 
 }  // namespace bevel

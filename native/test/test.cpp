@@ -677,6 +677,75 @@ void test_second(const Table& table) {
             }
 }
 
+// f(min(gate, limit))·(clamp(up) + offset) and its gradients, where gate's rows and up's are differently far apart.
+void compare_pair(Plan& p, const Case& c, double limit, double offset, const std::string& name) {
+    bevel_layout layout{};
+    layout.dtype = c.dtype, layout.outer = c.size[0], layout.channels = c.size[1], layout.inner = c.size[2];
+    int64_t stride[3], apart[3];
+    strides(c.layout, c.size, stride);
+    for (int d = 0; d < 3; ++d) apart[d] = stride[d] * (d == 0 ? 2 : 1);  // as half of a projection lies
+    for (int d = 0; d < 3; ++d) layout.x[d] = apart[d], layout.y[d] = layout.g[d] = layout.dx[d] = stride[d];
+    Array gate(c.dtype, c.size, apart, c.shift), up(c.dtype, c.size, stride, c.shift), g = up, y = up, dgate = up, dup = up;
+    for (int64_t o = 0; o < c.size[0]; ++o)
+        for (int64_t k = 0; k < c.size[1]; ++k)
+            for (int64_t i = 0; i < c.size[2]; ++i)
+                for (Array* const a : {&gate, &up, &g}) write(c.dtype, a->at(o, k, i), uniform(-3, 3));
+    const int code = bevel_pair_forward(&p.plan, &layout, c.threads, p.pointer.data(), limit, offset, gate.data(), up.data(), y.data());
+    const int back = bevel_pair_backward(&p.plan, &layout, c.threads, p.pointer.data(), limit, offset, gate.data(), up.data(), g.data(),
+                                         dgate.data(), dup.data(), p.gradient_pointer.data());
+    if (code != BEVEL_OK || back != BEVEL_OK) return fail(name + ": " + bevel_message(code | back));
+    const double working = c.dtype == BEVEL_F64 ? 0x1p-53 : 0x1p-24, stored = epsilon(c.dtype), tiny = c.dtype == BEVEL_F16 ? 0x1p-24 : 1e-30;
+    const int n_slot = 2 + 5 * p.plan.knots;
+    std::vector<std::vector<Real>> exact, most;
+    for (size_t j = 0; j < p.value.size(); ++j) exact.emplace_back(p.length[j], 0), most.emplace_back(p.length[j], 0);
+    for (int64_t k = 0; k < c.size[1]; ++k) {
+        const std::vector<Real> slots = p.slots(k);
+        for (int64_t o = 0; o < c.size[0]; ++o)
+            for (int64_t i = 0; i < c.size[2]; ++i) {
+                const Real a = read(c.dtype, gate.at(o, k, i)), u = read(c.dtype, up.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
+                const Real factor = std::fmax(-limit, std::fmin(limit, u)) + offset, size = std::fabs(u) + std::fabs(offset);
+                const reference::Point f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, std::fmin(a, limit));
+                const auto check = [&](Array& got, Real want, Real scale, const char* what) {
+                    const Real found = read(c.dtype, got.at(o, k, i));
+                    if (!(std::fabs(found - want) <= 32 * working * scale + 2 * stored * std::fabs(want) + tiny))
+                        fail(name + ": " + what + " is " + std::to_string(double(found)) + " instead of " + std::to_string(double(want)));
+                };
+                check(y, f.value * factor, f.size * size, "value");
+                check(dgate, a > limit ? 0 : by * factor * f.slope, std::fabs(by) * size * f.slope_size, "dgate");
+                check(dup, std::fabs(u) > limit ? 0 : by * f.value, std::fabs(by) * f.size, "dup");
+                for (const bevel_term& t : p.terms) {
+                    const Real scale = t.factor * by * factor * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
+                    const int64_t to = p.length[t.param] == 1 ? 0 : k;
+                    exact[t.param][to] += scale * f.by_slot[t.slot];
+                    most[t.param][to] += std::fabs(t.factor * by) * size * f.by_slot_size[t.slot] * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
+                }
+            }
+    }
+    for (size_t j = 0; j < exact.size(); ++j)
+        for (int64_t k = 0; k < p.length[j]; ++k) {
+            const Real got = read(p.dtype[j], p.gradient[j].data() + k * width(p.dtype[j]));
+            if (!(std::fabs(got - exact[j][k]) <= 48 * working * most[j][k] + 0x1p-22 * std::fabs(exact[j][k]) + 1e-30))
+                fail(name + ": gradient of parameter " + std::to_string(j) + " is " + std::to_string(double(got)) + " instead of " +
+                     std::to_string(double(exact[j][k])));
+        }
+}
+
+void test_pairs(const Table& table) {
+    for (const int kernel : {BEVEL_SHARP, BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_GELU_TANH, BEVEL_BOX})
+        for (const int kind : {RAMP, GATE, TAILS, BENDS})
+            for (int dtype = BEVEL_F32; dtype <= BEVEL_F16; ++dtype)
+                for (int layout = 0; layout < 2; ++layout) {
+                    if (skipped()) continue;
+                    Case c;
+                    c.dtype = dtype, c.layout = layout, c.threads = 1 + layout, c.shift = pick(0, 3);
+                    c.size[0] = pick(1, 20), c.size[1] = pick(1, 40), c.size[2] = layout == 1 ? 1 : pick(1, 40);
+                    const int knots = pick(0, 2) ? 1 : 2;
+                    Plan p = random_plan(kernel, kind, knots, c.size[1], pick(0, 1), pick(0, 3), table, 40);
+                    const double limit = pick(0, 1) ? 1.5 : std::numeric_limits<double>::infinity();
+                    compare_pair(p, c, limit, pick(0, 1) ? 1 : 0, "pair, " + describe(kernel, kind, knots, c));
+                }
+}
+
 void test_errors(const Table& table) {
     Plan p = random_plan(BEVEL_GAUSSIAN, RAMP, 1, 4, true, true, table);
     bevel_layout layout{BEVEL_F32, 0, 1, 4, 1, {}, {}, {}, {}};
@@ -714,6 +783,7 @@ int main(int count, char** argument) {
     test_gelu_tanh(table);
     test_bends(table);
     test_second(table);
+    test_pairs(table);
     test_errors(table);
     std::printf("%s, openmp %s: %d failures\n", bevel_isa(), std::strcmp(bevel_openmp(), "none") ? "found" : "none", failures);
     const char* const wish = std::getenv("BEVEL_ISA");

@@ -5,6 +5,7 @@
 // owner, and what a tensor looks like costs less to describe again than to look up.
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <optional>
@@ -214,6 +215,7 @@ Tensor inverse(std::vector<Tensor> tensors, const Tensor& plan, int64_t dim) {
     return passed(native_inverse, std::move(tensors), plan, dim);
 }
 
+#include "pair.h"
 #include "second.h"
 
 }  // namespace
@@ -221,13 +223,14 @@ Tensor inverse(std::vector<Tensor> tensors, const Tensor& plan, int64_t dim) {
 // Python hands over the functions of the library that it has loaded.
 extern "C" BEVEL_API int32_t bevel_operator_bind(const void* forward_, const void* backward_, const void* message_,
                                                  const void* output_tells_, const void* inverse_, const void* from_output_,
-                                                 const void* second_) {
+                                                 const void* second_, const void* pair_forward_,
+                                                 const void* pair_backward_) {
     const auto bind = [](auto& to, const void* from) {
         to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(const_cast<void*>(from));
     };
     bind(native_forward, forward_), bind(native_backward, backward_), bind(native_message, message_);
     bind(native_output_tells, output_tells_), bind(native_inverse, inverse_), bind(native_backward_from_output, from_output_);
-    bind(native_second, second_);
+    bind(native_second, second_), bind(native_pair_forward, pair_forward_), bind(native_pair_backward, pair_backward_);
     return BEVEL_ABI;
 }
 
@@ -241,6 +244,8 @@ STABLE_TORCH_LIBRARY(bevel_operator, m) {
     m.def("second(Tensor? g, Tensor[] tensors, Tensor? a, Tensor[] cotangents, Tensor plan, int dim, int needs, float every) "
           "-> Tensor[]");
     m.def("backward(Tensor g, Tensor[] tensors, Tensor plan, int dim, int needs) -> Tensor[]");
+    m.def("pair_forward(Tensor[] tensors, Tensor plan, int dim, float limit, float offset) -> Tensor");
+    m.def("pair_backward(Tensor g, Tensor[] tensors, Tensor plan, int dim, float limit, float offset, int needs) -> Tensor[]");
 }
 
 // For every device, so that the operator itself can answer for those it does not know.
@@ -253,4 +258,6 @@ STABLE_TORCH_LIBRARY_IMPL(bevel_operator, CompositeExplicitAutograd, m) {
     m.impl("inverse", TORCH_BOX(&inverse));
     m.impl("second", TORCH_BOX(&second));
     m.impl("backward", TORCH_BOX(&backward));
+    m.impl("pair_forward", TORCH_BOX(&pair_forward));
+    m.impl("pair_backward", TORCH_BOX(&pair_backward));
 }

@@ -142,6 +142,13 @@ def forward_hooks(module: nn.Module) -> list[Callable[..., Any]]:
     return [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
 
 
+def is_watched(module: nn.Module) -> bool:
+    """Whether a hook, of the module or of all modules, or a mode of torch functions would see a call of it."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    everywhere = torch.nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
+    return any(hooks) or bool(everywhere) or bool(_C._len_torch_function_stack())
+
+
 def drop_later_hooks(module: nn.Module, keep: Callable[[Callable[..., Any]], bool]) -> None:
     """Remove the module's backward hooks and the forward hooks that ``keep`` does not pick; keep its pre-hooks."""
     for key in [key for key, hook in module._forward_hooks.items() if not keep(hook)]:

@@ -18,7 +18,7 @@ from bevel._entry import Device as Device
 from bevel._entry import Entry as Entry
 from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, own_parameter, plainly_eager
 from bevel.errors import BevelError, InvalidValue
-from bevel.family import Slot, parameter
+from bevel.family import Family, Slot, parameter
 from bevel.nn._sharpness import FixedSharpness
 from bevel.ops import check_dtype, evaluate, in_memory, may_keep_output, needs_composed, saved
 from bevel.terms import Coefficient, Terms, as_number, as_one_sharpness
@@ -172,6 +172,18 @@ class Activation(FixedSharpness, LearnableModule):
         eager = plainly_eager()
         family, values = self.at_call(input, eager)
         return evaluate(input, family, values, dim=self.dim, eager=eager, save=self._save)
+
+    def as_family(self, input: Tensor) -> tuple[Family, list[Tensor], int] | None:
+        """Return what a pass with other things to do may compute in place of ``self(input)``, in an eager call.
+
+        Args:
+            input: what the module would be called with.
+
+        Returns:
+            The family, its parameters and the channel axis; None where a subclass has a forward of its own.
+        """
+        own = type(self).forward is not Activation.forward or "forward" in vars(self)
+        return None if own else (*self.at_call(input, eager=True), self.dim)
 
 
 class ParameterBuilder:

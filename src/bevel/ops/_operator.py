@@ -38,6 +38,8 @@ class Prepared(NamedTuple):
     backward_smooth: Callable[..., Any]
     inverse: Callable[..., Any]
     second: Callable[..., Any]
+    pair_forward: Callable[..., Any]
+    pair_backward: Callable[..., Any]
 
 
 # ----------------------------------------------------------------------------------------------------- the operators
@@ -60,7 +62,7 @@ def _load() -> tuple[Callable[..., Any], ...] | str:
                 for f in (
                     *(native.bevel_forward, native.bevel_backward, native.bevel_message),
                     *(native.bevel_output_tells, native.bevel_inverse, native.bevel_backward_from_output),
-                    native.bevel_second,
+                    *(native.bevel_second, native.bevel_pair_forward, native.bevel_pair_backward),
                 )
             )
         )

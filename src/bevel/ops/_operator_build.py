@@ -22,6 +22,7 @@ OBJECT = "libbevel_operator.so"
 SOURCES = (
     "operator.cpp",
     "layout.h",
+    "pair.h",
     "second.h",
     "sides.h",
     "tensors.h",
