@@ -15,6 +15,7 @@ from bevel_lab.bench.page import NOTHING, gpu
 from bevel_lab.bench.rows import Row, read
 from bevel_lab.bench.targets import GPU, OURS
 
+PER_CHANNEL = ("frelu(C)", "smooth_frelu(C)")
 HIDDEN = (  # all that the lab may have beside torch and Triton; Triton's interpreter needs numpy, a GPU does not
     "torchvision", "pytest", "rich", "psutil", "matplotlib", "scipy", "sklearn", "PIL", "hypothesis", "ray", "pandas",
 )  # fmt: skip
@@ -65,9 +66,10 @@ def _all_rows_are_there(found: list[Row]) -> None:
     kernels = [r for r in found if (r.section, r.dtype, r.size) == ("kernel", "bfloat16", "256 MB")]
     arms = {layout: {r.case for r in kernels if r.layout == layout and r.what == "backward"} for layout in LAYOUTS}
     torchs = {"copy", "relu", "gelu", "leaky_relu", "prelu"}
-    assert arms.pop("flat") == torchs | {"sau", "sau:n=1", "frelu", "plain frelu"}
-    assert arms.pop("btc") == {"copy", "frelu(C)", "smooth_frelu(C)"}
-    assert all(cases == {"copy", "prelu(C)", "frelu(C)", "smooth_frelu(C)"} for cases in arms.values())
+    flat, each = ({*own, *(f"{name} from y" for name in own)} for own in (("sau", "sau:n=1", "frelu"), PER_CHANNEL))
+    assert arms.pop("flat") == torchs | flat | {"plain frelu"}
+    assert arms.pop("btc") == {"copy", *each}
+    assert all(cases == {"copy", "prelu(C)", *each} for cases in arms.values())
     assert {r.moved // (r.elements * 2) for r in kernels if r.case != "copy" and r.what == "backward"} == {3}
     assert {r.moved // (r.elements * 2) for r in kernels if r.case == "copy" or r.what == "forward"} == {2}
     unmeasured = {t.what for t in GPU["H200"] if not t.measured(found)}

@@ -34,6 +34,8 @@ def calls(found: Iterable[cases.Case], x: list[Tensor], g: list[Tensor], what: s
 def passes(x: list[Tensor], g: list[Tensor], what: str, channels: int, dim: int) -> dict[str, Call]:
     """Single passes without autograd, ``forward`` or ``backward`` with all parameter gradients, beside a clone.
 
+    Backward is given x, or, ``from y``, the output, where that tells x.
+
     Functions of shared parameters alone have the same program in every layout, so they are in flat runs (``channels``
     is 0), and functions of a parameter per channel in the others.
     """
@@ -54,7 +56,12 @@ def passes(x: list[Tensor], g: list[Tensor], what: str, channels: int, dim: int)
         def backward(i: int, family: Any = family, parameters: Any = parameters, needs: Any = needs) -> object:
             return backend.backward(family, dim, g[i], x[i], parameters, needs)
 
+        def from_y(i: int, family: Any = family, parameters: Any = parameters, needs: Any = needs) -> object:
+            return backend.backward_from_output(family, dim, g[i], x[i], parameters, needs)
+
         made[case.name] = forward if what == "forward" else backward
+        if what == "backward" and backend.keeps_output(family, x[0].dtype, "output"):
+            made[f"{case.name} from y"] = from_y
     return made
 
 
