@@ -193,6 +193,40 @@ def test_offsets_are_resumed_to_the_bit(late: bool, order: str) -> None:
         assert torch.equal(other[1].log_n, model[1].log_n)
 
 
+@pytest.mark.parametrize("spec", LEARNT)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_cast_is_not_what_the_optimizer_did(spec: str, dtype: torch.dtype) -> None:
+    model = _learning(spec)
+    schedule = SharpnessSchedule(model, 3.0, 3e3, steps=8, pull=0.5)
+    schedule.step()
+    model.to(dtype)
+    schedule.step()
+    assert all(not offset["delta"].any() for offset in schedule.state_dict()["offsets"].values())
+    with torch.no_grad():
+        model[1].log_n.add_(0.5)
+    schedule.step()
+    assert (_log_n(model) - math.log(schedule.n) - 0.25).abs().max() <= 4 * math.log(3e3) * torch.finfo(dtype).eps
+
+
+def test_a_model_may_move_to_a_device_without_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only float64's absence is acted out here: this machine has no such device."""
+
+    def none(self: torch.Tensor) -> torch.Tensor:
+        raise TypeError("this device has no float64")
+
+    model = _learning("gate")
+    schedule = SharpnessSchedule(model, 1.0, 100.0, steps=2, pull=0.0)
+    monkeypatch.setattr(torch.Tensor, "double", none)
+    with torch.no_grad():
+        model[1].log_n.add_(0.5)
+    schedule.step()
+    schedule.load_state_dict(schedule.state_dict())
+    (offset,) = schedule.state_dict()["offsets"].values()
+    assert {part.dtype for part in offset.values()} == {torch.float32}
+    monkeypatch.undo()
+    torch.testing.assert_close(_log_n(model), torch.full((4,), math.log(10.0) + 0.5).double(), rtol=0, atol=1e-6)
+
+
 def test_a_state_without_offsets_starts_from_none() -> None:
     model = _learning("gate")
     schedule = SharpnessSchedule(model, 1.0, 100.0, steps=2)

@@ -142,7 +142,7 @@ class SharpnessSchedule:
 
 
 class _Offset:
-    """How far a learnt log n is from the schedule's: δ, and log n as it was last written.
+    """How far a learnt log n is from the schedule's: δ, and the parameter as it was last written.
 
     δ is kept in float64 beside the parameter and not read off it: a bfloat16 log n is rounded by 3 % at n = 10⁴, and
     what every step rounded would add up.
@@ -150,16 +150,15 @@ class _Offset:
 
     def __init__(self, module: Activation) -> None:
         self._module = module
-        self._written = self._log_n()
-        self._delta = torch.zeros_like(self._written)
+        self._written = self._learnt.detach().clone()
+        self._delta = torch.zeros_like(self._log(self._written))
 
     @property
     def _learnt(self) -> Tensor:
         return cast("Tensor", self._module.learnt_sharpness())
 
-    def _log_n(self) -> Tensor:
-        """A copy of log n, in float64 where the device has it."""
-        values = self._learnt.detach().clone()
+    def _log(self, values: Tensor) -> Tensor:
+        """Log n where the parameter has such values, in float64 where their device has it."""
         try:
             values = values.double()
         except TypeError:  # a device without float64, as Apple's
@@ -171,10 +170,14 @@ class _Offset:
         self._learnt.copy_(log_n if self._module.family.log_n else log_n.exp())
 
     def _moved(self) -> Tensor:
-        """What was added to log n since it was written: exact, since both are numbers of the parameter's dtype."""
-        log_n = self._log_n()
-        self._delta, self._written = self._delta.to(log_n.device), self._written.to(log_n.device)
-        return log_n - self._written
+        """What was added to log n since it was written: exact, since both are numbers of the parameter's dtype.
+
+        If the model has been cast or moved since, then so is what was written: rounding is not the optimizer's doing.
+        """
+        now = self._learnt.detach()
+        log_n = self._log(now)
+        self._delta = self._delta.to(log_n)
+        return log_n - self._log(self._written.to(now))
 
     def take(self, keep: float) -> None:
         """Add to δ what the optimizer did, and keep that share of it."""
@@ -183,15 +186,15 @@ class _Offset:
     def write(self, n: float) -> None:
         """Set ``log n + δ``, and remember what became of it in the parameter's dtype."""
         self._set(self._delta + math.log(n))
-        self._written = self._log_n()
+        self._written = self._learnt.detach().clone()
 
     def state(self) -> dict[str, Tensor]:
         return {"moved": self._moved(), "delta": self._delta.clone()}
 
     def load(self, state: dict[str, Tensor] | None, n: float) -> None:
         """Take over a state: δ and log n are then what they were, to the bit."""
-        none = torch.zeros_like(self._delta)
+        none = torch.zeros_like(self._log(self._learnt.detach()))
         self._delta = none + state["delta"].to(none) if state else none
         self.write(n)
         if state:
-            self._set(self._written + state["moved"].to(none))
+            self._set(self._log(self._written) + state["moved"].to(none))
