@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from bevel_lab.data.source import Source
 from bevel_lab.experiment import ledger
 from bevel_lab.experiment.record import Record
 from bevel_lab.runtime.distributed import ProcessGroup
-from bevel_lab.training import result
+from bevel_lab.training import result, shipping
+from bevel_lab.training.activations import CallSite
 from bevel_lab.training.run import run_trial
 from bevel_lab.training.trainer import Trainer
 
@@ -112,13 +114,30 @@ def test_a_crash_changes_no_bit(spec: str, settings: dict[str, Any], stop: int) 
         ("silu", {"ship": "harden"}, "must go with an activation of bevel's family, such as gate; got 'silu"),
         ("silu", {"ship": "harden:0.5"}, "ship must be empty, 'harden', an activation such as 'relu'"),
         ("silu", {"ship": "relu:1.5"}, "ship must be empty, 'harden', an activation such as 'relu'"),
+        ("silu", {"ship": "relu:0.0"}, "ship must be empty, 'harden', an activation such as 'relu'"),
         ("silu", {"ship": "rleu"}, "did you mean"),
+        (
+            "silu",
+            {"ship": "relu:0.25", "epochs": 1},
+            "must leave an epoch before the replacement; got 'relu:0.25', which",
+        ),
+        (GATE, {"ship": "relu:0.9", "epochs": 4, "sharpness": "1:1000"}, "which takes 4 of 4"),
     ],
 )
 def test_what_cannot_be_shipped_is_refused(spec: str, settings: dict[str, Any], words: str) -> None:
     with pytest.raises((InvalidValue, bevel.UnknownName)) as caught:
         run_trial(trial(spec, **settings))
     assert words in str(caught.value)
+
+
+def test_harden_must_reach_every_site() -> None:
+    """No activation of the catalog lacks a bound; one's own may, as here."""
+    one = trial("sau", ship="harden")
+    soft, other = bevel.SAU(form="centred"), bevel.SAU()
+    shipping.check(one, {"act": CallSite(soft, 1, 1), "last": CallSite(other, 1, 1)})
+    soft.family = dataclasses.replace(soft.family, kernel=bevel.KERNELS["student"])
+    with pytest.raises(InvalidValue, match=r"must reach every site; .* would stay at 'act': no bound is proven"):
+        shipping.check(one, {"last": CallSite(other, 1, 1), "act": CallSite(soft, 1, 1)})
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,8 @@ _INNER_FRACTION: Rule = (lambda value: 0 < value < 1, "a fraction between 0 and 
 _ALL_OR_2: Rule = (lambda value: value == 0 or value >= 2, "that is 0 (all) or at least 2")
 _ALTERNATE = _matching(r"|(step|epoch)(:[1-9]\d*:[1-9]\d*)?", "empty, 'step', 'epoch', or such as 'epoch:2:1'")
 _SHIP = _matching(
-    r"|harden|(?!harden)[a-z]\w*(:0?\.\d+)?", "empty, 'harden', an activation such as 'relu', or such as 'relu:0.25'"
+    r"|harden|(?!harden)[a-z]\w*(:0?\.\d*[1-9]\d*)?",
+    "empty, 'harden', an activation such as 'relu', or such as 'relu:0.25'",
 )
 _SHARPNESS = _matching(r"|[^:]+:[^:]+(:(geometric|linear|cosine))?", "empty, or such as '1:1000' and '1:1000:linear'")
 

@@ -45,22 +45,36 @@ def check(trial: Trial, sites: Mapping[str, CallSite]) -> None:
     """Refuse what cannot be shipped, before anything is trained.
 
     Raises:
-        InvalidValue: for an activation with parameters, which nothing would have trained, an activation that has no
-            kinked function, or several processes.
+        InvalidValue: for an activation with parameters, which nothing would have trained, an activation without a
+            kinked function at a proven distance, several processes, or a share that leaves no epoch before it.
     """
     if not trial.ship:
         return
     if trial.processes > 1:
         raise InvalidValue(f"ship must be empty for a trial of {trial.processes} processes; got {trial.ship!r}.")
     if trial.ship == "harden":
-        if not any(isinstance(call.module, bevel.nn.Activation) for call in sites.values()):
-            raise InvalidValue(
-                f"ship='harden' must go with an activation of bevel's family, such as gate; got {trial.activation!r}."
-            )
+        for name, call in sites.items():
+            _check_hardens(trial.activation, name, call.module)
         return
+    tuned = fine_tuning_epochs(trial)
+    if tuned >= trial.epochs:
+        raise InvalidValue(
+            f"ship must leave an epoch before the replacement; got {trial.ship!r}, which takes {tuned} of "
+            f"{trial.epochs}."
+        )
     name = trial.ship.partition(":")[0]
     if list(bevel.create(name).parameters()):
         raise InvalidValue(f"ship must name an activation without parameters, such as relu; got {name!r}.")
+
+
+def _check_hardens(activation: str, name: str, module: nn.Module) -> None:
+    if not isinstance(module, bevel.nn.Activation):
+        raise InvalidValue(
+            f"ship='harden' must go with an activation of bevel's family, such as gate; got {activation!r}."
+        )
+    kept = [row.reason for row in bevel.harden(nn.Sequential(module), ANY).rows if not row.new]
+    if kept:
+        raise InvalidValue(f"ship='harden' must reach every site; {activation!r} would stay at {name!r}: {kept[0]}.")
 
 
 def put_in(model: nn.Module, trial: Trial, sites: Mapping[str, CallSite]) -> tuple[dict[str, CallSite], str]:
