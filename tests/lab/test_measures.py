@@ -28,6 +28,7 @@ from bevel_lab.report.analysis import beside
 from bevel_lab.report.analysis.cells import judge_cells
 from bevel_lab.report.statistics import comparison
 from bevel_lab.report.text import beside as text_beside
+from bevel_lab.runtime import inference
 from bevel_lab.runtime.inference import available
 from bevel_lab.tasks import _measures as measures
 from bevel_lab.training.run import run_trial
@@ -192,6 +193,19 @@ def test_measures_change_nothing_else_and_the_record_is_read_back(folder: Path) 
     assert {r.trial.seed: set(r.inference) for r in found} == {0: runtimes, 1: set()}
     assert all(seconds > 0 for r in found for seconds in r.inference.values())
     assert "inference" not in same.result
+
+
+def test_a_runtime_that_fails_costs_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(model: nn.Module, x: Tensor, runtime: str) -> object:
+        if runtime == "eager":
+            return lambda: model(x)
+        raise RuntimeError("this runtime cannot")
+
+    monkeypatch.setattr(inference, "ready", fail)
+    record = run_trial(trial("relu", epochs=1, seed=0, measures=True))
+    rest = [name for name in inference.available(compiled=False) if name != "eager"]
+    assert set(record.inference) == {"eager"}
+    assert record.data.get("inference_failed", "") == ", ".join(f"in {name} (RuntimeError)" for name in rest)
 
 
 def test_the_report_has_inference_as_a_multiple_of_the_references(folder: Path) -> None:

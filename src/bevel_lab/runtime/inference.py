@@ -53,24 +53,31 @@ def _session(model: nn.Module, x: Tensor) -> Callable[[], object]:
     return lambda: session.run(None, given)
 
 
-def seconds(model: nn.Module, x: Tensor, runtimes: Sequence[str]) -> dict[str, float]:
+def seconds(model: nn.Module, x: Tensor, runtimes: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
     """Return by runtime the processor's seconds that a call takes on the calling thread, the median of some.
+
+    A runtime that fails is left out, however it fails: what it lacks must not cost a trained network its record.
 
     Args:
         model: in evaluation mode, on the CPU.
         x: its input.
-        runtimes: out of :data:`RUNTIMES`; one that cannot take the network is left out.
+        runtimes: out of :data:`RUNTIMES`.
+
+    Returns:
+        The seconds by runtime, and by runtime that was left out the class of its error.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    found = {}
+    found, failed = {}, {}
     try:
         for runtime in runtimes:
-            with contextlib.suppress(torch.onnx.OnnxExporterError):  # what a runtime lacks costs no trained network
+            try:
                 found[runtime] = _median(ready(model, x, runtime))
+            except Exception as error:
+                failed[runtime] = type(error).__name__
     finally:
         torch.set_num_threads(before)
-    return found
+    return found, failed
 
 
 def _median(call: Callable[[], object]) -> float:

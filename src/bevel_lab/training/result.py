@@ -29,12 +29,18 @@ def results(trainer: Trainer, label: str) -> Iterator[Predictions | Record]:
 
 
 def _inference(trainer: Trainer) -> dict[str, float]:
-    """What a sample costs at inference; measured on CPUs, for seed 0: the networks of other seeds cost as much."""
+    """What a sample costs at inference; measured on CPUs, for seed 0: the networks of other seeds cost as much.
+
+    A runtime that failed is among the trial's facts.
+    """
     if trainer.trial.seed or trainer.trial.tuning or trainer.device.type != "cpu":
         return {}
     images, _ = next(iter(trainer.task.batches([torch.arange(2)], 0, 0)))
     runtimes = inference.available(compiled=trainer.trial.compile)
-    return trainer.evaluate(lambda _: inference.seconds(trainer.model, images[:1], runtimes))
+    found, failed = trainer.evaluate(lambda _: inference.seconds(trainer.model, images[:1], runtimes))
+    if failed:
+        trainer.facts["inference_failed"] = ", ".join(f"in {name} ({error})" for name, error in failed.items())
+    return found
 
 
 def make_record(trainer: Trainer, label: str, **measured: Any) -> Record:
