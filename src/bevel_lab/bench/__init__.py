@@ -5,3 +5,5 @@
 
 SECTIONS = ("speed", "memory", "import", "loop", "network", "inference")
 """The parts of the CPU's benchmark."""
+QUICK = ("speed", "memory", "import")
+"""The parts that a quick run has."""

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from bevel_lab.bench import SECTIONS
+from bevel_lab.bench import QUICK, SECTIONS
 from bevel_lab.cli._parser import Parser
 
 
@@ -48,6 +48,7 @@ def main(arguments: Namespace) -> int:
     notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
     if arguments.device == "cuda" and not arguments.rows:
         return _on_a_gpu(arguments, notes)
+    _check(arguments)
     if arguments.rows:
         found = rows.read(arguments.rows)
     else:
@@ -57,7 +58,8 @@ def main(arguments: Namespace) -> int:
         found = measure(arguments.quick, not arguments.no_compile, print if arguments.quiet else _say, only)
         print(rows.fitting([row for row in found if row.what in ("both", "step", "call")], room()))
         if arguments.only and arguments.out and arguments.out.is_file():
-            found = [row for row in rows.read(arguments.out) if row.section not in only] + found
+            measured = {row.section for row in found}
+            found = [row for row in rows.read(arguments.out) if row.section not in measured] + found
     if arguments.out:
         rows.write(found, arguments.out)
     if arguments.page and arguments.device == "cuda":
@@ -65,6 +67,25 @@ def main(arguments: Namespace) -> int:
     elif arguments.page:
         page.write_cpu(found, arguments.page, notes)
     return 0
+
+
+def _check(arguments: Namespace) -> None:
+    """Refuse flags that would be passed over, and parts of a section that would take the place of the whole."""
+    from bevel.errors import InvalidValue
+
+    only = arguments.only or ()
+    flags = {"--quick": arguments.quick, "--no-compile": arguments.no_compile}
+    narrowing = [flag for flag, given in flags.items() if given]
+    if arguments.rows and (only or narrowing):
+        raise InvalidValue(f"--rows measures nothing; leave {', '.join(['--only'] * bool(only) + narrowing)} out.")
+    skipped = [section for section in only if arguments.quick and section not in QUICK]
+    if skipped:
+        raise InvalidValue(f"--quick measures {', '.join(QUICK)}; got --only {' '.join(skipped)}. Leave --quick out.")
+    if only and narrowing and arguments.out and arguments.out.is_file():
+        raise InvalidValue(
+            f"{arguments.out} has whole sections, of which {' and '.join(narrowing)} would leave a part; leave that "
+            "out, or choose another --out."
+        )
 
 
 def _say(line: str) -> None:
