@@ -1,5 +1,6 @@
 """What the README and the docs tell a reader to type, typed."""
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -80,3 +81,11 @@ def test_make_targets_of_the_readme_exist() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda p: p.name)
+def test_no_sentence_stands_twice_in_a_row(page: Path) -> None:
+    prose = [line for line in page.read_text().splitlines() if not line.startswith("|")]
+    sentences = re.split(r"(?<=[.:;]) ", " ".join(" ".join(prose).split()))
+    twice = [one for one, other in itertools.pairwise(sentences) if one == other and len(one) > 30]
+    assert not twice, twice

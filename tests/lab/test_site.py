@@ -206,7 +206,8 @@ class _Page(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going", "-d", f"{out}/trees"]
-    done = subprocess.run([*command, str(DOCS), f"{out}/html"], capture_output=True, text=True)
+    limit = 900  # seconds: many times what it takes, for a loaded machine
+    done = subprocess.run([*command, str(DOCS), f"{out}/html"], capture_output=True, text=True, timeout=limit)
     assert done.returncode == 0, done.stderr
     return out / "html"
 
