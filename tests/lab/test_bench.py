@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,61 @@ def test_a_gpus_page_is_made_from_rows_without_a_gpu(collected: list[Row], tmp_p
     assert page.NOTHING not in text
     assert rows.table(collected) in text
     assert "1.10 × copy" in rows.table(collected)
+
+
+def test_a_part_of_the_bench_leaves_the_other_rows(collected: list[Row], tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    old = Collector("a machine", {"torch": "2.15"})
+    old.add("memory", "bytes", {"relu": Sample([1.0])})
+    rows.write([*collected, *old.rows], out)
+    assert main(["bench", "--only", "memory", "--out", str(out), "--quiet"]) == 0
+    found = rows.read(out)
+    assert found[: len(collected)] == collected
+    assert {row.section for row in found[len(collected) :]} == {"memory"}
+    assert "a machine" not in {row.device for row in found[len(collected) :]}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            ["--quick", "--only", "memory", "network", "--out", "{}"],
+            "--quick measures speed, memory, import; got --only",
+        ),
+        (["--quick", "--only", "memory", "--out", "{}"], "whole sections, of which --quick would leave a part"),
+        (["--no-compile", "--only", "inference", "--out", "{}"], "of which --no-compile would leave a part"),
+        (["--rows", "{}", "--only", "memory"], "--rows measures nothing; leave --only out"),
+        (["--rows", "{}", "--quick", "--no-compile"], "--rows measures nothing; leave --quick, --no-compile out"),
+    ],
+)
+def test_flags_that_would_lose_rows_or_be_passed_over_are_refused(
+    collected: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: str
+) -> None:
+    out = tmp_path / "rows.csv"
+    rows.write(collected, out)
+    assert main(["bench", *(flag.format(out) for flag in flags)]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert rows.read(out) == collected
+
+
+def test_texts_have_the_measured_figures() -> None:
+    """The README's bytes of eager and compiled networks, and what finding x adds to a step of ResNet-18."""
+    network = rows.find(rows.read(DOCS / "performance.csv"), section="network", what="bytes")
+    ours = [row for row in network if row.case in ("sau", "frelu", "smooth_frelu")]
+    assert {f"{row.to_relu:.2f}" for row in ours if not row.layout.startswith("compiled")} == {"1.00"}
+    said = {name: [row.to_relu for row in ours if row.layout == f"compiled {name}"] for name in ("ResNet-18", "ViT")}
+    spans = [f"{min(found):.2f} to {max(found):.2f}" for found in said.values()]
+    (vit,) = (row.to_relu for row in rows.find(network, case="gelu", layout="compiled ViT"))
+    readme, notes, engine = (
+        " ".join((DOCS / name).read_text(encoding="utf-8").split())
+        for name in ("../README.md", "performance-notes.md", "engine.md")
+    )
+    assert f"{spans[0]} times ReLU's bytes in ResNet-18, {spans[1]} in the ViT (GELU: {vit:.2f})" in readme
+    pairs = re.findall(r"\| S[^|]*(?:\| [\d., ]+){3}\| ([\d.]+), ([\d.]+) \|", notes)
+    assert len(pairs) == 3
+    grown = [round(100 * (float(after) / float(before) - 1)) for before, after in pairs]
+    for text in (notes, engine):
+        assert f"{min(grown)} to {max(grown)} percent" in text
 
 
 def test_calls_take_turns_and_warm_up_first() -> None:

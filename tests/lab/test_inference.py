@@ -11,6 +11,8 @@ from needs import needs
 from torch import Tensor, nn
 
 from bevel_lab.bench import inference, page, rows
+from bevel_lab.bench.cpu import _resnet18
+from bevel_lab.bench.nets.resnet import Block
 from bevel_lab.bench.rows import Collector
 from bevel_lab.bench.targets import SHIPPED
 from bevel_lab.bench.timing import Sample
@@ -62,6 +64,14 @@ def test_each_case_is_what_its_name_says(models: dict[str, nn.Module]) -> None:
     slopes = models["sau, hardened and folded"].first.weight
     assert isinstance(slopes, Tensor)
     assert slopes.unique().numel() == 4
+
+
+def test_its_network_is_that_of_whole_networks_with_the_stem_for_small_images() -> None:
+    with torch.device("meta"):
+        model = _resnet18()
+    assert sum(p.numel() for p in model.parameters()) == 11_173_962, "torchvision's with ten classes and that stem"
+    assert isinstance(model, nn.Sequential)
+    assert isinstance(model[4], Block)
 
 
 @needs("onnxruntime", "onnxscript")

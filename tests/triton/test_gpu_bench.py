@@ -165,6 +165,8 @@ def test_its_networks_are_the_usual_ones() -> None:
         assert name == "ViT" or sum(p.numel() for p in model.parameters()) == sizes[name]
         result = bevel.swap(builder(name, 32, 16)(), "sau", torch.randn(2, 3, 32, 32), preserve=False)
         assert len(result.activations) == sites[name], name
+    said = " ".join((ROOT / "docs" / "performance-notes.md").read_text().split())
+    assert f"there are {sites['DenseNet-121']} and {sites['ShuffleNet V2']} activations on small tensors" in said
 
 
 def test_the_page_is_written_from_the_rows() -> None:

@@ -11,8 +11,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bevel_lab.bench import SECTIONS, cases, inference, training_loop
+from bevel_lab.bench import QUICK, SECTIONS, cases, inference, training_loop
 from bevel_lab.bench.cases import Case
+from bevel_lab.bench.nets.resnet import resnet
 from bevel_lab.bench.networks import networks
 from bevel_lab.bench.rows import Collector, Row
 from bevel_lab.bench.targets import MB4, MB33
@@ -115,12 +116,10 @@ class Bench(Collector):
 
 
 def _resnet18() -> nn.Module:
-    from torchvision.models import resnet18
-
+    """The ResNet-18 of whole networks, with ten classes and the usual stem for 32×32 pictures."""
     torch.manual_seed(0)
-    model: nn.Module = resnet18(num_classes=10)
-    model.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)  # the usual stem for 32×32 pictures
-    model.maxpool = nn.Identity()
+    model = resnet(18, classes=10)
+    model[0], model[3] = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
     return model
 
 
@@ -128,12 +127,13 @@ def measure(quick: bool, compiled: bool, report: Report, only: Sequence[str] = S
     """Run the benchmark, and restore torch's number of threads afterwards.
 
     Args:
-        quick: only tensors of 4 MB on one thread, and no training step.
+        quick: only the sections of ``QUICK``, with tensors of 4 MB on one thread.
         compiled: whether the formulas and some networks run through ``torch.compile``, too.
         report: called with a line of progress before each group.
         only: sections to run, in the order of ``SECTIONS``.
     """
     before = torch.get_num_threads()
+    only = [section for section in only if section in QUICK] if quick else only
     bench = Bench(0.5 if quick else 1.5, report)
     try:
         if "speed" in only:
@@ -144,13 +144,13 @@ def measure(quick: bool, compiled: bool, report: Report, only: Sequence[str] = S
             bench.memory()
         if "import" in only:
             bench.imports()
-        if "loop" in only and not quick:
+        if "loop" in only:
             bench.loops()
         torch.set_num_threads(before)
-        for threads in _threads() if "network" in only and not quick else ():
+        for threads in _threads() if "network" in only else ():
             torch.set_num_threads(threads)
             networks(bench, threads, compiled and threads == 1, report)
-        if "inference" in only and not quick:
+        if "inference" in only:
             bench.inference(compiled)
     finally:
         torch.set_num_threads(before)

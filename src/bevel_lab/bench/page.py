@@ -90,6 +90,7 @@ def _inference(rows: Sequence[Row]) -> Iterator[str]:
     yield ""
     yield "## Inference with ResNet-18, one 32×32 image, one thread"
     yield ""
+    yield "The network above with ten classes and the stem for small images: a 3 × 3 convolution, no pooling after it."
     yield f"Processor time, × ReLU in the same runtime (ms), medians of {rows[0].repeats} interleaved rounds."
     yield ""
     yield f"| case | {' | '.join(runtimes)} |"
