@@ -226,3 +226,10 @@ def test_a_hook_a_subclass_and_a_mode_see_the_activation() -> None:
     torch.testing.assert_close(doubled, 2 * module(gate, up))
     with bevel.ops.using("analytic"):
         torch.testing.assert_close(module(gate, up), act_and_mul(gate, up, bevel.nn.Gate()))
+
+
+@pytest.mark.parametrize("make", [nn.ReLU, nn.SiLU, nn.GELU, bevel.nn.Gate])
+def test_a_replaced_forward_is_called(make: Callable[[], nn.Module]) -> None:
+    activation, (gate, up) = make(), _inputs()
+    activation.forward = torch.sin  # type: ignore[method-assign]
+    torch.testing.assert_close(act_and_mul(gate, up, activation), gate.sin() * up)

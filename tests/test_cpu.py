@@ -266,3 +266,19 @@ def test_what_another_version_left_behind_does_not_hide_the_library(monkeypatch:
         monkeypatch.setattr(_cpu, "_candidates", lambda found=candidates: found)
         found = _cpu._load.__wrapped__()
         assert (found if isinstance(found, str) else found._name) == want
+
+
+def test_no_library_is_opened_behind_the_one_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    this, opened = Path(_cpu.library()._name), _cpu._opened
+    seen: list[Path] = []
+    monkeypatch.setattr(_cpu, "_opened", lambda path: (seen.append(path), opened(path))[1])
+    monkeypatch.setattr(_cpu, "_candidates", lambda: [this, this])
+    assert not isinstance(_cpu._load.__wrapped__(), str)
+    assert seen == [this]
+
+
+def test_what_is_no_library_of_bevel_is_said() -> None:
+    found = _cpu._opened(Path("libm.so.6"))
+    assert isinstance(found, str)
+    assert "does not load: " in found
+    assert "bevel_abi" in found

@@ -203,6 +203,18 @@ def test_without_it_ctypes_serves_and_backends_says_why() -> None:
     assert (cpu, call) == ("None", "_BackendCallBackward")
 
 
+@needs_operator
+def test_an_object_without_one_of_the_operators_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(namespace: str, name: str) -> Callable[..., object]:
+        raise AttributeError(f"'{namespace}' has no attribute '{name}'")
+
+    monkeypatch.setattr(_operator, "operator_function", missing)
+    assert _operator._load.__wrapped__() == (
+        "the operator does not load: 'bevel_operator' has no attribute 'forward'; "
+        "backend cpu calls the library through ctypes"
+    )
+
+
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
     """A folder as an isolated build leaves it: the operator's sources, and no object."""

@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 
 import bevel
 from bevel.family import Family
-from bevel.ops import _operator, _taylor, using
+from bevel.ops import _operator, _transforms, using
 from bevel.ops._backends import choose
 
 SPECS = (
@@ -37,9 +37,19 @@ TRANSFORMS: dict[str, Callable[[Function, Function], object]] = {
     "hessian forward": lambda f, s: jacfwd(jacfwd(f))(X[0, 0]),
     "hessians": lambda f, s: vmap(hessian(s), in_dims=1)(X),
     "gradients of batches of batches": lambda f, s: vmap(vmap(grad(s)))(X),
+    "autograd's grad inside": lambda f, s: grad(lambda x: _slopes(f, x).square().sum())(X),
+    "autograd's grad of it inside": lambda f, s: grad(lambda x: _slopes(lambda t: _slopes(f, t), x).square().sum())(X),
+    "autograd's grad inside, rows": lambda f, s: jacrev(lambda x: _slopes(f, x).sin())(X[0, 0]),
+    "autograd's grad inside, forward": lambda f, s: jacfwd(grad(lambda x: _slopes(f, x).sin().sum()))(X[0, 0]),
+    "autograd's grad inside batches": lambda f, s: vmap(grad(lambda x: _slopes(f, x).sin().sum()))(X[0]),
     "third derivatives": lambda f, s: jacfwd(hessian(s))(X[0, 0]),
     "third and batches": lambda f, s: vmap(grad(lambda t: hessian(s)(t).sin().sum()))(X[0]),
 }
+
+
+def _slopes(f: Function, x: Tensor) -> Tensor:
+    (d,) = torch.autograd.grad(f(x).sum(), x, create_graph=True)
+    return d
 
 
 def _function(module: nn.Module) -> tuple[Function, Function]:
@@ -81,15 +91,15 @@ def test_transforms_give_what_the_formulas_give(spec: str, transform: str) -> No
 def orders(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The orders of the derivatives that native passes have computed."""
     seen: list[int] = []
-    plain = _taylor._plain
+    plain = _transforms._plain
 
-    def counted(x: Tensor, call: _taylor._Call) -> list[Tensor] | None:
+    def counted(x: Tensor, call: _transforms._Call) -> list[Tensor] | None:
         found = plain(x, call)
         if found is not None:
             seen.append(len(found) - 1)
         return found
 
-    monkeypatch.setattr(_taylor, "_plain", counted)
+    monkeypatch.setattr(_transforms, "_plain", counted)
     return seen
 
 
@@ -111,6 +121,12 @@ def test_what_takes_native_passes_and_what_the_formulas(orders: list[int]) -> No
     with using("analytic"):
         grad(s)(x)
     assert orders == [0, 1, 2]
+
+
+def test_another_device_takes_the_formulas_without_a_look_at_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_transforms, "choose", lambda *_: pytest.fail("a backend was looked for"))
+    module = bevel.SAU(n=3.0).to("meta")
+    assert vmap(module)(torch.empty(4, 5, device="meta")).shape == (4, 5)
 
 
 def test_a_half_and_infinities_have_the_formulas_limits() -> None:

@@ -11,14 +11,29 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import coerce_cinterpreter
+from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
 
 _F: Any = torch._C._functorch
+SingleLevelFunction = _SingleLevelFunction
+"""An ``autograd.Function`` of one transform: what its forward returns, it has wrapped itself."""
 
 
 def is_wrapped(x: Tensor) -> bool:
     """Whether a transform has wrapped the tensor, or, outside of all, forward mode."""
     return bool(_F.is_functorch_wrapped_tensor(x)) or (forward_ad._current_level >= 0 and _tangent(x) is not None)
+
+
+def is_alive(x: Tensor) -> bool:
+    """Whether the transform that wrapped the tensor is not over."""
+    return not _F.is_dead_tensor_wrapper(x)
+
+
+def plain_if_over(x: Tensor) -> Tensor:
+    """Return the tensor inside where the transform that wrapped it is over."""
+    found: Tensor = _F.unwrap_if_dead(x)
+    return found
 
 
 def _tangent(x: Tensor) -> Tensor | None:
@@ -57,6 +72,17 @@ class Transform:
     def undifferentiated(self, x: Tensor) -> Tensor:
         """Return the tensor inside."""
         made: Tensor = _F._unwrap_for_grad(x, self.level)
+        return made
+
+    def differentiable(self, function: Any, x: Tensor, *fixed: Any) -> Tensor:
+        """Apply a :data:`SingleLevelFunction` to x."""
+        with enable_single_level_autograd_function():
+            made: Tensor = function.apply(x, self, *fixed)
+        return made
+
+    def wrapped(self, x: Tensor) -> Tensor:
+        """Wrap a tensor from outside."""
+        made: Tensor = _F._wrap_for_grad(x, self.level)
         return made
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor | None]:

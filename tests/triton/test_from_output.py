@@ -128,7 +128,7 @@ def test_every_layout_has_the_gradients_from_the_input(layout: str, kernel: str,
     x, g = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
     dim = 1 if many else 0
     lengths = (shape[dim] if many else 1, 1, shape[dim] if many else 1)
-    values = [0.3 + torch.rand(k, generator=generator, dtype=torch.float64) for k in lengths]
+    values = [0.51 + torch.rand(k, generator=generator, dtype=torch.float64) for k in lengths]
     if kernel == "sharp":
         family, values = frelu_family(parameter(0), parameter(1), SHARP, 1.0), values[:2]
     else:
@@ -146,7 +146,7 @@ def test_every_layout_has_the_gradients_from_the_input(layout: str, kernel: str,
 
 def _slopes(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     least = LEAST_SLOPE[dtype]
-    values = [0.0, -0.0, 0.9 * least, 1.1 * least, 2e-4, 0.9e-4, 0.3, 1.0, 3.0, -0.2, -1.0, INF, NAN]
+    values = [0.0, -0.0, 0.9 * least, 1.1 * least, 2e-4, 0.9e-4, 0.3, 0.5, 0.6, 1.0, 3.0, -0.2, -1.0, INF, NAN]
     grid = torch.tensor(values, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
     pairs = torch.cartesian_prod(grid, grid)
     return pairs[:, 0].contiguous(), pairs[:, 1].contiguous()
@@ -173,6 +173,28 @@ def test_the_pass_and_its_twin_agree_on_which_slopes_tell(kind: str, dtype: torc
     assert torch.equal(dx.isnan(), ~told.expand_as(dx))
     for total in sums:
         assert torch.equal(total.isnan(), ~told)
+
+
+@pytest.mark.parametrize("dtype", LEAST_SLOPE, ids=str)
+def test_the_smallest_numbers_have_the_slope_of_their_side_or_nan(dtype: torch.dtype, device: torch.device) -> None:
+    """At a slope of ½ or less the smallest y right of 0 is rounded to 0, which lies left."""
+    if dtype == torch.bfloat16 and device.type == "cpu":
+        pytest.skip("Triton's interpreter has no subnormal bfloat16")
+    smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    right, left = (t.flatten() for t in torch.meshgrid(*[torch.tensor([0.3, 0.5, 0.51, 1.0, 2.0])] * 2, indexing="ij"))
+    family, values = frelu_family(parameter(0), parameter(1), SHARP, 1.0), [right.to(device), left.to(device)]
+    x = torch.tensor([[-smallest], [smallest]], dtype=dtype).expand(2, len(right)).contiguous().to(device)
+    y = backend.forward(family, 1, x, values)
+    dx = backend.backward_from_output(family, 1, torch.ones_like(y), y, values, (True, False, False))[0]
+    want = torch.stack([left, torch.where(right > 0.5, right, torch.nan)])
+    want[0][right <= 0.5] = torch.nan
+    torch.testing.assert_close(dx.cpu(), want.to(dtype), equal_nan=True)  # type: ignore[union-attr]
+
+
+def test_what_tells_is_said_where_the_parameters_are() -> None:
+    """A number beside a learnt jump lies on the device of the jump, on a GPU too."""
+    module = bevel.create("mollified:f=leaky_relu(0.3),kernel=gaussian,n=3,learn=jumps")
+    assert tells(module.family, torch.float32, [p.to("meta") for p in module.values()]).device.type == "meta"
 
 
 def test_far_out(device: torch.device) -> None:

@@ -120,7 +120,9 @@ def _gate(kernel: str) -> Family:
 
 
 def _torchs_own(activation: nn.Module) -> Family | None:
-    """Return torch's activation as a row of the engine, which it is to rounding."""
+    """Return torch's activation as a row of the engine, which it is to rounding; None if its forward was replaced."""
+    if "forward" in vars(activation):
+        return None
     if type(activation) is nn.GELU:
         return _gate("gelu_tanh" if activation.approximate == "tanh" else "gaussian")
     kernel = {nn.SiLU: "logistic", nn.ReLU: SHARP.name}.get(type(activation))

@@ -81,24 +81,33 @@ def _opened(path: Path) -> ctypes.CDLL | str:
     """Return the library at a path, or why it is of no use."""
     try:
         library = ctypes.CDLL(str(path))
-    except OSError as error:
+        interface = library.bevel_abi()
+    except (OSError, AttributeError) as error:
         return f"the native library does not load: {error}"
-    if library.bevel_abi() != ABI:
-        return f"the native library has interface {library.bevel_abi()}, this bevel needs {ABI}; reinstall bevel"
+    if interface != ABI:
+        return f"the native library has interface {interface}, this bevel needs {ABI}; reinstall bevel"
     return library
 
 
 @functools.cache
 def _load() -> ctypes.CDLL | str:
-    """Return the library, or the reason why there is none; what another version left behind does not hide it."""
-    found = [_opened(path) for path in _candidates() if path.is_file()]
-    library = next((it for it in found if not isinstance(it, str)), None)
-    if library is None:
-        return next(
-            (it for it in found if isinstance(it, str)),
-            "the native library was not built at installation (it needs a C++17 compiler and CMake; "
-            "reinstall bevel with both to get it)",
-        )
+    """Return the first library of use, or why there is none; what another version left behind does not hide it."""
+    reasons = []
+    for path in filter(Path.is_file, _candidates()):  # which opens none behind the one that it takes
+        found = _opened(path)
+        if not isinstance(found, str):
+            return _declared(found)
+        reasons.append(found)
+    if reasons:
+        return reasons[0]
+    return (
+        "the native library was not built at installation (it needs a C++17 compiler and CMake; "
+        "reinstall bevel with both to get it)"
+    )
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    """Give the functions their types."""
     for function in (library.bevel_isa, library.bevel_openmp, library.bevel_message):
         function.restype = ctypes.c_char_p
     pointer = ctypes.c_void_p

@@ -21,7 +21,7 @@ from bevel.ops._keeping import KeptOutput, keeper
 from bevel.ops._memory import OWN, check_layout
 from bevel.ops._saved import saved
 from bevel.ops._second import differentiable, tangent
-from bevel.ops._taylor import under_transforms
+from bevel.ops._transforms import under_transforms
 from bevel.portable import exporting
 from bevel.terms import Coefficient, as_sharpness
 

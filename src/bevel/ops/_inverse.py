@@ -59,21 +59,25 @@ def tells_by_slopes(family: Family) -> bool:
 def tells(family: Family, dtype: torch.dtype, parameters: Sequence[Tensor]) -> Tensor:
     """Return whether a y of this dtype tells x, one truth value for each channel, for :func:`tells_by_slopes`.
 
-    Nothing waits for a device. The slopes have one sign and neither is lost in y; those of a sharp function are > 0.
-    A tail is at most the slope on the left, which bounds what a rounding of y does to the slope found.
+    Nothing waits for a device. The slopes have one sign and neither is lost in y. A sharp function's are > 0 and the
+    one on the right is > ½, so that no y right of 0 is rounded to 0, which counts as left of it. A tail is at most the
+    slope on the left, which bounds what a rounding of y does to the slope found.
     """
     terms = family.terms
     values = [p.detach().double() for p in parameters]
+    device = values[0].device if values else None
 
     def value(slot: Slot) -> Tensor:
-        return slot.value(values) if isinstance(slot, Affine) else torch.tensor([slot], dtype=torch.float64)
+        if isinstance(slot, Affine):
+            return slot.value(values)
+        return torch.full((1,), slot, dtype=torch.float64, device=device)
 
     left, jump, tail = value(terms.left), value(terms.jumps[0]), value(terms.c0[0])
     right = left + jump
     larger, smaller = (f(left.abs(), right.abs()) for f in (torch.maximum, torch.minimum))
     told = (smaller >= LEAST_SLOPE[dtype]) & larger.isfinite() & ((left > 0) == (right > 0))
     if family.kernel is SHARP:
-        return told & (left > 0)
+        return told & (left > 0) & (right > 0.5)
     told = told & (smaller >= LEAST_RATIO * larger)
     if is_zero(terms.c0[0]):
         return told

@@ -66,13 +66,13 @@ def _load() -> tuple[Callable[..., Any], ...] | str:
                 )
             )
         )
+        if bound != _cpu.ABI:
+            return f"the operator has interface {bound}, this bevel needs {_cpu.ABI}; reinstall bevel"
+        return tuple(operator_function("bevel_operator", name) for name in list(Prepared.__annotations__)[1:])
     except _operator_build.NoOperator as error:
         return f"{error}; backend cpu calls the library through ctypes"
     except (OSError, AttributeError, RuntimeError) as error:
         return f"the operator does not load: {error}; backend cpu calls the library through ctypes"
-    if bound != _cpu.ABI:
-        return f"the operator has interface {bound}, this bevel needs {_cpu.ABI}; reinstall bevel"
-    return tuple(operator_function("bevel_operator", name) for name in list(Prepared.__annotations__)[1:])
 
 
 def unavailable() -> str | None:

@@ -59,7 +59,7 @@ class Inverse:
             "told = smaller >= least",
         ]
         if not self.smoothed:
-            return [*lines, "told = told & (tl.minimum(left, other) > 0)", "low = 1 / left", "high = 1 / other"]
+            return [*lines, "told = told & (tl.minimum(left, other - 0.5) > 0)", "low = 1 / left", "high = 1 / other"]
         lines += [
             "told = told & ((left > 0) == (other > 0)) & (smaller >= 0.0001 * larger)",
             "unit = tl.where(left < 0, -1 / larger, 1 / larger)",
