@@ -40,6 +40,7 @@ WITHOUT = {
     "torch.autograd.function._SingleLevelFunction": "under torch.func a call takes the formulas, which are slower",
     "torch._functorch.pyfunctorch.coerce_cinterpreter": "under torch.func a call takes the formulas, which are slower",
     "torch.ops.aten.relu_.default._schema": "swap does not see that a model writes to an output, and backward fails",
+    "torch.Tensor._version": "find and swap take a sigmoid that was changed in place for a part of SiLU",
     "torch._C._nn": "find and swap do not see calls such as torch._C._nn.gelu",
     "torch._C._len_torch_function_stack": "a swapped block inside a swapped block counts its calls twice",
     "torch._C._get_function_stack_at": "a swapped block inside a swapped block counts its calls twice",
@@ -359,6 +360,15 @@ def test_tensors_of_one_memory_have_one_address() -> None:
         assert private.storage_address(fake) == private.storage_address(fake[2:])
 
 
+def test_writes_are_counted_where_torch_counts_them() -> None:
+    x = torch.zeros(4)
+    before = private.version(x)
+    x[2:].add_(1)
+    assert private.version(x) == before + 1
+    with torch.inference_mode():
+        assert private.version(torch.zeros(4).add_(1)) == 0
+
+
 def test_hooks_on_loading_are_listed() -> None:
     sgd = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
 
@@ -393,18 +403,35 @@ def _private_uses(tree: ast.AST, own: set[str]) -> Iterator[str]:
 
 
 def _defined(tree: ast.AST) -> set[str]:
-    """Names of functions, classes and attributes that a file makes."""
+    """Names that a file makes methods or attributes, or imports from bevel; a function's name is no attribute's."""
     found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.ClassDef)}
+            found |= {p.target.id for p in node.body if isinstance(p, ast.AnnAssign) and isinstance(p.target, ast.Name)}
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             found.add(node.attr)
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            found.add(node.target.id)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bevel"):
             found |= {a.name for a in node.names}
     return found
+
+
+def test_only_what_can_be_read_off_an_object_is_of_bevel() -> None:
+    text = "def _version(): ...\n_total: int = 0\nclass A:\n  _size: int\n  def _mine(self): self._kept = 1"
+    assert _defined(ast.parse(text)) == {"_size", "_mine", "_kept"}
+
+
+def _made(node: ast.stmt) -> list[str]:
+    """The names that a statement makes."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def test_every_public_name_of_the_file_is_in_its_list() -> None:
+    made = [name for node in ast.parse(Path(private.__file__).read_text()).body for name in _made(node)]
+    assert {name for name in made if not name.startswith("_")} <= set(private.__all__)
 
 
 def test_no_other_file_uses_what_torch_keeps_to_itself() -> None:

@@ -266,6 +266,11 @@ def storage_address(t: Tensor) -> int:
     return int(t.untyped_storage()._cdata)
 
 
+def version(t: Tensor) -> int:
+    """How often a tensor, or one that shares its memory, was written to; torch does not count for inference tensors."""
+    return 0 if t.is_inference() else int(t._version)
+
+
 def load_state_hooks(optimizer: Optimizer) -> tuple[list[Any], list[Any]]:
     """What is registered to run before and after ``load_state_dict`` of an optimizer."""
     before, after = optimizer._optimizer_load_state_dict_pre_hooks, optimizer._optimizer_load_state_dict_post_hooks
@@ -290,6 +295,7 @@ __all__ = [
     "func_transforms_active",
     "function_modes",
     "hidden_functions",
+    "is_watched",
     "is_zero_tensor",
     "jit_paused",
     "jit_tracing",
@@ -310,4 +316,6 @@ __all__ = [
     "traced_stack",
     "tree_leaves",
     "tree_map",
+    "version",
+    "written_by",
 ]

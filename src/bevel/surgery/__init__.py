@@ -5,7 +5,8 @@ and methods (``x.relu_()``), told apart call by call even where they share one o
 class, ``type(model)``, parameter names, mode, device, hooks, copying and pickling of the model stay as they are.
 :mod:`bevel.surgery._route` says how a replaced call finds its activation, and what that costs.
 
-``x * torch.sigmoid(a * x)`` with a number a is one site, wherever a forward writes it but in a ``torch.fx`` graph.
+``x * torch.sigmoid(a * x)`` with a number a is one site where one forward writes it, but not in a ``torch.fx`` graph,
+over two forwards, or written into x in place. On a path that the example did not take it keeps its meaning.
 
 A swap does not see: an activation that is another formula inside a forward (unless it is a module of its own); calls
 made outside any ``forward`` (a model's functions called one by one); code that reaches the class past the instance

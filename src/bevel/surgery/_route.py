@@ -33,7 +33,7 @@ from bevel.errors import BevelError, InvalidValue
 from bevel.surgery._calls import LEAVE, Run, Slot, Table, tell
 from bevel.surgery._names import spelled
 from bevel.surgery._place import lines_of, located
-from bevel.surgery._products import PRODUCTS
+from bevel.surgery._products import Products
 
 UNSCRIPTABLE = (
     "torch.jit.script cannot compile a forward in which a swap replaced calls; torch.export.export, torch.compile and "
@@ -114,17 +114,22 @@ class _Route(TorchFunctionMode):
         self.owner = owner
         self.names = names
         self.runs = runs
-        self.opened: list[tuple[Any, str]] = []  # factors of products that an activation stands for, and its key
+        self.products = Products() if any(run.table.products for run in runs.values()) else None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if self.opened and func in PRODUCTS and len(args) == 2:
-            key, x = self.factor(*args)
-            if key:
-                return getattr(self.owner, HOLDER).get_submodule(key)(x)
+        kwargs = kwargs or {}
+        if self.products is not None:
+            closed = self.products.closed(func, args, kwargs)
+            if closed is not None:
+                multiple, key = closed
+                return getattr(self.owner, HOLDER).get_submodule(key)(multiple.of)
         if func not in self.names:
-            return func(*args, **(kwargs or {}))
+            result = func(*args, **kwargs)
+            if self.products is not None:
+                self.products.follow(func, args, kwargs, result)
+            return result
         name = self.names[func]
         if torch.compiler.is_dynamo_compiling():
             from bevel.surgery import _traced
@@ -139,21 +144,14 @@ class _Route(TorchFunctionMode):
             if index is None:
                 tell(name, lines_of(found))
         if index is None or index == LEAVE:
-            return func(*args, **(kwargs or {}))
-        if index in self.runs[name].table.products:
-            result = func(*args, **(kwargs or {}))
-            self.opened.append((result, place(name, index)))
+            return func(*args, **kwargs)
+        x = args[0] if args else kwargs["input"]
+        if self.products is not None and index in self.runs[name].table.products:
+            multiple = self.products.multiple(x)  # as x is now: the call may be in place
+            result = func(*args, **kwargs)
+            self.products.opened(multiple, result, place(name, index))
             return result
-        x = args[0] if args else (kwargs or {})["input"]
         return getattr(self.owner, HOLDER).get_submodule(place(name, index))(x)
-
-    def factor(self, a: Any, b: Any) -> tuple[str, Any]:
-        """For a product that was swapped: its activation's key, and the factor that is not a call's result; else ""."""
-        for i, (opened, key) in enumerate(self.opened):
-            if a is opened or b is opened:
-                del self.opened[i]
-                return key, b if a is opened else a
-        return "", None
 
 
 def place(name: str, index: int) -> str:

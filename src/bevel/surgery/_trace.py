@@ -303,7 +303,7 @@ class _Watch(TorchFunctionMode):
             if func is F.instance_norm:  # made of views that forget the axis
                 self.channels.set(result, Label(1, self.stack[-1].name))
             if self.stack and not self.inside:
-                self.products.follow(func, args, result, self.stack[-1].run)
+                self.find_product(func, args, kwargs, result)
             return result
         call = self.record(x, "", nth, spelling.kind, spelling.written, self.source(spelling, func, args, kwargs))
         safe = x.clone()
@@ -312,9 +312,21 @@ class _Watch(TorchFunctionMode):
         if call is not None:
             call.function = spelling.name
             self.check_in_place(call, x, safe, result)
-            if spelling.name == "sigmoid" and not isinstance(self.twin.get_submodule(self.stack[-1].name), GraphModule):
-                self.products.opened(x, result, self.stack[-1].run, lambda a: setattr(call, "factor", a))
+            multiple = self.products.multiple(x, self.stack[-1].run)
+            lost = result is safe and multiple.of is x  # it was overwritten
+            in_graph = isinstance(self.twin.get_submodule(self.stack[-1].name), GraphModule)
+            if spelling.name == "sigmoid" and not lost and not in_graph:
+                self.products.opened(multiple, result, call)
         return result
+
+    def find_product(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        """Note of a sigmoid's call that this call is the product with its input."""
+        run = self.stack[-1].run
+        self.products.follow(func, args, kwargs, result, run)
+        closed = self.products.closed(func, args, kwargs, run)
+        if closed is not None:
+            multiple, call = closed
+            call.factor = multiple.factor
 
     def source(self, spelling: Spelling, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Source:
         rest, named = args[1:], {k: v for k, v in kwargs.items() if k != "input"}
