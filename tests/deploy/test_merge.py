@@ -1,6 +1,8 @@
 """``harden(…, merge=…)``: one slope a side where the measured change of the output stays within the tolerance."""
 
 import copy
+import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +11,9 @@ from torch import Tensor, nn
 
 import bevel
 from bevel.deploy import Hardened, harden
+from bevel.deploy._feeders import scale
+from bevel.deploy._model import largest_change
+from bevel.surgery._install import Edits
 
 X = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(5))
 
@@ -138,6 +143,121 @@ def test_functions_in_a_scope_are_merged_like_modules() -> None:
     assert _kinds(result) == ["LeakyReLU", "LeakyReLU"]
     assert float((result.model(X) - model(X)).detach().abs().max()) == pytest.approx(result.change, abs=1e-7)
     assert all(torch.equal(value, want[key]) for key, value in model.state_dict().items())
+
+
+INF, NAN = math.inf, math.nan
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        ([-INF, 1.0], [-INF, 3.0], 2.0),
+        ([INF, NAN, 1.0], [INF, NAN, 1.0], 0.0),
+        ([0.0, 1.0], [NAN, 1.0], INF),
+        ([NAN, 1.0], [0.0, 1.0], INF),
+        ([INF], [-INF], INF),
+        ([INF], [0.0], INF),
+        ([1e300], [-1e300], 2e300),
+    ],
+)
+def test_infinities_and_nan_that_stay_are_no_change(before: list[float], after: list[float], change: float) -> None:
+    first, second = (torch.tensor(values, dtype=torch.float64) for values in (before, after))
+    assert largest_change((torch.zeros(2), first), (torch.zeros(2), second)) == change
+
+
+class Called(nn.Module):
+    """An activation with a slope a channel, called by the name of its argument, and masked logits."""
+
+    def __init__(self, spec: str) -> None:
+        super().__init__()
+        self.act = bevel.create(spec, 4)
+        with torch.no_grad():
+            next(iter(self.act.parameters())).copy_(torch.linspace(0.1, 0.4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(input=x).masked_fill(x > 2, -INF)
+
+
+@pytest.mark.parametrize("spec", ["sau", "prelu", "frelu"])
+def test_masked_logits_and_a_named_argument(spec: str) -> None:
+    model, x = Called(spec), torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    assert bool(model(x).isinf().any())
+    kept, merged = (harden(model, 1e-3, x, merge=m) for m in (0.0, 10.0))
+    assert _kinds(kept) == ["PReLU" if spec == "sau" else None]
+    assert _kinds(merged) == ["LeakyReLU"]
+    for result in (kept, merged):
+        finite = x <= 2
+        change = (result.model(x) - model(x))[finite].detach().abs().max()
+        assert float(change) == pytest.approx(result.change, abs=1e-7)
+    assert kept.merged == 0.0
+    assert merged.merged is not None
+    assert merged.merged > 0.05
+
+
+def test_the_users_hooks_see_the_merged_slope() -> None:
+    """A hook stays with the site, so that what it makes of the output belongs to the change."""
+    act = nn.PReLU(4)
+    with torch.no_grad():
+        act.weight.copy_(torch.linspace(0.1, 0.4, 4))
+    model, x = nn.Sequential(act), torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    act.register_forward_hook(lambda module, args, output: 100 * output)
+    result = harden(model, 0.0, x, merge=1000.0)
+    assert _kinds(result) == ["LeakyReLU"]
+    change = float((result.model(x) - model(x)).detach().abs().max())
+    assert result.merged == result.change == pytest.approx(change)
+    assert _kinds(harden(model, 0.0, x, merge=change / 2)) == [None]
+
+
+def test_a_hook_is_no_part_of_a_sites_change() -> None:
+    model, x = nn.Sequential(bevel.SAU(4, n=10.0)), torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    plain = harden(model, 1.0, x).rows[0]
+    model[0].register_forward_hook(lambda module, args, output: 100 * output)
+    hooked = harden(model, 1.0, x).rows[0]
+    assert hooked.change == plain.change
+    assert plain.bound is not None
+    assert plain.change is not None
+    assert 0 < plain.change <= plain.bound
+
+
+class NoDoubles(Tensor):
+    """A tensor on a device without float64, as Apple's GPUs are."""
+
+    device = torch.device("mps")  # type: ignore[assignment]
+
+    def double(self, *args: Any, **kwargs: Any) -> Tensor:
+        raise TypeError("no float64 here")
+
+    def cpu(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self.as_subclass(Tensor)
+
+
+def test_a_device_without_float64_is_measured_on_the_cpu() -> None:
+    act = nn.PReLU(4)
+    with torch.no_grad():
+        act.weight.copy_(torch.linspace(0.1, 0.4, 4))
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    want = harden(nn.Sequential(act), 0.0, x, merge=10.0)
+    got = harden(nn.Sequential(act), 0.0, x.as_subclass(NoDoubles), merge=10.0)
+    assert isinstance(got.model(x.as_subclass(NoDoubles)), NoDoubles)
+    assert got.rows == want.rows
+    assert got.change == want.change
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(3, 4), nn.ConvTranspose1d(3, 4, 2), nn.BatchNorm1d(4)])
+def test_a_layer_there_is_scaled_on_the_cpu(layer: nn.Module) -> None:
+    factor, x = torch.linspace(0.5, 2.0, 4, dtype=torch.float64), torch.randn(5, 3, 4)
+    x = x if not isinstance(layer, nn.BatchNorm1d) else x.transpose(1, 2)
+    x = x[..., :3] if isinstance(layer, nn.Linear) else x
+    layer.eval()
+    along = (-1,) if isinstance(layer, nn.Linear) else (-1, 1)
+    want = layer(x).detach() * factor.reshape(along).float()
+    there = copy.deepcopy(layer)
+    for name, p in list(there.named_parameters()):
+        setattr(there, name, nn.Parameter(p.detach().as_subclass(NoDoubles)))
+    scale(there, factor, Edits(there))
+    for name, p in there.named_parameters():
+        getattr(layer, name).data.copy_(p.detach().as_subclass(Tensor))
+    torch.testing.assert_close(layer(x).detach(), want)
 
 
 def test_misuse_is_refused() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bevel._torch_private import TorchDispatchMode, forward_hooks, own_parameters, storage_address, tree_leaves
-from bevel.deploy._model import Example, tensors
+from bevel.deploy._model import Example, in_double, tensors
 from bevel.surgery._calls import Mark
 from bevel.surgery._install import Edits
 
@@ -213,18 +213,19 @@ def scale(layer: nn.Module, factor: Tensor, edits: Edits) -> None:
     for p in own_parameters(layer):
         edits.when_undone(functools.partial(_put_back, p, p.detach().clone()))
     weight: Tensor = layer.weight  # type: ignore[assignment]
-    factor = factor.to(weight.device)
+    wide = in_double(weight)
+    factor = factor.to(wide.device)
     if isinstance(layer, _TRANSPOSED) and factor.numel() > 1:
         along = factor.reshape(layer.groups, 1, -1, *[1] * len(layer.kernel_size))
-        grouped = weight.double().reshape(layer.groups, -1, *weight.shape[1:])
+        grouped = wide.reshape(layer.groups, -1, *weight.shape[1:])
         weight.copy_((grouped * along).reshape(weight.shape))
     elif isinstance(layer, _TRANSPOSED):
-        weight.copy_(weight.double() * factor)
+        weight.copy_(wide * factor)
     else:
-        weight.copy_(weight.double() * factor.reshape(-1, *[1] * (weight.dim() - 1)))
+        weight.copy_(wide * factor.reshape(-1, *[1] * (weight.dim() - 1)))
     bias = getattr(layer, "bias", None)
     if bias is not None:
-        bias.copy_(bias.double() * factor)
+        bias.copy_(in_double(bias) * factor)
 
 
 @torch.no_grad()

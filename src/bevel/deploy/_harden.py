@@ -56,7 +56,8 @@ class Hardened:
         model: the model with kinked activations.
         rows: one :class:`HardenRow` per smooth activation of bevel's and, with ``merge``, per activation that had a
             slope a channel; prints as a table.
-        change: largest absolute change of the example's output, inf if its shapes changed; None without an example.
+        change: largest absolute change of the example's output, inf if its shapes changed or a NaN came or went; None
+            without an example.
         merged: the part of it that ``merge`` made; None without it.
     """
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bevel.deploy._kinked import corner
-from bevel.deploy._model import Example, hooked, largest_change, one_corner, replace, right_slope
+from bevel.deploy._model import Example, hooked, in_double, largest_change, one_corner, replace, right_slope
 from bevel.kernel import SHARP
 from bevel.nn import Activation
 from bevel.surgery._install import Edits
@@ -44,11 +44,12 @@ class _Slopes:
     dim: int
     weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        x = args[0].detach()
+    def __call__(self, module: nn.Module, x: Tensor, output: Any) -> None:
+        x = x.detach()
         axes = [axis for axis in range(x.dim()) if axis != self.dim % x.dim()]
         for side, part in (("right", x.clamp(min=0)), ("left", x.clamp(max=0))):
-            total = part.double().square().sum(axes).cpu() if axes else part.double().square().cpu()
+            squares = in_double(part).square()
+            total = (squares.sum(axes) if axes else squares).cpu()
             self.weights[side] = self.weights.get(side, torch.zeros_like(total)) + total
 
     def merged(self, side: str) -> Tensor:
@@ -131,4 +132,4 @@ def merge_slopes(
 def _instead(new: nn.Module) -> Any:
     """A hook that gives another activation's output."""
     hidden = shield(new)
-    return lambda module, args, output: hidden(args[0])
+    return lambda module, x, output: hidden(x)

@@ -19,7 +19,7 @@ from bevel.nn import Activation
 from bevel.surgery._install import Edits
 from bevel.surgery._random import RandomState
 from bevel.surgery._route import RoutedForward, shield
-from bevel.terms import Coefficient, Terms, is_zero
+from bevel.terms import Coefficient, Terms, as_numbers, is_zero
 
 
 def refuse_wrapped(model: nn.Module) -> None:
@@ -75,15 +75,26 @@ def tensors(tree: Any) -> list[Tensor]:
     return found
 
 
+def in_double(t: Tensor) -> Tensor:
+    """A tensor in float64 without gradients; on the CPU where its device has no such numbers."""
+    t = t.detach()
+    return (t.cpu() if t.device.type == "mps" else t).double()
+
+
 def largest_change(before: Any, after: Any) -> float:
-    """The largest absolute difference between two results, over all floating tensors; inf if their shapes differ."""
+    """The largest absolute difference between two results, over all floating tensors; inf if their shapes differ.
+
+    Where both are the same infinity, or both NaN, nothing changed; where one of them is NaN, the change is inf.
+    """
     firsts, seconds = tensors(before), tensors(after)
     if [t.shape for t in firsts] != [t.shape for t in seconds]:
         return math.inf
     changes = [0.0]
     for a, b in zip(firsts, seconds, strict=True):
         if a.is_floating_point() and a.numel():
-            changes.append(float((a.double() - b.double()).abs().max()))
+            a, b = in_double(a), in_double(b)
+            same = (a == b) | (a.isnan() & b.isnan())
+            changes.append(float((a - b).abs().masked_fill(same, 0.0).nan_to_num(math.inf, math.inf).max()))
     return max(changes)
 
 
@@ -97,19 +108,27 @@ def changes_made(
     """
     found: dict[nn.Module, float] = {}
 
-    def seen(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if args and isinstance(output, Tensor):
-            other = shield(replacements[module])(args[0])
-            found[module] = max(found.get(module, 0.0), largest_change(output, other))
+    def seen(module: nn.Module, x: Tensor, output: Any) -> None:
+        found[module] = max(found.get(module, 0.0), largest_change(output, shield(replacements[module])(x)))
 
     with hooked(dict.fromkeys(replacements, seen)):
         return batch.run(model), found
 
 
 @contextlib.contextmanager
-def hooked(hooks: Mapping[nn.Module, Callable[[nn.Module, tuple[Any, ...], Any], Any]]) -> Iterator[None]:
-    """Set a forward hook on each module, and take it off again; what a hook returns is the module's output."""
-    handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
+def hooked(hooks: Mapping[nn.Module, Callable[[nn.Module, Tensor, Any], Any]]) -> Iterator[None]:
+    """Call a hook with each activation's input and output; what it returns is the activation's output.
+
+    It comes before the user's own forward hooks, which see what it returns, as they see a replaced module's output.
+    """
+
+    def called(hook: Callable[[nn.Module, Tensor, Any], Any]) -> Callable[..., Any]:
+        def call(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
+            return hook(module, next(iter((*args, *kwargs.values()))), output)
+
+        return call
+
+    handles = [m.register_forward_hook(called(h), prepend=True, with_kwargs=True) for m, h in hooks.items()]
     try:
         yield
     finally:
@@ -142,7 +161,7 @@ def right_slope(module: Activation) -> Tensor:
     total = total.without_zeros()
     if not total.indices():
         return torch.tensor([total.constant], dtype=torch.float64)
-    parameters = [p.detach().double().cpu() for p in module.values()]
+    parameters = [as_numbers(p) for p in module.values()]
     return total.value(parameters)
 
 

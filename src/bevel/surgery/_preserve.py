@@ -23,6 +23,7 @@ from bevel.spec import Factory, accepted_arguments, create, named_arguments, par
 from bevel.surgery._corners import kinked_text
 from bevel.surgery._gates import gates
 from bevel.surgery._probe import ROUNDING, Function, Source, evaluate, grid, limits, same, slopes
+from bevel.terms import as_numbers
 
 _SENTINEL = 0.1236572265625
 """A slope that no activation starts from, exact in float32; it shows which parameter an argument fills."""
@@ -182,7 +183,7 @@ class Maker:
         )
         if len(kept) != 1:
             raise CannotKeep(f"{self.name} has no parameter for the slopes that prelu learnt")
-        mean = float(f"{float(weight.detach().double().mean()):.4g}")
+        mean = float(f"{float(as_numbers(weight).mean()):.4g}")
         try:
             arguments = self._with_slope(mean, weight, width)
         except CannotKeep:  # a constructor that refuses this slope
