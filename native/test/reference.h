@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <map>
 #include <vector>
 
 #include "bevel_native.h"
@@ -15,14 +16,38 @@ struct Forms {
     Real density, survival, excess, moment, second;
 };
 
-// ∫ f(s) ds over s > 0 of a function that falls as an exponential does, by the double exponential rule.
+// Points and weights of the double exponential rule, made once: with an emulator's long double they are most of the time.
+struct Rule {
+    std::vector<Real> at, rest, weight;
+};
+
+// ∫ f(s) ds over s > 0 of a function that falls as an exponential does.
 template <class Function> Real integral(Function f) {
+    static const Rule rule = [] {
+        Rule r;
+        for (int k = -32 * 5; k <= 32 * 5; ++k) {
+            const Real t = k / 32.0L, s = std::exp(t - std::exp(-t));
+            r.at.push_back(s), r.weight.push_back(s * (1 + std::exp(-t)) / 32);
+        }
+        return r;
+    }();
     Real total = 0;
-    for (int k = -32 * 5; k <= 32 * 5; ++k) {
-        const Real t = k / 32.0L, s = std::exp(t - std::exp(-t));
-        total += f(s) * s * (1 + std::exp(-t)) / 32;
-    }
+    for (size_t k = 0; k < rule.at.size(); ++k) total += f(rule.at[k]) * rule.weight[k];
     return total;
+}
+
+// On (0, 1), good to 1e-18 for the bump: `at` from the right end, `rest` from the left, without cancellation.
+inline const Rule& unit_rule() {
+    static const Rule rule = [] {
+        Rule r;
+        for (int k = -96; k <= 96; ++k) {
+            const Real s = k / 24.0L, q = PI / 2 * std::sinh(s);
+            r.at.push_back(1 / (1 + std::exp(2 * q))), r.rest.push_back(1 / (1 + std::exp(-2 * q)));
+            r.weight.push_back(PI / 4 * std::cosh(s) / (std::cosh(q) * std::cosh(q)) / 24);
+        }
+        return r;
+    }();
+    return rule;
 }
 
 // By kernel, at v >= 0; the second tail integral, which takes time, where it is asked for.
@@ -79,15 +104,14 @@ inline Forms forms(int kernel, Real v, bool second = false) {
             }
             break;
         }
-        case BEVEL_BUMP: {  // integrated from v to 1 by the double exponential rule: x = 1 - z/(1 + exp(2q))
+        case BEVEL_BUMP: {  // integrated from v to 1
             const Real scale = 2.252283621043581010500L;  // 1/∫ e^(-1/(1-u²)) du over (-1, 1)
             const auto density = [scale](Real d) { return scale * std::exp(-1 / (d * (2 - d))); };  // d = 1 - x
+            const Rule& rule = unit_rule();
             f.density = density(z);
-            for (int k = -64; k <= 64; ++k) {
-                const Real s = k / 16.0L, q = PI / 2 * std::sinh(s), d = z / (1 + std::exp(2 * q));
-                const Real part = density(d) * z * PI / 4 * std::cosh(s) / (std::cosh(q) * std::cosh(q)) / 16;
+            for (size_t k = 0; k < rule.at.size(); ++k) {
+                const Real part = density(z * rule.at[k]) * z * rule.weight[k], away = z * rule.rest[k];
                 f.survival += part;
-                const Real away = z / (1 + std::exp(-2 * q));
                 f.excess += part * away;
                 f.second += part * away * away / 2;
             }
@@ -109,6 +133,13 @@ inline Forms forms(int kernel, Real v, bool second = false) {
     return f;
 }
 
+// ½ of the kernel's variance, computed once.
+inline Real half_variance(int kernel) {
+    static std::map<int, Real> known;
+    const auto found = known.find(kernel);
+    return found != known.end() ? found->second : known[kernel] = 2 * forms(kernel, 0, true).second;
+}
+
 // Value, slope and derivative by every slot (n itself, not log n) at one x; `size` is the sum of all terms' magnitudes,
 // against which rounding is judged.
 struct Point {
@@ -119,7 +150,7 @@ struct Point {
 // What bends add. The library measures from the knot on the left, so that rounding counts against the distance to the furthest.
 inline void add_bends(Point& p, int kernel, int knots, const std::vector<Real>& slot, Real x) {
     const int n_slot = 2 + 5 * knots;
-    const Real n = slot[n_slot], w = 1 / n, lift = 2 * forms(kernel, 0, true).second * w * w;
+    const Real n = slot[n_slot], w = 1 / n, lift = half_variance(kernel) * w * w;
     Real reach = std::fabs(x);
     for (int i = 0; i < knots; ++i) reach = std::fmax(reach, std::fabs(x) + std::fabs(slot[2 + i]));
     const auto parabola = [&](Real bend, Real d, int to) {  // ½·d² and what stays of it

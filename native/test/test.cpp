@@ -28,6 +28,11 @@ int64_t pick(int64_t low, int64_t high) { return low + static_cast<int64_t>(rand
 void fail(const std::string& what) {
     if (++failures <= 20) std::printf("FAIL %s\n", what.c_str());
 }
+std::string digits(long double x) {  // all that a float64 has: two that differ by a rounding look different
+    char text[40];
+    std::snprintf(text, sizeof text, "%.17g", static_cast<double>(x));
+    return text;
+}
 void expect(bool ok, const std::string& what) {
     if (!ok) fail(what);
 }
@@ -252,13 +257,13 @@ void compare(Plan& p, const Case& c, const std::string& name) {
                 const reference::Point f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, at);
                 const Real value = read(c.dtype, y.at(o, k, i)), slope = read(c.dtype, dx.at(o, k, i));
                 if (!(std::fabs(value - f.value) <= ulps * working * f.size + 2 * stored * std::fabs(f.value) + tiny))
-                    fail(name + ": value at x = " + std::to_string(double(at)) + " is " + std::to_string(double(value)) +
-                         " instead of " + std::to_string(double(f.value)));
+                    fail(name + ": value at x = " + digits(at) + " is " + digits(value) +
+                         " instead of " + digits(f.value));
                 const Real exact_dx = by * f.slope;
                 if (!(std::fabs(slope - exact_dx) <=
                       16 * working * std::fabs(by) * f.slope_size + 2 * stored * std::fabs(exact_dx) + tiny))
-                    fail(name + ": dx at x = " + std::to_string(double(at)) + " is " + std::to_string(double(slope)) +
-                         " instead of " + std::to_string(double(exact_dx)));
+                    fail(name + ": dx at x = " + digits(at) + " is " + digits(slope) +
+                         " instead of " + digits(exact_dx));
                 for (const bevel_term& t : p.terms) {
                     const Real scale = t.factor * by * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
                     const int64_t to = p.length[t.param] == 1 ? 0 : k;
@@ -273,7 +278,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
             const double rounding = p.dtype[j] == BEVEL_F64 ? 0x1p-53 : 0x1p-24;
             if (!(std::fabs(got - exact[j][k]) <= 24 * working * size[j][k] + 2 * rounding * std::fabs(exact[j][k]) + 1e-30))
                 fail(name + ": gradient of parameter " + std::to_string(j) + "[" + std::to_string(k) + "] is " +
-                     std::to_string(double(got)) + " instead of " + std::to_string(double(exact[j][k])));
+                     digits(got) + " instead of " + digits(exact[j][k]));
         }
     auto again = p.gradient;
     Array over = x;
@@ -414,8 +419,8 @@ void test_tails() {
                 for (int i = 0; i < count; ++i) {
                     const Real v = (Real(knot) - Real(x[i])) * n, e = reference::forms(kernel, v).excess / n;
                     if (v >= 0 && e > 1e-30L && std::fabs(y[i] - e) > 2e-6L * e)
-                        fail("tail of kernel " + std::to_string(kernel) + " at v = " + std::to_string(double(v)) + ", off by " +
-                             std::to_string(double(y[i] / e - 1)));
+                        fail("tail of kernel " + std::to_string(kernel) + " at v = " + digits(v) + ", off by " +
+                             digits(y[i] / e - 1));
                 }
             }
 }
@@ -438,8 +443,8 @@ void test_tails_of_bends() {
                 for (int i = 0; i < count; ++i) {
                     const Real v = (Real(knot) - Real(x[i])) * n, e = reference::forms(kernel, v, true).second / (Real(n) * n);
                     if (v >= 0 && e > 1e-30L && std::fabs(y[i] - e) > 3e-6L * e)
-                        fail("bend's tail of kernel " + std::to_string(kernel) + " at v = " + std::to_string(double(v)) + ", off by " +
-                             std::to_string(double(y[i] / e - 1)));
+                        fail("bend's tail of kernel " + std::to_string(kernel) + " at v = " + digits(v) + ", off by " +
+                             digits(y[i] / e - 1));
                 }
             }
 }
@@ -534,13 +539,13 @@ void compare_inverse(Plan& p, const Case& c, const std::string& name) {
         const Real at = read(wide.dtype, found.at(o, k, i)), value = read(c.dtype, y.at(o, k, i));
         const reference::Point f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, 1, slots, at);
         if (!(std::fabs(f.value - value) <= ulps * working * (f.size + std::fabs(f.slope * at))))
-            fail(name + ": n = " + std::to_string(n) + ", y = " + std::to_string(double(value)) + " has x = " + std::to_string(double(at)) +
+            fail(name + ": n = " + std::to_string(n) + ", y = " + digits(value) + " has x = " + digits(at) +
                  ", whose value is off by " + std::to_string(double((f.value - value) / (working * f.size))) + " roundings");
         const double d = read(c.dtype, dx.at(o, k, i)), w = read(wide.dtype, want.at(o, k, i));
         const double steep = static_cast<double>(std::fmax(std::fabs(slots[0]), std::fabs(slots[0] + slots[3])));
         const double size = steep * std::fabs(read(c.dtype, g.at(o, k, i)));
         if (!(std::fabs(d - w) <= 2 * epsilon(c.dtype) * std::fabs(w) + 8 * working * size + (c.dtype == BEVEL_F16 ? 0x1p-24 : 0)))
-            fail(name + ": dx at x = " + std::to_string(double(at)) + " is " + std::to_string(d) + " from y, and " + std::to_string(w));
+            fail(name + ": dx at x = " + digits(at) + " is " + std::to_string(d) + " from y, and " + std::to_string(w));
     });
     for (size_t j = 0; j < got.size(); ++j)
         for (int64_t k = 0; k < p.length[j]; ++k) {
@@ -658,8 +663,8 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
         for (int64_t k = 0; k < p.length[j]; ++k) {
             const Real got = read(p.dtype[j], p.gradient[j].data() + k * width(p.dtype[j]));
             if (!(std::fabs(got - exact[j][k]) <= working * most[j][k] + 1e-6 * std::fabs(exact[j][k])))
-                fail(name + ": what is by parameter " + std::to_string(j) + " is " + std::to_string(double(got)) + " instead of " +
-                     std::to_string(double(exact[j][k])));
+                fail(name + ": what is by parameter " + std::to_string(j) + " is " + digits(got) + " instead of " +
+                     digits(exact[j][k]));
         }
 }
 
@@ -708,7 +713,7 @@ void compare_pair(Plan& p, const Case& c, double limit, double offset, const std
                 const auto check = [&](Array& got, Real want, Real scale, const char* what) {
                     const Real found = read(c.dtype, got.at(o, k, i));
                     if (!(std::fabs(found - want) <= 32 * working * scale + 2 * stored * std::fabs(want) + tiny))
-                        fail(name + ": " + what + " is " + std::to_string(double(found)) + " instead of " + std::to_string(double(want)));
+                        fail(name + ": " + what + " is " + digits(found) + " instead of " + digits(want));
                 };
                 check(y, f.value * factor, f.size * size, "value");
                 check(dgate, a > limit ? 0 : by * factor * f.slope, std::fabs(by) * size * f.slope_size, "dgate");
@@ -725,8 +730,8 @@ void compare_pair(Plan& p, const Case& c, double limit, double offset, const std
         for (int64_t k = 0; k < p.length[j]; ++k) {
             const Real got = read(p.dtype[j], p.gradient[j].data() + k * width(p.dtype[j]));
             if (!(std::fabs(got - exact[j][k]) <= 48 * working * most[j][k] + 0x1p-22 * std::fabs(exact[j][k]) + 1e-30))
-                fail(name + ": gradient of parameter " + std::to_string(j) + " is " + std::to_string(double(got)) + " instead of " +
-                     std::to_string(double(exact[j][k])));
+                fail(name + ": gradient of parameter " + std::to_string(j) + " is " + digits(got) + " instead of " +
+                     digits(exact[j][k]));
         }
 }
 
