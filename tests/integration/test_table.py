@@ -246,7 +246,12 @@ def test_opcheck_of_the_operator_that_compiled_graphs_call(family: str, layout: 
 def test_no_other_operator_is_registered() -> None:
     zoo()(inputs(2, CHANNELS))
     ours = {n for n in torch._C._dispatch_get_all_op_names() if n.split("::")[0].startswith("bevel")}
-    passes = {f"{n}{s}" for n in ("forward", "backward") for s in ("", "_sharp", "_smooth")} | {"inverse", "second"}
+    passes = {f"{n}{s}" for n in ("forward", "backward") for s in ("", "_sharp", "_smooth")} | {
+        "inverse",
+        "second",
+        "pair_forward",
+        "pair_backward",
+    }
     eager = {f"bevel_operator::{name}" for name in passes}  # tests/test_operator.py
     assert ours <= {"bevel::evaluate", "bevel::evaluate_backward", *eager}, "add torch.library.opcheck for it"
 
