@@ -1,6 +1,7 @@
 """The command line: what it prints, and one line with exit code 2 for everything it cannot use."""
 
 import dataclasses
+import os
 import re
 import subprocess
 import sys
@@ -212,10 +213,13 @@ def test_the_first_help_lists_the_commands_without_loading_torch() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_one_line_with_a_remedy() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_line_with_a_remedy(unbuffered: str) -> None:
+    """With a buffer, too, of which something is left when writing fails."""
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "bevel_lab", "list", "kernels"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "bevel: No space left on device; make room and start again.\n")
 
 

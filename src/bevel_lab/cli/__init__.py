@@ -67,12 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(str(error) or "interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # the reader, such as head, has closed the pipe; without this Python complains at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader, such as head, has closed the pipe
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full:
+            _drop_output()
         return _refuse(f"{where}{error.strerror or error}" + ("; make room and start again." if full else ""))
     except ModuleNotFoundError as error:
         from bevel_lab.errors import how_to_install
@@ -87,6 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _refuse(str(error))
     return code
+
+
+def _drop_output() -> None:
+    """Send what is still to be printed nowhere: Python would try it again at exit, complain, and exit with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_closed_streams() -> None:
