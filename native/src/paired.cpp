@@ -67,7 +67,7 @@ int bevel_pair_backward(const bevel_plan* plan, const bevel_layout* layout, int3
     std::unique_ptr<double[]> sums;
     if (want_sums) sums.reset(new double[static_cast<size_t>(call.sum_count() * parts)]());
     if (call.elements() != 0) {
-            run(call, limit, up_offset, gate, up, g, dgate, dup, sums.get(), parts);
+        run(call, limit, up_offset, gate, up, g, dgate, dup, sums.get(), parts);
     }
     if (want_sums) call.gradients(sums.get(), parts, dparam);
     return BEVEL_OK;

@@ -131,6 +131,13 @@ class Second:
     def _stretch(self, part: str, *, times: int = 1) -> list[str]:
         return [f"{float(times)!r} * w_nu * {part}"] if self.stretched else []
 
+    @staticmethod
+    def _moving(i: int, kind: str, parts: dict[str, list[str]]) -> None:
+        """What a jump or a step gives to the slope, to its knot and to itself."""
+        parts["slope"].append(f"slope_{kind}_{i}")
+        parts["knots"].append(f"(-slope_{kind}_{i})")
+        parts[f"{kind}s"].append(f"moved_{kind}_{i}")
+
     def _kink(self, i: int, parts: dict[str, list[str]]) -> list[str]:
         moved = self._stretch(f"moment_{i}")
         twice = self._stretch(f"moment_{i}", times=1 if self.family.log_n else 2)
@@ -143,9 +150,7 @@ class Second:
             parts["value"].append(f"({beta} * w) * excess_{i}")
             parts["n"].append(f"(-({beta} * w) * moment_{i})")
             lines.append(f"slope_jump_{i} += {beta} * below_{i}")
-        parts["slope"].append(f"slope_jump_{i}")
-        parts["knots"].append(f"(-slope_jump_{i})")
-        parts["jumps"].append(f"moved_jump_{i}")
+        self._moving(i, "jump", parts)
         return lines
 
     def _gate(self, i: int, parts: dict[str, list[str]]) -> list[str]:
@@ -164,9 +169,7 @@ class Second:
             parts["value"].append(f"({beta} * w) * (-v_{i} * survival_{i})")
             parts["n"].append(f"({beta} * w) * square_{i}")
             lines.append(f"slope_jump_{i} += {beta} * (below_{i} + u_phi_{i})")
-        parts["slope"].append(f"slope_jump_{i}")
-        parts["knots"].append(f"(-slope_jump_{i})")
-        parts["jumps"].append(f"moved_jump_{i}")
+        self._moving(i, "jump", parts)
         return lines
 
     def _step(self, i: int, parts: dict[str, list[str]]) -> list[str]:
@@ -186,9 +189,7 @@ class Second:
             parts["value"].append(f"{beta} * below_{i}")
             parts["n"].append(f"{beta} * u_phi_{i}")
             lines.append(f"slope_step_{i} += n * ({beta} * density_{i})")
-        parts["slope"].append(f"slope_step_{i}")
-        parts["knots"].append(f"(-slope_step_{i})")
-        parts["steps"].append(f"moved_step_{i}")
+        self._moving(i, "step", parts)
         return lines
 
     def _tail(self, i: int, parts: dict[str, list[str]]) -> list[str]:
