@@ -17,7 +17,7 @@ from bevel.surgery._groups import Group
 from bevel.surgery._names import SPELLINGS
 from bevel.surgery._route import HOLDER, place
 from bevel.surgery._survey import Survey
-from bevel.surgery._trace import Call
+from bevel.surgery._watch import Call
 
 Node = tuple[str, int, str]
 """Of a ``GraphModule``: the n-th call of a function or of a module (by qualified name) goes to this submodule."""

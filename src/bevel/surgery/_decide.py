@@ -19,7 +19,7 @@ from bevel.surgery._recipe import Recipe
 from bevel.surgery._route import WriteBack
 from bevel.surgery._sites import Site
 from bevel.surgery._survey import Survey
-from bevel.surgery._trace import Call
+from bevel.surgery._watch import Call
 
 
 def _kind_left_alone(site: Site) -> str:

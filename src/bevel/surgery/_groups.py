@@ -11,7 +11,7 @@ from bevel.surgery._calls import Entry, Table
 from bevel.surgery._place import NOWHERE, Place
 from bevel.surgery._products import product
 from bevel.surgery._sites import Site
-from bevel.surgery._trace import Call, Scope
+from bevel.surgery._watch import Call, Scope
 
 
 @dataclass

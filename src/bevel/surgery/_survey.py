@@ -20,7 +20,8 @@ from bevel.surgery._probe import Source, recognize
 from bevel.surgery._recipe import Recipe
 from bevel.surgery._route import HOLDER, free, place
 from bevel.surgery._sites import Site, Sites
-from bevel.surgery._trace import Trace, double, run
+from bevel.surgery._trace import double, run
+from bevel.surgery._watch import Trace
 
 
 @dataclass
