@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import bevel
-from bevel_lab.bench import page, rows, targets
+from bevel_lab.bench import page, picture, rows, targets
 from bevel_lab.bench.rows import Collector, Row
 from bevel_lab.bench.targets import Target
 from bevel_lab.bench.timing import Sample, compare, interleave
@@ -93,7 +95,31 @@ def test_the_committed_page_is_what_the_committed_rows_make(tmp_path: Path) -> N
     argv = ["bench", "--rows", str(DOCS / "performance.csv"), "--notes", str(DOCS / "performance-notes.md")]
     assert main([*argv, "--page", str(tmp_path / "performance.md")]) == 0
     assert (tmp_path / "performance.md").read_text() == (DOCS / "performance.md").read_text()
-    assert (tmp_path / "img" / "performance.png").stat().st_size > 5000
+    drawn, committed = tmp_path / "img" / "performance.png", DOCS / "img" / "performance.png"
+    assert _shown(drawn) == _shown(committed)
+
+
+def _shown(path: Path) -> tuple[str, tuple[int, int]]:
+    """What a picture says it shows, and its size; the pixels hang on the machine's fonts."""
+    with Image.open(path) as image:
+        return image.info[picture.STAMP], image.size
+
+
+def test_a_picture_of_other_rows_says_so(tmp_path: Path) -> None:
+    found = rows.read(DOCS / "performance.csv")
+    other = [dataclasses.replace(row, to_relu=row.to_relu + 0.01) for row in found]
+    assert picture.draw(other, tmp_path / "p.png")
+    assert _shown(tmp_path / "p.png")[0] != _shown(DOCS / "img" / "performance.png")[0]
+
+
+@pytest.mark.parametrize("section", ["memory", "network", "speed"])
+def test_a_page_of_one_section_has_the_picture_that_its_rows_allow(tmp_path: Path, section: str) -> None:
+    found = rows.find(rows.read(DOCS / "performance.csv"), section=section)
+    rows.write(found, tmp_path / "rows.csv")
+    assert main(["bench", "--rows", str(tmp_path / "rows.csv"), "--page", str(tmp_path / "page.md")]) == 0
+    drawn = section != "memory"
+    assert (tmp_path / "img" / "performance.png").is_file() is drawn
+    assert ("img/performance.png" in (tmp_path / "page.md").read_text()) is drawn
 
 
 def test_a_gpus_page_is_made_from_rows_without_a_gpu(collected: list[Row], tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bevel_lab.bench import targets
+from bevel_lab.bench import picture, targets
 from bevel_lab.bench.rows import Row, find, table
 from bevel_lab.bench.targets import MB4, MB33, Target
 
+PICTURE = "one call, and the memory and the time of whole networks, as multiples of torch's ReLU"
 NOTHING = (
     "**No GPU figure has been measured.** No GPU could be had while this was built; the column stays empty until then."
 )
@@ -23,21 +24,20 @@ _SIZES = {MB4: "4 MB", MB33: "33 MB"}
 
 def write_cpu(rows: Sequence[Row], page: Path, notes: str = "") -> None:
     """Write a CPU's page and, beside it, ``img/performance.png``; ``notes`` go under the targets as they are."""
-    picture = page.parent / "img" / "performance.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    _plot(rows, picture)
-    page.write_text("\n".join(_lines(rows, notes)) + "\n", encoding="utf-8", errors="backslashreplace")
+    drawn = picture.draw(rows, page.parent / "img" / "performance.png")
+    page.write_text("\n".join(_lines(rows, notes, drawn)) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def _lines(rows: Sequence[Row], notes: str) -> Iterator[str]:
+def _lines(rows: Sequence[Row], notes: str, drawn: bool) -> Iterator[str]:
     yield "# Performance on a CPU"
     yield ""
     yield "Written by `bevel bench --page` from `performance.csv`; ratios are of medians of one interleaved run."
     yield ""
     yield from sorted({f"- {r.device}; {r.versions}; commit {r.commit}" for r in rows})
     yield ""
-    yield "![forward and backward, as a multiple of torch's ReLU](img/performance.png)"
-    yield ""
+    if drawn:
+        yield f"![{PICTURE}](img/performance.png)"
+        yield ""
     yield "## Targets"
     yield ""
     yield "Forward and backward with all parameter gradients, and float32, unless it says otherwise."
@@ -188,25 +188,3 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
             ratios = " | ".join(f"{v:.2f}" if v else "" for v in (both.to_copy, both.to_relu, both.to_gelu))
             yield f"| {case} | {forward} | {backward} | {quartiles} | {ratios} |"
         yield ""
-
-
-def _plot(rows: Sequence[Row], path: Path) -> None:
-    """Draw forward and backward at 33 MB (or the largest size) on one thread, as multiples of ReLU, on a log scale."""
-    from matplotlib.figure import Figure
-
-    speed = find(rows, section="speed", what="both", dtype="float32", layout="nchw", threads=1)
-    sizes = {r.elements for r in speed}
-    chosen = sorted(find(speed, elements=MB33 if MB33 in sizes else max(sizes)), key=lambda r: -r.to_relu)
-    figure = Figure(figsize=(7.6, 0.29 * len(chosen) + 0.9), layout="constrained")
-    axes = figure.add_subplot()
-    ours = [r.case.split(":")[0].split("(")[0] in ("sau", "frelu", "smooth_frelu") for r in chosen]
-    colors = ["#097ca9" if own else "#b9bec6" for own in ours]
-    axes.barh([r.case for r in chosen], [r.to_relu for r in chosen], color=colors, height=0.62)
-    axes.set_xscale("log")
-    axes.set_xlim(0.5, 2 * max(r.to_relu for r in chosen))
-    for i, row in enumerate(chosen):
-        axes.annotate(f"{row.to_relu:.2f}", (row.to_relu, i), xytext=(4, 0), textcoords="offset points", va="center")
-    axes.set_xlabel("forward + backward, multiples of torch's ReLU in the same run (bevel's own in blue)")
-    axes.axvline(1, color="#40454c", lw=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150, metadata={"Software": None})
