@@ -155,6 +155,104 @@ def test_a_knot_is_dragged_and_moved_by_keys(page: Any) -> None:
     _close(drawn["value"], bevel.mollify(bevel.PiecewiseLinear(knots=[moved], jumps=[1.0]), "box", 2.0)(drawn["xs"]))
 
 
+@pytest.fixture
+def touched(page: Any) -> Iterator[Any]:
+    """The explorer on a screen that is touched."""
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    yield page
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+def _knot(page: Any, i: int = 0) -> tuple[float, float]:
+    """Where the middle of a knot's handle is in the window."""
+    box = f"document.querySelectorAll('.knot')[{i}].getBoundingClientRect()"
+    page.execute_script(f"document.querySelectorAll('.knot')[{i}].scrollIntoView({{block: 'center'}})")
+    x, y, width, height = _run(page, f"(({{x, y, width, height}}) => [x, y, width, height])({box})")
+    return x + width / 2, y + height / 2
+
+
+def _mouse(page: Any, kind: str, x: float, y: float, pressed: bool) -> None:
+    at = {"type": kind, "x": x, "y": y, "button": "left", "buttons": int(pressed), "clickCount": 1}
+    page.execute_cdp_cmd("Input.dispatchMouseEvent", at)
+
+
+def _touch(page: Any, kind: str, *at: float) -> None:
+    points = [dict(zip("xy", at, strict=True))] if at else []
+    page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+@pytest.mark.parametrize(
+    ("state", "i"),
+    [
+        ("f=relu&kernel=box&n=2", 0),
+        ("f=hardtanh(-1,1)&kernel=gaussian&n=2", 1),
+        ("f=custom&left=0&offset=0&knots=1.2345&jumps=1&steps=0&n=500&reach=0.01", 0),
+    ],
+)
+def test_a_dragged_knot_stays_under_the_pointer(page: Any, state: str, i: int) -> None:
+    _drawn(page, state)
+    x, y = _knot(page, i)
+    _mouse(page, "mousePressed", x, y, pressed=True)
+    for _ in range(12):
+        x += 9
+        _mouse(page, "mouseMoved", x, y, pressed=True)
+        assert abs(_knot(page, i)[0] - x) <= 2
+    _mouse(page, "mouseReleased", x, y, pressed=False)
+    left = _run(page, "resolve(app.a).knots")
+    _mouse(page, "mouseMoved", x - 80, y, pressed=False)
+    assert _run(page, "resolve(app.a).knots") == left
+
+
+def test_a_knot_is_dragged_by_a_finger_which_then_moves_nothing_elsewhere(touched: Any) -> None:
+    _drawn(touched, "f=relu&kernel=box&n=2")
+    x, y = _knot(touched)
+    _touch(touched, "touchStart", x, y)
+    x += 30
+    _touch(touched, "touchMove", x, y)  # the first 15 pixels may still be a tap
+    for _ in range(12):
+        x, y = x + 9, y + 3
+        _touch(touched, "touchMove", x, y)
+        assert abs(_knot(touched)[0] - x) <= 2
+    _touch(touched, "touchEnd")
+    moved = _run(touched, "resolve(app.a).knots[0]")
+    assert moved > 0.5
+    _swipe_below(touched)
+    assert _run(touched, "resolve(app.a).knots[0]") == moved
+
+
+def test_a_drag_that_is_cut_off_is_at_its_end(touched: Any) -> None:
+    """A call or a system's gesture cancels a touch: no pointerup comes."""
+    _drawn(touched, "f=relu&kernel=box&n=2")
+    x, y = _knot(touched)
+    _touch(touched, "touchStart", x, y)
+    _touch(touched, "touchMove", x + 30, y)
+    _touch(touched, "touchMove", x + 60, y)
+    _touch(touched, "touchCancel")
+    moved = _run(touched, "resolve(app.a).knots[0]")
+    assert moved > 0.2
+    _swipe_below(touched)
+    assert _run(touched, "resolve(app.a).knots[0]") == moved
+    assert _run(touched, "app.drag") is None  # and the view is free again
+
+
+def _swipe_below(page: Any) -> None:
+    """A swipe over the panel of the slope, to the right."""
+    x, y = _run(page, "(({x, y}) => [x + 80, y + 60])(document.getElementById('panel-slope').getBoundingClientRect())")
+    _touch(page, "touchStart", x, y)
+    for step in range(1, 9):
+        _touch(page, "touchMove", x + 15 * step, y)
+    _touch(page, "touchEnd")
+
+
+def test_a_knot_between_close_neighbors_stays_between_them(page: Any) -> None:
+    _drawn(page, "f=custom&left=0&offset=0&knots=0,0.001,0.002&jumps=1,1,1&steps=0,0,0&n=2&kernel=box")
+    page.execute_script("moveKnot(1, 5)")
+    assert _run(page, "resolve(app.a).knots") == [0, 0.001, 0.002]
+    page.execute_script("moveKnot(0, 5)")
+    knots = _run(page, "resolve(app.a).knots")
+    assert knots == sorted(set(knots))
+
+
 def test_two_settings_are_compared(page: Any) -> None:
     _drawn(page, "f=relu6&kernel=box&n=2")
     page.find_element("id", "compare").click()

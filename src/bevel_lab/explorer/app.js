@@ -4,7 +4,7 @@ const TABLES = JSON.parse(document.getElementById("tables").textContent);
 const byId = (id) => document.getElementById(id);
 const PANELS = ["value", "slope", "curvature", "kernel", "error"];
 const TITLES = {value: "value", slope: "slope", curvature: "curvature", kernel: "kernel, n·φ(nx)", error: "error and bound"};
-const app = {a: null, b: null, active: "a", reach: 4, drawn: {}};
+const app = {a: null, b: null, active: "a", reach: 4, middle: 0, drag: null, drawn: {}};
 
 /** Where curves are drawn: evenly, and densely about every knot, or a sharp bend would be missed. */
 function samples(terms, n, from, to) {
@@ -27,8 +27,9 @@ function drawnOf(setting, from, to) {
 
 function draw() {
   const names = app.b ? ["a", "b"] : ["a"];
-  const knots = names.flatMap((name) => resolve(app[name]).knots), middle = knots.length ? (Math.min(...knots) + Math.max(...knots)) / 2 : 0;
-  const from = middle - app.reach, to = middle + app.reach;
+  const knots = names.flatMap((name) => resolve(app[name]).knots);
+  if (!app.drag) app.middle = knots.length ? (Math.min(...knots) + Math.max(...knots)) / 2 : 0;  // or the handle would leave the pointer
+  const from = app.middle - app.reach, to = app.middle + app.reach;
   app.drawn = Object.fromEntries(names.map((name) => [name, drawnOf(app[name], from, to)]));
   for (const what of PANELS) {
     const curves = [], levels = [];
@@ -50,36 +51,51 @@ function draw() {
   say();
 }
 
+/** A handle stays the same element while it is drawn again: one that goes loses the pointer. */
 function drawKnots({x, y, back}) {
-  const svg = byId("panel-value"), {terms, xs, kinked} = app.drawn[app.active];
+  const layer = byId("knots"), {terms, xs, kinked} = app.drawn[app.active];
+  app.back = back;
+  if (layer.childElementCount !== terms.knots.length) {
+    app.drag = null;
+    layer.replaceChildren(...terms.knots.map((_, i) => handleOf(i)));
+  }
   terms.knots.forEach((knot, i) => {
     const nearest = xs.reduce((best, value, j) => Math.abs(value - knot) < Math.abs(xs[best] - knot) ? j : best, 0);
-    const handle = element("circle", {cx: x(knot), cy: y(kinked[nearest]), r: 9, class: `knot ${app.active}`, tabindex: 0, role: "slider",
-      "aria-label": `knot ${i + 1}`, "aria-valuenow": short(knot), "aria-orientation": "horizontal"}, svg);
-    handle.addEventListener("keydown", (event) => {
-      const way = {ArrowLeft: -1, ArrowRight: 1}[event.key];
-      if (!way) return;
-      event.preventDefault();
-      moveKnot(i, knot + way * app.reach / (event.shiftKey ? 200 : 40));
-      byId("panel-value").querySelectorAll(".knot")[i].focus();
-    });
-    handle.addEventListener("pointerdown", (event) => {
-      event.preventDefault();
-      const move = (e) => moveKnot(i, back(e.clientX - svg.getBoundingClientRect().left));
-      const stop = () => { window.removeEventListener("pointermove", move); window.removeEventListener("pointerup", stop); show(); };
-      window.addEventListener("pointermove", move);
-      window.addEventListener("pointerup", stop);
-    });
+    assign(layer.children[i], {cx: x(knot), cy: y(kinked[nearest]), class: `knot ${app.active}`, "aria-valuenow": short(knot)});
   });
 }
 
+function handleOf(i) {
+  const handle = element("circle", {r: 9, tabindex: 0, role: "slider", "aria-label": `knot ${i + 1}`, "aria-orientation": "horizontal"});
+  handle.addEventListener("keydown", (event) => {
+    const way = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+    if (!way) return;
+    event.preventDefault();
+    moveKnot(i, resolve(app[app.active]).knots[i] + way * app.reach / (event.shiftKey ? 200 : 40));
+  });
+  // a touch would scroll the page, and end the drag: Chromium passes over touch-action on a shape
+  handle.addEventListener("touchstart", (event) => event.preventDefault(), {passive: false});
+  handle.addEventListener("pointerdown", (event) => {
+    event.preventDefault();
+    if (app.drag) return;
+    handle.setPointerCapture(event.pointerId);
+    app.drag = {pointer: event.pointerId};
+  });
+  handle.addEventListener("pointermove", (event) => {
+    if (app.drag?.pointer === event.pointerId) moveKnot(i, app.back(event.clientX - byId("panel-value").getBoundingClientRect().left));
+  });
+  handle.addEventListener("lostpointercapture", () => { app.drag = null; show(); });  // comes after pointerup and pointercancel
+  return handle;
+}
+
+/** Move a knot between its neighbors, to a number as round as the view can tell. */
 function moveKnot(i, to) {
   const setting = app[app.active], {left, offset, knots, jumps, steps} = resolve({...setting, form: "exact"});
   const least = app.reach / 1000, low = i > 0 ? knots[i - 1] + least : -Infinity, high = i + 1 < knots.length ? knots[i + 1] - least : Infinity;
-  const place = Number(Math.min(Math.max(to, low), high).toPrecision(4));
-  knots[i] = place;
+  if (low > high) return;
+  const grain = 10 ** Math.floor(Math.log10(least)), place = Math.round(Math.min(Math.max(to, low), high) / grain) * grain;
+  knots[i] = Number(short(place));
   Object.assign(setting, {f: "custom", values: [], form: "exact", custom: {left, offset, knots, jumps, steps}});
-  if (!(place > low - least / 2 && place < high + least / 2)) return;
   show();
 }
 
@@ -194,9 +210,10 @@ function open(text) {
 function begin() {
   for (const what of PANELS) {
     const figure = document.createElement("figure");
-    figure.innerHTML = `<figcaption>${TITLES[what]}</figcaption><svg id="panel-${what}" role="${what === "value" ? "group" : "img"}"></svg>`;
+    figure.innerHTML = `<figcaption>${TITLES[what]}</figcaption><svg id="panel-${what}" role="${what === "value" ? "group" : "img"}"><g></g></svg>`;
     byId("panels").append(figure);
   }
+  element("g", {id: "knots"}, byId("panel-value"));
   byId("function").addEventListener("change", (event) => choose(event.target.value));
   byId("kernel").addEventListener("change", (event) => { app[app.active].kernel = event.target.value; show(); });
   byId("form").addEventListener("change", (event) => { app[app.active].form = event.target.value; show(); });

@@ -2,9 +2,13 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+function assign(drawn, attributes) {
+  for (const [key, value] of Object.entries(attributes)) drawn.setAttribute(key, value);
+}
+
 function element(name, attributes, parent) {
   const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  assign(made, attributes);
   if (parent) parent.append(made);
   return made;
 }
@@ -32,18 +36,19 @@ function rangeOf(curves) {
   return [low - air, high + air];
 }
 
-/** Draw a panel; returns the scales, for what is dragged in it. */
+/** Draw a panel into its first group; returns the scales, for what is dragged in it. */
 function drawPanel(svg, {curves, levels = [], from, to, words}) {
   const width = svg.clientWidth, height = svg.clientHeight, left = 52, bottom = 22, top = 6, right = 8;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("aria-label", words);
-  svg.replaceChildren();
+  const plot = svg.firstElementChild;
+  plot.replaceChildren();
   const flat = levels.map((level) => ({ys: [level.y]}));
   const [low, high] = rangeOf([...curves, ...flat]);
   const x = (value) => left + (value - from) / (to - from) * (width - left - right);
   const y = (value) => top + (high - value) / (high - low) * (height - top - bottom);
   const back = (pixel) => from + (pixel - left) / (width - left - right) * (to - from);
-  const grid = element("g", {class: "grid"}, svg);
+  const grid = element("g", {class: "grid"}, plot);
   for (const value of ticks(from, to, Math.max(3, width / 90))) {
     element("line", {x1: x(value), x2: x(value), y1: top, y2: height - bottom, class: value === 0 ? "zero" : ""}, grid);
     element("text", {x: x(value), y: height - 6, "text-anchor": "middle"}, grid).textContent = tick(value);
@@ -53,11 +58,11 @@ function drawPanel(svg, {curves, levels = [], from, to, words}) {
     element("text", {x: left - 6, y: y(value) + 4, "text-anchor": "end"}, grid).textContent = tick(value);
   }
   for (const {y: at, name} of levels) {
-    element("line", {x1: left, x2: width - right, y1: y(at), y2: y(at), class: `bound ${name}`}, svg);
+    element("line", {x1: left, x2: width - right, y1: y(at), y2: y(at), class: `bound ${name}`}, plot);
   }
   for (const {xs, ys, name} of curves) {
     const points = xs.map((value, i) => `${x(value).toFixed(2)},${y(ys[i]).toFixed(2)}`);
-    element("path", {d: `M${points.join("L")}`, class: `curve ${name}`}, svg);
+    element("path", {d: `M${points.join("L")}`, class: `curve ${name}`}, plot);
   }
   return {x, y, back};
 }
