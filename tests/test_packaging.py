@@ -75,7 +75,8 @@ def test_no_compiler_gives_a_pure_wheel(pure: Path) -> None:
     names = zipfile.ZipFile(pure).namelist()
     assert not [name for name in names if name.endswith(".so")]
     assert {"bevel/py.typed", "bevel_lab/py.typed"} <= set(names)
-    assert {f"bevel_lab/explorer/{part}" for part in ("page.html", "style.css", "app.js", "engine.js")} <= set(names)
+    parts = ("page.html", "style.css", "app.js", "engine.js", "plot.js", "state.js")
+    assert {f"bevel_lab/explorer/{part}" for part in parts} <= set(names)
 
 
 def test_the_pure_wheel_passes_the_tests_that_need_no_compiler(pure: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,27 @@ def test_bash_completes_commands_flags_and_names() -> None:
     assert completed("bevel", "run", "x.toml", "--model", "lene") == ["lenet"]
     assert completed("bevel", "report", "--margin", "") == []
     assert set(completed("bevel", "inspect", "")) == set(MODELS)
+
+
+def test_zsh_gets_bashs_script_after_what_reads_it() -> None:
+    start, same, rest = completion.script("zsh").partition(completion.script("bash"))
+    assert same
+    assert not rest
+    assert [line.split()[0] for line in start.splitlines()] == ["whence", "autoload"]
+    assert start.index(" compinit") < start.index(" bashcompinit")  # which needs the other's compdef
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh on this machine")
+@pytest.mark.parametrize("begun", ["", "autoload -U compinit && compinit -u -D\n"])
+def test_zsh_completes_commands_flags_and_names(begun: str, tmp_path: Path) -> None:
+    """What zsh has to choose from; it leaves out itself what does not begin as the word does."""
+    for typed, wanted in ((["bevel", "comp"], list(COMMANDS)), (["bevel", "run", "--model", "lene"], list(MODELS))):
+        setting = f"words=({' '.join(typed)}); CURRENT={len(typed)}; COMP_WORDS=($words); COMP_CWORD={len(typed) - 1}"
+        asked = f"{begun}{completion.script('zsh')}{setting}; compgen -F _bevel -- $words[CURRENT]"
+        env = os.environ | {"HOME": str(tmp_path)}
+        done = subprocess.run(["zsh", "-f", "-c", asked], capture_output=True, text=True, check=True, env=env)
+        assert not done.stderr
+        assert set(wanted) <= set(done.stdout.split())
 
 
 def test_a_mistyped_command_is_answered_without_loading_torch() -> None:

@@ -30,6 +30,10 @@ _SCRIPT = """{start}_bevel() {{
 complete -o default -F _bevel bevel
 """
 
+_ZSH = """whence compdef > /dev/null || { autoload -U compinit && compinit; }
+autoload -U +X bashcompinit && bashcompinit
+"""
+
 
 def parser() -> Parser:
     made = Parser(
@@ -62,7 +66,7 @@ def script(shell: str) -> str:
     flags = {name: _flags(module) for name, (module, _) in COMMANDS.items()}
     values = {"|".join(ACTIVATIONS): activations, "--dataset": DATASETS, "--model": MODELS}
     return _SCRIPT.format(
-        start="autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else "",
+        start=_ZSH if shell == "zsh" else "",
         commands="\n".join(
             f"    {name}) flags={_quoted(flags[name])} words={_quoted(takes.get(name, ()))} ;;" for name in COMMANDS
         ),
