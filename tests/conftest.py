@@ -5,15 +5,21 @@ import importlib.util
 import json
 import os
 import random
+import sys
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
 DURATIONS = HERE / "durations.json"
+SLOW = ["accelerate", "av", "jinja2", "lightning", "matplotlib", "onnx", "onnxruntime", "pycocotools", "ray"]
+SLOW += ["scipy.stats", "sklearn", "sphinx", "tensorboard", "timm", "tokenizers", "torch._dynamo", "torch._inductor"]
+SLOW += ["sacrebleu", "torchao", "torchmetrics", "torchvision", "transformers"]
 _taken: Counter[str] = Counter()
+_slow: dict[str, str] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +37,25 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ["TRITON_INTERPRET"]
     if config.option.moments is None:  # here, so that xdist hands its workers the same
         config.option.moments = random.randrange(10_000)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, Any, Any]:
+    """Note which file brings a slow package into the process that collects it."""
+    before = {name for name in SLOW if name in sys.modules}
+    report = yield
+    for name in SLOW:
+        if name in sys.modules and name not in before:
+            _slow[name] = collector.nodeid
+    return report
+
+
+@pytest.fixture
+def slow_at_collection() -> dict[str, str]:
+    """Slow packages that collecting this run's files brought in, and the file that did."""
+    return _slow
 
 
 @pytest.hookimpl(trylast=True)

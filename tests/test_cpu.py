@@ -212,7 +212,7 @@ def test_the_operator_spells_the_whole_family() -> None:
     for make in MODULES.values():
         family = make().family
         if family.kernel.native not in (0, 13):
-            assert _custom_op._family(None, _custom_op.spell(family)) == family
+            assert _custom_op.family_of(None, _custom_op.spell(family)) == family
 
 
 def test_without_the_library_all_but_cpu_works() -> None:
@@ -254,31 +254,31 @@ def test_using_a_backend_by_name_in_a_block() -> None:
 
 
 def test_what_another_version_left_behind_does_not_hide_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    this, opened = _cpu.library(), _cpu._opened
+    this, opened = _cpu.library(), _cpu.opened
     old = Path(this._name).parent
 
     def first_is_old(path: Path) -> ctypes.CDLL | str:
         return "the native library has interface 0" if path == old else opened(path)
 
-    monkeypatch.setattr(_cpu, "_opened", first_is_old)
+    monkeypatch.setattr(_cpu, "opened", first_is_old)
     monkeypatch.setattr(Path, "is_file", Path.exists)
     for candidates, want in (([old, Path(this._name)], this._name), ([old], "the native library has interface 0")):
-        monkeypatch.setattr(_cpu, "_candidates", lambda found=candidates: found)
-        found = _cpu._load.__wrapped__()
+        monkeypatch.setattr(_cpu, "candidates", lambda found=candidates: found)
+        found = _cpu.load.__wrapped__()
         assert (found if isinstance(found, str) else found._name) == want
 
 
 def test_no_library_is_opened_behind_the_one_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    this, opened = Path(_cpu.library()._name), _cpu._opened
+    this, opened = Path(_cpu.library()._name), _cpu.opened
     seen: list[Path] = []
-    monkeypatch.setattr(_cpu, "_opened", lambda path: (seen.append(path), opened(path))[1])
-    monkeypatch.setattr(_cpu, "_candidates", lambda: [this, this])
-    assert not isinstance(_cpu._load.__wrapped__(), str)
+    monkeypatch.setattr(_cpu, "opened", lambda path: (seen.append(path), opened(path))[1])
+    monkeypatch.setattr(_cpu, "candidates", lambda: [this, this])
+    assert not isinstance(_cpu.load.__wrapped__(), str)
     assert seen == [this]
 
 
 def test_what_is_no_library_of_bevel_is_said() -> None:
-    found = _cpu._opened(Path("libm.so.6"))
+    found = _cpu.opened(Path("libm.so.6"))
     assert isinstance(found, str)
     assert "does not load: " in found
     assert "bevel_abi" in found

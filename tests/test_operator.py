@@ -168,9 +168,9 @@ def test_the_operators_change_nothing_that_they_are_given(name: str) -> None:
 def test_a_table_is_packed_once_for_every_family_that_has_it() -> None:
     kernel = bevel.tabulated(lambda u: 1 - u * u, 1.0)
     first, second = (bevel.SmoothFReLU(kernel=kernel, n=n, learn_n=False).family for n in (2.0, 3.0))
-    before = _operator._tables.cache_info()
+    before = _operator.packed_tables.cache_info()
     assert _operator.prepared(first) is not _operator.prepared(second)
-    after = _operator._tables.cache_info()
+    after = _operator.packed_tables.cache_info()
     assert (after.misses - before.misses, after.hits - before.hits) == (1, 1)
 
 
@@ -209,7 +209,7 @@ def test_an_object_without_one_of_the_operators_is_said(monkeypatch: pytest.Monk
         raise AttributeError(f"'{namespace}' has no attribute '{name}'")
 
     monkeypatch.setattr(_operator, "operator_function", missing)
-    assert _operator._load.__wrapped__() == (
+    assert _operator.load.__wrapped__() == (
         "the operator does not load: 'bevel_operator' has no attribute 'forward'; "
         "backend cpu calls the library through ctypes"
     )

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats as scipy_stats
 from synthetic_records import records
 
 from bevel_lab.experiment.record import Record
@@ -21,7 +20,6 @@ from bevel_lab.report.analysis.cells import Cell, ReportError, judge_cells
 from bevel_lab.report.analysis.pairs import judge_pairs
 from bevel_lab.report.analysis.published import results
 from bevel_lab.report.analysis.throughput import share_of_plain_loop
-from bevel_lab.report.figures.across import across_views
 from bevel_lab.report.statistics import aggregate
 from bevel_lab.report.statistics.comparison import Verdict
 from bevel_lab.report.text import across, findings, pairs, published, tables, words
@@ -71,6 +69,8 @@ def test_pairs_won_weigh_every_cell_alike() -> None:
 
 
 def test_the_stratified_interval_is_scipys_where_there_is_one_stratum() -> None:
+    from scipy import stats as scipy_stats
+
     row = rng(1).normal(0.2, 1, 30)
     found = aggregate.stratified([row], aggregate.iqm, rng(2), 40_000)
     theirs = scipy_stats.bootstrap(
@@ -97,6 +97,8 @@ def test_the_critical_difference_is_that_of_the_tables(arms: int, q: float) -> N
 
 
 def test_ranks_are_what_counting_gives() -> None:
+    from scipy import stats as scipy_stats
+
     scores = rng(3).integers(0, 6, (14, 4)) / 10
     found = aggregate.ranks(scores)
     for arm in range(4):
@@ -238,6 +240,8 @@ def test_the_tables_and_the_page_show_all_of_it(many: list[Record], together: Ac
 
 
 def test_figures_over_cells_show_every_cell(together: Across) -> None:
+    from bevel_lab.report.figures.across import across_views
+
     found = {view.title: view for view in across_views(together, "all")}
     assert list(found) == ["Difference over all cells", "Average ranks", "Accuracy beside cost, over all cells"]
     for panel in found["Difference over all cells"].panels:
@@ -249,6 +253,8 @@ def test_figures_over_cells_show_every_cell(together: Across) -> None:
 
 
 def test_two_cells_are_too_few_for_ranks_and_that_is_said(many: list[Record]) -> None:
+    from bevel_lab.report.figures.across import across_views
+
     found = judge_across(judge_cells([r for r in many if r.trial.dataset != "mnist"], "relu"))
     assert found is not None
     assert "2 cells are too few for ranks to tell 4 arms apart" in across.notes(found)[-1]

@@ -84,8 +84,8 @@ def test_a_promise_is_judged_by_the_interval_of_its_rate() -> None:
     for errors, n, kept in (
         (1, 12, None), (12, 12, False), (0, 12, None), (25, 400, True), (35, 400, False), (40, 1_000, True),
     ):  # fmt: skip
-        assert calibration._kept([(errors / n, n)], LEVEL) is kept, (errors, n)
-    assert calibration._kept([(0.04, 2_000), (0.0, 12)], LEVEL) is None
+        assert calibration.promise_kept([(errors / n, n)], LEVEL) is kept, (errors, n)
+    assert calibration.promise_kept([(0.04, 2_000), (0.0, 12)], LEVEL) is None
     assert calibration.Target("", None).word == "too few experiments to say; 400 would do"
 
 

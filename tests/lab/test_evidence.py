@@ -27,7 +27,6 @@ from bevel_lab.report import judge
 from bevel_lab.report.analysis.across import judge_across
 from bevel_lab.report.analysis.cells import judge_cells
 from bevel_lab.report.analysis.pairs import judge_pairs
-from bevel_lab.report.figures.cell import cell_views
 from bevel_lab.report.pages import compact
 from bevel_lab.report.text import pairs, tables
 
@@ -90,6 +89,8 @@ def test_the_file_does_not_depend_on_the_order_of_the_runs(many: list[Record], t
 def test_compact_records_have_the_curves_and_those_of_before_the_last_epoch_only(
     many: list[Record], written: Written, tmp_path: Path
 ) -> None:
+    from bevel_lab.report.figures.cell import cell_views
+
     *_, read = written
     before = [dataclasses.replace(record, epochs=record.epochs[-1:]) for record in read]
     titles = [[view.title for view in cell_views(judge_cells(some, "relu")[0], "c")] for some in (many, read, before)]
@@ -106,6 +107,8 @@ def test_compact_records_have_the_curves_and_those_of_before_the_last_epoch_only
 
 
 def test_the_end_of_a_curve_is_said_with_it() -> None:
+    from bevel_lab.report.figures.cell import cell_views
+
     views = {n: cell_views(judge_cells(records(["relu", "gelu"], epochs=n), "relu")[0], "c") for n in (9, 30)}
     captions = {n: next(view.caption for view in found if view.title == "Training") for n, found in views.items()}
     assert "last tenth" not in captions[9]
@@ -254,7 +257,7 @@ def test_committed_records_are_those_of_their_experiment(path: Path) -> None:
 
 @pytest.mark.parametrize("rule", ["input", "output"])
 def test_ids_are_the_same_whatever_is_kept_for_backward(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bevel.nn.Activation, "_save", rule)
+    monkeypatch.setattr(bevel.nn.Activation, "_save", rule)  # the default of all modules, which nothing public sets
     for path in COMMITTED:
         for name, record in ledger.parse(path)[0].items():
             assert dataclasses.replace(record.trial).id == name  # a new object: ids are kept with the old one

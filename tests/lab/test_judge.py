@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats as scipy_stats
 from synthetic_records import records
 
 from bevel.errors import BevelError
@@ -26,8 +25,6 @@ from bevel_lab.experiment import folder, settings
 from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.tuning import Tuning, search
 from bevel_lab.report import judge, judge_table, power
-from bevel_lab.report.figures import cost
-from bevel_lab.report.figures.svg import Place
 from bevel_lab.report.statistics import power as power_of_pairs
 from bevel_lab.report.statistics import unpaired
 from bevel_lab.report.statistics.arrays import LEVEL
@@ -138,6 +135,9 @@ def test_direction_turns_every_rank_share_and_order() -> None:
 
 
 def test_a_record_says_the_direction_and_the_scale_of_its_score(tmp_path: Path) -> None:
+    from bevel_lab.report.figures import cost
+    from bevel_lab.report.figures.svg import Place
+
     made = [
         dataclasses.replace(r, test={"error": 10 ** (-r.test["accuracy"])}, metric="error", share=False,
                             lower_is_better=True, log_scale=True)
@@ -184,6 +184,8 @@ def test_tuning_takes_the_lowest_error() -> None:
 
 
 def test_welchs_permutation_test_is_scipys() -> None:
+    from scipy import stats as scipy_stats
+
     a, b = rng(1).normal(0, 1, 6), rng(2).normal(1.2, 3, 7)
     exact = scipy_stats.permutation_test(
         (a, b),

@@ -17,7 +17,7 @@ import bevel_lab
 from bevel.errors import InvalidValue
 from bevel_lab.cli import main
 from bevel_lab.data.labeled_files import LabeledFiles
-from bevel_lab.execution.progress import _Console, _Display
+from bevel_lab.execution.progress import progress_display
 from bevel_lab.experiment import folder, settings
 from bevel_lab.experiment.events import Note
 from bevel_lab.experiment.experiment import Experiment
@@ -103,9 +103,10 @@ class Gone(io.StringIO):
         raise BrokenPipeError
 
 
-def test_training_goes_on_when_nobody_reads_its_progress() -> None:
+def test_training_goes_on_when_nobody_reads_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = Gone()
-    shown = _Display(_Console(file=pipe))
-    for _ in range(2):
-        shown(Note("an epoch is done"))
+    monkeypatch.setattr(sys, "stderr", pipe)
+    with progress_display() as shown:
+        for _ in range(2):
+            shown(Note("an epoch is done"))
     assert pipe.tried, "it wrote, and was not stopped by that"

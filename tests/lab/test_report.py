@@ -12,9 +12,8 @@ import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import pytest
 from browser import open_page, requests
@@ -28,12 +27,12 @@ from bevel_lab.experiment.record import Epoch, Record
 from bevel_lab.report import ReportError, judge
 from bevel_lab.report.analysis import colors
 from bevel_lab.report.analysis.cells import Cell, judge_cells
-from bevel_lab.report.figures import svg
-from bevel_lab.report.figures.cell import View, cell_views
-from bevel_lab.report.figures.labels import apart, short
-from bevel_lab.report.pages import compact, html
+from bevel_lab.report.pages import compact
 from bevel_lab.report.statistics import comparison
 from bevel_lab.report.text import across, findings, method, words
+
+if TYPE_CHECKING:
+    from bevel_lab.report.figures.cell import View
 
 HOSTILE = '<script>alert("a & b")</script>'
 AWKWARD = ["relu", HOSTILE, "$x^{2$", "漢字 😀", "a|b_{c}\\d%#~", "mollified:f=relu6,kernel=epanechnikov,n=2"]
@@ -72,6 +71,8 @@ def written_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def eight_views(eight: list[Record]) -> list[View]:
+    from bevel_lab.report.figures.cell import cell_views
+
     return cell_views(only(eight), "c")
 
 
@@ -82,6 +83,7 @@ def only(found: list[Record], reference: str = "relu") -> Cell:
 
 def text_of(html: str) -> str:
     """What a reader sees."""
+    from bevel_lab.report.pages import html
 
     class Text(HTMLParser):
         def __init__(self) -> None:
@@ -279,6 +281,8 @@ def test_cells_of_one_size_share_the_simulation_of_the_smallest_effect(monkeypat
 def test_a_page_of_many_cells_draws_the_scores_alone_and_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    from bevel_lab.report.pages import html
+
     cells = [r for name in ("a", "b") for r in records(["relu", "gelu"], seeds=2, epochs=2, dataset=name)]
     judgement = judge(cells, "relu")
     words = "more than 1 cells the page draws the scores alone"
@@ -389,6 +393,8 @@ def test_the_page_starts_with_the_answer_and_holds_every_part(eight: list[Record
 
 
 def test_the_command_is_shown_when_it_is_known() -> None:
+    from bevel_lab.report.pages import html
+
     few = judge_cells(records(["relu"], seeds=1), "relu")
     assert "bevel compare relu &lt;x&gt;" in html.render(few, None, "t", "bevel compare relu <x>")
     assert "from bevel_lab.training.run import run_trial" in html.render(few, None, "t")
@@ -479,6 +485,8 @@ def test_the_terminal_table_is_aligned(eight: list[Record]) -> None:
 
 
 def test_settings_that_differ_between_arms_are_said() -> None:
+    from bevel_lab.report.pages import html
+
     tuned = [
         dataclasses.replace(r, trial=dataclasses.replace(r.trial, lr=0.1)) if r.label == "gelu" else r
         for r in records(["relu", "gelu"], seeds=2)
@@ -495,6 +503,8 @@ def test_time_is_compared_on_one_device_only() -> None:
 
 
 def test_records_without_curves_times_or_epochs_still_make_a_page(tmp_path: Path) -> None:
+    from bevel_lab.report.figures.cell import cell_views
+
     bare = [
         dataclasses.replace(r, epochs=[], sites=[], samples=0, train_seconds=0.0, saved_bytes=0, citations=[])
         for r in records(["relu", "gelu"], seeds=2)
@@ -526,6 +536,10 @@ def test_more_arms_than_colours_still_make_a_page(tmp_path: Path) -> None:
 
 
 def test_figures_do_not_listen_to_the_users_style(eight: list[Record], eight_views: list[View]) -> None:
+    import matplotlib
+
+    from bevel_lab.report.figures.cell import cell_views
+
     with matplotlib.rc_context({"font.size": 30, "axes.grid": True, "svg.fonttype": "path", "lines.linewidth": 9}):
         assert cell_views(only(eight), "c") == eight_views
         assert matplotlib.rcParams["font.size"] == 30
@@ -540,6 +554,8 @@ def test_every_figure_has_a_title_a_description_and_a_one_sentence_caption(eight
 
 
 def test_captions_speak_of_what_is_drawn(eight_views: list[View]) -> None:
+    from bevel_lab.report.figures.cell import cell_views
+
     captions = {view.title: view.caption for view in eight_views}
     one = {view.title: view.caption for view in cell_views(only(records(["relu", "leaky_relu"], seeds=1)), "c")}
     for title, words_ in (
@@ -586,6 +602,8 @@ def test_every_seed_is_in_the_picture(eight_views: list[View]) -> None:
 @given(st.lists(st.floats(-100, 400), max_size=12))
 @settings(max_examples=200)
 def test_labels_keep_apart_in_order_and_inside(wanted: list[float]) -> None:
+    from bevel_lab.report.figures.labels import apart
+
     placed = np.array(apart(wanted, 13, 0, 300))
     order = np.argsort(wanted, kind="stable")
     assert (np.diff(placed[order]) >= 13 - 1e-6).all()
@@ -594,11 +612,15 @@ def test_labels_keep_apart_in_order_and_inside(wanted: list[float]) -> None:
 
 
 def test_labels_with_room_stay_where_they_are() -> None:
+    from bevel_lab.report.figures.labels import apart
+
     assert apart([50, 10, 90], 13, 0, 100) == pytest.approx([50, 10, 90])
     assert apart([50, 50], 10, 0, 100) == pytest.approx([45, 55])
 
 
 def test_long_labels_keep_both_ends() -> None:
+    from bevel_lab.report.figures.labels import short
+
     assert short("relu") == "relu"
     assert short("mollified:f=relu6,kernel=epanechnikov,n=2") == "mollified:…chnikov,n=2"
     assert len(short("x" * 99)) == 22
@@ -624,8 +646,11 @@ def _lab(color: str) -> dict[str, Any]:
     return {eye: lab @ np.cbrt(lms @ np.clip(m @ linear, 0, 1)) for eye, m in seen.items()}
 
 
-@pytest.mark.parametrize("palette", [svg.LIGHT, svg.DARK], ids=["light", "dark"])
-def test_colours_are_distinct_to_colour_blind_eyes(palette: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("name", ["LIGHT", "DARK"])
+def test_colours_are_distinct_to_colour_blind_eyes(name: str) -> None:
+    from bevel_lab.report.figures import svg
+
+    palette = getattr(svg, name)
     assert len(palette) == 12
     labs = [_lab(color) for color in palette]
     apart_ = {
@@ -635,9 +660,12 @@ def test_colours_are_distinct_to_colour_blind_eyes(palette: tuple[str, ...]) -> 
     assert min(apart_.values()) >= 0.09
 
 
-@pytest.mark.parametrize(("palette", "paper"), [(svg.LIGHT, svg.PAPER), (svg.DARK, "#14171b")])
-def test_colours_stand_out_from_the_paper(palette: tuple[str, ...], paper: str, written: Path) -> None:
+@pytest.mark.parametrize("name", ["LIGHT", "DARK"])
+def test_colours_stand_out_from_the_paper(name: str, written: Path) -> None:
     """WCAG 2.2: 3 for what is drawn, 4.5 for words."""
+    from bevel_lab.report.figures import svg
+
+    palette, paper = getattr(svg, name), svg.PAPER if name == "LIGHT" else "#14171b"
 
     def contrast(color: str) -> float:
         srgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in (color, paper)])
@@ -655,6 +683,8 @@ def test_colours_stand_out_from_the_paper(palette: tuple[str, ...], paper: str, 
 
 
 def test_arms_keep_their_colour_between_reports() -> None:
+    from bevel_lab.report.figures import svg
+
     alone = {name: colors.numbers({name})[name] for name in [*colors.HOMES, "sau:n=5", "tanh", "my_own"]}
     many = colors.numbers({*colors.HOMES})
     assert many == {name: alone[name] for name in colors.HOMES}
@@ -667,6 +697,8 @@ def test_arms_keep_their_colour_between_reports() -> None:
 
 
 def test_arms_keep_their_colour_in_every_cell() -> None:
+    from bevel_lab.report.figures import svg
+
     found = records(["relu", "gelu", "swish"]) + records(["relu", "swish"], dataset="mnist", effects={"swish": 0.1})
     first, second = ({arm.name: arm.index for arm in cell.arms} for cell in judge_cells(found, "relu"))
     assert second.items() <= first.items()

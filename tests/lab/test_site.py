@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from browser import open_page, requests
+from needs import needs
 from PIL import Image
 
 import bevel
@@ -46,7 +47,7 @@ OF_AN_ACTIVATION = {
 OF_AN_ACTIVATION |= {"torch.compile"}
 TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
-pytest.importorskip("sphinx", reason="the packages of documentation are not installed (make install)")
+pytestmark = needs("sphinx")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats as scipy_stats
 
 from bevel_lab.report.statistics import comparison, paired
 from bevel_lab.report.statistics.arrays import LEVEL, POWER, Floats
@@ -36,6 +35,8 @@ def noise(pairs: int, *, rows: int = 1, seed: int = 0) -> Floats:
 
 @pytest.mark.parametrize("pairs", [2, 5, 10])
 def test_sign_flip_is_scipys_exact_permutation_test(pairs: int) -> None:
+    from scipy import stats as scipy_stats
+
     rows = noise(pairs, rows=8)
     theirs = [
         scipy_stats.permutation_test((row,), np.sum, permutation_type="samples", n_resamples=2**pairs).pvalue
@@ -60,6 +61,8 @@ def test_equal_sums_count_as_equally_extreme_despite_rounding(values: list[int])
 
 
 def test_monte_carlo_takes_over_above_the_exact_range_and_never_reaches_zero() -> None:
+    from scipy import stats as scipy_stats
+
     pairs = EXACT_PAIRS + 4
     assert float(sign_flip(np.ones(pairs), rng())) == pytest.approx(1 / (1 + PATTERNS), rel=1.5)
     assert float(sign_flip(np.ones(pairs), rng())) >= 1 / (1 + PATTERNS)
@@ -91,6 +94,8 @@ def test_sign_flip_knows_neither_direction_nor_unit(values: list[float]) -> None
 
 @pytest.mark.parametrize("pairs", [4, 10, 30])
 def test_bca_is_scipys(pairs: int) -> None:
+    from scipy import stats as scipy_stats
+
     row = noise(pairs, seed=2)[0]
     low, high = bca(row, rng(1), 60_000)
     theirs = scipy_stats.bootstrap((row,), np.mean, n_resamples=60_000, rng=rng(2)).confidence_interval
@@ -172,6 +177,8 @@ def test_the_smallest_effect_is_found_in_eighty_per_cent(pairs: int, arms: int) 
 
 
 def test_the_smallest_effect_approaches_the_noncentral_t() -> None:
+    from scipy import stats as scipy_stats
+
     pairs, level = 40, LEVEL / 7
     effect = smallest_effect(pairs, 7, rng())
     bar = scipy_stats.t.isf(level / 2, pairs - 1)

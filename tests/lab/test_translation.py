@@ -23,7 +23,7 @@ from bevel_lab.data.text.tokens import BEGIN, END, PAD
 from bevel_lab.datasets import DATASETS
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.models import MODELS, Model
-from bevel_lab.models.transformer import SIZES, Size, Transformer, _build
+from bevel_lab.models.transformer import SIZES, Size, Transformer, build
 from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks._translation_decoding import beam, greedy, limits
 from bevel_lab.tasks.translation import Batch, Bleu, Translation
@@ -126,7 +126,7 @@ def test_a_step_from_the_state_is_the_step_that_reads_all_again(search: Any, pre
     """The slopes make FReLU differ from ReLU, which a step past the swapped call would compute."""
     torch.manual_seed(3)
     activation = ActivationFactory("frelu:positive=1.3,negative=-0.4")
-    model = Model("", functools.partial(_build, Size(16, 32, 2, 2, 0.1), prenorm)).build(activation, 60).eval()
+    model = Model("", functools.partial(build, Size(16, 32, 2, 2, 0.1), prenorm)).build(activation, 60).eval()
     source = _sources(5)
     longest = (source != PAD).sum(1) + 2
     with torch.no_grad():

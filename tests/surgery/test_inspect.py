@@ -11,10 +11,9 @@ from torch import nn
 import bevel_lab.cli
 from bevel import InvalidValue, UnknownName
 from bevel_lab.models import MODELS, Model
-from bevel_lab.registry import ParametricEntry
-from bevel_lab.surgery import compatibility
+from bevel_lab.registry import ParametricEntry, Registry
+from bevel_lab.surgery import compatibility, inspection
 from bevel_lab.surgery.inspection import inspect, load, parse_shape
-from bevel_lab.tasks import TASKS
 from bevel_lab.tasks.classification import Classification
 
 PAGE = Path(__file__).parents[2] / "docs" / "surgery.md"
@@ -139,8 +138,11 @@ def test_a_model_of_an_unknown_task_cannot_be_built_without_data(monkeypatch: py
     class Regression(Classification):
         input_shape = ()
 
-    monkeypatch.setitem(TASKS._items, "regression", Regression)
-    monkeypatch.setitem(MODELS._items, "narrow", Model("a net", lambda activation: nn.ReLU(), task="regression"))
+    narrow = Model("a net", lambda activation: nn.ReLU(), task="regression")
+    models = Registry[Model]("bevel_lab.models", "model")  # a fresh one: the lab's own stays as it is
+    models.register("narrow", narrow)
+    monkeypatch.setattr(inspection, "MODELS", models)
+    monkeypatch.setattr(inspection, "TASKS", {"regression": Regression})
     with pytest.raises(InvalidValue, match="models for regression cannot be built without data"):
         inspect("narrow")
 

@@ -38,13 +38,13 @@ def act_and_mul(gate: Tensor, up: Tensor, activation: nn.Module, limit: float | 
     parameters = dict(activation.named_parameters())
     random = activation.training and any(getattr(m, "draws", isinstance(m, nn.RReLU)) for m in activation.modules())
     if needs_composed() or forward_mode_active() or random:  # random slopes cannot be computed again
-        return _composed(gate, up, activation, parameters.values(), product)
+        return composed(gate, up, activation, parameters.values(), product)
     fixed = activation, tuple(parameters), product
     result: Tensor = _ActAndMul.apply(gate, up, fixed, *parameters.values())
     return result
 
 
-def _composed(
+def composed(
     gate: Tensor,
     up: Tensor,
     activation: Callable[[Tensor], Tensor],
@@ -73,7 +73,7 @@ def _gradients(
     with torch.enable_grad():
         kept = saved(ctx)
         gate, up, *parameters = kept if again else [t.detach().requires_grad_(t.requires_grad) for t in kept]
-        y = _composed(gate, up, call(parameters), parameters, product)
+        y = composed(gate, up, call(parameters), parameters, product)
     wanted = [t for t in (gate, up, *parameters) if t.requires_grad]
     found = iter(torch.autograd.grad(y, wanted, g.to_dense(), create_graph=again))
     return [in_memory(next(found)) if t.requires_grad else None for t in (gate, up, *parameters)]
@@ -86,7 +86,7 @@ class _ActAndMul(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, fixed: tuple[Any, ...], *parameters: Tensor) -> Tensor:
         activation, _, product = ctx.fixed = fixed
         ctx.save_for_backward(gate, up, *parameters)
-        return in_memory(_composed(gate, up, activation, parameters, product))
+        return in_memory(composed(gate, up, activation, parameters, product))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:

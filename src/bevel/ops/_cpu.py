@@ -68,7 +68,7 @@ class _Layout(ctypes.Structure):
 # ---------------------------------------------------------------------------------------------------- the library
 
 
-def _candidates() -> list[Path]:
+def candidates() -> list[Path]:
     """Where the library may be: where BEVEL_NATIVE says, beside this file (wheel), in site-packages (editable)."""
     named = os.environ.get("BEVEL_NATIVE")
     if named is not None:
@@ -77,7 +77,7 @@ def _candidates() -> list[Path]:
     return [root / _LIBRARY for root in (Path(__file__).parent, *roots)]
 
 
-def _opened(path: Path) -> ctypes.CDLL | str:
+def opened(path: Path) -> ctypes.CDLL | str:
     """Return the library at a path, or why it is of no use."""
     try:
         library = ctypes.CDLL(str(path))
@@ -90,11 +90,11 @@ def _opened(path: Path) -> ctypes.CDLL | str:
 
 
 @functools.cache
-def _load() -> ctypes.CDLL | str:
+def load() -> ctypes.CDLL | str:
     """Return the first library of use, or why there is none; what another version left behind does not hide it."""
     reasons = []
-    for path in filter(Path.is_file, _candidates()):  # which opens none behind the one that it takes
-        found = _opened(path)
+    for path in filter(Path.is_file, candidates()):  # which opens none behind the one that it takes
+        found = opened(path)
         if not isinstance(found, str):
             return _declared(found)
         reasons.append(found)
@@ -125,13 +125,13 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
 
 def library() -> ctypes.CDLL:
     """Return the library, where there is one."""
-    found = _load()
+    found = load()
     assert not isinstance(found, str), found
     return found
 
 
 def unavailable() -> str | None:
-    found = _load()
+    found = load()
     return found if isinstance(found, str) else None
 
 

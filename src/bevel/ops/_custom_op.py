@@ -67,7 +67,7 @@ def _read(
     return Family(empty.with_flat(flat), KERNELS[kernel], n if sharpness is None else sharpness, log_n)
 
 
-def _family(n: Tensor | None, spelled: Sequence[Any]) -> Family:
+def family_of(n: Tensor | None, spelled: Sequence[Any]) -> Family:
     kernel, multiplies_cdf, log_n, bends, constants, places, weights = spelled
     sharpness = None if n is None else n.item()
     return _read(kernel, multiplies_cdf, log_n, bends, tuple(constants), tuple(places), tuple(weights), sharpness)
@@ -80,13 +80,13 @@ def _native() -> Backend:
 
 def _forward(x: Tensor, parameters: Sequence[Tensor], n: Tensor | None, *spelled_dim: Any) -> Tensor:
     *spelled, dim = spelled_dim
-    return _native().forward(_family(n, spelled), dim, x, parameters)
+    return _native().forward(family_of(n, spelled), dim, x, parameters)
 
 
 def _backward(g: Tensor, x: Tensor, parameters: Sequence[Tensor], n: Tensor | None, *spelled_dim: Any) -> list[Tensor]:
     *spelled, dim = spelled_dim
     needs = (True,) * (1 + len(parameters))
-    found = _native().backward(_family(n, spelled), dim, g, x, parameters, needs)
+    found = _native().backward(family_of(n, spelled), dim, g, x, parameters, needs)
     return [d for d in found if d is not None]
 
 

@@ -46,7 +46,7 @@ class Prepared(NamedTuple):
 
 
 @functools.cache
-def _load() -> tuple[Callable[..., Any], ...] | str:
+def load() -> tuple[Callable[..., Any], ...] | str:
     """Return the operators in the order of :class:`Prepared`, or the reason why there are none."""
     if (reason := _cpu.unavailable()) is not None:
         return reason
@@ -76,7 +76,7 @@ def _load() -> tuple[Callable[..., Any], ...] | str:
 
 
 def unavailable() -> str | None:
-    found = _load()
+    found = load()
     return found if isinstance(found, str) else None
 
 
@@ -86,7 +86,7 @@ def unavailable() -> str | None:
 @functools.lru_cache(maxsize=256)  # where a kernel is tabulated, each holds a copy of its table
 def prepared(family: Family) -> Prepared | None:
     """Return what a call of the family needs, None where there are no operators or no native code for it."""
-    found = _load()
+    found = load()
     if isinstance(found, str) or _cpu.no_code_for(family) is not None:
         return None
     packed = torch.frombuffer(bytearray(_pack(family)), dtype=torch.uint8).clone()
@@ -100,7 +100,7 @@ def _pack(family: Family) -> bytes:
     count = 1 + max((j for _, j, _ in weights), default=-1)
     panels, tables = 0, b""
     if isinstance(family.kernel, TabulatedKernel):
-        panels, tables = family.kernel.table.shape[1], _tables(family.kernel)
+        panels, tables = family.kernel.table.shape[1], packed_tables(family.kernel)
     knots = len(terms.knots)
     shape = (_cpu.ABI, family.kernel.native, knots, terms.multiplies_cdf, family.log_n, count, len(weights), panels)
     constants = struct.pack(f"{len(slots)}d", *(constant_of(s) for s in slots))
@@ -113,7 +113,7 @@ def _pack(family: Family) -> bytes:
 
 
 @functools.lru_cache(maxsize=16)  # a schedule of n makes a family for each step, all with one kernel
-def _tables(kernel: TabulatedKernel) -> bytes:
+def packed_tables(kernel: TabulatedKernel) -> bytes:
     """Return the kernel's table, and the float one where that is accurate enough."""
     table = _cpu.table(kernel)
     single = torch.empty(_cpu.library().bevel_table_floats(), dtype=torch.float32)

@@ -28,7 +28,7 @@ _ANALYTIC = cast(Backend, _analytic)
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """A call, and the number of derivatives of it that are wanted."""
 
     family: Family
@@ -43,15 +43,15 @@ def under_transforms(x: Tensor, family: Family, parameters: Sequence[Tensor], ax
         return None
     if any(map(is_wrapped, parameters)):
         return None
-    found = _derivatives(x, _Call(family, parameters, axis))
+    found = _derivatives(x, Call(family, parameters, axis))
     return None if found is None else found[0]
 
 
-def _derivatives(x: Tensor, call: _Call) -> list[Tensor] | None:
+def _derivatives(x: Tensor, call: Call) -> list[Tensor] | None:
     """Return the function and its first ``call.order`` derivatives at x, inside the present transforms."""
     transform = innermost_transform()
     if transform is None:
-        return _plain(x, call)
+        return native_derivatives(x, call)
     if not transform.concerns(x):
         with transform.outside():
             return _derivatives(x, call)
@@ -79,7 +79,7 @@ def _derivatives(x: Tensor, call: _Call) -> list[Tensor] | None:
     return [transform.dual(t, by) for t, by in zip(found, moved, strict=False)]
 
 
-def _node(transform: Transform, x: Tensor, call: _Call, found: Sequence[Tensor], order: int) -> Tensor:
+def _node(transform: Transform, x: Tensor, call: Call, found: Sequence[Tensor], order: int) -> Tensor:
     """Return ``found[order]``, the derivative of that order at x, so that backward mode of the transform goes on."""
     return transform.differentiable(_Derivative, x, call, found, order)
 
@@ -88,7 +88,7 @@ class _Derivative(SingleLevelFunction):
     """A derivative that is known. Backward multiplies by the next: a node like it, or the formulas behind the last."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, transform: Transform, call: _Call, found: Sequence[Tensor], order: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, transform: Transform, call: Call, found: Sequence[Tensor], order: int) -> Tensor:
         ctx.fixed = transform, call, found, order
         ctx.save_for_backward(x)
         return transform.wrapped(found[order])
@@ -106,7 +106,7 @@ class _Derivative(SingleLevelFunction):
         return dx, None, None, None, None
 
 
-def _by_formulas(x: Tensor, g: Tensor, call: _Call, order: int) -> Tensor:
+def _by_formulas(x: Tensor, g: Tensor, call: Call, order: int) -> Tensor:
     """Return g times the derivative of order ``order + 1``."""
 
     def slope(t: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def _by_formulas(x: Tensor, g: Tensor, call: _Call, order: int) -> Tensor:
     return dx
 
 
-def _plain(x: Tensor, call: _Call) -> list[Tensor] | None:
+def native_derivatives(x: Tensor, call: Call) -> list[Tensor] | None:
     """Return them at a plain tensor, as functions of the parameters. In a half a second derivative may be too large."""
     if (
         call.order > 2

@@ -87,7 +87,7 @@ class Bench(Collector):
         """Time ResNet-18 on one 32×32 image with each activation as it is shipped. Layout is the runtime."""
         torch.set_num_threads(1)
         x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-        models = inference.networks(_resnet18, x)
+        models = inference.networks(resnet18, x)
         for runtime in available(compiled):
             self.report(f"ResNet-18 inference, one image, 1 thread, {runtime}")
             found = inference.timed(models, x, runtime, 51)
@@ -115,7 +115,7 @@ class Bench(Collector):
         self.add("import", "import", compare(calls, 5), threads=1)
 
 
-def _resnet18() -> nn.Module:
+def resnet18() -> nn.Module:
     """The ResNet-18 of whole networks, with ten classes and the usual stem for 32×32 pictures."""
     torch.manual_seed(0)
     model = resnet(18, classes=10)

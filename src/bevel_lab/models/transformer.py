@@ -247,7 +247,7 @@ def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), 1)
 
 
-def _build(size: Size, prenorm: bool, activation: Activation, vocabulary: int) -> nn.Module:
+def build(size: Size, prenorm: bool, activation: Activation, vocabulary: int) -> nn.Module:
     sentence = torch.full((2, 3), BEGIN)
     return activation.swap(Transformer(vocabulary, size, prenorm), sentence, sentence[:, :2])
 
@@ -258,7 +258,7 @@ def _entry(name: str, prenorm: bool) -> Model:
         f"Transformer, {size.layers} + {size.layers} layers of width {size.width} and {size.hidden}, norms "
         f"{'before each part' if prenorm else 'after each sum'}"
     )
-    return Model(summary, functools.partial(_build, size, prenorm), task="translation", own_init=True)
+    return Model(summary, functools.partial(build, size, prenorm), task="translation", own_init=True)
 
 
 ENTRIES = {

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as scipy_stats
 
 from bevel_lab.experiment.record import Record
 from bevel_lab.report.analysis.aa_test import AATest, aa_test
@@ -112,18 +111,18 @@ def simulate(experiments: int, seed: int, say: Callable[[str], None]) -> Results
     found = power[10, 10, 2.0][0].found
     targets = (
         Target(f"Without a difference, at most {100 * LEVEL:g} % of families get a verdict of better or worse: at most "
-               f"{share(worst)} in every row of *No difference*.", _kept(rates, LEVEL)),
+               f"{share(worst)} in every row of *No difference*.", promise_kept(rates, LEVEL)),
         Target(f"With ten arms, 10 seeds and one true difference of 2 sd it is found in at least {100 * POWER:g} %: in "
-               f"{share(found)}.", _kept([(1 - found, experiments)], 1 - POWER)),
+               f"{share(found)}.", promise_kept([(1 - found, experiments)], 1 - POWER)),
         Target(f"At a true difference of the margin at most {100 * LEVEL:g} % of families get a verdict of equivalent, "
                f"and without pairs and a difference as few one of better or worse: at most "
-               f"{share(max(rate for rate, _ in falsely))}.", _kept(falsely, LEVEL)),
+               f"{share(max(rate for rate, _ in falsely))}.", promise_kept(falsely, LEVEL)),
     )  # fmt: skip
     blocks = (_null_block(null), _power_block(power), _cells_block(cells))
     return Results(targets, (*blocks, _equivalence_block(inside, experiments), _unpaired_block(groups)))
 
 
-def _kept(rates: Sequence[tuple[float, int]], most: float) -> bool | None:
+def promise_kept(rates: Sequence[tuple[float, int]], most: float) -> bool | None:
     """Whether errors are as rare as promised; None if too few were tried.
 
     They are not if an interval lies above ``most``: one of 95 % for all rates together (Bonferroni).
@@ -146,7 +145,7 @@ def split_real_runs(records: Sequence[Record], splits: int, seed: int) -> Result
         f"on any of them, after Holm, in {share(found.family)} (95 % interval {_interval(found.family, splits)}; "
         "given the runs each split draws the sign of every pair anew, so splits are independent null experiments)."
     )
-    kept = _kept([(found.single, splits), (found.family, splits)], LEVEL)
+    kept = promise_kept([(found.single, splits), (found.family, splits)], LEVEL)
     targets = (Target(text, silent == len(found.first)), Target(rates, kept))
     return Results(targets, (_aa_block(found),))
 
@@ -265,5 +264,7 @@ def _interval(value: float, n: int) -> str:
 
 
 def _bounds(value: float, n: int, confidence: float = 1 - LEVEL) -> tuple[float, float]:
+    from scipy import stats as scipy_stats  # here: it takes a second to import
+
     found = scipy_stats.binomtest(round(value * n), n).proportion_ci(confidence, method="exact")
     return float(found.low), float(found.high)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as scipy_stats
 
 from bevel_lab.report.statistics.arrays import LEVEL, Floats
 from bevel_lab.report.statistics.bootstrap import LEAST_FOR_INTERVAL, RESAMPLES
@@ -56,6 +55,8 @@ class Ranks:
 
 def iqm(strata: Sequence[Floats]) -> Floats:
     """Interquartile mean of all numbers of all strata; the lowest and the highest quarter do not count."""
+    from scipy import stats as scipy_stats  # here: it takes a second to import
+
     return np.asarray(scipy_stats.trim_mean(np.concatenate(strata, axis=-1), 0.25, axis=-1), dtype=np.float64)
 
 
@@ -88,6 +89,8 @@ def ranks(scores: Floats) -> Ranks:
 
     Both need many cells: with few of them Friedman's p is rough and Nemenyi's critical difference is large.
     """
+    from scipy import stats as scipy_stats  # here: it takes a second to import
+
     cells, arms = scores.shape
     by_cell = scipy_stats.rankdata(-scores, axis=1)
     mean: Floats = by_cell.mean(axis=0)
@@ -102,6 +105,8 @@ def ranks(scores: Floats) -> Ranks:
 def critical_difference(cells: int, arms: int) -> float:
     """Nemenyi's critical difference: q / √2 · √(k(k + 1) / 6N) for k arms and N cells, where q is the 95 % quantile of
     the studentized range."""
+    from scipy import stats as scipy_stats  # here: it takes a second to import
+
     q = float(scipy_stats.studentized_range.ppf(1 - LEVEL, arms, np.inf))
     return q / math.sqrt(2) * math.sqrt(arms * (arms + 1) / (6 * cells))
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy import optimize
-from scipy import stats as scipy_stats
 
 from bevel_lab.report.statistics.arrays import LEVEL, POWER, Floats, sd_of, unit_of
 from bevel_lab.report.statistics.bootstrap import LEAST_FOR_INTERVAL, RESAMPLES, bca_quantiles
@@ -78,6 +77,8 @@ def smallest_effect(first: int, second: int, arms: int, power: float = POWER) ->
     For normal scores, by the t test, which the permutation test comes near to; infinite where its smallest p exceeds
     the level, or where there is no interval.
     """
+    from scipy import stats as scipy_stats  # here: it takes a second to import
+
     freedom = first + second - 2
     if min(first, second) < LEAST_FOR_INTERVAL or least_p(first, second)[0] * arms > LEVEL:
         return math.inf
