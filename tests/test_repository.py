@@ -98,11 +98,20 @@ def test_workflow_files_have_no_fault_that_a_linter_finds(tmp_path: Path) -> Non
     assert any("snake" in line for line in _linted(broken))
 
 
-def _tracked() -> list[Path]:
-    """Every file that git tracks; all files of a copy without git."""
-    done = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
-    names = done.stdout.split("\0")[:-1] if done.returncode == 0 else []
-    return [ROOT / name for name in names if (ROOT / name).is_file()]
+def _tracked(root: Path = ROOT) -> list[Path]:
+    """Every file that git tracks; all files of a copy without git, or of an owner that git refuses."""
+    command = ["git", "-C", root, "ls-files", "-z"]
+    done = subprocess.run(command, capture_output=True, text=True) if shutil.which("git") else None
+    if done is not None and done.returncode == 0:
+        return [path for name in done.stdout.split("\0")[:-1] if (path := root / name).is_file()]
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    written = {line.strip("/") for line in ignored if line.startswith("/")}
+    found = []
+    for folder, folders, names in os.walk(root):
+        inside = {name: (Path(folder) / name).relative_to(root).as_posix() for name in folders}
+        folders[:] = [n for n, path in inside.items() if n == ".github" or not (n[0] == "." or path in written)]
+        found += [Path(folder) / name for name in names if not name.endswith(".pyc")]
+    return found
 
 
 def test_nothing_points_outside_the_repository() -> None:
@@ -117,6 +126,14 @@ def test_nothing_points_outside_the_repository() -> None:
                 if re.search(r"\.\./shared|shared/data|/work/|/home/\w", line):
                     found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     assert not found, "\n".join(found)
+
+
+def test_a_copy_without_git_is_read_whole(tmp_path: Path) -> None:
+    for name in ("a.md", "docs/b.toml", ".github/c.yml", ".venv/d.py", "docs/reference/e.md", "src/__pycache__/f.pyc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    found = {path.relative_to(tmp_path).as_posix() for path in _tracked(tmp_path)}
+    assert found == {"a.md", "docs/b.toml", ".github/c.yml"}
 
 
 def test_skipped_tests_are_counted_and_say_what_they_want() -> None:

@@ -248,6 +248,7 @@ def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
 
 
 def build(size: Size, prenorm: bool, activation: Activation, vocabulary: int) -> nn.Module:
+    """Build a transformer with the activation in place of its ReLUs."""
     sentence = torch.full((2, 3), BEGIN)
     return activation.swap(Transformer(vocabulary, size, prenorm), sentence, sentence[:, :2])
 
