@@ -160,3 +160,33 @@ def test_no_two_test_files_have_one_name() -> None:
     """Pytest imports them by name; of two, it would stop at the second."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert not [name for name in names if names.count(name) > 1]
+
+
+def _prose(page: str) -> str:
+    """A page's text as one line."""
+    return " ".join((ROOT / page).read_text(encoding="utf-8").replace("*", "").split())
+
+
+def test_pages_say_what_the_workflow_of_wheels_is_and_how_the_source_is_had() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "wheels.yml").read_text()
+    untested = "# Not tested before its first run." in workflow
+    for page in ("README.md", "docs/start.md"):
+        text = _prose(page)
+        assert ("has not run yet, so its wheels are untested" in text) == untested, page
+        assert "macOS" in text, page
+        assert re.search(r"Windows (\(there|gets the wheel) without native code", text), page
+    (clone,) = re.findall(r"^git clone .*$", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.M)
+    for page in ("README.md", "docs/start.md"):
+        assert f"\n{clone}\npip install ." in (ROOT / page).read_text(), page
+
+
+def test_the_workflow_of_wheels_builds_for_linux_what_make_wheel_builds() -> None:
+    yaml = pytest.importorskip("yaml")
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "wheels.yml").read_text())["jobs"]["native"]["steps"]
+    (given,) = [step["env"] for step in steps if "env" in step]
+    assert given["CIBW_BUILD_FRONTEND"] == "build; args: --no-isolation"
+    needed = {"scikit-build-core", "cmake", "ninja"}
+    assert needed <= set(given["CIBW_BEFORE_BUILD"].split())
+    assert needed | {"torch"} <= set(given["CIBW_BEFORE_BUILD_LINUX"].split())
+    (excluded,) = re.findall(r"^AUDIT .*auditwheel (repair --exclude .*)$", (ROOT / "Makefile").read_text(), flags=re.M)
+    assert given["CIBW_REPAIR_WHEEL_COMMAND_LINUX"].startswith(f"auditwheel {excluded} ")
