@@ -284,6 +284,7 @@ def test_arms_that_were_not_trained_alike_are_said_plainly(tmp_path: Path) -> No
     for text in (page, (tmp_path / "table.md").read_text(encoding="utf-8")):
         assert findings.UNLIKE in text
         assert "lr 0.1, alternate epoch" in text
+    assert page.count("<dt>frelu@<wbr>alternate=<wbr>epoch</dt>") == 2, "a name may break between its parts only"
     (alike,) = judge_cells(plain, "relu")
     assert findings.recipes(alike) == findings.recipe_notes(alike) == []
 
