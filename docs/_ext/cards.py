@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import curves
@@ -18,7 +18,10 @@ from bevel.errors import BevelError
 from bevel_lab import explorer
 
 GROUPS = {
-    "engine": ("bevel's own: kinked functions and their smoothings", "Computed by the engine, with a proven bound."),
+    "engine": (
+        "Computed by the engine",
+        "Kinked functions and their smoothings, bevel's and others', each with a proven bound.",
+    ),
     "formula": ("Learnable baselines", "Published functions with learned parameters; one saved tensor each."),
     "torch": ("torch's own", "Rows of the same catalog, so that one name serves everywhere."),
 }
@@ -125,7 +128,7 @@ def _activation(name: str, drawn: list[curves.Curve], draw: Draw) -> str:
         *_advice(entry),
         *_explorer(name),
         *_code(name),
-        *_sources(entry.citations),
+        *_sources(entry.citations, _no_paper(entry)),
         *_reference(entry),
     ]
     return "\n".join(text)
@@ -151,15 +154,29 @@ def _code(name: str) -> list[str]:
     own = ", num_parameters=64" if "num_parameters" in takes else ""
     lines = ["## Code", "", "```python", "import torch, bevel", ""]
     lines += [f'act = bevel.create("{name}"{own})', "y = act(torch.randn(8, 64, 16, 16))", ""]
-    lines += [f'result = bevel.swap(model, "{name}", example)  # in a model of yours', "```", ""]
-    return [*lines, "```sh", f"bevel show {name}", f"bevel compare --activations relu {name} --seeds 10", "```", ""]
+    if facts.keeps_relu(name):
+        lines += [f'result = bevel.swap(model, "{name}", example)  # in a model of yours', "```", ""]
+    else:
+        lines += ["# in a model of yours, to train: it cannot start as the model's ReLUs"]
+        lines += [f'result = bevel.swap(model, "{name}", example, preserve=False)', "```", ""]
+    arms = f"relu {name}" if name != "relu" else "relu gelu"
+    return [*lines, "```sh", f"bevel show {name}", f"bevel compare --activations {arms} --seeds 10", "```", ""]
 
 
-def _sources(citations: tuple[str, ...]) -> list[str]:
+def _sources(citations: Iterable[str], none: str) -> list[str]:
+    """The section of what to cite; ``none`` is said where there is nothing."""
+    citations = tuple(dict.fromkeys(citations))
     if not citations:
-        return []
+        return ["## Source", "", none, ""]
     entries = "\n\n".join(map(bibtex, citations))
     return ["## Source", "", *(f"- {_escaped(c)}" for c in citations), "", "```bibtex", entries, "```", ""]
+
+
+def _no_paper(entry: bevel.nn.Entry) -> str:
+    if not entry.owned:
+        return "No paper is named for it: it is torch's."
+    said = inspect.cleandoc(entry.factory.__doc__ or "").partition("\nSource: ")[2].partition("\n\n")[0]
+    return said[:1].upper() + " ".join(said[1:].split())
 
 
 def _reference(entry: bevel.nn.Entry) -> list[str]:
@@ -171,15 +188,22 @@ def _reference(entry: bevel.nn.Entry) -> list[str]:
     return [f"Every argument: {{py:class}}`{home}.{name}`.", ""]
 
 
+def _relatives(kernel: bevel.Kernel) -> str:
+    """Name what ReLU smoothed by the kernel is called, with the cards of those that the catalog has."""
+    cards = ", ".join(f"[{row}]({row}.md)" for row in kernel.relu_rows)
+    return f"{kernel.relu_name or 'no name of its own'}{f': {cards}' if cards else ''}"
+
+
 def _kernel(name: str, drawn: list[curves.Curve], draw: Draw) -> str:
     kernel = bevel.KERNELS[name]
-    smoothed = "ReLU" if kernel.has_moment else "The unit step"
+    smoothed = "ReLU" if kernel.has_moment else "the unit step"
     rows = [
         ("name", f"`{name}`"),
         ("support", "[−1, 1]: outside the width nothing is changed" if kernel.compact else "the whole line"),
         ("gap", f"{kernel.gap:.6g}" if kernel.has_moment else "none: it has no first moment, and smooths steps only"),
-        ("ReLU smoothed by it", kernel.relu_name or "no name of its own" if kernel.has_moment else "infinite"),
+        ("ReLU smoothed by it", _relatives(kernel) if kernel.has_moment else "infinite"),
     ]
+    f = "relu" if kernel.has_moment else "step"
     if kernel.has_moment:
         n = bevel.sharpness_for("relu", name, 0.01)
         rows += [
@@ -190,8 +214,10 @@ def _kernel(name: str, drawn: list[curves.Curve], draw: Draw) -> str:
             ("n for an error of 0.01", f"{n:.4g}"),
             ("keeps for backward", facts.kept(bevel.create(f"mollified:kernel={name}"))),
         ]
+    rows += [
+        ("hardens to", facts.hardened(f"mollified:f={f},kernel={name},n=1").replace("its initial values", "n = 1"))
+    ]
     rows += [("cost", facts.cost(f"mollified({name})"))]
-    f = "relu" if kernel.has_moment else "step"
     code = ["## Code", "", "```python", "import torch, bevel", "", f'f = bevel.mollify("{f}", "{name}", n=5.0)']
     code += ["x = torch.linspace(-2, 2, 101)", "f(x), f.slope(x), f.curvature(x), f.max_error"]
     code += ["", f'act = bevel.create("mollified:f={f},kernel={name},n=5")', "```", ""]
@@ -203,7 +229,9 @@ def _kernel(name: str, drawn: list[curves.Curve], draw: Draw) -> str:
     ]
     text += ["$$", kernel.latex, "$$", ""] if kernel.latex else [f"`{kernel.formula}`", ""]
     text += _figures(f"{smoothed} smoothed by the {name} kernel", drawn, f"kernel-{name}", draw)
+    sources = (citation for row in kernel.relu_rows for citation in bevel.ACTIVATIONS[row].citations)
     text += [*_table(rows), *_advice(kernel), *code]
+    text += _sources(sources, f"No paper is named for {smoothed} smoothed by it.")
     text += ["Its three forms on the half line and the engine's sum: [the engine](../engine.md).", ""]
     return "\n".join(text)
 

@@ -13,11 +13,24 @@ import torch
 from torch import nn
 
 import bevel
+from bevel.errors import InvalidValue
 from bevel.kernel import SHARP
 from bevel.ops import may_keep_output
 from bevel_lab.cli.show import bound  # the command and the card say the same
 
-__all__ = ["bound", "compiled", "cost", "ends", "hardened", "kept", "onnx", "parameters", "rule", "second"]
+__all__ = [
+    "bound",
+    "compiled",
+    "cost",
+    "ends",
+    "hardened",
+    "keeps_relu",
+    "kept",
+    "onnx",
+    "parameters",
+    "rule",
+    "second",
+]
 
 ROWS = Path(__file__).parent.parent / "performance.csv"
 SIZES = {"1048576": "4 MB", "8388608": "33 MB"}
@@ -150,11 +163,11 @@ def parameters(module: nn.Module) -> list[tuple[str, str]]:
     return [(name, f"{float(p.detach().flatten()[0]):g}") for name, p in module.named_parameters()]
 
 
-def hardened(name: str) -> str:
+def hardened(spec: str) -> str:
     """Say what ``bevel.harden`` makes of an activation when any distance is allowed."""
-    result = bevel.harden(nn.Sequential(bevel.create(name)), 1e6)
+    result = bevel.harden(nn.Sequential(bevel.create(spec)), 1e6)
     if not result.rows:
-        return "nothing to do: it has its corners already" if _kinked(name) else "it stays: no bound is known for it"
+        return "nothing to do: it has its corners already" if _kinked(spec) else "it stays: no bound is known for it"
     (row,) = result.rows
     if row.new is None:
         return f"it stays: {row.reason}"
@@ -162,6 +175,17 @@ def hardened(name: str) -> str:
     (new,) = result.model.children()
     slope = f"({new.negative_slope:.4g})" if isinstance(new, nn.LeakyReLU) else ""
     return f"`{row.new}{slope}`{at}" if row.new != "Kinked" else f"its own form without smoothing{at}"
+
+
+def keeps_relu(name: str) -> bool:
+    """Whether ``bevel.swap`` can put the activation into a trained net of ReLUs."""
+    try:
+        bevel.swap(nn.Sequential(nn.Linear(2, 4), nn.ReLU()), name, torch.randn(3, 2))
+    except InvalidValue as error:
+        if "preserve=False" not in str(error):
+            raise
+        return False
+    return True
 
 
 def _kinked(name: str) -> bool:

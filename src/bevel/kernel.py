@@ -59,6 +59,7 @@ class Kernel(abc.ABC):
         variance: ``∫ u² pdf(u) du``; ``inf`` where it has none, and None where the kernel has no :meth:`second`.
             Without a finite one a bend cannot be smoothed.
         relu_name: the established name of ReLU convolved with this kernel, or "".
+        relu_rows: rows of ``bevel.ACTIVATIONS`` that are ReLU, or a Leaky ReLU, convolved with this kernel alone.
         native: its number in ``native/include/bevel_native.h``, or -1 where there is no native code.
         triton: its three forms as Triton statements (see ``bevel.ops.triton``), or "" where there are none.
 
@@ -93,6 +94,7 @@ class Kernel(abc.ABC):
     has_moment: bool = True
     variance: float | None = None
     relu_name: str = ""
+    relu_rows: tuple[str, ...] = ()
     native: int = -1
     triton: str = ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield chrome
     chrome.quit()
+
+
+@pytest.fixture(scope="module")
+def extensions() -> Iterator[None]:
+    """The modules of ``docs/_ext``, importable."""
+    pytest.importorskip("sphinx", reason="the packages of documentation are not installed (make install)")
+    folder = str(Path(__file__).parents[2] / "docs" / "_ext")
+    sys.path.insert(0, folder)
+    yield
+    sys.path.remove(folder)

@@ -1,4 +1,4 @@
-"""The site: every page has a place, every item of the catalogs a card, and a whole build leads nowhere wrong."""
+"""The site: every page has a place, and a whole build leads nowhere wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -36,27 +35,9 @@ from bevel_lab.experiment.trial import Trial
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 WRITTEN = ("gallery/", "reference/", "learn/")  # folders of pages that the build writes
-OF_AN_ACTIVATION = {
-    "limits",
-    "bound",
-    "hardens to",
-    "keeps for backward",
-    "rule of saving",
-    "second derivative",
-    "ONNX",
-}
-OF_AN_ACTIVATION |= {"torch.compile"}
 TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 pytestmark = needs("sphinx")
-
-
-@pytest.fixture(scope="module")
-def extensions() -> Iterator[None]:
-    """The modules of ``docs/_ext``, importable."""
-    sys.path.insert(0, str(DOCS / "_ext"))
-    yield
-    sys.path.remove(str(DOCS / "_ext"))
 
 
 def test_every_page_stands_in_the_contents_once() -> None:
@@ -74,47 +55,6 @@ def test_every_page_stands_in_the_contents_once() -> None:
     assert sorted(name for name in named if not name.startswith(WRITTEN)) == sorted(pages)
     tutorials = [f"learn/{path.stem}" for path in (DOCS / "tutorials").glob("*.py")]
     assert sorted(name for name in named if name.startswith("learn/")) == sorted(tutorials)
-
-
-@pytest.fixture(scope="module")
-def gallery(extensions: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cards without their pictures, which take the longest."""
-    import cards
-
-    folder = tmp_path_factory.mktemp("docs")
-    cards.write(folder, draw=lambda drawn, page, what: f"{page}-{what or 'small'}.svg")
-    return folder / "gallery"
-
-
-def test_every_item_of_the_catalogs_has_a_card_with_all_that_a_card_has(gallery: Path) -> None:
-    from mathml import mathml
-
-    index = (gallery / "index.md").read_text(encoding="utf-8")
-    items = [*bevel.ACTIVATIONS.items(), *((f"kernel-{name}", kernel) for name, kernel in bevel.KERNELS.items())]
-    assert len(items) == len(list(gallery.glob("*.md"))) - 1
-    for page, item in items:
-        card = (gallery / f"{page}.md").read_text(encoding="utf-8")
-        assert f":link: {page}\n" in index
-        for said in (item.latex, item.use, item.avoid):
-            assert said, page
-            assert said in card, page
-        assert mathml(item.latex).startswith("<math"), page
-        for what in ("value", "slope", "curvature"):
-            assert re.search(rf"!\[{what} of .*\]\(img/{page}-{what}\.svg\)", card), (page, what)
-        rows = re.findall(r"^\| ([\w. ]+) \|", card, flags=re.MULTILINE)
-        wanted = {"name", "cost"} | ({"support", "gap"} if "kernel-" in page else OF_AN_ACTIVATION)
-        assert wanted <= set(rows), page
-        assert card.count("  year = {") == len(getattr(item, "citations", ())), page
-
-
-def test_cards_state_what_is_measured(gallery: Path) -> None:
-    sau, student = ((gallery / f"{name}.md").read_text(encoding="utf-8") for name in ("sau", "kernel-student"))
-    assert "| limits | far left slope 0.15, far right slope 1 |" in sau
-    assert "| hardens to | `LeakyReLU(0.15)`, from which it is at most 2e-05 away at its initial values |" in sau
-    assert "| keeps for backward | its output (4 bytes an element) |" in sau
-    assert "| second derivative | by autograd, equal to the slope's differences |" in sau
-    assert "| ONNX | 10 standard operators: 2 × Add, Erf, Exp, 5 × Mul, Neg |" in sau
-    assert "| n for an error of 0.01 | 50 |" in student
 
 
 def test_the_reference_names_all_that_is_public(extensions: None, tmp_path: Path) -> None:

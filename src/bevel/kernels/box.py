@@ -18,6 +18,7 @@ class Box(Kernel):
     reach = 1.0
     compact = True
     relu_name = "SmeLU"
+    relu_rows = ("smelu",)
 
     def density(self, v: Tensor) -> Tensor:
         return 0.5 * (v < 1).to(v.dtype)

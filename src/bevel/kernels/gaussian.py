@@ -24,6 +24,7 @@ class Gaussian(Kernel):
     variance = 1.0
     reach = 39.0  # exp(-39²/2) is zero in float64
     relu_name = "SAU's function"
+    relu_rows = ("sau", "smooth_frelu")
 
     def density(self, v: Tensor) -> Tensor:
         return torch.exp(-0.5 * v * v) * (1 / math.sqrt(2 * math.pi))

@@ -22,6 +22,7 @@ class Logistic(Kernel):
     variance = math.pi**2 / 3
     reach = 746.0  # exp(-746) is zero in float64
     relu_name = "Softplus"
+    relu_rows = ("softplus",)
 
     def density(self, v: Tensor) -> Tensor:
         return torch.sigmoid(v) * torch.sigmoid(-v)

@@ -23,6 +23,7 @@ class Student(Kernel):
     native = 4
     variance = math.inf
     relu_name = "Squareplus, SMU-1"
+    relu_rows = ("squareplus", "smu1")
 
     def density(self, v: Tensor) -> Tensor:
         return 0.5 * _hypot1(v) ** -3

@@ -90,8 +90,9 @@ ENTRIES = {
         formula="x·(b + (a−b)·cdf(nx))",
         summary="GELU, SiLU and every other x·cdf(nx), with a learnt sharpness n and two slopes that may be learnt",
         citations=(
-            "Hendrycks, Gimpel: Gaussian Error Linear Units. 2016, arXiv:1606.08415",
-            "Elfwing, Uchibe, Doya: Sigmoid-Weighted Linear Units. Neural Networks 2018, arXiv:1702.03118",
+            "Hendrycks, Gimpel: Gaussian Error Linear Units (GELUs). 2016, arXiv:1606.08415",
+            "Elfwing, Uchibe, Doya: Sigmoid-Weighted Linear Units for Neural Network Function Approximation in "
+            "Reinforcement Learning. Neural Networks 107, 3-11 (2018), arXiv:1702.03118",
         ),
         latex=r"x\,\bigl(b + (a - b)\,\mathrm{cdf}(n x)\bigr)",
         use="In the place of GELU or SiLU (`bevel.swap` finds which) where the sharpness is to be learned, or is to "

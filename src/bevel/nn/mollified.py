@@ -12,6 +12,7 @@ from bevel.errors import InvalidValue, did_you_mean
 from bevel.family import Family
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
+from bevel.nn import sau as _sau
 from bevel.nn._base import Activation, Device, Entry, ParameterBuilder
 from bevel.terms import Coefficient, Terms
 
@@ -57,7 +58,8 @@ class Mollified(Activation):
         >>> [name for name, _ in f.named_parameters()]
         ['jumps_0', 'jumps_1', 'log_n']
 
-    Source: bevel's own; the mathematics are in docs/engine.md.
+    Source: bevel's own, after SAU (ECCV 2022), which convolves Leaky ReLU with the Gaussian; docs/engine.md has the
+    mathematics.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ ENTRIES = {
         factory=Mollified,
         formula="(f * φₙ)(x) = left·x + offset + Σ jumpᵢ·w·ramp(uᵢ) + Σ stepᵢ·cdf(uᵢ)",
         summary="any kinked function smoothed by any kernel; any of its numbers can be learnt",
+        citations=(_sau.CITATION,),
         latex=r"(f * \varphi_n)(x) = f(x) + \sum_i \frac{j_i}{n}\,\mathrm{excess}(v_i) \pm \sum_i "
         r"s_i\,\mathrm{survival}(v_i),\quad v_i = n\,|x - k_i|",
         use="A clip, a threshold or any other kinked function that must be differentiable, with a proven error.",

@@ -7,7 +7,10 @@ from torch import Tensor, nn
 
 from bevel.nn._base import Device, Entry, FormulaActivation
 
-CITATION = "El Jaafari, Ellahyani, Charfi: Parametric rectified nonlinear unit (PRenu). SIViP 15, 241-246 (2021)"
+CITATION = (
+    "El Jaafari, Ellahyani, Charfi: Parametric rectified nonlinear unit (PRenu). Signal, Image and Video Processing "
+    "15, 241-246 (2021)"
+)
 
 
 class PReNU(FormulaActivation):

@@ -10,7 +10,10 @@ from bevel.kernel import SHARP
 from bevel.nn._base import Activation, Device, Entry, ParameterBuilder
 from bevel.terms import Terms
 
-CITATION = "Yu, Si, Zhou, Luo, Zhou, Feng, Yan, Wang: MetaFormer Baselines for Vision. TPAMI 2024, arXiv:2210.13452"
+CITATION = (
+    "Yu, Si, Zhou, Luo, Zhou, Feng, Yan, Wang: MetaFormer Baselines for Vision. IEEE Transactions on Pattern Analysis "
+    "and Machine Intelligence 2024, arXiv:2210.13452"
+)
 
 
 class StarReLU(Activation):
