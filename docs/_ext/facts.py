@@ -37,21 +37,22 @@ SIZES = {"1048576": "4 MB", "8388608": "33 MB"}
 
 
 @functools.cache
-def _rows() -> dict[tuple[str, str], str]:
+def measured(section: str) -> dict[tuple[str, str], str]:
     """Case and number of elements → time as a multiple of ReLU's: forward and backward, float32, one thread."""
     with ROWS.open(newline="", encoding="utf-8") as file:
         return {
             (row["case"], row["elements"]): row["to_relu"]
             for row in csv.DictReader(file)
-            if row["section"] == "speed" and row["what"] == "both" and row["dtype"] == "float32"
+            if row["section"] == section and row["what"] == "both" and row["dtype"] == "float32"
             if row["threads"] == "1" and row["layout"] in ("nchw", "kernels")
         }
 
 
 def cost(name: str) -> str:
     """Say what an activation, or ``mollified(kernel)``, costs beside ReLU, from the committed rows."""
-    for case in (name, f"{name}(C)"):
-        found = {size: _rows()[case, count] for count, size in SIZES.items() if (case, count) in _rows()}
+    for section, case in (("speed", name), ("speed", f"{name}(C)"), ("catalog", name)):
+        rows = measured(section)
+        found = {size: rows[case, count] for count, size in SIZES.items() if (case, count) in rows}
         if found:
             times = ", ".join(f"{float(ratio):.2f} on {size}" for size, ratio in found.items())
             each = ", one slope a channel" if case.endswith("(C)") else ""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import bevel
-from bevel_lab.bench import page, picture, rows, targets
+from bevel_lab.bench import cases, cpu, page, picture, rows, targets
 from bevel_lab.bench.rows import Collector, Row
 from bevel_lab.bench.targets import Target
-from bevel_lab.bench.timing import Sample, compare, interleave
+from bevel_lab.bench.timing import Sample, Timed, compare, interleave
 from bevel_lab.cli import main
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -166,6 +168,39 @@ def test_flags_that_would_lose_rows_or_be_passed_over_are_refused(
     assert main(["bench", *(flag.format(out) for flag in flags)]) == 2
     assert words in " ".join(capsys.readouterr().err.split())
     assert rows.read(out) == collected
+
+
+def _untimed(calls: Mapping[str, Timed], rounds: int) -> dict[str, list[Sample]]:
+    """A bench that makes no call: the first case takes a second each way, the second two, and so on."""
+    return {name: [Sample([place]), Sample([place]), Sample([2.0 * place])] for place, name in enumerate(calls, 1)}
+
+
+def test_every_activation_of_the_catalog_has_a_row_and_a_place_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "interleave", _untimed)
+    out, written = tmp_path / "rows.csv", tmp_path / "page.md"
+    assert main(["bench", "--only", "catalog", "--out", str(out), "--page", str(written), "--quiet"]) == 0
+    found = rows.read(out)
+    assert {(r.section, r.elements, r.dtype, r.layout, r.threads) for r in found} == {
+        ("catalog", targets.MB4, "float32", "nchw", 1)
+    }
+    both = {row.case: row for row in rows.find(found, what="both")}
+    assert set(both) == {"copy", *bevel.ACTIVATIONS}
+    for row in both.values():  # one run: each has its ratio to the three
+        assert row.to_relu == pytest.approx(row.median / both["relu"].median, rel=1e-5)
+        assert row.to_copy * row.to_gelu > 0
+    text = written.read_text()
+    assert "## Every activation of the catalog" in text
+    assert text.count("\n## ") == 3, "targets, the catalog and whole networks; no title without rows"
+    assert all(f"\n| {name} | " in text for name in both)
+
+
+def test_the_cases_of_the_catalog_run_both_ways() -> None:
+    x, g = torch.randn(2, 4, 3, 3, requires_grad=True), torch.ones(2, 4, 3, 3)
+    for case in cases.catalog():
+        gradients = case.gradients(case.call(x), x, g)
+        assert [dx.shape for dx in gradients] == [x.shape, *(p.shape for p in case.parameters)]
 
 
 def test_texts_have_the_measured_figures() -> None:

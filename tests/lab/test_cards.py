@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 import bevel
+from bevel_lab.bench import rows
+from bevel_lab.bench.timing import Sample
 from bevel_lab.cli import main
 from bevel_lab.cli._settings import given
 from bevel_lab.cli.compare import parser
@@ -69,16 +71,16 @@ def test_every_item_of_the_catalogs_has_a_card_with_all_that_a_card_has(gallery:
         assert mathml(item.latex).startswith("<math"), page
         for what in ("value", "slope", "curvature"):
             assert re.search(rf"!\[{what} of .*\]\(img/{page}-{what}\.svg\)", card), (page, what)
-        rows = re.findall(r"^\| ([\w. ]+) \|", card, flags=re.MULTILINE)
+        found = re.findall(r"^\| ([\w. ]+) \|", card, flags=re.MULTILINE)
         wanted = {"name", "cost", "hardens to"} | ({"support", "gap"} if page != name else OF_AN_ACTIVATION)
-        assert wanted <= set(rows), page
+        assert wanted <= set(found), page
 
 
 @pytest.mark.parametrize("page", ITEMS)
 def test_a_card_names_its_sources_or_says_that_it_has_none(gallery: Path, page: str) -> None:
     name, card = page.removeprefix("kernel-"), _card(gallery, page)
-    rows = bevel.KERNELS[name].relu_rows if page != name else (name,)
-    sources = dict.fromkeys(citation for row in rows for citation in bevel.ACTIVATIONS[row].citations)
+    cited = bevel.KERNELS[name].relu_rows if page != name else (name,)
+    sources = dict.fromkeys(citation for row in cited for citation in bevel.ACTIVATIONS[row].citations)
     assert card.count("  year = {") == len(sources)
     for citation in sources:
         assert f"- {citation.partition(',')[0]}" in card
@@ -125,6 +127,27 @@ def test_the_commands_of_a_card_are_taken(gallery: Path, name: str, capsys: pyte
     assert main(shown) == 0
     assert name in capsys.readouterr().out
     resolve(checked(given(parser().read(compared[1:]))))
+
+
+def test_the_cost_of_a_card_is_from_the_rows_of_the_whole_catalog_where_no_other_has_it(
+    extensions: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import facts
+
+    bench = rows.Collector("a machine", {"torch": "2.15"})
+    at = {"elements": 1 << 20, "dtype": "float32", "layout": "nchw", "threads": 1}
+    bench.add("catalog", "both", {"relu": Sample([1.0]), "pelu": Sample([3.5]), "sau": Sample([9.0])}, **at)
+    bench.add("speed", "both", {"relu": Sample([1.0]), "sau": Sample([1.25])}, **at)
+    rows.write(bench.rows, tmp_path / "rows.csv")
+    monkeypatch.setattr(facts, "ROWS", tmp_path / "rows.csv")
+    facts.measured.cache_clear()
+    try:
+        unit = "(times ReLU's, forward and backward, float32, one CPU thread)"
+        assert facts.cost("pelu") == f"3.50 on 4 MB {unit}"
+        assert facts.cost("sau") == f"1.25 on 4 MB {unit}"
+        assert facts.cost("mish") == "no committed row measures it"
+    finally:
+        facts.measured.cache_clear()
 
 
 def test_cards_state_what_is_measured(gallery: Path) -> None:

@@ -3,7 +3,7 @@
 ``cpu`` and ``gpu`` measure; they share the cases, the timing, the rows, the targets and the page.
 """
 
-SECTIONS = ("speed", "memory", "import", "loop", "network", "inference")
+SECTIONS = ("speed", "catalog", "memory", "import", "loop", "network", "inference")
 """The parts of the CPU's benchmark."""
 QUICK = ("speed", "memory", "import")
 """The parts that a quick run has."""

@@ -124,6 +124,11 @@ def every_kernel(takes: Callable[[Kernel], bool] = lambda kernel: True) -> list[
     ]
 
 
+def catalog() -> list[Case]:
+    """A copy and every activation of the catalog as a name alone makes it: what is learned is one value each."""
+    return [copy(), *(_case(name, bevel.create(name)) for name in bevel.ACTIVATIONS)]
+
+
 def formulas(channels: int, dim: int, rank: int, dtype: torch.dtype) -> list[Case]:
     """bevel's functions as plain torch expressions; each is named after the one that it stands beside."""
     made: dict[str, nn.Module] = {

@@ -1,4 +1,4 @@
-"""The benchmark on a CPU: speed, memory, import time, training steps, whole networks, and inference."""
+"""The benchmark on a CPU: speed, the catalog, memory, import time, training steps, whole networks, and inference."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Bench(Collector):
         self.seconds = seconds
         self.report = report
 
-    def speed(self, chosen: Sequence[Case], layout: str, threads: int, x: Tensor) -> None:
+    def speed(self, chosen: Sequence[Case], layout: str, threads: int, x: Tensor, section: str = "speed") -> None:
         """Time one group of cases on one tensor: forward, backward, and both."""
         dtype = str(x.dtype).removeprefix("torch.")
         self.report(f"{x.numel():>10,} elements  {dtype:8}  {layout:13}  {threads} threads")
@@ -68,13 +68,13 @@ class Bench(Collector):
         begun = time.perf_counter()
         interleave(calls, 1)
         a_round = (time.perf_counter() - begun) / 3
-        least = (
-            25 if x.numel() < 1 << 22 else 9
-        )  # times of small tensors vary more: malloc returns some blocks to the system and not others
+        # times of small tensors vary more: malloc returns some blocks to the system and not others; all of the catalog
+        # takes seconds a round
+        least = 15 if section == "catalog" else 25 if x.numel() < 1 << 22 else 9
         found = interleave(calls, min(201, max(least, int(self.seconds / a_round))))
         for i, what in enumerate(("forward", "backward", "both")):
             samples = {name: columns[i] for name, columns in found.items()}
-            self.add("speed", what, samples, elements=x.numel(), dtype=dtype, layout=layout, threads=threads)
+            self.add(section, what, samples, elements=x.numel(), dtype=dtype, layout=layout, threads=threads)
 
     def memory(self) -> None:
         """Count the bytes that autograd keeps for backward, for a float32 input of 2²⁰ elements."""
@@ -140,6 +140,8 @@ def measure(quick: bool, compiled: bool, report: Report, only: Sequence[str] = S
             for plan in _plans(quick, compiled):
                 bench.speed(*plan)
                 torch.compiler.reset()
+        if "catalog" in only:
+            bench.speed(cases.catalog(), "nchw", 1, _tensor(MB4, "nchw", torch.float32)[0], "catalog")
         if "memory" in only:
             bench.memory()
         if "import" in only:

@@ -47,10 +47,12 @@ def _lines(rows: Sequence[Row], notes: str, drawn: bool) -> Iterator[str]:
         yield ""
         yield notes.strip()
     for title, wanted in _SECTIONS:
-        yield ""
-        yield f"## {title}"
-        yield ""
-        yield from _table([r for r in rows if wanted(r)])
+        own = [r for r in rows if wanted(r)]
+        if own:
+            yield ""
+            yield f"## {title}"
+            yield ""
+            yield from _table(own)
     yield ""
     yield "## Whole networks"
     yield ""
@@ -167,6 +169,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Row], bool]], ...] = (
     ("Other layouts", lambda r: r.section == "speed" and r.layout in ("channels_last", "btc")),
     ("Other dtypes", lambda r: r.section == "speed" and r.dtype != "float32"),
     ("Every kernel, one kink", lambda r: r.layout == "kernels"),
+    ("Every activation of the catalog", lambda r: r.section == "catalog"),
     ("A training step of the lab beside a plain loop's", lambda r: r.section == "loop"),
 )
 

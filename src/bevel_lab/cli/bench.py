@@ -14,13 +14,14 @@ def parser() -> Parser:
     made = Parser(
         "bench",
         "Time forward and backward of bevel's activations, torch's own, the formulas as people write them (eager and "
-        "compiled) and a plain copy, interleaved in one run; also memory kept for backward, import time, training "
-        "steps of whole networks, and inference in three runtimes with what is shipped. The full run takes half an "
-        "hour on two cores. On a GPU the same cases but inference, in ten minutes.",
+        "compiled) and a plain copy, interleaved in one run; also every activation of the catalog, memory kept "
+        "for backward, import time, training steps of whole networks, and inference in three runtimes with what is "
+        "shipped. The full run takes half an hour on two cores. On a GPU the same cases but inference and the catalog, "
+        "in ten minutes.",
         "bevel bench --quick\n"
         "bevel bench --device cuda --out gpu.csv --page gpu.md --notes docs/performance-gpu-notes.md\n"
         "bevel bench --out docs/performance.csv --page docs/performance.md\n"
-        "bevel bench --only network --out docs/performance.csv\n"
+        "bevel bench --only catalog network --out docs/performance.csv\n"
         "bevel bench --rows docs/performance.csv --page docs/performance.md",
     )
     made.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to measure; default cpu")
