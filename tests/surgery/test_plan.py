@@ -160,7 +160,7 @@ def test_what_is_no_plan_is_refused() -> None:
         ("{", "a plan must be JSON"),
         ("3", "as result.plan.. writes it; got something else"),
         ([], "got something else"),
-        (plan | {"bevel_plan": 2}, "must have version 1 in this bevel; got 2"),
+        (plan | {"bevel_plan": 3}, "must have version 1 to 2 in this bevel; got 3"),
         ({k: v for k, v in plan.items() if k != "sites"}, "the plan is damaged .KeyError: 'sites'"),
         (plan | {"held": 3}, "the plan is damaged"),
     ):

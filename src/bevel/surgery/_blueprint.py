@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from bevel.surgery._calls import LEAVE, Table
 from bevel.surgery._groups import Group
+from bevel.surgery._likeness import VERSION, likeness
 from bevel.surgery._names import SPELLINGS
+from bevel.surgery._probe import sample
 from bevel.surgery._route import HOLDER, place
 from bevel.surgery._survey import Survey
 from bevel.surgery._watch import Call
@@ -35,7 +36,9 @@ class Blueprint:
         nodes: for each ``GraphModule``, the nodes of its graph that call something else.
         shields: modules that hide the functions that they call from the scopes around them.
         forwards: for each scope, its class and a checksum of its forward's code.
-        layers: for each layer that feeds a site or carries a mark, the shapes of its parameters.
+        layers: for each layer that feeds a site, carries a mark or is replaced, the shapes of its parameters.
+        values: for each module that is replaced, what it computes at a few points, where it can be evaluated alone.
+        version: of the checksums.
     """
 
     replaced: dict[str, list[str | None]] = field(default_factory=dict)
@@ -46,6 +49,8 @@ class Blueprint:
     shields: list[str] = field(default_factory=list)
     forwards: dict[str, tuple[str, int]] = field(default_factory=dict)
     layers: dict[str, list[list[int]]] = field(default_factory=dict)
+    values: dict[str, list[float]] = field(default_factory=dict)
+    version: int = VERSION
 
     @property
     def scopes(self) -> list[str]:
@@ -74,13 +79,11 @@ def _describe(model: nn.Module, survey: Survey, blueprint: Blueprint) -> None:
     feeders = [site.feeder for group in survey.groups for site in group.sites if site.new and site.feeder]
     groups = (*blueprint.functions.values(), *blueprint.shared.values())
     marks = [mark for tables in groups for table in tables.values() for mark in table.marks]
-    blueprint.layers = {layer: shapes(model.get_submodule(layer)) for layer in dict.fromkeys((*feeders, *marks))}
-
-
-def likeness(module: nn.Module) -> tuple[str, int]:
-    """A module's class, and a checksum of its forward's code: the same source has the same in one Python version."""
-    code = getattr(type(module).forward, "__code__", None)
-    return type(module).__qualname__, zlib.crc32(code.co_code) if code is not None else 0
+    layers = dict.fromkeys((*feeders, *marks, *blueprint.replaced))
+    blueprint.layers = {layer: shapes(model.get_submodule(layer)) for layer in layers}
+    sources = {group.path: group.calls[0][0].source for group in survey.groups if group.path in blueprint.replaced}
+    values = {path: sample(source) for path, source in sources.items()}
+    blueprint.values = {path: found for path, found in values.items() if found is not None}
 
 
 def shapes(layer: nn.Module) -> list[list[int]]:

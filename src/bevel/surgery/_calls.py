@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from bevel.errors import InvalidValue
-from bevel.surgery._place import NOWHERE, Code, Lines, lines_of
+from bevel.surgery._likeness import VERSION
+from bevel.surgery._place import NOWHERE, Code, Lines, code_of, lines_of
 
 LEAVE = -1
 """In a table: this call keeps its function."""
@@ -41,7 +42,8 @@ class Lookup:
 
     Attributes:
         sites: for each place, by the marked layer that ran last, the activations in the order of the calls.
-        line_of: the line of each place in the code.
+        line_of: the line of each place in the code that has one only.
+        twins: places that several lines have, in functions that are equal but for those.
         only: the activation of each place in the code on a line that has one only.
         total: how many calls the mode has on other lines.
     """
@@ -49,24 +51,29 @@ class Lookup:
     only: dict[Code, int]
     total: int
 
-    def __init__(self, own: Sequence[Entry], others: Sequence[Entry]) -> None:
+    def __init__(self, own: Sequence[Entry], others: Sequence[Entry], version: int) -> None:
         ran = {entry.lines for entry in own}
+        self.version = version
         self.sites: dict[Key, dict[str, tuple[int, ...]]] = {}
-        self.line_of: dict[Code, Lines] = {}
+        lines_at: dict[Code, set[Lines]] = {}
         for entry in (*own, *(e for e in others if e.lines not in ran)):
             keys: set[Key] = {entry.code, entry.lines}
             for key in keys:
                 marked = self.sites.setdefault(key, {})
                 marked[entry.mark] = (*marked.get(entry.mark, ()), entry.site)
-            self.line_of[entry.code] = entry.lines
-        self._known = {checksum for code in self.line_of for checksum, _ in code}
+            lines_at.setdefault(entry.code, set()).add(entry.lines)
+        self.line_of = {code: next(iter(lines)) for code, lines in lines_at.items() if len(lines) == 1}
+        self.twins = lines_at.keys() - self.line_of.keys()
+        self._known = {checksum for code in lines_at for checksum, _ in code}
 
     def find(self, code: Code, found: list[FrameType]) -> tuple[Key, Lines] | None:
         """The place and line of a call made from these frames; None if the example did not run it."""
+        if self.version != VERSION:
+            code = code_of(found, self.version)
         if code in self.line_of:
             return code, self.line_of[code]
-        changed = not all(checksum in self._known for checksum, _ in code)
-        lines = self.within(lines_of(found) if changed else NOWHERE[1])
+        by_line = code in self.twins or not all(checksum in self._known for checksum, _ in code)
+        lines = self.within(lines_of(found) if by_line else NOWHERE[1])
         return None if lines is None else (lines, lines)
 
     def within(self, lines: Lines) -> Lines | None:
@@ -81,10 +88,20 @@ class Table:
         what: what is called, for messages.
         entries: the example's calls in training (True) and in evaluation (False), in their order.
         products: the activations that stand for the product of a call's result and another factor, which they take.
+        version: of the checksums in the entries.
     """
 
-    def __init__(self, what: str, entries: Mapping[bool, Sequence[Entry]], products: Iterable[int] = ()) -> None:
+    version = 1  # of tables that were pickled before they said it
+
+    def __init__(
+        self,
+        what: str,
+        entries: Mapping[bool, Sequence[Entry]],
+        products: Iterable[int] = (),
+        version: int = VERSION,
+    ) -> None:
         self.what = what
+        self.version = version
         self.entries = {mode: tuple(found) for mode, found in entries.items()}
         self.products = tuple(products)
         self.slot = Slot()
@@ -100,31 +117,37 @@ class Table:
         self.single = {lines: found.pop() for lines, found in indices.items() if len(found) == 1}
         none: tuple[Entry, ...] = ()
         self.lookups = {
-            mode: Lookup(self.entries.get(mode, none), self.entries.get(not mode, none)) for mode in (True, False)
+            mode: Lookup(self.entries.get(mode, none), self.entries.get(not mode, none), self.version)
+            for mode in (True, False)
         }
         for mode, lookup in self.lookups.items():
             lookup.total = sum(entry.lines in self.several for entry in self.entries.get(mode, none))
             lookup.only = {code: self.single[lines] for code, lines in lookup.line_of.items() if lines in self.single}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"what": self.what, "entries": self.entries, "products": self.products, "slot": self.slot}
+        return {name: getattr(self, name) for name in ("what", "entries", "products", "slot", "version")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._look()
 
     @property
+    def marked(self) -> list[tuple[str, int]]:
+        """The layers that must carry a mark, by qualified name, each with the activations of the calls after it."""
+        everything = (entry for found in self.entries.values() for entry in found)
+        return list(dict.fromkeys((entry.mark, entry.site) for entry in everything if entry.mark))
+
+    @property
     def marks(self) -> list[str]:
         """The layers that must carry a mark, by qualified name."""
-        everything = (entry for found in self.entries.values() for entry in found)
-        return list(dict.fromkeys(entry.mark for entry in everything if entry.mark))
+        return list(dict.fromkeys(mark for mark, _ in self.marked))
 
     def renumbered(self, site: Mapping[int, int]) -> Table:
         """The same calls with other numbers for their activations."""
         entries = {
             mode: [Entry(e.code, e.lines, e.mark, site[e.site]) for e in found] for mode, found in self.entries.items()
         }
-        return Table(self.what, entries, [site[i] for i in self.products if site[i] != LEAVE])
+        return Table(self.what, entries, [site[i] for i in self.products if site[i] != LEAVE], self.version)
 
 
 class _Open(threading.local):

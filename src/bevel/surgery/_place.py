@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 import sys
-import zlib
 from pathlib import Path
 from types import CodeType, FrameType
 
 import torch
 
+from bevel.surgery._likeness import TORCH, VERSION, checksum
+
 Code = tuple[tuple[int, int], ...]
-"""From the call outwards to the forward: the checksum of each function's bytecode, and the position in it."""
+"""From the call outwards to the forward: the checksum of each function, and the position in its bytecode."""
 
 Lines = tuple[str, ...]
 """From the call outwards to the forward: the name and line number of each function, e.g. ``("forward:12",)``."""
@@ -26,7 +27,6 @@ Place = tuple[Code, Lines]
 NOWHERE: Place = ((), ())
 """The place of calls that are told apart by their order and the layers before them alone."""
 
-_TORCH = str(Path(torch.__file__).parent / "_")[:-1]  # ending in a separator: torchvision is none of it
 _LAYERS = str(Path(torch.nn.modules.__file__).parent / "_")[:-1]  # torch's own modules have forwards like anybody's
 _CALL = torch.nn.modules.module.__file__  # nn.Module.__call__: a forward begins here
 _HERE = str(Path(__file__).parent / "_")[:-1]
@@ -46,12 +46,12 @@ def kind_of(file: str, function: str) -> int:
         return PASS
     if file.startswith(_HERE):
         return BEGIN if file.endswith("_route.py") else PASS
-    return PASS if file.startswith(_TORCH) and not file.startswith(_LAYERS) else 0
+    return PASS if file.startswith(TORCH) and not file.startswith(_LAYERS) else 0
 
 
 def _learn(code: CodeType) -> int:
-    """Like :func:`kind_of`, and for a function that counts the checksum of its bytecode; kept in ``_KINDS``."""
-    kind = kind_of(code.co_filename, code.co_name) or zlib.crc32(code.co_code)
+    """Like :func:`kind_of`, and for a function that counts its checksum; kept in ``_KINDS``."""
+    kind = kind_of(code.co_filename, code.co_name) or checksum(code)
     _KINDS[id(code)] = (code, kind)
     return kind
 
@@ -77,6 +77,11 @@ def located(frame: FrameType | None, *, module: bool) -> tuple[Code, list[FrameT
             break
         frame = frame.f_back
     return tuple(code), found
+
+
+def code_of(found: list[FrameType], version: int = VERSION) -> Code:
+    """The place in the code of frames, by checksums of this version."""
+    return tuple((checksum(f.f_code, version), f.f_lasti) for f in found)
 
 
 def lines_of(found: list[FrameType]) -> Lines:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -16,16 +16,15 @@ from torch import nn
 
 from bevel.errors import BevelError, InvalidValue
 from bevel.spec import accepted_arguments, parse
-from bevel.surgery._blueprint import Blueprint, likeness, shapes
-from bevel.surgery._calls import Entry, Table
+from bevel.surgery._blueprint import Blueprint, shapes
+from bevel.surgery._calls import LEAVE, Entry, Table
 from bevel.surgery._install import kept_in
+from bevel.surgery._likeness import VERSION, likeness
 from bevel.surgery._preserve import built, placed, set_rule
-from bevel.surgery._probe import recognize
+from bevel.surgery._probe import near, recognize, sample
 from bevel.surgery._recipe import Recipe
-from bevel.surgery._route import HOLDER, WriteBack
+from bevel.surgery._route import HOLDER, WriteBack, place
 from bevel.surgery._sites import Site, Sites
-
-VERSION = 1
 
 _TOLD = [f.name for f in fields(Site) if f.name != "module"]
 
@@ -43,7 +42,7 @@ def write(to: object, sites: Sites, blueprint: Blueprint, recipes: Mapping[str, 
         )
     return json.dumps(
         {
-            "bevel_plan": VERSION,
+            "bevel_plan": blueprint.version,
             "to": to,
             "python": list(sys.version_info[:2]),
             "sites": [
@@ -60,6 +59,7 @@ def write(to: object, sites: Sites, blueprint: Blueprint, recipes: Mapping[str, 
             "shields": blueprint.shields,
             "forwards": blueprint.forwards,
             "layers": blueprint.layers,
+            **({"values": blueprint.values} if blueprint.version > 1 else {}),
         }
     )
 
@@ -88,9 +88,9 @@ class Plan:
         version = data.get("bevel_plan") if isinstance(data, Mapping) else None
         if version is None:
             raise InvalidValue("a plan must be JSON, as result.plan() writes it; got something else.")
-        if version != VERSION:
+        if version not in range(1, VERSION + 1):
             raise InvalidValue(
-                f"a plan must have version {VERSION} in this bevel; got {version!r}. Write it anew by swap."
+                f"a plan must have version 1 to {VERSION} in this bevel; got {version!r}. Write it anew by swap."
             )
         try:
             self._read(data)
@@ -103,6 +103,7 @@ class Plan:
 
     def _read(self, data: Mapping[str, Any]) -> None:
         self.to: str = data["to"]
+        version = int(data["bevel_plan"])
         factory, given = parse(self.to)
         accepted = accepted_arguments(factory)
         self.sites = Sites([Site(**{name: row[name] for name in _TOLD}) for row in data["sites"]])
@@ -117,15 +118,18 @@ class Plan:
         self.blueprint = Blueprint(
             replaced={path: list(names) for path, names in data["replaced"].items()},
             held={scope: dict(keys) for scope, keys in data["held"].items()},
-            functions={s: {n: _read_table(t) for n, t in found.items()} for s, found in data["functions"].items()},
-            shared={s: {n: _read_table(t) for n, t in found.items()} for s, found in data["shared"].items()},
+            functions=_read_tables(data["functions"], version),
+            shared=_read_tables(data["shared"], version),
             nodes={
                 scope: [(what, nth, target) for what, nth, target in nodes] for scope, nodes in data["nodes"].items()
             },
             shields=list(data["shields"]),
+            version=version,
         )
         self.blueprint.forwards = {scope: (str(name), int(code)) for scope, (name, code) in data["forwards"].items()}
         self.blueprint.layers = {layer: [list(map(int, s)) for s in shapes] for layer, shapes in data["layers"].items()}
+        values = data["values"] if version > 1 else {}
+        self.blueprint.values = {path: list(map(float, found)) for path, found in values.items()}
         self._same_python = data["python"] == list(sys.version_info[:2])
 
     def check(self, model: nn.Module) -> None:
@@ -143,8 +147,26 @@ class Plan:
                 self._check_scope(site, scope, modules)
             for layer in [site.feeder] if site.feeder else []:
                 self._check_layer(site, layer, modules.get(layer))
-        for layer in self.blueprint.layers:
-            self._check_layer(self.sites[0], layer, modules.get(layer))
+        named = {site.name: site for site in self.sites}
+        for layer, name in self._owners():
+            if layer in self.blueprint.layers:
+                self._check_layer(named[name], layer, modules.get(layer))
+
+    def _owners(self) -> Iterator[tuple[str, str]]:
+        """The layers that are replaced or carry a mark, each with a site that needs it."""
+        replaced = {path: [name for name in names if name] for path, names in self.blueprint.replaced.items()}
+        for path, names in replaced.items():
+            yield path, names[0]
+        for scope, tables in self.blueprint.functions.items():
+            held = self.blueprint.held[scope]
+            for function, table in tables.items():
+                for mark, number in table.marked:
+                    yield mark, held.get(place(function, number), next(iter(held.values())))
+        for tables in self.blueprint.shared.values():
+            for path, table in tables.items():
+                for mark, number in table.marked:
+                    name = self.blueprint.replaced[path][number] if number != LEAVE else None
+                    yield mark, name or replaced[path][0]
 
     def _scopes_of(self, site: Site, path: str) -> list[str]:
         """The forwards that call a site, where its calls are routed."""
@@ -157,9 +179,15 @@ class Plan:
         found = "nothing" if module is None else f"a {type(module).__name__}"
         if source is None or source.name != site.function:
             raise _differs(site, f"a {site.old} ({site.function}) at {path!r}", found)
+        values = self.blueprint.values.get(path)
+        if values is not None and not near(sample(source), values):
+            raise _differs(
+                site, f"the {site.old} that was at {path!r}", f"one that computes another function: {module}"
+            )
 
     def _check_scope(self, site: Site, scope: str, modules: Mapping[str, nn.Module]) -> None:
-        found, its_code = likeness(modules[scope]) if scope in modules else ("nothing", 0)
+        version = self.blueprint.version
+        found, its_code = likeness(modules[scope], version) if scope in modules else ("nothing", 0)
         name, code = self.blueprint.forwards[scope]
         if found != name:
             raise _differs(site, f"a {name} at {scope or 'the root'!r}", f"a {found}")
@@ -189,7 +217,13 @@ class Plan:
         return made
 
 
-def _read_table(data: Mapping[str, Any]) -> Table:
+def _read_tables(data: Mapping[str, Mapping[str, Any]], version: int) -> dict[str, dict[str, Table]]:
+    return {
+        scope: {name: _read_table(table, version) for name, table in found.items()} for scope, found in data.items()
+    }
+
+
+def _read_table(data: Mapping[str, Any], version: int) -> Table:
     entries = {
         mode: [
             Entry(tuple((int(c), int(at)) for c, at in code), tuple(map(str, lines)), str(mark), int(site))
@@ -198,7 +232,7 @@ def _read_table(data: Mapping[str, Any]) -> Table:
         for mode, name in ((True, "train"), (False, "eval"))
         if name in data
     }
-    return Table(str(data["what"]), entries, map(int, data.get("products", ())))
+    return Table(str(data["what"]), entries, map(int, data.get("products", ())), version)
 
 
 def _differs(site: Site, expected: str, found: str) -> InvalidValue:

@@ -92,6 +92,20 @@ def ends(y: Tensor) -> tuple[float, float]:
     return float(y[x == -FAR]), float(y[x == FAR])
 
 
+def sample(source: Source | None) -> list[float] | None:
+    """A function's values at sixteen points of the grid; None if it cannot be evaluated alone."""
+    y = evaluate(source.function) if source is not None and source.function is not None else None
+    return None if y is None else y.flatten()[::15].tolist()
+
+
+def near(values: list[float] | None, others: list[float]) -> bool:
+    """Whether two samples are of one function to rounding."""
+    x = grid().flatten()[::15].tolist()
+    return values is not None and all(
+        abs(a - b) <= ROUNDING * (1 + abs(at)) for a, b, at in zip(values, others, x, strict=True)
+    )
+
+
 def limits(y: Tensor) -> tuple[float, float] | None:
     """Return both levels of a function that is constant far out on either side, else None."""
     low, high = ends(y)
