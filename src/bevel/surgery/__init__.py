@@ -116,7 +116,8 @@ def swap(
         UnknownName: for a function or activation that does not exist.
 
     Warns:
-        UserWarning: if the example never calls some of the model's activation modules, which are then left as they are.
+        UserWarning: if the example never calls some of the model's activation modules, or modules whose forward calls
+            activation functions; they are then left as they are.
 
     Example:
         >>> import torch, bevel

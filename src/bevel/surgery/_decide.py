@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -71,6 +71,14 @@ def _inside_graph(model: nn.Module, group: Group, calls: Sequence[Call]) -> str:
     )
 
 
+def _may_pick(picks: Callable[[Site], bool], site: Site) -> bool:
+    """Whether ``where=`` picks a module of which no run has told the channels, or fails for want of them."""
+    try:
+        return picks(site)
+    except TypeError:
+        return True
+
+
 def decide(model: nn.Module, survey: Survey, maker: Maker, where: Where, what: tuple[str, ...] | None) -> None:
     """Give every site of the survey its new activation, or the reason why it is left alone.
 
@@ -79,9 +87,9 @@ def decide(model: nn.Module, survey: Survey, maker: Maker, where: Where, what: t
     """
     picks = matcher(where)
     survey.unreached = {
-        path: source
-        for path, source in survey.unreached.items()
-        if (what is None or source.name in what) and picks(module_site(path, model.get_submodule(path)))
+        path: functions
+        for path, functions in survey.unreached.items()
+        if (what is None or functions & set(what)) and _may_pick(picks, module_site(path, model.get_submodule(path)))
     }
     for group in survey.groups:
         for index, (site, calls) in enumerate(zip(group.sites, group.calls, strict=True)):

@@ -23,8 +23,8 @@ class Result:
     Attributes:
         model: the swapped model: the one given, or its copy with ``inplace=False``.
         sites: every activation site, with ``old`` and ``new``, or the reason why it was left alone.
-        unreached: names of activation modules that the example never calls, so that nothing is known of them; they
-            are left as they are.
+        unreached: names of activation modules that the example never calls, and of modules it never calls whose own
+            forward calls activation functions; nothing is known of them, so they are left as they are.
         optimized: whether the new parameters were added to an optimizer.
 
     Example:

@@ -21,6 +21,7 @@ from bevel.surgery._recipe import Recipe
 from bevel.surgery._route import HOLDER, free, place
 from bevel.surgery._sites import Site, Sites
 from bevel.surgery._trace import double, run
+from bevel.surgery._unreached import unreached
 from bevel.surgery._watch import Trace
 
 
@@ -30,13 +31,13 @@ class Survey:
 
     Attributes:
         groups: its sites.
-        unreached: activation modules that the example never calls, by qualified name.
+        unreached: modules that the example never calls, by qualified name, each with its activation functions.
         notes: remarks on the runs that found them.
         recipes: how the new activations were made, by site name.
     """
 
     groups: list[Group]
-    unreached: dict[str, Source]
+    unreached: dict[str, set[str]]
     notes: list[str]
     recipes: dict[str, Recipe] = field(default_factory=dict)
 
@@ -70,9 +71,7 @@ def survey(model: nn.Module, example: tuple[Any, ...], kwargs: Mapping[str, Any]
             group.first = free(model.get_submodule(group.scope), group.function)
         for index in range(len(group.calls)):
             group.sites.append(_site(model, group, index, homes, traces))
-    called = {id(model.get_submodule(call.path)) for call in calls if call.path}
-    unreached = {path: s for path, s in sources.items() if s.unit and id(model.get_submodule(path)) not in called}
-    return Survey(groups, unreached, notes)
+    return Survey(groups, unreached(model, sources, traces), notes)
 
 
 _KNOWN: ContextVar[dict[tuple[object, ...], _Known] | None] = ContextVar("known", default=None)
