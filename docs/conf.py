@@ -14,8 +14,8 @@ project, author, copyright = "bevel", "the bevel authors", "the bevel authors"
 version = release = bevel.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "sphinx_copybutton"]
-extensions += ["sphinx_gallery.gen_gallery"]
 extensions += ["mathml", "leaving", "not_found", "cards", "reference", "explorer_page"]  # of docs/_ext
+extensions += ["sphinx_gallery.gen_gallery"]  # after cards: a tutorial that it runs registers an activation
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 root_doc = "index"

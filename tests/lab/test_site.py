@@ -173,6 +173,8 @@ def test_the_whole_site_is_built_and_every_link_in_it_leads_somewhere(site: Path
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     assert len(pages) > 70
     assert site / "explorer" / "index.html" in pages
+    cards = {*bevel.ACTIVATIONS, *(f"kernel-{name}" for name in bevel.KERNELS)}
+    assert {page.stem for page in (site / "gallery").glob("*.html")} == {"index", *cards}, "no tutorial's activation"
     wrong = []
     for path, page in pages.items():
         name = path.relative_to(site).as_posix()
