@@ -7,9 +7,12 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +29,11 @@ ROOT = Path(__file__).parents[4]
 NAMES = {"abs": "absolute", "softshrink": "soft_shrink"}  # the oracle's name → bevel's name
 FORMS = ("published", "exact", "centred")
 KERNELS = tuple(name for name, kernel in bevel.KERNELS.items() if "excess" in kernel.triton)
+FIRST = "epanechnikov"  # whose rows run first, as a compact kernel; SAU's are the Gaussian's
 SPECS = ("sau:n=3,learn_n=true", "frelu")
 PROCESSES = 12  # of the test suite
 PATIENCE = 90.0  # seconds for the test suite, so that the sections have the rest of the time
+BEGUN = 40.0  # seconds after which no more of the laws and of the other kernels' rows begins
 LAST = 40.0  # seconds for the test beyond 2^31 elements
 
 
@@ -88,60 +93,106 @@ def laws(spec: str, num_parameters: int, device: torch.device) -> list[str]:
 
 
 def held_rows(device: torch.device, brief: bool) -> str:
-    """Check the oracle's rows, held with the source: ``passed``, or what failed.
+    """Check the oracle's rows of SAU and of one kernel: ``passed``, or what failed.
+
+    These are 7 and 22 programs to build, at 0.3 s each. All kernels' would be 240: they are among the tests, and in
+    :func:`held_laws` where there are none.
 
     Args:
-        brief: two groups of them alone, as in a rehearsal.
+        brief: SAU's first form and the kernel alone, as in a rehearsal.
     """
-    try:
-        for form in FORMS[: 1 if brief else None]:
-            sau_rows(form, device)
-        for kernel in KERNELS[: 1 if brief else None]:
-            smoothing_rows(kernel, device)
-    except AssertionError as error:
-        return f"FAILED: {error}"
-    return "passed: rows of the oracle"
+    forms = FORMS[: 1 if brief else None]
+    checks = {f"SAU ({form})": functools.partial(sau_rows, form, device) for form in forms}
+    return _held("rows of the oracle for ", checks | {FIRST: functools.partial(smoothing_rows, FIRST, device)})
 
 
 def held_laws(device: torch.device, brief: bool) -> str:
-    """Check the laws, where no suite did: ``passed``, or what failed. A rehearsal leaves out what takes long."""
-    try:
-        for spec in SPECS[: 0 if brief else None]:
-            for count in (1, 3):
-                laws(spec, count, device)
-    except AssertionError as error:
-        return f"FAILED: {error}"
-    return f"passed: laws of {', '.join(SPECS)}" if not brief else "passed: nothing, in a rehearsal"
+    """Check the laws and the other kernels' rows, where no suite did: ``passed``, or what failed.
+
+    A rehearsal leaves out what takes long, which is all of it.
+    """
+    if brief:
+        return "passed: nothing, in a rehearsal"
+    checks = {f"laws of {spec}": functools.partial(_laws, spec, device) for spec in SPECS}
+    others = (kernel for kernel in KERNELS if kernel != FIRST)
+    return _held("", checks | {f"rows of {k}": functools.partial(smoothing_rows, k, device) for k in others})
 
 
-def suite(device: str, beyond: bool, seconds: float, brief: bool = False) -> str:
-    """Run ``tests/triton`` on the device, on many processes: ``passed``, ``FAILED``, or why there is no answer.
+def _laws(spec: str, device: torch.device) -> None:
+    for count in (1, 3):
+        laws(spec, count, device)
+
+
+def _held(what: str, checks: Mapping[str, Callable[[], None]]) -> str:
+    end, names = time.monotonic() + BEGUN, list(checks)
+    for i, name in enumerate(names):
+        if time.monotonic() > end:
+            return f"passed: {what}{', '.join(names[:i])}; no time for {', '.join(names[i:])}"
+        try:
+            checks[name]()
+        except AssertionError as error:
+            return f"FAILED: {error}"
+    return f"passed: {what}{', '.join(names)}"
+
+
+def suite(device: str, beyond: bool, seconds: float, to: Path, brief: bool = False) -> str:
+    """Run ``tests/triton`` on the device, on many processes, and say what came of it.
 
     Args:
         beyond: only the test beyond 2^31 elements, alone, for it takes 40 GB; else all but that.
-        brief: one quick test, as in a rehearsal.
+        to: file for what pytest prints.
+        brief: one quick test, as in a rehearsal, or that which is skipped there.
+
+    Returns:
+        ``passed``, ``rehearsed``, ``skipped`` or ``FAILED`` with the tests counted and those that failed named, or
+        why there is no answer.
     """
     if not (ROOT / "tests" / "triton").is_dir():
         return "not run: the tests are not here"
     if importlib.util.find_spec("pytest") is None:
         return "not run: pytest is not installed"
-    alone = beyond or brief or importlib.util.find_spec("xdist") is None
-    chosen = "test_views" if brief else "beyond" if beyond else "not beyond"
-    command = [sys.executable, "-m", "pytest", "tests/triton", "-q", "-m", "not slow", "-p", "no:cacheprovider",
-               "--device", device, "-k", chosen, *([] if alone else ["-n", str(PROCESSES)])]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
-    try:
-        code: int | None = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        code = None
-    finally:
-        stop(process)
-    how = " in one process, for pytest-xdist is not installed" if alone and not beyond and not brief else ""
-    if code is None:
-        return f"not finished after {seconds:.0f} s{how}"
-    if code == 1:
-        return f"FAILED{how}, see above"
-    return f"passed{how}" if code == 0 else f"not run: pytest gave up with code {code}"
+    alone = beyond or brief
+    if not alone and importlib.util.find_spec("xdist") is None:
+        return f"not run: pytest-xdist is not installed, and one process takes longer than {PATIENCE:.0f} s"
+    chosen = "beyond" if beyond else "test_views" if brief else "not beyond"
+    command = [sys.executable, "-m", "pytest", "tests/triton", "-v", "--tb=short", "-m", "not slow",
+               "-p", "no:cacheprovider", "--device", device, "-k", chosen,
+               *([] if alone else ["-n", str(PROCESSES)])]  # fmt: skip
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1"}  # a run that is cut leaves what it has said
+    with to.open("wb") as stream:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=variables, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            code: int | None = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            stop(process)
+    return _verdict(code, to, seconds, brief)
+
+
+_SAID = "(PASSED|SKIPPED|FAILED|ERROR)"
+# of one process "tests/a.py::b PASSED [ 5%]", of many "[gw1] [ 5%] PASSED tests/a.py::b"
+_LINE = re.compile(rf"^(?:(tests/\S+?::.*?) {_SAID}\b.*|\[gw\d+\] \[ *\d+%\] {_SAID} (tests/.*?) *)$", re.MULTILINE)
+
+
+def _verdict(code: int | None, text: Path, seconds: float, brief: bool) -> str:
+    """Say what pytest's exit code, None where it was cut, and its verbose lines come to."""
+    if code in (4, 5):  # called wrongly, or no test found
+        return f"not run: pytest gave up with code {code}"
+    found: dict[str, list[str]] = {"PASSED": [], "SKIPPED": [], "FAILED": [], "ERROR": []}
+    for of_one, said, of_many, name in _LINE.findall(text.read_text(encoding="utf-8", errors="replace")):
+        found[said or of_many].append((of_one or name).rpartition("/")[2])
+    names = found["FAILED"] + found["ERROR"]
+    counted = ", ".join(f"{len(tests)} {word.lower()}" for word, tests in found.items() if tests) or "no test ended"
+    cut = "" if code is not None else f"not finished after {seconds:.0f} s, "
+    if code or names:
+        which = ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)
+        return f"FAILED: {cut}{counted}: {which or f'pytest ended with code {code}'}; see {text.name}"
+    if cut:
+        return f"{cut}{counted}"
+    return f"{'rehearsed' if brief else 'passed' if found['PASSED'] else 'skipped'}: {counted}"
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from bevel_lab.bench import page, rows
 from bevel_lab.bench.gpu import check
-from bevel_lab.bench.gpu.sections import AHEAD, BEYOND, BY_NAME, FAULTS, HELD, LAWS, SECTIONS, SUITE
+from bevel_lab.bench.gpu.ahead import PARTS as AHEAD
+from bevel_lab.bench.gpu.sections import BEYOND, BY_NAME, FAULTS, HELD, LAWS, SECTIONS, SUITE
 
 START = 60.0  # seconds for a child to import torch and to reach the GPU
 SOURCE = Path(__file__).parents[3]
@@ -75,12 +76,35 @@ class Run:
                 break
         self.write()
 
-    def suite(self) -> None:
-        """Run ``tests/triton``, which keeps most processors busy, while a child compiles for the sections."""
-        with _started([AHEAD], self.out, self.dry) if self.left > 0 else contextlib.nullcontext() as child:
-            self.tests(SUITE)
-            if child:
-                self._follow(child, [AHEAD])
+    def suite(self) -> bool:
+        """Run ``tests/triton`` on many processors while children compile for the sections; returns whether it ran.
+
+        They may compile for as long as it runs, and else for as long as their own limit is.
+        """
+        if self.left <= 0:
+            self.note(f"{SUITE}: not run: the time was up")
+            return False
+        limits = [BY_NAME[name].rehearsed if self.dry else BY_NAME[name].limit for name in AHEAD]
+        end = time.monotonic() + min(max(limits), self.left)
+        with contextlib.ExitStack() as stack:
+            children = {name: stack.enter_context(_started([name], self.out, self.dry)) for name in AHEAD}
+            ran = not self.tests(SUITE).startswith("not run")
+            for name, child in children.items():
+                self._ahead(name, child, end)
+        return ran
+
+    def _ahead(self, name: str, child: _Child, end: float) -> None:
+        """Note what a child that compiles has come to; one that is cut costs nothing but time, later."""
+        while (event := child.event(max(0.0, end - time.monotonic()))) is not None:
+            if event["event"] == "raised":
+                self.note(f"{name} stopped: {event['said']}")
+            if event["event"] in ("raised", "end"):
+                return
+        code = child.code()
+        if code is None:
+            self.note(f"{name}: cut, for its time was up", failed=False)
+        else:
+            self.note(f"{name} stopped: its process died with code {code}")
 
     def _follow(self, child: _Child, waiting: list[str]) -> bool:
         """Take a child's events until it ends or passes a limit; done sections leave ``waiting``."""
@@ -116,17 +140,19 @@ class Run:
         spare = self.left - check.LAST - sum(section.limit for section in others) if waiting[0] in SECTIONS else 0.0
         return max(first.limit, spare)
 
-    def tests(self, what: str) -> None:
-        """Run a part of ``tests/triton`` on the GPU, as a process of its own, and note what it says."""
+    def tests(self, what: str) -> str:
+        """Run a part of ``tests/triton`` on the GPU, as a process of its own; note and return what came of it."""
         seconds = min(check.LAST if what == BEYOND else check.PATIENCE, self.left)
-        if seconds <= 0:
-            self.note(f"{what}: not run: the time was up")
-            return
         start = time.monotonic()
-        verdict = check.suite("cpu" if self.dry else "cuda", what == BEYOND, seconds, self.dry)
-        self.note(f"{what}: {verdict}", failed=verdict.startswith("FAILED"))
+        if seconds > 0:
+            to = self.out.with_name("tests-beyond.txt" if what == BEYOND else "tests-triton.txt")
+            verdict = check.suite("cpu" if self.dry else "cuda", what == BEYOND, seconds, to, self.dry)
+        else:
+            verdict = "not run: the time was up"
+        self.note(f"{what}: {verdict}", failed=verdict.startswith("FAILED") or seconds <= 0)
         print(f"{what}: {time.monotonic() - start:.0f} s, {self.left:.0f} s left", flush=True)
         self.write()
+        return verdict
 
 
 class _Child:
@@ -197,8 +223,7 @@ def measure(
         run = Run(out or Path(folder) / "rows.csv", to, notes, deadline, dry)
         if checked:
             run.sections([HELD])
-            run.suite()
-            if not any(line.startswith((f"{SUITE}: passed", f"{SUITE}: FAILED")) for line in run.said):
+            if not run.suite():
                 names = [*names, LAWS]
         run.sections(names)
         if checked:

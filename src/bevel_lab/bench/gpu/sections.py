@@ -9,20 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bevel.ops.triton import backend, kernel_terms
-from bevel.ops.triton.layout import Tuning
 from bevel_lab.bench import cases
 from bevel_lab.bench.cases import Case, swapped, training_step
-from bevel_lab.bench.gpu import check, faults
+from bevel_lab.bench.gpu import ahead, check, faults
+from bevel_lab.bench.gpu.ahead import smoothed, tuned
 from bevel_lab.bench.gpu.cases import calls, neighbors, passes
-from bevel_lab.bench.gpu.shapes import LAYOUTS, Layout
+from bevel_lab.bench.gpu.shapes import LARGE, LAYOUTS, SMALL, SWEPT, TABLE, TUNINGS, Layout, layouts_and_dtypes
 from bevel_lab.bench.gpu.timing import Bench, Call
 from bevel_lab.bench.nets import COMPILED, NETWORKS, SPECS, builder
 from bevel_lab.bench.timing import Sample
 
-TABLE = (torch.bfloat16, torch.float32)  # the dtypes that targets are set for
-LARGE = "256 MB"
-AHEAD, HELD, LAWS, SUITE, BEYOND = "compile ahead", "held rows", "laws", "tests/triton", "the test beyond 2^31 elements"
+HELD, LAWS, SUITE, BEYOND = "held rows", "laws", "tests/triton", "the test beyond 2^31 elements"
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,8 @@ class Section:
 
     Attributes:
         run: makes the rows; a check returns what it found.
-        limit: seconds after which its process is stopped, or later by what is left over of the run's deadline. All
-            of them, the test suite and the test beyond 2^31 elements fit into 575 s.
+        limit: seconds after which its process is stopped, or later by what is left over of the run's deadline. The
+            longest way through a run, with every part as long as it may take, fits into 575 s.
         rehearsed: the same in a rehearsal.
     """
 
@@ -86,25 +83,9 @@ def _formulas(bench: Bench, dtype: torch.dtype) -> list[Case]:
     return cases.formulas(LAYOUTS["nchw 56"].width(bench.dry), 1, 4, dtype)
 
 
-def compile_ahead(bench: Bench) -> None:
-    """Build the programs of the kernels' sections, on small tensors, into Triton's cache on the disk."""
-    for name, dtype in _layouts_and_dtypes(bench):
-        layout = LAYOUTS[name]
-        x, g = (bench.buffers("4 MB", dtype, layout)[:1] for _ in range(2))
-        for what in ("forward", "backward"):
-            for call in passes(x, g, what, layout.width(bench.dry), layout.dim).values():
-                call(0)
-
-
-def _layouts_and_dtypes(bench: Bench) -> list[tuple[str, torch.dtype]]:
-    """Every layout in every dtype; a rehearsal has one layout of each kind of program in float32."""
-    few = ("flat", "nchw 56", "channels_last 64")
-    return [(n, d) for d, n in itertools.product(TABLE, LAYOUTS) if n in few or d != torch.float32 or not bench.dry]
-
-
 def kernels(bench: Bench) -> None:
     """Time each pass against a clone, at 256 MB."""
-    for name, dtype in _layouts_and_dtypes(bench):
+    for name, dtype in layouts_and_dtypes(bench.dry):
         _passes(bench, "kernel", LARGE, dtype, LAYOUTS[name], name)
 
 
@@ -133,9 +114,8 @@ def eager_rest(bench: Bench) -> None:
 
 
 def mollified(bench: Bench) -> None:
-    """Time ReLU smoothed with every kernel that has an excess in Triton; GELU's by tanh serves gates."""
-    found = cases.every_kernel(lambda kernel: kernel_terms.why_not(kernel, True) is None)
-    _group(bench, "mollified", LARGE, torch.float32, "nchw 56", found)
+    """Time ReLU smoothed with each kernel."""
+    _group(bench, "mollified", LARGE, torch.float32, "nchw 56", smoothed())
 
 
 def compiled(bench: Bench) -> None:
@@ -158,8 +138,8 @@ def fused(bench: Bench) -> None:
 
 def small(bench: Bench) -> None:
     """Time 10,000 elements, where Python and the launches make up the cost."""
-    x = torch.randn(10 if bench.dry else 1000, 10, 1, 1, device=bench.device)
-    _calls(bench, "small", cases.basic(10, 1, x.dtype), [x], "nchw")
+    x = torch.randn(10 if bench.dry else SMALL[0], *SMALL[1:], device=bench.device)
+    _calls(bench, "small", cases.basic(SMALL[1], 1, x.dtype), [x], "nchw")
 
 
 def memory(bench: Bench) -> None:
@@ -220,26 +200,20 @@ def _any_turn(step: Callable[[], object]) -> Call:
     return lambda turn: step()
 
 
-TUNINGS = ((128, 1, 32), (256, 1, 16), (256, 1, 32), (512, 1, 32), (512, 2, 16), (1024, 4, 8))
-SWEPT = (("flat", ("copy", "sau", "sau:n=1")), ("channels_last 64", ("copy", "frelu(C)")))
-
-
 def sweep(bench: Bench) -> None:
     """Time other tiles, warps and programs a processor, to show whether those in the source are the best."""
-    for dtype, (tile, warps, per) in itertools.product(TABLE, TUNINGS[: 2 if bench.dry else None]):
-        backend.tune(Tuning(tile=tile, warps=warps, per_processor=per))
-        try:
+    for dtype, tuning in itertools.product(TABLE, TUNINGS[: 2 if bench.dry else None]):
+        with tuned(tuning):
             for name, only in SWEPT:
-                said = f"{name}, tile {tile}, {warps} warp{'s' * (warps > 1)}, {per} a processor"
+                warps = f"{tuning.warps} warp{'s' * (tuning.warps > 1)}"
+                said = f"{name}, tile {tuning.tile}, {warps}, {tuning.per_processor} a processor"
                 _passes(bench, "sweep", LARGE, dtype, LAYOUTS[name], said, only)
-        finally:
-            backend.tune(Tuning())
 
 
 CHECKS = {
-    AHEAD: Section(compile_ahead, 30),  # beside the test suite
-    HELD: Section(lambda bench: check.held_rows(bench.device, bench.dry), 35),
-    LAWS: Section(lambda bench: check.held_laws(bench.device, bench.dry), 60),
+    HELD: Section(lambda bench: check.held_rows(bench.device, bench.dry), 25),
+    LAWS: Section(lambda bench: check.held_laws(bench.device, bench.dry), 60),  # where the suite cannot run
+    **{name: Section(build, 30) for name, build in ahead.PARTS.items()},  # at once, and for as long as the suite runs
 }
 SECTIONS = {
     "kernels": Section(kernels, 60),

@@ -1,10 +1,23 @@
-"""Layouts of the tensors that ``make bench-gpu`` times: those of ResNet-50's and of a transformer's activations."""
+"""The tensors that ``make bench-gpu`` times, shaped as ResNet-50's and a transformer's activations, and the tunings."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
+
+from bevel.ops.triton.layout import Tuning
+
+TABLE = (torch.bfloat16, torch.float32)  # the dtypes that targets are set for
+LARGE = "256 MB"
+AHEAD = "64 MB"  # of the tensors that programs are built for ahead: smaller ones may be cut in other ways
+SMALL = (1000, 10, 1, 1)
+TUNINGS = tuple(
+    Tuning(tile=tile, warps=warps, per_processor=per)
+    for tile, warps, per in ((128, 1, 32), (256, 1, 16), (256, 1, 32), (512, 1, 32), (512, 2, 16), (1024, 4, 8))
+)
+SWEPT = (("flat", ("copy", "sau", "sau:n=1")), ("channels_last 64", ("copy", "frelu(C)")))  # layouts, and their cases
 
 
 @dataclass(frozen=True)
@@ -52,3 +65,9 @@ LAYOUTS = {
     "channels_last 768": Layout(768, 14, "channels_last"),
     "btc": Layout(768, 14, "btc"),
 }
+
+
+def layouts_and_dtypes(dry: bool) -> list[tuple[str, torch.dtype]]:
+    """Every layout in every dtype; a rehearsal has one layout of each kind of program in float32."""
+    few = ("flat", "nchw 56", "channels_last 64")
+    return [(n, d) for d, n in itertools.product(TABLE, LAYOUTS) if n in few or d != torch.float32 or not dry]
