@@ -27,6 +27,8 @@ from bevel_lab.bench.timing import Sample, Timed, compare, stopwatch
 L2 = 60_000_000  # bytes of the cache; the buffers take at least four times as many
 ROUNDS = 15
 SPAN = 2e-3  # seconds of work between two events, whose own resolution is half a microsecond
+MARGIN = 1.1  # of that, because a card may grow faster than it was when the calls were counted
+MOST = 8192  # replays, of however little work
 QUEUED = 128  # calls behind one sleep: about half of the launches that a stream takes before it makes the host wait
 CYCLES = 2e9  # of a sleep, a second; more than any chip's clock
 
@@ -103,30 +105,40 @@ class Bench(Collector):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             every()
-        graph.replay()
-        single = self._clocked(graph.replay, 1)()[0]
-        return self._clocked(graph.replay, max(1, math.ceil(SPAN / single)), turns)
+        return self._clocked(graph.replay, self._enough(graph.replay), turns)
+
+    def _enough(self, replay: Callable[[], object]) -> int:
+        """Return how many replays fill ``SPAN``: tried, and by the least of four, for the first are slower."""
+        times = 1
+        while times < MOST:
+            single = max(min(self._clocked(replay, times)()[0] for _ in range(4)), 1e-9)
+            if times * single >= SPAN * MARGIN:
+                break
+            times = min(MOST, max(2 * times, math.ceil(SPAN * MARGIN / single)))
+        return times
 
     def _called(self, call: Call, turns: int) -> tuple[Timed, Timed]:
         """Return both timers of a call: as many calls as take about ``SPAN``, but no more than fit the queue."""
         every = _all(call, turns)
         every()  # compile before timing
         self.wait()
-        start = time.perf_counter()
-        every()
-        self.wait()
-        single = (time.perf_counter() - start) / turns
+        single = min(self._walled(every, turns)()[0] for _ in range(3))
         steps = min(max(math.ceil(SPAN / single), turns), QUEUED)
         some = _all(call, turns, steps)
+        wall = self._walled(some, steps)
+        return self._clocked(some, 1, steps, asleep=1.5 * wall()[0] * steps), wall
 
-        def wall() -> Sequence[float]:
+    def _walled(self, some: Callable[[], object], steps: int) -> Timed:
+        """Time so many steps on the wall's clock, until the device has done them."""
+
+        def once() -> Sequence[float]:
             self.wait()
             start = time.perf_counter()
             some()
             self.wait()
             return ((time.perf_counter() - start) / steps,)
 
-        return self._clocked(some, 1, steps, asleep=1.5 * wall()[0] * steps), wall
+        return once
 
     def _clocked(self, call: Callable[[], object], times: int, steps: int = 1, asleep: float = 0.0) -> Timed:
         """Time ``times`` calls of so many steps on the device's own clock, queued behind a sleep of so many seconds."""
