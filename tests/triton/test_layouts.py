@@ -53,14 +53,15 @@ def test_tilings_cover_every_element_once(view: tuple[int, int, int]) -> None:
     assert cut.partials * channels <= max(3 * MOST, channels * outer * inner // 16 + channels)
 
 
-def test_the_second_stage_takes_four_trips_at_most() -> None:
-    """In any layout that a GPU's memory holds, on chips of few and of many processors."""
+@pytest.mark.parametrize("tile", [TILE, TILE // 2, TILE // 4])
+def test_the_second_stage_takes_four_trips_at_most(tile: int) -> None:
+    """In any layout that a GPU's memory holds, on chips of few and of many processors, for each of the tiles' sizes."""
     lengths = (1, 2, 3, 7, 8, 49, 64, 196, 768, 3136, 4096, 10**5, 10**6, 10**8)
     held = [v for v in itertools.product(lengths, lengths, lengths) if math.prod(v) <= 3 << 34]
     assert len(held) > 1000
     for view, processors, per in itertools.product(held, (1, 16, 132, 148), (4, 32)):
         channels = view[1]
-        cut = layout.tiling(*view, processors * per, TILE)
+        cut = layout.tiling(*view, processors * per, tile)
         second = adding(cut.partials, channels)
         assert second.trips <= 4, (view, cut)
         assert (second.trips - 1) * second.rows < cut.partials <= second.trips * second.rows

@@ -33,6 +33,16 @@ def test_a_grid_is_sized_by_the_built_programs_registers(built: dict[str, Any]) 
     assert adding[:2] == [1, 1]
     assert adding_c[:2] == [8, 2], "eight of 64 channels a program, for either slope"
     assert backward_c[2] <= 72, "capped, for without it the assembler takes a few registers more"
+    assert len(built["plans"]["new shape"]) == 4
+    assert max(built["plans"]["new shape"].values()) < 500, "microseconds of a new shape, of which a text takes 500"
+
+
+FLOATS = {  # instructions on floats an element, near and far from the knot; the page has them
+    "sau n=1 flat bf16 forward": 30.8,
+    "sau n=1 flat bf16 backward": 41.4,
+    "smooth_frelu nchw bf16 forward": 29.6,
+    "smooth_frelu nchw bf16 backward": 46.8,
+}
 
 
 @pytest.mark.slow
@@ -43,7 +53,7 @@ def test_a_gpus_compiler_takes_them(built: dict[str, Any]) -> None:
     one wave or in three at least.
     """
     rows = built["programs"]
-    assert len(rows) == 22
+    assert len(rows) == 25
     for name, row in rows.items():
         assert row["stack"] == 0, name
         if name == "add_up":
@@ -61,6 +71,8 @@ def test_a_gpus_compiler_takes_them(built: dict[str, Any]) -> None:
     for name in ("sau flat bf16 forward", "sau flat fp32 forward"):
         assert rows[name]["registers"] <= 64
     assert rows["sau flat bf16 backward"]["registers"] <= 96
+    for name, most in FLOATS.items():
+        assert round(rows[name]["floats"], 1) <= most, name
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +90,10 @@ def test_new_batch_sizes_build_few_binaries(host: dict[str, Any]) -> None:
 
 @pytest.mark.process
 def test_a_launch_without_a_hook_is_not_described(host: dict[str, Any]) -> None:
-    """Of Triton's own kernel, whose driver alone is a stand-in: the same launch, in less time of Python."""
+    """Of Triton's own kernel, whose driver alone is a stand-in: the same launch, in less time of Python.
+
+    So is a raw pass of SAU, whose launches are one forward and two backward.
+    """
     found = host["launch"]
     described, direct, hooked = found["launches"]
     assert direct == [*described[:6], None, None, None, *described[9:]]
@@ -87,6 +102,8 @@ def test_a_launch_without_a_hook_is_not_described(host: dict[str, Any]) -> None:
     assert hooked[6] is not None, "a profiler's hook is told of the launch"
     assert found["hook"] == 1
     assert found["direct"] < found["described"]
+    for what in ("forward", "backward"):
+        assert found[f"direct {what}"] < found[f"described {what}"], what
 
 
 def test_the_backend_has_no_import_statement_of_triton() -> None:

@@ -12,8 +12,8 @@ import hashlib
 import importlib
 import linecache
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from bevel.ops.triton import layout
 from bevel.ops.triton.kernel_terms import table
 
 Launch = Callable[..., Any]
+Build = TypeVar("Build")
 Grid = tuple[int, int, int]
 INTERPRETED_PROCESSORS = 1  # few programs, so that small tensors walk several trips too
 _OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # the text itself loads ahead; a·b + c is rounded once
@@ -100,9 +101,14 @@ def built(function: Any, warps: int, arguments: Sequence[Any]) -> Any:
     kernel = _loaded(function, warps, arguments)
     found = _chosen.get(kernel)
     if found is None:
-        capped = (_loaded(function, warps, arguments, maxnreg=cap) for cap in layout.caps(kernel.n_regs))
-        found = _chosen[kernel] = next((other for other in capped if not other.n_spills), kernel)
+        others = (_loaded(function, warps, arguments, maxnreg=cap) for cap in layout.caps(kernel.n_regs))
+        found = _chosen[kernel] = chosen(kernel, others, lambda one: one.n_spills)
     return found
+
+
+def chosen(first: Build, others: Iterable[Build], spilled: Callable[[Build], int]) -> Build:
+    """Return the first of a program's other builds, for fewer registers, that spills nothing, or the one it has."""
+    return next((other for other in others if not spilled(other)), first)
 
 
 def _loaded(function: Any, warps: int, arguments: Sequence[Any], **options: int) -> Any:

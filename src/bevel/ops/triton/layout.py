@@ -16,8 +16,9 @@ class Tuning:
     Attributes:
         tile: elements of a tile. One warp and 8 elements a lane: a tile is what skips the kernel's forms together,
             and at n = 20000 one in eight tiles of 256 N(0, 1) numbers meets the zone |x| < 13/n, one in two of 1024.
-            A trip loads two tiles before it uses the first: 32 programs with 2 KB under way are the 64 KB a
-            multiprocessor must have in flight to keep 4.8 TB/s of memory busy through about 1 µs of latency.
+            A trip loads two tiles before it uses the first. To keep 4.8 TB/s busy through about 1 µs of latency each
+            of 132 multiprocessors must have 36 KB in flight: 32 programs have 32 KB (forward in bfloat16, 1 KB each)
+            or 64 KB (backward in bfloat16, and forward in float32).
         warps: warps of a program.
         per_processor: programs a multiprocessor gets at most; 32 is what a Hopper one holds. It gets fewer where the
             built program's registers allow no more.
