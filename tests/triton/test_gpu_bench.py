@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from apart import ROOT, run
 
 import bevel
 from bevel_lab.bench.gpu.shapes import LAYOUTS
-from bevel_lab.bench.page import NOTHING, gpu
-from bevel_lab.bench.rows import Row, read
+from bevel_lab.bench.page import ELSEWHERE, NOTHING, gpu
+from bevel_lab.bench.rows import Collector, Row, read
 from bevel_lab.bench.targets import GPU, OURS
+from bevel_lab.bench.timing import Sample
 
 PER_CHANNEL = ("frelu(C)", "smooth_frelu(C)")
 HIDDEN = (  # all that the lab may have beside torch and Triton; Triton's interpreter needs numpy, a GPU does not
@@ -29,7 +31,9 @@ def test_the_gpu_bench_rehearses_with_torch_and_triton_alone(tmp_path: Path) -> 
     (hidden / "sitecustomize.py").write_text(f"import sys; sys.modules.update(dict.fromkeys({HIDDEN}))\n")
     path = os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")])
     command = ["-m", "bevel_lab.bench.gpu", "--dry-run", "--deadline", "300", "--out-dir", str(tmp_path / "out")]
+    start = time.monotonic()
     said = run(command, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join([str(ROOT / "src"), path]))
+    assert time.monotonic() - start < 300 + 30, "the deadline, and the processes' start and end"
     found, text = read(tmp_path / "out" / "performance-gpu.csv"), (tmp_path / "out" / "performance-gpu.md").read_text()
     _all_rows_are_there(found)
     told = [
@@ -48,6 +52,9 @@ def test_the_gpu_bench_rehearses_with_torch_and_triton_alone(tmp_path: Path) -> 
     assert "## Rows" in text
     assert "## Rows" not in said
     assert said.count("GB/s") == 0
+    assert said.index("## Targets on an H100, which this is not") > said.index("networks_compiled: ")
+    assert "holds" not in said
+    assert "falls short" not in said
 
 
 def _all_rows_are_there(found: list[Row]) -> None:
@@ -93,6 +100,27 @@ def test_the_plain_kernel_is_frelu(device: torch.device) -> None:
     got, sums = plain.backward(g, x)
     torch.testing.assert_close(got, dx)
     torch.testing.assert_close(sums.cpu(), torch.cat([da, db]), rtol=1e-4, atol=1e-4)
+
+
+def test_the_order_is_by_worth() -> None:
+    """What a run that is cut must have comes first: each pass at the sizes that targets are set for, then calls."""
+    from bevel_lab.bench.gpu.sections import SECTIONS
+
+    assert list(SECTIONS) == [
+        "kernels", "kernels_rest", "eager", "small", "training", "networks", "sweep",
+        "eager_rest", "memory", "fused", "compiled", "mollified", "networks_compiled",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("card", "tables"), [("NVIDIA H100 80GB HBM3", 1), ("NVIDIA H200", 1), ("NVIDIA A100", 0)])
+def test_only_a_card_with_targets_is_judged(card: str, tables: int) -> None:
+    kept = Collector(card, {"torch": "2.15"})
+    kept.add("eager", "both", {"sau": Sample([2.0]), "relu": Sample([1.0])}, size="64 MB", timer="device")
+    text = gpu(kept.rows, "notes")
+    assert text.count("## Targets on an ") == 1
+    assert text.count("**falls short**") == tables
+    assert text.count("not judged") == 1 - tables
+    assert ELSEWHERE in text
 
 
 def test_the_limits_fit_the_deadline() -> None:
@@ -165,9 +193,18 @@ def test_its_networks_are_the_usual_ones() -> None:
     assert f"there are {sites['DenseNet-121']} and {sites['ShuffleNet V2']} activations on small tensors" in said
 
 
-def test_the_page_is_written_from_the_rows() -> None:
+def test_the_page_is_written_from_the_rows(tmp_path: Path) -> None:
     docs = ROOT / "docs"
     committed, notes = ((docs / name).read_text() for name in ("performance-gpu.md", "performance-gpu-notes.md"))
-    if not (docs / "performance-gpu.csv").exists():
-        assert committed == gpu([], notes)
-        assert NOTHING in committed
+    assert committed == _written_again(committed, docs / "performance-gpu.csv", notes)
+    assert (NOTHING in committed) is not (docs / "performance-gpu.csv").exists()
+    kept = Collector("NVIDIA H200", {"torch": "2.15"}, tmp_path / "rows.csv")
+    kept.add("eager", "both", {"sau": Sample([2.0]), "relu": Sample([1.0])}, size="64 MB", timer="device")
+    measured = gpu(read(tmp_path / "rows.csv"), notes, ["held rows: passed", "small stopped: - it died"])
+    assert measured == _written_again(measured, tmp_path / "rows.csv", notes)
+
+
+def _written_again(page: str, csv: Path, notes: str) -> str:
+    """Write a page from its rows and from what it says of its run, which stands above the targets."""
+    said = [line[2:] for line in page.partition("\n## ")[0].splitlines() if line.startswith("- ")]
+    return gpu(read(csv) if csv.exists() else [], notes, said)

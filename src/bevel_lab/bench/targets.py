@@ -114,8 +114,11 @@ _SHARES: tuple[tuple[tuple[str, ...], str, str, str, dict[str, float]], ...] = (
     (("sau",), "backward", "", "flat", {"64 MB": 0.86, "256 MB": 0.93}),
     (("frelu(C)",), "backward", "", "nchw", {"64 MB": 0.88, "256 MB": 0.95}),
     (("frelu(C)",), "backward", "", "channels_last", {"64 MB": 0.85, "256 MB": 0.92}),
-    (("sau:n=1", "smooth_frelu(C)"), "forward", "bfloat16", "", {"": 0.65}),
-    (("sau:n=1", "smooth_frelu(C)"), "forward", "float32", "", {"": 0.85}),
+    *(
+        (("sau:n=1", "smooth_frelu(C)"), what, dtype, "", {"": share})
+        for what in ("forward", "backward")
+        for dtype, share in (("bfloat16", 0.65), ("float32", 0.85))
+    ),
 )
 
 

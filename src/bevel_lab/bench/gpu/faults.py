@@ -1,4 +1,4 @@
-"""What can go wrong in a section, for a rehearsal: it must cost that section's rows and no other's."""
+"""What can go wrong in a section, for a rehearsal: it must cost what that section has not yet made, and no row more."""
 
 from __future__ import annotations
 

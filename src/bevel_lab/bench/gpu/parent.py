@@ -98,7 +98,9 @@ class Run:
         while (event := child.event(max(0.0, end - time.monotonic()))) is not None:
             if event["event"] == "raised":
                 self.note(f"{name} stopped: {event['said']}")
-            if event["event"] in ("raised", "end"):
+                return
+            if event["event"] == "end":
+                print(f"{name}: built, {self.left:.0f} s left", flush=True)
                 return
         code = child.code()
         if code is None:
@@ -144,8 +146,9 @@ class Run:
         """Run a part of ``tests/triton`` on the GPU, as a process of its own; note and return what came of it."""
         seconds = min(check.LAST if what == BEYOND else check.PATIENCE, self.left)
         start = time.monotonic()
+        to = self.out.with_name("tests-beyond.txt" if what == BEYOND else "tests-triton.txt")
+        to.unlink(missing_ok=True)  # of an earlier run
         if seconds > 0:
-            to = self.out.with_name("tests-beyond.txt" if what == BEYOND else "tests-triton.txt")
             verdict = check.suite("cpu" if self.dry else "cuda", what == BEYOND, seconds, to, self.dry)
         else:
             verdict = "not run: the time was up"
