@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bevel._checks import check_positive
 from bevel._entry import Device
 from bevel.functional import act_and_mul
+from bevel.nn._module import Module
 from bevel.spec import Factory, create
 from bevel.terms import as_number
 
 
-class ActAndMul(nn.Module):
+class ActAndMul(Module):
     """``activation(gate)·(up + up_offset)`` of two inputs: the middle of SwiGLU, GeGLU and gpt-oss's experts.
 
     It is no row of ``bevel.ACTIVATIONS``, whose items take one input. Its activation is the submodule ``activation``,
@@ -61,6 +62,11 @@ class ActAndMul(nn.Module):
         self.limit = None if limit is None else check_positive(limit, "limit", hint="None is no limit.")
         self.up_offset = as_number(up_offset, "up_offset")
         self.activation = create(activation, num_parameters, dim=dim, device=device, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        """Set the parameters of the activation to their initial values; torch's own without any have no such method."""
+        if hasattr(self.activation, "reset_parameters"):
+            self.activation.reset_parameters()
 
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
         return act_and_mul(gate, up, self.activation, limit=self.limit, up_offset=self.up_offset)

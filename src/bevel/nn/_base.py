@@ -17,14 +17,15 @@ from bevel._checks import check_integer
 from bevel._entry import Device as Device
 from bevel._entry import Entry as Entry
 from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, own_parameter, plainly_eager
-from bevel.errors import BevelError, InvalidValue
+from bevel.errors import InvalidValue
 from bevel.family import Family, Slot, parameter
+from bevel.nn._module import Module
 from bevel.nn._sharpness import FixedSharpness
 from bevel.ops import check_dtype, evaluate, in_memory, may_keep_output, needs_composed, saved
 from bevel.terms import Coefficient, Terms, as_number, as_one_sharpness
 
 
-class LearnableModule(nn.Module):
+class LearnableModule(Module):
     """Base of every activation module of bevel: its parameters are 1-D, one value or one per channel along ``dim``.
 
     1-D because 0-d tensors break sharding and because weight-decay rules leave 1-D parameters alone.
@@ -90,13 +91,6 @@ class LearnableModule(nn.Module):
         """Record the module as one node of a ``torch.fx`` trace, as fx does with torch's own activations."""
         tracer: Any = input.tracer
         return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), {})
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """Refuse ``torch.jit.script``, which asks every module for what to script in its place."""
-        raise BevelError(
-            f"torch.jit.script cannot compile {type(self).__name__}, whose function is data; torch.export.export and "
-            "torch.compile can."
-        )
 
 
 RULES = ("auto", "input", "output")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bevel._checks import check_integer
 from bevel.errors import InvalidValue
+from bevel.nn._module import Module
 
 
-class Maxout(nn.Module):
+class Maxout(Module):
     """The largest of each ``pieces`` neighboring channels: ``max over j of x[k·i + j]``.
 
     It returns ``pieces`` times fewer channels than it takes, so that it is no row of ``bevel.ACTIVATIONS`` and no swap
