@@ -1,4 +1,4 @@
-"""The house: imports go downwards, importing is light, one new file is a new item."""
+"""The packages: imports go downwards, importing is light, one new file is a new item."""
 
 import ast
 import subprocess
@@ -142,19 +142,19 @@ def test_importing_bevel_is_light() -> None:
 
 
 def test_one_file_adds_an_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = tmp_path / "shelf"
-    shelf.mkdir()
-    (shelf / "__init__.py").write_text("")
-    (shelf / "first.py").write_text("ENTRIES = {'first': 1}\n")
-    (shelf / "_helper.py").write_text("raise RuntimeError('not an item')\n")
+    folder = tmp_path / "items"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "first.py").write_text("ENTRIES = {'first': 1}\n")
+    (folder / "_helper.py").write_text("raise RuntimeError('not an item')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert dict(Catalog[int]("shelf", "number")) == {"first": 1}
-    (shelf / "second.py").write_text("ENTRIES = {'second': 2}\n")
-    assert dict(Catalog[int]("shelf", "number")) == {"first": 1, "second": 2}
+    assert dict(Catalog[int]("items", "number")) == {"first": 1}
+    (folder / "second.py").write_text("ENTRIES = {'second': 2}\n")
+    assert dict(Catalog[int]("items", "number")) == {"first": 1, "second": 2}
 
 
-def test_a_users_kernel_and_activation_join_the_shelves() -> None:
-    kernels: Catalog[object] = Catalog("bevel.kernels", "kernel")  # a fresh one: the real shelf stays as it is
+def test_a_users_kernel_and_activation_join_the_catalogs() -> None:
+    kernels: Catalog[object] = Catalog("bevel.kernels", "kernel")  # a fresh one: the real catalog stays as it is
     mine = bevel.tabulated(lambda u: 1 - u * u, 1.0, name="mine")
     assert kernels.register("mine", mine) is mine
     assert kernels["mine"] is mine

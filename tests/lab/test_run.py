@@ -15,6 +15,7 @@ from small_trials import RECIPE
 
 import bevel_lab
 from bevel.errors import InvalidValue, UnknownName
+from bevel_lab import report
 from bevel_lab.cli import main
 from bevel_lab.errors import LabError
 from bevel_lab.execution.executor import Driver, Executor, Setup, perform, with_failure
@@ -62,9 +63,11 @@ def test_the_package_is_light_until_something_is_asked_of_it() -> None:
 def test_the_examples_of_the_public_names_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runner = doctest.DocTestRunner(verbose=False)
-    for name in ["run", *(name for name in bevel_lab.__all__ if name != "run")]:  # the others read what it writes
-        public = getattr(bevel_lab, name)
-        found = doctest.DocTestFinder(recurse=False).find(public, name, globs={name: public})
+    names = dict.fromkeys(("run", *bevel_lab.__all__), bevel_lab)  # the others read what run writes
+    for name, home in (names | dict.fromkeys(report.__all__, report)).items():
+        public = getattr(home, name)
+        known = vars(home) if home is report else {name: public}
+        found = doctest.DocTestFinder(recurse=False).find(public, name, globs=dict(known))
         assert sum(len(test.examples) for test in found), f"{name} has no example"
         for test in found:
             runner.run(test)

@@ -127,7 +127,7 @@ NAMES = [name for name in MODELS if not isinstance(MODELS[name], ParametricEntry
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in SMALL else pytest.mark.network) for name in NAMES]
 )
-def test_every_model_of_the_shelf_is_inspected(name: str) -> None:
+def test_every_model_of_the_lab_is_inspected(name: str) -> None:
     sites = inspect(name)
     assert sum(site.function == "relu" for site in sites) >= 2
     with pytest.raises(InvalidValue, match=r"the shape of an input for \w+ must be \w+×.* written as 1x.*; got 1x1x1"):

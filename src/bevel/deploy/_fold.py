@@ -41,6 +41,12 @@ class FoldRow:
         new: the class of what remains; None if it stayed as it was.
         into: the layer that took the factor; "" if there was none to put anywhere.
         reason: why it stayed; "" if it did not.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 6), bevel.FReLU(6, positive=2.0, negative=0.5))
+        >>> bevel.fold(model, torch.randn(8, 4)).rows[0]
+        FoldRow(name='1', old='FReLU', new='LeakyReLU', into='0', reason='')
     """
 
     name: str
@@ -58,6 +64,13 @@ class Folded:
         model: the folded model.
         rows: one :class:`FoldRow` per activation of bevel's; prints as a table.
         change: the largest absolute change of the example's output.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 6), bevel.FReLU(6, positive=2.0, negative=0.5))
+        >>> folded = bevel.fold(model, torch.randn(8, 4))
+        >>> folded.change < 1e-5, [row.into for row in folded.rows]
+        (True, ['0'])
     """
 
     model: nn.Module

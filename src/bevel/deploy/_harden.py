@@ -37,6 +37,12 @@ class HardenRow:
             None without an example, or where there is nothing to compare.
         merged: largest change of the example's output that one slope a side made, this activation alone; None if it
             was not tried.
+
+    Example:
+        >>> import torch, bevel
+        >>> row = bevel.harden(torch.nn.Sequential(bevel.SAU(n=1000.0)), 1e-3).rows[0]
+        >>> row.new, f"{row.bound:.1e}"
+        ('LeakyReLU', '4.0e-04')
     """
 
     name: str
@@ -59,6 +65,12 @@ class Hardened:
         change: largest absolute change of the example's output, inf if its shapes changed or a NaN came or went; None
             without an example.
         merged: the part of it that ``merge`` made; None without it.
+
+    Example:
+        >>> import torch, bevel
+        >>> hardened = bevel.harden(torch.nn.Sequential(bevel.SAU(n=1000.0)), 1e-3, torch.randn(8, 4))
+        >>> type(hardened.model[0]).__name__, hardened.change < 1e-3
+        ('LeakyReLU', True)
     """
 
     model: nn.Module

@@ -136,14 +136,14 @@ def choose(name: str, family: Family, x: Tensor, parameters: Sequence[Tensor]) -
         if reason is not None:
             raise BackendUnavailable(f"backend {name!r} cannot take this input: {reason}")
         return backend
-    for backend in _usable(x.device.type):
+    for backend in _automatic(x.device.type):
         if backend.refuses(family, x, parameters) is None:
             return backend
     return None
 
 
 @functools.cache
-def _usable(kind: str) -> tuple[Backend, ...]:
+def _automatic(kind: str) -> tuple[Backend, ...]:
     """Return what ``auto`` tries on this kind of device, in order, of what can be used on this machine."""
     found: list[Backend] = []
     for candidate in AUTO.get(kind, AUTO_ELSEWHERE):

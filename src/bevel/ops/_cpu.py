@@ -233,14 +233,14 @@ def _addresses(tensors: Sequence[Tensor | None]) -> bytes:
     return _POINTERS[len(tensors)](*[0 if t is None else t.data_ptr() for t in tensors])
 
 
-def _usable(parameter: Tensor) -> Tensor:
+def _as_read(parameter: Tensor) -> Tensor:
     """Return the parameter as the library reads it: contiguous, float32 or float64."""
     return (parameter if parameter.dtype in (torch.float32, torch.float64) else parameter.float()).contiguous()
 
 
 def _parameters(family: Family, parameters: Sequence[Tensor]) -> tuple[ctypes.c_void_p, bytes, int, list[Tensor]]:
     """Return the family's plan, the parameters' addresses, the number of channels, and the parameters to keep alive."""
-    own = [_usable(p) for p in parameters]
+    own = [_as_read(p) for p in parameters]
     lengths = tuple([p.numel() for p in own])
     plan, _ = _plan(family, lengths, tuple([p.dtype for p in own]))
     return plan, _addresses(own), max(lengths, default=1), own

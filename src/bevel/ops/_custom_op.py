@@ -124,7 +124,7 @@ torch.library.register_autograd("bevel::evaluate", _autograd, setup_context=_set
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _usable() -> bool:
+def _has_operator() -> bool:
     """Whether there is a library, and no transform of torch.func (the operator has no rule); asked while tracing."""
     return _cpu.unavailable() is None and not func_transforms_active()
 
@@ -136,7 +136,7 @@ def takes(family: Family, x: Tensor) -> bool:
     cannot be fused with its neighbours; without smoothing there is nothing to compute, and fusing wins.
     """
     named = 0 < family.kernel.native != 13  # a kernel of the catalog, which the operator can name
-    return named and _cpu.no_code_for(family) is None and x.device.type == "cpu" and _usable()
+    return named and _cpu.no_code_for(family) is None and x.device.type == "cpu" and _has_operator()
 
 
 def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:

@@ -37,6 +37,13 @@ class Site:
         old, new: the activation before and after a swap; ``new`` is "" if it was not swapped.
         reason: why a swap left it alone; or, if it was swapped, what there is to know.
         bound: a proven bound on ``|new(x) − old(x)|`` over all x; None if not swapped or not preserved.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+        >>> site = bevel.find(model, torch.randn(1, 3, 9, 9))[0]
+        >>> site.name, site.function, site.feeder, site.channels, site.axis
+        ('1', 'relu', '0', 8, 1)
     """
 
     name: str
@@ -61,8 +68,16 @@ class Site:
 class Sites(Sequence[Site]):
     """The activation call sites of a model, in the order in which they first run; prints as a table.
 
-    Attributes:
-        notes: what there is to know of the run that found them.
+    Args:
+        sites: one :class:`Site` a call site.
+        notes: what there is to know of the run that found them; default nothing.
+
+    Example:
+        >>> import torch, bevel
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2), torch.nn.GELU())
+        >>> sites = bevel.find(model, torch.randn(1, 4))
+        >>> len(sites), sites.counts(), sites[0].feeder
+        (2, {'relu': 1, 'gelu': 1}, '0')
     """
 
     def __init__(self, sites: Sequence[Site], notes: Sequence[str] = ()) -> None:

@@ -204,7 +204,7 @@ def _digest(path: Path, kind: str) -> str:
 
 
 def _download(urls: list[str], path: Path, progress: Progress) -> str:
-    """Into ``path``, from the first address that gives all of it, without what is there of it; returns the problem."""
+    """Fetch the rest of ``path`` from the first address that gives it; return what went wrong, or ""."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     problem = ""

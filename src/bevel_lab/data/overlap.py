@@ -67,7 +67,7 @@ def same(seen: Iterable[Hashable], test: Iterable[Hashable]) -> list[tuple[int, 
 
 
 def same_tensors(seen: Tensor, test: Tensor) -> list[tuple[int, int]]:
-    """As :func:`same`, of the rows of two uint8 tensors."""
+    """Compare the rows of two uint8 tensors as :func:`same` compares keys."""
     return same(*([hashlib.blake2b(row.tobytes()).digest() for row in rows.cpu().numpy()] for rows in (seen, test)))
 
 

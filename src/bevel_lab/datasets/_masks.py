@@ -151,7 +151,7 @@ def _part(
 
 
 def _digest(pairs: Sequence[Pair]) -> str:
-    """Of names and sizes: pixels are not read for it."""
+    """Return the digest of the files' names and sizes; their pixels are not read for it."""
     total = hashlib.sha256()
     for path in (path for pair in pairs for path in (pair.image, pair.mask)):
         total.update(f"{path.name}\0{path.stat().st_size}\n".encode(errors="surrogateescape"))

@@ -72,8 +72,8 @@ class Executor(Protocol):
         ...
 
     @contextlib.contextmanager
-    def leading(self, setup: Setup) -> Iterator[bool]:
-        """Enter with True if this process leads: it calls :meth:`run` and writes the folder.
+    def on_rank_zero(self, setup: Setup) -> Iterator[bool]:
+        """Enter with True in the process of rank 0, which calls :meth:`run` and writes the folder.
 
         The other processes of :attr:`group` take part in the trials before they enter, with False.
         """

@@ -83,10 +83,10 @@ def run(
         device = executor.group.local_device(asked.device)
         setup = Setup(dataclasses.replace(source, download=False), device, folder / "checkpoints", until=until)
         failures: list[Failure] = []
-        with executor.leading(setup) as leads:
-            if leads:
+        with executor.on_rank_zero(setup) as rank_zero:
+            if rank_zero:
                 failures = _Run(folder, executor, setup, tell).complete(asked, request.toml)
-    found = Results.read(folder) if leads else Results([])
+    found = Results.read(folder) if rank_zero else Results([])
     return dataclasses.replace(found, title=request.options["title"], failures=failures)
 
 
@@ -173,7 +173,7 @@ def rehearse_all(asked: Experiment, source: Source, device: str) -> None:
 
 @dataclass
 class _Run:
-    """Runs an experiment in the process that leads."""
+    """Runs an experiment, in the process of rank 0."""
 
     folder: Path
     executor: Executor

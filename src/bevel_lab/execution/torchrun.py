@@ -48,7 +48,7 @@ class Torchrun(Executor):
         return driver.failures
 
     @contextlib.contextmanager
-    def leading(self, setup: Setup) -> Iterator[bool]:
+    def on_rank_zero(self, setup: Setup) -> Iterator[bool]:
         if self.group.rank == 0:
             yield True
             self.group.broadcast(None)  # the others stop waiting for jobs

@@ -37,6 +37,12 @@ def judge(
 
     Raises:
         ReportError: if the records cannot be compared, or the reference is not among them.
+
+    Example:
+        >>> import bevel_lab
+        >>> judged = judge(bevel_lab.Results.read("runs/example").records, "relu")
+        >>> [(row["arm"], str(row["verdict"])) for row in judged.verdicts()]
+        [('sau:n=5', 'too few seeds')]
     """
     cells = tuple(judge_cells(records, reference, margin))
     return Judgement(cells, judge_across(cells), classes=classes)
@@ -135,6 +141,12 @@ class Judgement:
         across: all cells together; None if there is only one, or if their scores have no common unit.
         said: of a table of scores, sentences on what was guessed and on what is odd.
         classes: predicted classes by digest, or None.
+
+    Example:
+        >>> rows = [{"model": m, "seed": s, "accuracy": 0.9 + gain * s} for m, gain in (("a", 0), ("b", 1e-3))
+        ...         for s in range(1, 9)]
+        >>> judge_table(rows, reference="a").answers()
+        {'all runs': ['b is better than a by 0.45 points.']}
     """
 
     cells: tuple[Cell, ...]

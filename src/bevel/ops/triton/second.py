@@ -193,7 +193,7 @@ class Second:
         return lines
 
     def _tail(self, i: int, parts: dict[str, list[str]]) -> list[str]:
-        """Of (c0 + c1·x)·w·moment."""
+        """Return the lines that differentiate ``(c0 + c1·x)·w·moment``."""
         algebra, place = self.algebra, self.algebra.position(i)
         turned = [f"c1_{i} * a"] if self._has("c1", i) else []
         turned += [f"beta_c1_{i} * {place}"] if self._moves(f"c1_{i}") else []

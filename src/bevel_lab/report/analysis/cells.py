@@ -27,7 +27,14 @@ SEED = 20  # seeds the resampling, so that the same records give the same report
 
 
 class ReportError(LabError):
-    """The records do not make the report that was asked for."""
+    """The records do not make the report that was asked for.
+
+    Example:
+        >>> from bevel_lab.report import judge_table
+        >>> judge_table([])
+        Traceback (most recent call last):
+        bevel_lab.report.analysis.cells.ReportError: there are no rows to judge.
+    """
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,12 @@ class Plan:
         difference: true difference that they find with probability ``power``; infinite if there is none.
         margin: margin within which they show equivalence so often, if there is no difference.
         sd, arms, power, paired: as asked.
+
+    Example:
+        >>> from bevel_lab.report import power
+        >>> found = power(sd=0.3, difference=0.2, arms=5)
+        >>> found.seeds, round(found.margin, 2)
+        (30, 0.21)
     """
 
     seeds: int
