@@ -171,7 +171,7 @@ def sharpness_for(f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", t
     f, kernel = as_function(f), as_kernel(kernel)
     tolerance = check_positive(as_number(tolerance, "tolerance"), "tolerance")
     f.terms.check(kernel)
-    if any(not is_zero(s) for s in f.steps):
+    if f.has_steps:
         raise InvalidValue("a function with steps has no n for a uniform tolerance: half of each step always remains.")
     n = least_sharpness(f.terms, kernel, tolerance)
     if not n:

@@ -67,9 +67,8 @@ def _spread(model: nn.Module) -> None:
 
 def timed(models: Mapping[str, nn.Module], x: Tensor, runtime: str, rounds: int) -> dict[str, Sample]:
     """Time each network in one runtime, interleaved; seconds of the processor a call."""
-    if (
-        runtime == "compile"
-    ):  # a trace has code of its own; of one forward torch.compile keeps eight graphs, asked in turn
+    # a trace has code of its own; of one forward torch.compile keeps eight graphs, which are asked in turn
+    if runtime == "compile":
         models = {name: torch.fx.symbolic_trace(model) for name, model in models.items()}
     calls = {name: stopwatch(ready(m, x, runtime), clock=time.thread_time) for name, m in models.items()}
     return compare(calls, rounds)

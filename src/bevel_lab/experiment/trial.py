@@ -102,8 +102,8 @@ class Trial:
         processes: processes that share every batch (data parallel).
         tuning: whether this run only helps to choose a recipe: it is judged on the validation part, and the test
             part is not read.
-        weights: path of a local file of pretrained weights; activations are then put in so
-            that the network's function is kept where they can. ``""``: initial weights are drawn.
+        weights: path of a local file of pretrained weights; activations are then put in so that the network's function
+            is kept where they can. ``""``: initial weights are drawn.
         ship: what takes the activations' place before the model is tested: ``"harden"``, their kinked functions
             (``bevel.harden``), or an activation without parameters, such as ``"relu"``; with ``":0.25"`` the last
             quarter of the epochs is trained with it, at a learning rate that starts from a tenth of ``lr``; ``""``:
