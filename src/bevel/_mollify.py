@@ -16,7 +16,7 @@ from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
 from bevel.ops import evaluate, needs_autograd, slope
-from bevel.terms import Coefficient, Terms, as_number, as_sharpness, is_zero
+from bevel.terms import Coefficient, Terms, as_number, as_sharpness
 
 
 def _traced() -> bool:
@@ -87,7 +87,7 @@ class Mollification:
     def _slope(self) -> tuple[Family, list[Tensor]] | None:
         """The slope as a function of this kind, steps for kinks and kinks for bends; None where f has steps itself."""
         t = self.f.terms
-        if not all(map(is_zero, t.steps)):
+        if self.f.has_steps:
             return None
         none = t.steps
         left_bend, *bends = t.curve or (0.0, *none)

@@ -65,8 +65,9 @@ class ActAndMul(Module):
 
     def reset_parameters(self) -> None:
         """Set the parameters of the activation to their initial values; torch's own without any have no such method."""
-        if hasattr(self.activation, "reset_parameters"):
-            self.activation.reset_parameters()
+        reset = getattr(self.activation, "reset_parameters", None)
+        if reset is not None:
+            reset()
 
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
         return act_and_mul(gate, up, self.activation, limit=self.limit, up_offset=self.up_offset)
