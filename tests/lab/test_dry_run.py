@@ -16,9 +16,9 @@ from small_trials import trial
 
 import bevel
 from bevel.errors import InvalidValue
-from bevel_lab.cli import _dry_run, main
+from bevel_lab.cli import main
 from bevel_lab.data.source import Source
-from bevel_lab.execution import workers
+from bevel_lab.execution import estimate, workers
 from bevel_lab.execution.ray_cluster import Ray
 from bevel_lab.execution.run import Request
 from bevel_lab.experiment.experiment import Experiment
@@ -130,7 +130,7 @@ def test_the_reference_is_timed_in_every_cell_and_the_others_in_the_first(
         seconds, step, memory = costs[trial.model, label]
         return Probe(seconds, step, memory * 2**20)
 
-    monkeypatch.setattr(_dry_run, "probe", timed)
+    monkeypatch.setattr(estimate, "probe", timed)
     words = ["--activations", "relu", "gelu", "--model", "mlp", "cnn", "--out", str(tmp_path / "new")]
     assert main(["compare", *words, *SMALL]) == 0
     assert probed == [("mlp", "relu"), ("mlp", "relu"), ("cnn", "relu"), ("mlp", "gelu")], "the first one warms up"
@@ -143,7 +143,7 @@ def test_the_reference_is_timed_in_every_cell_and_the_others_in_the_first(
     assert [line for line in err.splitlines() if "timing" in line] == [
         "timing relu in mlp on digits …", "timing relu in cnn on digits …", "timing gelu in mlp on digits …",
     ]  # fmt: skip
-    monkeypatch.setattr(_dry_run, "PATIENCE", -1.0)
+    monkeypatch.setattr(estimate, "PATIENCE", -1.0)
     assert main(["compare", *words, *SMALL]) == 0
     out = capsys.readouterr().out
     assert _table(out)["cnn", "gelu"] == ["≈ 200.0 ms", "≈ 6.0 s", "≈ 10 MiB"]

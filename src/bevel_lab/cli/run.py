@@ -38,9 +38,9 @@ def execute(experiment: Path | Mapping[str, Any], arguments: Namespace) -> int:
     from bevel_lab.execution.run import run
 
     if arguments.dry_run:
-        from bevel_lab.cli._dry_run import estimate
+        from bevel_lab.cli._dry_run import dry_run
 
-        return estimate(experiment, given(arguments))
+        return dry_run(experiment, given(arguments))
     with progress_display(arguments.quiet) as watcher:
         results = run(experiment, on_progress=watcher, **given(arguments))
     if results.records:
