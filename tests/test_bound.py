@@ -178,7 +178,7 @@ def test_what_is_not_smoothed_is_off_by_nothing() -> None:
 
 
 def test_every_caller_states_the_same_bound() -> None:
-    from bevel_lab.cli.show import bound as shown
+    from bevel_lab.training.shape import bound as shown
 
     for form in ("published", "exact", "centred"):
         terms, n = bevel.SAU(n=50, form=form).coefficients()

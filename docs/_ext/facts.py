@@ -16,7 +16,7 @@ import bevel
 from bevel.errors import InvalidValue
 from bevel.kernel import SHARP
 from bevel.ops import may_keep_output
-from bevel_lab.cli.show import bound  # the command and the card say the same
+from bevel_lab.training.shape import bound  # the command and the card say the same
 
 __all__ = [
     "bound",

@@ -11,12 +11,12 @@ import pytest
 
 import bevel
 from bevel_lab.cli import COMMANDS, _plot, _settings, compare, main, run
-from bevel_lab.cli.show import bound
 from bevel_lab.data.source import Source
 from bevel_lab.execution.run import Request
 from bevel_lab.experiment import folder, keys, settings
 from bevel_lab.experiment.ledger import LEDGER, Ledger
 from bevel_lab.experiment.trial import Trial
+from bevel_lab.training.shape import bound
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPARE = ["compare", "--activations", "relu,gelu"]

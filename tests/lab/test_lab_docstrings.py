@@ -21,7 +21,7 @@ RUN = {  # modules whose public functions must have examples: a list, so that a 
     "bevel_lab.registry",
     "bevel_lab.runtime.device", "bevel_lab.runtime.rng", "bevel_lab.tasks", "bevel_lab.tasks._translation_decoding",
     "bevel_lab.training.activations", "bevel_lab.training.optim", "bevel_lab.training.run",
-    "bevel_lab.training.shipping",
+    "bevel_lab.training.shape", "bevel_lab.training.shipping",
 }  # fmt: skip
 
 
