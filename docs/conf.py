@@ -14,7 +14,7 @@ project, author, copyright = "bevel", "the bevel authors", "the bevel authors"
 version = release = bevel.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "sphinx_copybutton"]
-extensions += ["mathml", "leaving", "not_found", "cards", "reference", "explorer_page"]  # of docs/_ext
+extensions += ["mathml", "leaving", "not_found", "cards", "reference", "explorer_page", "tutorials"]  # of docs/_ext
 extensions += ["sphinx_gallery.gen_gallery"]  # after cards: a tutorial that it runs registers an activation
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -41,7 +41,7 @@ napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Shape"]
 napoleon_use_ivar = True
 
-sphinx_gallery_conf = {  # runs a tutorial again only when its text has changed
+sphinx_gallery_conf = {  # runs a tutorial again only when its text has changed, or what it runs: docs/_ext/tutorials.py
     "examples_dirs": "tutorials",
     "gallery_dirs": "learn",
     "filename_pattern": r"\.py$",

@@ -21,7 +21,6 @@ from needs import needs
 from PIL import Image
 
 import bevel
-import bevel_lab
 from bevel_lab.bench import page as bench_page
 from bevel_lab.bench import rows as bench_rows
 from bevel_lab.cli import COMMANDS, main
@@ -118,19 +117,6 @@ def test_pictures_are_those_that_their_commands_draw_today(tmp_path: Path, monke
             assert np.mean(np.abs(np.asarray(now.convert("L"), int) - np.asarray(kept.convert("L"), int))) < 1
     with Image.open(DOCS / "img" / "report.png") as kept:
         assert kept.info[pictures.STAMP] == pictures.report(tmp_path / "report")[1], "run python docs/pictures.py"
-
-
-def test_the_readme_says_that_the_reports_memory_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(DOCS)
-    import pictures
-
-    kept = {record.label: record.saved_bytes for record in bevel_lab.Results.read(pictures.RECORDS).records}
-    below = (ROOT / "README.md").read_text(encoding="utf-8").partition("report.png)")[2].lstrip().partition("\n\n")[0]
-    old = [f"{kept[arm] / kept['relu']:.2f}" for arm in ("sau", "frelu", "smooth_frelu")]
-    if old != ["1.00"] * 3:
-        assert "recorded before outputs were kept" in below
-        assert set(old) == {"1.55"}
-        assert "1.55" in below
 
 
 class _Page(HTMLParser):
