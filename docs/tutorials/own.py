@@ -10,10 +10,15 @@ the laws that bevel's own are held to.
 # A kernel from its density
 # -------------------------
 # :func:`bevel.tabulated` integrates a density to full precision. This one is smoother at its edges than triweight.
+import sys
+import tempfile
+from importlib import import_module
+
 import matplotlib.pyplot as plt
 import torch
 
 import bevel
+import bevel_lab
 from bevel.testing import check_activation, check_kernel
 
 quadweight = bevel.tabulated(lambda u: 315 / 256 * (1 - u * u) ** 4, 1.0, name="quadweight")
@@ -63,10 +68,23 @@ print(model[1])
 # %%
 # A task
 # ------
-# A task of one's own is a class of the lab: what is learned, how it is scored, and what a report shows. This file (a
-# test runs it) is one whole, with its data set and model, registered by a script:
+# A task of one's own is a class of the lab: what is learned, how it is scored, and what a report shows. This file is
+# one, with its data set and model, and registers them:
 #
 # .. literalinclude:: ../../examples/custom_task.py
 #
+# Once it is imported, they have names like the lab's own. Run as a program, it is the ``bevel`` command with them:
+# ``python examples/custom_task.py compare --dataset diabetes --model narrow --activations relu sau:n=2``.
+sys.path.insert(0, "../../examples")  # seen from docs/tutorials
+import_module("custom_task")
+asked = {
+    "activations": ["relu", "sau:n=2"], "dataset": "diabetes", "model": "narrow",
+    "seeds": 1, "epochs": 12, "lr": 0.02, "weight_decay": 0.01,
+}  # fmt: skip
+if __name__ == "__main__":  # worker processes import this file
+    for row in bevel_lab.run(asked, out=tempfile.mkdtemp(), executor=bevel_lab.Workers(1)).table:
+        print(f"{row['arm']}: {row['metric']} {row['score']:.2f}")
+
+# %%
 # As files in bevel's folders, kernels, activations, models, data sets and tasks are found by every command, and by the
 # laws; ``CONTRIBUTING.md`` in the repository shows one of each.
