@@ -83,6 +83,16 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_what_the_readme_and_the_start_page_link_to_reads_well_where_it_lies() -> None:
+    """Sphinx's own markup, which a page of the site may have, is shown as it is everywhere else."""
+    for page in (ROOT / "README.md", ROOT / "docs" / "start.md"):
+        linked = [page.parent / target for target in re.findall(r"\]\(([^)#:]+\.md)", page.read_text())]
+        assert len(linked) >= 8
+        for text in (page, *linked):
+            found = re.findall(r"^(?::::+|```)\{(?!raw)\w+\}|\{\w+\}`", text.read_text(), flags=re.M)
+            assert not found, (page.name, text.name, found)
+
+
 @pytest.mark.parametrize("page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda p: p.name)
 def test_no_sentence_stands_twice_in_a_row(page: Path) -> None:
     prose = [line for line in page.read_text().splitlines() if not line.startswith("|")]

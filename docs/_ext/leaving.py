@@ -1,6 +1,9 @@
-"""Links of a page to files of the repository outside ``docs/`` become the names of those files on the site.
+"""Pages are read on GitHub and on the site, which have not the same places; the site's links are made here.
 
-On GitHub such a link leads somewhere. The site is one folder, and a link out of it would be broken.
+- A link to a file of the repository outside ``docs/`` becomes the file's name: the site is one folder.
+- A link to a tutorial's program, ``tutorials/NAME.py``, becomes one to the page that was made by running it.
+- Bold words with a page that only the site has in a comment behind them, ``**gallery**<!-- gallery/index.md -->``, become
+  a link to it. GitHub does not show the comment.
 """
 
 from __future__ import annotations
@@ -11,6 +14,13 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 _LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)]+)\)")
+_TUTORIAL = re.compile(r"\]\(tutorials/(\w+)\.py\)")
+_ONLY_HERE = re.compile(r"\*\*([^*]+)\*\*<!-- (\S+) -->")
+
+
+def linked(text: str) -> str:
+    """Return a page's text with its links to pages that only the site has."""
+    return _ONLY_HERE.sub(r"[\1](\2)", _TUTORIAL.sub(r"](learn/\1.rst)", text))
 
 
 def _named(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -25,7 +35,7 @@ def _named(app: Sphinx, docname: str, source: list[str]) -> None:
         shown = target.relative_to(Path(app.srcdir).resolve().parent).as_posix()
         return f"`{shown}{'/' if target.is_dir() else ''}`"
 
-    source[0] = _LINK.sub(name, source[0])
+    source[0] = linked(_LINK.sub(name, source[0]))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
