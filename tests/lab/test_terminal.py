@@ -16,8 +16,9 @@ from small_trials import RECIPE
 from synthetic_records import ARMS, records
 
 import bevel
+import bevel.testing
 from bevel_lab.bench import rows
-from bevel_lab.cli import COMMANDS, compare, completion, main
+from bevel_lab.cli import COMMANDS, _dry_run, compare, completion, main
 from bevel_lab.datasets import DATASETS
 from bevel_lab.execution.progress import progress_display
 from bevel_lab.experiment import folder
@@ -29,12 +30,14 @@ from bevel_lab.report import judge
 from bevel_lab.report.pages import compact
 from bevel_lab.report.text import published
 from bevel_lab.runtime import terminal
+from bevel_lab.training.preflight import Probe
 
 WIDE = 80
 LONG = ["relu", "swish", "mollified:f=relu6,kernel=epanechnikov,n=2"]
 LINES = ["list", "data list", "show sau:n=5", "show mollified:f=frelu(1,0.1),kernel=epanechnikov,n=2",
          "status {out}", "judge {scores}", "inspect cnn --to sau", "power {scores}",
-         "power --sd 0.3 --seeds 10 --arms 5"]  # fmt: skip
+         "power --sd 0.3 --seeds 10 --arms 5", "check mollified:f=relu6,kernel=epanechnikov,n=2", "check sau:n=5",
+         "compare --activations relu mollified:f=relu6,kernel=epanechnikov,n=2 --model mlp cnn --dry-run"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +61,33 @@ def words_of(line: str, files: dict[str, Path]) -> list[str]:
 def test_every_line_fits(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, files: dict[str, Path], line: str
 ) -> None:
+    monkeypatch.setattr(_dry_run, "probe", lambda trial, **_: Probe(1234.5, 0.01234, 2**31))
     printed = {}
     for columns in (WIDE, 400):
         monkeypatch.setenv("COLUMNS", str(columns))
         assert main(words_of(line, files)) == 0
         printed[columns] = capsys.readouterr().out
+    fits(printed)
+
+
+def test_a_law_that_is_broken_is_said_in_lines_that_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(module: object) -> None:
+        raise AssertionError("the slope against finite differences:\n" + "1.25 and 1.5 differ, " * 9)
+
+    monkeypatch.setattr(bevel.testing, "check_activation", broken)
+    printed = {}
+    for columns in (WIDE, 400):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert main(["check", "sau:n=5"]) == 1
+        printed[columns] = capsys.readouterr().out
+    fits(printed)
+    assert printed[WIDE].startswith("sau:n=5: the slope against finite differences: 1.25 and")
+
+
+def fits(printed: dict[int, str]) -> None:
+    """Hold what was printed in 80 columns to them, and to the words of what was printed in 400."""
     wide = [text for text in printed[WIDE].splitlines() if len(text) > WIDE]
     assert not [text for text in wide if " " in text.strip()], "only a single word may be longer"
     missing = set(printed[400].split()) - set(printed[WIDE].split())

@@ -24,7 +24,7 @@ def main(arguments: Namespace) -> int:
     import bevel
     from bevel import testing
     from bevel.errors import did_you_mean
-    from bevel_lab.runtime.terminal import entry, room
+    from bevel_lab.runtime.terminal import entry, filled, room
 
     spec = arguments.spec
     name = spec.strip().partition(":")[0]
@@ -35,7 +35,7 @@ def main(arguments: Namespace) -> int:
     try:
         laws = testing.check_kernel(bevel.KERNELS[spec]) if kernel else testing.check_activation(bevel.create(spec))
     except (AssertionError, RuntimeError) as error:  # torch raises the latter for a derivative that does not exist
-        print(f"{spec}: {' '.join(str(error).split())}")
+        print(filled(" ".join([f"{spec}:", *str(error).split()]), room()))
         return 1
     for law in laws:
         print(entry("  holds", law, room(), 9))
