@@ -1,9 +1,9 @@
 """Pages are read on GitHub and on the site, which have not the same places; the site's links are made here.
 
 - A link to a file of the repository outside ``docs/`` becomes the file's name: the site is one folder.
-- A link to a tutorial's program, ``tutorials/NAME.py``, becomes one to the page that was made by running it.
-- Bold words with a page that only the site has in a comment behind them, ``**gallery**<!-- gallery/index.md -->``, become
-  a link to it. GitHub does not show the comment.
+- A link to a tutorial's program, ``tutorials/NAME.py``, becomes one to the page that is made by running it.
+- Bold words become a link to the page that a comment behind them names, ``**gallery**<!-- gallery/index.md -->``: one
+  that only the site has. GitHub does not show the comment.
 """
 
 from __future__ import annotations

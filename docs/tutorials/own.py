@@ -13,6 +13,7 @@ the laws that bevel's own are held to.
 import sys
 import tempfile
 from importlib import import_module
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -75,7 +76,7 @@ print(model[1])
 #
 # Once it is imported, they have names like the lab's own. Run as a program, it is the ``bevel`` command with them:
 # ``python examples/custom_task.py compare --dataset diabetes --model narrow --activations relu sau:n=2``.
-sys.path.insert(0, "../../examples")  # seen from docs/tutorials
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import_module("custom_task")
 asked = {
     "activations": ["relu", "sau:n=2"], "dataset": "diabetes", "model": "narrow",
