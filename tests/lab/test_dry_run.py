@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ import bevel
 from bevel.errors import InvalidValue
 from bevel_lab.cli import main
 from bevel_lab.data.source import Source
-from bevel_lab.execution import estimate, workers
+from bevel_lab.execution import estimate, ray_cluster, workers
 from bevel_lab.execution.ray_cluster import Ray
 from bevel_lab.execution.run import Request
 from bevel_lab.experiment.experiment import Experiment
@@ -150,6 +153,21 @@ def test_the_reference_is_timed_in_every_cell_and_the_others_in_the_first(
     assert "no more were timed: gelu are taken for relu." in out
 
 
+@pytest.mark.parametrize(
+    ("activation", "settings"),
+    [
+        ("relu", {}),
+        ("relu", {"warmup": 0.5, "schedule": "inverse_sqrt"}),
+        ("frelu", {"alternate": "epoch"}),
+        ("sau:n=1", {"sharpness": "1:10"}),
+        ("silu", {"ship": "relu:0.5", "epochs": 2}),
+    ],
+)
+def test_a_trial_of_fewer_steps_than_are_timed_is_estimated(activation: str, settings: dict[str, Any]) -> None:
+    one = trial(activation, **{"epochs": 1, "train_limit": 50, "batch_size": 128} | settings)
+    assert probe(one).seconds > 0
+
+
 def test_a_step_that_takes_seconds_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "SLOW_STEP", 0.0)
     steps = []
@@ -189,21 +207,60 @@ def test_more_threads_than_the_machine_has_are_refused_with_their_number(
         assert err == "bevel: --threads must be at most 8, as many as this machine has; got 10000.\n"
 
 
-def test_an_address_without_a_cluster_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def refused_ray(address: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a run on a cluster that is none says."""
+    assert main(["compare", "--activations", "relu", "--ray", address, "--out", str(folder / "out")]) == 2
+    return capsys.readouterr().err
+
+
+def address_of(server: socket.socket) -> str:
     pytest.importorskip("ray", reason="ray is not installed")
+    return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_an_address_without_a_cluster_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+        address = address_of(server)
     start = time.monotonic()
-    assert main(["compare", "--activations", "relu", "--ray", f"127.0.0.1:{port}", "--out", str(tmp_path / "out")]) == 2
-    said = rf"no Ray cluster at '127.0.0.1:{port}' \(.*refused.*`ray start --head` makes"
-    assert re.search(said, capsys.readouterr().err)
+    said = refused_ray(address, tmp_path, capsys)
+    assert re.search(rf"no Ray cluster at '{address}' \(.*refused.*`ray start --head` makes", said)
     assert time.monotonic() - start < 20
 
 
-def test_an_error_without_a_message_is_named_by_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(*_: object) -> None:
-        raise NotImplementedError
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"", "what listens at THERE does not answer"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what listens at THERE is something else"),
+        (b"no", "what listens at THERE is something else"),
+    ],
+)
+def test_an_address_where_something_else_listens_is_refused(
+    answer: bytes, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "ANSWER_WITHIN", 1.0)
 
-    monkeypatch.setattr("bevel_lab.training.trainer.Trainer.step", step)
-    with pytest.raises(InvalidValue, match="'relu' cannot be trained in 'mlp' on 'digits': NotImplementedError"):
-        preflight.rehearse(trial())
+    def serve() -> None:
+        with server.accept()[0] as caller, contextlib.suppress(OSError):
+            caller.sendall(answer)
+            caller.recv(100)
+            if not answer:
+                caller.recv(100)  # until the caller goes
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = address_of(server)
+        threading.Thread(target=serve, daemon=True).start()
+        start = time.monotonic()
+        said = refused_ray(address, tmp_path, capsys)
+        assert time.monotonic() - start < 15
+    said = said.replace(address, "THERE")
+    assert f"there is no Ray cluster at 'THERE' ({text}); `ray start --head` makes one." in said
+
+
+def test_ray_without_its_extra_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    said = refused_ray("auto", tmp_path, capsys)
+    assert re.fullmatch(r"bevel: --ray needs Ray.*\n", said)
+    assert ".[cluster]" in said

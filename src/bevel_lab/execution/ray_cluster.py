@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,13 @@ MAX_TASK_DEATHS = 3
 """Deaths of a trial's task without a new epoch between them after which the trial fails."""
 
 ANSWER_WITHIN = 10.0
-"""Seconds in which the head of a cluster must accept a connection."""
+"""Seconds in which the head of a cluster must accept a connection and answer."""
+
+_FRAME = 9
+"""Bytes at the beginning of a frame of HTTP/2 (RFC 9113, 4.1): length, kind, flags, stream."""
+_SETTINGS = b"\x04"
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
+"""What a client of HTTP/2 sends first (RFC 9113, 3.4), with no settings."""
 
 PATIENCE = 60.0
 """Seconds without an event after which the driver checks that a node of the cluster can run its trials."""
@@ -95,10 +102,33 @@ def _connect(address: str) -> Any:
 
 
 def _knock(address: str) -> None:
-    """Raise ``OSError`` where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    """Raise ``OSError`` where nothing at HOST:PORT answers as Ray does; Ray itself would try for minutes.
+
+    A head speaks gRPC, which is HTTP/2: both sides greet each other, and a server's greeting begins with its settings.
+    Under TLS it is only seen whether somebody listens.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", address)
     place = urlsplit(address if "://" in address else f"//{address}")
-    if place.hostname and place.port:
-        socket.create_connection((place.hostname, place.port), ANSWER_WITHIN).close()
+    if not (place.hostname and place.port):
+        return
+    end = time.monotonic() + ANSWER_WITHIN
+    with socket.create_connection((place.hostname, place.port), ANSWER_WITHIN) as head:
+        if os.environ.get("RAY_USE_TLS", "0").lower() not in ("0", "false", ""):
+            return
+        head.sendall(_GREETING)
+        answer = b""
+        while len(answer) < _FRAME:
+            head.settimeout(max(0.001, end - time.monotonic()))
+            try:
+                part = head.recv(_FRAME - len(answer))
+            except TimeoutError:
+                raise OSError(f"what listens at {place.netloc} does not answer") from None
+            if not part:
+                break
+            answer += part
+    if answer[3:4] != _SETTINGS:
+        raise OSError(f"what listens at {place.netloc} is something else")
 
 
 def request(trial: Trial, device: str) -> dict[str, int]:

@@ -183,8 +183,8 @@ class Trainer:
         return {name: value * (end - first) for name, value in {"loss": loss.detach(), **metrics}.items()}
 
     def _lr_factor(self, step: int) -> float:
-        tuned = self.steps * self.fine_tuning
-        before = self.steps * self.trial.epochs - tuned
+        tuned, total = self.steps * self.fine_tuning, self.steps * self.trial.epochs
+        before, step = total - tuned, min(step, total - 1)  # a dry run may time more steps than there are
         return (
             lr_factor(self.trial, step, before) if step < before else shipping.fine_tuning_factor(step - before, tuned)
         )
