@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import each_task
@@ -136,7 +137,7 @@ def test_the_reference_is_timed_in_every_cell_and_the_others_in_the_first(
     monkeypatch.setattr(estimate, "probe", timed)
     words = ["--activations", "relu", "gelu", "--model", "mlp", "cnn", "--out", str(tmp_path / "new")]
     assert main(["compare", *words, *SMALL]) == 0
-    assert probed == [("mlp", "relu"), ("mlp", "relu"), ("cnn", "relu"), ("mlp", "gelu")], "the first one warms up"
+    assert probed == [("mlp", "relu"), ("mlp", "relu"), ("mlp", "gelu"), ("cnn", "relu")], "the first one warms up"
     out, err = capsys.readouterr()
     rows = _table(out)
     assert rows["mlp", "gelu"] == ["200.0 ms", "3.0 s", "6 MiB"]
@@ -144,13 +145,34 @@ def test_the_reference_is_timed_in_every_cell_and_the_others_in_the_first(
     assert "8 trials, about" in out
     assert "≈: not timed; relu was timed in every cell, and an arm costs there what it costs beside it" in out
     assert [line for line in err.splitlines() if "timing" in line] == [
-        "timing relu in mlp on digits …", "timing relu in cnn on digits …", "timing gelu in mlp on digits …",
+        "timing relu in mlp on digits …", "timing gelu in mlp on digits …", "timing relu in cnn on digits …",
     ]  # fmt: skip
     monkeypatch.setattr(estimate, "PATIENCE", -1.0)
     assert main(["compare", *words, *SMALL]) == 0
     out = capsys.readouterr().out
     assert _table(out)["cnn", "gelu"] == ["≈ 200.0 ms", "≈ 6.0 s", "≈ 10 MiB"]
     assert "no more were timed: gelu are taken for relu." in out
+
+
+def test_references_of_many_cells_leave_the_other_arms_their_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine slow references used up what the other arms had in the first cell."""
+    clock = [0.0]
+
+    def timed(trial: Trial, **_: Any) -> Probe:
+        clock[0] += 20.0
+        return Probe(2.0, 3.0, 2**20)
+
+    monkeypatch.setattr(estimate, "probe", timed)
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    words = ["--activations", "relu", "gelu", "silu", "elu", "--model", "mlp", "cnn", "lenet"]
+    assert main(["compare", *words, "--out", str(tmp_path / "new"), *SMALL]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[1:4:2] for line in err.splitlines() if "timing" in line] == [
+        ["relu", "mlp"], ["gelu", "mlp"], ["silu", "mlp"], ["relu", "cnn"], ["relu", "lenet"],
+    ]  # fmt: skip
+    assert "no more were timed: elu are taken for relu." in out
 
 
 @pytest.mark.parametrize(

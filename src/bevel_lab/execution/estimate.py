@@ -20,7 +20,7 @@ from bevel_lab.runtime.distributed import world_size
 from bevel_lab.training.preflight import SLOW_STEP, Probe, probe
 
 PATIENCE = 45.0
-"""Seconds after which no further arm is timed; the reference is timed in every cell, however long it takes."""
+"""Seconds after which no further arm is timed in the first cell; the reference is timed in every cell after that."""
 Costs = dict[tuple[Cell, str], Probe]
 """(cell, label) → cost."""
 
@@ -140,15 +140,18 @@ def estimate_request(request: Request, on_progress: Watcher) -> Estimate:
 
 
 def _timed(request: Request, device: str, on_progress: Watcher) -> Costs:
-    """Time the reference in every cell, then the other arms in the first until :data:`PATIENCE` ends."""
+    """Time the first cell until :data:`PATIENCE` ends, its reference before the other arms, then every reference.
+
+    The references of many cells may take longer than that, and would leave the other arms no time.
+    """
     asked, found = request.experiment, Costs()
     jobs = asked.base_trials()
     references = [(trial, label) for trial, label in jobs if label == asked.reference]
     others = [(trial, label) for trial, label in jobs if trial.cell == asked.cells[0] and label != asked.reference]
     began = time.monotonic()
-    for trial, label in [*references, *others]:
+    for trial, label in [*references[:1], *others, *references[1:]]:
         if label != asked.reference and time.monotonic() - began > PATIENCE:
-            break
+            continue
         on_progress(Note(f"timing {label} in {trial.model} on {trial.dataset} …"))
         cost = probe(trial, source=request.source, device=device)
         if not found and cost.step_seconds < SLOW_STEP:  # the process's first steps need memory that others reuse
