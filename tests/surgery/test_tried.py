@@ -1,5 +1,6 @@
 """The cases of ``docs/tried.md``: what the page says is right is right."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from bevel_lab.surgery.tried import Outcome, outcome, page
 from bevel_lab.surgery.tried_cases import CASES, refused
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tried.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "tried.md").read_text(encoding="utf-8")
+NOTES = (DOCS / "tried-notes.md").read_text(encoding="utf-8")
 ALL = [(kind, case) for kind, cases in CASES.items() for case in cases]
 
 
@@ -31,5 +34,13 @@ def test_a_fault_is_told_and_so_is_what_was_not_refused() -> None:
     assert "| Faults | A case that is wrong | **no** | AssertionError: it was accepted |" in page([found], "")
 
 
-def test_the_notes_stand_on_the_page() -> None:
-    assert PAGE.endswith((Path(__file__).parents[2] / "docs" / "tried-notes.md").read_text(encoding="utf-8"))
+def test_the_notes_stand_on_the_page_with_a_date() -> None:
+    assert PAGE.endswith(NOTES)
+    assert re.search(r"^Written on 20\d\d-\d\d-\d\d by `python -m", PAGE, re.MULTILINE)
+
+
+def test_the_tests_that_the_notes_name_exist() -> None:
+    named = re.findall(r"\[(test_\w+)\]\((\S+)\)", NOTES)
+    assert len(named) > 10
+    for name, path in named:
+        assert f"\ndef {name}(" in (DOCS / path).read_text(encoding="utf-8"), name

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -61,7 +62,8 @@ def _lines(found: Sequence[Outcome], notes: str) -> Iterator[str]:
     libraries = sorted({name.partition(":")[0] for name in ARCHITECTURES})
     right = sum(one.right for one in found)
     yield "# What was tried\n"
-    yield f"Written by `python -m bevel_lab.surgery.tried`; torch {torch.__version__}, on a CPU.\n"
+    today = datetime.now(UTC).date().isoformat()
+    yield f"Written on {today} by `python -m bevel_lab.surgery.tried`; torch {torch.__version__}, on a CPU.\n"
     yield (
         f"Kinds of faults that other libraries' users reported or that bevel had, each run today: {right} of "
         f"{len(found)} are as they should be. A refusal is right where nothing else would be: it says in one sentence "

@@ -204,6 +204,54 @@ def plan() -> str:
     return "`result.plan()`, `apply_plan`, `load_state_dict`: equal to the bit"
 
 
+class Layers(nn.Module):
+    """Two layers, called by helpers with equal bytecode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for helper in (self.first, self.second):
+            x = helper(x)
+        return x
+
+    def first(self, x: Tensor) -> Tensor:
+        return F.relu(self.a(x))
+
+    def second(self, x: Tensor) -> Tensor:
+        return F.relu(self.b(x))
+
+
+@case("Swapping")
+def equal_helpers() -> str:
+    """Two methods with equal bytecode, called from one place"""
+    model = Layers()
+    a, b = bevel.swap(model, "frelu", X).activations.values()
+    with torch.no_grad():
+        a.get_parameter("negative").fill_(-1.0)
+        b.get_parameter("negative").fill_(-2.0)
+    assert torch.equal(model(X), b(model.b(a(model.a(X)))))
+    return "each keeps its own activation"
+
+
+class OtherLayers(Layers):
+    """Another function in one of the helpers."""
+
+    def second(self, x: Tensor) -> Tensor:
+        return F.gelu(self.b(x))
+
+
+OtherLayers.__qualname__ = Layers.__qualname__
+
+
+@case("Swapping")
+def another_model() -> str:
+    """A plan is applied to a model whose forward calls another function"""
+    result = bevel.swap(Layers(), "frelu", X)
+    return refused(lambda: bevel.surgery.apply_plan(OtherLayers(), result.plan()))
+
+
 @case("Swapping")
 def wrong_channels() -> str:
     """The channel count does not fit the input"""
