@@ -79,9 +79,9 @@ def _cut(name: str, size: str, dtype: torch.dtype, tile: int, most: int) -> tupl
     return cut.kind, cut.rows, cut.columns, cut.divisor, second.rows, second.columns, second.warps
 
 
-def test_all_that_is_timed_is_built_ahead(texts: set[str]) -> None:
+def test_all_that_is_timed_is_built_ahead(texts: set[str], device: torch.device) -> None:
     """In a rehearsal's sizes: the kernels, the sweep, calls in every dtype, and every kernel of smoothing."""
-    bench = Bench(torch.device("cpu"), dry=True)
+    bench = Bench(device, dry=True)
     with using("triton"):
         for build in ahead.PARTS.values():
             build(bench)
