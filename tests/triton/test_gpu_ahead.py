@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from bevel.ops import using
 from bevel.ops._layout import dense_view
@@ -13,8 +14,9 @@ from bevel.ops.triton import backend, layout, plan
 from bevel.ops.triton.kernel_terms import ACCURACY
 from bevel.ops.triton.totals import adding
 from bevel_lab.bench.gpu import ahead, check, sections
-from bevel_lab.bench.gpu.shapes import AHEAD, LARGE, LAYOUTS, SWEPT, TABLE, TUNINGS
+from bevel_lab.bench.gpu.shapes import AHEAD, LARGE, LAYOUTS, SWEPT, TABLE, TUNINGS, WIDTHS
 from bevel_lab.bench.gpu.timing import Bench
+from bevel_lab.bench.nets import NETWORKS, builder
 
 PROCESSORS = 132
 
@@ -94,3 +96,22 @@ def test_all_that_is_timed_is_built_ahead(texts: set[str], device: torch.device)
             sections.SECTIONS[name].run(bench)
     assert len(texts) > 50
     assert not texts - built
+
+
+def test_every_width_of_a_network_has_its_binaries() -> None:
+    """Of its text, and of what Triton specialises on: numbers that are one, or multiples of sixteen."""
+    widths = {768}  # the ViT's
+    for name in NETWORKS:
+        with torch.device("meta"):
+            model = builder(name, 224)()
+        widths |= {module.num_features for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+    assert len(widths) > 30
+    kept = {_binary(width) for width in WIDTHS}
+    assert {_binary(width) for width in widths} == kept
+    assert len(kept) == len(WIDTHS)
+
+
+def _binary(width: int) -> tuple[Any, ...]:
+    cut = layout.tiling(128 * 49, width, 1, PROCESSORS * 24, 256)
+    numbers = [(n == 1, n % 16 == 0) for n in (*cut.numbers[:2], width)]
+    return cut.kind, cut.rows, cut.columns, cut.divisor, *numbers, adding(cut.partials, width).columns

@@ -10,14 +10,16 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bevel.ops.triton import backend, kernel_terms
 from bevel.ops.triton.layout import Tuning
 from bevel_lab.bench import cases
+from bevel_lab.bench.cases import swapped
 from bevel_lab.bench.gpu.cases import calls, passes
-from bevel_lab.bench.gpu.shapes import AHEAD, LAYOUTS, SMALL, SWEPT, TABLE, TUNINGS, layouts_and_dtypes
+from bevel_lab.bench.gpu.shapes import AHEAD, LAYOUTS, SMALL, SWEPT, TABLE, TUNINGS, WIDTHS, Layout, layouts_and_dtypes
 from bevel_lab.bench.gpu.timing import Bench
+from bevel_lab.bench.nets import SPECS
 
 
 def kernels(dtype: torch.dtype) -> Callable[[Bench], None]:
@@ -40,12 +42,27 @@ def sweep(bench: Bench) -> None:
 
 
 def others(bench: Bench) -> None:
-    """Build what is timed as calls alone: small tensors, ReLU smoothed with every kernel, and two more dtypes."""
+    """Build what is timed as calls: bevel's own in each dtype and on small tensors, and ReLU smoothed by each kernel.
+
+    Calls of SAU are programs apart from its passes: on a GPU a module gives its n as memory.
+    """
     layout = LAYOUTS["nchw 56"]
+    for dtype in (*TABLE, torch.float16, torch.float64):
+        _calls(cases.bevels_own(layout.width(bench.dry), 1), bench.buffers(AHEAD, dtype, layout)[0])
     _calls(cases.bevels_own(SMALL[1], 1), torch.randn(SMALL, device=bench.device))
     _calls(smoothed(), bench.buffers(AHEAD, torch.float32, layout)[0])
-    for dtype in (torch.float16, torch.float64):
-        _calls(cases.bevels_own(layout.width(bench.dry), 1), bench.buffers(AHEAD, dtype, layout)[0])
+
+
+def networks(bench: Bench) -> None:
+    """Build what a training step launches: bfloat16 parameters per channel, channels last."""
+    for width in WIDTHS[: 2 if bench.dry else None]:
+        x = bench.buffers(AHEAD, torch.bfloat16, Layout(width, 14, "channels_last"))[0]
+        for spec in SPECS:
+            if spec not in ("relu", "gelu"):
+                model = nn.Sequential(nn.Conv2d(3, x.shape[1], 1), nn.ReLU())
+                swapped(model, spec, torch.randn(2, 3, 8, 8))
+                found = model[1].to(bench.device, torch.bfloat16)
+                _calls([cases.Case(spec, found, tuple(found.parameters()))], x.detach())
 
 
 def smoothed() -> list[cases.Case]:
@@ -80,6 +97,7 @@ def _calls(found: Sequence[cases.Case], x: Tensor) -> None:
 PARTS: dict[str, Callable[[Bench], None]] = {
     "compile ahead, kernels in bfloat16": kernels(torch.bfloat16),
     "compile ahead, kernels in float32": kernels(torch.float32),
+    "compile ahead, networks": networks,
     "compile ahead, sweep": sweep,
     "compile ahead, others": others,
 }

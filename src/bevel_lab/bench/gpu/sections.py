@@ -15,10 +15,11 @@ from bevel_lab.bench.gpu import ahead, check, faults
 from bevel_lab.bench.gpu.ahead import smoothed, tuned
 from bevel_lab.bench.gpu.cases import calls, neighbors, passes
 from bevel_lab.bench.gpu.shapes import LARGE, LAYOUTS, SMALL, SWEPT, TABLE, TUNINGS, Layout, layouts_and_dtypes
-from bevel_lab.bench.gpu.timing import Bench, Call
+from bevel_lab.bench.gpu.timing import ROUNDS, Bench, Call
 from bevel_lab.bench.nets import COMPILED, NETWORKS, SPECS, builder
 from bevel_lab.bench.timing import Sample
 
+FEW = 7  # rounds of 25 networks' steps, each of which takes many milliseconds
 HELD, LAWS, SUITE, BEYOND = "held rows", "laws", "tests/triton", "the test beyond 2^31 elements"
 
 
@@ -160,16 +161,18 @@ def training(bench: Bench) -> None:
 def networks(bench: Bench) -> None:
     """The same for every network and every activation in the place of its ReLUs; a rehearsal has ReLU alone."""
     for name in NETWORKS:
-        _network(bench, "network", name, SPECS[: 1 if bench.dry else None])
+        _network(bench, "network", name, SPECS[: 1 if bench.dry else None], rounds=FEW)
 
 
 def networks_compiled(bench: Bench) -> None:
     """The same of two networks through ``torch.compile``, which a rehearsal leaves out, as with the formulas."""
     for name in COMPILED:
-        _network(bench, "network", name, SPECS[: 1 if bench.dry else None], compile_it=not bench.dry)
+        _network(bench, "network", name, SPECS[: 1 if bench.dry else None], rounds=FEW, compile_it=not bench.dry)
 
 
-def _network(bench: Bench, section: str, name: str, specs: Sequence[str], *, compile_it: bool = False) -> None:
+def _network(
+    bench: Bench, section: str, name: str, specs: Sequence[str], *, rounds: int = ROUNDS, compile_it: bool = False
+) -> None:
     side, batch = (32, 2) if bench.dry else (224, 128)
     images = torch.randn(batch, 3, side, side, device=bench.device, dtype=torch.bfloat16)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -189,7 +192,7 @@ def _network(bench: Bench, section: str, name: str, specs: Sequence[str], *, com
             peaks[spec] = Sample([float(bench.peak(step) - before)])
         steps[spec] = _any_turn(step)
     layout, size = f"{'compiled ' * compile_it}{name}", f"{batch} images of {side} × {side}"
-    for timer, samples in bench.calls(steps, 1).items():
+    for timer, samples in bench.calls(steps, 1, rounds).items():
         _add(bench, section, "step", samples, images, layout, size=size, timer=timer)
     if not bench.dry:
         _add(bench, section, "peak", peaks, images, layout, size=size, timer="")

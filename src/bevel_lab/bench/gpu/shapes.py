@@ -13,6 +13,7 @@ TABLE = (torch.bfloat16, torch.float32)  # the dtypes that targets are set for
 LARGE = "256 MB"
 AHEAD = "64 MB"  # of the tensors that programs are built for ahead: smaller ones may be cut in other ways
 SMALL = (1000, 10, 1, 1)
+WIDTHS = (64, 128, 256, 512, 160, 288, 24, 58, 116, 232)  # channels of networks, one for each binary that they need
 TUNINGS = tuple(
     Tuning(tile=tile, warps=warps, per_processor=per)
     for tile, warps, per in ((128, 1, 32), (256, 1, 16), (256, 1, 32), (512, 1, 32), (512, 2, 16), (1024, 4, 8))

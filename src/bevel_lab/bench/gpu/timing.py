@@ -70,14 +70,14 @@ class Bench(Collector):
         """Time the cases as replays of captured graphs, in turn, round by round: seconds a call."""
         return self._compare({name: self._replayed(call, turns) for name, call in cases.items()})
 
-    def calls(self, cases: Mapping[str, Call], turns: int) -> dict[str, dict[str, Sample]]:
+    def calls(self, cases: Mapping[str, Call], turns: int, rounds: int = ROUNDS) -> dict[str, dict[str, Sample]]:
         """Time the cases as a user calls them, by both timers: seconds a call, by timer and case."""
         if self.dry:
             found = self._compare({name: stopwatch(_all(call, turns), turns) for name, call in cases.items()})
             return {"device": found, "wall": found}
         made = {name: self._called(call, turns) for name, call in cases.items()}
         return {
-            timer: self._compare({name: both[i] for name, both in made.items()})
+            timer: self._compare({name: both[i] for name, both in made.items()}, rounds)
             for i, timer in enumerate(("device", "wall"))
         }
 
@@ -93,8 +93,8 @@ class Bench(Collector):
         self.wait()
         return 0 if self.dry else torch.cuda.max_memory_allocated(self.device)
 
-    def _compare(self, made: Mapping[str, Timed]) -> dict[str, Sample]:
-        return compare(made, 1 if self.dry else ROUNDS, warm_up=0 if self.dry else 2)
+    def _compare(self, made: Mapping[str, Timed], rounds: int = ROUNDS) -> dict[str, Sample]:
+        return compare(made, 1 if self.dry else rounds, warm_up=0 if self.dry else 2)
 
     def _replayed(self, call: Call, turns: int) -> Timed:
         every = _all(call, turns)
