@@ -10,6 +10,7 @@ NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.t
 PYTEST_ENV  := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 PYTEST_ARGS := -q -n 3 --dist loadfile --no-loadscope-reorder
 OLDEST      := .venv-oldest
+BESIDE      := $(addprefix tests/test_,native.py packaging.py readme.py repository.py) # they are not of the library
 AUDIT       := $(PYTHON) -m auditwheel repair --exclude 'libtorch*'
 
 .PHONY: install demo docs test test-fast test-native test-nightly test-oldest test-wheel lint format bench bench-gpu wheel clean
@@ -48,7 +49,7 @@ test-nightly: install  ## all checks, with thirty kills and every table of the p
 
 test-oldest: $(OLDEST)/.installed  ## the library's checks on the oldest torch that is promised (a download of 3 GB)
 	$(PYTEST_ENV) $(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) tests/laws tests/surgery tests/deploy tests/training \
-	  tests/integration tests/test_cpu.py tests/test_oracle.py tests/test_properties.py tests/test_smooth.py tests/test_spec.py
+	  tests/integration $(filter-out $(BESIDE),$(wildcard tests/test_*.py))
 
 $(OLDEST)/.installed: requirements/oldest.txt pyproject.toml $(NATIVE)
 	test -x $(OLDEST)/bin/python || python3 -m venv $(OLDEST)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from sentence_data import write_part
+from needs import needs
+from sentence_data import sphinx_messages, write_corpus, write_part
 from torch import Tensor, nn
 
 import bevel
@@ -435,6 +436,19 @@ def test_fine_tuning_starts_where_pretraining_ended(corpus: Path, tmp_path: Path
     assert after["bleu"] == pytest.approx(before["bleu"], abs=1e-6)
     assert after["loss"] == pytest.approx(before["loss"], abs=1e-5)
     assert "relu.pt" in fine.facts["weights"]
+
+
+@needs("sphinx", "babel", "tokenizers", "sacrebleu")
+def test_it_trains_on_real_texts_that_come_with_a_package(tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path, sphinx_messages())
+    texts = _read(folder)
+    assert len(texts.train) > 100
+    assert any("ü" in text for text in texts.train.target), "they are German"
+    record = run_trial(_trial(folder, "sau:n=5", epochs=3, lr=5e-3))
+    losses = [epoch.train["loss"] for epoch in record.epochs]
+    assert losses == sorted(losses, reverse=True)
+    assert 0 <= record.test["bleu"] <= 100
+    assert {picture.truth for picture in record.pictures} <= set(texts.test.target)
 
 
 @pytest.fixture(scope="session")
