@@ -18,7 +18,9 @@ import photographs
 import pytest
 from PIL import Image
 
+import bevel_lab
 from bevel_lab.cli import main
+from bevel_lab.execution.run import Request
 from bevel_lab.experiment import ledger
 from bevel_lab.experiment.protocols import names
 
@@ -34,6 +36,27 @@ TABLES = {
     "fair-cifar100": ("cifar100_subset", "shufflenet_v2_x1_0"),
 }
 """File → sample, and the lightest of the file's networks."""
+
+OTHERS = {
+    "aa-digits": ("digits", "mlp"),
+    "evidence-alternation": ("cifar10_subset", "resnet8"),
+    "evidence-cifar10-resnet": ("cifar10_subset", "resnet8"),
+    "evidence-cifar10-shufflenet": ("cifar10_subset", "resnet8"),
+    "evidence-cnn-fashion": ("folder:digits", "cnn"),
+    "evidence-fashion-cnn": ("folder:digits", "cnn"),
+    "evidence-fashion-lenet": ("folder:digits", "lenet"),
+    "evidence-gpu": ("cifar10_subset", "resnet8"),
+    "evidence-lenet-fashion": ("folder:digits", "lenet"),
+    "evidence-resnet8-cifar10": ("cifar10_subset", "resnet8"),
+    "evidence-shufflenet-cifar100": ("cifar100_subset", "resnet8"),
+    "small-pde": ("poisson_1d", "pde_mlp"),
+    "smooth-to-hard": ("folder:digits", "cnn"),
+}
+"""The lab's own experiments: file → sample and network. The wide networks are those of tables above."""
+ELSEWHERE = (
+    "small-(detection|segmentation|translation|video)|sau-(voc|cityscapes|wmt14)|tsm-something-something|frelu-coco"
+)
+"""In ``test_small.py``."""
 
 ROWS = 24
 """Images of each part."""
@@ -75,7 +98,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_every_table_of_classification_is_here() -> None:
+def test_every_experiment_is_here() -> None:
     found = {path.stem for path in EXPERIMENTS.glob("*.toml")}
     for path in EXPERIMENTS.glob("*.toml"):
         text = path.read_text(encoding="utf-8")
@@ -84,7 +107,7 @@ def test_every_table_of_classification_is_here() -> None:
         if path.stem in TABLES:
             assert TABLES[path.stem][1] in data["model"]
             found.remove(path.stem)
-    assert not any(re.match("sau-(mnist|cifar|tiny|imagenet)|frelu-(cifar|imagenet)|fair", name) for name in found)
+    assert {name for name in found if not re.fullmatch(ELSEWHERE, name)} == {*OTHERS, ENDED["quick"]}
 
 
 ENDED = {"paper": "sau-mnist", "fair": "fair-cifar100", "quick": "digits"}
@@ -119,6 +142,19 @@ def test_a_table_is_estimated(
     command, _ = _command(table, sample, tmp_path)
     assert main([*command, "--dry-run"]) == 0
     assert re.search(r"\d+ trials, about (?s:.*) Nothing was run\.", capfd.readouterr().out)
+
+
+@pytest.mark.parametrize("file", OTHERS)
+def test_an_experiment_of_the_lab_is_estimated(file: str, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sample)
+    path = EXPERIMENTS / f"{file}.toml"
+    whole = Request.of(path, {}).experiment
+    dataset, model = OTHERS[file]
+    cut = {"dataset": dataset, "model": model, "train_limit": 8, "batch_size": 4, "validation": 0.25}
+    found = bevel_lab.estimate(path, **cut, data_root=str(sample), device="cpu", threads=1, workers=1)
+    assert [row.label for row in found.rows] == [arm.label for arm in whole.arms]
+    assert found.runs == whole.seeds + (whole.tuning.trials if whole.tuning else 0)
+    assert all(row.timed and row.cost.seconds > 0 for row in found.rows)
 
 
 def test_one_table_of_each_protocol_is_ended() -> None:
