@@ -38,7 +38,7 @@ lint: install  ## ruff and mypy --strict
 test: lint  ## all checks; the fifty longest are named at the end
 	$(PYTEST_ENV) $(PYTHON) -m pytest $(PYTEST_ARGS) --durations=50
 
-test-fast: install  ## what starts no process, compiles nothing, runs no real network: under four minutes
+test-fast: install  ## what starts no program, compiles nothing, runs no real network: under four minutes
 	$(PYTEST_ENV) $(PYTHON) -m pytest $(PYTEST_ARGS) -m "not (process or compile or native or triton or network or slow)"
 
 test-native: install  ## the native library's own test: sanitizers, and NEON under qemu-aarch64

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import random
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Generator
@@ -18,6 +19,8 @@ DURATIONS = HERE / "durations.json"
 SLOW = ["accelerate", "av", "jinja2", "lightning", "matplotlib", "onnx", "onnxruntime", "pycocotools", "ray"]
 SLOW += ["scipy.stats", "sklearn", "sphinx", "tensorboard", "timm", "tokenizers", "torch._dynamo", "torch._inductor"]
 SLOW += ["sacrebleu", "torchao", "torchmetrics", "torchvision", "transformers"]
+MARKERS = ("process", "compile", "native", "triton", "network", "slow")
+_started: list[Any] = []
 _taken: Counter[str] = Counter()
 _slow: dict[str, str] = {}
 
@@ -37,6 +40,26 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ["TRITON_INTERPRET"]
     if config.option.moments is None:  # here, so that xdist hands its workers the same
         config.option.moments = random.randrange(10_000)
+
+
+class _Popen(subprocess.Popen):  # type: ignore[type-arg]
+    """Notes which programs a test starts."""
+
+    def __init__(self, args: Any, *rest: Any, **options: Any) -> None:
+        _started.append(args)
+        super().__init__(args, *rest, **options)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fail a test that starts a Python of its own, which takes seconds, and that ``make test-fast`` would run."""
+    _started.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", _Popen)
+        yield
+    own = any(not isinstance(args, str) and os.fspath(next(iter(args))) == sys.executable for args in _started)
+    if own and not any(item.get_closest_marker(name) for name in MARKERS):
+        pytest.fail("it starts Python: mark it with pytest.mark.process", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -104,6 +104,7 @@ def test_random_slopes_are_drawn_once() -> None:
     torch.testing.assert_close(dgate * gate, y)  # the gradient has the slopes of the value
 
 
+@pytest.mark.compile
 def test_it_compiles_whole_and_copies() -> None:
     module, (gate, up) = ActAndMul("gate", 7.0, 1.0, num_parameters=5), _inputs()
     want = module(gate, up)

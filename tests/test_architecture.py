@@ -129,6 +129,7 @@ def test_every_offender_is_listed(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.process
 def test_importing_bevel_is_light() -> None:
     heavy = ("matplotlib", "triton", "bevel_lab", "scipy", "sklearn", "rich", "jinja2", "torchvision", "onnx")
     code = (

@@ -97,6 +97,7 @@ def test_gradients_are_deterministic(threads: int) -> None:
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 
 
+@pytest.mark.process
 def test_it_shares_torchs_threads() -> None:
     """In a process with nothing but torch and bevel there is one OpenMP runtime, and the library uses it."""
     code = (
@@ -166,6 +167,7 @@ MODULES = {
 }
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("name", MODULES)
 def test_compiled_graphs_call_it_or_trace_the_formulas(name: str) -> None:
     module = MODULES[name]()
@@ -180,6 +182,7 @@ def test_compiled_graphs_call_it_or_trace_the_formulas(name: str) -> None:
     torch.compiler.reset()
 
 
+@pytest.mark.compile
 def test_compiled_calls_take_a_sharpness_of_each_channel_that_is_not_learnt() -> None:
     n = torch.tensor([1.0, 2.0, 3.0])
 
@@ -215,6 +218,7 @@ def test_the_operator_spells_the_whole_family() -> None:
             assert _custom_op.family_of(None, _custom_op.spell(family)) == family
 
 
+@pytest.mark.process
 def test_without_the_library_all_but_cpu_works() -> None:
     code = (
         "import bevel, torch; print(bevel.backends()['cpu']); "

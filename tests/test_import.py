@@ -24,6 +24,7 @@ def _in_a_fresh_process(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("statement", ["import bevel", "import bevel.errors", "import bevel; dir(bevel)"])
 def test_it_does_without_torch(statement: str) -> None:
     code = (
@@ -75,6 +76,7 @@ def test_functions_do_not_shadow_modules() -> None:
             assert found is None or inspect.ismodule(getattr(package, name)), f"{package.__name__}.{name} is two things"
 
 
+@pytest.mark.process
 def test_classes_are_pickled_by_where_they_live(tmp_path: Path) -> None:
     import torch
 

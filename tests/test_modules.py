@@ -239,6 +239,7 @@ def test_scripting_is_refused_in_a_sentence(name: str) -> None:
             torch.jit.script(given)
 
 
+@pytest.mark.compile
 def test_what_the_sentence_names_works() -> None:
     module, x = bevel.SAU(3, n=5.0), torch.randn(2, 3)
     exported: Tensor = torch.export.export(module, (x,)).module()(x)

@@ -188,6 +188,7 @@ def test_a_family_keeps_its_call_and_copies_do_not() -> None:
 # -------------------------------------------------------------------------------------------- where it comes from
 
 
+@pytest.mark.process
 @needs_library
 def test_without_it_ctypes_serves_and_backends_says_why() -> None:
     code = (

@@ -30,6 +30,7 @@ SHORTER = {  # the same command, less of it
 }
 
 
+@pytest.mark.process
 def test_the_python_of_the_readme_runs() -> None:
     (code,) = blocks(README, "python")
     assert len([line for line in code.splitlines() if line.strip() and not line.startswith(("import", "assert"))]) == 5

@@ -80,6 +80,7 @@ def test_small_inputs_keep_their_digits() -> None:
     assert bevel.create("prenu:alpha=1", dtype=torch.float64)(x)[1].item() == pytest.approx(5e-19, rel=1e-6)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("name", ["erelu", "rrelu"])
 def test_random_slopes(name: str) -> None:
     module = bevel.create(name)

@@ -89,6 +89,7 @@ def _linted(*files: Path) -> list[str]:
     return [f"{row['line']}: {row['message']}" for row in found if 'label "ubuntu-24.04-arm" is' not in row["message"]]
 
 
+@pytest.mark.process
 def test_workflow_files_have_no_fault_that_a_linter_finds(tmp_path: Path) -> None:
     workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
     assert len(workflows) >= 2
@@ -136,6 +137,7 @@ def test_a_copy_without_git_is_read_whole(tmp_path: Path) -> None:
     assert found == {"a.md", "docs/b.toml", ".github/c.yml"}
 
 
+@pytest.mark.process
 def test_skipped_tests_are_counted_and_say_what_they_want() -> None:
     test = "tests/lab/test_boxes.py::test_the_real_sample_of_coco"
     environment = os.environ | {"BEVEL_SAMPLE_DATA": "/dev/null/none"}

@@ -159,6 +159,7 @@ def test_a_mode_over_the_dispatcher_is_seen() -> None:
     assert not private.dispatch_mode_active()
 
 
+@pytest.mark.compile
 def test_an_eager_call_is_told_from_all_others() -> None:
     seen: list[bool] = []
 
@@ -335,6 +336,7 @@ def test_a_replica_is_a_shallow_copy_whatever_the_instance_has() -> None:
     assert twin[0] is module[0]  # nn.DataParallel replaces it afterwards
 
 
+@pytest.mark.compile
 def test_the_stack_of_what_is_traced() -> None:
     seen: list[str] = []
 

@@ -99,6 +99,7 @@ def test_hooks_move_along() -> None:
     assert seen == [1]
 
 
+@pytest.mark.compile
 def test_hardened_and_folded_models_compile_export_and_hold_no_needless_shield() -> None:
     model = _trained("net", "sau", SLOPES["relu"], SLOPES["leaky"])
     hard = fold(harden(model, 1e-3).model, X).model

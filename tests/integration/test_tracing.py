@@ -104,6 +104,7 @@ def test_script_of_a_swapped_model_says_what_can(to: str) -> None:
         torch.jit.script(model)
 
 
+@pytest.mark.compile
 def test_onnx_by_torchscript(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")

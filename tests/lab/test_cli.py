@@ -205,6 +205,7 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str], command: str) -> 
         assert list(ROOT.glob(path)), path
 
 
+@pytest.mark.process
 def test_the_first_help_lists_the_commands_without_loading_torch() -> None:
     code = "import sys; from bevel_lab.cli import main; main([]); print({'torch', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -212,6 +213,7 @@ def test_the_first_help_lists_the_commands_without_loading_torch() -> None:
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_disk_is_one_line_with_a_remedy(unbuffered: str) -> None:

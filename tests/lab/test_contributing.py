@@ -77,6 +77,7 @@ def test_they_are_trained_judged_and_reported(program: Path, tmp_path: Path) -> 
     assert "smooth_frelu:kernel=quadweight" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", FILES)
 def test_they_are_in_the_style_that_the_page_asks_for(name: str) -> None:
     for words in (["check"], ["format", "--check"]):

@@ -222,6 +222,7 @@ def test_two_do_not_write_one_file(server: Served, tmp_path: Path) -> None:
             fetch(_plain(server), tmp_path)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not on this machine")
 def test_a_folder_of_a_project_is_what_its_commit_says(server: Served, tmp_path: Path) -> None:
     project = tmp_path / "project"

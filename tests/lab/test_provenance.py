@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import bevel
 from bevel.ops import _cpu
 
@@ -18,6 +20,7 @@ def _versions(**environment: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.process
 def test_versions_name_the_backend_that_computed() -> None:
     """Native code and plain torch round differently: a record must tell them apart."""
     native = _cpu.unavailable() is None

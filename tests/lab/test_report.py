@@ -728,6 +728,7 @@ def test_its_rooms_import_only_what_lies_below_them() -> None:
             assert other == room or ROOMS[other] < ROOMS[room], f"{path.relative_to(folder)} imports {other}"
 
 
+@pytest.mark.process
 def test_torch_is_never_imported_and_what_draws_only_when_a_page_is_written() -> None:
     code = (
         "import sys, bevel_lab.report; loaded = set(sys.modules); "
@@ -738,6 +739,7 @@ def test_torch_is_never_imported_and_what_draws_only_when_a_page_is_written() ->
     assert found.stdout.strip() == "[] ['bevel.errors']"
 
 
+@pytest.mark.process
 def test_the_command_does_without_torch(tmp_path: Path) -> None:
     path = tmp_path / "few.jsonl"
     path.write_text("".join(r.to_json() + "\n" for r in records(["relu", "gelu"], seeds=2, epochs=2)), encoding="utf-8")

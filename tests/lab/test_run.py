@@ -50,6 +50,7 @@ def _loaded(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.process
 def test_the_package_is_light_until_something_is_asked_of_it() -> None:
     assert not _loaded("import bevel_lab; dir(bevel_lab)") & {"torch", "numpy", "rich", "bevel"}
     assert "bevel_lab.execution.run" in _loaded("import bevel_lab; bevel_lab.run")

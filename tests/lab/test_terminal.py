@@ -164,6 +164,7 @@ def completed(*typed: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
 def test_bash_completes_commands_flags_and_names() -> None:
     assert completed("bevel", "") == [*COMMANDS, "--help", "--version"]
@@ -185,6 +186,7 @@ def test_zsh_gets_bashs_script_after_what_reads_it() -> None:
     assert start.index(" compinit") < start.index(" bashcompinit")  # which needs the other's compdef
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh on this machine")
 @pytest.mark.parametrize("begun", ["", "autoload -U compinit && compinit -u -D\n"])
 def test_zsh_completes_commands_flags_and_names(begun: str, tmp_path: Path) -> None:
@@ -198,6 +200,7 @@ def test_zsh_completes_commands_flags_and_names(begun: str, tmp_path: Path) -> N
         assert set(wanted) <= set(done.stdout.split())
 
 
+@pytest.mark.process
 def test_a_mistyped_command_is_answered_without_loading_torch() -> None:
     lines = [["cmpare"], [], ["list", "activation"], *([name, "--vresion"] for name in COMMANDS)]
     code = (

@@ -63,6 +63,7 @@ def reused(self: Forward, x: Tensor, extra: Tensor | None = None) -> Tensor:
     return self.relu(self.b(self.relu(self.a(x))))
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("forward", [optional, reused])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_an_optional_part_does_not_shift_the_others(forward: Callable[..., Tensor], compiled: bool) -> None:
@@ -139,6 +140,7 @@ def skipping_module(self: Forward, x: Tensor, keep: str = "012") -> Tensor:
     return x
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("forward", [skipping, skipping_module])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_loop_that_skips_finds_the_layer(forward: Callable[..., Tensor], compiled: bool) -> None:

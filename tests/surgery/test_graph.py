@@ -179,6 +179,7 @@ def test_hooks_of_a_module_called_twice_in_a_graph() -> None:
     assert len(seen) == 2
 
 
+@pytest.mark.compile
 def test_an_exported_program_says_that_it_has_no_sites() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -162,6 +162,7 @@ def examples() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.S | re.M)
 
 
+@pytest.mark.compile
 @needs("torchvision")
 def test_the_page_runs() -> None:
     names: dict[str, object] = {"nn": nn}

@@ -108,6 +108,7 @@ def _edited(x: Tensor) -> Tensor:
     return F.gelu(x)
 
 
+@pytest.mark.process
 def test_another_process_has_the_same_checksums() -> None:
     """Constants may be sets, whose order each process draws anew."""
     source = (

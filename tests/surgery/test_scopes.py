@@ -76,6 +76,7 @@ def within(self: RunsIn, x: Tensor) -> Tensor:
     return F.relu(self.out(x))
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("plain", [False, True])
 def test_the_count_of_a_scope_is_its_own_under_other_modes(plain: bool) -> None:
     inner = RunsIn(lambda s, x: F.relu(s.fc(x)) + torch.zeros(6), fc=nn.Linear(4, 6))

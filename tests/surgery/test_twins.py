@@ -117,6 +117,7 @@ def test_each_helper_has_its_own(kind: type[Two], width: int) -> None:
     assert torch.equal(model.eval()(X), want)
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize("kind", [Names, Shared, Equal])
 def test_each_helper_has_its_own_compiled(kind: type[Two]) -> None:
     model = kind()

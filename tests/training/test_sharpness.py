@@ -98,6 +98,7 @@ def test_training_goes_on_under_it() -> None:
     assert hard.change < 1e-3
 
 
+@pytest.mark.compile
 def test_no_compilation_while_n_moves() -> None:
     """A fixed n is a constant of the graph: replacing it would compile once a step. The schedule's tensor does not."""
     from torch._dynamo.testing import CompileCounter
