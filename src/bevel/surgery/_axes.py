@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from bevel._torch_private import TorchDispatchMode, storage_address, written_by
+from bevel._torch_private import FakeTensor, TorchDispatchMode, storage_address, written_by
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ UNKNOWN = Label(None, "", "no layer that has channels feeds it")
 
 _PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
 _NORMS_1 = ("batch_norm", "group_norm")
+_BATCH_NORM = torch.ops.aten.native_batch_norm.default
 _NORMS_LAST = ("layer_norm", "rms_norm")
 _REDUCTIONS = ("mean", "sum", "amax", "amin", "max", "min", "std", "var", "norm", "logsumexp", "prod", "any", "all")
 _VIEWS = ("view", "reshape", "_unsafe_view", "_reshape_alias")
@@ -105,7 +106,7 @@ class Channels(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = _quick(func, args) or func(*args, **(kwargs or {}))
         tensors = _tensors((args, kwargs or {}))
         for x in tensors:
             self.used(x)
@@ -277,3 +278,14 @@ def _reduced(
     if axis in gone:
         return Label(None, "", f"{name} reduced the channels")
     return Label(axis - sum(d < axis for d in gone), "")
+
+
+def _quick(func: Any, args: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Give the outputs of a batch norm on fake tensors, which torch would work out by two dozen operations.
+
+    That was half the time of a survey of ResNets and DenseNets. The statistics have no elements; nothing reads them.
+    """
+    if func is not _BATCH_NORM or not isinstance(args[0], FakeTensor):
+        return None
+    x = args[0]
+    return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
