@@ -7,7 +7,8 @@ from. Large images use the library's network unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -268,8 +269,30 @@ def shape_of(model: nn.Module, images: tuple[int, ...]) -> torch.Size:
         Exception: whatever the model's forward raises, or ``TypeError`` if its result is not a tensor.
     """
     tensors = {name: t.to("meta") for name, t in (*model.named_parameters(), *model.named_buffers())}
-    with torch.no_grad():
+    with torch.no_grad(), _norms_passed_over(model):
         result = functional_call(model, tensors, torch.empty(images, device="meta"))
     if not isinstance(result, Tensor):
         raise TypeError(f"its result is of type {type(result).__name__}, not one tensor of logits")
     return result.shape
+
+
+@contextlib.contextmanager
+def _norms_passed_over(model: nn.Module) -> Iterator[None]:
+    """Let batch norms return their input within: on the meta device torch works each out by two dozen operations.
+
+    A norm keeps the shape; DenseNet-121 takes a third of the time without.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+    def same(norm: Any, x: Tensor) -> Tensor:
+        if x.shape[1] != norm.num_features:
+            raise ValueError(f"a batch norm of {norm.num_features} channels got {x.shape[1]}")
+        return x
+
+    for norm in norms:
+        norm.__dict__["forward"] = partial(same, norm)
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.__dict__["forward"]
