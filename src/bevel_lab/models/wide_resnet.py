@@ -17,7 +17,7 @@ def _wide(depth: int, width: int) -> Model:
         from timm.layers.norm_act import BatchNormAct2d
         from timm.models.resnetv2 import ResNetV2
 
-        return ResNetV2(
+        model: nn.Module = ResNetV2(
             layers=[(depth - 4) // 6] * 3,
             channels=(16 * width, 32 * width, 64 * width),
             stem_chs=16,
@@ -28,6 +28,7 @@ def _wide(depth: int, width: int) -> Model:
             conv_layer=create_conv2d,
             norm_layer=BatchNormAct2d,
         )
+        return model
 
     return library(f"Wide ResNet-{depth}-{width}", make)
 

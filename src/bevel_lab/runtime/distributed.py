@@ -109,7 +109,7 @@ class TorchrunProcessGroup(ProcessGroup):
         self.fabric.backward(loss)
 
     def all_reduce(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        summed: dict[str, Tensor] = self.fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+        summed: dict[str, Tensor] = self.fabric.all_reduce(sums, reduce_op="sum")
         return summed
 
     def broadcast(self, value: Any) -> Any:
