@@ -5,5 +5,5 @@
 
 SECTIONS = ("speed", "catalog", "memory", "import", "loop", "network", "inference")
 """The parts of the CPU's benchmark."""
-QUICK = ("speed", "memory", "import")
+QUICK = ("speed", "memory")
 """The parts that a quick run has."""
