@@ -18,7 +18,7 @@ from bevel.testing._kernels import around, check_mollified
 from bevel.testing._laws import close, expect
 
 
-def check_activation(module: nn.Module, *, device: str | torch.device = "cpu") -> list[str]:
+def check_activation(module: nn.Module, *, device: str | torch.device = "cpu", fast: bool = False) -> list[str]:
     """Check an activation module: dtypes and layouts kept, odd inputs, gradients, memory, and copies.
 
     The laws: float64, float32, bfloat16 and float16 in, the same out, finite at moderate inputs and at zero;
@@ -31,6 +31,8 @@ def check_activation(module: nn.Module, *, device: str | torch.device = "cpu") -
     Args:
         module: any elementwise activation, also one that is not bevel's.
         device: where the module is. Default: the CPU.
+        fast: compare gradients along random directions instead of the whole Jacobian, as ``gradcheck``'s ``fast_mode``:
+            a quarter of the calls. Default: the whole Jacobian.
 
     Returns:
         The names of the laws, all of which hold.
@@ -53,7 +55,11 @@ def check_activation(module: nn.Module, *, device: str | torch.device = "cpu") -
     x = x.to(device)
     x = torch.where(x.abs() < 0.05, x + 0.1, x)  # finite differences must not straddle a kink at zero
     laws = [*_check_dtypes(module, x, dim), *_check_layouts(module, x), *_check_odd(module, x, dim)]
-    laws += [_check_saved(module, x.float()), *_check_gradients(module, x, dim), *_check_copies(module, x.float())]
+    laws += [
+        _check_saved(module, x.float()),
+        *_check_gradients(module, x, dim, fast),
+        *_check_copies(module, x.float()),
+    ]
     return laws
 
 
@@ -179,7 +185,7 @@ def _check_saved(module: nn.Module, x: Tensor) -> str:
     return expect("one saved tensor", len(large) <= 1, f"{len(large)} tensors of the input's size are kept")
 
 
-def _check_gradients(module: nn.Module, x: Tensor, dim: int) -> list[str]:
+def _check_gradients(module: nn.Module, x: Tensor, dim: int, fast: bool) -> list[str]:
     module = copy.deepcopy(module).double()
     names = [name for name, _ in module.named_parameters()]
     for axis in set(range(x.dim())) - {dim}:  # few points: the check's cost is quadratic in them; two axes to add over
@@ -190,8 +196,8 @@ def _check_gradients(module: nn.Module, x: Tensor, dim: int) -> list[str]:
         return torch.func.functional_call(module, dict(zip(names, parameters, strict=True)), (x,))
 
     return [
-        expect("gradcheck", torch.autograd.gradcheck(f, inputs), "see gradcheck"),
-        expect("gradgradcheck", torch.autograd.gradgradcheck(f, inputs), "see gradgradcheck"),
+        expect("gradcheck", torch.autograd.gradcheck(f, inputs, fast_mode=fast), "see gradcheck"),
+        expect("gradgradcheck", torch.autograd.gradgradcheck(f, inputs, fast_mode=fast), "see gradgradcheck"),
     ]
 
 

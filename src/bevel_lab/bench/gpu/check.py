@@ -85,11 +85,11 @@ def smoothing_rows(kernel: str, device: torch.device) -> None:
         _compare(f"{what} by {kernel}, slope", slope, _column(group, "slope"))
 
 
-def laws(spec: str, num_parameters: int, device: torch.device) -> list[str]:
+def laws(spec: str, num_parameters: int, device: torch.device, fast: bool = False) -> list[str]:
     """Return the laws that hold for an activation on this backend; raises ``AssertionError`` at one that fails."""
     module = bevel.create(spec, num_parameters=num_parameters)
     with using("triton"):
-        return check_activation(module.to(device), device=device)
+        return check_activation(module.to(device), device=device, fast=fast)
 
 
 def held_rows(device: torch.device, brief: bool) -> str:
