@@ -18,8 +18,9 @@ from synthetic_records import ARMS, records
 import bevel
 import bevel.testing
 from bevel_lab.bench import rows
-from bevel_lab.cli import COMMANDS, _dry_run, compare, completion, main
+from bevel_lab.cli import COMMANDS, compare, completion, main
 from bevel_lab.datasets import DATASETS
+from bevel_lab.execution import estimate
 from bevel_lab.execution.progress import progress_display
 from bevel_lab.experiment import folder
 from bevel_lab.experiment.events import Begun, EpochDone, Failure, Note
@@ -61,7 +62,7 @@ def words_of(line: str, files: dict[str, Path]) -> list[str]:
 def test_every_line_fits(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, files: dict[str, Path], line: str
 ) -> None:
-    monkeypatch.setattr(_dry_run, "probe", lambda trial, **_: Probe(1234.5, 0.01234, 2**31))
+    monkeypatch.setattr(estimate, "probe", lambda trial, **_: Probe(1234.5, 0.01234, 2**31))
     printed = {}
     for columns in (WIDE, 400):
         monkeypatch.setenv("COLUMNS", str(columns))
