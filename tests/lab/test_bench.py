@@ -152,7 +152,7 @@ def test_a_part_of_the_bench_leaves_the_other_rows(collected: list[Row], tmp_pat
     [
         (
             ["--quick", "--only", "memory", "network", "--out", "{}"],
-            "--quick measures speed, memory, import; got --only",
+            "--quick measures speed, memory; got --only",
         ),
         (["--quick", "--only", "memory", "--out", "{}"], "whole sections, of which --quick would leave a part"),
         (["--no-compile", "--only", "inference", "--out", "{}"], "of which --no-compile would leave a part"),
