@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from kept import kept_by
+from needs import needs
 
 import bevel
 import bevel_lab
@@ -16,7 +17,7 @@ from bevel_lab.models import MODELS
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
-pytest.importorskip("sphinx", reason="the packages of documentation are not installed (make install)")
+pytestmark = needs("sphinx")
 
 
 def test_the_readme_says_that_the_reports_memory_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
