@@ -43,6 +43,13 @@ def _run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         (["show", "relu", "--pgn", "x"], ["unknown flag '--pgn'", "'--png'"]),
         (["show", "relu", "--png"], ["--png needs a value"]),
         (
+            ["bench", "--only", "al"],
+            ["--only must be one of speed, catalog,", "; got 'al'; `bevel bench --help` tells more."],
+        ),
+        (["completion", "fish"], ["shell must be one of bash, zsh; got 'fish'; `bevel completion --help` tells"]),
+        (["inspect", "x.py:f", "--what", "relu"], ["--what needs --to,", "Add --to SPEC, or leave it out."]),
+        (["inspect", "x.py:f", "--from-scratch"], ["--from-scratch needs --to, the activation to swap in; got none."]),
+        (
             ["show", "relu", "--png", "/dev/null/x.png"],
             ["cannot write /dev/null/x.png", "choose another --png"],
         ),

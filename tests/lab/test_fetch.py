@@ -415,7 +415,7 @@ def test_a_data_set_is_fetched_only_when_that_is_asked(
         (["fetch", "digits"], "digits cannot be fetched (nothing to fetch: it comes with a package or is made)"),
         (["fetch", "folder:photos"], "folder:photos cannot be fetched (your own: folder:PATH)"),
         (["fetch", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?"),
-        (["get", "mnist"], "invalid choice: 'get'"),
+        (["get", "mnist"], "action must be one of list, fetch; got 'get'; `bevel data --help` tells more."),
     ],
 )
 def test_what_cannot_be_fetched_is_one_line(words: list[str], wanted: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -346,6 +346,7 @@ def test_seeds_beyond_floats_whole_numbers_stay_apart() -> None:
         ("model,acc\na,1\nb\n", "t.csv, line 3 must have 2 fields as the header has; got 1; correct it."),
         ("model,acc\na,1,2\n", "t.csv, line 2 must have 2 fields as the header has; got 3; correct it."),
         ('{"model": "a", "acc": true}\n', "t.csv, line 1, acc: a score must be a number; got True"),
+        ("just words\n", "t.csv has no row of scores; give a table with a header and one row a run."),
         ('[{"model": "a", "acc": 1}]', "must hold one JSON object a line; got a JSON array; write it as JSON lines."),
     ],
 )

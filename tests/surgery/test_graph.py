@@ -163,8 +163,12 @@ def test_calls_that_a_graph_does_not_make_itself_are_left_with_a_reason() -> Non
     root = Model()
     graph = fx.GraphModule(root, Leaf().trace(root))
     result = swap(graph, "frelu", V, empty_ok=True)
-    assert all("act makes its calls" in s.reason and "swap before tracing" in s.reason for s in result.sites)
+    assert all("act makes its calls" in s.reason for s in result.sites)
+    assert all("trace the model with act as no leaf, then swap" in s.reason for s in result.sites)
     assert len(result.sites) == 2
+    opened = fx.symbolic_trace(root)  # and that works
+    result = swap(opened, "frelu", V)
+    assert [m.num_parameters for m in result.activations.values()] == [8, 4]
 
 
 def test_hooks_of_a_module_called_twice_in_a_graph() -> None:

@@ -20,7 +20,6 @@ PAGE = Path(__file__).parents[2] / "docs" / "surgery.md"
 
 FILE = """
 import torch
-from needs import needs
 from torch import nn
 
 def make():

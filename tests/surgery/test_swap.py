@@ -340,3 +340,19 @@ def test_a_module_instead_of_a_factory_is_refused() -> None:
         swap(model, SAU(2), x)
     with pytest.raises(InvalidValue, match="made anew for every place"):
         bevel.create(nn.ReLU())
+
+
+class Positive(nn.Module):
+    """Positive, as exp is: as linear attention makes its features."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.elu(x) + 1
+
+
+@pytest.mark.parametrize("preserve", [True, False])
+def test_a_module_that_makes_numbers_positive_is_left_alone(preserve: bool) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), Positive(), nn.Linear(4, 4), nn.ReLU())
+    result = swap(model, "frelu", torch.randn(3, 4), preserve=preserve)
+    assert list(result.activations) == ["3"]
+    assert isinstance(model[1], Positive)
+    assert "a function of the model's own" in result.sites[0].reason

@@ -25,6 +25,20 @@ def test_an_input_that_is_changed_afterwards_is_an_error_with_the_ways_out(name:
     y.sum().backward()
 
 
+def test_a_slope_of_zero_is_named_as_the_reason_why_the_input_was_kept() -> None:
+    layer, act = nn.Linear(4, 4), bevel.FReLU(4, negative=0.0)
+    for save, reason in (
+        ("auto", "kept its input for backward, since its output does not tell it where a slope is zero"),
+        ("input", "kept its input for backward, and the input or a parameter was"),
+    ):
+        act.save = save
+        h = layer(torch.randn(3, 4))
+        y = act(h)
+        h += 1
+        with pytest.raises(bevel.BevelError, match=reason):
+            y.sum().backward()
+
+
 def test_other_errors_of_backward_stay_torchs_own() -> None:
     y = bevel.FReLU(4)(nn.Linear(4, 4)(torch.randn(3, 4))).sum()
     y.backward()

@@ -118,7 +118,7 @@ def _keeping_function(family: Family, dim: int, ready: _operator.Prepared) -> ty
             try:
                 kept, sides, *parameters = ctx.saved_tensors
             except RuntimeError as error:
-                explain(error, of_output=ctx.keep != 0)
+                explain(error, of_output=ctx.keep != 0, untold=True)
             needs = ctx.needs_input_grad
             if g is None:
                 return (None,) * len(needs)

@@ -22,8 +22,14 @@ def saved(ctx: Any, of_output: bool = False) -> tuple[Tensor, ...]:
     return tensors
 
 
-def explain(error: RuntimeError, of_output: bool = False) -> NoReturn:
-    """Raise an error of ``ctx.saved_tensors`` again, in words that help where a tensor was changed in place."""
+def explain(error: RuntimeError, of_output: bool = False, untold: bool = False) -> NoReturn:
+    """Raise an error of ``ctx.saved_tensors`` again, in words that help where a tensor was changed in place.
+
+    Args:
+        error: what torch raised.
+        of_output: whether the output was kept.
+        untold: whether the input was kept because the output does not tell it.
+    """
     if "inplace operation" not in str(error):
         raise error
     if of_output:
@@ -32,8 +38,9 @@ def explain(error: RuntimeError, of_output: bool = False) -> NoReturn:
             "place since. Write h = h + 1 for h += 1 behind the activation, or let it keep its input: "
             "module.save = 'input', swap(..., save='input')."
         ) from error
+    why = ", since its output does not tell it where a slope is zero (or falls, of a smooth one)" if untold else ""
     raise BevelError(
-        "an activation kept its input for backward, and the input or a parameter was changed in place since. "
+        f"an activation kept its input for backward{why}, and the input or a parameter was changed in place since. "
         "Write h = h + 1 for h += 1 behind the activation, or change the input before it, or give it "
         "a copy: act(h.clone())."
     ) from error

@@ -65,9 +65,10 @@ def _inside_graph(model: nn.Module, group: Group, calls: Sequence[Call]) -> str:
     makers = {call.scopes[-1].name for call in calls} - set(group.tables)
     if not graphs or not makers or (group.path and len(group.calls) == 1):
         return ""
+    maker = makers.pop()
     return (
-        f"{makers.pop()} makes its calls, and only the torch.fx graph around it could tell them apart; swap before "
-        "tracing"
+        f"{maker} makes its calls, and only the torch.fx graph around it could tell them apart; trace the model with "
+        f"{maker} as no leaf, then swap"
     )
 
 

@@ -60,10 +60,20 @@ class Parser(argparse.ArgumentParser):
         message = re.sub(r"^argument (\S+?)(/\S+)?: ", r"\1 ", message)
         message = message.replace("expected one argument", "needs a value")
         message = message.replace("expected at least one argument", "needs at least one value")
+        message = self._choice(message)
         missing = message.removeprefix("the following arguments are required:")
         if missing != message:
             raise InvalidValue(f"missing:{missing}; {self.instead}")
         raise InvalidValue(f"{message}; {self.more}")
+
+    def _choice(self, message: str) -> str:
+        """Say what a value must be one of, where argparse says ``SUBJECT invalid choice: 'x' (choose from …)``."""
+        found = re.fullmatch(r"(\S+) invalid choice: (.+?) \(choose from (.+)\)", message, re.DOTALL)
+        if not found:
+            return message
+        subject, value, known = found.groups()
+        named = {str(action.metavar): action.dest for action in self._actions if not action.option_strings}
+        return f"{named.get(subject, subject)} must be one of {known.replace(chr(39), '')}; got {value}"
 
 
 def typed(kind: Callable[[str], Any], rule: str) -> Callable[[str], Any]:

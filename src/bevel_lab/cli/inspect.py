@@ -26,6 +26,13 @@ def parser() -> Parser:
 
 
 def main(arguments: Namespace) -> int:
+    idle = [flag for flag, given in (("--what", arguments.what), ("--from-scratch", arguments.from_scratch)) if given]
+    if idle and not arguments.to:
+        from bevel.errors import InvalidValue
+
+        raise InvalidValue(
+            f"{idle[0]} needs --to, the activation to swap in; got none. Add --to SPEC, or leave it out."
+        )
     from bevel_lab.runtime.terminal import filled, room, table
     from bevel_lab.surgery.inspection import inspect
 

@@ -78,8 +78,15 @@ def same_files(seen: Sequence[Path], test: Sequence[Path]) -> Shared:
     """
     # from the cheapest to the surest: what differs in size is not opened
     keys: Sequence[Callable[[Path], Hashable]] = (_size, _tail, _digests)
-    if len(seen) + len(test) > COMPARED:
+    count = len(seen) + len(test)
+    if count > COMPARED:
         keys = (Path.resolve,)
+        warnings.warn(
+            f"{count:,} samples are more than {COMPARED:,}: only the paths of those in test and training are compared, "
+            "not their content",
+            DataNote,
+            stacklevel=2,
+        )
     left, right = list(seen), list(test)
     for key in keys:
         ours, theirs = {path: key(path) for path in left}, {path: key(path) for path in right}

@@ -74,7 +74,7 @@ def read_rows(source: Path) -> dict[str, Row]:
         raise ReportError(f"{source} must hold one JSON object a line; got a JSON array; write it as JSON lines.")
     rows = _json_lines(source, text) if text.lstrip().startswith("{") else _csv(source, text)
     if not rows:
-        raise ReportError(f"{source} has no row of scores.")
+        raise ReportError(f"{source} has no row of scores; give a table with a header and one row a run.")
     return rows
 
 
