@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from surgery_models import Net, RunsIn, X
 from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import bevel
 from bevel.surgery import find, swap
@@ -190,3 +191,26 @@ def test_an_exported_program_says_that_it_has_no_sites() -> None:
         exported = torch.export.export(Twice(), (V,)).module()
         with pytest.raises(bevel.InvalidValue, match="would change nothing"):
             swap(exported, "frelu", V)
+
+
+def test_a_swapped_root_is_not_traced_past_its_swap() -> None:
+    """The old functions came back in silence."""
+
+    def forward(self: RunsIn, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x))
+        return F.relu(self.b(x))
+
+    model = RunsIn(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 4))
+    result = swap(model, "frelu", V)
+    for swapped in (model, copy.deepcopy(model)):
+        with pytest.raises(bevel.BevelError, match=r"torch\.fx cannot trace .* Trace first, then swap"):
+            fx.symbolic_trace(swapped)
+    outer = nn.Sequential(model)  # inside another model its forward runs
+    moved(outer)
+    assert torch.equal(fx.symbolic_trace(outer)(V), outer(V))
+    parameters = dict(model.named_parameters())
+    graph = make_fx(lambda p, x: torch.func.functional_call(model, p, (x,)))(parameters, V)
+    assert torch.equal(graph(parameters, V), model(V))
+    assert len(list(model.named_modules())) == 6
+    result.restore()
+    fx.symbolic_trace(model)

@@ -13,10 +13,11 @@ from torch.overrides import TorchFunctionMode
 
 from bevel.surgery._calls import LEAVE, Table
 from bevel.surgery._groups import Group
+from bevel.surgery._held import HOLDER
 from bevel.surgery._likeness import VERSION, likeness
 from bevel.surgery._names import SPELLINGS
 from bevel.surgery._probe import sample
-from bevel.surgery._route import HOLDER, place
+from bevel.surgery._route import place
 from bevel.surgery._survey import Survey
 from bevel.surgery._watch import Call
 

@@ -16,7 +16,8 @@ from bevel.nn import LearnableModule
 from bevel.surgery._blueprint import Blueprint
 from bevel.surgery._calls import Mark
 from bevel.surgery._graph import rerouted
-from bevel.surgery._route import HOLDER, Held, PerCall, RoutedForward, shield
+from bevel.surgery._held import HOLDER, Held
+from bevel.surgery._route import PerCall, RoutedForward, shield
 
 _ABSENT: Any = object()
 
@@ -152,6 +153,7 @@ def _hold(scope: nn.Module, activations: Mapping[str, nn.Module], edits: Edits) 
     holder = submodules(scope).get(HOLDER)
     if holder is None:
         holder = Held().train(scope.training)
+        holder.routed = not isinstance(scope, GraphModule)
         edits.set(submodules(scope), HOLDER, holder)
     for key, activation in activations.items():
         edits.set(submodules(holder), key, activation.train(scope.training))

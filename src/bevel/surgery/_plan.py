@@ -18,12 +18,13 @@ from bevel.errors import BevelError, InvalidValue
 from bevel.spec import accepted_arguments, parse
 from bevel.surgery._blueprint import Blueprint, shapes
 from bevel.surgery._calls import LEAVE, Entry, Table
+from bevel.surgery._held import HOLDER
 from bevel.surgery._install import kept_in
 from bevel.surgery._likeness import VERSION, likeness
 from bevel.surgery._preserve import built, placed, set_rule
 from bevel.surgery._probe import near, recognize, sample
 from bevel.surgery._recipe import Recipe
-from bevel.surgery._route import HOLDER, WriteBack, place
+from bevel.surgery._route import WriteBack, place
 from bevel.surgery._sites import Site, Sites
 
 _TOLD = [f.name for f in fields(Site) if f.name != "module"]

@@ -31,17 +31,10 @@ from torch.overrides import TorchFunctionMode
 from bevel._torch_private import exchange_function_modes, function_modes, replicate, submodules
 from bevel.errors import BevelError, InvalidValue
 from bevel.surgery._calls import LEAVE, Run, Slot, Table, tell
+from bevel.surgery._held import HOLDER, UNSCRIPTABLE
 from bevel.surgery._names import spelled
 from bevel.surgery._place import lines_of, located
 from bevel.surgery._products import Products
-
-UNSCRIPTABLE = (
-    "torch.jit.script cannot compile a forward in which a swap replaced calls; torch.export.export, torch.compile and "
-    "torch.jit.trace can."
-)
-
-HOLDER = "bevel_sites"
-"""The name under which a scope holds the activations of its function calls."""
 
 
 class PerCall(nn.Module):
@@ -83,13 +76,6 @@ class PerCall(nn.Module):
 
     def __prepare_scriptable__(self) -> nn.Module:
         raise BevelError(UNSCRIPTABLE)
-
-
-class Held(nn.ModuleDict):
-    """The activations of a scope's function calls, by key."""
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        raise BevelError(UNSCRIPTABLE)  # the scope's class knows nothing of them: its functions would come back
 
 
 class WriteBack(nn.Module):

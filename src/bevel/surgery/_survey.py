@@ -16,9 +16,10 @@ from bevel.errors import InvalidValue
 from bevel.surgery._axes import WEIGHT
 from bevel.surgery._calls import Mark
 from bevel.surgery._groups import Group, function_groups, module_groups
+from bevel.surgery._held import HOLDER
 from bevel.surgery._probe import Source, recognize
 from bevel.surgery._recipe import Recipe
-from bevel.surgery._route import HOLDER, free, place
+from bevel.surgery._route import free, place
 from bevel.surgery._sites import Site, Sites
 from bevel.surgery._trace import double, run
 from bevel.surgery._unreached import unreached
