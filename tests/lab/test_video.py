@@ -681,13 +681,18 @@ QUARTERS = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
 
 def _turned(path: Path, frame: np.ndarray, degrees: int) -> np.ndarray:
     """Write a clip of eight such frames that is shown turned; return what a person sees."""
+    _shown_by(path, frame, QUARTERS[degrees])
+    return np.rot90(frame, -degrees // 90)
+
+
+def _shown_by(path: Path, frame: np.ndarray, matrix: tuple[int, ...]) -> None:
+    """Write a clip of eight such frames that has a display matrix."""
     _write(path, [frame] * 8, codec="mpeg4")
-    a, b, c, d = (number << 16 for number in QUARTERS[degrees])
+    a, b, c, d = (number << 16 for number in matrix)
     turned = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     content = path.read_bytes()
     track = content.index(b"tkhd")
     path.write_bytes(content[:track] + content[track:].replace(MATRIX, turned, 1))
-    return np.rot90(frame, -degrees // 90)
 
 
 @pytest.mark.parametrize("degrees", QUARTERS)
@@ -702,6 +707,13 @@ def test_a_clip_is_upright_as_its_display_matrix_says(tmp_path: Path, degrees: i
     assert (np.abs(found[0].permute(1, 2, 0).numpy().astype(int) - seen) < 40).mean() > 0.98
     with pytest.warns(DataNote):
         assert check_clip(path, 8) == seen.shape[:2]
+
+
+@pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)])
+def test_a_mirrored_clip_is_refused_by_name(tmp_path: Path, matrix: tuple[int, ...]) -> None:
+    _shown_by(tmp_path / "clip.mp4", np.zeros((64, 96, 3), np.uint8), matrix)
+    with pytest.raises(LabError, match=r"clip\.mp4 is stored mirrored, as its display matrix says"):
+        frames_of(tmp_path / "clip.mp4", lambda count: [0])
 
 
 def test_that_clips_were_turned_is_said_though_the_first_was_not(tmp_path: Path) -> None:

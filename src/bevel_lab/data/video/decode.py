@@ -18,6 +18,7 @@ from torch import Tensor
 from bevel_lab.data.images.from_files import SIDE
 from bevel_lab.data.images.image_file import image_size, read_image
 from bevel_lab.data.invalid import DataNote
+from bevel_lab.data.video.mirrored import is_mirrored
 from bevel_lab.errors import LabError, optional_library
 from bevel_lab.runtime.rng import seeded
 
@@ -148,6 +149,11 @@ def _decode_all(path: Path) -> _Decoded:
     """A whole file with at least one frame, all of one size; warns :class:`DataNote` if it lies on its side."""
     if path.is_file() and not path.stat().st_size:
         raise LabError(f"{path} is empty; fetch it again, or delete it.")
+    if is_mirrored(path):
+        raise LabError(
+            f"{path} is stored mirrored, as its display matrix says, which is not undone here; write it again as it is "
+            "to be seen, or delete it."
+        )
     clip = _decode(path)
     if clip.found < COMPLETE * clip.promised:
         raise LabError(
