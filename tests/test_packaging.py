@@ -24,6 +24,7 @@ pytestmark = [
 
 QUICKLY = [
     "--config-settings=cmake.build-type=Debug",
+    "--config-settings=cmake.define.CMAKE_CXX_FLAGS_DEBUG=-O0",
     f"--config-settings=cmake.define.BEVEL_ISAS={'sse2' if platform.machine() == 'x86_64' else 'neon'}",
 ]
 """One instruction set, by a compiler that does not optimize: two minutes less. A package has the same files."""
@@ -36,8 +37,10 @@ sys.path[:] = [p for p in sys.path if not p.endswith("src")]
 """
 
 
-def _source(into: Path) -> Path:
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the source archive and unpack it: all packages of these tests are built from it."""
+    into = tmp_path_factory.mktemp("source")
     code = "import sys, scikit_build_core.build as b; b.build_sdist(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, str(into)], cwd=ROOT, check=True, capture_output=True)
     (archive,) = into.glob("bevel-*.tar.gz")
@@ -46,8 +49,7 @@ def _source(into: Path) -> Path:
     return into / archive.name.removesuffix(".tar.gz")
 
 
-def _wheel(out: Path, environment: dict[str, str]) -> Path:
-    source = _source(out)
+def _wheel(source: Path, out: Path, environment: dict[str, str]) -> Path:
     command = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", *QUICKLY]
     command += ["--wheel-dir", str(out), "."]
     done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True)
@@ -57,7 +59,7 @@ def _wheel(out: Path, environment: dict[str, str]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pure(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pure(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build a wheel without a compiler on the PATH."""
     out = tmp_path_factory.mktemp("pure")
     tools = out / "bin"
@@ -67,7 +69,7 @@ def pure(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if found:
             (tools / name).symlink_to(found)
     none = {"CC": "/dev/null/none/cc", "CXX": "/dev/null/none/c++", "PATH": str(tools)}
-    return _wheel(out, os.environ | none)
+    return _wheel(source, out, os.environ | none)
 
 
 def test_no_compiler_gives_a_pure_wheel(pure: Path) -> None:
@@ -101,8 +103,8 @@ def test_the_pure_wheel_passes_the_tests_that_need_no_compiler(pure: Path, tmp_p
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler on this machine")
-def test_a_compiler_gives_one_wheel_for_every_python(tmp_path: Path) -> None:
-    wheel = _wheel(tmp_path, dict(os.environ))
+def test_a_compiler_gives_one_wheel_for_every_python(source: Path, tmp_path: Path) -> None:
+    wheel = _wheel(source, tmp_path, dict(os.environ))
     names = zipfile.ZipFile(wheel).namelist()
     assert "-py3-none-" in wheel.name
     assert {"bevel/ops/libbevel_native.so", "bevel/ops/libbevel_operator.so"} <= set(names)
@@ -132,9 +134,8 @@ def audited(wheel: Path, names: list[str]) -> None:
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler on this machine")
-def test_an_ordinary_installation_ends_with_the_operator(tmp_path: Path) -> None:
+def test_an_ordinary_installation_ends_with_the_operator(source: Path, tmp_path: Path) -> None:
     """pip's isolated build sees no torch; the first process builds the operator for the torch that is there."""
-    source = _source(tmp_path)
     python = _environment(tmp_path / "environment")
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--quiet"]
     done = subprocess.run([*command, *QUICKLY, "."], cwd=source, capture_output=True, text=True)

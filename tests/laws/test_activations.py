@@ -1,5 +1,7 @@
 """Every activation of the catalog keeps the laws, on every backend that can be used here."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -130,13 +132,40 @@ def test_zero_is_among_the_inputs() -> None:
         check_activation(_Pole())
 
 
-def test_a_wrong_activation_breaks_a_law() -> None:
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_wrong_activation_breaks_a_law(fast: bool) -> None:
     class Rounded(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.clamp(min=0).detach() + 0 * x
 
-    with pytest.raises((AssertionError, GradcheckError), match=r"Jacobian mismatch|law broken"):
-        check_activation(Rounded())
+    with pytest.raises((AssertionError, GradcheckError), match=r"Jacobian mismatch|law broken|Gradients failed"):
+        check_activation(Rounded(), fast=fast)
+
+
+class _OffAtOne(torch.autograd.Function):
+    """ReLU whose gradient is a tenth too large at the greatest element alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        off = 1 + 0.1 * (x == x.max()).to(x.dtype) if x.numel() else 1
+        return gradients[0] * (x > 0) * off
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_one_wrong_slope_among_many_breaks_a_law(fast: bool) -> None:
+    class Off(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = _OffAtOne.apply(x)
+            return y
+
+    with pytest.raises(GradcheckError):
+        check_activation(Off(), fast=fast)
 
 
 @pytest.mark.parametrize("name", OWNED)
