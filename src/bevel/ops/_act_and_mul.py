@@ -131,7 +131,7 @@ def _torchs_own(activation: nn.Module) -> Family | None:
 
 def _fused(gate: Tensor, up: Tensor, activation: nn.Module) -> _Native | None:
     """Return what one native pass computes, None where it does not know the activation or the tensors."""
-    if not gate.is_cpu or preferred() not in ("auto", "operator") or not plainly_eager() or is_watched(activation):
+    if not gate.is_cpu or not plainly_eager() or preferred() not in ("auto", "operator") or is_watched(activation):
         return None
     family, parameters, dim = _torchs_own(activation), list[Tensor](), 0
     if family is None:
