@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.overrides import TorchFunctionMode
+from torch.torch_version import TorchVersion
 
 import bevel
 from bevel._torch_private import storage_address
@@ -242,6 +243,7 @@ def test_an_exported_program_has_it_in_its_state() -> None:
 
 @pytest.mark.compile
 @pytest.mark.skipif(_cpu.unavailable() is not None, reason=f"backend cpu: {_cpu.unavailable()}")
+@pytest.mark.skipif(TorchVersion(torch.__version__) < (2, 12), reason="torch 2.11 refuses it: docs/start.md")
 def test_a_compiled_call_keeps_the_n_that_it_was_made_with() -> None:
     """n may be written between a forward and its backward, as DistributedDataParallel writes to buffers."""
     module = bevel.SAU(2, n=3.0)

@@ -89,8 +89,8 @@ def test_names_of_models(file: Path) -> None:
     ("name", "words"),
     [
         ("sized", r"sized in \S+mine.py must be callable without arguments; it takes \(width, depth=2\)"),
-        ("divides", r"divides\(\) in \S+mine.py failed at line 21 \(ZeroDivisionError: division by zero\)"),
-        ("leaves", r"failed at line 24 \(SystemExit: 3\)"),
+        ("divides", r"divides\(\) in \S+mine.py failed at line 20 \(ZeroDivisionError: division by zero\)"),
+        ("leaves", r"failed at line 23 \(SystemExit: 3\)"),
         ("misfit", "the model could not be run on the example given"),
         ("torch", "has no module or callable 'torch'"),
     ],
