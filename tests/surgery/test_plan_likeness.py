@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bevel import InvalidValue
+from bevel import FReLU, InvalidValue
 from bevel.surgery import apply_plan, swap
 from bevel.surgery._likeness import likeness
 
@@ -93,7 +93,7 @@ def test_a_docstring_and_lines_do_not_count() -> None:
 
         return F.relu(self.b(F.relu(self.a(x))))
 
-    apply_plan(named(forward)(), plan)
+    assert [site.new for site in apply_plan(named(forward)(), plan).sites] == ["frelu", "frelu"]
 
 
 def test_a_function_of_the_same_file_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,16 @@ def test_a_module_that_computes_something_else_is_refused(kind: str) -> None:
 def test_a_trained_prelu_is_the_same_module() -> None:
     trained = nn.PReLU(init=0.7)
     plan = swap(nn.Sequential(nn.Linear(4, 4), trained), "frelu", V).plan()
-    apply_plan(nn.Sequential(nn.Linear(4, 4), nn.PReLU()), plan)
+    model = nn.Sequential(nn.Linear(4, 4), nn.PReLU())
+    (site,) = apply_plan(model, plan).sites
+    assert (site.new, type(model[1])) == ("frelu", FReLU)
+
+
+def test_a_plan_with_too_few_values_is_refused() -> None:
+    plan = json.loads(swap(nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU(0.1)), "frelu", V).plan())
+    plan["values"]["1"].pop()
+    with pytest.raises(InvalidValue, match="site '1'"):
+        apply_plan(nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU(0.1)), json.dumps(plan))
 
 
 class Blocks(nn.Module):

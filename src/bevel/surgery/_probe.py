@@ -101,9 +101,9 @@ def sample(source: Source | None) -> list[float] | None:
 def near(values: list[float] | None, others: list[float]) -> bool:
     """Whether two samples are of one function to rounding."""
     x = grid().flatten()[::15].tolist()
-    return values is not None and all(
-        abs(a - b) <= ROUNDING * (1 + abs(at)) for a, b, at in zip(values, others, x, strict=True)
-    )
+    if values is None or not len(values) == len(others) == len(x):
+        return False
+    return all(abs(a - b) <= ROUNDING * (1 + abs(at)) for a, b, at in zip(values, others, x, strict=True))
 
 
 def limits(y: Tensor) -> tuple[float, float] | None:

@@ -19,7 +19,7 @@ ARMS = {"gelu": ("#8a919b", "s"), "sau": ("#097ca9", "o"), "frelu": ("#e27902", 
 STAMP = "rows"
 """Under this key the picture holds the digest of the rows that it shows."""
 _INK, _MUTED, _GRID, _OURS, _OTHERS = "#40454c", "#69717d", "#eceef1", "#097ca9", "#b9bec6"
-_BEVELS = {"frelu", "sau", "smooth_frelu"}
+_OURS_BY_NAME = {"frelu", "sau", "smooth_frelu"}
 
 
 def draw(rows: Sequence[Row], path: Path) -> bool:
@@ -66,14 +66,14 @@ def _networks(rows: Sequence[Row], what: str) -> list[Row]:
 
 
 def _bars(axes: Axes, calls: Sequence[Row]) -> None:
-    ours = [row.case.partition(":")[0].partition("(")[0] in _BEVELS for row in calls]
+    ours = [row.case.partition(":")[0].partition("(")[0] in _OURS_BY_NAME for row in calls]
     colors = [_OURS if own else _OTHERS for own in ours]
     axes.barh([row.case for row in calls], [row.to_relu for row in calls], color=colors, height=0.62)
     for i, row in enumerate(calls):
         axes.annotate(f"{row.to_relu:.2f}", (row.to_relu, i), xytext=(4, 0), textcoords="offset points", va="center",
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
     axes.set_xlim(0, 1.15 * max(row.to_relu for row in calls))
-    size = f"{calls[0].elements * 4 / 1e6:.0f} MB"
+    size = f"{calls[0].elements * 4 // 10**6} MB"
     _finish(axes, f"a call: forward and backward, {size}")
 
 
