@@ -135,12 +135,15 @@ def test_a_gpus_page_is_made_from_rows_without_a_gpu(collected: list[Row], tmp_p
     assert "1.10 × copy" in rows.table(collected)
 
 
-def test_a_part_of_the_bench_leaves_the_other_rows(collected: list[Row], tmp_path: Path) -> None:
+def test_a_part_of_the_bench_leaves_the_other_rows_and_prints_its_own(
+    collected: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "rows.csv"
     old = Collector("a machine", {"torch": "2.15"})
     old.add("memory", "bytes", {"relu": Sample([1.0])})
     rows.write([*collected, *old.rows], out)
-    assert main(["bench", "--only", "memory", "--out", str(out), "--quiet"]) == 0
+    assert main(["bench", "--only", "memory", "--out", str(out)]) == 0
+    assert re.search(r"frelu\(C\) .*memory +bytes", capsys.readouterr().out)
     found = rows.read(out)
     assert found[: len(collected)] == collected
     assert {row.section for row in found[len(collected) :]} == {"memory"}

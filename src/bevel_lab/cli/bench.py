@@ -57,7 +57,8 @@ def main(arguments: Namespace) -> int:
 
         only = arguments.only or SECTIONS
         found = measure(arguments.quick, not arguments.no_compile, print if arguments.quiet else _say, only)
-        print(rows.fitting([row for row in found if row.what in ("both", "step", "call")], room()))
+        shown = [row for row in found if row.what not in ("forward", "backward")]  # of which "both" is the sum
+        print(rows.fitting(shown, room()))
         if arguments.only and arguments.out and arguments.out.is_file():
             measured = {row.section for row in found}
             found = [row for row in rows.read(arguments.out) if row.section not in measured] + found
