@@ -15,6 +15,7 @@ from torch import nn
 import bevel
 from bevel.errors import InvalidValue
 from bevel.kernel import SHARP
+from bevel.nn._gated import GatedFormula
 from bevel.ops import may_keep_output
 from bevel_lab.training.shape import bound  # the command and the card say the same
 
@@ -83,6 +84,8 @@ def kept(module: nn.Module) -> str:
 
 def rule(module: nn.Module) -> str:
     """Say how what is kept is chosen."""
+    if isinstance(module, GatedFormula):
+        return "always the input"
     if isinstance(module, bevel.nn.FormulaActivation):
         return "always the input; the formula is evaluated again in backward"
     if not isinstance(module, bevel.nn.Activation):

@@ -102,8 +102,9 @@ BEVEL_INLINE void second_jump(const Task& task, const Second& second, const Seco
         by_jump = F::fma(at.eta, at.below, at.u_phi * at.delta);
         out.value = F::fma(beta, at.d * at.below, j * by_jump);
         slope = F::fma(beta, at.below + at.u_phi, j * (n_delta * F::fma(two, at.phi, at.u_turn)));
-        by_n = F::fma(at.delta, F::fma(two, at.u_phi, at.u * at.u_turn), -(two * k.w_nu) * u2_phi);
-        by_n = F::fma(beta * k.w, u2_phi, j * (second.log_n ? F::fma(k.w_nu, u2_phi, by_n) : by_n));
+        const V u2_turn = at.u * (at.u * at.u_turn);  // what n's own stretch leaves: 2u²φ would cancel, w times too large
+        by_n = F::fma(at.eta, F::fma(two, at.u_phi, at.u * at.u_turn), k.w_nu * (second.log_n ? u2_turn + u2_phi : u2_turn));
+        by_n = F::fma(beta * k.w, u2_phi, j * by_n);
     } else {
         by_jump = F::fma(at.eta, at.below, -w_nu_m);
         out.value = F::fma(beta * k.w, at.excess, j * by_jump);

@@ -3,9 +3,9 @@
     python native/tools/fit.py            # rewrites the header next to it; needs mpmath, takes a minute or two
 
 Each row of FITS is a smooth positive function on an interval. It is approximated by a polynomial that is minimax in
-*relative* error (Remez exchange in 40-digit arithmetic), so that tails keep their digits; or in error against a scale of
-its own. The degree is the least that meets the target of its precision: 8e-8 for float, 6e-17 for double (the rounding
-error of either is 6e-8 and 1.1e-16); the error reached stands in the header next to each polynomial.
+*relative* error (Remez exchange in 40-digit arithmetic), so that tails keep their digits; or in error against a scale
+of its own. The degree is the least that meets the target of its precision: 8e-8 for float, 6e-17 for double (the
+rounding error of either is 6e-8 and 1.1e-16); the error reached stands in the header next to each polynomial.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def least_degree(fit: Fit) -> tuple[list[Real], Real]:
 
 # ---- the functions --------------------------------------------------------------------------------------------------
 
-# a in t = (v - a)/(v + a) for survival and excess: where the error, which swings by a factor of ten with a, is least. In
-# float that saves a degree each against a round number.
+# a in t = (v - a)/(v + a) for survival and excess: where the error, which swings by a factor of ten with a, is least.
+# In float that saves a degree each against a round number.
 SURVIVAL_A = {"float": mpf("4.3125"), "double": mpf(5)}
 EXCESS_A = {"float": mpf("3.90625"), "double": mpf(5)}
 NEAR_TARGET = mpf("5e-9")  # of gauss_near: it is there for accuracy, so its own error must not show
@@ -147,7 +147,7 @@ def bulk_scale(r: Real) -> Real:
 
 
 def cosine_form(power: int) -> Function:
-    """Density (2), survival (3), excess (4), second (5) of the raised cosine over z^power, z = 1 - v, as a function of z²."""
+    """Density (2), survival (3), excess (4), second (5) of the raised cosine over z^power, z = 1 - v, of z²."""
 
     def form(s: Real) -> Real:
         s = max(s, mpf("1e-30"))

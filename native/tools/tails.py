@@ -1,7 +1,7 @@
 """The second tail integrals that have no elementary form, for fit.py and fit_second.py.
 
-Gaussian: the closed form ½[(1 + v²)·survival − v·density] cancels like v⁴. Logistic: a dilogarithm, −Li₂(−e^(−v)). Bump:
-as its other two integrals, ``exp(-1/(2z))·z⁶·Y(t)`` (bump.py).
+Gaussian: the closed form ½[(1 + v²)·survival − v·density] cancels like v⁴. Logistic: a dilogarithm, −Li₂(−e^(−v)).
+Bump: as its other two integrals, ``exp(-1/(2z))·z⁶·Y(t)`` (bump.py).
 """
 
 from __future__ import annotations

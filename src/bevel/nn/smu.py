@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from bevel.nn._base import Device, Entry, FormulaActivation
+from bevel.nn._gated import GatedFormula
 from bevel.portable import hypot
+from bevel.terms import Coefficient
 
 CITATION = (
     "Biswas, Kumar, Banerjee, Pandey: Smooth Maximum Unit: Smooth Activation Function for Deep Networks using "
@@ -14,8 +18,11 @@ CITATION = (
 )
 
 
-class SMU(FormulaActivation):
+class SMU(GatedFormula):
     """``[(1+α)x + (1−α)x·erf(μ(1−α)x)]/2`` with α and μ learnt: Leaky ReLU as a smooth maximum.
+
+    Eager calls run it as a gate, with slopes 1 and α, the Gaussian and n = |√2·μ·(1 − α)|, and by the formula where
+    that is 0.
 
     Args:
         num_parameters: 1 (shared) or the channel count. Default: 1.
@@ -41,6 +48,7 @@ class SMU(FormulaActivation):
     Source: Biswas, Kumar, Banerjee, Pandey: Smooth Maximum Unit. CVPR 2022.
     """
 
+    kernel = "gaussian"
     alpha: nn.Parameter
     mu: nn.Parameter
 
@@ -61,6 +69,11 @@ class SMU(FormulaActivation):
     def formula(x: Tensor, *parameters: Tensor) -> Tensor:
         alpha, mu = parameters
         return ((1 + alpha) * x + (1 - alpha) * x * torch.erf(mu * (1 - alpha) * x)) / 2
+
+    @staticmethod
+    def gate(*parameters: Tensor) -> tuple[Coefficient, Coefficient, Tensor]:
+        alpha, mu = parameters
+        return 1.0, alpha, math.sqrt(2) * mu * (1 - alpha)  # erf(v) = 2·cdf(√2·v) − 1
 
 
 class SMU1(FormulaActivation):

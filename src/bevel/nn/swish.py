@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bevel.nn._base import Device, Entry, FormulaActivation
+from bevel.nn._base import Device, Entry
+from bevel.nn._gated import GatedFormula
+from bevel.terms import Coefficient
 
 
-class Swish(FormulaActivation):
+class Swish(GatedFormula):
     """``x·σ(βx)`` with β learnt.
+
+    Eager calls run it as a gate, ``bevel.nn.Gate(kernel="logistic")`` with n = |β|, and by the formula where β is 0.
 
     Args:
         num_parameters: 1 (shared) or the channel count. Default: 1.
@@ -34,6 +38,7 @@ class Swish(FormulaActivation):
     Source: Ramachandran, Zoph, Le: Searching for Activation Functions. 2017, arXiv:1710.05941.
     """
 
+    kernel = "logistic"
     beta: nn.Parameter
 
     def __init__(
@@ -53,11 +58,17 @@ class Swish(FormulaActivation):
         (beta,) = parameters
         return x * torch.sigmoid(beta * x)
 
+    @staticmethod
+    def gate(*parameters: Tensor) -> tuple[Coefficient, Coefficient, Tensor]:
+        (beta,) = parameters
+        return 1.0, 0.0, beta
 
-class ACONC(FormulaActivation):
+
+class ACONC(GatedFormula):
     """``(p1−p2)x·σ(β(p1−p2)x) + p2·x``, all three parameters learnt.
 
     The paper has one set per channel and starts with p1 = 1, p2 = 0; the official code draws p1 and p2 from N(0, 1).
+    Eager calls run it as a gate, with slopes p1 and p2 and n = |β·(p1 − p2)|, and by the formula where n would be 0.
 
     Args:
         num_parameters: 1 (shared) or the channel count. Default: 1.
@@ -84,6 +95,7 @@ class ACONC(FormulaActivation):
     Source: Ma, Zhang, Liu, Sun: Activate or Not: Learning Customized Activation. CVPR 2021.
     """
 
+    kernel = "logistic"
     p1: nn.Parameter
     p2: nn.Parameter
     beta: nn.Parameter
@@ -107,6 +119,11 @@ class ACONC(FormulaActivation):
         p1, p2, beta = parameters
         difference = (p1 - p2) * x
         return difference * torch.sigmoid(beta * difference) + p2 * x
+
+    @staticmethod
+    def gate(*parameters: Tensor) -> tuple[Coefficient, Coefficient, Tensor]:
+        p1, p2, beta = parameters
+        return p1, p2, beta * (p1 - p2)
 
 
 ENTRIES = {

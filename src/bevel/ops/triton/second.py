@@ -160,10 +160,10 @@ class Second:
             f"moved_jump_{i} = eta_{i} * below_{i} + u_phi_{i} * delta_{i}",
             f"slope_jump_{i} = jumps_{i} * (n * delta_{i} * (2 * density_{i} + u_turn_{i}))",
         ]
-        stretch = self._stretch(f"square_{i}", times=1 if self.family.log_n else 2)
+        own = f"(u_{i} * u_{i} * u_turn_{i}" + (f" + square_{i})" if self.family.log_n else ")")
+        by_n = total([f"eta_{i} * (2 * u_phi_{i} + u_{i} * u_turn_{i})", *self._stretch(own)])  # 2·square cancels
         parts["value"].append(f"jumps_{i} * moved_jump_{i}")
-        by_n = [f"delta_{i} * (2 * u_phi_{i} + u_{i} * u_turn_{i})", *stretch]
-        parts["n"].append(f"jumps_{i} * ({' - '.join(by_n)})")
+        parts["n"].append(f"jumps_{i} * ({by_n})")
         if self._moves(f"jumps_{i}"):
             beta = f"beta_jumps_{i}"
             parts["value"].append(f"({beta} * w) * (-v_{i} * survival_{i})")
