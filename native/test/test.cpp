@@ -230,11 +230,13 @@ void compare(Plan& p, const Case& c, const std::string& name) {
     for (int d = 0; d < 3; ++d) layout.x[d] = layout.y[d] = layout.g[d] = layout.dx[d] = stride[d];
     Array x(c.dtype, c.size, stride, c.shift), y = x, g = x, dx = x;
     const int n_slot = 2 + 5 * p.plan.knots;
-    const double n = static_cast<double>(p.slots(0)[n_slot]);
+    std::vector<std::vector<Real>> every;
+    for (int64_t k = 0; k < std::max<int64_t>(c.size[1], 1); ++k) every.push_back(p.slots(k));
+    const double n = static_cast<double>(every[0][n_slot]);
     for (int64_t o = 0; o < c.size[0]; ++o)
         for (int64_t k = 0; k < c.size[1]; ++k)
             for (int64_t i = 0; i < c.size[2]; ++i) {
-                const double near = p.plan.knots ? static_cast<double>(p.slots(k)[2 + pick(0, p.plan.knots - 1)]) : 0;
+                const double near = p.plan.knots ? static_cast<double>(every[k][2 + pick(0, p.plan.knots - 1)]) : 0;
                 write(c.dtype, x.at(o, k, i), pick(0, 2) ? uniform(-4, 4) : near + uniform(-1.5, 1.5) / n);
                 write(c.dtype, g.at(o, k, i), uniform(-1, 1));
             }
@@ -250,7 +252,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
     std::vector<std::vector<Real>> exact, size;
     for (size_t j = 0; j < p.value.size(); ++j) exact.emplace_back(p.length[j], 0), size.emplace_back(p.length[j], 0);
     for (int64_t k = 0; k < c.size[1]; ++k) {
-        const std::vector<Real> slots = p.slots(k);
+        const std::vector<Real>& slots = every[k];
         for (int64_t o = 0; o < c.size[0]; ++o)
             for (int64_t i = 0; i < c.size[2]; ++i) {
                 const Real at = read(c.dtype, x.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
