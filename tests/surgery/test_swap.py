@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import bevel
 from bevel import SAU, FReLU, InvalidValue, UnknownName
 from bevel.surgery import swap
+from bevel.surgery._probe import evaluate
 
 
 def test_frelu_keeps_every_bit(net: Net) -> None:
@@ -199,6 +200,15 @@ def test_a_jump_is_found_where_it_is() -> None:
     assert isinstance(threshold, bevel.Mollified)
     assert shrink.f.knots == (-0.123456789, 0.123456789)
     assert (threshold.f.knots, threshold.f.offset) == ((-0.7654321,), 2.0)
+
+
+def test_jumps_are_told_apart_where_the_grid_does_not_tell_them() -> None:
+    knots = (0.12, 0.125)
+    first, second = (evaluate(nn.Hardshrink(knot)) for knot in knots)
+    assert torch.equal(first, second)
+    model = nn.Sequential(nn.Linear(3, 3), nn.Hardshrink(knots[0]), nn.Linear(3, 3), nn.Hardshrink(knots[1]))
+    sites = swap(model, "mollified:n=50", torch.randn(2, 3), what="hardshrink").sites
+    assert [site.module.f.knots for site in sites] == [(-knot, knot) for knot in knots]
 
 
 def test_preserve_false_starts_from_the_activations_own_values(net: Net) -> None:

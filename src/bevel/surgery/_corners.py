@@ -13,6 +13,9 @@ from bevel.surgery._probe import FAR, ends, grid, limits, same, slopes
 
 Function = Callable[[Tensor], Tensor]
 
+JUMPING = ("threshold", "hard_shrink")
+"""Functions that values on the grid do not tell: they may jump between two of its points."""
+
 
 def kinked_text(values: Tensor, function: Function | None = None) -> str | None:
     """Name a function of ``bevel.kinked`` with these values on the grid, e.g. ``"relu6"``; None if there is none.

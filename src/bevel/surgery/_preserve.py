@@ -20,9 +20,9 @@ from bevel.kinked import PiecewiseLinear
 from bevel.nn import ACTIVATIONS, ActAndMul, Maxout
 from bevel.nn._base import Activation, LearnableModule, check_rule
 from bevel.spec import Factory, accepted_arguments, create, named_arguments, parse
-from bevel.surgery._corners import kinked_text
+from bevel.surgery._corners import JUMPING, kinked_text
 from bevel.surgery._gates import gates
-from bevel.surgery._probe import ROUNDING, Function, Source, evaluate, grid, limits, same, slopes
+from bevel.surgery._probe import ROUNDING, Source, evaluate, grid, limits, same, slopes
 from bevel.terms import as_numbers
 
 _SENTINEL = 0.1236572265625
@@ -94,6 +94,8 @@ class Maker:
         self.per_channel = free and next(probe.parameters(), None) is not None
         gated = isinstance(probe, Activation) and probe.family.terms.multiplies_cdf
         self.gated = gated and {"kernel", "n"} <= self.accepted.keys()
+        #: by the values of a function, what keeps it or who can: most sites of a network have the same one
+        self._known: dict[tuple[float, ...], tuple[dict[str, Any], float] | str] = {}
 
     def make(self, source: Source, channels: int | None, axis: int | None, rank: int) -> Made:
         """Make the activation for one site, on the CPU.
@@ -130,18 +132,26 @@ class Maker:
         values = None if source.function is None else evaluate(source.function)
         if values is None:
             raise CannotKeep(f"{source.name} cannot be evaluated apart from the model")
-        found = self.fit(values, source.function)
-        if found is not None:
+        key = tuple(values.flatten().tolist())
+        found = self._known.get(key)
+        if found is None:
+            text = kinked_text(values, source.function)
+            found = self.fit(values, text) or _who_can(values, text, self.name)
+            if text is None or not text.startswith(JUMPING):
+                self._known[key] = found
+        if not isinstance(found, str):
             return found
         given = ", ".join(f"{k}={v}" for k, v in self.given.items())
-        with_given = f" with {given}" if given else ""
-        raise CannotKeep(
-            f"{self.name} cannot equal {source.name}{with_given}{_who_can(values, source.function, self.name)}"
-        )
+        raise CannotKeep(f"{self.name} cannot equal {source.name}{f' with {given}' if given else ''}{found}")
 
-    def fit(self, values: Tensor, function: Function | None = None) -> tuple[dict[str, Any], float] | None:
-        """Find arguments with which the activation has these values on the grid, and the bound; else None."""
-        for guess in self._guesses(values, function):
+    def fit(self, values: Tensor, text: str | None) -> tuple[dict[str, Any], float] | None:
+        """Find arguments with which the activation has these values on the grid, and the bound; else None.
+
+        Args:
+            values: of a function on the grid.
+            text: its name among the kinked functions, if it is one.
+        """
+        for guess in self._guesses(values, text):
             try:
                 module = self._build(guess).double().eval()
             except BevelError:
@@ -151,7 +161,7 @@ class Maker:
                 return guess, bound
         return None
 
-    def _guesses(self, values: Tensor, function: Function | None) -> Iterator[dict[str, Any]]:
+    def _guesses(self, values: Tensor, text: str | None) -> Iterator[dict[str, Any]]:
         if self.gated:
             yield from gates(values, self.given.get("kernel"), self.given.get("n"))
             return
@@ -166,8 +176,7 @@ class Maker:
             ):
                 if both.keys() <= self.accepted.keys():
                     yield both
-        text = kinked_text(values, function) if "f" in self.accepted else None
-        if text is not None:
+        if text is not None and "f" in self.accepted:
             yield {"f": text}
         levels = limits(values)
         if levels is not None and {"min_val", "max_val"} <= self.accepted.keys():
@@ -209,10 +218,10 @@ class Maker:
         return width | guess
 
 
-def _who_can(values: Tensor, function: Function | None, name: str) -> str:
+def _who_can(values: Tensor, text: str | None, name: str) -> str:
     """Say which spec keeps a function that ``name`` cannot; "" if none is known."""
     for spec in KEEPERS:
-        found = None if spec == name else Maker(spec, True).fit(values, function)
+        found = None if spec == name else Maker(spec, True).fit(values, text)
         if found is not None:
             return f"; {spec!r} can{f', within {found[1]:.1e}' if found[1] > ROUNDING else ''}"
     return ""
