@@ -119,7 +119,7 @@ def test_every_unit_becomes_the_trials(name: str) -> None:
 
 @pytest.mark.parametrize("name", IMAGENET)
 def test_parameters_at_imagenets_shape(name: str) -> None:
-    assert count(on_meta(name, ActivationFactory("relu"), 3, 224, 1000)) == IMAGENET[name]
+    assert count(on_meta(name, Bare(), 3, 224, 1000)) == IMAGENET[name]
 
 
 @pytest.mark.parametrize("name", CIFAR)
