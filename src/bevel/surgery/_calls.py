@@ -18,10 +18,16 @@ from torch import nn
 
 from bevel.errors import InvalidValue
 from bevel.surgery._likeness import VERSION
-from bevel.surgery._place import NOWHERE, Code, Lines, code_of, lines_of
+from bevel.surgery._place import NOWHERE, Code, Lines, code_of, lines_of, same_instructions
 
 LEAVE = -1
 """In a table: this call keeps its function."""
+UNSURE = -2
+"""While ``torch.compile`` traces: only eager mode can tell which call this is."""
+UNTRACEABLE = (
+    "bevel cannot tell here which call of the swapped forward this is. Compile the whole swapped module, or without "
+    "fullgraph=True."
+)
 
 
 class Entry(NamedTuple):
@@ -45,6 +51,7 @@ class Lookup:
         line_of: the line of each place in the code that has one only.
         twins: places that several lines have, in functions that are equal but for those.
         only: the activation of each place in the code on a line that has one only.
+        innermost: the lines of the calls themselves.
         total: how many calls the mode has on other lines.
     """
 
@@ -64,17 +71,30 @@ class Lookup:
             lines_at.setdefault(entry.code, set()).add(entry.lines)
         self.line_of = {code: next(iter(lines)) for code, lines in lines_at.items() if len(lines) == 1}
         self.twins = lines_at.keys() - self.line_of.keys()
+        self.innermost = {lines[0] for found in lines_at.values() for lines in found if lines}
+        self._recorded: dict[Code, Code] = {}
         self._known = {checksum for code in lines_at for checksum, _ in code}
 
     def find(self, code: Code, found: list[FrameType]) -> tuple[Key, Lines] | None:
         """The place and line of a call made from these frames; None if the example did not run it."""
+        ran = code
         if self.version != VERSION:
             code = code_of(found, self.version)
+        code = self._as_recorded(code, found)
+        if code in self.only:
+            self.only[ran] = self.only[code]  # the next time it is found at once
         if code in self.line_of:
             return code, self.line_of[code]
         by_line = code in self.twins or not all(checksum in self._known for checksum, _ in code)
         lines = self.within(lines_of(found) if by_line else NOWHERE[1])
         return None if lines is None else (lines, lines)
+
+    def _as_recorded(self, code: Code, found: list[FrameType]) -> Code:
+        """The place as the table has it, which may say otherwise where in an instruction the call was."""
+        if code not in self._recorded:
+            same = (known for known in (*self.line_of, *self.twins) if same_instructions(known, code, found))
+            self._recorded[code] = next(same, code)
+        return self._recorded[code]
 
     def within(self, lines: Lines) -> Lines | None:
         """The line itself if calls were made there, else the place of calls that have none."""
@@ -157,30 +177,37 @@ class _Open(threading.local):
         self.runs: dict[int, Run] = {}
 
 
-_OPEN = _Open()
+OPEN = _Open()
+_COUNTING = threading.Lock()
 
 
 class Slot:
     """Holds the run that is open now: one for each thread, so that threads do not disturb one another.
 
-    While ``torch.compile`` traces, the slot itself holds it, since thread-local state cannot be traced.
+    While ``torch.compile`` traces, the slot itself holds it, since thread-local state cannot be traced. Tracing may
+    give up on a forward and still compile what it calls, or open the run and then give up: each sees the other's.
+    Whoever reads a slot does so in its own frame, for a function called from there may be compiled alone:
+
+        run = slot.traced if torch.compiler.is_dynamo_compiling() else OPEN.runs.get(id(slot), slot.traced)
     """
 
     def __init__(self) -> None:
         self.traced: Run | None = None
+        self.eager = 0  # how many runs are open in eager mode, in all threads
 
-    @property
-    def run(self) -> Run | None:
-        return self.traced if torch.compiler.is_dynamo_compiling() else _OPEN.runs.get(id(self))
+    def __reduce__(self) -> tuple[type[Slot], tuple[()]]:
+        return Slot, ()  # nothing is open in a copy
 
     def put(self, run: Run | None) -> Run | None:
         """Open a run, or none; return the one that was open."""
         if torch.compiler.is_dynamo_compiling():
             outer, self.traced = self.traced, run
             return outer
-        outer = _OPEN.runs.pop(id(self), None)
+        outer = OPEN.runs.pop(id(self), None)
         if run is not None:
-            _OPEN.runs[id(self)] = run
+            OPEN.runs[id(self)] = run
+        with _COUNTING:
+            self.eager += (run is not None) - (outer is not None)
         return outer
 
 
@@ -203,10 +230,13 @@ class Run:
         place = self.lookup.find(code, found)
         return None if place is None else self._at(*place)
 
-    def pick_traced(self, lines: Lines) -> int | None:
-        """The same by lines alone, for ``torch.compile``."""
+    def pick_traced(self, lines: Lines, whole: bool) -> int | None:
+        """The same by lines alone, up to the forward if ``whole``, for ``torch.compile``; or ``UNSURE``."""
         within = self.lookup.within(lines)
-        return None if within is None else self._at(within, within)
+        if within is not None:
+            return self._at(within, within)
+        # The example may have run this call after all: in eager mode a generator's calls have other lines.
+        return UNSURE if not whole or lines[0] in self.lookup.innermost else None
 
     def _at(self, key: Key, lines: Lines) -> int:
         self.total += 1
@@ -257,7 +287,11 @@ class Mark:
         self.name = name
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        run = self.table.slot.run
+        slot = self.table.slot
+        tracing = torch.compiler.is_dynamo_compiling()
+        if tracing and slot.traced is None and slot.eager:
+            torch._dynamo.skip_frame(msg=UNTRACEABLE)
+        run = slot.traced if tracing else OPEN.runs.get(id(slot), slot.traced)
         if run is not None:
             run.mark = self.name
             run.visit += 1

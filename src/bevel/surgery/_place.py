@@ -7,6 +7,7 @@ resumed after a graph break, or was unpickled by another Python): there the line
 
 from __future__ import annotations
 
+import opcode
 import re
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ NOWHERE: Place = ((), ())
 _LAYERS = str(Path(torch.nn.modules.__file__).parent / "_")[:-1]  # torch's own modules have forwards like anybody's
 _CALL = torch.nn.modules.module.__file__  # nn.Module.__call__: a forward begins here
 _HERE = str(Path(__file__).parent / "_")[:-1]
+_PRECALL, _CALLED = (opcode.opmap.get(name, -1) for name in ("PRECALL", "CALL"))
 BEGIN, PASS = -1, -2
 """Kinds of frames: where a forward begins; no part of a place."""
 
@@ -84,6 +86,28 @@ def code_of(found: list[FrameType], version: int = VERSION) -> Code:
     return tuple((checksum(f.f_code, version), f.f_lasti) for f in found)
 
 
+def same_instructions(known: Code, code: Code, found: list[FrameType]) -> bool:
+    """Whether a place is the one that these frames are at: the same functions, at the same instructions."""
+    return len(known) == len(code) and all(
+        a == b and _start(frame.f_code, at) == _start(frame.f_code, now)
+        for (a, at), (b, now), frame in zip(known, code, found, strict=True)
+    )
+
+
+def _start(code: CodeType, position: int) -> int:
+    """Where the instruction at this position begins.
+
+    Python 3.11 and 3.12 put a running call at its instruction, or at the last of the empty units behind it where they
+    call a Python function without leaving the interpreter's loop, which they do not while ``torch.compile`` watches.
+    3.11 has two instructions for a call, and makes some at the first once the code has run a few times.
+    """
+    units = code.co_code
+    while 0 < position < len(units) and units[position] == 0:
+        position -= 2
+    first = position - 4  # with one empty unit between them
+    return first if first >= 0 and units[first] == _PRECALL and units[position] == _CALLED else position
+
+
 def lines_of(found: list[FrameType]) -> Lines:
     """The line numbers of frames."""
     return tuple(line(f.f_code.co_name, f.f_lineno) for f in found)
@@ -98,4 +122,5 @@ def line(name: str, number: int | None) -> str:
 def place_of_call(depth: int, *, module: bool) -> Place:
     """The place of the call that is ``depth`` frames above the caller of this function."""
     code, found = located(sys._getframe(depth + 1), module=module)
-    return code, lines_of(found)
+    starts = tuple((kind, _start(f.f_code, at)) for (kind, at), f in zip(code, found, strict=True))
+    return starts, lines_of(found)

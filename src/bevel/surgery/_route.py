@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 
 from bevel._torch_private import exchange_function_modes, function_modes, replicate, submodules
 from bevel.errors import BevelError, InvalidValue
-from bevel.surgery._calls import LEAVE, Run, Slot, Table, tell
+from bevel.surgery._calls import LEAVE, OPEN, UNSURE, UNTRACEABLE, Run, Slot, Table, tell
 from bevel.surgery._held import HOLDER, UNSCRIPTABLE
 from bevel.surgery._names import spelled
 from bevel.surgery._place import lines_of, located
@@ -53,16 +53,21 @@ class PerCall(nn.Module):
         self.slot = Slot()  # replicas of the module share it
 
     def forward(self, x: Tensor) -> Tensor:
-        run = self.slot.run
+        slot, tracing = self.slot, torch.compiler.is_dynamo_compiling()
+        if tracing and slot.traced is None and slot.eager:
+            torch._dynamo.skip_frame(msg=UNTRACEABLE)
+        run = slot.traced if tracing else OPEN.runs.get(id(slot), slot.traced)
         if run is None:
             raise InvalidValue(
                 "this activation stands for several calls of one module and is told apart by the forward that "
                 "makes them; it was called from outside that forward. Call the block it belongs to."
             )
-        if torch.compiler.is_dynamo_compiling():
+        if tracing:
             from bevel.surgery import _traced
 
-            index = run.pick_traced(_traced.lines_here())
+            index = run.pick_traced(*_traced.here())
+            if index == UNSURE:
+                torch._dynamo.skip_frame(msg=UNTRACEABLE)
         else:
             index = run.pick(*located(sys._getframe(), module=True))
         if index is None:
@@ -120,8 +125,10 @@ class _Route(TorchFunctionMode):
         if torch.compiler.is_dynamo_compiling():
             from bevel.surgery import _traced
 
-            lines = _traced.lines_here()
-            index = self.runs[name].pick_traced(lines)
+            lines, whole = _traced.here()
+            index = self.runs[name].pick_traced(lines, whole)
+            if index == UNSURE:
+                torch._dynamo.skip_frame(msg=UNTRACEABLE)
             if index is None:
                 _traced.tell_here(name, lines)
         else:

@@ -10,18 +10,19 @@ from bevel.surgery._place import BEGIN, Lines, kind_of, line
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def lines_here() -> Lines:
-    """The line numbers of the call that ``torch.compile`` traces now, from within this package."""
+def here() -> tuple[Lines, bool]:
+    """The line numbers of the call that is traced now, from within this package, and whether a forward is traced.
+
+    Where tracing has given up on a forward, what that calls is compiled on its own: the lines end early then.
+    """
     lines: list[str] = []
-    inside = False  # past the frames of our own that the call has reached already
     for summary in reversed(traced_stack()):
         kind = kind_of(summary.filename, summary.name)
         if kind == 0:
-            inside = True
             lines.append(line(summary.name, summary.lineno))
-        elif kind == BEGIN and inside:
-            break
-    return tuple(lines)
+        elif kind == BEGIN and lines:  # before that they are frames of our own that the call has reached already
+            return tuple(lines), True
+    return tuple(lines), False
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
