@@ -13,16 +13,12 @@ from torch.autograd import forward_ad
 import bevel
 from bevel import KERNELS, kinked
 from bevel.functional import sau
+from bevel_lab.bench.gpu.check import BENT
 
 ORACLE = Path(__file__).parent / "oracle"
 SAU = json.loads((ORACLE / "sau.json").read_text())
 SMOOTHING = json.loads((ORACLE / "smoothing.json").read_text())
 BENDS = json.loads((ORACLE / "bends.json").read_text())
-BENT = {
-    "hardswish": kinked.hardswish(),
-    "relu_squared": kinked.relu_squared(),
-    "leaky": kinked.PiecewiseLinear(knots=[0.0], bends=[1.5], left_bend=0.5),
-}
 NAMES = {"abs": "absolute", "softshrink": "soft_shrink"}
 SMOOTH = [k for k in KERNELS if KERNELS[k].has_moment and KERNELS[k].native > 0]  # the others: laws/test_kernels.py
 BACKENDS = [name for name, reason in bevel.backends().items() if reason is None and name != "triton"]

@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import bump
 import fit
+import tails
 from mpmath import mp, mpf
 
 # "half" is float32 arithmetic for results of 11 bits at most, whose last one is 5e-4.
@@ -48,6 +50,11 @@ def rows(ctype: str) -> list[fit.Fit]:
             lambda t: fit.mills_excess(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1) ** 2,
             f"excess·exp(v²/2)·(v/a + 1)², {ratio}",
         ),
+        (
+            "gauss_second",
+            lambda t: tails.gauss(fit.v_of(t, a)) * (fit.v_of(t, a) / a + 1) ** 3,
+            f"second·exp(v²/2)·(v/a + 1)³, {ratio}",
+        ),
     ]
     low = mpf(0) if single else mpf(-1)  # in double the variable is centred: t = 2s - 1
 
@@ -61,6 +68,13 @@ def rows(ctype: str) -> list[fit.Fit]:
         ("cosine_density", mpf(0), fit.cosine_form(2), "density/z², of z² = (1-v)²"),
         ("cosine_survival", mpf(0), fit.cosine_form(3), "survival/z³"),
         ("cosine_excess", mpf(0), fit.cosine_form(4), "excess/z⁴"),
+        ("cosine_second", mpf(0), fit.cosine_form(5), "second/z⁵"),
+        (
+            "logistic_second",
+            low,
+            centred(tails.logistic),
+            f"second/e, e = exp(-v), of {'e' if single else 't = 2e - 1'}",
+        ),
     ]
     half_ln2 = mp.log(2) / 2 * mpf("1.0001")
     found = []
@@ -69,6 +83,13 @@ def rows(ctype: str) -> list[fit.Fit]:
     found += [fit.Fit(name, f, mpf(-1), end, ctype, note) for name, f, note in gauss]
     found += [fit.Fit(name, f, start, mpf(1), ctype, note) for name, start, f, note in plain]
     bumps = [fit.Fit(*row, start=start) for *row, start in fit.bump_rows("float" if single else "double")]
+    second = replace(
+        bumps[-1], name="bump_second", function=bump.second_form(), note="second·exp(1/(2z))/z⁶, of the same t"
+    )
+    if single:
+        bumps.append(second)
+    else:  # those of the kernels' own that fit_second.py writes
+        found = [row for row in found if row.name not in ("gauss_second", "logistic_second")]
     return found + [replace(row, ctype=ctype, start=3 if ctype == "half" else row.start) for row in bumps]
 
 

@@ -61,7 +61,8 @@ class Kernel(abc.ABC):
         relu_name: the established name of ReLU convolved with this kernel, or "".
         relu_rows: rows of ``bevel.ACTIVATIONS`` that are ReLU, or a Leaky ReLU, convolved with this kernel alone.
         native: its number in ``native/include/bevel_native.h``, or -1 where there is no native code.
-        triton: its three forms as Triton statements (see ``bevel.ops.triton``), or "" where there are none.
+        triton: its forms as Triton statements (see ``bevel.ops.triton``), or "" where there are none. Without
+            ``second`` among them the backend smooths no bends by it.
 
     Example:
         A kernel of one's own, checked by its laws:

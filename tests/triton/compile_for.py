@@ -18,16 +18,17 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import create_function_from_signature
 
-from bevel import KERNELS, tabulated
+from bevel import KERNELS, kinked, tabulated
 from bevel.family import Family, parameter
 from bevel.functional import frelu_family, sau_family
-from bevel.kernel import SHARP
+from bevel.kernel import SHARP, Kernel
 from bevel.ops.triton import layout
 from bevel.ops.triton.kernel_terms import ACCURACY
 from bevel.ops.triton.launch import chosen, compiled
 from bevel.ops.triton.program import UNSPECIALIZED, Job, Program, job
-from bevel.ops.triton.second import SecondProgram
+from bevel.ops.triton.second_program import SecondProgram
 from bevel.ops.triton.totals import add_up_text, adding
+from bevel.terms import Terms
 
 FLOATS = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+ )?(?:FFMA|FMUL|FADD|MUFU|FSEL|FSETP)\b"  # instructions on floats
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
@@ -94,7 +95,8 @@ def program(
         kind: what backward is given, ``x`` or ``y``; or ``second``.
     """
     tuning = layout.Tuning()
-    tile, most = tuning.lanes(ACCURACY[dtype], kind), tuning.per_processor
+    bent = kind == "x" and bool(family.terms.curve)
+    tile, most = tuning.lanes(ACCURACY[dtype], "bent" if bent else kind), tuning.per_processor
     tiling = layout.tiling(*shape, PROCESSORS * most, tile)
     needs = (True,) * (1 + count) if back else ()
     of = tiling, ACCURACY[dtype], (shape[1] > 1,) * count
@@ -159,6 +161,12 @@ def _written(family: Family, made: Job) -> tuple[str, list[str]]:
     return program.text(), program.arguments()
 
 
+def _bent(terms: Terms[Any], kernel: Kernel) -> Family:
+    """A function with bends: all of them times a parameter, and n another."""
+    scaled = dataclasses.replace(terms, curve=tuple(bend * parameter(0) for bend in terms.curve))
+    return Family(scaled, kernel, parameter(1), log_n=True)
+
+
 def counted() -> dict[str, int]:
     """Binaries that 120 batch sizes build of SAU and of FReLU per channel, by layout."""
     sau = sau_family(parameter(0), 20000.0, "published")
@@ -187,6 +195,10 @@ def main() -> None:
     frelu = frelu_family(parameter(0), parameter(1), SHARP, 1.0)
     bump, logistic = (frelu_family(1.0, parameter(0), KERNELS[k], parameter(1)) for k in ("bump", "logistic"))
     table = frelu_family(1.0, parameter(0), tabulated(lambda u: 1 - u * u, 1.0), 3.0)
+    hardswish = _bent(kinked.hardswish().terms, KERNELS["gaussian"])
+    square, logistic_square, bump_square = (
+        _bent(kinked.relu_squared().terms, k) for k in (SHARP, KERNELS["logistic"], KERNELS["bump"])
+    )
     single, half, double = torch.float32, torch.bfloat16, torch.float64
     rows: dict[str, dict[str, Any]] = {
         "sau flat bf16 forward": program(sau, flat, half, 1, False),
@@ -211,6 +223,13 @@ def main() -> None:
         "smooth_frelu nchw fp64 from output": program(smooth, nchw, double, 3, True, "y"),
         "sau flat bf16 second": program(sau, flat, half, 1, True, "second"),
         "gate nchw fp32 second": program(gate, nchw, single, 3, True, "second"),
+        "relu_squared sharp flat bf16 forward": program(square, flat, half, 2, False),
+        "relu_squared sharp flat bf16 backward": program(square, flat, half, 2, True),
+        "relu_squared logistic nchw fp32 backward": program(logistic_square, nchw, single, 2, True),
+        "relu_squared bump nchw fp64 backward": program(bump_square, nchw, double, 2, True),
+        "hardswish flat bf16 forward": program(hardswish, flat, half, 2, False),
+        "hardswish nchw bf16 backward": program(hardswish, nchw, half, 2, True),
+        "hardswish flat fp32 second": program(hardswish, flat, single, 2, True, "second"),
         "bump nchw bf16 forward": program(bump, nchw, half, 2, False),
         "table nchw bf16 forward": program(table, nchw, half, 1, False),
     }

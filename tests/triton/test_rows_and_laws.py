@@ -25,6 +25,10 @@ MORE = [
     "mollified:f=hardtanh,kernel=triweight,n=2,learn=n+left+offset+knots+jumps+steps",
     "mollified:f=soft_shrink(0.3),kernel=student,n=2,learn=knots",
     "mollified:f=step,kernel=cauchy,n=2,learn=n+steps",
+    "mollified:f=hardswish,kernel=gaussian,n=3,learn=n+bends+left_bend+jumps+knots",
+    "mollified:f=relu_squared,kernel=box,n=2",
+    "relu_squared",
+    "xiprelu:learn_beta=true",
     "squareplus",
     "smelu",
 ]
@@ -42,6 +46,11 @@ def test_sau_rows(form: str, device: torch.device) -> None:
 @pytest.mark.parametrize("kernel", MOMENTS)
 def test_smoothing_rows(kernel: str, device: torch.device) -> None:
     check.smoothing_rows(kernel, device)
+
+
+@pytest.mark.parametrize("kernel", check.BENDING)
+def test_rows_of_bends(kernel: str, device: torch.device) -> None:
+    check.bend_rows(kernel, device)
 
 
 def _digits(device: torch.device) -> float:

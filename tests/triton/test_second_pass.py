@@ -27,11 +27,6 @@ KERNELS = [k for k in ALL if kernel_terms.why_not(k) is None]
 Case = tuple[Family, list[Tensor], Tensor, Tensor, list[Tensor]]
 
 
-def _lines(kernel: Kernel) -> list[Case]:
-    """The cases without parabolas: of one knot and of three, with every kind of coefficient."""
-    return [found for found in cases(kernel) if not found[0].terms.curve]
-
-
 def _held(found: Case, device: torch.device, most: float, dtype: torch.dtype = torch.float64) -> None:
     family, parameters, x, g, cotangents = found
     if dtype != torch.float64:
@@ -46,9 +41,8 @@ def _held(found: Case, device: torch.device, most: float, dtype: torch.dtype = t
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
 def test_it_is_the_formulas_derivative(kernel: Kernel, device: torch.device) -> None:
-    """Of each kernel four kinds of functions, of one knot and of three in turn: every result and parameter."""
-    turn = KERNELS.index(kernel) % 2
-    found = _lines(kernel)[turn::2] if turn else _lines(kernel)[::2]
+    """Of each kernel six kinds of functions, of one knot and of three in turn: every result and parameter."""
+    found = list(cases(kernel))[KERNELS.index(kernel) % 2 :: 2]
     for one in found:
         _held(one, device, 1e-12)
     _held(found[1], device, 3e-5, torch.float32)
@@ -65,7 +59,7 @@ def test_it_is_that_of_gelu_by_tanh(device: torch.device) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision(dtype: torch.dtype, device: torch.device) -> None:
-    for one in _lines(bevel.KERNELS["logistic"])[::3]:
+    for one in list(cases(bevel.KERNELS["logistic"]))[::3]:
         _held(one, device, {torch.bfloat16: 2e-2, torch.float16: 2e-3}[dtype], dtype)
 
 
@@ -79,7 +73,7 @@ def test_many_trips(shape: tuple[int, ...], device: torch.device) -> None:
 
 
 def test_what_is_missing_zero_or_not_contiguous(device: torch.device) -> None:
-    found = next(one for one in _lines(bevel.KERNELS["gaussian"]) if one[1][0].numel() == 3 and one[2].dim() == 3)
+    found = next(one for one in cases(bevel.KERNELS["gaussian"]) if one[1][0].numel() == 3 and one[2].dim() == 3)
     family, parameters, x, g, (a, *rest) = found
     x, g, a = x[:2, :, :9], g[:2, :, :9], a[:2, :, :9]
     every = (True,) * (2 + len(parameters))

@@ -37,6 +37,7 @@ class Box(Kernel):
     density = tl.where(z > 0, 0.5, 0.0).to(z.dtype)
     survival = 0.5 * z
     excess = 0.25 * z * z
+    second = z * z * z * 0.08333333333333333
     turn = 0 * z
     """
 

@@ -61,6 +61,7 @@ class Bump(Kernel):
     density = e * bump_density(centred(z))
     survival = near * (plus * bump_survival(t))
     excess = near * ((z * z) * bump_excess(t))
+    second = near * ((z * z) * (z * z) * bump_second(t))
     flat = reciprocal(z * (2 - z))
     turn = -2 * v * flat * flat * density
     """

@@ -62,6 +62,7 @@ class Cosine(Kernel):
     density = s * cosine_density(s)
     survival = s * z * cosine_survival(s)
     excess = s * s * cosine_excess(s)
+    second = s * s * z * cosine_second(s)
     turn = -9.869604401089358 * (0.5 * z - survival)
     """
 

@@ -36,6 +36,7 @@ class Epanechnikov(Kernel):
     density = 0.75 * z * (1 + v)
     survival = z * z * (0.5 + 0.25 * v)
     excess = z * z * z * (0.1875 + 0.0625 * v)
+    second = z * z * z * z * (0.05 + 0.0125 * v)
     turn = tl.where(z > 0, -1.5 * v, 0.0)
     """
 

@@ -56,6 +56,7 @@ class Gaussian(Kernel):
     density = e * 0.3989422804014327
     survival = e * q * gauss_survival(t)
     excess = e * q * q * gauss_excess(t)
+    second = e * q * q * q * gauss_second(t)
     moment = density
     turn = -v * density
     """

@@ -34,6 +34,7 @@ class Laplace(Kernel):
     density = 0.5 * exp_minus(v, rest)
     survival = density
     excess = density
+    second = density
     turn = -density
     """
 

@@ -43,6 +43,7 @@ class Logistic(Kernel):
     survival = e * upper
     density = survival * upper
     excess = e * log1p(centred(e))
+    second = e * logistic_second(centred(e))
     turn = density * (2 * survival - 1)
     """
 

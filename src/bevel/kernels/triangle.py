@@ -35,6 +35,7 @@ class Triangle(Kernel):
     density = z
     survival = 0.5 * z * z
     excess = z * z * z * 0.16666666666666666
+    second = z * z * z * z * 0.041666666666666664
     turn = tl.where(z > 0, -1.0, 0.0).to(z.dtype)
     """
 

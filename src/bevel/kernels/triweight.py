@@ -37,6 +37,8 @@ class Triweight(Kernel):
     turn = -6.5625 * v * y * y
     survival = z * z * z * z * (0.5 + v * (0.90625 + v * (0.625 + v * 0.15625)))
     excess = z * z * z * z * z * (0.13671875 + v * (0.18359375 + v * (0.09765625 + v * 0.01953125)))
+    cube = z * z * z
+    second = cube * cube * (64 + v * (69 + v * (30 + v * 5))) * 0.00043402777777777775
     """
 
 

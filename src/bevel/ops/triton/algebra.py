@@ -8,38 +8,12 @@ which takes an instruction or two per element, so that memory sets the pace.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from bevel.family import Affine, Family, constant_of, weight_of
+from bevel.ops.triton.expressions import Text, times, total
 from bevel.terms import GROUPS, is_zero
 
 _FLAT = "(0.0)"
-# what a kernel gives at v = |u|
-FORMS = ("density", "survival", "excess", "moment", "turn")
-
-
-def wanted(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return the forms that lines of the near side use."""
-    text = "\n".join(lines).replace("below_", "survival_")
-    return tuple(form for form in FORMS if f"{form}_" in text)
-
-
-def constants(family: Family) -> tuple[float, ...]:
-    """Return the numbers that a family's text calls k0, k1, …, in that order."""
-    values = [float(constant_of(s)) for s in family.slots()]
-    return tuple(v for v in values if v != 0)
-
-
-def total(parts: Sequence[str]) -> str:
-    return " + ".join(parts) if parts else "0.0"
-
-
-@dataclass(frozen=True)
-class Text:
-    """Lines to run, then the expression they lead to."""
-
-    lines: tuple[str, ...]
-    result: str
 
 
 class Algebra:
@@ -155,15 +129,7 @@ class Algebra:
         return Text((), total([f"{self.slope_of_line()} * x", *self.intercept()]))
 
     def near_value(self) -> Text:
-        parts = []
-        for i in self.indices if self.smoothed else ():
-            if not self.zero[f"jumps_{i}"]:
-                parts.append(f"(jumps_{i} * w) * {self._lag(i)}")
-            if not self.zero[f"steps_{i}"]:
-                parts.append(f"steps_{i} * below_{i}")
-            if self.extra(i):
-                alone = self.zero[f"c1_{i}"]  # then the product of w and the weight is one number for all elements
-                parts.append(f"(c0_{i} * w) * moment_{i}" if alone else f"{self.weight(i)} * (w * moment_{i})")
+        parts = self.deviations()
         if self.slope_of_line() == _FLAT:
             return Text((), total([*self.intercept(), *(parts or ["tl.where(x == x, 0.0, x)"])]))
         lines = [
@@ -173,6 +139,19 @@ class Algebra:
             "line = tl.where((line != line) & (x == x) & (tilt == tilt), 0.0, line)",
         ]
         return Text(tuple(lines), total(["line", *self.intercept(), *parts]))
+
+    def deviations(self) -> list[str]:
+        """Return the parts that decay away from the knots."""
+        parts = []
+        for i in self.indices if self.smoothed else ():
+            if not self.zero[f"jumps_{i}"]:
+                parts.append(f"(jumps_{i} * w) * {self._lag(i)}")
+            if not self.zero[f"steps_{i}"]:
+                parts.append(f"steps_{i} * below_{i}")
+            if self.extra(i):
+                alone = self.zero[f"c1_{i}"]  # then the product of w and the weight is one number for all elements
+                parts.append(f"(c0_{i} * w) * moment_{i}" if alone else f"{self.weight(i)} * (w * moment_{i})")
+        return parts
 
     def _lag(self, i: int) -> str:
         """Return how far a unit kink is above the line, in widths."""
@@ -199,10 +178,10 @@ class Algebra:
     def near_slope(self) -> str:
         parts = [self.slope_of_line()]
         for i in self.indices if self.smoothed else ():
-            parts += self._slopes(i)
+            parts += self.slopes(i)
         return f"tl.where(x == x, {total(parts)}, x)"
 
-    def _slopes(self, i: int) -> list[str]:
+    def slopes(self, i: int) -> list[str]:
         parts = []
         if not self.zero[f"jumps_{i}"]:
             parts.append(
@@ -226,11 +205,11 @@ class Algebra:
             weight = weight_of(slot, index)
             part = self._by_coefficient(name, near) if weight else None
             if part:
-                parts.append(_times(weight, part))
+                parts.append(times(weight, part))
         weight = weight_of(self.family.n, index)
         if weight and near:
             factor = "(-w)" if self.family.log_n else "(-w * w)"
-            parts.append(_times(weight, f"({factor} * ({total(self._by_width())}))"))
+            parts.append(times(weight, f"({factor} * ({total(self.by_width())}))"))
         return total(parts) if parts else None
 
     def _by_line(self, index: int) -> list[str]:
@@ -243,9 +222,9 @@ class Algebra:
         left = weight_of(terms.left, index)
         jumps = {i: weight for i, jump in enumerate(terms.jumps) if (weight := weight_of(jump, index))}
         if not jumps:
-            return [_times(left, "x")] if left else []
+            return [times(left, "x")] if left else []
         kinks = [(i, weight) for i, weight in jumps.items() if not self.zero[f"knots_{i}"]]
-        shifts = [f"tl.where(right_{i}, {_times(-weight, f'knots_{i}')}, 0.0)" for i, weight in kinks]
+        shifts = [f"tl.where(right_{i}, {times(-weight, f'knots_{i}')}, 0.0)" for i, weight in kinks]
         if len(jumps) > 1:
             # tl.full, because tl.where takes a bare number for a float32
             rises = [f"tl.where(right_{i}, tl.full([], {weight!r}, x.dtype), 0.0)" for i, weight in jumps.items()]
@@ -253,9 +232,9 @@ class Algebra:
             return [f"tl.where(({slope}) != 0, ({slope}) * x, 0.0)", *shifts]
         [(i, jump)] = jumps.items()
         if not left:  # near the knot the difference has more digits than its two halves
-            return [_times(jump, f"tl.where(right_{i}, distance_{i}, 0.0)")]
-        right = _times(left + jump, "x") if left + jump else "0.0"
-        return [f"tl.where(right_{i}, {right}, {_times(left, 'x')})", *shifts]
+            return [times(jump, f"tl.where(right_{i}, distance_{i}, 0.0)")]
+        right = times(left + jump, "x") if left + jump else "0.0"
+        return [f"tl.where(right_{i}, {right}, {times(left, 'x')})", *shifts]
 
     def _by_coefficient(self, name: str, near: bool) -> str | None:
         """Return the derivative by one coefficient, without what :meth:`_by_line` returns."""
@@ -264,26 +243,29 @@ class Algebra:
         group, _, number = name.rpartition("_")
         i = int(number)
         assert group in GROUPS
+        parts = []
         if group == "steps":
-            far = f"tl.where(right_{i}, 1.0, 0.0)"
-            return f"({far} + below_{i})" if near else far
-        if group == "knots":
-            return self._by_knot(i, near)
-        if not near:
-            return None
-        if group == "jumps":
-            return f"(w * {self._lag(i)})"
-        return f"(w * moment_{i})" if group == "c0" else f"({self.position(i)} * (w * moment_{i}))"
-
-    def _by_knot(self, i: int, near: bool) -> str | None:
-        parts = [] if self.zero[f"jumps_{i}"] else [f"tl.where(right_{i}, -jumps_{i}, 0.0)"]
-        if near:
-            parts += [f"(-({part}))" for part in self._slopes(i)]
-            if not self.zero[f"c1_{i}"]:
-                parts.append(f"c1_{i} * (w * moment_{i})")
+            parts.append(f"tl.where(right_{i}, 1.0, 0.0)")
+        if group == "knots" and not self.zero[f"jumps_{i}"]:
+            parts.append(f"tl.where(right_{i}, -jumps_{i}, 0.0)")
+        found = self.decay(group, i) if near else None
+        parts += [found] if found else []
         return f"({total(parts)})" if parts else None
 
-    def _by_width(self) -> list[str]:
+    def decay(self, group: str, i: int) -> str | None:
+        """Return the derivative of what decays away from a knot."""
+        if group == "jumps":
+            return f"(w * {self._lag(i)})"
+        if group == "steps":
+            return f"below_{i}"
+        if group != "knots":
+            return f"(w * moment_{i})" if group == "c0" else f"({self.position(i)} * (w * moment_{i}))"
+        parts = [f"(-({part}))" for part in self.slopes(i)]
+        if not self.zero[f"c1_{i}"]:
+            parts.append(f"c1_{i} * (w * moment_{i})")
+        return f"({total(parts)})" if parts else None
+
+    def by_width(self) -> list[str]:
         parts = []
         for i in self.indices:
             square = f"(u_{i} * (u_{i} * density_{i}))"
@@ -294,7 +276,3 @@ class Algebra:
             if self.extra(i):
                 parts.append(f"{self.weight(i)} * (moment_{i} + {square})")
         return parts
-
-
-def _times(weight: float, part: str) -> str:
-    return {1.0: part, -1.0: f"(-{part})"}.get(weight, f"{weight!r} * {part}")

@@ -25,7 +25,7 @@ from bevel.ops.triton import kernel_terms
 from bevel.ops.triton.launch import interpreted
 from bevel.ops.triton.layout import Tuning
 from bevel.ops.triton.plan import Plan
-from bevel.ops.triton.second import why_not as why_not_second
+from bevel.ops.triton.second_program import why_not as why_not_second
 from bevel.terms import is_zero
 
 _MOST = 4096  # number of plans that are kept; a plan holds no device memory of its own
@@ -59,14 +59,12 @@ def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | No
         return f"x is on {x.device}, not on a CUDA device"
     if (reason := family.only_formulas()) is not None:
         return reason
-    if family.terms.curve:
-        return "it knows no bends (backend analytic does)"
     if len(family.terms.knots) > _MAX_KNOTS:
         return f"it takes at most {_MAX_KNOTS} knots; got {len(family.terms.knots)}"
     if family not in _reasons:
         if len(_reasons) >= _MOST:
             _reasons.clear()
-        _reasons[family] = kernel_terms.why_not(family.kernel, _needs_excess(family))
+        _reasons[family] = kernel_terms.why_not(family.kernel, _needs_excess(family), bool(family.terms.curve))
     return _reasons[family] or no_address(x, *parameters)
 
 
@@ -74,7 +72,7 @@ def _needs_excess(family: Family) -> bool:
     """Whether it smooths ramps or has tails: a gate has neither, for its tail is v·survival."""
     terms = family.terms
     ramps = () if terms.multiplies_cdf else terms.jumps
-    return not all(map(is_zero, (*ramps, *terms.c0, *terms.c1)))
+    return not all(map(is_zero, (*ramps, *terms.c0, *terms.c1, *terms.curve)))
 
 
 def forward(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -224,6 +222,6 @@ def _known(family: Family) -> Hashable:
     terms = family.terms
     if len(_keys) >= _MOST:
         _keys.clear()
-    key = (family.kernel, terms.multiplies_cdf, family.log_n, family.n, *terms.flat())
+    key = (family.kernel, terms.multiplies_cdf, bool(terms.curve), family.log_n, family.n, *terms.flat())
     _keys[family] = key
     return key

@@ -1,9 +1,9 @@
 """The functions that the Triton text of a kernel may call, and the text of a kernel's three forms.
 
 A kernel declares ``triton``: assignments, in Triton's language, of ``density``, ``survival`` and ``excess`` (of
-``moment`` where there is a shorter form than ``excess + v·survival``, and of ``turn``, the density's derivative, which
-second derivatives take) from ``v >= 0`` and ``rest``, what rounding took from ``v``. They may use ``tl`` and the
-functions below; polynomials of ``_polynomials.py`` are called by name.
+``moment`` where there is a shorter form than ``excess + v·survival``, of ``second``, which bends take, and of
+``turn``, the density's derivative, which second derivatives take) from ``v >= 0`` and ``rest``, what rounding took
+from ``v``. They may use ``tl`` and the functions below; polynomials of ``_polynomials.py`` are called by name.
 
 Three accuracies: ``double`` and ``single`` keep ``rest``, since one ulp of v is v² ulp of exp(-v²/2), 1e-5 of it at
 v = 13; ``half`` (float32 arithmetic, an output of at most 11 bits) drops it, and with it a sixth of the instructions;
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from bevel._tabulated import TabulatedKernel
 from bevel.errors import InvalidValue
 from bevel.kernel import SHARP, Kernel
 from bevel.kernels._polynomials import BUMP
+from bevel.kernels._second import SECOND
 from bevel.ops.triton import _polynomials
 
 ACCURACY = {torch.float64: "double", torch.float32: "single", torch.bfloat16: "half", torch.float16: "half"}
@@ -124,10 +126,17 @@ _MILLS = {"single": "4.0", "half": "2.25", "double": "5.0"}  # the a of native/t
 _POLYNOMIALS = {
     "single": _polynomials.SINGLE,
     "half": _polynomials.SINGLE | _polynomials.HALF,  # of SINGLE the exp of a coefficient alone
-    "double": _polynomials.DOUBLE | BUMP,
+    "double": _polynomials.DOUBLE
+    | BUMP
+    | {
+        "gauss_second": SECOND["gaussian"],
+        "logistic_second": SECOND["logistic"],
+        "bump_second": SECOND["bump"],
+    },
 }
 
-# The table holds the excess alone: survival and density are its derivatives, so one set of gathers serves all three.
+# The table holds the excess, of which survival and density are derivatives, so that one set of gathers serves all
+# three; behind it, the second tail integral, which only functions with bends read.
 _TABULATED = """
     scaled = tl.where(v < 1, v, 0.0) * PANELS
     panel = tl.minimum(scaled.to(tl.int32), PANELS - 1)
@@ -138,10 +147,14 @@ _TABULATED = """
     turn = 0 * t
     excess = tl.load(row + {last})
     {steps}
+    bent = table + PANELS * {columns} + panel * {more}
+    second = tl.load(bent + {columns})
+    {bends}
     inside = v < 1
     excess = tl.where(inside, excess, v - v)
     survival = tl.where(inside, survival * (-2.0 * PANELS), v - v)
     density = tl.where(inside, density * (8.0 * PANELS * PANELS), v - v)
+    second = tl.where(inside, second, v - v)
     turn = tl.where(inside, turn * (48.0 * PANELS * PANELS * PANELS), v - v)
 """
 _STEP = """
@@ -149,6 +162,9 @@ _STEP = """
     density = density * t + survival
     survival = survival * t + excess
     excess = excess * t + tl.load(row + {k})
+"""
+_BEND = """
+    second = second * t + tl.load(bent + {k})
 """
 
 
@@ -167,15 +183,18 @@ class KernelTerms:
     panels: int = 0
 
 
-def why_not(kernel: Kernel, excess: bool = True) -> str | None:
+def why_not(kernel: Kernel, excess: bool = True, second: bool = False) -> str | None:
     """Return the reason why a kernel cannot run here, else None.
 
     Args:
         excess: whether the function needs the kernel's excess, as all but gates and pure steps do.
+        second: whether it needs the kernel's second tail integral, as those with bends do.
     """
     text = _own_text(kernel)
     if text and excess and kernel.has_moment and "excess" not in text:
         return f"the Triton text of kernel {kernel.name!r} has no excess: it serves gates and steps"
+    if text and second and "second" not in text:
+        return f"the Triton text of kernel {kernel.name!r} has no second, which bends take"
     if text or kernel is SHARP:
         return None
     if not kernel.compact:
@@ -198,9 +217,11 @@ def kernel_terms(kernel: Kernel, accuracy: str) -> KernelTerms:
     # 1 - 2^-24 and its rest may be inside: the edge is a v to which nothing below 1 is rounded.
     reach = 1.000001 if kernel.compact else _vanishes(kernel, accuracy)
     if not text:
-        columns, panels = table(kernel).shape[1], table(kernel).shape[0]
+        panels, columns = _tables(kernel)[0].shape
         steps = "".join(_STEP.format(k=k) for k in range(columns - 2, -1, -1)).strip()
-        body = _TABULATED.format(columns=columns, last=columns - 1, steps=steps).replace("PANELS", str(panels))
+        bends = "".join(_BEND.format(k=k) for k in range(columns - 1, -1, -1)).strip()
+        body = _TABULATED.format(columns=columns, last=columns - 1, more=columns + 1, steps=steps, bends=bends)
+        body = body.replace("PANELS", str(panels))
         return KernelTerms(body.strip("\n"), reach, panels)
     body = textwrap.indent(textwrap.dedent(text).strip("\n"), "    ")
     return KernelTerms(body.replace("MILLS", _MILLS[accuracy]), reach)
@@ -244,11 +265,15 @@ def _horner(name: str, coefficients: tuple[float, ...]) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def table(kernel: Kernel) -> Tensor:
-    """Return a compact kernel's excess as polynomials in t ∈ [-1, 1]: float64, shape (panels, columns)."""
+def _tables(kernel: Kernel) -> tuple[Tensor, Tensor]:
     own = kernel if isinstance(kernel, TabulatedKernel) else TabulatedKernel(kernel.density, name=kernel.name)
-    excess: Tensor = own.table[2]
-    return excess
+    return own.table[2], own.second_table
+
+
+@functools.lru_cache(maxsize=256)
+def table(kernel: Kernel) -> Tensor:
+    """Return a compact kernel's excess, then its second tail integral, as polynomials in t ∈ [-1, 1]: float64, 1-D."""
+    return torch.cat([part.flatten() for part in _tables(kernel)])
 
 
 @functools.lru_cache(maxsize=256)
@@ -260,6 +285,7 @@ def _vanishes(kernel: Kernel, accuracy: str) -> float:
     def alive(v: float) -> bool:
         at = torch.tensor([v], dtype=torch.float64)
         found = [kernel.density(at), kernel.survival(at)] + ([kernel.moment(at)] if kernel.has_moment else [])
+        found += [kernel.second(at)] if kernel.variance not in (None, math.inf) else []
         return any(float(form) > tiny for form in found)
 
     if alive(high):

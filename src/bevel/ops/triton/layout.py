@@ -33,7 +33,7 @@ class Tuning:
 
         Args:
             accuracy: see ``kernel_terms``.
-            kind: ``x``, ``y`` where the pass finds x first, or ``second``.
+            kind: ``x``, ``y`` where the pass finds x first, ``bent`` of a function with bends, or ``second``.
         """
         if accuracy == "double":
             return self.tile // 2 if kind == "x" else self.tile // 4

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from bevel.family import Family
 from bevel.ops.triton import layout
-from bevel.ops.triton.algebra import constants
+from bevel.ops.triton.expressions import constants
 from bevel.ops.triton.kernel_terms import ACCURACY
 from bevel.ops.triton.launch import Launcher, built, compiled, processors, table_on
 from bevel.ops.triton.layout import Tuning
 from bevel.ops.triton.program import Job, Program, job
-from bevel.ops.triton.second import SecondProgram
+from bevel.ops.triton.second_program import SecondProgram
 from bevel.ops.triton.totals import add_up_text, adding
 
 _MOST = 4096  # number of texts that are kept
@@ -151,7 +151,8 @@ class Plan:
             of: the parameters whose sums it makes.
             needs, source, moved, every: as in :class:`bevel.ops.triton.program.Job`.
         """
-        tile = self.tuning.lanes(self.accuracy, "second" if moved else source)
+        kind = "second" if moved else "bent" if self.family.terms.curve else source
+        tile = self.tuning.lanes(self.accuracy, kind)
         warps, most = self.tuning.warps, self.tuning.per_processor
         cut = layout.tiling(*self.view, self.processors * most, tile)
         made = job(cut, self.accuracy, self.per_channel, needs, source, moved, every)

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bevel.family import Family
-from bevel.ops.triton.algebra import Algebra, constants, wanted
+from bevel.ops.triton.algebra import Algebra
+from bevel.ops.triton.bent import HELPERS, BentAlgebra
+from bevel.ops.triton.expressions import constants, wanted
 from bevel.ops.triton.inverse import Inverse
 from bevel.ops.triton.kernel_terms import KernelTerms, kernel_terms, module_text
 from bevel.ops.triton.layout import ARGUMENTS, Tiling
@@ -64,7 +66,8 @@ class Program:
         self.job = job
         self.walk = job.walk
         self.family = family
-        self.algebra = Algebra(family, exact=job.accuracy != "half")
+        written = BentAlgebra if family.terms.curve else Algebra
+        self.algebra: Algebra = written(family, exact=job.accuracy != "half")
         self.terms: KernelTerms | None = kernel_terms(family.kernel, job.accuracy) if self.algebra.smoothed else None
         self.reach = self.terms.reach if self.terms else 0.0
         self.wanted = [i for i, need in enumerate(job.needs[1:]) if need]
@@ -91,6 +94,7 @@ class Program:
         functions = {"forms": self._used(), "inverse_forms": self.inverse.wanted() if self.inverse else ()}
         used = {name: forms for name, forms in functions.items() if forms}
         parts = [] if self.terms is None else [module_text(self.family.kernel, self.job.accuracy, used)]
+        parts += [HELPERS.strip()] if self.family.terms.curve else []
         return "\n\n".join([*parts, self._main()]) + "\n"
 
     def _used(self) -> tuple[str, ...]:

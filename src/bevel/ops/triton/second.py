@@ -7,68 +7,10 @@ how a coefficient moves, ``nu`` the relative change of n. A knot's u then moves 
 
 from __future__ import annotations
 
-from bevel.family import Affine, Family, Slot, weight_of
-from bevel.ops.triton.algebra import Algebra, total
-from bevel.ops.triton.kernel_terms import kernel_terms
-from bevel.ops.triton.program import Job, Program
+from bevel.family import Affine, Slot, weight_of
+from bevel.ops.triton.algebra import Algebra
+from bevel.ops.triton.expressions import total
 from bevel.terms import GROUPS
-
-
-def why_not(family: Family) -> str | None:
-    """Return why there is no second pass for a family, else None."""
-    terms = family.terms
-    plain = not terms.multiplies_cdf and all(slot == 0.0 for slot in (*terms.steps, *terms.c0, *terms.c1))
-    if plain or family.kernel.reach == 0:
-        return None
-    if "turn" not in kernel_terms(family.kernel, "single").body:
-        return f"the Triton text of kernel {family.kernel.name!r} does not assign turn, the density's derivative"
-    return None
-
-
-class SecondProgram(Program):
-    """Write one job's text of the second pass; ``job.moved`` says which of (g, a, *b) are given."""
-
-    def __init__(self, family: Family, job: Job) -> None:
-        super().__init__(family, job)
-        self.wanted = [i for i, need in enumerate(job.needs[2:]) if need]
-        self.moved = [i for i, given in enumerate(job.moved[2:]) if given]
-        self.second = Second(self.algebra, self.moved)
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return ("x", *(name for name, given in zip("ga", self.job.moved, strict=False) if given))
-
-    @property
-    def writes(self) -> dict[str, str]:
-        return {name: f"{name}_found" for name, need in zip(("h", "dx"), self.job.needs, strict=False) if need}
-
-    def _given(self) -> list[str]:
-        return [f"b{i}" for i in self.moved]
-
-    def _coefficients(self) -> list[str]:
-        return [*super()._coefficients(), *self.second.coefficients()]
-
-    def _tile(self, trip: str) -> list[str]:
-        """Return the lines of a tile; a g that is not given is 1, but 0 in lanes that do not exist, for the sums."""
-        shape, lines = f"[{self.walk.rows}, {self.walk.columns}]", []
-        if "g" not in self.reads:
-            lines.append(f"g = tl.broadcast_to(tl.where({self.walk.here(trip)}, 1.0, 0.0).to({self._dtype}), {shape})")
-        if "a" not in self.reads:
-            lines.append(f"a = tl.full({shape}, {self.job.every!r}, {self._dtype})")
-        return [*lines, *super()._tile(trip)]
-
-    def _work(self, near: bool) -> list[str]:
-        second = self.second
-        near = near and self.algebra.smoothed
-        lines = second.lines(near)
-        for name, value in (("h", second.value(near)), ("dx", f"g * ({second.slope(near)})")):
-            if name in self.writes:
-                lines.append(f"{name}_found = tl.where(x == x, {value}, x)")
-        for i in self.wanted:
-            part = second.partial(i, near)
-            if part:
-                lines.append(f"sum_{i} += g * ({part})")
-        return lines
 
 
 class Second:
@@ -82,6 +24,7 @@ class Second:
     def __init__(self, algebra: Algebra, moved: list[int]) -> None:
         self.algebra = algebra
         self.family = algebra.family
+        self.groups = (*GROUPS, "bends") if self.family.terms.curve else GROUPS
         self.slots = dict(zip(algebra.names, self.family.terms.flat(), strict=True))
         self.moved = moved
         self.stretched = algebra.smoothed and bool(self._weights(self.family.n))
@@ -117,7 +60,12 @@ class Second:
 
     def _knot(self, i: int) -> list[str]:
         """Return assignments of a knot's parts: ``value``, ``slope`` and ``by`` each coefficient and n."""
-        parts: dict[str, list[str]] = {key: [] for key in ("value", "slope", *GROUPS, "n")}
+        parts: dict[str, list[str]] = {key: [] for key in ("value", "slope", *self.groups, "n")}
+        lines = self._parts(i, parts)
+        return [*lines, *(f"by_{key}_{i} = {total(found)}" for key, found in parts.items())]
+
+    def _parts(self, i: int, parts: dict[str, list[str]]) -> list[str]:
+        """Add to a knot's parts, and return the assignments that they need."""
         delta = f"eta_{i}" + (f" + u_{i} * w_nu" if self.stretched else "")
         lines = [f"delta_{i} = {delta}", f"u_phi_{i} = u_{i} * density_{i}"]
         if self._has("jumps", i):
@@ -126,7 +74,7 @@ class Second:
             lines += self._step(i, parts)
         if self.algebra.extra(i):
             lines += self._tail(i, parts)
-        return [*lines, *(f"by_{key}_{i} = {total(found)}" for key, found in parts.items())]
+        return lines
 
     def _stretch(self, part: str, *, times: int = 1) -> list[str]:
         return [f"{float(times)!r} * w_nu * {part}"] if self.stretched else []

@@ -27,8 +27,14 @@ from bevel_lab.errors import LabError
 
 ROOT = Path(__file__).parents[4]
 NAMES = {"abs": "absolute", "softshrink": "soft_shrink"}  # the oracle's name → bevel's name
+BENT = {  # functions of the oracle's rows of bends
+    "hardswish": bevel.kinked.hardswish(),
+    "relu_squared": bevel.kinked.relu_squared(),
+    "leaky": bevel.PiecewiseLinear(knots=[0.0], bends=[1.5], left_bend=0.5),
+}
 FORMS = ("published", "exact", "centred")
 KERNELS = tuple(name for name, kernel in bevel.KERNELS.items() if "excess" in kernel.triton)
+BENDING = tuple(name for name in KERNELS if "second" in bevel.KERNELS[name].triton)
 FIRST = "epanechnikov"  # whose rows run first, as a compact kernel; SAU's are the Gaussian's
 SPECS = ("sau:n=3,learn_n=true", "frelu")
 PROCESSES = 12  # of the test suite
@@ -85,6 +91,25 @@ def smoothing_rows(kernel: str, device: torch.device) -> None:
         _compare(f"{what} by {kernel}, slope", slope, _column(group, "slope"))
 
 
+def bend_rows(kernel: str, device: torch.device) -> None:
+    """Compare values, slopes, second derivatives and n's gradients of functions with bends; raises ``AssertionError``.
+
+    In a tail, where a smoothed squared ReLU has nothing to cancel with, every digit counts.
+    """
+    for name, f in BENT.items():
+        rows = [r for r in _oracle("bends") if (r["kernel"], r["function"]) == (kernel, name)]
+        x, n = (_column(rows, key).to(device).requires_grad_() for key in ("x", "n"))
+        y = bevel.smooth(x, f, kernel, n, backend="triton", dim=0)
+        slope, dn = torch.autograd.grad(y.sum(), (x, n), create_graph=True)
+        (curvature,) = torch.autograd.grad(slope.sum(), x)
+        for got, key in ((y, "value"), (slope, "slope"), (curvature, "curvature"), (dn, "dn")):
+            want = _column(rows, key)
+            _compare(f"{name} by {kernel}, {key}", got, want)
+            if name == "relu_squared":
+                relative = (got.detach().cpu() / want)[x.detach().cpu() < 0]
+                _compare(f"tail of {name} by {kernel}, {key}", relative, torch.ones_like(relative))
+
+
 def laws(spec: str, num_parameters: int, device: torch.device, fast: bool = False) -> list[str]:
     """Return the laws that hold for an activation on this backend; raises ``AssertionError`` at one that fails."""
     module = bevel.create(spec, num_parameters=num_parameters)
@@ -115,7 +140,8 @@ def held_laws(device: torch.device, brief: bool) -> str:
         return "passed: nothing, in a rehearsal"
     checks = {f"laws of {spec}": functools.partial(_laws, spec, device) for spec in SPECS}
     others = (kernel for kernel in KERNELS if kernel != FIRST)
-    return _held("", checks | {f"rows of {k}": functools.partial(smoothing_rows, k, device) for k in others})
+    checks |= {f"rows of {k}": functools.partial(smoothing_rows, k, device) for k in others}
+    return _held("", checks | {f"bends by {k}": functools.partial(bend_rows, k, device) for k in BENDING})
 
 
 def _laws(spec: str, device: torch.device) -> None:
