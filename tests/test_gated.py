@@ -140,3 +140,15 @@ def test_a_gated_block_takes_it_in_one_pass() -> None:
         torch.testing.assert_close(y, want)
         for mine, other in zip(*(torch.autograd.grad(t.sum(), [*module.parameters()]) for t in (y, want)), strict=True):
             torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+class _Doubled(Swish):
+    """A user's subclass with a forward of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+def test_a_forward_of_ones_own_is_called() -> None:
+    gate, up = torch.randn(2, 6, 3).unbind(0)
+    torch.testing.assert_close(bevel.functional.act_and_mul(gate, up, _Doubled()), 2 * gate * gate.sigmoid() * up)

@@ -41,16 +41,20 @@ class GatedFormula(FormulaActivation):
         """Return a, b and s."""
 
     def forward(self, input: Tensor) -> Tensor:
-        found = self.as_family(input) if plainly_eager() and isinstance(input, Tensor) else None
+        found = self._as_gate(input) if plainly_eager() and isinstance(input, Tensor) else None
         if found is None:
             return super().forward(input)
         family, values, dim = found
         return evaluate(input, family, values, dim=dim, eager=True)
 
     def as_family(self, input: Tensor) -> tuple[Family, list[Tensor], int] | None:
-        """Return what an eager call may compute in place of the formula, as :meth:`Activation.as_family` does."""
+        """Return what an eager call may compute in place of ``self(input)``, as :meth:`Activation.as_family` does."""
+        own = type(self).forward is not GatedFormula.forward or "forward" in vars(self)
+        return None if own else self._as_gate(input)
+
+    def _as_gate(self, input: Tensor) -> tuple[Family, list[Tensor], int] | None:
         parameters = [own_parameter(self, name) for name in self.arguments]
-        if not OWN.issuperset(map(type, parameters)) or "forward" in vars(self):
+        if not OWN.issuperset(map(type, parameters)):
             return None
         check_dtype(input)
         arithmetic = torch.float64 if input.dtype == torch.float64 else torch.float32
