@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is printed has a line a sentence, as tests read it; test_terminal.py asks for narrow ones."""
     monkeypatch.setenv("COLUMNS", "400")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_plain_loop() -> Iterator[None]:
+    """No trial is followed by half a second of a plain loop, but where a test asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bevel_lab.training.plain_loop.SECONDS", math.inf)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ from bevel_lab.experiment.record import Record
 from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.distributed import ProcessGroup
 from bevel_lab.tasks.detection import Detection
+from bevel_lab.training import plain_loop
 from bevel_lab.training.run import run_trial
 from bevel_lab.training.trainer import Trainer
 
@@ -115,6 +116,18 @@ def test_sharpness_reaches_its_end_at_every_site(task: str, settings: dict[str, 
     assert current_sharpness(one) == pytest.approx(1.0)
     one.advance()
     assert current_sharpness(one) == pytest.approx(36.0, rel=1e-5)
+
+
+@every_task
+def test_a_plain_loop_takes_its_batches_and_leaves_the_model_as_it_was(
+    task: str, settings: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain_loop, "SECONDS", 1e-3)
+    one = _trainer("frelu", **settings[task])
+    one.train_seconds = 1.0
+    before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
+    assert plain_loop.seconds_per_sample(one) > 0
+    assert all(torch.equal(before[name], tensor) for name, tensor in one.model.state_dict().items())
 
 
 @every_task
