@@ -81,6 +81,10 @@ def test_a_plain_loop_is_timed_and_leaves_the_model_as_it_was(monkeypatch: pytes
     assert plain_loop.seconds_per_sample(trainer) == 0, "a training too short to compare"
     monkeypatch.undo()
     assert run_trial(trial(epochs=1, train_limit=25)).bare_seconds == 0, "one batch cannot be timed after a warm-up"
+    monkeypatch.setattr(plain_loop, "SECONDS", 1e-3)
+    few = Trainer(trial(epochs=1, train_limit=125), Source(), torch.device("cpu"), SINGLE_PROCESS)
+    few.train_seconds = 1.0
+    assert plain_loop.seconds_per_sample(few) == 0, "it took five steps, the loop would take six"
 
 
 def test_results_differ_where_they_should() -> None:

@@ -26,10 +26,11 @@ def seconds_per_sample(trainer: Trainer) -> float:
     and buffers.
 
     Returns:
-        The seconds; 0.0 if an epoch has one batch only, the training was shorter than :data:`SECONDS`, or several
-        processes share the trial.
+        The seconds; 0.0 if an epoch has one batch only, the training was shorter than :data:`SECONDS` or had no more
+        than :data:`STEPS` steps, or several processes share the trial.
     """
-    if trainer.group.size > 1 or trainer.steps < 2 or trainer.train_seconds < SECONDS:
+    short = trainer.steps < 2 or trainer.steps * trainer.trial.epochs <= STEPS or trainer.train_seconds < SECONDS
+    if short or trainer.group.size > 1:
         return 0.0
     model = trainer.model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
