@@ -253,6 +253,44 @@ def test_third_derivatives() -> None:
     torch.testing.assert_close(third(module), third(_of_input(module)), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "spec", ["smooth_frelu:n=2,negative=0.3", "sau:n=2", "frelu:negative=0.3", "frelu:negative=-0.3"]
+)
+def test_second_derivatives_pass_the_output_by(spec: str) -> None:
+    """What comes back for x is left with the node. A run that does not reach it, or breaks off, leaves nothing."""
+    module = bevel.create(spec)
+    x = torch.randn(50, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    twin = _of_input(module)
+
+    def loss(module: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        y, g = module(x), torch.linspace(1, 2, 50, requires_grad=True)
+        return y, g, torch.autograd.grad(y, x, g, create_graph=True)[0].cos().sum()
+
+    def by_all(total: Tensor, module: nn.Module) -> list[Tensor]:
+        return [*torch.autograd.grad(total, [x, *module.parameters()], retain_graph=True)]
+
+    y, _, of_slope = loss(twin)
+    want = by_all(of_slope, twin), by_all(of_slope + y.sin().sum(), twin)
+    y, g, of_slope = loss(module)
+    seen: list[Tensor] = []
+
+    def see(gradient: Tensor) -> None:
+        seen.append(gradient)
+        if len(seen) == 2:
+            raise ValueError("breaks off")
+
+    y.register_hook(see)
+    torch.autograd.grad(of_slope, g, retain_graph=True)
+    assert not seen
+    for total, wanted in zip((of_slope, of_slope + y.sin().sum()), want, strict=True):
+        for a, b in zip(by_all(total, module), wanted, strict=True):
+            torch.testing.assert_close(a, b)
+        if len(seen) == 1:
+            assert not seen[0].any()
+            with pytest.raises(ValueError, match="breaks off"):
+                by_all(total, module)
+
+
 def test_the_slow_way_serves_where_a_mode_watches() -> None:
     """``make_fx`` and others see torch operations; the ninety halvings are such."""
     from torch.utils._python_dispatch import TorchDispatchMode

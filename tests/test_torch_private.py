@@ -20,6 +20,7 @@ import bevel
 from bevel import _torch_private as private
 
 WITHOUT = {
+    "torch._C._current_graph_task_id": "what a run of autograd that broke off left is taken for the next one's",
     "torch._C._are_functorch_transforms_active": "under torch.func a call takes a backend that vmap cannot follow",
     "torch.compiler._is_compiling_flag": "export records a native pass instead of operators",
     "torch._C._FunctionBase.apply": "every call of an activation looks for what torch.func left behind",
@@ -28,6 +29,7 @@ WITHOUT = {
     "torch.ops.aten.relu.default._op": "backend operator has no operators to call",
     "torch._C._set_tracing_state": "torch.jit.trace sees tensors where the number of channels is checked",
     "torch._C._get_tracing_state": "torch.jit.trace records an opaque autograd function instead of operators",
+    "torch._C._will_engine_execute_node": "second derivatives leave tensors with calls that no run comes to",
     "torch.autograd.forward_ad._current_level": "forward-mode tangents are lost in inference",
     "torch._guards.TracingContext": "under torch.compile a swapped forward cannot tell its calls apart by line",
     "torch._C._len_torch_dispatch_stack": "make_fx records a native pass as memory that nobody fills",
@@ -157,6 +159,19 @@ def test_a_mode_over_the_dispatcher_is_seen() -> None:
     with private.TorchDispatchMode():
         assert private.dispatch_mode_active()
     assert not private.dispatch_mode_active()
+
+
+def test_a_run_of_autograd_has_a_number_and_knows_which_nodes_it_comes_to() -> None:
+    x = torch.ones(1, requires_grad=True)
+    first = x * 2
+    y = first * 3
+    z = y * 5
+    seen: list[tuple[int, bool]] = []
+    z.register_hook(lambda _: seen.append((private.graph_task(), private.will_run(first.grad_fn))))
+    torch.autograd.grad(z, y, retain_graph=True)
+    torch.autograd.grad(z, x)
+    assert [runs for _, runs in seen] == [False, True]
+    assert seen[0][0] != seen[1][0]
 
 
 @pytest.mark.compile

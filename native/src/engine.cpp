@@ -46,10 +46,11 @@ template <bool Across> Loop<double> choose(const Task&, bool back, double) {
 
 // What puts x in the place of y, before the loop or, where no gradient is asked for, in its place.
 template <bool Across> Loop<float> choose_inverse(const Task& task, float) {
-    if (task.kernel != BEVEL_GAUSSIAN) return inverse<F32, FormsOfAny, Across>;
-    return task.bulk ? inverse<F32, FormsOf<GaussianBulk>, Across> : inverse<F32, FormsOf<Gaussian>, Across>;
+    if (task.kernel != BEVEL_GAUSSIAN) return inverse<F32, Halley<FormsOfAny>, Across>;
+    return task.multiplies_cdf || task.tilted ? inverse<F32, Halley<FormsOfGaussian>, Across> : inverse<F32, Series, Across>;
 }
-template <bool Across> Loop<double> choose_inverse(const Task&, double) { return inverse<F64, FormsOfAny, Across>; }
+template <bool Across> Loop<double> choose_inverse(const Task&, double) { return inverse<F64, Halley<FormsOfAny>, Across>; }
+void put_task_curves(const Task& task) { task.dtype == BEVEL_F64 ? put_curves<F64>(task) : put_curves<F32>(task); }
 
 // ---- walking ------------------------------------------------------------------------------------------------------
 
@@ -237,6 +238,6 @@ namespace bevel::BEVEL_ISA {
 int64_t second_tiles(const Task&);  // second_engine.cpp has these two
 void run_second(const Task&, const Second&, int64_t begin, int64_t end, double* sums);
 extern const Engine engine;
-const Engine engine = {BEVEL_ISA_NAME, tiles, run, second_tiles, run_second, pair_tiles, run_pair};
+const Engine engine = {BEVEL_ISA_NAME, put_task_curves, tiles, run, second_tiles, run_second, pair_tiles, run_pair};
 
 }  // namespace bevel::BEVEL_ISA

@@ -101,12 +101,13 @@ template <class F> struct GaussianBulk {
     static constexpr T peak = T(0.39894228040143267794);
     V v, e, ratio;  // exp(-v²/2) and survival over it
 
-    BEVEL_INLINE GaussianBulk(V u, V, const Task&) : v(F::abs(u)) {
+    BEVEL_INLINE GaussianBulk(V u, V, const Task&) : GaussianBulk(u, C::gauss_bulk) {}
+    template <int N> BEVEL_INLINE GaussianBulk(V u, const float (&mills)[N]) : v(F::abs(u)) {
         const V h = (u * u) * F::set(T(-0.72134752044448170368)), k = F::nearest(h);  // e = 2^h
         static constexpr Scaled exp2(C::exp, -0.69314718055994530942);
         e = F::scale(polynomial<F>(h - k, exp2.c), k);
         const V r = F::reciprocal(v + F::set(C::bulk_a));
-        ratio = r * polynomial<F>(r, C::gauss_bulk);
+        ratio = r * polynomial<F>(r, mills);
     }
     BEVEL_INLINE V density() const { return e * F::set(peak); }
     BEVEL_INLINE V survival() const { return e * ratio; }

@@ -37,6 +37,8 @@ template <class F> struct Pair {
     static BEVEL_INLINE V abs(V a) { return V(F::abs(a.a), F::abs(a.b)); }
     static BEVEL_INLINE V sqrt(V a) { return V(F::sqrt(a.a), F::sqrt(a.b)); }
     static BEVEL_INLINE V reciprocal(V a) { return V(F::reciprocal(a.a), F::reciprocal(a.b)); }
+    static BEVEL_INLINE V rough_reciprocal(V a) { return V(F::rough_reciprocal(a.a), F::rough_reciprocal(a.b)); }
+    static BEVEL_INLINE V rough_root(V a) { return V(F::rough_root(a.a), F::rough_root(a.b)); }
     static BEVEL_INLINE V flip(V a, V sign) { return V(F::flip(a.a, sign.a), F::flip(a.b, sign.b)); }
     static BEVEL_INLINE M nearer(V a, V radius) { return {F::nearer(a.a, radius.a), F::nearer(a.b, radius.b)}; }
     static BEVEL_INLINE M greater(V a, V b) { return {F::greater(a.a, b.a), F::greater(a.b, b.b)}; }

@@ -1,5 +1,7 @@
 #include "plan.h"
 
+#include "engine.h"
+
 #include <cmath>
 #include <initializer_list>
 #include <limits>
@@ -235,8 +237,8 @@ template <class T> void Call::prepare() {
     const int64_t width = task_.across ? task_.channels : distinct_;
     const int64_t pitch = task_.across ? (width + 31) / 32 * 32 : width;
     task_.pitch = task_.sum_pitch = pitch;
-    const int height = task_.bent ? bent_rows(k) : rows(k);
-    storage_.reset(new char[sizeof(T) * static_cast<size_t>(height * pitch)]);
+    const int height = task_.bent ? bent_rows(k) : rows(k), more = task_.from_output ? CURVE_ROWS : 0;
+    storage_.reset(new char[sizeof(T) * static_cast<size_t>((height + more) * pitch)]);
     T* const base = reinterpret_cast<T*>(storage_.get());
     task_.coefficients = base;
     const T most = std::numeric_limits<T>::max(), infinity = std::numeric_limits<T>::infinity();
@@ -291,6 +293,7 @@ template <class T> void Call::prepare() {
         base[RADIUS * pitch + c] *= static_cast<T>(BULK_REACH / reach_of(plan_.kernel, true));
     for (int r = 0; r < height; ++r)  // joined rows repeat the channels; so does the padding, up to a pair of vectors
         for (int64_t c = distinct_; c < pitch; ++c) base[r * pitch + c] = base[r * pitch + c - distinct_];
+    if (task_.from_output) engine().put_curves(task_);
 }
 
 void Call::bind(const void* x, void* y, const void* g, void* dx) {

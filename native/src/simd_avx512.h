@@ -28,6 +28,8 @@ struct F32 {
     static BEVEL_INLINE V abs(V a) { return _mm512_abs_ps(a); }
     static BEVEL_INLINE V sqrt(V a) { return _mm512_sqrt_ps(a); }
     static BEVEL_INLINE V reciprocal(V a) { return set(1) / a; }
+    static BEVEL_INLINE V rough_reciprocal(V a) { return _mm512_rcp14_ps(a); }     // eleven bits or more
+    static BEVEL_INLINE V rough_root(V a) { return a * _mm512_rsqrt14_ps(a); }  // the same, of a > 0
     static BEVEL_INLINE V flip(V a, V sign) { return _mm512_xor_ps(a, _mm512_and_ps(sign, set(-0.0f))); }  // a·sgn(sign)
     static BEVEL_INLINE M nearer(V a, V radius) { return _mm512_cmp_ps_mask(abs(a), radius, _CMP_NGE_UQ); }  // |a| < radius, or NaN
     static BEVEL_INLINE M greater(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
@@ -99,6 +101,8 @@ struct F64 {
     static BEVEL_INLINE V abs(V a) { return _mm512_abs_pd(a); }
     static BEVEL_INLINE V sqrt(V a) { return _mm512_sqrt_pd(a); }
     static BEVEL_INLINE V reciprocal(V a) { return set(1) / a; }
+    static BEVEL_INLINE V rough_reciprocal(V a) { return reciprocal(a); }
+    static BEVEL_INLINE V rough_root(V a) { return sqrt(a); }
     static BEVEL_INLINE V flip(V a, V sign) { return _mm512_xor_pd(a, _mm512_and_pd(sign, set(-0.0))); }  // a·sgn(sign)
     static BEVEL_INLINE M nearer(V a, V radius) { return _mm512_cmp_pd_mask(abs(a), radius, _CMP_NGE_UQ); }  // |a| < radius, or NaN
     static BEVEL_INLINE M greater(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }

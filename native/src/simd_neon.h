@@ -35,6 +35,8 @@ struct F32 {
     static BEVEL_INLINE V abs(V a) { return vabsq_f32(a); }
     static BEVEL_INLINE V sqrt(V a) { return vsqrtq_f32(a); }
     static BEVEL_INLINE V reciprocal(V a) { return set(1) / a; }
+    static BEVEL_INLINE V rough_reciprocal(V a) { return reciprocal(a); }
+    static BEVEL_INLINE V rough_root(V a) { return sqrt(a); }
     static BEVEL_INLINE V flip(V a, V sign) { return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(a), vandq_u32(vreinterpretq_u32_f32(sign), vdupq_n_u32(0x80000000u)))); }  // a·sgn(sign)
     static BEVEL_INLINE M nearer(V a, V radius) { return vmvnq_u32(vcgeq_f32(abs(a), radius)); }  // |a| < radius, or NaN
     static BEVEL_INLINE M greater(V a, V b) { return vcgtq_f32(a, b); }
@@ -97,6 +99,8 @@ struct F64 {
     static BEVEL_INLINE V abs(V a) { return vabsq_f64(a); }
     static BEVEL_INLINE V sqrt(V a) { return vsqrtq_f64(a); }
     static BEVEL_INLINE V reciprocal(V a) { return set(1) / a; }
+    static BEVEL_INLINE V rough_reciprocal(V a) { return reciprocal(a); }
+    static BEVEL_INLINE V rough_root(V a) { return sqrt(a); }
     static BEVEL_INLINE V flip(V a, V sign) { return vreinterpretq_f64_u64(veorq_u64(vreinterpretq_u64_f64(a), vandq_u64(vreinterpretq_u64_f64(sign), vdupq_n_u64(uint64_t{1} << 63)))); }  // a·sgn(sign)
     static BEVEL_INLINE M nearer(V a, V radius) { return vcgeq_f64(abs(a), radius) ^ vdupq_n_u64(~uint64_t{0}); }  // |a| < radius, or NaN
     static BEVEL_INLINE M greater(V a, V b) { return vcgtq_f64(a, b); }

@@ -43,6 +43,8 @@ struct F32 {
     static BEVEL_INLINE V abs(V a) { return _mm_andnot_ps(set(-0.0f), a); }
     static BEVEL_INLINE V sqrt(V a) { return _mm_sqrt_ps(a); }
     static BEVEL_INLINE V reciprocal(V a) { return set(1) / a; }
+    static BEVEL_INLINE V rough_reciprocal(V a) { return _mm_rcp_ps(a); }     // eleven bits or more
+    static BEVEL_INLINE V rough_root(V a) { return a * _mm_rsqrt_ps(a); }  // the same, of a > 0
     static BEVEL_INLINE V flip(V a, V sign) { return _mm_xor_ps(a, _mm_and_ps(sign, set(-0.0f))); }  // a·sgn(sign)
     static BEVEL_INLINE M nearer(V a, V radius) { return _mm_cmpnge_ps(abs(a), radius); }  // |a| < radius, or NaN
     static BEVEL_INLINE M greater(V a, V b) { return _mm_cmpgt_ps(a, b); }
@@ -119,6 +121,8 @@ struct F64 {
     static BEVEL_INLINE V abs(V a) { return _mm_andnot_pd(set(-0.0), a); }
     static BEVEL_INLINE V sqrt(V a) { return _mm_sqrt_pd(a); }
     static BEVEL_INLINE V reciprocal(V a) { return set(1) / a; }
+    static BEVEL_INLINE V rough_reciprocal(V a) { return reciprocal(a); }
+    static BEVEL_INLINE V rough_root(V a) { return sqrt(a); }
     static BEVEL_INLINE V flip(V a, V sign) { return _mm_xor_pd(a, _mm_and_pd(sign, set(-0.0))); }  // a·sgn(sign)
     static BEVEL_INLINE M nearer(V a, V radius) { return _mm_cmpnge_pd(abs(a), radius); }  // |a| < radius, or NaN
     static BEVEL_INLINE M greater(V a, V b) { return _mm_cmpgt_pd(a, b); }

@@ -36,6 +36,7 @@ enum KnotRow : int { KNOT = 0, KNOT_REST, LAG, JUMP, STEP, STEP_N, C0, C1, C0_W,
 static constexpr int segment_row(int j) { return SEGMENTS + PER_SEGMENT * j; }
 static constexpr int knot_row(int knots, int i) { return SEGMENTS + PER_SEGMENT * (knots + 1) + PER_KNOT * i; }
 static constexpr int rows(int knots) { return knot_row(knots, knots); }
+constexpr int CURVE_ROWS = 25;  // behind those, for task.from_output: curve.h
 
 // Sums that backward collects per channel, from which the gradient of every coefficient follows (gradient.cpp). Those of the
 // line are kept by segment: a side that a parameter does not move must not enter its gradient, not even to be subtracted.
@@ -108,6 +109,7 @@ struct Paired;  // paired.h
 // One instruction set. Work is counted in tiles so that a range of them can be given to a thread.
 struct Engine {
     const char* name;
+    void (*put_curves)(const Task&);  // the rows behind the coefficients, for task.from_output
     int64_t (*tiles)(const Task&);
     void (*run)(const Task&, int64_t begin, int64_t end, double* sums);  // forward if task.g has no data
     int64_t (*second_tiles)(const Task&);

@@ -110,7 +110,7 @@ def least_degree(fit: Fit) -> tuple[list[Real], Real]:
 SURVIVAL_A = {"float": mpf("4.3125"), "double": mpf(5)}
 EXCESS_A = {"float": mpf("3.90625"), "double": mpf(5)}
 NEAR_TARGET = mpf("5e-9")  # of gauss_near: it is there for accuracy, so its own error must not show
-BULK_A, BULK_REACH, BULK_TARGET = mpf("3.5"), mpf("6.51"), mpf("3e-8")
+BULK_A, BULK_REACH, BULK_TARGET, MILLS_TARGET = mpf("3.5"), mpf("6.51"), mpf("3e-8"), mpf("3e-7")
 REACH = {"float": mpf("12.51"), "double": mpf("37.7")}  # reach_of() in task.h, and a little more
 
 
@@ -144,6 +144,12 @@ def bulk_scale(r: Real) -> Real:
     """What bulk_form's error counts against: the peak of v·survival and survival, not their values far out."""
     v = 1 / r - BULK_A
     return m.exp(v * v / 2) / (max(v, mpf(1)) * r)
+
+
+def excess_scale(r: Real) -> Real:
+    """What bulk_form's error counts against where the excess is formed from it: the excess itself."""
+    v = 1 / r - BULK_A
+    return (m.npdf(0) - v * mills(v)) / (max(v, mpf(1)) * r)
 
 
 def cosine_form(power: int) -> Function:
@@ -212,6 +218,8 @@ def fits(ctype: str) -> list[Fit]:
         note = "survival·exp(v²/2)·(v + a), by powers of r = 1/(v + a), a = bulk_a, not to be seen beside its peak"
         low, high = 1 / (BULK_REACH + BULK_A), 1 / BULK_A
         found.append(Fit("gauss_bulk", bulk_form, low, high, ctype, note, BULK_TARGET, bulk_scale))
+        note = "the same, so that the excess is good to so much of itself"
+        found.append(Fit("gauss_mills", bulk_form, low, high, ctype, note, MILLS_TARGET, excess_scale))
     return found
 
 

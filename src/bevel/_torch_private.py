@@ -73,6 +73,16 @@ def traced_stack() -> StackSummary:
     return TracingContext.extract_stack()
 
 
+def graph_task() -> int:
+    """Return the number of the run of autograd that this is part of."""
+    return int(_C._current_graph_task_id())
+
+
+def will_run(node: Any) -> bool:
+    """Whether this run of autograd comes to a node."""
+    return bool(_C._will_engine_execute_node(node))
+
+
 dispatch_mode_active: Callable[[], int] = _C._len_torch_dispatch_stack
 """Not 0 where a ``TorchDispatchMode`` watches the operators of this thread, as ``make_fx`` does to record them."""
 
@@ -294,6 +304,7 @@ __all__ = [
     "forward_mode_active",
     "func_transforms_active",
     "function_modes",
+    "graph_task",
     "hidden_functions",
     "is_watched",
     "is_zero_tensor",
@@ -317,5 +328,6 @@ __all__ = [
     "tree_leaves",
     "tree_map",
     "version",
+    "will_run",
     "written_by",
 ]

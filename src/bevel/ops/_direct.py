@@ -18,7 +18,7 @@ from bevel._torch_private import bare_apply, dispatch_mode_active
 from bevel.family import Family
 from bevel.ops import _operator
 from bevel.ops._backends import Backend
-from bevel.ops._inverse import axis_of, input_of, is_sharp, may_keep_output
+from bevel.ops._inverse import axis_of, handed_over, input_of, is_sharp, may_keep_output
 from bevel.ops._memory import OWN, no_address
 from bevel.ops._saved import explain
 from bevel.ops._second import differentiable
@@ -108,7 +108,7 @@ def _keeping_function(family: Family, dim: int, ready: _operator.Prepared) -> ty
             y: Tensor | None
             y, sides, ctx.keep = run(tensors, packed, dim)
             ctx.to_save = (y, sides, *tensors[1:]) if ctx.keep else (tensors[0], None, *tensors[1:])
-            ctx.materialize_grads = False
+            ctx.materialize_grads, ctx.for_input = False, None
             if y is not None and sides is not None:
                 ctx.strides = y.stride()
             return y
@@ -120,8 +120,11 @@ def _keeping_function(family: Family, dim: int, ready: _operator.Prepared) -> ty
             except RuntimeError as error:
                 explain(error, of_output=ctx.keep != 0, untold=True)
             needs = ctx.needs_input_grad
+            more = None
+            if ctx.for_input is not None:
+                more, g = handed_over(ctx, g)
             if g is None:
-                return (None,) * len(needs)
+                return (None if more is None else more.to(kept.dtype), *(None,) * len(parameters))
             if sides is not None and kept.stride() != ctx.strides:  # a hook on saved tensors laid it out anew
                 kept = kept.new_empty_strided(kept.shape, ctx.strides).copy_(kept)
             if (
@@ -140,11 +143,18 @@ def _keeping_function(family: Family, dim: int, ready: _operator.Prepared) -> ty
                         raise
                     found = None
                 if found:
-                    return tuple(found)
-            x = input_of(family, dim, kept, sides, parameters) if ctx.keep else kept
-            return _composed(family, dim, g, (x, *parameters), needs)
+                    return tuple(found) if more is None else _with(more, found)
+            x = input_of(family, dim, kept, sides, parameters, ctx) if ctx.keep else kept
+            composed = _composed(family, dim, g, (x, *parameters), needs)
+            return composed if more is None else _with(more, composed)
 
     return OperatorBackendCall
+
+
+def _with(more: Tensor, found: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """Return the gradients and what was handed over for x."""
+    dx, *rest = found
+    return (None if dx is None else dx + more.to(dx.dtype), *rest)
 
 
 def _composed(

@@ -12,11 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from bevel._torch_private import graph_task, will_run
 from bevel.family import Affine, Family, Slot, parameter
 from bevel.kernel import SHARP
 from bevel.ops import _operator
 from bevel.ops._memory import no_address
-from bevel.ops._second import differentiable, second_by
 from bevel.terms import Coefficient, Terms, along, is_zero
 
 _TWO_SLOPES: Terms[Slot] = Terms(parameter(1), 0.0, (0.0,), (parameter(0) - parameter(1),), (0.0,), (0.0,), (0.0,))
@@ -91,17 +91,34 @@ def axis_of(x: Tensor, parameters: Sequence[Tensor], dim: int) -> int:
 
 
 def input_of(
-    family: Family, dim: int, y: Tensor, sides: Tensor | None, parameters: Sequence[Tensor], backend: Any = _operator
+    family: Family,
+    dim: int,
+    y: Tensor,
+    sides: Tensor | None,
+    parameters: Sequence[Tensor],
+    node: Any,
+    backend: Any = _operator,
 ) -> Tensor:
-    """Return x from what was kept, differentiable: as a function of x and the parameters it is x."""
-    if is_sharp(family) and (sides is not None or no_address(y, *parameters) is not None):
+    """Return x from what a node kept; its gradient is the node's for x, and y and the parameters get none from it."""
+    x: Tensor = _Input.apply(y, family, dim, sides, node, backend, *parameters)
+    return x
+
+
+def _found(
+    family: Family, dim: int, y: Tensor, sides: Tensor | None, parameters: Sequence[Tensor], backend: Any
+) -> Tensor:
+    bare = no_address(y, *parameters) is not None
+    if is_sharp(family) and (sides is not None or bare):
         a, b = (along(s, y, dim) for s in parameters)
         right = y > 0 if sides is None else _unpacked(sides, y)
         return torch.where(right, y / a, y / b)
-    if y.dtype != torch.float64 and not is_sharp(family):
+    if is_sharp(family):  # it is the same function of y, with inverse slopes
+        return cast(Tensor, backend.forward(family, dim, y, [1 / p for p in parameters]))
+    if y.dtype != torch.float64:
         y = y.float()  # x is not a half, though y is
-    x: Tensor = _Inverse.apply(y, family, dim, backend, *parameters)
-    return x
+    if bare:
+        return bisected(family, axis_of(y, parameters, dim), y, parameters)
+    return cast(Tensor, backend.inverse(family, dim, y, parameters))
 
 
 def _unpacked(sides: Tensor, y: Tensor) -> Tensor:
@@ -110,34 +127,44 @@ def _unpacked(sides: Tensor, y: Tensor) -> Tensor:
     return bits.flatten()[: y.numel()].bool().as_strided(y.shape, y.stride())
 
 
-class _Inverse(torch.autograd.Function):
-    """x of (y, *parameters), where ``y = f(x)``: ``∂x/∂y = 1/f′(x)`` and ``∂x/∂p = −(∂f/∂p)/f′(x)``."""
+class _Input(torch.autograd.Function):
+    """x of y and the parameters, for derivatives of the backward pass.
+
+    It was the node's input, so that what comes back for it is the node's gradient for x. Taken through y it would be
+    divided by ``f′(x)``, and the node would multiply it by ``f′(x)`` again; what both give the parameters on the way
+    cancels. So it is left with the node, which autograd runs later, because y is the node's and gets zeros (one number
+    in memory).
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(y: Tensor, family: Family, dim: int, backend: Any, *parameters: Tensor) -> Tensor:
-        if is_sharp(family):  # it is the same function of y, with inverse slopes
-            return cast(Tensor, backend.forward(family, dim, y, [1 / p for p in parameters]))
-        if no_address(y, *parameters) is None:
-            return cast(Tensor, backend.inverse(family, dim, y, parameters))
-        return bisected(family, axis_of(y, parameters, dim), y, parameters)
+    def forward(
+        y: Tensor, family: Family, dim: int, sides: Tensor | None, node: Any, backend: Any, *parameters: Tensor
+    ) -> Tensor:
+        return _found(family, dim, y, sides, parameters, backend)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.family, ctx.dim, ctx.backend, *parameters = inputs
-        ctx.save_for_backward(output, *parameters)
+        y, ctx.node, ctx.others = inputs[0], inputs[4], (None,) * (len(inputs) - 1)
+        ctx.zeros = y.new_zeros(()).expand(y.shape)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, *parameters = ctx.saved_tensors
-        family, axis, backend = ctx.family, axis_of(x, parameters, ctx.dim), second_by(ctx.backend, g, x, *parameters)
-        none, wanted = (None,) * (1 + len(parameters)), (True, *(False for _ in range(1 + len(parameters))))
-        (slope, *_) = backend.second(family, axis, None, x, parameters, none, wanted, every=1.0)
-        by_y = g / slope
-        needs = (False, *ctx.needs_input_grad[4:])
-        _, *others = differentiable(ctx.backend, family, axis, by_y, x, parameters, needs)
-        return by_y, None, None, None, *(None if d is None else -d for d in others)
+    def backward(ctx: Any, by_x: Tensor) -> tuple[Tensor | None, ...]:
+        if will_run(ctx.node):  # else nothing wants the gradient by x
+            before, _ = handed_over(ctx.node, None)
+            ctx.node.for_input = (graph_task(), by_x if before is None else before + by_x, ctx.zeros)
+        return (ctx.zeros, *ctx.others)
+
+
+def handed_over(node: Any, g: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Return what was left with a node for its input in this run, and g, None if it is but the zeros for y."""
+    if node.for_input is None:
+        return None, g
+    (run, by_x, zeros), node.for_input = node.for_input, None
+    if run != graph_task():  # one that broke off
+        return None, g
+    return by_x, None if g is zeros else g
 
 
 def bisected(family: Family, axis: int, y: Tensor, parameters: Sequence[Tensor]) -> Tensor:

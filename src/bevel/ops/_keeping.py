@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bevel.family import Family
 from bevel.ops._backends import Backend
-from bevel.ops._inverse import axis_of, input_of, tells
+from bevel.ops._inverse import axis_of, handed_over, input_of, tells
 from bevel.ops._memory import no_address
 from bevel.ops._saved import saved
 from bevel.ops._second import differentiable
@@ -45,7 +45,7 @@ class KeptOutput(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, family: Family, backend: Keeper, dim: int, *parameters: Tensor) -> Tensor:
-        ctx.family, ctx.backend, ctx.dim = family, backend, dim
+        ctx.family, ctx.backend, ctx.dim, ctx.for_input = family, backend, dim, None
         y = backend.forward(family, dim, x, parameters)
         ctx.save_for_backward(y, *parameters)
         ctx.set_materialize_grads(False)
@@ -54,15 +54,18 @@ class KeptOutput(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor | None) -> tuple[Tensor | None, ...]:
         y, *parameters = saved(ctx, of_output=True)
+        more, g = handed_over(ctx, g)
         if g is None:
-            return (None,) * (4 + len(parameters))
+            return (None if more is None else more.to(y.dtype), *(None,) * (3 + len(parameters)))
         needs = (ctx.needs_input_grad[0], *ctx.needs_input_grad[4:])
         family, dim, backend = ctx.family, ctx.dim, ctx.backend
         if not torch.is_grad_enabled() and g.layout == torch.strided and no_address(g, y, *parameters) is None:
             dx, *rest = backend.backward_from_output(family, dim, g, y, parameters, needs)
         else:
-            x = input_of(family, dim, y, None, parameters, backend)
+            x = input_of(family, dim, y, None, parameters, ctx, backend)
             told = along(tells(family, y.dtype, parameters).to(x.device), x, dim)
             x = torch.where(cast(Tensor, told) > 0, x, torch.nan)
             dx, *rest = differentiable(backend, family, axis_of(x, parameters, dim), g, x, parameters, needs)
-        return (None if dx is None else dx.to(y.dtype), None, None, None, *rest)
+        if dx is not None:
+            dx = dx.to(y.dtype) if more is None else (dx + more).to(y.dtype)
+        return (dx, None, None, None, *rest)
