@@ -14,7 +14,7 @@ from bevel_lab.report.analysis import beside
 from bevel_lab.report.analysis.cells import Cell
 from bevel_lab.report.analysis.pairs import Pair, judge_pairs
 from bevel_lab.report.statistics import comparison
-from bevel_lab.report.statistics.comparison import Verdict
+from bevel_lab.report.statistics.comparison import Comparison, Verdict
 from bevel_lab.report.text import findings, pairs, words
 from bevel_lab.report.text.tables import escaped
 
@@ -94,18 +94,37 @@ def _ran(cells: Sequence[Cell], asked: Asked) -> list[tuple[str, str]]:
     return [pair for pair in asked if any(set(pair) <= names for names in there)]
 
 
-def equivalence(judgement: Judgement) -> list[str]:
+@dataclass(frozen=True)
+class Answer:
+    """A sentence, and what it rests on."""
+
+    sentence: str
+    details: list[str]
+
+
+def equivalence(judgement: Judgement) -> Answer:
     asked = _ran(judgement.cells, [("sau", "prelu:init=0.15")])
-    return [pairs.answer(pair) for pair in judge_pairs(judgement.cells, asked)]
+    made = [pairs.answer(pair) for pair in judge_pairs(judgement.cells, asked)]
+    return Answer(made[0], made[1:]) if made else Answer("One of the two has not run.", [])
 
 
-def alternation(judgement: Judgement) -> list[str]:
+def alternation(judgement: Judgement) -> Answer:
     when = {(arm, other): text for text, arm, other in TURNS}
     found = judge_pairs(judgement.cells, _ran(judgement.cells, list(when)))
-    return [f"{when[pair.arm, pair.other]}: {pairs.answer(pair)}" for pair in found]
+    verdicts: dict[str, dict[Verdict, list[str]]] = {}
+    for pair in found:
+        if "alternate=" in pair.arm:
+            by = verdicts.setdefault(when[pair.arm, pair.other], {}).setdefault(pair.whole.verdict, [])
+            by.append(f"by {pair.arm.partition('alternate=')[2].partition(',')[0]}")
+    said = [
+        f"{time[0].lower()}{time[1:]} " + ", ".join(f"{verdict} ({words.listing(how)})" for verdict, how in by.items())
+        for time, by in verdicts.items()
+    ]
+    details = [f"{when[pair.arm, pair.other]}: {pairs.answer(pair)}" for pair in found]
+    return Answer(f"Alternation against none: {'; '.join(said)}.", details)
 
 
-def smoothness(judgement: Judgement) -> list[str]:
+def smoothness(judgement: Judgement) -> Answer:
     """Say for each smooth arm which measures differ from those of its kinked counterpart; Holm over all of them."""
     measured = [found for cell in judgement.cells for found in beside.measures(cell)]
     made = []
@@ -115,7 +134,12 @@ def smoothness(judgement: Judgement) -> list[str]:
     family = comparison.as_family([pair.whole for pair in made])
     known = [replace(pair, whole=whole) for pair, whole in zip(made, family, strict=True)]
     by_pair = {names: [pair for pair in known if (pair.arm, pair.other) == names] for names in SMOOTH}
-    return [_smooth(judgement, *names, found) for names, found in by_pair.items() if found]
+    details = [_smooth(judgement, *names, found) for names, found in by_pair.items() if found]
+    better, worse = (sum(c.verdict is v for c in family) for v in (Verdict.BETTER, Verdict.WORSE))
+    return Answer(
+        f"Of {len(family)} comparisons of a measure, smooth activations are better in {better} and worse in {worse}.",
+        details,
+    )
 
 
 def _smooth(judgement: Judgement, arm: str, other: str, found: Sequence[Pair]) -> str:
@@ -147,40 +171,76 @@ def _span(churn: beside.Churn) -> str:
     return "" if words.NONE in (low, high) else f" ({low} to {high})"
 
 
-def derivatives(judgement: Judgement) -> list[str]:
+def derivatives(judgement: Judgement) -> Answer:
     first = [cell for cell in judgement.cells if cell.dataset.endswith("_ritz")]
     second = [cell for cell in judgement.cells if cell not in first]
-    said = [_derivatives("Where the loss takes second derivatives", second)]
-    return [*said, _derivatives("Where it takes first derivatives only", first)]
+    parts = [(where, cells) for where, cells in (("takes second derivatives", second),
+                                                 ("takes first derivatives only", first)) if cells]  # fmt: skip
+    said = [f"where the loss {where}, {_gain(cells)}" for where, cells in parts]
+    return Answer(
+        f"{'. '.join(text.replace('where', 'Where', 1) for text in said)}.",
+        [f"Where the loss {where} ({words.listing([cell.dataset for cell in cells])}): {_derivatives(cells)}"
+         for where, cells in parts],
+    )  # fmt: skip
 
 
-def _derivatives(where: str, cells: Sequence[Cell]) -> str:
-    """Name the arms that beat the reference in every cell; say how SAU's error goes with n."""
+def _everywhere(cells: Sequence[Cell]) -> dict[str, list[Comparison]]:
+    """The comparisons of each arm that all cells have."""
     names = [arm.name for arm, _ in cells[0].others if all(arm.name in {a.name for a in cell.arms} for cell in cells)]
-    verdicts = {name: [{a.name: c for a, c in cell.others}[name] for cell in cells] for name in names}
-    better = [name for name, found in verdicts.items() if all(c.verdict is Verdict.BETTER for c in found)]
-    others = [name for name in names if name not in better]
-    ref, places = cells[0].reference.name, words.listing([cell.dataset for cell in cells])
-    who = f"{words.listing(better)} {'have' if len(better) > 1 else 'has'}" if better else "no arm is shown to have"
-    lower = f"{who} a lower error than {ref} in every cell"
-    if all(c.verdict is Verdict.TOO_FEW for found in verdicts.values() for c in found):
-        seeds = max(c.pairs for found in verdicts.values() for c in found)
-        lower = f"{seeds} paired seeds are too few to tell any arm from {ref}"
-    rest = f", {words.listing(others)} {'do' if len(others) > 1 else 'does'} not" if better and others else ""
-    sizes = [
-        f"{words.number(sum(c.difference for c in verdicts[name]) / len(cells))} at n = {name.removeprefix('sau:n=')}"
-        for name in sorted((n for n in names if n.startswith("sau:n=")), key=lambda n: float(n.removeprefix("sau:n=")))
-    ]
+    return {name: [{a.name: c for a, c in cell.others}[name] for cell in cells] for name in names}
+
+
+def _better(found: Sequence[Comparison]) -> bool:
+    return all(c.verdict is Verdict.BETTER for c in found)
+
+
+def _mean(found: Sequence[Comparison]) -> float:
+    return sum(c.difference for c in found) / len(found)
+
+
+def _gain(cells: Sequence[Cell]) -> str:
+    """Say how many arms beat the reference in every cell, and by how much the best of them does."""
+    arms, ref = _everywhere(cells), cells[0].reference.name
+    gains = {name: 10 ** -_mean(found) for name, found in arms.items() if _better(found)}
+    if not gains:
+        return f"none of {len(arms)} arms is shown to have a lower error than {ref} in every cell"
+    best = max(gains, key=lambda name: gains[name])
     return (
-        f"{where} ({places}): {lower}{rest}; SAU changes the log10 of the error in the mean by {words.listing(sizes)}."
+        f"{len(gains)} of {len(arms)} arms have a lower error than {ref} in every cell; the best, {best}, divides "
+        f"it by {gains[best]:.3g} in the geometric mean"
     )
 
 
-def which(judgement: Judgement) -> list[str]:
-    return [f"{cell.title}: {' '.join(findings.answer(cell))}" for cell in judgement.cells]
+def _derivatives(cells: Sequence[Cell]) -> str:
+    """Name the arms that beat the reference in every cell; say how SAU's error goes with n."""
+    arms, ref = _everywhere(cells), cells[0].reference.name
+    better = [name for name, found in arms.items() if _better(found)]
+    others = [name for name in arms if name not in better]
+    who = f"{words.listing(better)} {'have' if len(better) > 1 else 'has'}" if better else "no arm is shown to have"
+    lower = f"{who} a lower error than {ref} in every cell"
+    if all(c.verdict is Verdict.TOO_FEW for found in arms.values() for c in found):
+        seeds = max(c.pairs for found in arms.values() for c in found)
+        lower = f"{seeds} paired seeds are too few to tell any arm from {ref}"
+    rest = f", {words.listing(others)} {'do' if len(others) > 1 else 'does'} not" if better and others else ""
+    sizes = [
+        f"{words.number(_mean(arms[name]))} at n = {name.removeprefix('sau:n=')}"
+        for name in sorted((n for n in arms if n.startswith("sau:n=")), key=lambda n: float(n.removeprefix("sau:n=")))
+    ]
+    return f"{lower}{rest}; SAU changes the log10 of the error in the mean by {words.listing(sizes)}."
 
 
-QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Judgement], list[str]]], ...] = (
+def which(judgement: Judgement) -> Answer:
+    """Name the arms that beat the reference in each cell, or say that none does."""
+    better = {
+        c.title: [arm.name for arm, found in c.others if found.verdict is Verdict.BETTER] for c in judgement.cells
+    }
+    ref = judgement.cells[0].reference.name
+    said = [f"{words.listing(names)} on {title}" for title, names in better.items() if names]
+    sentence = f"Better than {ref} are {'; '.join(said)}." if said else f"No arm is shown to be better than {ref}."
+    return Answer(sentence, [f"{cell.title}: {' '.join(findings.answer(cell))}" for cell in judgement.cells])
+
+
+QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Judgement], Answer]], ...] = (
     ("Is SAU at n = 20000 equivalent to PReLU from 0.15, within 0.5 points?", CELLS, equivalence),
     ("Does alternation help FReLU, at equal epochs and at equal updates of the weights?", (ALTERNATION,), alternation),
     ("Does smoothness buy robustness, calibration or steadier predictions?", CELLS, smoothness),
@@ -194,10 +254,10 @@ def answers(found: dict[str, Found]) -> list[str]:
     lines = ["## Five answers\n"]
     for number, (question, names, answer) in enumerate(QUESTIONS, start=1):
         judgement = judged([found[name] for name in names])
-        said = answer(judgement) if judgement else []
+        said = answer(judgement) if judgement else None
         missing = [FILES[name] for name in names if not found[name].results.records]
-        lines.append(f"**{number}. {question}**\n")
-        lines += [f"- {escaped(text)}" for text in said]
+        lines.append(f"**{number}. {question}**" + (f" {escaped(said.sentence)}\n" if said else "\n"))
+        lines += [f"- {escaped(text)}" for text in (said.details if said else [])]
         lines += [*([f"- Not run yet: {words.listing(missing)}."] if missing else []), ""]
     return lines
 

@@ -317,7 +317,7 @@ def test_what_has_not_run_has_no_answer() -> None:
                                                (0.02, "sau is better than prelu:init=0.15")])  # fmt: skip
 def test_the_first_answer_follows_the_records(effect: float, words: str) -> None:
     text = _answers(PAGE.RESNET, records(["relu", "sau", "prelu:init=0.15"], effects={"sau": effect}))
-    assert f"- {words} on cnn on digits" in text
+    assert f"within 0.5 points?** {words} on cnn on digits" in text
     assert "- Not run yet: evidence-lenet-fashion, evidence-cnn-fashion and evidence-shufflenet-cifar100." in text
 
 
@@ -331,6 +331,7 @@ def test_the_third_answer_names_measures_that_differ_and_churn() -> None:
     assert re.search(
         r"- gelu against relu: better in dead units \(−\d+\.\d\d points\); no evidence in FGSM accuracy\.", text
     )
+    assert "** Of 2 comparisons of a measure, smooth activations are better in 1 and worse in 0." in text
 
 
 def test_the_second_answer_has_a_sentence_for_each_comparison() -> None:
@@ -338,6 +339,10 @@ def test_the_second_answer_has_a_sentence_for_each_comparison() -> None:
     text = _answers(PAGE.ALTERNATION, records(arms, effects={"frelu@alternate=epoch": -0.05}))
     assert "- At equal epochs: frelu@alternate=epoch is worse than frelu on cnn on digits (" in text
     assert text.count("\n- At equal updates of the weights: ") == 2
+    sentence = (
+        "** Alternation against none: at equal epochs equivalent (by step), worse (by epoch); at equal updates of"
+    )
+    assert sentence in text
 
 
 def test_the_fourth_answer_tells_first_from_second_derivatives() -> None:
@@ -354,3 +359,15 @@ def test_the_fourth_answer_tells_first_from_second_derivatives() -> None:
         " has a", " have a"
     )
     assert "first derivatives only (poisson_1d_ritz): no arm is shown to have a lower error than relu" in text
+    assert "takes second derivatives, 1 of 1 arms have a lower error than relu in every cell; the best, sau:n=5" in text
+    assert re.search(r"sau:n=5, divides it by 3\d(\.\d)? in the geometric mean\. ", text)
+    assert (
+        "takes first derivatives only, none of 1 arms is shown to have a lower error than relu in every cell." in text
+    )
+
+
+@pytest.mark.parametrize(("effect", "sentence"), [(0.05, "Better than relu are gelu on cnn on digits."),
+                                                  (0.0, "No arm is shown to be better than relu.")])  # fmt: skip
+def test_the_fifth_answer_names_what_is_better_where(effect: float, sentence: str) -> None:
+    text = _answers(PAGE.RESNET, records(["relu", "gelu"], effects={"gelu": effect}))
+    assert f"**5. Which activation for which kind of network?** {sentence}" in text
