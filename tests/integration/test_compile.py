@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import bevel
+from bevel.ops import _operator
 
 from .zoo import CHANNELS, OWNED, RANDOM, inputs, perturbed
 
@@ -101,3 +102,68 @@ def test_inductor_with_all_of_them_in_one_model() -> None:
     with torch.compiler.set_stance("fail_on_recompile"):
         other = inputs(6, CHANNELS, seed=1).requires_grad_()
         torch.testing.assert_close(compiled(other), model(other), rtol=1e-5, atol=1e-5)
+
+
+SAVES = ["sau", "sau:learn_alpha=False", "sau:n=2", "smooth_frelu:negative=0.3", "frelu:negative=0.3"]
+
+
+def _kept(compiled: object, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """What a compiled call returns, and what of its size it keeps for backward."""
+    assert callable(compiled)
+    kept: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = compiled(x)
+    return y, [tensor for tensor in kept if tensor.shape == x.shape]
+
+
+@pytest.mark.parametrize("spec", SAVES)
+@pytest.mark.parametrize("save", ["input", "auto", "output"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_rule_of_saving_holds_in_a_compiled_graph(spec: str, save: str, dtype: torch.dtype) -> None:
+    """auto keeps the output where the slopes are numbers; the values of parameters are not there while it traces."""
+    module = bevel.create(spec, CHANNELS)
+    module.save = save
+    compiled = torch.compile(module, backend="aot_eager_decomp_partition", fullgraph=True)
+    x = inputs(3, CHANNELS, 40).to(dtype)
+    y, kept = _kept(compiled, x.requires_grad_())
+    of_output = save == "output" or (save == "auto" and spec == "sau:learn_alpha=False")
+    assert [torch.equal(tensor, y if of_output else x) for tensor in kept] == [True]
+    module.save = "input"
+    for got, want in zip(_gradients(compiled, module, x), _gradients(module, module, x), strict=True):
+        tolerance = 1e-4 if dtype == torch.float32 else 4 * torch.finfo(dtype).eps
+        torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance * want.abs().max().item())
+
+
+@pytest.mark.parametrize("name", ["frelu", "smooth_frelu"])
+def test_a_compiled_output_that_does_not_tell_the_input_gives_nan(name: str) -> None:
+    """Asked for, the output is kept whatever the slopes become; where one is 0, gradients are NaN and never wrong."""
+    module = bevel.create(f"{name}:negative=0.5", CHANNELS)
+    module.save = "output"
+    with torch.no_grad():
+        module.negative[1] = 0.0
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    x = inputs(3, CHANNELS, 40)
+    dx, *slopes = _gradients(compiled, module, x)
+    assert dx[:, 1].isnan().all()
+    want, *_ = _gradients(module, module, x)
+    torch.testing.assert_close(dx[:, 0], want[:, 0], rtol=1e-4, atol=1e-5)
+    for slope in slopes:
+        if slope.shape == (CHANNELS,):
+            assert slope.isnan().tolist() == [c == 1 for c in range(CHANNELS)]
+
+
+def test_a_compiled_graph_finds_the_input_without_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph may come from a cache, into a process that has the library only."""
+    module = bevel.create("smooth_frelu:negative=0.3", CHANNELS)
+    module.save = "output"
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    x = inputs(3, CHANNELS, 40)
+    want = _gradients(compiled, module, x)
+    monkeypatch.setattr(_operator, "unavailable", lambda: "gone")
+    for got, expected in zip(_gradients(compiled, module, x), want, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)

@@ -118,12 +118,12 @@ class Activation(FixedSharpness, LearnableModule):
         family: the function, its coefficients as expressions of the parameters.
         n: where n is fixed and the kernel smooths, a buffer that holds it: float64, shape (1,).
         arguments: names of the module's parameters, in the order in which ``family`` counts them.
-        save: what an eager call keeps for backward. ``auto``, the default, keeps the output where it tells the input,
+        save: what a call keeps for backward. ``auto``, the default, keeps the output where it tells the input,
             as ReLU does: on the CPU FReLU, SAU and SmoothFReLU, as long as no slope is so small, nor the smooth ones so
-            near to not monotone, that the input is lost; on a GPU those whose slopes are numbers. ``input`` keeps the
-            input, so that the output may be changed in place; ``output`` is ``auto`` for functions that can keep it,
-            and an error for others. On a GPU it keeps the output of learnt slopes too, and a channel whose slopes do
-            not tell the input gets NaN gradients.
+            near to not monotone, that the input is lost; on a GPU and in compiled graphs those whose slopes are
+            numbers. ``input`` keeps the input, so that the output may be changed in place; ``output`` is ``auto`` for
+            functions that can keep it, and an error for others. On a GPU and in compiled graphs it keeps the output of
+            learnt slopes too, and a channel whose slopes do not tell the input gets NaN gradients.
 
     Example:
         >>> import torch, bevel

@@ -12,7 +12,7 @@ from torch import Tensor
 from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, plainly_eager
 from bevel.errors import InvalidValue
 from bevel.family import Family, lift
-from bevel.kernel import Kernel, as_kernel
+from bevel.kernel import SHARP, Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
 from bevel.ops import _portable
 from bevel.ops._backends import Backend, choose, needs_composed, preferred
@@ -112,7 +112,7 @@ def evaluate(
                 return y
     axis = admit(x, parameters, dim)
     if backend == "auto" and needs_composed():
-        return _traced(x, family, parameters, axis)
+        return _traced(x, family, parameters, axis, save)
     chosen = choose(backend, family, x, parameters)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)
@@ -125,7 +125,7 @@ def evaluate(
     return result
 
 
-def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int) -> Tensor:
+def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int, save: str) -> Tensor:
     """Make the call as compile, export, jit or torch.func is to see it."""
     if exporting():
         return _portable.value(family, x, parameters, axis)
@@ -135,7 +135,9 @@ def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int) 
         )  # imported here because it imports torch's compiler, which takes most of a second
 
         if _custom_op.takes(family, x):
-            return _custom_op.evaluate(family, axis, x, parameters)
+            return _custom_op.evaluate(family, axis, x, parameters, save)
+        if family.kernel is SHARP and needs_autograd(x, parameters):
+            return _custom_op.explicit(family, axis, x, parameters, save)
     elif (y := under_transforms(x, family, parameters, axis)) is not None:
         return y
     return family.formulas(x, parameters, axis).value().to(x.dtype)

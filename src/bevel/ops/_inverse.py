@@ -6,6 +6,7 @@ here serves second derivatives, batched gradients and tensors without an address
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -54,6 +55,20 @@ def tells_by_slopes(family: Family) -> bool:
     """Whether the slopes alone say if y tells x: sharp, a convolution, and SAU's published form for 0 < α ≤ 1."""
     c1 = family.terms.c1
     return may_keep_output(family) and not family.terms.multiplies_cdf and all(map(is_zero, c1))
+
+
+@functools.lru_cache(maxsize=1024)
+def keeps_unseen(family: Family, dtype: torch.dtype, rule: str) -> bool:
+    """Whether a call that does not see the parameters' values keeps y for backward under a rule of saving.
+
+    They are on a GPU, where reading them would wait for it, or not there yet, as ``torch.compile`` traces. So ``auto``
+    keeps y where the slopes are numbers, which are judged here once; ``output`` keeps y of learnt ones too, and
+    backward judges: where they do not tell x it gives NaN.
+    """
+    if rule == "input" or not tells_by_slopes(family):
+        return False
+    numbers = not any(isinstance(slot, Affine) for slot in family.terms.flat())
+    return rule == "output" or (numbers and bool(tells(family, dtype, ())))
 
 
 def tells(family: Family, dtype: torch.dtype, parameters: Sequence[Tensor]) -> Tensor:
@@ -119,6 +134,17 @@ def _found(
     if bare:
         return bisected(family, axis_of(y, parameters, dim), y, parameters)
     return cast(Tensor, backend.inverse(family, dim, y, parameters))
+
+
+def nan_where_untold(
+    family: Family, axis: int, y: Tensor, g: Tensor, x: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return y's gradient and x: NaN and 1 in a channel where y does not tell x, so that all gradients there are NaN.
+
+    A NaN for x would not do: it is on neither side of a knot, so that a slope's gradient would be 0.
+    """
+    told = cast(Tensor, along(tells(family, y.dtype, parameters).to(g.device), g, axis)) > 0
+    return torch.where(told, g, torch.nan), torch.where(told, x, 1.0)
 
 
 def _unpacked(sides: Tensor, y: Tensor) -> Tensor:

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from bevel.family import Family
 from bevel.ops._backends import Backend
-from bevel.ops._inverse import axis_of, handed_over, input_of, tells
+from bevel.ops._inverse import axis_of, handed_over, input_of, nan_where_untold
 from bevel.ops._memory import no_address
 from bevel.ops._saved import saved
 from bevel.ops._second import differentiable
-from bevel.terms import along
 
 
 class Keeper(Backend, Protocol):
@@ -63,8 +62,7 @@ class KeptOutput(torch.autograd.Function):
             dx, *rest = backend.backward_from_output(family, dim, g, y, parameters, needs)
         else:
             x = input_of(family, dim, y, None, parameters, ctx, backend)
-            told = along(tells(family, y.dtype, parameters).to(x.device), x, dim)
-            x = torch.where(cast(Tensor, told) > 0, x, torch.nan)
+            g, x = nan_where_untold(family, dim, y, g, x, parameters)
             dx, *rest = differentiable(backend, family, axis_of(x, parameters, dim), g, x, parameters, needs)
         if dx is not None:
             dx = dx.to(y.dtype) if more is None else (dx + more).to(y.dtype)

@@ -35,8 +35,11 @@ def no_address(*tensors: Tensor) -> str | None:
 
 
 def in_memory(t: Tensor) -> Tensor:
-    """Give zeros that torch keeps without memory what torch's own activations give them: memory."""
-    return t.clone() if is_zero_tensor(t) else t
+    """Give zeros that torch keeps without memory what torch's own activations give them: memory.
+
+    ``torch.compile`` gives all that a graph returns memory, and cannot trace the question.
+    """
+    return t.clone() if not torch.compiler.is_compiling() and is_zero_tensor(t) else t
 
 
 def check_layout(x: Tensor) -> None:

@@ -146,6 +146,15 @@ def backward(
     return found
 
 
+def backward_from_output(
+    family: Family, dim: int, g: Tensor, y: Tensor, parameters: Sequence[Tensor], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    """Return what :func:`backward` does, from y, of a smooth family whose y tells x."""
+    ready = _asked_for(family)
+    found: list[Tensor | None] = ready.backward_smooth(g, y, None, list(parameters), ready.packed, dim, mask(needs))
+    return found
+
+
 def inverse(family: Family, dim: int, y: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """Return x from y; the operator must have said that y tells x."""
     x: Tensor = _asked_for(family).inverse((y, *parameters), _asked_for(family).packed, dim)

@@ -16,9 +16,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from bevel.family import Affine, Family
+from bevel.family import Family
 from bevel.ops import _analytic
-from bevel.ops._inverse import tells, tells_by_slopes
+from bevel.ops._inverse import keeps_unseen
 from bevel.ops._layout import dense_view
 from bevel.ops._memory import no_address
 from bevel.ops.triton import kernel_terms
@@ -106,17 +106,7 @@ def backward_from_output(
     return _gradients(family, dim, g, y, parameters, needs, "y")
 
 
-@functools.lru_cache(maxsize=1024)
-def keeps_output(family: Family, dtype: torch.dtype, rule: str) -> bool:
-    """Whether a call keeps y for backward under a rule of saving.
-
-    The values of parameters on a GPU are not known here, and reading them would wait for it. So ``auto`` keeps y where
-    the slopes are numbers, which are judged here once; ``output`` keeps y of learnt ones too, and the pass judges.
-    """
-    if rule == "input" or not tells_by_slopes(family):
-        return False
-    numbers = not any(isinstance(slot, Affine) for slot in family.terms.flat())
-    return rule == "output" or (numbers and bool(tells(family, dtype, ())))
+keeps_output = keeps_unseen
 
 
 def _gradients(
