@@ -88,20 +88,18 @@ def test_smoothing_rows(kernel: str, backend: str) -> None:
 def test_rows_of_bends(kernel: str, backend: str) -> None:
     rows = [r for r in BENDS if r["kernel"] == kernel]
     assert len(rows) == 24
-    # Autograd differentiates the table of gelu_tanh's tail integrals; the native library has its derivatives.
-    most = {"reference": 1e-9, "analytic": 1e-11}.get(backend, 1e-13) if kernel == "gelu_tanh" else 1e-13
     for row in rows:
         f = BENT[row["function"]]
         x, n = (_column([row], key).requires_grad_() for key in ("x", "n"))
         y = bevel.smooth(x, f, kernel, n, backend=backend)
         slope, dn = torch.autograd.grad(y.sum(), (x, n), create_graph=True)
         (curvature,) = torch.autograd.grad(slope.sum(), x)
-        assert _relative(bevel.mollify(f, kernel, n).curvature(x), _column([row], "curvature")) <= most, row
+        assert _relative(bevel.mollify(f, kernel, n).curvature(x), _column([row], "curvature")) <= 1e-13, row
         for got, key in ((y, "value"), (slope, "slope"), (curvature, "curvature"), (dn, "dn")):
             want = _column([row], key)
-            assert _relative(got, want) <= most, (key, row)
+            assert _relative(got, want) <= 1e-13, (key, row)
             if row["function"] == "relu_squared" and float(row["x"]) < 0:  # the tail: nothing to cancel with
-                assert abs(float(got.detach() / want) - 1) <= 2 * most, (key, row)
+                assert abs(float(got.detach() / want) - 1) <= 2e-13, (key, row)
 
 
 def test_smoothing_covers_every_row() -> None:
