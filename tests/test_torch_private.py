@@ -31,6 +31,7 @@ WITHOUT = {
     "torch._C._get_tracing_state": "torch.jit.trace records an opaque autograd function instead of operators",
     "torch._C._will_engine_execute_node": "second derivatives leave tensors with calls that no run comes to",
     "torch.autograd.forward_ad._current_level": "forward-mode tangents are lost in inference",
+    "torch._dynamo.skip_frame": "what a forward calls that torch.compile gave up on keeps its function",
     "torch._guards.TracingContext": "under torch.compile a swapped forward cannot tell its calls apart by line",
     "torch._C._len_torch_dispatch_stack": "make_fx records a native pass as memory that nobody fills",
     "torch.Tensor._is_zerotensor": "gradients may be zeros without memory, which an optimizer cannot write to",
@@ -368,6 +369,25 @@ def test_the_stack_of_what_is_traced() -> None:
     assert not private.traced_stack()
 
 
+@pytest.mark.compile
+def test_a_function_is_left_to_eager_mode() -> None:
+    def skipping(x: torch.Tensor) -> tuple[bool, torch.Tensor]:
+        if torch.compiler.is_dynamo_compiling():
+            private.skip_frame()(msg="not here")
+        return torch.compiler.is_dynamo_compiling(), x + 1
+
+    traced, result = torch.compile(skipping, backend="eager")(torch.ones(1))
+    assert not traced
+    assert result == 2
+
+    def strict(x: torch.Tensor) -> torch.Tensor:
+        private.skip_frame()(msg="not here")
+        return x + 1
+
+    with pytest.raises(RuntimeError, match="not here"):
+        torch.compile(strict, backend="eager", fullgraph=True)(torch.ones(1))
+
+
 def test_tensors_of_one_memory_have_one_address() -> None:
     x, y = torch.zeros(4), torch.zeros(4)
     assert private.storage_address(x) == private.storage_address(x[2:])
@@ -482,4 +502,4 @@ def test_every_private_name_is_in_the_list() -> None:
     own = {"_C", "_F", "__all__", "_interpreter", "_tangent"}
     used = {use.rpartition(".")[2] for tree in trees for use in _private_uses(tree, own)}
     told = {name.rpartition(".")[2] for name in (*WITHOUT, *OF_A_MODULE, *OF_AN_OPTIMIZER)}
-    assert used <= told | {"_cdata"}, used - told
+    assert used <= told | {"_cdata", "_dynamo"}, used - told

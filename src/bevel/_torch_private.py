@@ -73,6 +73,15 @@ def traced_stack() -> StackSummary:
     return TracingContext.extract_stack()
 
 
+def skip_frame() -> Callable[..., None]:
+    """The function that makes ``torch.compile`` leave the function that calls it to eager mode; for traced code only.
+
+    It must be called there, as ``skip_frame()(msg=…)``: within another function it would skip that one.
+    """
+    function: Callable[..., None] = torch._dynamo.skip_frame
+    return function
+
+
 def graph_task() -> int:
     """Return the number of the run of autograd that this is part of."""
     return int(_C._current_graph_task_id())
@@ -322,6 +331,7 @@ __all__ = [
     "read_number",
     "readable",
     "replicate",
+    "skip_frame",
     "storage_address",
     "submodules",
     "traced_stack",

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from bevel._torch_private import skip_frame
 from bevel.errors import InvalidValue
 from bevel.surgery._likeness import VERSION
 from bevel.surgery._place import NOWHERE, Code, Lines, code_of, lines_of, same_instructions
@@ -290,7 +291,7 @@ class Mark:
         slot = self.table.slot
         tracing = torch.compiler.is_dynamo_compiling()
         if tracing and slot.traced is None and slot.eager:
-            torch._dynamo.skip_frame(msg=UNTRACEABLE)
+            skip_frame()(msg=UNTRACEABLE)
         run = slot.traced if tracing else OPEN.runs.get(id(slot), slot.traced)
         if run is not None:
             run.mark = self.name

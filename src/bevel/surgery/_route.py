@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from bevel._torch_private import exchange_function_modes, function_modes, replicate, submodules
+from bevel._torch_private import exchange_function_modes, function_modes, replicate, skip_frame, submodules
 from bevel.errors import BevelError, InvalidValue
 from bevel.surgery._calls import LEAVE, OPEN, UNSURE, UNTRACEABLE, Run, Slot, Table, tell
 from bevel.surgery._held import HOLDER, UNSCRIPTABLE
@@ -55,7 +55,7 @@ class PerCall(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         slot, tracing = self.slot, torch.compiler.is_dynamo_compiling()
         if tracing and slot.traced is None and slot.eager:
-            torch._dynamo.skip_frame(msg=UNTRACEABLE)
+            skip_frame()(msg=UNTRACEABLE)
         run = slot.traced if tracing else OPEN.runs.get(id(slot), slot.traced)
         if run is None:
             raise InvalidValue(
@@ -67,7 +67,7 @@ class PerCall(nn.Module):
 
             index = run.pick_traced(*_traced.here())
             if index == UNSURE:
-                torch._dynamo.skip_frame(msg=UNTRACEABLE)
+                skip_frame()(msg=UNTRACEABLE)
         else:
             index = run.pick(*located(sys._getframe(), module=True))
         if index is None:
@@ -128,7 +128,7 @@ class _Route(TorchFunctionMode):
             lines, whole = _traced.here()
             index = self.runs[name].pick_traced(lines, whole)
             if index == UNSURE:
-                torch._dynamo.skip_frame(msg=UNTRACEABLE)
+                skip_frame()(msg=UNTRACEABLE)
             if index is None:
                 _traced.tell_here(name, lines)
         else:
