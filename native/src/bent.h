@@ -9,8 +9,8 @@ namespace bevel::BEVEL_ISA {
 template <class T> using Loop = void (*)(const Task&, Strip<T>);
 template <class T> using SecondLoop = void (*)(const Task&, const Second&, const SecondStrip<T>&);
 
-Loop<float> bent_loop(bool back, bool across, float);
-Loop<double> bent_loop(bool back, bool across, double);
+Loop<float> bent_loop(const Task& task, bool back, float);
+Loop<double> bent_loop(const Task& task, bool back, double);
 SecondLoop<float> bent_second_loop(bool across, float);
 SecondLoop<double> bent_second_loop(bool across, double);
 

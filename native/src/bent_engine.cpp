@@ -1,6 +1,7 @@
 // The loops of functions with bends, for any number of knots and any kernel that has a second tail integral. Compiled once per
 // instruction set, as engine.cpp is.
 #include "bent.h"
+#include "parabola.h"
 
 namespace bevel::BEVEL_ISA {
 namespace {
@@ -39,31 +40,6 @@ template <class F>
         default: return;
     }
 }
-
-// factor·d, and 0 where the factor is 0: at ±inf what does not grow has its level.
-template <class F> BEVEL_INLINE typename F::V times(typename F::V factor, typename F::V d) {
-    return F::keep(F::greater(F::abs(factor), F::set(0)), factor * d);
-}
-
-// The quadratic of the segment that x lies in.
-template <class F> struct Parabola {
-    using V = typename F::V;
-    V half, slope, level, rest, anchor, anchor_rest;
-
-    template <class Read>
-    BEVEL_INLINE Parabola(const Task& task, Read read, int j)
-        : half(read(bent_segment_row(task.knots, j) + HALF_BEND)), slope(read(segment_row(j) + SLOPE)),
-          level(read(segment_row(j) + LEVEL)), rest(read(segment_row(j) + LEVEL_REST)),
-          anchor(read(bent_segment_row(task.knots, j) + ANCHOR)), anchor_rest(read(bent_segment_row(task.knots, j) + ANCHOR_REST)) {}
-    BEVEL_INLINE void select(typename F::M right, const Parabola& next) {
-        half = F::select(right, next.half, half), slope = F::select(right, next.slope, slope);
-        level = F::select(right, next.level, level), rest = F::select(right, next.rest, rest);
-        anchor = F::select(right, next.anchor, anchor), anchor_rest = F::select(right, next.anchor_rest, anchor_rest);
-    }
-    BEVEL_INLINE V distance(V x) const { return (x - anchor) - anchor_rest; }
-    BEVEL_INLINE V value(V d) const { return (times<F>(times<F>(half, d) + slope, d) + level) + rest; }
-    BEVEL_INLINE V derivative(V d) const { return times<F>(half + half, d) + slope; }
-};
 
 template <class F, bool Across> void forward_bent(const Task& task, const Strip<typename F::T> strip) {
     using V = typename F::V;
@@ -273,15 +249,19 @@ template <class F, bool Across> void second_bent(const Task& task, const Second&
     }
 }
 
-template <class F> Loop<typename F::T> loop_of(bool back, bool across) {
-    if (back) return across ? backward_bent<F, true> : backward_bent<F, false>;
-    return across ? forward_bent<F, true> : forward_bent<F, false>;
+template <class F, bool Across> Loop<typename F::T> loop_of(const Task& task, bool back) {
+    if (task.kernel == BEVEL_SHARP) return back ? backward_sharp_bent<F, Across> : forward_sharp_bent<F, Across>;
+    return back ? backward_bent<F, Across> : forward_bent<F, Across>;
 }
 
 }  // namespace
 
-Loop<float> bent_loop(bool back, bool across, float) { return loop_of<F32>(back, across); }
-Loop<double> bent_loop(bool back, bool across, double) { return loop_of<F64>(back, across); }
+Loop<float> bent_loop(const Task& task, bool back, float) {
+    return task.across ? loop_of<F32, true>(task, back) : loop_of<F32, false>(task, back);
+}
+Loop<double> bent_loop(const Task& task, bool back, double) {
+    return task.across ? loop_of<F64, true>(task, back) : loop_of<F64, false>(task, back);
+}
 SecondLoop<float> bent_second_loop(bool across, float) { return across ? second_bent<F32, true> : second_bent<F32, false>; }
 SecondLoop<double> bent_second_loop(bool across, double) { return across ? second_bent<F64, true> : second_bent<F64, false>; }
 

@@ -3,6 +3,7 @@
 #include "bent.h"
 #include "convert.h"
 #include "inverse.h"
+#include "sharp_many.h"
 
 namespace bevel::BEVEL_ISA {
 namespace {
@@ -17,6 +18,12 @@ template <template <class> class Kernel, bool Across> Loop<float> loop_with(cons
 template <template <class> class Kernel, bool Across> Loop<float> loop_of(const Task& task, bool back) {
     if (back) return plain_backward(task) ? backward_one<F32, Kernel, Across, true> : backward_one<F32, Kernel, Across>;
     return plain_forward(task) ? forward_one<F32, Kernel, false, Across, true> : loop_with<Kernel, Across>(task, back);
+}
+
+// Any number of knots and any kernel.
+template <class F, bool Across> Loop<typename F::T> many(const Task& task, bool back) {
+    if (task.kernel == BEVEL_SHARP) return back ? backward_sharp<F, Across> : forward_sharp<F, Across>;
+    return back ? backward_many<F, Across> : forward_many<F, Across>;
 }
 
 // One knot has loops of its own in single precision; the rest shares one.
@@ -37,12 +44,10 @@ template <bool Across> Loop<float> choose(const Task& task, bool back, float) {
         case BEVEL_BUMP: return loop_with<Bump, Across>(task, back);
         case BEVEL_TABULATED: return loop_with<Tabulated, Across>(task, back);
         case BEVEL_GELU_TANH: return loop_with<GeluTanh, Across>(task, back);
-        default: return back ? backward_many<F32, Across> : forward_many<F32, Across>;
+        default: return many<F32, Across>(task, back);
     }
 }
-template <bool Across> Loop<double> choose(const Task&, bool back, double) {
-    return back ? backward_many<F64, Across> : forward_many<F64, Across>;
-}
+template <bool Across> Loop<double> choose(const Task& task, bool back, double) { return many<F64, Across>(task, back); }
 
 // What puts x in the place of y, before the loop or, where no gradient is asked for, in its place.
 template <bool Across> Loop<float> choose_inverse(const Task& task, float) {
@@ -93,7 +98,7 @@ template <class F, class Io> struct Runner {
         : task(task_), back(task_.g.data != nullptr), writes(!back || task_.want_dx), sums(sums_),
           find(!task_.from_output ? nullptr : task_.across ? choose_inverse<true>(task_, T()) : choose_inverse<false>(task_, T())),
           loop(find != nullptr && !back ? find
-               : task_.bent             ? bent_loop(back, task_.across, T())
+               : task_.bent             ? bent_loop(task_, back, T())
                : task_.across           ? choose<true>(task_, back, T())
                                         : choose<false>(task_, back, T())),
           result(back ? task_.dx : task_.y) {

@@ -34,7 +34,7 @@ template <class F, class Io> struct PairRunner {
     alignas(64) T x[TILE], g[TILE], up[TILE], act[TILE];
 
     static Loop<T> loop(const Task& task, bool back) {
-        return task.bent ? bent_loop(back, task.across, T()) : task.across ? choose<true>(task, back, T()) : choose<false>(task, back, T());
+        return task.bent ? bent_loop(task, back, T()) : task.across ? choose<true>(task, back, T()) : choose<false>(task, back, T());
     }
     static Task forward_task(const Task& task) {
         Task ahead = task;
