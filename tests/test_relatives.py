@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import bevel
 from bevel.errors import InvalidValue
+from bevel.ops import using
 
 X = (-7.25, -2.0, -0.375, -1e-3, 1e-3, 0.5, 1.75, 9.0)
 Exact = Callable[[Any, dict[str, Any]], Any]
@@ -47,8 +48,10 @@ FUNCTIONS: dict[str, tuple[dict[str, float], Exact]] = {  # parameters as they a
 }
 
 
-@pytest.mark.parametrize("spec", FUNCTIONS)
-def test_value_and_every_gradient(spec: str) -> None:
+@pytest.mark.parametrize(
+    ("spec", "backend"), [*((s, "auto") for s in FUNCTIONS), *((s, "analytic") for s in ("srelu", "apl:hinges=3"))]
+)
+def test_value_and_every_gradient(spec: str, backend: str) -> None:
     """To 13 digits of what is added: mpmath's derivatives, by 30 digits."""
     values, exact = FUNCTIONS[spec]
     module = bevel.create(spec, dtype=torch.float64)
@@ -59,8 +62,9 @@ def test_value_and_every_gradient(spec: str) -> None:
     assert set(names) == set(values)
     for at in X:
         x = torch.tensor([at], dtype=torch.float64, requires_grad=True)
-        y = module(x)
-        got = [float(t) for t in (y.detach(), *torch.autograd.grad(y, (x, *module.parameters())))]
+        with using(backend):
+            y = module(x)
+            got = [float(t) for t in (y.detach(), *torch.autograd.grad(y, (x, *module.parameters())))]
         with mpmath.workdps(30):
             point = [mpmath.mpf(at), *(mpmath.mpf(values[name]) for name in names)]
 

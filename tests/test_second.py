@@ -82,7 +82,16 @@ def test_infinite_and_nan(backend: str) -> None:
         )
 
 
-MODULES = ("sau:n=5", "sau:n=5,form=centred", "smooth_frelu:n=3", "frelu", "smooth_frelu:n=3,kernel=student")
+MODULES = (
+    "sau:n=5",
+    "sau:n=5,form=centred",
+    "smooth_frelu:n=3",
+    "frelu",
+    "smooth_frelu:n=3,kernel=student",
+    "apl",
+    "srelu",
+    "leaky_relu_squared",
+)
 
 
 @pytest.fixture

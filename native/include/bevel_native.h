@@ -15,7 +15,10 @@
  *           + sum bend_i*w^2*(right_i ? -second(v_i) : second(v_i))                     smoothed bends
  *           + variance*w^2/2*(left_bend + sum right_i*bend_i)                           what is left of them
  *
- * A coefficient is affine in the caller's parameters:  slot = constant[slot] + sum of factor*parameter  over its terms,
+ * A coefficient is affine in the caller's parameters, or has products of two:
+ *
+ *     slot = constant[slot] + sum of factor*parameter over its terms + sum of factor*first*second over its products
+ *
  * and backward returns the gradient of the parameters themselves. Slots are numbered
  *
  *     0 left, 1 offset, 2+i knot_i, 2+K+i jump_i, 2+2K+i step_i, 2+3K+i c0_i, 2+4K+i c1_i, 2+5K n (or log n),
@@ -41,7 +44,7 @@
 extern "C" {
 #endif
 
-#define BEVEL_ABI 4       /* changes whenever a struct or a meaning below does */
+#define BEVEL_ABI 5       /* changes whenever a struct or a meaning below does */
 #define BEVEL_MAX_KNOTS 8 /* slots: at most 4 + 6*8 = 52 */
 #define BEVEL_MAX_PARAMS 52
 
@@ -80,6 +83,13 @@ typedef struct bevel_term { /* slot += factor * parameter */
     double factor;
 } bevel_term;
 
+typedef struct bevel_product { /* slot += factor * first * second; both may be one parameter */
+    int32_t slot;
+    int32_t first, second;
+    int32_t reserved;
+    double factor;
+} bevel_product;
+
 /* What an activation is: fixed between calls, shared by all threads, read only. */
 typedef struct bevel_plan {
     int32_t abi;    /* BEVEL_ABI */
@@ -91,9 +101,10 @@ typedef struct bevel_plan {
     int32_t terms;
     int32_t panels;              /* of the table; 0 for other kernels */
     int32_t bends;               /* 1: the slots of bends exist */
-    int32_t reserved;
+    int32_t products;
     const double *constant;      /* by slot */
     const bevel_term *term;      /* `terms` of them */
+    const bevel_product *product; /* `products` of them */
     const int32_t *param_dtype;  /* BEVEL_F32 or BEVEL_F64, one a parameter */
     const int64_t *param_length; /* 1, or the number of channels */
     const double *table;         /* BEVEL_TABULATED: [3][panels][11], see bevel_table_single, then [panels][12] */

@@ -97,6 +97,15 @@ void work(void* data, int part) {
     if (last) engine().run(rest, 0, engine().tiles(rest), sums);
 }
 
+}  // namespace
+
+void run(const Call& call, int parts, double* sums) {
+    Job job{call, engine().tiles(call.task()), parts, sums};
+    parallel(parts, work, &job);
+}
+
+namespace {
+
 // y = f(x) or, from the output, x of y.
 int pass(const bevel_plan& plan, const bevel_layout& layout, int32_t threads, const void* const* param, const void* x, void* y,
          bool from_output) try {
@@ -105,8 +114,7 @@ int pass(const bevel_plan& plan, const bevel_layout& layout, int32_t threads, co
     if (call.elements() == 0) return BEVEL_OK;
     if (y != x) advise(y, call.bytes());
     call.bind(x, y, nullptr, nullptr);
-    Job job{call, engine().tiles(call.task()), parts_for(call.elements(), threads), nullptr};
-    parallel(job.parts, work, &job);
+    run(call, parts_for(call.elements(), threads), nullptr);
     return BEVEL_OK;
 } catch (const std::bad_alloc&) {
     return BEVEL_NO_MEMORY;
@@ -126,8 +134,7 @@ int pass_back(const bevel_plan& plan, const bevel_layout& layout, int32_t thread
     if (call.elements() != 0) {
         if (dx != nullptr && dx != g && dx != x) advise(dx, call.bytes());
         call.bind(x, nullptr, g, dx);
-        Job job{call, engine().tiles(call.task()), parts, sums.get()};
-        parallel(parts, work, &job);
+        run(call, parts, sums.get());
     }
     if (want_sums) call.gradients(sums.get(), parts, dparam);
     return BEVEL_OK;

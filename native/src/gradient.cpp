@@ -22,57 +22,49 @@ template <class Sum> Call::Line Call::line_sums(const Channel& ch, Sum sum) cons
     return line;
 }
 
-// The weight of a parameter in the slope is formed before a sum of x comes in: inf - inf would be NaN, and far out x - x hides
+// The weights of a parameter in slope and level are formed before a sum comes in: inf - inf would be NaN, and far out x - x hides
 // what decays. A parameter that moves the left end is measured from 0; one that does not, from the knots, where it is small.
-double Call::line_gradient(int p, const Channel& ch, const Line& line) const {
+double Call::line_gradient(const double* weight, const Channel& ch, const Line& line) const {
     const int k = plan_.knots;
-    double left = 0, jump[BEVEL_MAX_KNOTS] = {};
-    for (int t = 0; t < plan_.terms; ++t) {
-        const int slot = plan_.term[t].slot, i = slot - 2 - JUMPS * k;
-        if (plan_.term[t].param != p) continue;
-        if (slot == 0) left += plan_.term[t].factor;
-        if (i >= 0 && i < k) jump[i] += plan_.term[t].factor;
-    }
-    double total = times(left, line.x[0]), slope = left, level = 0, before = 0;
+    const double left = weight[0];
+    double slope = left, level = weight[1], before = 0, total = times(left, line.x[0]) + times(level, line.g[0]);
     for (int j = 1; j <= k; ++j) {
-        const double knot = ch.knot[j - 1], weight = jump[ch.order[j - 1]], origin = left != 0 ? 0 : knot;
-        level += slope * (origin - before) + weight * (origin - knot);
-        slope += weight;
+        const double* const at = weight + 2 + ch.order[j - 1];
+        const double knot = ch.knot[j - 1], jump = at[JUMPS * k], origin = left != 0 ? 0 : knot;
+        level += slope * (origin - before) + jump * (origin - knot) + at[STEPS * k] - times(at[KNOTS * k], ch.jump[j - 1]);
+        slope += jump;
         before = origin;
         total += times(slope, left != 0 ? line.x[j] : line.rise[j]) + times(level, line.g[j]);
     }
     return total;
 }
 
-// The parameters' gradients of one channel.
-template <class Sum> void Call::channel_gradients(const Channel& ch, Sum sum, double* own) const {
+// The parameters' gradients: that of the line, and by slot that of what smoothing adds.
+template <class Sum> void Call::straight_gradients(const Channel& ch, const Linear& linear, Sum sum, double* own) const {
     const int k = plan_.knots;
-    double slots[3 + 5 * BEVEL_MAX_KNOTS];
+    double slots[3 + 5 * BEVEL_MAX_KNOTS], weight[3 + 5 * BEVEL_MAX_KNOTS], dn = 0;
     const Line line = line_sums(ch, sum);
-    slots[0] = 0;  // the line's slope is line_gradient's
-    slots[1] = line.g[0];
-    double dn = 0, beyond = 0;
-    for (int i = k - 1; i >= 0; --i) {
+    slots[0] = slots[1] = 0;
+    for (int i = 0; i < k; ++i) {
         const int at = knot_sum(k, i), to = 2 + ch.order[i];
-        beyond += line.g[i + 1];
-        const double right = beyond + sum(at + SUM_STEP), shift = sum(at + SHIFT);
         const double moment = sum(at + MOMENT), x_moment = sum(at + X_MOMENT);
-        slots[1] += line.g[i + 1];
-        slots[to + KNOTS * k] = -ch.jump[i] * right - shift;
+        slots[to + KNOTS * k] = -ch.jump[i] * sum(at + SUM_STEP) - sum(at + SHIFT);
         slots[to + JUMPS * k] = ch.w * sum(at + SUM_LAG);
-        slots[to + STEPS * k] = right;
+        slots[to + STEPS * k] = sum(at + SUM_STEP);
         slots[to + CONSTANTS * k] = ch.w * moment;
         slots[to + TILTS * k] = ch.w * x_moment;
         const double ramp = plan_.multiplies_cdf ? 0 : ch.jump[i];
         dn -= ch.w * ch.w * ((ramp + ch.c0[i]) * moment + ch.c1[i] * x_moment - sum(at + U_SHIFT));
     }
     slots[n_slot(k)] = plan_.log_n ? ch.n * dn : dn;
-    for (int p = 0; p < plan_.params; ++p) own[p] = line_gradient(p, ch, line);
-    for (int t = 0; t < plan_.terms; ++t) own[plan_.term[t].param] += plan_.term[t].factor * slots[plan_.term[t].slot];
+    for (int p = 0; p < plan_.params; ++p) {
+        own[p] = linear.weights(p, slots, slot_count(plan_), weight);
+        own[p] += line_gradient(weight, ch, line);
+    }
 }
 
 // The same with bends: a parameter's quadratic on each segment, and by slot the derivative of what smoothing adds.
-template <class Sum> void Call::bent_gradients(const Channel& ch, Sum sum, double* own) const {
+template <class Sum> void Call::bent_gradients(const Channel& ch, const Linear& linear, Sum sum, double* own) const {
     const int k = plan_.knots;
     const double above = lift(plan_, ch), w2 = ch.w * ch.w;
     double slots[MAX_SLOTS] = {}, dn = 0, beyond = 0;
@@ -98,13 +90,8 @@ template <class Sum> void Call::bent_gradients(const Channel& ch, Sum sum, doubl
     dn -= 2 * above * ch.w * f[0].bend * first;
     slots[n_slot(k)] = plan_.log_n ? ch.n * dn : dn;
     for (int p = 0; p < plan_.params; ++p) {
-        double weight[MAX_SLOTS] = {};
-        own[p] = 0;
-        for (int t = 0; t < plan_.terms; ++t) {
-            if (plan_.term[t].param != p) continue;
-            weight[plan_.term[t].slot] += plan_.term[t].factor;
-            own[p] += plan_.term[t].factor * slots[plan_.term[t].slot];
-        }
+        double weight[MAX_SLOTS];
+        own[p] = linear.weights(p, slots, slot_count(plan_), weight);
         Quadratic by[BEVEL_MAX_KNOTS + 1];
         quadratics_along(plan_, ch, sorted(plan_, ch, weight), by);
         for (int j = 0; j <= k; ++j)
@@ -113,9 +100,20 @@ template <class Sum> void Call::bent_gradients(const Channel& ch, Sum sum, doubl
     }
 }
 
-void Call::gradients(const double* part, int parts, void* const* dparam) const {
+void Call::channel_gradients(int64_t c, const Linear& linear, const double* part, int parts, double* own) const {
     const int64_t pitch = task_.sum_pitch, block = sum_count();
     const int64_t width = task_.across ? task_.channels : distinct_;
+    const auto sum = [&](int s) {
+        double total = 0;
+        for (int t = 0; t < parts; ++t)
+            for (int64_t at = c; at < width; at += distinct_) total += part[t * block + s * pitch + at];
+        return total;
+    };
+    if (task_.bent) bent_gradients(channel(c), linear, sum, own);
+    else straight_gradients(channel(c), linear, sum, own);
+}
+
+void Call::gradients(const double* part, int parts, void* const* dparam) const {
     double shared[BEVEL_MAX_PARAMS] = {};
     const auto write = [&](int p, int64_t at, double value) {
         if (dparam[p] == nullptr) return;
@@ -124,17 +122,11 @@ void Call::gradients(const double* part, int parts, void* const* dparam) const {
         else
             static_cast<float*>(dparam[p])[at] = static_cast<float>(value);
     };
+    Linear linear(plan_);
     for (int64_t c = 0; elements_ != 0 && c < distinct_; ++c) {
-        const auto sum = [&](int s) {
-            double total = 0;
-            for (int t = 0; t < parts; ++t)
-                for (int64_t at = c; at < width; at += distinct_) total += part[t * block + s * pitch + at];
-            return total;
-        };
-        const Channel ch = channel(c);
         double own[BEVEL_MAX_PARAMS];
-        if (task_.bent) bent_gradients(ch, sum, own);
-        else channel_gradients(ch, sum, own);
+        linear.move_to(param_, c);
+        channel_gradients(c, linear, part, parts, own);
         for (int p = 0; p < plan_.params; ++p) {
             shared[p] += own[p];
             if (plan_.param_length[p] != 1) write(p, c, own[p]);

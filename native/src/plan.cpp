@@ -10,15 +10,16 @@ namespace bevel {
 
 bool used(const bevel_plan& plan, int slot) {
     if (plan.constant[slot] != 0) return true;
-    for (int t = 0; t < plan.terms; ++t)
-        if (plan.term[t].slot == slot) return true;
-    return false;
+    bool found = false;
+    each_move(plan, [&](int moved, int) { found = found || moved == slot; });
+    return found;
 }
 
 namespace {
 
 // Whether the gradient of every parameter has a term in x, beside whose sum a tail is nothing.
 bool all_move_the_line(const bevel_plan& plan) {
+    if (plan.products != 0) return false;  // that depends on their values
     for (int p = 0; p < plan.params; ++p) {
         double factor = 0;
         for (int t = 0; t < plan.terms; ++t)
@@ -43,12 +44,11 @@ namespace {
 int check_plan(const bevel_plan& plan) {
     if (plan.abi != BEVEL_ABI) return BEVEL_BAD_ABI;
     if (plan.knots < 0 || plan.knots > BEVEL_MAX_KNOTS || plan.params < 0 || plan.params > BEVEL_MAX_PARAMS ||
-        plan.terms < 0 || plan.constant == nullptr)
+        plan.terms < 0 || plan.products < 0 || plan.constant == nullptr)
         return BEVEL_BAD_PLAN;
-    for (int t = 0; t < plan.terms; ++t)
-        if (plan.term[t].slot < 0 || plan.term[t].slot >= slot_count(plan) || plan.term[t].param < 0 ||
-            plan.term[t].param >= plan.params)
-            return BEVEL_BAD_PLAN;
+    bool known = true;
+    each_move(plan, [&](int slot, int p) { known = known && 0 <= slot && slot < slot_count(plan) && 0 <= p && p < plan.params; });
+    if (!known) return BEVEL_BAD_PLAN;
     for (int p = 0; p < plan.params; ++p)
         if (plan.param_dtype[p] != BEVEL_F32 && plan.param_dtype[p] != BEVEL_F64) return BEVEL_BAD_PLAN;
     if (plan.kernel < BEVEL_SHARP || plan.kernel > BEVEL_GELU_TANH) return BEVEL_BAD_KERNEL;
@@ -92,12 +92,10 @@ Channel channel_of(const bevel_plan& plan, const void* const* param, int64_t c) 
     const int k = plan.knots;
     double slot[MAX_SLOTS];
     for (int s = 0, count = slot_count(plan); s < count; ++s) slot[s] = plan.constant[s];
-    for (int t = 0; t < plan.terms; ++t) {
-        const bevel_term& term = plan.term[t];
-        const int64_t at = plan.param_length[term.param] == 1 ? 0 : c;
-        const void* p = param[term.param];
-        slot[term.slot] += term.factor * (plan.param_dtype[term.param] == BEVEL_F64 ? static_cast<const double*>(p)[at]
-                                                                                     : static_cast<const float*>(p)[at]);
+    for (int t = 0; t < plan.terms; ++t) slot[plan.term[t].slot] += plan.term[t].factor * value_of(plan, param, plan.term[t].param, c);
+    for (int t = 0; t < plan.products; ++t) {
+        const bevel_product& p = plan.product[t];
+        slot[p.slot] += p.factor * value_of(plan, param, p.first, c) * value_of(plan, param, p.second, c);
     }
     out.left = slot[0];
     out.offset = slot[1];
@@ -163,11 +161,12 @@ void Call::set_flags(bool back, bool bulk) {
     t.simple = t.centred;
     t.want_all = t.want_sums && !t.centred;
     const bool shifts = t.multiplies_cdf || t.steps || t.moments;  // without, dn follows from the moments alone
-    for (int i = 0; t.want_sums && i < plan_.terms; ++i) {
-        const int slot = plan_.term[i].slot, group = plan_.knots == 0 ? -1 : (slot - 2) / plan_.knots;
+    const auto look_at = [&](int slot, int) {
+        const int group = plan_.knots == 0 ? -1 : (slot - 2) / plan_.knots;
         const bool of_n = slot == n_slot(plan_.knots), of_line = slot == 0 || (slot >= 2 && group == JUMPS);
         t.want_all = t.want_all || (of_n ? shifts : !of_line && group != CONSTANTS);
-    }
+    };
+    if (t.want_sums) each_move(plan_, look_at);
     t.bulk = bulk && !t.bent && plan_.kernel == BEVEL_GAUSSIAN && plan_.knots == 1 && !t.steps && (!t.want_sums || all_move_the_line(plan_));
     t.needs_survival = back || t.multiplies_cdf || t.steps;
     t.needs_excess = !t.multiplies_cdf && (back ? t.want_sums : t.ramps);

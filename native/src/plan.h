@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "bends.h"
+#include "linear.h"
 
 namespace bevel {
 
@@ -88,6 +89,9 @@ public:
     // Writes the parameters' gradients from `parts` blocks of sum_count() sums, added in their order.
     void gradients(const double* part, int parts, void* const* dparam) const;
 
+    // Those of one channel, whose coefficients move with the parameters as `linear` says.
+    void channel_gradients(int64_t c, const Linear& linear, const double* part, int parts, double* own) const;
+
     int64_t distinct() const { return distinct_; }
     Channel channel(int64_t c) const { return channel_of(plan_, param_, c); }
 
@@ -98,9 +102,9 @@ private:
     };
 
     template <class Sum> Line line_sums(const Channel& ch, Sum sum) const;
-    double line_gradient(int p, const Channel& ch, const Line& line) const;
-    template <class Sum> void channel_gradients(const Channel& ch, Sum sum, double* own) const;
-    template <class Sum> void bent_gradients(const Channel& ch, Sum sum, double* own) const;
+    double line_gradient(const double* weight, const Channel& ch, const Line& line) const;
+    template <class Sum> void straight_gradients(const Channel& ch, const Linear& linear, Sum sum, double* own) const;
+    template <class Sum> void bent_gradients(const Channel& ch, const Linear& linear, Sum sum, double* own) const;
     template <class T> void put_bends(const Channel& ch, T* base, int64_t pitch, int64_t c);
     static bool tails_drown(const Channel& ch);
     void set_flags(bool back, bool bulk);

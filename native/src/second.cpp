@@ -21,7 +21,7 @@ double times(double weight, double sum) { return weight == 0 ? 0 : weight * sum;
 class SecondCall {
 public:
     SecondCall(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, const void* const* cotangent)
-        : plan_(plan), cotangent_(cotangent), call_(plan, layout, param, true, true, true, false, false) {
+        : plan_(plan), param_(param), cotangent_(cotangent), call_(plan, layout, param, true, true, true, false, false) {
         if (call_.elements() == 0) return;
         if (layout.dtype == BEVEL_F64) prepare<double>();
         else prepare<float>();
@@ -33,33 +33,30 @@ public:
         return static_cast<int64_t>(count) * call_.task().sum_pitch;
     }
     const void* direction() const { return storage_.get(); }
-    void gradients(const double* part, int parts, void* const* dparam) const;
+    // Writes them; `first` and its sums are those of backward, where products need them, else null.
+    void gradients(const double* part, int parts, const Call* first, const double* first_part, void* const* dparam) const;
 
 private:
     // What moves in one channel, knots ascending; n by so much of itself.
-    Weights turn(const Channel& ch, int64_t c) const;
-    double line_gradient(int p, const Channel& ch, const Weights& turn, const double* g, const double* ga) const;
-    template <class Sum> void channel_gradients(const Channel& ch, const Weights& by, Sum sum, double* own) const;
-    template <class Sum> void bent_gradients(const Channel& ch, const Weights& by, Sum sum, double* own) const;
+    Weights turn(const Channel& ch, const Linear& linear, int64_t c) const;
+    double line_gradient(const double* weight, const Channel& ch, const Weights& turn, const double* g, const double* ga) const;
+    template <class Sum>
+    void channel_gradients(const Channel& ch, const Linear& linear, const Weights& by, Sum sum, double* own) const;
+    template <class Sum> void bent_gradients(const Channel& ch, const Linear& linear, const Weights& by, Sum sum, double* own) const;
     template <class T> void prepare();
     template <class T> void put_bends(const Channel& ch, const Weights& by, T* base, int64_t c);
 
     const bevel_plan& plan_;
+    const void* const* param_;
     const void* const* cotangent_;
     Call call_;
     std::unique_ptr<char[]> storage_;
 };
 
-Weights SecondCall::turn(const Channel& ch, int64_t c) const {
+Weights SecondCall::turn(const Channel& ch, const Linear& linear, int64_t c) const {
     double slot[MAX_SLOTS] = {};
-    for (int t = 0; cotangent_ != nullptr && t < plan_.terms; ++t) {
-        const bevel_term& term = plan_.term[t];
-        const void* const b = cotangent_[term.param];
-        if (b == nullptr) continue;
-        const int64_t at = plan_.param_length[term.param] == 1 ? 0 : c;
-        slot[term.slot] += term.factor * (plan_.param_dtype[term.param] == BEVEL_F64 ? static_cast<const double*>(b)[at]
-                                                                                     : static_cast<const float*>(b)[at]);
-    }
+    if (cotangent_ != nullptr)
+        for (const bevel_term& term : linear) slot[term.slot] += term.factor * value_of(plan_, cotangent_, term.param, c);
     Weights out = sorted(plan_, ch, slot);
     out.n = plan_.kernel == BEVEL_SHARP ? 0 : plan_.log_n ? out.n : out.n * ch.w;
     return out;
@@ -73,9 +70,11 @@ template <class T> void SecondCall::prepare() {
     storage_.reset(new char[sizeof(T) * static_cast<size_t>(height * pitch)]);
     T* const base = reinterpret_cast<T*>(storage_.get());
     const T most = std::numeric_limits<T>::max(), infinity = std::numeric_limits<T>::infinity();
+    Linear linear(plan_);
     for (int64_t c = 0; c < distinct; ++c) {
+        linear.move_to(param_, c);
         const Channel ch = call_.channel(c);
-        const Weights by = turn(ch, c);
+        const Weights by = turn(ch, linear, c);
         const auto put = [&](int row, double value) { return base[row * pitch + c] = static_cast<T>(value); };
         put(WIDTH, ch.w);
         put(STRETCH, by.n);
@@ -127,43 +126,38 @@ template <class T> void SecondCall::put_bends(const Channel& ch, const Weights& 
 }
 
 // A parameter's weight in the slope of each segment, times Σ g·a there, less what its jumps move with the knots.
-double SecondCall::line_gradient(int p, const Channel& ch, const Weights& turn, const double* g, const double* ga) const {
+double SecondCall::line_gradient(const double* weight, const Channel& ch, const Weights& turn, const double* g, const double* ga) const {
     const int k = plan_.knots;
-    double left = 0, jump[BEVEL_MAX_KNOTS] = {};
-    for (int t = 0; t < plan_.terms; ++t) {
-        const int slot = plan_.term[t].slot, i = slot - 2 - JUMPS * k;
-        if (plan_.term[t].param != p) continue;
-        if (slot == 0) left += plan_.term[t].factor;
-        if (i >= 0 && i < k) jump[i] += plan_.term[t].factor;
-    }
-    double total = times(left, ga[0]), slope = left, shift = 0;
+    double total = times(weight[0], ga[0]), slope = weight[0], shift = 0;
     for (int j = 1; j <= k; ++j) {
-        const double weight = jump[ch.order[j - 1]];
-        slope += weight;
-        shift += weight * turn.knot[j - 1];
+        const double* const at = weight + 2 + ch.order[j - 1];
+        slope += at[JUMPS * k];
+        shift += times(at[JUMPS * k], turn.knot[j - 1]) + times(at[KNOTS * k], turn.jump[j - 1]);
         total += times(slope, ga[j]) - times(shift, g[j]);
     }
     return total;
 }
 
-template <class Sum> void SecondCall::channel_gradients(const Channel& ch, const Weights& by, Sum sum, double* own) const {
+template <class Sum>
+void SecondCall::channel_gradients(const Channel& ch, const Linear& linear, const Weights& by, Sum sum, double* own) const {
     const int k = plan_.knots;
-    double g[BEVEL_MAX_KNOTS + 1], ga[BEVEL_MAX_KNOTS + 1], slots[3 + 5 * BEVEL_MAX_KNOTS] = {}, dn = 0, right = 0;
+    double g[BEVEL_MAX_KNOTS + 1], ga[BEVEL_MAX_KNOTS + 1], slots[3 + 5 * BEVEL_MAX_KNOTS] = {}, weight[3 + 5 * BEVEL_MAX_KNOTS], dn = 0;
     for (int j = 0; j <= k; ++j) g[j] = sum(second_segment(j) + SECOND_G), ga[j] = sum(second_segment(j) + SECOND_GA);
     for (int i = k - 1; i >= 0; --i) {
         const int at = second_knot(k, i);
-        right += g[i + 1];
         for (int group = 0; group < 5; ++group) slots[2 + group * k + ch.order[i]] = sum(at + BY_KNOT + group);
-        slots[2 + ch.order[i]] -= times(by.jump[i], right);
         dn += sum(at + BY_N);
     }
     slots[n_slot(k)] = plan_.log_n ? dn : ch.w * dn;
-    for (int p = 0; p < plan_.params; ++p) own[p] = line_gradient(p, ch, by, g, ga);
-    for (int t = 0; t < plan_.terms; ++t) own[plan_.term[t].param] += plan_.term[t].factor * slots[plan_.term[t].slot];
+    for (int p = 0; p < plan_.params; ++p) {
+        own[p] = linear.weights(p, slots, slot_count(plan_), weight);
+        own[p] += line_gradient(weight, ch, by, g, ga);
+    }
 }
 
 // The same with bends: by each parameter, what a·f' and the movement along `by` gain on each segment.
-template <class Sum> void SecondCall::bent_gradients(const Channel& ch, const Weights& by, Sum sum, double* own) const {
+template <class Sum>
+void SecondCall::bent_gradients(const Channel& ch, const Linear& linear, const Weights& by, Sum sum, double* own) const {
     const int k = plan_.knots;
     const double above = lift(plan_, ch);
     double slots[MAX_SLOTS] = {}, dn = 0;
@@ -180,13 +174,8 @@ template <class Sum> void SecondCall::bent_gradients(const Channel& ch, const We
     }
     slots[n_slot(k)] = plan_.log_n ? dn : ch.w * dn;
     for (int p = 0; p < plan_.params; ++p) {
-        double weight[MAX_SLOTS] = {};
-        own[p] = 0;
-        for (int t = 0; t < plan_.terms; ++t) {
-            if (plan_.term[t].param != p) continue;
-            weight[plan_.term[t].slot] += plan_.term[t].factor;
-            own[p] += plan_.term[t].factor * slots[plan_.term[t].slot];
-        }
+        double weight[MAX_SLOTS];
+        own[p] = linear.weights(p, slots, slot_count(plan_), weight);
         const Weights here = sorted(plan_, ch, weight);
         quadratics_along(plan_, ch, here, mine);
         quadratics_along_both(plan_, ch, by, here, both);
@@ -199,7 +188,7 @@ template <class Sum> void SecondCall::bent_gradients(const Channel& ch, const We
     }
 }
 
-void SecondCall::gradients(const double* part, int parts, void* const* dparam) const {
+void SecondCall::gradients(const double* part, int parts, const Call* first, const double* first_part, void* const* dparam) const {
     const Task& task = call_.task();
     const int64_t pitch = task.sum_pitch, block = sum_count(), distinct = call_.distinct();
     const int64_t width = task.across ? task.channels : distinct;
@@ -209,6 +198,7 @@ void SecondCall::gradients(const double* part, int parts, void* const* dparam) c
         if (plan_.param_dtype[p] == BEVEL_F64) static_cast<double*>(dparam[p])[at] = value;
         else static_cast<float*>(dparam[p])[at] = static_cast<float>(value);
     };
+    Linear linear(plan_), change(plan_, false);
     for (int64_t c = 0; call_.elements() != 0 && c < distinct; ++c) {
         const auto sum = [&](int s) {
             double total = 0;
@@ -216,12 +206,18 @@ void SecondCall::gradients(const double* part, int parts, void* const* dparam) c
                 for (int64_t at = c; at < width; at += distinct) total += part[t * block + s * pitch + at];
             return total;
         };
+        linear.move_to(param_, c);
         const Channel ch = call_.channel(c);
-        const Weights by = turn(ch, c);
-        double own[BEVEL_MAX_PARAMS];
-        if (task.bent) bent_gradients(ch, by, sum, own);
-        else channel_gradients(ch, by, sum, own);
+        const Weights by = turn(ch, linear, c);
+        double own[BEVEL_MAX_PARAMS], more[BEVEL_MAX_PARAMS] = {};
+        if (task.bent) bent_gradients(ch, linear, by, sum, own);
+        else channel_gradients(ch, linear, by, sum, own);
+        if (first != nullptr) {  // the direction itself moves with the parameters
+            change.move_to(cotangent_, c);
+            first->channel_gradients(c, change, first_part, parts, more);
+        }
         for (int p = 0; p < plan_.params; ++p) {
+            own[p] += more[p];
             shared[p] += own[p];
             if (plan_.param_length[p] != 1) write(p, c, own[p]);
         }
@@ -263,11 +259,10 @@ void set_wanted(const bevel_plan& plan, const void* const* cotangent, Second& se
     }
     bool moves[PER_SECOND_KNOT] = {}, turns = false;
     for (int p = 0; cotangent != nullptr && p < plan.params; ++p) turns = turns || cotangent[p] != nullptr;
-    for (int t = 0; t < plan.terms; ++t) {
-        const int slot = plan.term[t].slot;
+    each_move(plan, [&](int slot, int) {
         if (slot == n_slot(plan.knots)) moves[BY_N] = true;
         else if (slot >= 2) moves[(slot - 2) / plan.knots] = true;
-    }
+    });
     for (int s = 0; s < PER_SECOND_KNOT; ++s) second.by[s] = second.want_sums && moves[s];
     task.needs_survival = second.want_sums || turns || task.multiplies_cdf || (second.h != nullptr && task.ramps);
     task.needs_excess = turns && moves[BY_JUMP] && !task.multiplies_cdf;
@@ -275,6 +270,30 @@ void set_wanted(const bevel_plan& plan, const void* const* cotangent, Second& se
     const bool bends = second.want_sums || second.dx != nullptr;
     second.needs_slope = bends && (task.multiplies_cdf || task.steps || task.moments);
 }
+
+// Backward's own sums, where they are wanted.
+class First {
+public:
+    First(const bevel_plan& plan, bevel_layout layout, const void* const* param, bool wanted, int parts, const void* x, const void* g) {
+        static const float one = 1;
+        static const double one_wide = 1;
+        static const uint16_t one_bf16 = 0x3f80, one_f16 = 0x3c00;
+        const void* const ones[] = {&one, &one_wide, &one_bf16, &one_f16};  // by dtype
+        if (!wanted) return;
+        if (g == nullptr) layout.g[0] = layout.g[1] = layout.g[2] = 0;
+        call_.reset(new Call(plan, layout, param, true, false, true, false, false));
+        sums_.reset(new double[static_cast<size_t>(call_->sum_count() * parts)]());
+        if (call_->elements() == 0) return;
+        call_->bind(x, nullptr, g == nullptr ? ones[layout.dtype] : g, nullptr);
+        run(*call_, parts, sums_.get());
+    }
+    const Call* call() const { return call_.get(); }
+    const double* sums() const { return sums_.get(); }
+
+private:
+    std::unique_ptr<Call> call_;
+    std::unique_ptr<double[]> sums_;
+};
 
 }  // namespace
 }  // namespace bevel
@@ -296,6 +315,8 @@ int bevel_second(const bevel_plan* plan, const bevel_layout* layout, int32_t thr
     SecondCall turning(*plan, dense, param, cotangent);
     Call& call = turning.call();
     const int parts = parts_for(call.elements(), threads);
+    const bool products = plan->products != 0 && cotangent != nullptr && second.want_sums;
+    const First first(*plan, dense, param, products, parts, x, g);  // before h or dx may take the place of g
     std::unique_ptr<double[]> sums;
     if (second.want_sums) sums.reset(new double[static_cast<size_t>(turning.sum_count() * parts)]());
     if (call.elements() != 0) {
@@ -312,7 +333,7 @@ int bevel_second(const bevel_plan* plan, const bevel_layout* layout, int32_t thr
         }
         parallel(parts, work, &job);
     }
-    if (second.want_sums) turning.gradients(sums.get(), parts, dparam);
+    if (second.want_sums) turning.gradients(sums.get(), parts, first.call(), first.sums(), dparam);
     return BEVEL_OK;
 } catch (const std::bad_alloc&) {
     return BEVEL_NO_MEMORY;

@@ -134,6 +134,7 @@ struct Plan {
     bevel_plan plan{};
     std::vector<double> constant;
     std::vector<bevel_term> terms;
+    std::vector<bevel_product> products;
     std::vector<int32_t> dtype;
     std::vector<int64_t> length;
     std::vector<std::vector<double>> value;  // of each parameter
@@ -153,16 +154,33 @@ struct Plan {
     void finish(const Table& table) {
         plan.abi = BEVEL_ABI;
         plan.params = static_cast<int32_t>(value.size()), plan.terms = static_cast<int32_t>(terms.size());
-        plan.constant = constant.data(), plan.term = terms.data();
+        plan.products = static_cast<int32_t>(products.size());
+        plan.constant = constant.data(), plan.term = terms.data(), plan.product = products.data();
         plan.param_dtype = dtype.data(), plan.param_length = length.data();
         if (plan.kernel == BEVEL_TABULATED) plan.table = table.rows.data(), plan.panels = Table::panels;
         if (plan.kernel == BEVEL_TABULATED && pick(0, 3)) plan.table_single = table.single.data();
         for (auto& s : storage) pointer.push_back(s.data());
         for (auto& g : gradient) gradient_pointer.push_back(g.data());
     }
+    double at(const std::vector<std::vector<double>>& all, int p, int64_t channel) const { return all[p][length[p] == 1 ? 0 : channel]; }
+    // What a product does to first order, where its parameters have these values.
+    std::vector<bevel_term> changes(const std::vector<std::vector<double>>& all, int64_t channel) const {
+        std::vector<bevel_term> out;
+        for (const bevel_product& t : products) {
+            out.push_back({t.slot, t.first, t.factor * at(all, t.second, channel)});
+            out.push_back({t.slot, t.second, t.factor * at(all, t.first, channel)});
+        }
+        return out;
+    }
+    std::vector<bevel_term> linear(int64_t channel) const {
+        std::vector<bevel_term> out = changes(value, channel);
+        out.insert(out.end(), terms.begin(), terms.end());
+        return out;
+    }
     std::vector<Real> slots(int64_t channel) const {  // in double, as the interface says
         std::vector<double> s = constant;
-        for (const bevel_term& t : terms) s[t.slot] += t.factor * value[t.param][length[t.param] == 1 ? 0 : channel];
+        for (const bevel_term& t : terms) s[t.slot] += t.factor * at(value, t.param, channel);
+        for (const bevel_product& t : products) s[t.slot] += t.factor * at(value, t.first, channel) * at(value, t.second, channel);
         if (plan.log_n) s[2 + 5 * plan.knots] = std::exp(s[2 + 5 * plan.knots]);
         return std::vector<Real>(s.begin(), s.end());
     }
@@ -172,7 +190,7 @@ enum Kind { RAMP, GATE, STEP, TAILS, TILT, GATE_TILT, EVERYTHING, KINDS, BENDS =
 
 // A random function of one kind: each coefficient it has is a constant, or a parameter (shared or per channel), or a mix.
 Plan random_plan(int kernel, int kind, int knots, int64_t channels, bool per_channel, bool learn, const Table& table,
-                 double sharpest = 20000) {
+                 double sharpest = 20000, bool products = false) {
     Plan p;
     p.plan.kernel = kernel, p.plan.knots = knots;
     p.plan.multiplies_cdf = kind == GATE || kind == GATE_TILT;
@@ -185,7 +203,9 @@ Plan random_plan(int kernel, int kind, int knots, int64_t channels, bool per_cha
         if (!learn || pick(0, 1)) p.constant[slot] = uniform(low, high) / (1 + (learn && pick(0, 1)));
         if (!learn || pick(0, 1)) return;
         if (p.value.empty() || pick(0, 2)) p.parameter(per_channel && pick(0, 2) ? channels : 1, low / 2, high / 2);
-        p.terms.push_back({slot, static_cast<int32_t>(pick(0, static_cast<int64_t>(p.value.size()) - 1)), pick(0, 1) ? 1.0 : -0.5});
+        const auto any = [&p] { return static_cast<int32_t>(pick(0, static_cast<int64_t>(p.value.size()) - 1)); };
+        if (products && pick(0, 1)) return p.products.push_back({slot, any(), any(), 0, pick(0, 1) ? 2.0 : -1.0});
+        p.terms.push_back({slot, any(), pick(0, 1) ? 1.0 : -0.5});
     };
     coefficient(0, -1, 1);
     if (pick(0, 1)) coefficient(1, -1, 1);
@@ -266,7 +286,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
                       16 * working * std::fabs(by) * f.slope_size + 2 * stored * std::fabs(exact_dx) + tiny))
                     fail(name + ": dx at x = " + digits(at) + " is " + digits(slope) +
                          " instead of " + digits(exact_dx));
-                for (const bevel_term& t : p.terms) {
+                for (const bevel_term& t : p.linear(k)) {
                     const Real scale = t.factor * by * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
                     const int64_t to = p.length[t.param] == 1 ? 0 : k;
                     exact[t.param][to] += scale * f.by_slot[t.slot];
@@ -605,9 +625,15 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
     Array x(c.dtype, c.size, stride, 0), g = x, a = x, h = x, dx = x;
     std::vector<std::vector<char>> storage = p.storage;
     std::vector<const void*> cotangent;
+    std::vector<std::vector<double>> directions;
     std::vector<std::vector<Real>> exact, most;
     for (size_t j = 0; j < p.value.size(); ++j) {
-        for (int64_t k = 0; k < p.length[j]; ++k) write(p.dtype[j], storage[j].data() + k * width(p.dtype[j]), uniform(-1, 1));
+        directions.emplace_back();
+        for (int64_t k = 0; k < p.length[j]; ++k) {
+            char* const to = storage[j].data() + k * width(p.dtype[j]);
+            write(p.dtype[j], to, uniform(-1, 1));
+            directions.back().push_back(read(p.dtype[j], to));
+        }
         cotangent.push_back(storage[j].data());
         exact.emplace_back(p.length[j], 0), most.emplace_back(p.length[j], 0);
     }
@@ -635,9 +661,8 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
     for (int64_t k = 0; k < c.size[1]; ++k) {
         const std::vector<Real> slots = p.slots(k);
         std::vector<Real> turn(slots.size(), 0);
-        for (const bevel_term& t : p.terms) {
-            const double by = read(p.dtype[t.param], storage[t.param].data() + (p.length[t.param] == 1 ? 0 : k) * width(p.dtype[t.param]));
-            turn[t.slot] += t.factor * by * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
+        for (const bevel_term& t : p.linear(k)) {
+            turn[t.slot] += t.factor * p.at(directions, t.param, k) * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
         }
         for (int64_t o = 0; o < c.size[0]; ++o)
             for (int64_t i = 0; i < c.size[2]; ++i) {
@@ -647,7 +672,7 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
                 const double stored = 2 * epsilon(c.dtype);
                 expect(std::fabs(got - f.value) <= working * scale + stored * std::fabs(f.value), name + ": what is by g");
                 expect(std::fabs(bend - by * f.slope) <= working * scale * (1 + n) + stored * std::fabs(by * f.slope), name + ": what is by x");
-                for (const bevel_term& t : p.terms) {
+                for (const bevel_term& t : p.linear(k)) {
                     const bool log_n = t.slot == n_slot && p.plan.log_n;
                     const int64_t to = p.length[t.param] == 1 ? 0 : k;
                     // With log n the cotangent is of log n: by n it falls as 1/n.
@@ -659,6 +684,12 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
                     exact[t.param][to] += t.factor * by * part;
                     most[t.param][to] += std::fabs(t.factor) * scale * (1 + n) * (1 + n);
                 }
+                const reference::Point q = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, at);
+                for (const bevel_term& t : p.changes(directions, k)) {  // the direction moves with the parameters
+                    const int64_t to = p.length[t.param] == 1 ? 0 : k;
+                    exact[t.param][to] += t.factor * by * q.by_slot[t.slot];
+                    most[t.param][to] += std::fabs(t.factor * by) * q.by_slot_size[t.slot];
+                }
             }
     }
     for (size_t j = 0; j < exact.size(); ++j)
@@ -668,6 +699,10 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
                 fail(name + ": what is by parameter " + std::to_string(j) + " is " + digits(got) + " instead of " +
                      digits(exact[j][k]));
         }
+    const auto again = p.gradient;
+    bevel_second(&p.plan, &layout, c.threads, p.pointer.data(), cotangent.data(), x.data(), g.data(), a.data(), 0, g.data(), a.data(),
+                 p.gradient_pointer.data());
+    expect(again == p.gradient && g.bytes == h.bytes && a.bytes == dx.bytes, name + ": in place of g and a they differ");
 }
 
 void test_second(const Table& table) {
@@ -681,6 +716,25 @@ void test_second(const Table& table) {
                 const int knots = static_cast<int>(pick(1, 3));
                 Plan p = random_plan(kernel, kind, knots, c.size[1], pick(0, 1), true, table, 3.3);
                 compare_second(p, c, "second pass, " + describe(kernel, kind, knots, c));
+            }
+}
+
+// Coefficients that are products of two parameters: all passes of every kind, with one knot and with many.
+void test_products(const Table& table) {
+    for (int kernel = BEVEL_SHARP; kernel <= BEVEL_GELU_TANH; ++kernel)
+        for (int kind = 0; kind < BENT_KINDS; ++kind)
+            for (int dtype = BEVEL_F32; dtype <= BEVEL_F16; ++dtype) {
+                if (skipped()) continue;
+                Case c;
+                c.dtype = dtype, c.layout = static_cast<int>(pick(0, 3)), c.shift = pick(0, 3), c.threads = static_cast<int>(pick(1, 2));
+                c.size[0] = pick(1, 5), c.size[1] = pick(1, 40), c.size[2] = pick(0, 2) ? pick(1, 9) : 1;
+                const int knots = pick(0, 2) ? 1 : static_cast<int>(pick(1, BEVEL_MAX_KNOTS));
+                Plan p = random_plan(kernel, kind, knots, c.size[1], pick(0, 1), true, table, 40, true);
+                compare(p, c, "products, " + describe(kernel, kind, knots, c));
+                if (dtype == BEVEL_F16) continue;
+                c.size[1] = pick(1, 5);
+                Plan q = random_plan(kernel, kind, static_cast<int>(pick(1, 3)), c.size[1], pick(0, 1), true, table, 3.3, true);
+                compare_second(q, c, "second pass of products, " + describe(kernel, kind, q.plan.knots, c));
             }
 }
 
@@ -720,7 +774,7 @@ void compare_pair(Plan& p, const Case& c, double limit, double offset, const std
                 check(y, f.value * factor, f.size * size, "value");
                 check(dgate, a > limit ? 0 : by * factor * f.slope, std::fabs(by) * size * f.slope_size, "dgate");
                 check(dup, std::fabs(u) > limit ? 0 : by * f.value, std::fabs(by) * f.size, "dup");
-                for (const bevel_term& t : p.terms) {
+                for (const bevel_term& t : p.linear(k)) {
                     const Real scale = t.factor * by * factor * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
                     const int64_t to = p.length[t.param] == 1 ? 0 : k;
                     exact[t.param][to] += scale * f.by_slot[t.slot];
@@ -769,7 +823,10 @@ void test_errors(const Table& table) {
     p.plan.kernel = BEVEL_STUDENT, p.plan.bends = 1, p.constant.resize(10);
     expect(code() == BEVEL_BAD_KERNEL, "student with bends is refused");
     p.plan.bends = 0;
-    p.plan.kernel = BEVEL_GAUSSIAN, layout.dtype = 7;
+    const bevel_product unknown{0, 0, 60, 0, 1};
+    p.plan.kernel = BEVEL_GAUSSIAN, p.plan.product = &unknown, p.plan.products = 1;
+    expect(code() == BEVEL_BAD_PLAN, "a product with an unknown parameter is refused");
+    p.plan.products = 0, layout.dtype = 7;
     expect(code() == BEVEL_BAD_LAYOUT, "an unknown dtype is refused");
 }
 
@@ -790,6 +847,7 @@ int main(int count, char** argument) {
     test_gelu_tanh(table);
     test_bends(table);
     test_second(table);
+    test_products(table);
     test_pairs(table);
     test_errors(table);
     std::printf("%s, openmp %s: %d failures\n", bevel_isa(), std::strcmp(bevel_openmp(), "none") ? "found" : "none", failures);

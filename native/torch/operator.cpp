@@ -38,12 +38,14 @@ bevel_plan unpacked(const Tensor& packed, const Parameters& parameters) {
     const int64_t slots = plan.bends != 0 ? 4 + 6 * static_cast<int64_t>(plan.knots) : 3 + 5 * static_cast<int64_t>(plan.knots);
     const int64_t constants = 8 * slots, table = 8 * 45 * static_cast<int64_t>(plan.panels);
     const int64_t terms = static_cast<int64_t>(sizeof(bevel_term)) * plan.terms;
-    const int64_t rest = packed.numel() - head - constants - terms - table;
+    const int64_t products = static_cast<int64_t>(sizeof(bevel_product)) * plan.products;
+    const int64_t rest = packed.numel() - head - constants - terms - products - table;
     STD_TORCH_CHECK(rest == 0 || rest == static_cast<int64_t>(sizeof(float)) * BEVEL_TABLE_SINGLE, "not a packed plan");
     STD_TORCH_CHECK(plan.params == static_cast<int32_t>(parameters.own.size()), "the plan has ", plan.params, " parameters");
     plan.constant = reinterpret_cast<const double*>(at += head);
     plan.term = reinterpret_cast<const bevel_term*>(at += constants);
-    at += terms;
+    plan.product = reinterpret_cast<const bevel_product*>(at += terms);
+    at += products;
     if (table != 0) plan.table = reinterpret_cast<const double*>(at);
     if (rest != 0) plan.table_single = reinterpret_cast<const float*>(at + table);
     plan.param_dtype = parameters.dtype;

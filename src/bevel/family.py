@@ -25,7 +25,7 @@ from bevel.terms import Coefficient, Terms, along, is_zero, restore
 class Affine:
     """``constant + Σ weight·parameters[index]``, for ``(index, weight)`` in ``weights``; products may follow.
 
-    A product, ``((first, second), weight)`` in ``products``, is for functions as (a·x)²; only formulas compute it.
+    A product, ``((first, second), weight)`` in ``products``, is for functions as (a·x)²; both may be one parameter.
     """
 
     constant: float
@@ -150,8 +150,6 @@ class Family:
 
     def only_formulas(self) -> str | None:
         """Return why no native program computes the function, None where one may."""
-        if self.has_products:
-            return "it knows no products of parameters (backend analytic does)"
         if self.terms.sides and self.kernel is SHARP:
             return "it knows no knot that belongs to its right branch (backend analytic does)"
         return None
@@ -230,23 +228,23 @@ class FamilyFormulas(Formulas):
                 weight = weight_of(expression, index)
                 if weight and slot:
                     total = total + weight * self.partial(slot)
-        weight = weight_of(family.n, index)
-        if weight:
-            total = total + (weight * self.n if family.log_n else weight) * self.partial_n()
+        of_n = self._weight(family.n, index)
+        if not is_zero(of_n):
+            total = total + (of_n * self.n if family.log_n else of_n) * self.partial_n()
+        return total
+
+    def _weight(self, slot: Slot, index: int) -> Coefficient:
+        """Return the derivative of a coefficient by a parameter, which other parameters' values are in."""
+        total: Coefficient = weight_of(slot, index)
+        for (i, j), factor in slot.products if isinstance(slot, Affine) else ():
+            for this, other in ((i, j), (j, i)):
+                if this == index:
+                    total = total + factor * along(self._parameters[other], self.x, self.dim)
         return total
 
     def _quadratic_by(self, index: int) -> Tensor:
         """Return the derivative by a parameter: a quadratic of the same knots, and that of what smoothing adds."""
-        terms = self._family.terms
-
-        def weight(slot: Slot) -> Coefficient:
-            total: Coefficient = weight_of(slot, index)
-            for (i, j), factor in slot.products if isinstance(slot, Affine) else ():
-                for this, other in ((i, j), (j, i)):
-                    if this == index:
-                        total = total + factor * along(self._parameters[other], self.x, self.dim)
-            return total
-
+        terms, weight = self._family.terms, functools.partial(self._weight, index=index)
         jumps, steps = [weight(jump) for jump in terms.jumps], [weight(step) for step in terms.steps]
         for i, (expression, knot) in enumerate(zip(terms.knots, self.knots, strict=True)):
             if not is_zero(moved := weight(expression)):

@@ -20,8 +20,8 @@ class APL(Activation):
     """``max(0, x) + Σₛ aₛ·max(0, bₛ − x)``, s = 1 … S: heights aₛ and hinges bₛ are learnt.
 
     It is a kinked function whose knots are the hinges and 0, also where learnt ones cross or meet. Its level on the
-    left has products of parameters, so that no native pass computes it: backend ``analytic`` does. It keeps its input
-    for backward.
+    left has products of parameters. On the CPU the native pass computes it, up to seven hinges; more of them, and
+    tensors on a GPU, take backend ``analytic``. It keeps its input for backward.
 
     Args:
         num_parameters: 1 (shared) or the channel count. Default: 1.
@@ -86,6 +86,6 @@ ENTRIES = {
         citations=(CITATION,),
         latex=r"\max(0, x) + \sum_{s=1}^{S} a_s \max(0, b_s - x)",
         use="As the control that can learn any kinked function whose far right is x.",
-        avoid="With many hinges a channel where memory or time matter: each is two parameters and a pass.",
+        avoid="With many hinges a channel where memory or time matter: each is two parameters, and costs time.",
     )
 }

@@ -14,8 +14,8 @@ from bevel.terms import Terms
 class LeakyReLUSquared(Activation):
     """``x²`` for x > 0, ``(negative·x)²`` otherwise, the slope learnt: the square of a Leaky ReLU.
 
-    Keeps its input for backward. The second derivative is exact (one-sided at 0). No native pass computes it: it is
-    made of torch operations, which ``torch.compile`` fuses and ONNX has. In float16 it overflows from about 256 on.
+    Keeps its input for backward. The second derivative is exact (one-sided at 0). In eager calls on the CPU it is one
+    native pass each way; ``torch.compile`` and export get torch operations. In float16 it overflows from about 256 on.
 
     Args:
         num_parameters: 1 (shared) or the channel count. Default: 1.

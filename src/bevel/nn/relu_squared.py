@@ -18,8 +18,8 @@ CITATION = (
 class ReLUSquared(Activation):
     """``max(x, 0)²``.
 
-    Keeps its input for backward. The second derivative is exact (one-sided at 0). No native pass computes it: it is
-    made of torch operations, which ``torch.compile`` fuses and ONNX has. In float16 it overflows from about 256 on.
+    Keeps its input for backward. The second derivative is exact (one-sided at 0). In eager calls on the CPU it is one
+    native pass each way; ``torch.compile`` and export get torch operations. In float16 it overflows from about 256 on.
 
     Args:
         inplace: accepted and ignored. Default: False.

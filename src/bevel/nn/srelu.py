@@ -21,8 +21,8 @@ class SReLU(Activation):
     """``t_r + a_r·(x − t_r)`` for x > t_r, ``t_l + a_l·(x − t_l)`` for x ≤ t_l, x between; all four learnt.
 
     It is kinked: ``x + (1 − a_l)·max(t_l − x, 0) + (a_r − 1)·max(x − t_r, 0)``, which holds also where learnt knots
-    cross or meet. Its level on the left is a product of parameters, so that no native pass computes it: backend
-    ``analytic`` does. It keeps its input for backward.
+    cross or meet. Its level on the left is a product of parameters: the native pass computes it on the CPU, backend
+    ``analytic`` on a GPU. It keeps its input for backward.
 
     Args:
         num_parameters: 1 (shared) or the channel count. Default: 1.
@@ -90,6 +90,6 @@ ENTRIES = {
         latex=r"\begin{cases} t_r + a_r (x - t_r) & x > t_r \\ x & t_l < x \le t_r \\ t_l + a_l (x - t_l) & x \le t_l "
         r"\end{cases}",
         use="As a control with more freedom than FReLU: it can saturate, and amplify, on either side.",
-        avoid="Where a unit must cost what ReLU costs: four parameters a channel, and no native pass.",
+        avoid="Where a unit must cost what ReLU costs: four parameters a channel, and the input is kept.",
     )
 }

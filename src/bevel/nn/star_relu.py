@@ -19,8 +19,8 @@ CITATION = (
 class StarReLU(Activation):
     """``scale·max(x, 0)² + offset``, both learnt.
 
-    Keeps its input for backward. The second derivative is exact (one-sided at 0). No native pass computes it: it is
-    made of torch operations, which ``torch.compile`` fuses and ONNX has. In float16 it overflows from about 270 on.
+    Keeps its input for backward. The second derivative is exact (one-sided at 0). In eager calls on the CPU it is one
+    native pass each way; ``torch.compile`` and export get torch operations. In float16 it overflows from about 270 on.
 
     Args:
         num_parameters: 1 (shared, as the authors have it) or the channel count. Default: 1.

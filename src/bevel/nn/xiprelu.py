@@ -16,8 +16,8 @@ CITATION = "Huang, Schlag: Deriving Activation Functions Using Integration. 2024
 class XIPReLU(Activation):
     """``positive·x² + beta·x`` for x > 0, ``negative·x² + beta·x`` otherwise: the integral of a PReLU's relative.
 
-    Keeps its input for backward. The second derivative is exact (one-sided at 0). No native pass computes it: it is
-    made of torch operations, which ``torch.compile`` fuses and ONNX has. In float16 it overflows from about 285 on.
+    Keeps its input for backward. The second derivative is exact (one-sided at 0). In eager calls on the CPU it is one
+    native pass each way; ``torch.compile`` and export get torch operations. In float16 it overflows from about 285 on.
 
     Args:
         num_parameters: 1 (shared, as the authors have it) or the channel count. Default: 1.

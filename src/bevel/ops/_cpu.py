@@ -26,7 +26,7 @@ from bevel.family import Affine, Family, Slot, constant_of
 from bevel.ops._layout import dense_view
 from bevel.ops._memory import no_address
 
-ABI = 4
+ABI = 5
 MAX_KNOTS = 8
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _LIBRARY = "libbevel_native.so"
@@ -36,17 +36,25 @@ class _Term(ctypes.Structure):
     _fields_ = (("slot", ctypes.c_int32), ("param", ctypes.c_int32), ("factor", ctypes.c_double))
 
 
+class _Product(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("slot", "first", "second", "reserved")),
+        ("factor", ctypes.c_double),
+    )
+
+
 class _Plan(ctypes.Structure):
     _fields_ = (
         *(
             (name, ctypes.c_int32)
             for name in (
                 *("abi", "kernel", "knots", "multiplies_cdf", "log_n", "params", "terms", "panels"),
-                *("bends", "reserved"),
+                *("bends", "products"),
             )
         ),
         ("constant", ctypes.POINTER(ctypes.c_double)),
         ("term", ctypes.POINTER(_Term)),
+        ("product", ctypes.POINTER(_Product)),
         ("param_dtype", ctypes.POINTER(ctypes.c_int32)),
         ("param_length", ctypes.POINTER(ctypes.c_int64)),
         ("table", ctypes.c_void_p),
@@ -170,6 +178,13 @@ def slots(family: Family) -> list[Slot]:
     return [*flat[:first], n, *flat[first:]]
 
 
+def moves(slots: Sequence[Slot]) -> tuple[list[tuple[int, int, float]], list[tuple[int, int, int, int, float]]]:
+    """Return the terms of all slots, (slot, parameter, factor), and the products, (slot, first, second, 0, factor)."""
+    own = [(i, s) for i, s in enumerate(slots) if isinstance(s, Affine)]
+    terms = [(i, j, w) for i, s in own for j, w in s.weights]
+    return terms, [(i, first, second, 0, w) for i, s in own for (first, second), w in s.products]
+
+
 def table(kernel: TabulatedKernel) -> Tensor:
     """Return the kernel's four forms as the library reads them."""
     return torch.cat((kernel.table.flatten(), kernel.second_table.flatten()))
@@ -180,17 +195,18 @@ def _plan(family: Family, lengths: tuple[int, ...], dtypes: tuple[torch.dtype, .
     """Return a pointer to the family's plan, and the objects that must live as long as it."""
     terms, numbered = family.terms, slots(family)
     constants = [constant_of(s) for s in numbered]
-    weights = [(i, j, w) for i, s in enumerate(numbered) if isinstance(s, Affine) for j, w in s.weights]
+    weights, pairs = moves(numbered)
     constant = (ctypes.c_double * len(numbered))(*constants)
     term = (_Term * len(weights))(*(_Term(*w) for w in weights))
+    product = (_Product * len(pairs))(*(_Product(*p) for p in pairs))
     dtype = (ctypes.c_int32 * len(dtypes))(*(_DTYPES[d] for d in dtypes))
     length = (ctypes.c_int64 * len(lengths))(*lengths)
     plan = _Plan(
         *(ABI, family.kernel.native, len(terms.knots), terms.multiplies_cdf, family.log_n, len(lengths)),
-        *(len(weights), 0, bool(terms.curve), 0),
+        *(len(weights), 0, bool(terms.curve), len(pairs)),
     )
-    plan.constant, plan.term, plan.param_dtype, plan.param_length = constant, term, dtype, length
-    kept: list[object] = [plan, constant, term, dtype, length]
+    plan.constant, plan.term, plan.product, plan.param_dtype, plan.param_length = constant, term, product, dtype, length
+    kept: list[object] = [plan, constant, term, product, dtype, length]
     if isinstance(family.kernel, TabulatedKernel):
         forms = table(family.kernel)
         single = torch.empty(library().bevel_table_floats(), dtype=torch.float32)

@@ -150,6 +150,7 @@ def takes(family: Family, x: Tensor) -> bool:
     cannot be fused with its neighbours; without smoothing there is nothing to compute, and fusing wins.
     """
     named = 0 < family.kernel.native != 13  # a kernel of the catalog, which the operator can name
+    named = named and not family.has_products  # nor can it spell those
     return named and _cpu.no_code_for(family) is None and x.device.type == "cpu" and _has_operator()
 
 

@@ -96,8 +96,8 @@ def prepared(family: Family) -> Prepared | None:
 def _pack(family: Family) -> bytes:
     """Return the family as operator.cpp unpacks it: the numbers that ``bevel_plan`` begins with, then its arrays."""
     terms, slots = family.terms, _cpu.slots(family)
-    weights = [(i, j, w) for i, s in enumerate(slots) if isinstance(s, Affine) for j, w in s.weights]
-    count = 1 + max((j for _, j, _ in weights), default=-1)
+    weights, pairs = _cpu.moves(slots)
+    count = 1 + max((j for s in slots if isinstance(s, Affine) for j in s.indices()), default=-1)
     panels, tables = 0, b""
     if isinstance(family.kernel, TabulatedKernel):
         panels, tables = family.kernel.table.shape[1], packed_tables(family.kernel)
@@ -105,9 +105,10 @@ def _pack(family: Family) -> bytes:
     shape = (_cpu.ABI, family.kernel.native, knots, terms.multiplies_cdf, family.log_n, count, len(weights), panels)
     constants = struct.pack(f"{len(slots)}d", *(constant_of(s) for s in slots))
     return (
-        struct.pack("10i", *shape, bool(terms.curve), 0)
+        struct.pack("10i", *shape, bool(terms.curve), len(pairs))
         + constants
         + b"".join(struct.pack("iid", *w) for w in weights)
+        + b"".join(struct.pack("4id", *p) for p in pairs)
         + tables
     )
 

@@ -59,6 +59,8 @@ def refuses(family: Family, x: Tensor, parameters: Sequence[Tensor]) -> str | No
         return f"x is on {x.device}, not on a CUDA device"
     if (reason := family.only_formulas()) is not None:
         return reason
+    if family.has_products:
+        return "it knows no products of parameters (backend analytic does)"
     if len(family.terms.knots) > _MAX_KNOTS:
         return f"it takes at most {_MAX_KNOTS} knots; got {len(family.terms.knots)}"
     if family not in _reasons:
