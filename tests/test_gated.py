@@ -152,3 +152,14 @@ class _Doubled(Swish):
 def test_a_forward_of_ones_own_is_called() -> None:
     gate, up = torch.randn(2, 6, 3).unbind(0)
     torch.testing.assert_close(bevel.functional.act_and_mul(gate, up, _Doubled()), 2 * gate * gate.sigmoid() * up)
+
+
+def test_a_subclass_with_a_formula_of_its_own_computes_it() -> None:
+    class Raised(bevel.nn.Swish):
+        @staticmethod
+        def formula(x: Tensor, *parameters: Tensor) -> Tensor:
+            return bevel.nn.Swish.formula(x, *parameters) + 100
+
+    assert Raised()(torch.zeros(3)).tolist() == [100.0] * 3
+    both = bevel.nn.ActAndMul(Raised)
+    assert both(torch.zeros(3), torch.ones(3)).tolist() == [100.0] * 3

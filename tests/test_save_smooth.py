@@ -309,3 +309,26 @@ def test_the_slow_way_serves_where_a_mode_watches() -> None:
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b)
     assert math.isfinite(float(got[1]))
+
+
+def test_two_runs_of_autograd_share_a_graph() -> None:
+    """A hook on the output runs autograd through the same graph: each run gets what was left for it."""
+    found = []
+    for save in ("input", "output"):
+        module = bevel.SmoothFReLU(negative=0.3, n=2.0).double()
+        module.save = save
+        x = torch.linspace(-1, 1, 9, dtype=torch.float64, requires_grad=True)
+        y = module(x)
+        (dx,) = torch.autograd.grad(y.pow(2).sum(), x, create_graph=True)
+        penalty, inner = dx.pow(2).sum(), []
+
+        def again(g: Tensor, penalty: Tensor = penalty, x: Tensor = x, inner: list[Tensor] = inner) -> None:
+            if not inner:
+                inner.append(torch.zeros(()))
+                inner[0] = torch.autograd.grad(penalty, x, retain_graph=True)[0]
+
+        y.register_hook(again)
+        (outer,) = torch.autograd.grad(penalty, x, retain_graph=True)
+        found.append((outer, inner[0]))
+    for got, want in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(got, want)

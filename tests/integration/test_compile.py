@@ -157,13 +157,33 @@ def test_a_compiled_output_that_does_not_tell_the_input_gives_nan(name: str) -> 
             assert slope.isnan().tolist() == [c == 1 for c in range(CHANNELS)]
 
 
-def test_a_compiled_graph_finds_the_input_without_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_compiled_graph_finds_the_input_without_the_operator(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A graph may come from a cache, into a process that has the library only."""
     module = bevel.create("smooth_frelu:negative=0.3", CHANNELS)
     module.save = "output"
     compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
-    x = inputs(3, CHANNELS, 40)
+    x = inputs(3, CHANNELS, 40).to(dtype)
     want = _gradients(compiled, module, x)
     monkeypatch.setattr(_operator, "unavailable", lambda: "gone")
     for got, expected in zip(_gradients(compiled, module, x), want, strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(got, expected, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["frelu", "smooth_frelu"])
+@pytest.mark.parametrize("transform", ["jvp", "hessian", "vmapped"])
+def test_a_transform_of_torch_func_compiles(name: str, transform: str) -> None:
+    module = perturbed(name)
+    x, tangent = inputs(3, CHANNELS).double(), inputs(3, CHANNELS, seed=1).double()
+    module.double()
+
+    def function(x: Tensor) -> Tensor:
+        if transform == "jvp":
+            return torch.stack(torch.func.jvp(module, (x,), (tangent,)))
+        if transform == "hessian":
+            return torch.func.hessian(lambda row: module(row[None]).square().sum())(x[0])
+        return torch.func.vmap(torch.func.grad(lambda row: module(row[None]).square().sum()))(x)
+
+    torch.testing.assert_close(torch.compile(function, backend="eager")(x), function(x))

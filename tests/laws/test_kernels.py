@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from bevel import KERNELS, InvalidValue, kinked, mollify, tabulated
+from bevel import KERNELS, InvalidValue, kinked, mollify, smooth, tabulated
 from bevel._tabulated import TabulatedKernel
 from bevel.kernel import Kernel
 from bevel.testing import check_kernel, check_mollified
@@ -158,3 +159,20 @@ def test_excess_keeps_relative_accuracy_in_the_tail(name: str) -> None:
         got = float(kernel.excess(torch.tensor(v, dtype=torch.float64)))
         condition = 1 + v * v  # the Gaussian's own: one ulp of v is v² ulp of the value
         assert abs(got - float(want)) <= 4e-15 * condition * float(want), (v, got, want)
+
+
+@pytest.mark.parametrize("kernel", [k for k in KERNELS if k != "cauchy"])
+def test_forward_modes_nest(kernel: str) -> None:
+    """Twice forward is twice backward: a rule of its own for the tangents would lose those of the outer mode."""
+    x = torch.tensor([0.1, 0.4], dtype=torch.float64)
+
+    def value(x: Tensor) -> Tensor:
+        return smooth(x, "relu", kernel, 2.0, backend="reference")
+
+    def slope(x: Tensor) -> Tensor:
+        return torch.func.jvp(value, (x,), (torch.ones_like(x),))[1]
+
+    (_, twice) = torch.func.jvp(slope, (x,), (torch.ones_like(x),))
+    leaf = x.clone().requires_grad_()
+    (first,) = torch.autograd.grad(value(leaf).sum(), leaf, create_graph=True)
+    torch.testing.assert_close(twice, torch.autograd.grad(first.sum(), leaf)[0])

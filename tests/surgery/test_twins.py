@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bevel.surgery import Result, swap
+from bevel.surgery._calls import Slot
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
 
@@ -134,3 +135,11 @@ def test_copies_know_them_too(kind: type[Two]) -> None:
     want = b(model.b(a(model.a(X))))
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(twin(X), want)
+
+
+def test_a_slot_of_an_older_pickle_is_read() -> None:
+    """It had its one field as state; nothing is open in what was read."""
+    slot = Slot()
+    slot.__setstate__({"traced": None})
+    assert (slot.traced, slot.eager) == (None, 0)
+    assert vars(pickle.loads(pickle.dumps(slot))) == vars(Slot())

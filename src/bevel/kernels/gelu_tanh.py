@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bevel._tabulated import gauss_legendre
-from bevel._torch_private import jit_tracing
+from bevel._torch_private import plainly_eager
 from bevel.kernel import Kernel
 
 _C, _K = 2 * math.sqrt(2 / math.pi), 0.044715  # (1 + tanh z)/2 is σ(2z)
@@ -102,7 +102,7 @@ class GeluTanh(Kernel):
         return self._tail(1, v)
 
     def _tail(self, row: int, v: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or jit_tracing():  # which trace no jvp, and no function of Python
+        if not plainly_eager():  # compilers trace no function of Python, and forward modes nest in no jvp
             return self.from_table(row, v)
         result: Tensor = _Tail.apply(v, self, row)
         return result
@@ -129,31 +129,17 @@ class _Tail(torch.autograd.Function):
     The table is good to a few units in the last place, its derivative to a thousand: 1e-13, by the machine's exp.
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(v: Tensor, kernel: GeluTanh, row: int) -> Tensor:
+    def forward(ctx: Any, v: Tensor, kernel: GeluTanh, row: int) -> Tensor:
+        ctx.kernel, ctx.row = kernel, row
+        ctx.save_for_backward(v)
         return kernel.from_table(row, v)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        v, ctx.kernel, ctx.row = inputs
-        ctx.save_for_backward(v)
-        ctx.save_for_forward(v)
-
-    @staticmethod
-    def _slope(ctx: Any) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
         (v,) = ctx.saved_tensors
         before: Tensor = ctx.kernel.excess(v) if ctx.row else ctx.kernel.survival(v)
-        return -before
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
-        return g * _Tail._slope(ctx), None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *rest: Any) -> Tensor:
-        return tangent * _Tail._slope(ctx)
+        return -g * before, None, None
 
 
 ENTRIES = {"gelu_tanh": GeluTanh()}

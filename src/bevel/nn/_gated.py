@@ -41,7 +41,8 @@ class GatedFormula(FormulaActivation):
         """Return a, b and s."""
 
     def forward(self, input: Tensor) -> Tensor:
-        found = self._as_gate(input) if plainly_eager() and isinstance(input, Tensor) else None
+        eager = plainly_eager() and isinstance(input, Tensor)
+        found = self._as_gate(input) if eager and self._has_its_gate() else None
         if found is None:
             return super().forward(input)
         family, values, dim = found
@@ -50,7 +51,13 @@ class GatedFormula(FormulaActivation):
     def as_family(self, input: Tensor) -> tuple[Family, list[Tensor], int] | None:
         """Return what an eager call may compute in place of ``self(input)``, as :meth:`Activation.as_family` does."""
         own = type(self).forward is not GatedFormula.forward or "forward" in vars(self)
-        return None if own else self._as_gate(input)
+        return None if own or not self._has_its_gate() else self._as_gate(input)
+
+    def _has_its_gate(self) -> bool:
+        """Whether the gate is that of the formula: a subclass may have a formula of its own."""
+        kinds = type(self).__mro__
+        first = next(kind for kind in kinds if "formula" in vars(kind) or "gate" in vars(kind))
+        return "gate" in vars(first) and "formula" not in vars(self)
 
     def _as_gate(self, input: Tensor) -> tuple[Family, list[Tensor], int] | None:
         parameters = [own_parameter(self, name) for name in self.arguments]

@@ -14,9 +14,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from bevel._torch_private import func_transforms_active
+from bevel._torch_private import forward_mode_active, func_transforms_active
 from bevel.family import Affine, Family, Slot, constant_of, parameter
-from bevel.kernel import KERNELS
+from bevel.kernel import KERNELS, SHARP
 from bevel.ops import _analytic, _cpu, _operator
 from bevel.ops._backends import Backend
 from bevel.ops._inverse import bisected, keeps_unseen, nan_where_untold, tells
@@ -88,13 +88,16 @@ def _forward(x: Tensor, parameters: Sequence[Tensor], n: Tensor | None, *given: 
 def _backward(g: Tensor, kept: Tensor, parameters: Sequence[Tensor], n: Tensor | None, *given: Any) -> list[Tensor]:
     *spelled, dim, keep_output = given
     family, needs = family_of(n, spelled), (True,) * (1 + len(parameters))
-    if keep_output and _operator.unavailable() is None and bool(tells(family, kept.dtype, parameters).all()):
+    if not keep_output:
+        found = _native().backward(family, dim, g, kept, parameters, needs)
+    elif _operator.unavailable() is None and bool(tells(family, kept.dtype, parameters).all()):
         found = _operator.backward_from_output(family, dim, g, kept, parameters, needs)
     else:
-        if keep_output:
-            found_x = bisected(family, dim, kept, parameters)
-            g, kept = nan_where_untold(family, dim, kept, g, found_x, parameters)
-        found = _native().backward(family, dim, g, kept, parameters, needs)
+        wide = torch.promote_types(kept.dtype, torch.float32)  # x is not a half, though y is
+        x = bisected(family, dim, kept.to(wide), parameters)
+        g, x = nan_where_untold(family, dim, kept, g.to(wide), x, parameters)
+        dx, *rest = _native().backward(family, dim, g, x, parameters, needs)
+        found = [None if dx is None else dx.to(kept.dtype), *rest]
     return [d for d in found if d is not None]
 
 
@@ -141,6 +144,12 @@ def keeps_output(family: Family, dtype: torch.dtype, rule: str) -> bool:
 def _has_operator() -> bool:
     """Whether there is a library, and no transform of torch.func (the operator has no rule); asked while tracing."""
     return _cpu.unavailable() is None and not func_transforms_active()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _plain() -> bool:
+    """Whether only autograd's backward mode differentiates: an ``autograd.Function`` knows neither jvp nor vmap."""
+    return not (func_transforms_active() or forward_mode_active())
 
 
 def takes(family: Family, x: Tensor) -> bool:
@@ -205,7 +214,12 @@ def _divided(dim: int, y: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     return y.to(wide) / torch.where(y > 0, right, left)
 
 
+def fuses(family: Family) -> bool:
+    """Whether :func:`explicit` takes a traced call: of a sharp function, which is to be fused with its neighbours."""
+    return family.kernel is SHARP and _plain()
+
+
 def explicit(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor], save: str) -> Tensor:
-    """Make a traced call of a sharp function, which is to be fused, and whose gradient is asked for."""
+    """Make a traced call of a sharp function whose gradient is asked for."""
     result: Tensor = _Explicit.apply(x, family, dim, keeps_output(family, x.dtype, save), *parameters)
     return result

@@ -12,7 +12,7 @@ from torch import Tensor
 from bevel._torch_private import forward_mode_active, jit_paused, jit_tracing, plainly_eager
 from bevel.errors import InvalidValue
 from bevel.family import Family, lift
-from bevel.kernel import SHARP, Kernel, as_kernel
+from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
 from bevel.ops import _portable
 from bevel.ops._backends import Backend, choose, needs_composed, preferred
@@ -94,9 +94,9 @@ def evaluate(
         family: well-formed coefficients as expressions of the parameters.
         parameters: 1-D floating tensors of length one, or of ``x.shape[dim]``, on x's device.
         dim, backend: as in :func:`smooth`.
-        save: what an eager call keeps for backward: ``input``; or, if it is anything else, backend ``operator`` keeps
-            the output where that tells the input, and ``triton`` where :func:`bevel.ops.triton.backend.keeps_output`
-            says so. Other backends keep the input.
+        save: what a call keeps for backward: ``input``; or, if it is anything else, backend ``operator`` keeps the
+            output where that tells the input, and ``triton`` and compiled graphs where
+            :func:`bevel.ops._inverse.keeps_unseen` says so. Other backends keep the input.
         eager: what ``plainly_eager()`` says, where the caller has asked.
     """
     if eager is None:
@@ -136,7 +136,7 @@ def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int, 
 
         if _custom_op.takes(family, x):
             return _custom_op.evaluate(family, axis, x, parameters, save)
-        if family.kernel is SHARP and needs_autograd(x, parameters):
+        if needs_autograd(x, parameters) and _custom_op.fuses(family):
             return _custom_op.explicit(family, axis, x, parameters, save)
     elif (y := under_transforms(x, family, parameters, axis)) is not None:
         return y

@@ -7,6 +7,7 @@ here serves second derivatives, batched gradients and tensors without an address
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -178,18 +179,23 @@ class _Input(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, by_x: Tensor) -> tuple[Tensor | None, ...]:
         if will_run(ctx.node):  # else nothing wants the gradient by x
-            before, _ = handed_over(ctx.node, None)
-            ctx.node.for_input = (graph_task(), by_x if before is None else before + by_x, ctx.zeros)
+            with _HANDING:
+                pending = ctx.node.for_input = ctx.node.for_input or {}
+            before, _ = pending.pop(graph_task(), (None, None))
+            pending[graph_task()] = (by_x if before is None else before + by_x, ctx.zeros)
         return (ctx.zeros, *ctx.others)
 
 
+_HANDING = threading.Lock()
+
+
 def handed_over(node: Any, g: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Return what was left with a node for its input in this run, and g, None if it is but the zeros for y."""
-    if node.for_input is None:
-        return None, g
-    (run, by_x, zeros), node.for_input = node.for_input, None
-    if run != graph_task():  # one that broke off
-        return None, g
+    """Return what was left with a node for its input in this run, and g, None if it is but the zeros for y.
+
+    Each run of autograd has its own: others may go on in other threads, or within a hook. What a run left that broke
+    off goes with the node.
+    """
+    by_x, zeros = (node.for_input or {}).pop(graph_task(), (None, None))
     return by_x, None if g is zeros else g
 
 

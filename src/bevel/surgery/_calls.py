@@ -196,8 +196,11 @@ class Slot:
         self.traced: Run | None = None
         self.eager = 0  # how many runs are open in eager mode, in all threads
 
-    def __reduce__(self) -> tuple[type[Slot], tuple[()]]:
-        return Slot, ()  # nothing is open in a copy
+    def __reduce__(self) -> tuple[type[Slot], tuple[()], dict[str, Any]]:
+        return Slot, (), {}  # nothing is open in a copy
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]  # older pickles have a state
 
     def put(self, run: Run | None) -> Run | None:
         """Open a run, or none; return the one that was open."""
