@@ -204,9 +204,9 @@ def test_opcheck(name: str) -> None:
 
     module = MODULES[name]()
     x = torch.randn(4, 8, 6, 6, requires_grad=True)
-    torch.library.opcheck(
-        torch.ops.bevel.evaluate.default, (x, list(module.parameters()), None, *_custom_op.spell(module.family), 1)
-    )
+    for keep_output in (False, _custom_op.keeps_output(module.family, x.dtype, "output")):
+        arguments = (x, list(module.parameters()), None, *_custom_op.spell(module.family), 1, keep_output)
+        torch.library.opcheck(torch.ops.bevel.evaluate.default, arguments)
 
 
 def test_the_operator_spells_the_whole_family() -> None:

@@ -235,7 +235,7 @@ def test_opcheck_of_the_operator_that_compiled_graphs_call(family: str, layout: 
         pytest.skip("the native library is not built here; nothing else registers an operator")
     module = FAMILIES[family]()
     x = LAYOUTS[layout]()
-    rest = (None, *_custom_op.spell(module.family), 1)
+    rest = (None, *_custom_op.spell(module.family), 1, False)
     parameters = [p.detach() for p in module.values()]
     learnt = [p.clone().requires_grad_() for p in parameters]
     torch.library.opcheck(torch.ops.bevel.evaluate.default, (x.detach().requires_grad_(), learnt, *rest))

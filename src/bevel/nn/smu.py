@@ -21,7 +21,7 @@ CITATION = (
 class SMU(GatedFormula):
     """``[(1+α)x + (1−α)x·erf(μ(1−α)x)]/2`` with α and μ learnt: Leaky ReLU as a smooth maximum.
 
-    Eager calls run it as a gate, with slopes 1 and α, the Gaussian and n = |√2·μ·(1 − α)|, and by the formula where
+    Eager calls run it as a gate, with slopes 1 and α, the Gaussian and n = abs(√2·μ·(1 − α)), and by the formula where
     that is 0.
 
     Args:

@@ -13,7 +13,7 @@ from bevel.terms import Coefficient
 class Swish(GatedFormula):
     """``x·σ(βx)`` with β learnt.
 
-    Eager calls run it as a gate, ``bevel.nn.Gate(kernel="logistic")`` with n = |β|, and by the formula where β is 0.
+    Eager calls run it as a gate, ``bevel.nn.Gate(kernel="logistic")`` with n = abs(β), and by the formula where β is 0.
 
     Args:
         num_parameters: 1 (shared) or the channel count. Default: 1.
@@ -68,7 +68,7 @@ class ACONC(GatedFormula):
     """``(p1−p2)x·σ(β(p1−p2)x) + p2·x``, all three parameters learnt.
 
     The paper has one set per channel and starts with p1 = 1, p2 = 0; the official code draws p1 and p2 from N(0, 1).
-    Eager calls run it as a gate, with slopes p1 and p2 and n = |β·(p1 − p2)|, and by the formula where n would be 0.
+    Eager calls run it as a gate, with slopes p1 and p2 and n = abs(β·(p1 − p2)), and by the formula where n would be 0.
 
     Args:
         num_parameters: 1 (shared) or the channel count. Default: 1.

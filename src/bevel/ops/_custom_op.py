@@ -136,7 +136,7 @@ torch.library.register_autograd("bevel::evaluate", _autograd, setup_context=_set
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def keeps_output(family: Family, dtype: torch.dtype, rule: str) -> bool:
-    """See :func:`bevel.ops._inverse.keeps_unseen`; asked while tracing."""
+    """See :func:`bevel.ops._inverse.keeps_unseen`. It is asked while tracing, of a family that was there before."""
     return keeps_unseen(family, dtype, rule)
 
 
@@ -177,7 +177,7 @@ def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor], 
         n = n.clone()  # for backward: DistributedDataParallel writes to buffers between two forwards
         constants[-1], places, weights = 1.0, places[:-2], weights[:-1]
     spelled = kernel, multiplies_cdf, log_n, bends, constants, places, weights
-    keep_output = keeps_output(family, x.dtype, save)
+    keep_output = save != "input" and keeps_output(family, x.dtype, save)
     result: Tensor = torch.ops.bevel.evaluate(x, list(parameters), n, *spelled, dim, keep_output)
     return result
 
@@ -221,5 +221,6 @@ def fuses(family: Family) -> bool:
 
 def explicit(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor], save: str) -> Tensor:
     """Make a traced call of a sharp function whose gradient is asked for."""
-    result: Tensor = _Explicit.apply(x, family, dim, keeps_output(family, x.dtype, save), *parameters)
+    keep_output = save != "input" and keeps_output(family, x.dtype, save)
+    result: Tensor = _Explicit.apply(x, family, dim, keep_output, *parameters)
     return result
