@@ -9,7 +9,7 @@ from torch import Tensor
 
 import bevel
 from bevel.nn import ACONC, SMU, FormulaActivation, Swish
-from bevel.nn._gated import LEAST, MOST, GatedFormula
+from bevel.nn._gated import LEAST_SHARPNESS, MOST_SHARPNESS, GatedFormula
 from bevel.ops import using
 
 BACKENDS = [name for name, reason in bevel.backends().items() if reason is None and name != "triton"]
@@ -29,8 +29,8 @@ STAY = {
     "equal slopes": (ACONC, {"p1": [0.5], "p2": [0.5], "beta": [1.0]}),
     "one slope": (SMU, {"alpha": [1.0], "mu": [2.5]}),
     "nan": (Swish, {"beta": [1.0, float("nan"), 1.0]}),
-    "too small": (Swish, {"beta": [0.9 * LEAST]}),
-    "too large": (Swish, {"beta": [1.1 * MOST]}),
+    "too small": (Swish, {"beta": [0.9 * LEAST_SHARPNESS]}),
+    "too large": (Swish, {"beta": [1.1 * MOST_SHARPNESS]}),
 }
 
 

@@ -102,7 +102,7 @@ class GeluTanh(Kernel):
         return self._tail(1, v)
 
     def _tail(self, row: int, v: Tensor) -> Tensor:
-        if not plainly_eager():  # compilers trace no function of Python, and forward modes nest in no jvp
+        if not plainly_eager():  # graphs hold no function of Python, and this one has no rule for forward modes
             return self.from_table(row, v)
         result: Tensor = _Tail.apply(v, self, row)
         return result

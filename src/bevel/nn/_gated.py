@@ -17,7 +17,7 @@ from bevel.ops import check_dtype, evaluate
 from bevel.ops._memory import OWN
 from bevel.terms import Coefficient
 
-LEAST, MOST = 1e-6, 1e12
+LEAST_SHARPNESS, MOST_SHARPNESS = 1e-6, 1e12
 """Between these a sharpness, its square and their inverses are well within float32."""
 _NUDGE = {torch.float32: 1e-15, torch.float64: 1e-60}  # what stands for 0 on a GPU; its inverse has a square
 
@@ -29,8 +29,8 @@ class GatedFormula(FormulaActivation):
     ``cdf(−u) = 1 − cdf(u)``. Eager calls run these; a, b and s, a number or one a channel, are torch operations, and
     autograd goes on through them from the gradients that the pass gives. For s = 0 the function is a line, which no
     kernel's is: on the CPU, where s can be read, the formula stays, as it does for an s that is not between
-    :data:`LEAST` and :data:`MOST`. On a GPU reading would wait for the device: there 0 becomes so small an n that the
-    function is that line to rounding up to |x| = 1e8.
+    :data:`LEAST_SHARPNESS` and :data:`MOST_SHARPNESS`. On a GPU reading would wait for the device: there 0 becomes so
+    small an n that the function is that line to rounding up to |x| = 1e8.
     """
 
     kernel: str
@@ -97,12 +97,12 @@ def turned(a: Coefficient, b: Coefficient, s: Tensor, nudge: float = 0.0) -> tup
 
 
 def is_sharpness(s: Tensor) -> bool:
-    """Whether every value is between :data:`LEAST` and :data:`MOST`; a NaN is not."""
+    """Whether every value is between :data:`LEAST_SHARPNESS` and :data:`MOST_SHARPNESS`; a NaN is not."""
     s = s.detach()
     if s.numel() == 1:
-        return LEAST <= s.item() <= MOST
+        return LEAST_SHARPNESS <= s.item() <= MOST_SHARPNESS
     low, high = torch.aminmax(s)
-    return low.item() >= LEAST and high.item() <= MOST
+    return low.item() >= LEAST_SHARPNESS and high.item() <= MOST_SHARPNESS
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from bevel._torch_private import bare_apply, dispatch_mode_active
 from bevel.family import Family
 from bevel.ops import _operator
 from bevel.ops._backends import Backend
-from bevel.ops._inverse import axis_of, handed_over, input_of, is_sharp, may_keep_output
+from bevel.ops._inverse import axis_of, handed_over, input_of, is_sharp, may_keep_output, with_handed_over
 from bevel.ops._memory import OWN, no_address
 from bevel.ops._saved import explain
 from bevel.ops._second import differentiable
@@ -143,18 +143,12 @@ def _keeping_function(family: Family, dim: int, ready: _operator.Prepared) -> ty
                         raise
                     found = None
                 if found:
-                    return tuple(found) if more is None else _with(more, found)
+                    return tuple(found) if more is None else with_handed_over(more, found, kept.dtype)
             x = input_of(family, dim, kept, sides, parameters, ctx) if ctx.keep else kept
             composed = _composed(family, dim, g, (x, *parameters), needs)
-            return composed if more is None else _with(more, composed)
+            return composed if more is None else with_handed_over(more, composed, kept.dtype)
 
     return OperatorBackendCall
-
-
-def _with(more: Tensor, found: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-    """Return the gradients and what was handed over for x."""
-    dx, *rest = found
-    return (None if dx is None else dx + more.to(dx.dtype), *rest)
 
 
 def _composed(

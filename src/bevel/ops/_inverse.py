@@ -199,6 +199,16 @@ def handed_over(node: Any, g: Tensor | None) -> tuple[Tensor | None, Tensor | No
     return by_x, None if g is zeros else g
 
 
+def with_handed_over(
+    more: Tensor | None, found: Sequence[Tensor | None], dtype: torch.dtype
+) -> tuple[Tensor | None, ...]:
+    """Return a node's gradients, that by x in this dtype and with what was left with the node for it."""
+    dx, *rest = found
+    if dx is None:
+        return (None, *rest)
+    return ((dx if more is None else dx + more).to(dtype), *rest)
+
+
 def bisected(family: Family, axis: int, y: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """Return x from y by 90 halvings in float64 of where it must lie.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bevel.family import Family
 from bevel.ops._backends import Backend
-from bevel.ops._inverse import axis_of, handed_over, input_of, nan_where_untold
+from bevel.ops._inverse import axis_of, handed_over, input_of, nan_where_untold, with_handed_over
 from bevel.ops._memory import no_address
 from bevel.ops._saved import saved
 from bevel.ops._second import differentiable
@@ -59,11 +59,10 @@ class KeptOutput(torch.autograd.Function):
         needs = (ctx.needs_input_grad[0], *ctx.needs_input_grad[4:])
         family, dim, backend = ctx.family, ctx.dim, ctx.backend
         if not torch.is_grad_enabled() and g.layout == torch.strided and no_address(g, y, *parameters) is None:
-            dx, *rest = backend.backward_from_output(family, dim, g, y, parameters, needs)
+            found = backend.backward_from_output(family, dim, g, y, parameters, needs)
         else:
             x = input_of(family, dim, y, None, parameters, ctx, backend)
             g, x = nan_where_untold(family, dim, y, g, x, parameters)
-            dx, *rest = differentiable(backend, family, axis_of(x, parameters, dim), g, x, parameters, needs)
-        if dx is not None:
-            dx = dx.to(y.dtype) if more is None else (dx + more).to(y.dtype)
+            found = differentiable(backend, family, axis_of(x, parameters, dim), g, x, parameters, needs)
+        dx, *rest = with_handed_over(more, found, y.dtype)
         return (dx, None, None, None, *rest)

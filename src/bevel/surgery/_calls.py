@@ -291,7 +291,7 @@ class Mark:
         self.name = name
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        slot = self.table.slot
+        slot = self.table.slot  # read here, as Slot says
         tracing = torch.compiler.is_dynamo_compiling()
         if tracing and slot.traced is None and slot.eager:
             skip_frame()(msg=UNTRACEABLE)
