@@ -165,7 +165,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_experiment_sets_the_four_ways_beside_one_another(small: Path) -> None:
     records: list[Record] = [*ledger.parse(small / ledger.LEDGER)[0].values()]
     assert len(records) == 4 * 2
-    assert {r.trial.cell for r in records} == {("digits", "cnn"), ("digits", "vit_tiny")}
+    assert {r.trial.cell for r in records} == {("digits", "lenet"), ("digits", "vit_tiny")}
     for record in records:
         assert 0 <= record.measures["int8_accuracy"] <= 1
         assert ("shipped" in record.data) == (record.label != "relu")

@@ -1,4 +1,4 @@
-"""A tiny vision transformer for small images: patches of 4×4, four blocks of width 64, no class token."""
+"""A tiny vision transformer for small images: patches of 4×4, two blocks of width 64, no class token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bevel_lab.models import Activation, Model
 
-PATCH, WIDTH, DEPTH, HEADS = 4, 64, 4, 4
+PATCH, WIDTH, DEPTH, HEADS = 4, 64, 2, 4
 
 
 class Attention(nn.Module):
@@ -64,6 +64,6 @@ def _build(activation: Activation, in_channels: int, image_size: tuple[int, int]
 
 ENTRIES = {
     "vit_tiny": Model(
-        "tiny vision transformer: 4×4 patches, four blocks of width 64", _build, min_size=PATCH, own_init=True
+        "tiny vision transformer: 4×4 patches, two blocks of width 64", _build, min_size=PATCH, own_init=True
     )
 }
