@@ -115,12 +115,13 @@ template <class F, class Read, class Put> BEVEL_INLINE void put_curve(const Task
     put_arc<F>(origin, point(half), point(edge), [&](int row, V value) __attribute__((always_inline)) { put(ARCS + PER_ARC + row, value); });
 }
 
-// All channels' curves, from the rows of coefficients that precede them.
+// All channels' curves, from the rows of coefficients that precede them; Call::fill then repeats both.
 template <class F> void put_curves(const Task& task) {
     using T = typename F::T;
     T* const base = const_cast<T*>(static_cast<const T*>(task.coefficients));
-    for (int64_t c = 0; c < task.pitch; c += F::W) {
-        const int lanes = static_cast<int>(task.pitch - c < F::W ? task.pitch - c : F::W);
+    const int64_t channels = task.channel_period != 0 ? task.channel_period : 1;
+    for (int64_t c = 0; c < channels; c += F::W) {
+        const int lanes = static_cast<int>(channels - c < F::W ? channels - c : F::W);
         const auto read = [&](int row) __attribute__((always_inline)) {
             const T* const from = base + row * task.pitch + c;
             return lanes == F::W ? F::load(from) : F::load_part(from, lanes);

@@ -100,20 +100,13 @@ template <class Sum> void Call::bent_gradients(const Channel& ch, const Linear& 
     }
 }
 
-void Call::channel_gradients(int64_t c, const Linear& linear, const double* part, int parts, double* own) const {
-    const int64_t pitch = task_.sum_pitch, block = sum_count();
-    const int64_t width = task_.across ? task_.channels : distinct_;
-    const auto sum = [&](int s) {
-        double total = 0;
-        for (int t = 0; t < parts; ++t)
-            for (int64_t at = c; at < width; at += distinct_) total += part[t * block + s * pitch + at];
-        return total;
-    };
+void Call::channel_gradients(int64_t c, const Linear& linear, const double* folded, double* own) const {
+    const auto sum = [&](int s) { return folded[s * task_.sum_pitch + c]; };
     if (task_.bent) bent_gradients(channel(c), linear, sum, own);
     else straight_gradients(channel(c), linear, sum, own);
 }
 
-void Call::gradients(const double* part, int parts, void* const* dparam) const {
+void Call::gradients(double* part, int parts, void* const* dparam) const {
     double shared[BEVEL_MAX_PARAMS] = {};
     const auto write = [&](int p, int64_t at, double value) {
         if (dparam[p] == nullptr) return;
@@ -123,10 +116,11 @@ void Call::gradients(const double* part, int parts, void* const* dparam) const {
             static_cast<float*>(dparam[p])[at] = static_cast<float>(value);
     };
     Linear linear(plan_);
+    if (elements_ != 0) fold(part, parts, sum_rows());
     for (int64_t c = 0; elements_ != 0 && c < distinct_; ++c) {
         double own[BEVEL_MAX_PARAMS];
         linear.move_to(param_, c);
-        channel_gradients(c, linear, part, parts, own);
+        channel_gradients(c, linear, part, own);
         for (int p = 0; p < plan_.params; ++p) {
             shared[p] += own[p];
             if (plan_.param_length[p] != 1) write(p, c, own[p]);

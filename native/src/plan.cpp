@@ -60,22 +60,7 @@ int check_plan(const bevel_plan& plan) {
     return BEVEL_OK;
 }
 
-// A dimension of the tensor: its size, and its stride in each of the tensors that take part.
-struct Dimension {
-    int64_t size;
-    int64_t stride[4];
-};
-
-bool follows(const Dimension& slow, const Dimension& fast) {
-    for (int t = 0; t < 4; ++t)
-        if (slow.stride[t] != fast.stride[t] * fast.size) return false;
-    return true;
-}
-
-int64_t gcd(int64_t a, int64_t b) { return b == 0 ? a : gcd(b, a % b); }
-
 }  // namespace
-
 
 int check(const bevel_plan& plan, const bevel_layout& layout) {
     if (const int code = check_plan(plan)) return code;
@@ -128,7 +113,7 @@ bool Call::tails_drown(const Channel& ch) {
 }
 
 Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, bool back, bool want_dx,
-           bool want_sums, bool from_output, bool bulk)
+           bool want_sums, bool from_output, bool second)
     : plan_(plan), param_(param) {
     task_.dtype = layout.dtype;
     task_.kernel = plan.kernel;
@@ -141,8 +126,8 @@ Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const
     task_.table_single = plan.table_single;
     task_.panels = plan.panels;
     if (plan.kernel == BEVEL_GELU_TANH) task_.table = tanh_tables().wide, task_.table_single = tanh_tables().single;
-    set_flags(back, bulk);
-    set_geometry(layout);
+    set_flags(back, second);
+    set_geometry(layout, second);
     if (elements_ == 0) return;
     if (layout.dtype == BEVEL_F64)
         prepare<double>();
@@ -150,7 +135,7 @@ Call::Call(const bevel_plan& plan, const bevel_layout& layout, const void* const
         prepare<float>();
 }
 
-void Call::set_flags(bool back, bool bulk) {
+void Call::set_flags(bool back, bool second) {
     Task& t = task_;
     t.bent = plan_.bends != 0;
     t.ramps = group_used(plan_, JUMPS);
@@ -167,7 +152,7 @@ void Call::set_flags(bool back, bool bulk) {
         t.want_all = t.want_all || (of_n ? shifts : !of_line && group != CONSTANTS);
     };
     if (t.want_sums) each_move(plan_, look_at);
-    t.bulk = bulk && !t.bent && plan_.kernel == BEVEL_GAUSSIAN && plan_.knots == 1 && !t.steps && (!t.want_sums || all_move_the_line(plan_));
+    t.bulk = !second && !t.bent && plan_.kernel == BEVEL_GAUSSIAN && plan_.knots == 1 && !t.steps && (!t.want_sums || all_move_the_line(plan_));
     t.needs_survival = back || t.multiplies_cdf || t.steps;
     t.needs_excess = !t.multiplies_cdf && (back ? t.want_sums : t.ramps);
     t.needs_moment = t.moments || t.want_sums;
@@ -177,64 +162,10 @@ void Call::set_flags(bool back, bool bulk) {
     if (t.from_output) t.needs_survival = t.needs_excess = t.needs_density = true;
 }
 
-void Call::set_geometry(const bevel_layout& layout) {
-    elements_ = layout.outer * layout.channels * layout.inner;
-    if (elements_ == 0) return;
-    for (int p = 0; p < plan_.params; ++p)
-        if (plan_.param_length[p] != 1) distinct_ = plan_.param_length[p];
-
-    const int64_t size[3] = {layout.outer, layout.channels, layout.inner};
-    Dimension dims[3];
-    for (int d = 0; d < 3; ++d) dims[d] = {size[d], {layout.x[d], layout.y[d], layout.g[d], layout.dx[d]}};
-    const auto spread = [&](const Dimension& o, const Dimension& c, const Dimension& i) {
-        task_.outer = o.size, task_.channels = c.size, task_.inner = i.size;
-        Tensor* const tensors[4] = {&task_.x, &task_.y, &task_.g, &task_.dx};
-        for (int t = 0; t < 4; ++t) {
-            tensors[t]->stride[0] = o.stride[t];
-            tensors[t]->stride[1] = c.stride[t];
-            tensors[t]->stride[2] = i.size == 1 ? 1 : i.stride[t];
-        }
-    };
-    const Dimension none = {1, {0, 0, 0, 0}};
-
-    if (distinct_ == 1) {  // one set of coefficients: join dimensions that follow each other in memory
-        Dimension joined[3] = {none, none, none};
-        int last = 2;
-        for (int d = 2; d >= 0; --d) {
-            if (dims[d].size == 1) continue;
-            if (joined[last].size == 1)
-                joined[last] = dims[d];
-            else if (follows(dims[d], joined[last]))
-                joined[last].size *= dims[d].size;
-            else
-                joined[--last] = dims[d];
-        }
-        spread(joined[0], joined[1], joined[2]);
-        return;
-    }
-    task_.channel_period = distinct_;
-    spread(dims[0], dims[1], dims[2]);
-    Dimension channels = dims[1];
-    bool adjacent = dims[2].size == 1;
-    for (const int64_t s : channels.stride) adjacent = adjacent && s == 1;
-    task_.across = adjacent;
-    if (!adjacent) return;
-    // Channels last. Dense rows are joined to a multiple of 16 elements, so that no row ends inside a vector.
-    const int64_t join = 16 / gcd(channels.size, 16);
-    if (join == 1 || !follows(dims[0], channels) || dims[0].size < 4 * join) return;
-    const int64_t whole = dims[0].size / join, left = dims[0].size % join;
-    const Dimension rows = {whole, {channels.size * join, channels.size * join, channels.size * join,
-                                    channels.size * join}};
-    spread(rows, {channels.size * join, {1, 1, 1, 1}}, none);
-    rest_row_ = whole * join;
-    rest_.outer = left > 0 ? 1 : 0;
-    rest_.channels = left * channels.size;
-}
-
 template <class T> void Call::prepare() {
     const int k = plan_.knots;
     const int64_t width = task_.across ? task_.channels : distinct_;
-    const int64_t pitch = task_.across ? (width + 31) / 32 * 32 : width;
+    const int64_t pitch = task_.across ? ((width + 31) / 32 | 1) * 32 : width;  // odd: else rows would share few lines of the cache
     task_.pitch = task_.sum_pitch = pitch;
     const int height = task_.bent ? bent_rows(k) : rows(k), more = task_.from_output ? CURVE_ROWS : 0;
     storage_.reset(new char[sizeof(T) * static_cast<size_t>((height + more) * pitch)]);
@@ -290,24 +221,8 @@ template <class T> void Call::prepare() {
     }
     for (int64_t c = 0; task_.bulk && c < distinct_; ++c)
         base[RADIUS * pitch + c] *= static_cast<T>(BULK_REACH / reach_of(plan_.kernel, true));
-    for (int r = 0; r < height; ++r)  // joined rows repeat the channels; so does the padding, up to a pair of vectors
-        for (int64_t c = distinct_; c < pitch; ++c) base[r * pitch + c] = base[r * pitch + c - distinct_];
     if (task_.from_output) engine().put_curves(task_);
-}
-
-void Call::bind(const void* x, void* y, const void* g, void* dx) {
-    task_.x.data = const_cast<void*>(x);
-    task_.g.data = const_cast<void*>(g);
-    task_.y.data = y;
-    task_.dx.data = dx;
-    if (rest_.outer == 0) return;
-    const int64_t channels = rest_.channels;
-    const int64_t skip = rest_row_ * distinct_ * width(task_.dtype);
-    rest_ = task_;
-    rest_.outer = 1;
-    rest_.channels = channels;
-    for (Tensor* t : {&rest_.x, &rest_.y, &rest_.g, &rest_.dx})
-        if (t->data != nullptr) t->data = static_cast<char*>(t->data) + skip;
+    fill(base, height + more);
 }
 
 }  // namespace bevel

@@ -1,6 +1,7 @@
 // From the caller's plan and layout to what an engine runs, and from an engine's sums back to gradients.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -68,12 +69,13 @@ Channel channel_of(const bevel_plan& plan, const void* const* param, int64_t c);
 // Whether y tells x for every channel: see bevel_output_tells.
 bool output_tells(const bevel_plan& plan, const bevel_layout& layout, const void* const* param);
 
-// One call: prepared coefficients and the task that points to them. Rows of a channels-last tensor with few channels are
-// joined until they fill vectors; the rows that are then left over are a task of their own.
+// One call: prepared coefficients and the task that points to them. Where few elements or none follow each channel, a row of
+// all channels is walked at once, each column with its channel's coefficients (geometry.cpp). Short rows are joined until they
+// fill vectors; the rows that are then left over are a task of their own. `second`: a call of the second pass.
 class Call {
 public:
     Call(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, bool back, bool want_dx,
-         bool want_sums, bool from_output = false, bool bulk = true);
+         bool want_sums, bool from_output = false, bool second = false);
 
     // Data pointers; g and dx, or y, are null.
     void bind(const void* x, void* y, const void* g, void* dx);
@@ -82,17 +84,26 @@ public:
     const Task& rest() const { return rest_; }  // outer == 0: nothing is left over
     int64_t elements() const { return elements_; }
     int64_t bytes() const { return elements_ * width(task_.dtype); }  // of a dense tensor
-    int64_t sum_count() const {
-        return static_cast<int64_t>(task_.bent ? bent_sums(plan_.knots) : sums(plan_.knots)) * task_.sum_pitch;
-    }
+    int sum_rows() const { return task_.bent ? bent_sums(plan_.knots) : sums(plan_.knots); }
+    int64_t sum_count() const { return sum_rows() * task_.sum_pitch; }
 
-    // Writes the parameters' gradients from `parts` blocks of sum_count() sums, added in their order.
-    void gradients(const double* part, int parts, void* const* dparam) const;
+    // Writes the parameters' gradients from `parts` blocks of sum_count() sums.
+    void gradients(double* part, int parts, void* const* dparam) const;
 
-    // Those of one channel, whose coefficients move with the parameters as `linear` says.
-    void channel_gradients(int64_t c, const Linear& linear, const double* part, int parts, double* own) const;
+    // Those of one channel, whose coefficients move with the parameters as `linear` says, from sums that are folded.
+    void channel_gradients(int64_t c, const Linear& linear, const double* folded, double* own) const;
 
     int64_t distinct() const { return distinct_; }
+    // Adds up what `parts` blocks of so many rows of sums have in each channel's columns, in a fixed order; the totals, one a
+    // channel, take the place of the first block's.
+    void fold(double* part, int parts, int count) const;
+    // Rows of one number a channel become rows of one a column, in their place; the padding, up to a pair of vectors, goes on so.
+    template <class T> void fill(T* base, int height) const {
+        for (T* row = base; row != base + height * task_.pitch; row += task_.pitch) {
+            for (int64_t c = distinct_; c-- > 0 && repeat_ > 1;) std::fill_n(row + c * repeat_, repeat_, T(row[c]));
+            for (int64_t at = distinct_ * repeat_; at < task_.pitch; ++at) row[at] = row[at - distinct_ * repeat_];
+        }
+    }
     Channel channel(int64_t c) const { return channel_of(plan_, param_, c); }
 
 private:
@@ -107,8 +118,8 @@ private:
     template <class Sum> void bent_gradients(const Channel& ch, const Linear& linear, Sum sum, double* own) const;
     template <class T> void put_bends(const Channel& ch, T* base, int64_t pitch, int64_t c);
     static bool tails_drown(const Channel& ch);
-    void set_flags(bool back, bool bulk);
-    void set_geometry(const bevel_layout& layout);
+    void set_flags(bool back, bool second);
+    void set_geometry(const bevel_layout& layout, bool second);
     template <class T> void prepare();
 
     const bevel_plan& plan_;
@@ -116,6 +127,7 @@ private:
     Task task_{}, rest_{};
     int64_t elements_ = 0;
     int64_t distinct_ = 1;  // sets of coefficients
+    int64_t repeat_ = 1;    // columns of each, one after the other, in a row
     std::unique_ptr<char[]> storage_;
     int64_t rest_row_ = 0;  // the row the rest starts at
 };

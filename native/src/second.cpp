@@ -21,20 +21,18 @@ double times(double weight, double sum) { return weight == 0 ? 0 : weight * sum;
 class SecondCall {
 public:
     SecondCall(const bevel_plan& plan, const bevel_layout& layout, const void* const* param, const void* const* cotangent)
-        : plan_(plan), param_(param), cotangent_(cotangent), call_(plan, layout, param, true, true, true, false, false) {
+        : plan_(plan), param_(param), cotangent_(cotangent), call_(plan, layout, param, true, true, true, false, true) {
         if (call_.elements() == 0) return;
         if (layout.dtype == BEVEL_F64) prepare<double>();
         else prepare<float>();
     }
 
     Call& call() { return call_; }
-    int64_t sum_count() const {
-        const int count = call_.task().bent ? bent_second_sums(plan_.knots) : second_sums(plan_.knots);
-        return static_cast<int64_t>(count) * call_.task().sum_pitch;
-    }
+    int sum_rows() const { return call_.task().bent ? bent_second_sums(plan_.knots) : second_sums(plan_.knots); }
+    int64_t sum_count() const { return sum_rows() * call_.task().sum_pitch; }
     const void* direction() const { return storage_.get(); }
-    // Writes them; `first` and its sums are those of backward, where products need them, else null.
-    void gradients(const double* part, int parts, const Call* first, const double* first_part, void* const* dparam) const;
+    // Writes them; `first` and its folded sums are those of backward, where products need them, else null.
+    void gradients(double* part, int parts, const Call* first, const double* first_sums, void* const* dparam) const;
 
 private:
     // What moves in one channel, knots ascending; n by so much of itself.
@@ -102,8 +100,7 @@ template <class T> void SecondCall::prepare() {
         }
         if (task.bent) put_bends(ch, by, base, c);
     }
-    for (int r = 0; r < height; ++r)  // as Call::prepare repeats the coefficients
-        for (int64_t c = distinct; c < pitch; ++c) base[r * pitch + c] = base[r * pitch + c - distinct];
+    call_.fill(base, height);
 }
 
 // With bends a segment moves as a quadratic does, about the knot on its left; so does what smoothing lifts it by.
@@ -188,10 +185,9 @@ void SecondCall::bent_gradients(const Channel& ch, const Linear& linear, const W
     }
 }
 
-void SecondCall::gradients(const double* part, int parts, const Call* first, const double* first_part, void* const* dparam) const {
+void SecondCall::gradients(double* part, int parts, const Call* first, const double* first_sums, void* const* dparam) const {
     const Task& task = call_.task();
-    const int64_t pitch = task.sum_pitch, block = sum_count(), distinct = call_.distinct();
-    const int64_t width = task.across ? task.channels : distinct;
+    const int64_t pitch = task.sum_pitch, distinct = call_.distinct();
     double shared[BEVEL_MAX_PARAMS] = {};
     const auto write = [&](int p, int64_t at, double value) {
         if (dparam[p] == nullptr) return;
@@ -199,13 +195,9 @@ void SecondCall::gradients(const double* part, int parts, const Call* first, con
         else static_cast<float*>(dparam[p])[at] = static_cast<float>(value);
     };
     Linear linear(plan_), change(plan_, false);
+    if (call_.elements() != 0) call_.fold(part, parts, sum_rows());
     for (int64_t c = 0; call_.elements() != 0 && c < distinct; ++c) {
-        const auto sum = [&](int s) {
-            double total = 0;
-            for (int t = 0; t < parts; ++t)
-                for (int64_t at = c; at < width; at += distinct) total += part[t * block + s * pitch + at];
-            return total;
-        };
+        const auto sum = [&](int s) { return part[s * pitch + c]; };
         linear.move_to(param_, c);
         const Channel ch = call_.channel(c);
         const Weights by = turn(ch, linear, c);
@@ -214,7 +206,7 @@ void SecondCall::gradients(const double* part, int parts, const Call* first, con
         else channel_gradients(ch, linear, by, sum, own);
         if (first != nullptr) {  // the direction itself moves with the parameters
             change.move_to(cotangent_, c);
-            first->channel_gradients(c, change, first_part, parts, more);
+            first->channel_gradients(c, change, first_sums, more);
         }
         for (int p = 0; p < plan_.params; ++p) {
             own[p] += more[p];
@@ -271,7 +263,7 @@ void set_wanted(const bevel_plan& plan, const void* const* cotangent, Second& se
     second.needs_slope = bends && (task.multiplies_cdf || task.steps || task.moments);
 }
 
-// Backward's own sums, where they are wanted.
+// Backward's own sums, where they are wanted, folded.
 class First {
 public:
     First(const bevel_plan& plan, bevel_layout layout, const void* const* param, bool wanted, int parts, const void* x, const void* g) {
@@ -281,11 +273,12 @@ public:
         const void* const ones[] = {&one, &one_wide, &one_bf16, &one_f16};  // by dtype
         if (!wanted) return;
         if (g == nullptr) layout.g[0] = layout.g[1] = layout.g[2] = 0;
-        call_.reset(new Call(plan, layout, param, true, false, true, false, false));
+        call_.reset(new Call(plan, layout, param, true, false, true, false, true));
         sums_.reset(new double[static_cast<size_t>(call_->sum_count() * parts)]());
         if (call_->elements() == 0) return;
         call_->bind(x, nullptr, g == nullptr ? ones[layout.dtype] : g, nullptr);
         run(*call_, parts, sums_.get());
+        call_->fold(sums_.get(), parts, call_->sum_rows());
     }
     const Call* call() const { return call_.get(); }
     const double* sums() const { return sums_.get(); }

@@ -79,7 +79,7 @@ struct Task {
     bool want_all;  // sums beyond the first GX, RISE, SUM_LAG and MOMENT: those of offset, knots, steps, c1 or n
 
     // Either `outer·channels` runs of `inner` elements with one coefficient each (across == false), or `outer` rows of
-    // `channels` adjacent elements with one coefficient per element (across == true, inner == 1).
+    // `channels` adjacent elements, the columns, with one coefficient per element (across == true, inner == 1).
     bool across;
     int64_t outer, channels, inner;
     int64_t channel_period;  // 0: one coefficient for all; else the number of channels

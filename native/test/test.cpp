@@ -807,6 +807,39 @@ void test_pairs(const Table& table) {
                 }
 }
 
+// Few elements after each channel, on either side of every limit between rows with repeated coefficients and runs: all passes.
+void test_short_runs(const Table& table) {
+    const int kernels[] = {BEVEL_SHARP, BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_BOX};
+    const auto check = [&](int64_t outer, int64_t channels, int64_t inner) {
+        Case c;
+        c.dtype = static_cast<int>(pick(0, 3)), c.shift = pick(0, 3), c.threads = static_cast<int>(pick(1, 2));
+        c.size[0] = outer, c.size[1] = channels, c.size[2] = inner;
+        const int kernel = kernels[pick(0, 4)], kind = static_cast<int>(pick(0, BENT_KINDS - 1)), knots = static_cast<int>(pick(1, 3));
+        const auto plan = [&](double sharpest, bool products) {  // with a parameter a channel
+            for (;;) {
+                Plan p = random_plan(kernel, kind, knots, c.size[1], true, true, table, sharpest, products);
+                if (std::count(p.length.begin(), p.length.end(), c.size[1]) != 0) return p;
+            }
+        };
+        const std::string name = ", short runs, " + describe(kernel, kind, knots, c);
+        Plan p = plan(20000, false);
+        compare(p, c, "both passes" + name);
+        if (outer * channels * inner > 4000) return;
+        Plan pair = plan(40, false), monotone = monotone_plan(BEVEL_GAUSSIAN, kind % 2, channels, kind % 3 ? 5 : 20000, table);
+        compare_pair(pair, c, 1.5, 1, "pair" + name);
+        compare_inverse(monotone, c, "inverse" + name);
+        if (c.dtype == BEVEL_F16) return;
+        c.size[1] = 2;
+        Plan twice = plan(3.3, pick(0, 1));
+        compare_second(twice, c, "second pass" + name);
+    };
+    for (int64_t inner = 1; inner <= 40; ++inner)
+        for (const int64_t outer : {int64_t{3}, int64_t{4}, inner / 2, (inner + 1) / 2, inner - 1, inner})
+            if (!skipped()) check(std::max<int64_t>(outer, 1), pick(2, 9), inner);
+    for (const int64_t channels : {2047, 2048, 2049})
+        if (!skipped()) check(5, channels, 8);
+}
+
 void test_errors(const Table& table) {
     Plan p = random_plan(BEVEL_GAUSSIAN, RAMP, 1, 4, true, true, table);
     bevel_layout layout{BEVEL_F32, 0, 1, 4, 1, {}, {}, {}, {}};
@@ -849,6 +882,7 @@ int main(int count, char** argument) {
     test_second(table);
     test_products(table);
     test_pairs(table);
+    test_short_runs(table);
     test_errors(table);
     std::printf("%s, openmp %s: %d failures\n", bevel_isa(), std::strcmp(bevel_openmp(), "none") ? "found" : "none", failures);
     const char* const wish = std::getenv("BEVEL_ISA");

@@ -22,9 +22,10 @@ def check_activation(module: nn.Module, *, device: str | torch.device = "cpu", f
     """Check an activation module: dtypes and layouts kept, odd inputs, gradients, memory, and copies.
 
     The laws: float64, float32, bfloat16 and float16 in, the same out, finite at moderate inputs and at zero;
-    channels_last and permuted strides kept, by bevel's own in the gradient too; empty and 0-d inputs (0-d with shared
-    parameters); NaN kept; for the engine's family ±inf gives a limit, every channel keeps the proven bound and, where
-    it is a plain convolution, :func:`check_mollified` (:func:`not_applicable` says which of these have no say);
+    channels_last and permuted strides kept, by bevel's own in the gradient too; two elements after each channel treated
+    as one by one; empty and 0-d inputs (0-d with shared parameters); NaN kept; for the engine's family ±inf gives a
+    limit, every channel keeps the proven bound and, where it is a plain convolution, :func:`check_mollified`
+    (:func:`not_applicable` says which of these have no say);
     gradcheck and gradgradcheck by the input and every parameter; one full-size tensor saved for backward; state_dict,
     pickle and deepcopy round trips. The module itself stays as it is.
 
@@ -55,6 +56,8 @@ def check_activation(module: nn.Module, *, device: str | torch.device = "cpu", f
     x = x.to(device)
     x = torch.where(x.abs() < 0.05, x + 0.1, x)  # finite differences must not straddle a kink at zero
     laws = [*_check_dtypes(module, x, dim), *_check_layouts(module, x), *_check_odd(module, x, dim)]
+    if dim == 1:
+        laws += _check_pairs(module, x.float())
     laws += [
         _check_saved(module, x.float()),
         *_check_gradients(module, x, dim, fast),
@@ -126,6 +129,29 @@ def _check_layouts(module: nn.Module, x: Tensor) -> list[str]:
         laws.append(expect("channels_last is kept in the gradient", kept, str(slope.stride())))
     strided = module(torch.stack((x, x), dim=-1)[..., 0])
     return [*laws, close("strided values", strided, want, 1e-6)]
+
+
+def _check_pairs(module: nn.Module, x: Tensor) -> list[str]:
+    """Hold two elements after each channel to the same elements one by one."""
+    pairs = x.transpose(0, 1).reshape(x.shape[1], -1, 2).transpose(0, 1).contiguous()
+    module = copy.deepcopy(module).float()
+
+    def one_by_one(t: Tensor) -> Tensor:
+        return t.transpose(1, 2).flatten(0, 1)
+
+    def results(given: Tensor) -> list[Tensor]:
+        given = given.detach().requires_grad_()
+        y = module(given)
+        wanted = [given, *(p for p in module.parameters() if p.requires_grad)]
+        return [y, *torch.autograd.grad(y.square().sum(), wanted)]
+
+    found, wanted = results(pairs), results(one_by_one(pairs))
+    for got, want in zip(found[2:], wanted[2:], strict=True):
+        close("parameters' gradients of pairs", got, want, 1e-4)
+    return [
+        close("values of pairs", one_by_one(found[0]), wanted[0], 1e-6),
+        close("gradients of pairs", one_by_one(found[1]), wanted[1], 1e-6),
+    ]
 
 
 def _check_odd(module: nn.Module, x: Tensor, dim: int) -> list[str]:
