@@ -136,8 +136,8 @@ def test_a_worker_in_the_middle_of_an_epoch_dies_with_its_driver(tmp_path: Path)
     assert not left
 
 
-def _compare(out: Path) -> subprocess.Popen[str]:
-    flags = [f"--{k.replace('_', '-')}={v}" for k, v in SLOW.items()]
+def _compare(out: Path, recipe: dict[str, Any] = SLOW) -> subprocess.Popen[str]:
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in recipe.items()]
     command = [sys.executable, "-m", "bevel_lab", "compare", "--activations", *ARMS, "gelu", "--seeds", "1", *flags]
     return subprocess.Popen(
         [*command, "--workers", "2", "--out", str(out)],
@@ -183,9 +183,9 @@ def _alive(family: list[psutil.Process]) -> list[psutil.Process]:
     return [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-def _finish(out: Path) -> str:
+def _finish(out: Path, recipe: dict[str, Any] = SLOW) -> str:
     """Let the command run to its end; what it printed."""
-    said, err = _compare(out).communicate(timeout=300)
+    said, err = _compare(out, recipe).communicate(timeout=300)
     assert "Traceback" not in err
     assert not _checkpoints(out)
     assert (out / "report.html").exists()
@@ -255,11 +255,11 @@ def _ended(out: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path) -> None:
     """The disk is a limit on the size of files, which cuts a write short as a full disk does."""
+    jobs = Experiment.resolve([*ARMS, "gelu"], "relu", 1, RECIPE).trials()
     with Ledger(tmp_path) as book:
-        (first, label), *_ = Experiment.resolve([*ARMS, "gelu"], "relu", 1, SLOW).trials()
-        book.append(run_trial(first, label=label))
+        book.append(run_trial(jobs[0][0], label=jobs[0][1]))
     room = (tmp_path / LEDGER).stat().st_size + 500
     script = (
         "import resource, sys; from bevel_lab.experiment import ledger; from pathlib import Path\n"
@@ -271,8 +271,8 @@ def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path, u
     assert "could not write all of" in done.stderr
     assert "make room on the disk and start again" in done.stderr
     assert (tmp_path / LEDGER).stat().st_size == room, "part of a line"
-    _finish(tmp_path)
-    assert _results(tmp_path) == undisturbed
+    _finish(tmp_path, RECIPE)
+    assert _results(tmp_path) == _undisturbed(jobs)
 
 
 def test_a_checkpoint_that_does_not_fit_on_the_disk_is_a_failure_that_names_it(tmp_path: Path) -> None:

@@ -50,8 +50,10 @@ def test_where_no_suite_runs_the_other_kernels_rows_do(monkeypatch: pytest.Monke
     held: list[str] = []
     monkeypatch.setattr(check, "laws", lambda spec, count, device: held.append(spec))
     monkeypatch.setattr(check, "smoothing_rows", lambda kernel, device: held.append(kernel))
+    monkeypatch.setattr(check, "bend_rows", lambda kernel, device: held.append(f"bends by {kernel}"))
     said = check.held_laws(device, brief=False)
-    assert sorted({*held, check.FIRST}) == sorted([*check.SPECS, *check.KERNELS])
+    bends = [f"bends by {kernel}" for kernel in check.BENDING]
+    assert sorted([*held, check.FIRST]) == sorted([*check.SPECS * 2, *check.KERNELS, *bends])
     assert said.startswith("passed: laws of sau:n=3,learn_n=true, laws of frelu, rows of biweight, ")
     monkeypatch.setattr(check, "BEGUN", -1.0)
     assert check.held_laws(device, brief=False).startswith("passed: ; no time for laws of sau")

@@ -17,7 +17,7 @@ from bevel.ops.triton.layout import Tuning
 from bevel_lab.bench import cases
 from bevel_lab.bench.cases import swapped
 from bevel_lab.bench.gpu.cases import calls, passes
-from bevel_lab.bench.gpu.shapes import AHEAD, LAYOUTS, SMALL, SWEPT, TABLE, TUNINGS, WIDTHS, Layout, layouts_and_dtypes
+from bevel_lab.bench.gpu.shapes import AHEAD, LAYOUTS, SMALL, SWEPT, TABLE, WIDTHS, Layout, layouts_and_dtypes, tunings
 from bevel_lab.bench.gpu.timing import Bench
 from bevel_lab.bench.nets import SPECS
 
@@ -34,8 +34,8 @@ def kernels(dtype: torch.dtype) -> Callable[[Bench], None]:
 
 
 def sweep(bench: Bench) -> None:
-    """Build the programs of other tiles and warps."""
-    for tuning, dtype in itertools.product(TUNINGS, TABLE):
+    """Build the programs of the sweep's tiles and warps."""
+    for tuning, dtype in itertools.product(tunings(bench.dry), TABLE):
         with tuned(tuning):
             for name, only in SWEPT:
                 _passes(bench, name, dtype, only)
@@ -49,7 +49,7 @@ def others(bench: Bench) -> None:
     layout = LAYOUTS["nchw 56"]
     for dtype in (*TABLE, torch.float16, torch.float64):
         _calls(cases.bevels_own(layout.width(bench.dry), 1), bench.buffers(AHEAD, dtype, layout)[0])
-    _calls(cases.bevels_own(SMALL[1], 1), torch.randn(SMALL, device=bench.device))
+    _calls(cases.bevels_own(SMALL[1], 1), bench.small())
     _calls(smoothed(), bench.buffers(AHEAD, torch.float32, layout)[0])
 
 

@@ -7,6 +7,7 @@ It ends after a section that raised, because an error of CUDA stays in the proce
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 
 from bevel.ops import using
+from bevel_lab.bench.gpu.interpreter import prepared
 from bevel_lab.bench.gpu.sections import BY_NAME
 from bevel_lab.bench.gpu.timing import Bench
 
@@ -55,7 +57,8 @@ def main(arguments: Sequence[str]) -> int:
 
         bench = Bench(torch.device("cpu" if options.dry_run else "cuda"), options.dry_run, options.rows)
         tell("ready")
-        run(bench, options.names, tell)
+        with prepared() if options.dry_run else contextlib.nullcontext():
+            run(bench, options.names, tell)
     return 0
 
 

@@ -14,7 +14,7 @@ from bevel_lab.bench.cases import Case, swapped, training_step
 from bevel_lab.bench.gpu import ahead, check, faults
 from bevel_lab.bench.gpu.ahead import smoothed, tuned
 from bevel_lab.bench.gpu.cases import calls, neighbors, passes
-from bevel_lab.bench.gpu.shapes import LARGE, LAYOUTS, SMALL, SWEPT, TABLE, TUNINGS, Layout, layouts_and_dtypes
+from bevel_lab.bench.gpu.shapes import LARGE, LAYOUTS, SMALL, SWEPT, TABLE, Layout, layouts_and_dtypes, tunings
 from bevel_lab.bench.gpu.timing import ROUNDS, Bench, Call
 from bevel_lab.bench.nets import COMPILED, NETWORKS, SPECS, builder
 from bevel_lab.bench.timing import Sample
@@ -139,7 +139,7 @@ def fused(bench: Bench) -> None:
 
 def small(bench: Bench) -> None:
     """Time 10,000 elements, where Python and the launches make up the cost."""
-    x = torch.randn(10 if bench.dry else SMALL[0], *SMALL[1:], device=bench.device)
+    x = bench.small()
     _calls(bench, "small", cases.basic(SMALL[1], 1, x.dtype), [x], "nchw")
 
 
@@ -205,7 +205,7 @@ def _any_turn(step: Callable[[], object]) -> Call:
 
 def sweep(bench: Bench) -> None:
     """Time other tiles, warps and programs a processor, to show whether those in the source are the best."""
-    for dtype, tuning in itertools.product(TABLE, TUNINGS[: 2 if bench.dry else None]):
+    for dtype, tuning in itertools.product(TABLE, tunings(bench.dry)):
         with tuned(tuning):
             for name, only in SWEPT:
                 warps = f"{tuning.warps} warp{'s' * (tuning.warps > 1)}"

@@ -68,6 +68,11 @@ LAYOUTS = {
 }
 
 
+def tunings(dry: bool) -> tuple[Tuning, ...]:
+    """Return the tunings that are timed; a rehearsal has two of them."""
+    return TUNINGS[: 2 if dry else None]
+
+
 def layouts_and_dtypes(dry: bool) -> list[tuple[str, torch.dtype]]:
     """Every layout in every dtype; a rehearsal has one layout of each kind of program in float32."""
     few = ("flat", "nchw 56", "channels_last 64")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import bevel
-from bevel_lab.bench.gpu.shapes import Layout
+from bevel_lab.bench.gpu.shapes import SMALL, Layout
 from bevel_lab.bench.rows import Collector
 from bevel_lab.bench.timing import Sample, Timed, compare, stopwatch
 
@@ -65,6 +65,10 @@ class Bench(Collector):
         shape, memory = layout.shape(amount // dtype.itemsize, self.dry)
         made = [torch.empty(shape, device=self.device, dtype=dtype, memory_format=memory) for _ in range(turns)]
         return [t.normal_() for t in made]
+
+    def small(self) -> Tensor:
+        """Make a tensor of 10,000 elements; of 100 in a rehearsal."""
+        return torch.randn(10 if self.dry else SMALL[0], *SMALL[1:], device=self.device)
 
     def replays(self, cases: Mapping[str, Call], turns: int) -> dict[str, Sample]:
         """Time the cases as replays of captured graphs, in turn, round by round: seconds a call."""
