@@ -10,7 +10,7 @@ double times(double weight, double sum) { return weight == 0 ? 0 : weight * sum;
 }  // namespace
 
 template <class Sum> Call::Line Call::line_sums(const Channel& ch, Sum sum) const {
-    Line line{};
+    Line line;  // as many segments as there are; to clear the rest would take a tenth of a pass of few elements
     for (int j = 0; j <= plan_.knots; ++j) {
         line.g[j] = sum(segment_sum(j) + G);
         line.rise[j] = sum(segment_sum(j) + RISE);

@@ -2,6 +2,7 @@
 
 #include "engine.h"
 
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
 #include <limits>
@@ -108,7 +109,7 @@ Channel channel_of(const bevel_plan& plan, const void* const* param, int64_t c) 
 
 // Whether both ends of a function of one knot are so steep that an error of 2e-8 of the smoothing's size is none of theirs.
 bool Call::tails_drown(const Channel& ch) {
-    const double least = std::fmin(std::fabs(ch.left), std::fabs(ch.left + ch.jump[0]));
+    const double least = std::min(std::fabs(ch.left), std::fabs(ch.left + ch.jump[0]));
     return 16 * least >= std::fabs(ch.jump[0]) + std::fabs(ch.c0[0]) + std::fabs(ch.c1[0]) * ch.w;
 }
 
@@ -172,6 +173,8 @@ template <class T> void Call::prepare() {
     T* const base = reinterpret_cast<T*>(storage_.get());
     task_.coefficients = base;
     const T most = std::numeric_limits<T>::max(), infinity = std::numeric_limits<T>::infinity();
+    const double reach = reach_of(plan_.kernel, sizeof(T) == 4);
+    const bool cut_off = plan_.kernel >= BEVEL_BOX && plan_.kernel != BEVEL_CAUCHY && plan_.kernel != BEVEL_BUMP && plan_.kernel != BEVEL_GELU_TANH;
 
     for (int64_t c = 0; c < distinct_; ++c) {
         const Channel ch = channel(c);
@@ -183,13 +186,12 @@ template <class T> void Call::prepare() {
         };
         const bool inexact = put_two(N, ch.n);
         int exponent;
-        if (inexact || std::frexp(ch.n, &exponent) != 0.5) task_.simple = false;
+        if (task_.simple && (inexact || std::frexp(ch.n, &exponent) != 0.5)) task_.simple = false;
 
         // Rounded up: a lane too many is only work, one too few would be an error.
         // Where a form is cut off at the edge, what rounding takes from a knot counts too; the others would leave their range.
-        double radius = reach_of(plan_.kernel, sizeof(T) == 4) * ch.w, lost = 0;
-        for (int i = 0; i < k && plan_.kernel >= BEVEL_BOX && plan_.kernel != BEVEL_CAUCHY && plan_.kernel != BEVEL_BUMP && plan_.kernel != BEVEL_GELU_TANH; ++i)
-            lost = std::fmax(lost, rounded_away<T>(ch.knot[i]));
+        double radius = reach * ch.w, lost = 0;
+        for (int i = 0; i < k && cut_off; ++i) lost = std::fmax(lost, rounded_away<T>(ch.knot[i]));
         put(RADIUS, (radius + lost) * (1 + 4 * std::numeric_limits<T>::epsilon()));
         double slope = ch.left, level = ch.offset;
         for (int j = 0; j <= k; ++j) {

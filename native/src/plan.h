@@ -1,8 +1,8 @@
 // From the caller's plan and layout to what an engine runs, and from an engine's sums back to gradients.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 
@@ -100,7 +100,7 @@ public:
     // Rows of one number a channel become rows of one a column, in their place; the padding, up to a pair of vectors, goes on so.
     template <class T> void fill(T* base, int height) const {
         for (T* row = base; row != base + height * task_.pitch; row += task_.pitch) {
-            for (int64_t c = distinct_; c-- > 0 && repeat_ > 1;) std::fill_n(row + c * repeat_, repeat_, T(row[c]));
+            for (int64_t c = distinct_; c-- > 0 && repeat_ > 1;) repeat_at(row + c * repeat_, row[c]);
             for (int64_t at = distinct_ * repeat_; at < task_.pitch; ++at) row[at] = row[at - distinct_ * repeat_];
         }
     }
@@ -121,6 +121,12 @@ private:
     void set_flags(bool back, bool second);
     void set_geometry(const bevel_layout& layout, bool second);
     template <class T> void prepare();
+    template <class T> void repeat_at(T* to, T value) const {  // four at once: one by one, this would be half of a forward pass
+        const T four[4] = {value, value, value, value};
+        int64_t i = 0;
+        for (; i + 4 <= repeat_; i += 4) std::memcpy(to + i, four, sizeof four);
+        for (; i < repeat_; ++i) to[i] = value;
+    }
 
     const bevel_plan& plan_;
     const void* const* param_;
