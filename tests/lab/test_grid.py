@@ -197,36 +197,33 @@ def undisturbed() -> dict[str, Any]:
     return _undisturbed(Experiment.resolve([*ARMS, "gelu"], "relu", 1, SLOW).trials())
 
 
-def test_ctrl_c_ends_all_at_once_and_the_same_command_goes_on(
-    tmp_path: Path, undisturbed: dict[str, Any], moments: random.Random
-) -> None:
-    driver = _compare(tmp_path)
-    family = _lost(tmp_path, driver, moments)
-    os.killpg(driver.pid, signal.SIGINT)  # a terminal sends it to all of them
-    _, err = driver.communicate(timeout=60)
-    assert driver.returncode == 130
-    assert err.splitlines()[-1].endswith("of 3 trials are done; the same command goes on.")
-    assert "Traceback" not in err
-    assert not _alive(family)
-    said = _finish(tmp_path)
-    assert all(label in said for label in [*ARMS, "gelu"])
-    assert _results(tmp_path) == undisturbed
-
-
-def test_killed_at_random_moments_it_ends_in_the_same_bits(
+def test_interrupted_and_killed_at_random_moments_it_ends_in_the_same_bits(
     tmp_path: Path, undisturbed: dict[str, Any], moments: random.Random, thorough: bool
 ) -> None:
-    """Half of the kills fall anywhere after the start, half while trials run; the driver alone, or everyone.
+    """First by Ctrl-C. Half of the kills fall anywhere after the start, half while trials run; the driver, or everyone.
 
     A grid that comes to its end between two kills is looked at, and another one is begun.
     """
     out, kills = tmp_path / "0", 0
+    _interrupt(out, moments)
     while kills < (30 if thorough else 8):
         kills += _kill_one(out, moments, running=bool(kills % 2))
         if len(_results(out)) == len(undisturbed):
             assert _ended(out) == undisturbed
             out = tmp_path / str(kills)
     assert _ended(out) == undisturbed
+
+
+def _interrupt(out: Path, moments: random.Random) -> None:
+    """Run the command and press Ctrl-C: all end at once, and it is said that the same command goes on."""
+    driver = _compare(out)
+    family = _lost(out, driver, moments)
+    os.killpg(driver.pid, signal.SIGINT)  # a terminal sends it to all of them
+    _, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert err.splitlines()[-1].endswith("of 3 trials are done; the same command goes on.")
+    assert "Traceback" not in err
+    assert not _alive(family)
 
 
 def _kill_one(out: Path, moments: random.Random, running: bool) -> bool:
@@ -249,7 +246,8 @@ def _kill_one(out: Path, moments: random.Random, running: bool) -> bool:
 
 def _ended(out: Path) -> dict[str, Any]:
     """The results of a grid that was let run to its end, each of them recorded once."""
-    _finish(out)
+    said = _finish(out)
+    assert all(label in said for label in [*ARMS, "gelu"])
     found = _results(out)
     assert len((out / LEDGER).read_bytes().splitlines()) == len(found), "every record once"
     return found

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from bevel_lab.report.statistics.arrays import LEVEL, POWER, chunks
 from bevel_lab.report.statistics.sign_flips import patterns
@@ -52,6 +52,8 @@ def effect_found(pairs: int, arms: int, rng: np.random.Generator, power: float =
     """Like :func:`smallest_effect`, for any number of pairs: by the t test above ``SIMULATED_PAIRS``."""
     if pairs <= SIMULATED_PAIRS:
         return smallest_effect(pairs, arms, rng, power)
+    from scipy import optimize  # here: it takes half a second to import
+
     bar = float(special.stdtrit(pairs - 1, 1 - LEVEL / arms / 2))
     found: float = optimize.brentq(lambda shift: 1 - special.nctdtr(pairs - 1, shift, bar) - power, 0.0, 10 * bar + 10)
     return found / math.sqrt(pairs)

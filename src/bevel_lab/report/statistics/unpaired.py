@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import optimize
 
 from bevel_lab.report.statistics.arrays import LEVEL, POWER, Floats, sd_of, unit_of
 from bevel_lab.report.statistics.bootstrap import LEAST_FOR_INTERVAL, RESAMPLES, bca_quantiles
@@ -77,7 +76,8 @@ def smallest_effect(first: int, second: int, arms: int, power: float = POWER) ->
     For normal scores, by the t test, which the permutation test comes near to; infinite where its smallest p exceeds
     the level, or where there is no interval.
     """
-    from scipy import stats as scipy_stats  # here: it takes a second to import
+    from scipy import optimize  # here: they take a second to import
+    from scipy import stats as scipy_stats
 
     freedom = first + second - 2
     if min(first, second) < LEAST_FOR_INTERVAL or least_p(first, second)[0] * arms > LEVEL:
