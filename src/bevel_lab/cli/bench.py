@@ -64,6 +64,7 @@ def main(arguments: Namespace) -> int:
             found = [row for row in rows.read(arguments.out) if row.section not in measured] + found
     if arguments.out:
         rows.write(found, arguments.out)
+        found = rows.read(arguments.out)  # rounded: the page is what the file gives, whoever writes it again
     if arguments.page and arguments.device == "cuda":
         arguments.page.write_text(page.gpu(found, notes), encoding="utf-8", errors="backslashreplace")
     elif arguments.page:
