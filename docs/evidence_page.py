@@ -1,4 +1,4 @@
-"""Writes docs/evidence.md, and a page on alternation, from the records in evidence/: python docs/evidence_page.py"""
+"""Writes docs/evidence*.md from the records in evidence/, all but evidence-short.md: python docs/evidence_page.py"""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from bevel_lab.report.text import findings, pairs, words
 from bevel_lab.report.text.tables import escaped
 
 COMMAND = "python docs/evidence_page.py"
-RESNET, ALTERNATION, PDE = "resnet8-cifar10", "alternation", "pde"
+RESNET, ALTERNATION, PDE, SHIPPING = "resnet8-cifar10", "alternation", "pde", "smooth-to-hard"
 CELLS = (RESNET, "lenet-fashion", "cnn-fashion", "shufflenet-cifar100")
 """Experiments whose reference is ReLU, and which make one report."""
-FILES = {name: f"evidence-{name}" for name in (*CELLS[:3], ALTERNATION, CELLS[3])} | {PDE: "small-pde"}
+FILES = {name: f"evidence-{name}" for name in (*CELLS[:3], ALTERNATION, CELLS[3])}
+FILES |= {PDE: "small-pde", SHIPPING: SHIPPING}
 """Records in evidence/ → their file in experiments/."""
 SEEDS = 10
 SMOOTH = (("sau:n=5", "sau"), ("gelu", "relu"), ("smooth_frelu", "frelu"))
@@ -36,6 +37,13 @@ TURNS = (
     ("At equal length, twice the epochs", "frelu@alternate=step,epochs=40", "frelu@epochs=40"),
     ("At equal length, twice the epochs", "frelu@alternate=epoch,epochs=40", "frelu@epochs=40"),
 )
+WAYS = {
+    "relu": "ReLU from the start",
+    "silu@ship=relu": "SiLU, replaced at the end",
+    "silu@ship=relu:0.25": "SiLU, replaced, the last quarter of the epochs after it",
+    "gate:kernel=logistic@sharpness=1:1000,ship=harden": "a gate that grows sharp, hardened",
+}
+"""Arms of the experiment on shipping, in words."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +270,25 @@ def answers(found: dict[str, Found]) -> list[str]:
     return lines
 
 
+def shipped(judgement: Judgement) -> list[str]:
+    """Return a table of what is shipped: accuracy in float and in eight bits, each with its verdict against ReLU."""
+    lines = ["| network | trained with | float (%) | eight bits (%) |", "| :-- | :-- | :-- | :-- |"]
+    for cell in judgement.cells:
+        (eight,) = (found for found in beside.measures(cell) if found.metric.key == "int8_accuracy")
+        for name, way in WAYS.items():
+            scores = [_against(found, name) for found in (cell, eight)]
+            lines.append(f"| {escaped(cell.title)} | {way} | {' | '.join(scores)} |")
+    return lines
+
+
+def _against(cell: Cell, name: str) -> str:
+    """The mean of an arm; beside it the difference to the reference and what is known of it."""
+    (arm,) = (arm for arm in cell.arms if arm.name == name)
+    mean = f"{words.score(arm.summary.mean, cell.metric)} ± {words.score(arm.summary.sd, cell.metric)}"
+    c = arm.comparison
+    return f"{mean}; {words.change(c.difference, cell.metric)}, {words.verdict(c)}" if c else mean
+
+
 def progress(found: dict[str, Found]) -> list[str]:
     """Return a table of the experiments: how far they are, and the command that runs or resumes each."""
     lines = ["## How far it is\n", "| experiment | trials done | whole seeds | command |", "| :-- | --: | --: | :-- |"]
@@ -274,17 +301,20 @@ def progress(found: dict[str, Found]) -> list[str]:
 def write(root: Path, docs: Path) -> None:
     """Write the pages into ``docs``, from the records and notes of the repository at ``root``."""
     found = read(root)
+    turns = [(arm, other) for _, arm, other in TURNS]
     notes = (root / "docs" / "evidence-notes.md").read_text(encoding="utf-8")
     head = "\n".join([*answers(found), *progress(found), notes])
-    _write(docs / "evidence.md", "Evidence", judged([found[name] for name in CELLS]), head)
+    _write(docs / "evidence.md", "Evidence", judged([found[name] for name in CELLS]), head, turns)
     head = "[Evidence](evidence.md) says how far this experiment is."
-    _write(docs / "evidence-alternation.md", "Alternation at equal updates", judged([found[ALTERNATION]]), head)
+    _write(docs / "evidence-alternation.md", "Alternation at equal updates", judged([found[ALTERNATION]]), head, turns)
+    ways = [(arm, "relu") for arm in WAYS if arm != "relu"]
+    _write(docs / "evidence-smooth-to-hard.md", "Trained smooth, shipped hard", judged([found[SHIPPING]]), head, ways)
 
 
-def _write(page: Path, title: str, judgement: Judgement | None, head: str) -> None:
-    """Write a page with the cells of a judgement, if there is one."""
+def _write(page: Path, title: str, judgement: Judgement | None, head: str, asked: Asked) -> None:
+    """Write a page with the cells of a judgement, if there is one, and answers on the pairs that were asked for."""
     if judgement:
-        asked = _ran(judgement.cells, [(arm, other) for _, arm, other in TURNS])
+        asked = _ran(judgement.cells, asked)
         judgement.write_markdown(page, title=title, command=COMMAND, notes=head, asked=asked)
     else:
         page.write_text(f"# {title}\n\nWritten by `{COMMAND}`.\n\n{head.strip()}\n", encoding="utf-8", newline="\n")

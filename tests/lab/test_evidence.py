@@ -292,6 +292,11 @@ def test_the_readme_says_what_the_page_found() -> None:
         assert interval in readme
 
 
+def test_the_page_on_shipping_has_the_table_of_its_records() -> None:
+    found = PAGE.judged([PAGE.read(ROOT)[PAGE.SHIPPING]])
+    assert "\n".join(PAGE.shipped(found)) in (ROOT / "docs" / "smooth-to-hard.md").read_text("utf-8")
+
+
 # -------------------------------------------------------------------------------------------------- the five answers
 
 
@@ -371,3 +376,16 @@ def test_the_fourth_answer_tells_first_from_second_derivatives() -> None:
 def test_the_fifth_answer_names_what_is_better_where(effect: float, sentence: str) -> None:
     text = _answers(PAGE.RESNET, records(["relu", "gelu"], effects={"gelu": effect}))
     assert f"**5. Which activation for which kind of network?** {sentence}" in text
+
+
+def test_the_table_of_what_is_shipped_has_both_accuracies_and_their_verdicts() -> None:
+    _, replaced, tuned, _ = PAGE.WAYS
+    made = records([*PAGE.WAYS], effects={replaced: -0.05})
+    shares = {r.trial.id: r.test["accuracy"] + 0.04 * (r.label == tuned) for r in made}
+    measured = [dataclasses.replace(r, measures={"int8_accuracy": shares[r.trial.id]}) for r in made]
+    lines = PAGE.shipped(PAGE.judged([_found(PAGE.SHIPPING, measured)]))[2:]
+    assert [line.split(" | ")[1] for line in lines] == [*PAGE.WAYS.values()]
+    by_way = {line.split(" | ")[1]: line.rstrip(" |").split(" | ")[2:] for line in lines}
+    assert [score.partition(", ")[2] for score in by_way[PAGE.WAYS[replaced]]] == ["worse", "worse"]
+    assert [score.partition(", ")[2] for score in by_way[PAGE.WAYS[tuned]]] == ["equivalent", "better"]
+    assert "," not in "".join(by_way["ReLU from the start"])
