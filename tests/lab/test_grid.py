@@ -17,6 +17,7 @@ import psutil
 import pytest
 from recording_watcher import RecordingWatcher
 from small_trials import RECIPE, full_disk, trial
+from waiting import PATIENCE, until
 
 from bevel_lab.data.source import Source
 from bevel_lab.execution.executor import Setup
@@ -153,10 +154,7 @@ def _compare(out: Path, recipe: dict[str, Any] = SLOW) -> subprocess.Popen[str]:
 def _lost(out: Path, driver: subprocess.Popen[str], moments: random.Random) -> list[psutil.Process]:
     """Wait until there is something new to lose, then for a moment that nobody chose; returns the driver's family."""
     before = _written(out)
-    end = time.monotonic() + 120
-    while not _written(out) - before and driver.poll() is None:
-        assert time.monotonic() < end, "no checkpoint in two minutes"
-        time.sleep(0.02)
+    until(lambda: _written(out) - before, "checkpoint", driver)
     time.sleep(moments.uniform(0, 0.5))
     return _family(driver)
 
@@ -185,7 +183,7 @@ def _alive(family: list[psutil.Process]) -> list[psutil.Process]:
 
 def _finish(out: Path, recipe: dict[str, Any] = SLOW) -> str:
     """Let the command run to its end; what it printed."""
-    said, err = _compare(out, recipe).communicate(timeout=300)
+    said, err = _compare(out, recipe).communicate(timeout=PATIENCE)
     assert "Traceback" not in err
     assert not _checkpoints(out)
     assert (out / "report.html").exists()
@@ -219,7 +217,7 @@ def _interrupt(out: Path, moments: random.Random) -> None:
     driver = _compare(out)
     family = _lost(out, driver, moments)
     os.killpg(driver.pid, signal.SIGINT)  # a terminal sends it to all of them
-    _, err = driver.communicate(timeout=60)
+    _, err = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 130
     assert err.splitlines()[-1].endswith("of 3 trials are done; the same command goes on.")
     assert "Traceback" not in err

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from batch_recorder import STEPS, recorded_batch, recording_step
 from small_trials import trial as small
 from torch import distributed, nn
+from waiting import PATIENCE, until
 
 from bevel.errors import InvalidValue
 from bevel_lab.cli import main
@@ -47,18 +47,24 @@ def _results(folder: Path) -> dict[str, Any]:
     return {key: record.result for key, record in ledger.parse(folder / ledger.LEDGER)[0].items()}
 
 
+_running: list[subprocess.Popen[str]] = []
+
+
 def _started(*command: str, **options: Any) -> subprocess.Popen[str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
-    return subprocess.Popen([sys.executable, *command], **(pipes | options))
+    _running.append(subprocess.Popen([sys.executable, *command], **(pipes | options)))
+    return _running[-1]
 
 
-def _until(true: Callable[[], Any], what: str) -> Any:
-    """What ``true`` gives as soon as it is something."""
-    end = time.monotonic() + 120
-    while not (found := true()):
-        assert time.monotonic() < end, f"no {what} in two minutes"
-        time.sleep(0.05)
-    return found
+@pytest.fixture(autouse=True)
+def _none_is_left() -> Iterator[None]:
+    """A test that fails leaves no process: the next one would be blamed for it."""
+    yield
+    while _running:
+        with _running.pop() as process:  # closes its pipes and waits
+            if process.poll() is None:
+                for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+                    one.kill()
 
 
 # ------------------------------------------------------------------------------------------------------- a Ray cluster
@@ -69,6 +75,7 @@ class Nodes:
 
     def __init__(self) -> None:
         self.process = _started(str(HERE / "ray_nodes.py"), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        _running.remove(self.process)  # it outlives a test
         self.address = self._said()
 
     def _said(self) -> str:
@@ -92,7 +99,7 @@ class Nodes:
         return None
 
     def end(self) -> None:
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +125,7 @@ class Driver:
                 self.said.append(json.loads(line))
                 if enough(self.said[-1]):
                     return
-        _, error = self.process.communicate(timeout=60)
+        _, error = self.process.communicate(timeout=PATIENCE)
         assert "Traceback" not in error
 
     def texts(self, kind: str) -> list[str]:
@@ -177,15 +184,17 @@ def test_the_command_survives_the_death_of_a_task_and_its_own(
     first = _started(*command)
     assert first.stderr is not None
     checkpoints = tmp_path / "out" / "checkpoints"
-    _until(lambda: list(checkpoints.glob("*.pt")), "checkpoint")
-    _until(nodes.task, "task").kill()
+    assert until(lambda: list(checkpoints.glob("*.pt")), "checkpoint", first)
+    task = until(nodes.task, "task", first)
+    assert task, "it ended before"
+    task.kill()
     note = next(line for line in first.stderr if "died" in line)
     assert note.endswith("the trial goes on from its last checkpoint.\n")
     first.kill()
     first.communicate()
     assert list(checkpoints.glob("*.pt")), "it was killed with something left to do"
     again = _started(*command)
-    _, said = again.communicate(timeout=240)
+    _, said = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, said
     assert _results(tmp_path / "out") == _undisturbed(Experiment.resolve(**settings))
     assert (tmp_path / "out" / "report.html").exists()
@@ -217,7 +226,7 @@ def test_a_gpu_is_asked_for_waited_for_and_refused_where_none_can_come(nodes: No
     driver.hear(lambda event: "waiting: a trial takes 1 CPUs and 1 GPUs of one node" in event[1])
     refused = _started("-m", "bevel_lab", "compare", "--activations", "relu", "gelu", "--model", "mlp", "--device",
                        "cuda", "--ray", nodes.address, "--out", str(tmp_path / "none"))  # fmt: skip
-    _, error = refused.communicate(timeout=120)
+    _, error = refused.communicate(timeout=PATIENCE)
     assert refused.returncode == 2
     assert error.startswith(
         "bevel: a trial takes 1 CPUs and 1 GPUs of one node of the cluster, and no node has them (1 an"
@@ -272,13 +281,13 @@ def test_two_processes_give_the_curve_of_one_wait_for_one_download_and_survive_a
     flags += ["--train-limit", "301", "--lr", "0.01", "--mixup", "0.4"]
     first = _torchrun(tmp_path, *flags, "--download")
     try:
-        _until(lambda: list((tmp_path / "two").glob("checkpoints/*.pt")), "checkpoint")
+        assert until(lambda: list((tmp_path / "two").glob("checkpoints/*.pt")), "checkpoint", first)
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
     assert (tmp_path / "slow").read_text() == "downloaded\n", "once"
     again = _torchrun(tmp_path, *flags)
-    said, _ = again.communicate(timeout=240)
+    said, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, said[-3000:]
     records = list(ledger.parse(tmp_path / "two" / ledger.LEDGER)[0].values())
     assert [record.label for record in records] == ["relu", "frelu@alternate=epoch"]

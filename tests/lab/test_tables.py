@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import photographs
 import pytest
 from PIL import Image
+from waiting import until
 
 import bevel_lab
 from bevel_lab.cli import main
@@ -189,9 +189,7 @@ def _killed(command: list[str], ready: Callable[[], bool]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "bevel_lab", *command], start_new_session=True, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 240
-    while not ready() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(ready, "record", process)
     running = process.poll() is None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
