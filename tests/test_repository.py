@@ -140,7 +140,7 @@ def test_a_copy_without_git_is_read_whole(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_skipped_tests_are_counted_and_say_what_they_want() -> None:
     test = "tests/lab/test_boxes.py::test_the_real_sample_of_coco"
-    environment = os.environ | {"BEVEL_SAMPLE_DATA": "/dev/null/none"}
+    environment = os.environ | {"BEVEL_SAMPLE_DATA": "/dev/null/none", "PYTEST_ADDOPTS": ""}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     last = done.stdout.splitlines()[-2:]
