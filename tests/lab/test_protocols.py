@@ -353,6 +353,19 @@ def test_a_grid_tries_every_combination_at_a_part_of_the_length_with_one_seed() 
         "judged on the validation split"
     )
     assert tuning.Tuning.read(dataclasses.asdict(budget)) == budget
+    assert budget.edges([point]) == [], "of two values each is an end"
+
+
+def test_the_best_at_an_end_of_a_grid_is_said() -> None:
+    budget = tuning.Tuning.read({"space": {"lr": [0.4, 0.1, 0.2], "momentum": [0.5, 0.9]}})
+    points = [{"lr": lr, "momentum": 0.9} for lr in (0.4, 0.2, 0.4, 0.1)]
+    assert budget.edges(points) == [
+        "lr 0.1, the smallest tried, was best for 1 of 4 arms; a better one may lie beyond.",
+        "lr 0.4, the largest tried, was best for 2 of 4 arms; a better one may lie beyond.",
+    ]
+    assert budget.edges([{"lr": 0.2, "momentum": 0.9}]) == []
+    ranges = tuning.Tuning.read({"trials": 4, "space": {"lr": {"low": 0.01, "high": 0.1}}})
+    assert ranges.edges([{"lr": 0.1}]) == []
 
 
 @pytest.mark.parametrize(

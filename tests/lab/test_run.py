@@ -201,10 +201,11 @@ def test_a_run_stops_when_its_time_is_over_says_what_it_left_out_and_goes_on_lat
     assert sum("the time is over: 2 of 2 trials" in text for text in said) == 2
     assert bevel_lab.run(asked, out=tmp_path).missing == 0
     said.clear()
-    grid = asked | {"tune": {"space": {"lr": [0.01]}}, "channels_last": True}
+    grid = asked | {"tune": {"space": {"lr": [0.01, 1e-6, 1e-9]}}, "channels_last": True}
     assert len(bevel_lab.run(grid, out=tmp_path / "grid", on_progress=watch).records) == 2
     assert "images and weights are in channels_last, in float32, one thread a trial." in said
     assert "tuning chose lr 0.01 for relu; lr 0.01 for gelu." in said
+    assert "lr 0.01, the largest tried, was best for 2 of 2 arms; a better one may lie beyond." in said
 
 
 def test_a_time_limit_is_for_workers_of_this_machine(tmp_path: Path) -> None:

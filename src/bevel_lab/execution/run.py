@@ -207,6 +207,8 @@ class _Run:
             tuned = {place(trial.cell, label): point for (trial, label), point in best.items()}
             if best:
                 self.watcher(Note(f"tuning chose {_chosen(best)}."))
+                for text in asked.tuning.edges(best.values()):
+                    self.watcher(Note(text))
             whole = dataclasses.replace(whole, tuned=whole.tuned | tuned)
             folders.write(self.folder, whole)
         return whole

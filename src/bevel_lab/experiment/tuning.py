@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,23 @@ class Tuning:
         if not all(isinstance(row, list) for row in rows):
             return []
         return [dict(zip(self.space, point, strict=True)) for point in itertools.product(*rows)]
+
+    def edges(self, points: Collection[Mapping[str, float]]) -> list[str]:
+        """Say where the best of some arms is the first or the last of a field's values: a better one may lie beyond.
+
+        Args:
+            points: the best point of each arm.
+
+        Of fewer than three values none lies between others, and nothing is said.
+        """
+        said = []
+        for name, row in self.space.items():
+            ends = ((min(row), "smallest"), (max(row), "largest")) if isinstance(row, list) and len(row) > 2 else ()
+            for end, which in ends:
+                if count := sum(point[name] == end for point in points):
+                    what = f"{name} {end:g}, the {which} tried, was best for {count} of {len(points)} arms"
+                    said.append(f"{what}; a better one may lie beyond.")
+        return said
 
     def epochs(self, whole: int) -> int:
         """Epochs of a tuning trial of an arm that is trained for ``whole``."""
