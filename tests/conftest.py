@@ -89,13 +89,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Thousands of tests and the libraries stay to the end: they need not be walked for garbage again and again.
-
-    Nor do the graphs of a trace after every 700 objects: 20,000 spare a twentieth of its time.
-    """
+    """Thousands of tests and the libraries stay to the end: they need not be walked for garbage again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
