@@ -81,12 +81,12 @@ class Tuning:
         return [dict(zip(self.space, point, strict=True)) for point in itertools.product(*rows)]
 
     def edges(self, points: Collection[Mapping[str, float]]) -> list[str]:
-        """Say where the best of some arms is the first or the last of a field's values: a better one may lie beyond.
+        """Say where the best of some arms is the smallest or the largest of a field's values: a better one may lie beyond.
+
+        Of fewer than three values none lies between others, and nothing is said.
 
         Args:
             points: the best point of each arm.
-
-        Of fewer than three values none lies between others, and nothing is said.
         """
         said = []
         for name, row in self.space.items():
