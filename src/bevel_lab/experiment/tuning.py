@@ -81,7 +81,7 @@ class Tuning:
         return [dict(zip(self.space, point, strict=True)) for point in itertools.product(*rows)]
 
     def edges(self, points: Collection[Mapping[str, float]]) -> list[str]:
-        """Say where the best of some arms is the smallest or the largest of a field's values: a better one may lie beyond.
+        """Say where some arms are best at the smallest or the largest of a field's values: a better one may lie beyond.
 
         Of fewer than three values none lies between others, and nothing is said.
 
