@@ -64,7 +64,8 @@ def _none_is_left() -> Iterator[None]:
         with _running.pop() as process:  # closes its pipes and waits
             if process.poll() is None:
                 for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-                    one.kill()
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
 
 
 # ------------------------------------------------------------------------------------------------------- a Ray cluster

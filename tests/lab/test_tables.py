@@ -189,8 +189,9 @@ def _killed(command: list[str], ready: Callable[[], bool]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "bevel_lab", *command], start_new_session=True, stderr=subprocess.DEVNULL
     )
-    until(ready, "record", process)
-    running = process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert running, "it was killed on its way"
+    try:
+        until(ready, "record", process)
+        assert process.poll() is None, "it ended before it was killed"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
