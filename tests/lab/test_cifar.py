@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sample_digits import sample_digits
 
 from bevel_lab.data.source import Source
 from bevel_lab.datasets import DATASETS, _arrays
@@ -24,9 +25,7 @@ FOLDER = "cifar-10-batches-py"
 
 def _batch(count: int = 12, first: int = 0) -> dict[str, object]:
     """A batch as CIFAR-10's are, of real digits enlarged to 32×32."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = sample_digits().data, sample_digits().target
     grey = np.kron(pixels[first : first + count].reshape(-1, 1, 8, 8), np.ones((1, 3, 4, 4))) * 15
     return {"data": grey.astype(np.uint8).reshape(count, 3072), "labels": labels[first : first + count].tolist()}
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scene_data
 from PIL import Image
+from sample_digits import sample_digits
 
 from bevel_lab.data.invalid import DataNote
 from bevel_lab.data.source import Source
@@ -24,10 +25,8 @@ NFC, NFD = "caf\xe9", "cafe\u0301"
 
 
 def _digit(path: Path, number: int) -> None:
-    from sklearn.datasets import load_digits
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((load_digits().images[number] * 15).astype(np.uint8)).save(path)
+    Image.fromarray((sample_digits().images[number] * 15).astype(np.uint8)).save(path)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sample_digits import sample_digits
 from small_trials import trial
 
 from bevel_lab.data.images import LabeledImageFiles, LabeledImages
@@ -26,9 +27,7 @@ WNIDS = ["n01443537", "n01629819", "n02124075"]
 
 
 def _digit(number: int, side: int) -> Image.Image:
-    from sklearn.datasets import load_digits
-
-    pixels = load_digits().images[number] * 15
+    pixels = sample_digits().images[number] * 15
     return Image.fromarray(pixels.astype(np.uint8)).resize((side, side))
 
 

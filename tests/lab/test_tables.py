@@ -16,6 +16,7 @@ import numpy as np
 import photographs
 import pytest
 from PIL import Image
+from sample_digits import sample_digits
 from waiting import until
 
 import bevel_lab
@@ -66,8 +67,6 @@ WNIDS = ("n01443537", "n01629819")
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with pieces of scikit-learn's photographs, and its digits, in each set's own format."""
-    from sklearn.datasets import load_digits
-
     root = tmp_path_factory.mktemp("sample")
     for folder, files, key in (
         ("cifar-10-batches-py", ("data_batch_1", "test_batch"), "labels"),
@@ -89,7 +88,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (tiny / "val" / name).rmdir()
     (tiny / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in WNIDS))
     photographs.folder(root / "photographs", {"train": 12, "test": 8}, 300)
-    digits = load_digits()
+    digits = sample_digits()
     for label in range(4):
         for i, number in enumerate(np.flatnonzero(digits.target == label)[: ROWS // 2]):
             path = root / "digits" / ("train" if i % 2 else "test") / str(label) / f"{i}.png"

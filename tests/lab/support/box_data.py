@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from sample_digits import sample_digits
 
 WIDE, HIGH = 80, 64
 CLASSES = ("zero", "one", "two")
@@ -19,9 +20,7 @@ Box = tuple[str, int, int, int, int]
 
 def draw_scene(number: int) -> tuple[np.ndarray, list[Box]]:
     """Draw an image with two digits (uint8 H×W×3); return it with the digits' names and edges."""
-    from sklearn.datasets import load_digits
-
-    digits, found = load_digits(), []
+    digits, found = sample_digits(), []
     draw = torch.Generator().manual_seed(number)
     canvas = np.full((HIGH, WIDE, 3), 20, np.uint8)
     for half in range(2):

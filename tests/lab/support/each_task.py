@@ -10,6 +10,7 @@ import numpy as np
 import scene_data
 import sentence_data
 from PIL import Image
+from sample_digits import sample_digits
 
 RECIPES: dict[str, dict[str, Any]] = {
     "detection": {"model": "ssd_small", "batch_size": 4, "lr": 0.02},
@@ -39,9 +40,7 @@ def _new_folder(path: Path) -> Path:
 
 def write_clips(root: Path) -> Path:
     """Write clips of scikit-learn's digits that walk to the right or to the left, as folders of frames."""
-    from sklearn.datasets import load_digits
-
-    pictures = load_digits().images
+    pictures = sample_digits().images
     for number, (part, count) in enumerate({"train": 8, "test": 4}.items()):
         for clip in range(count):
             for step, name in ((2, "right"), (-2, "left")):
