@@ -287,5 +287,5 @@ def _quick(func: Any, args: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor] | 
     """
     if func is not _BATCH_NORM or not isinstance(args[0], FakeTensor):
         return None
-    x = args[0]
-    return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
+    x, nothing = args[0], args[0].new_empty(0)
+    return torch.empty_like(x), nothing, nothing
