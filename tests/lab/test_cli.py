@@ -248,6 +248,7 @@ def test_show_tells_bound_slope_and_draws(capsys: pytest.CaptureFixture[str], tm
     png = tmp_path / "sau.png"
     code, out, _ = _run(capsys, "show", "sau:n=5", "--png", str(png))
     assert code == 0
+    assert out.startswith("sau:n=5 is sau with arguments of its own; sau: Leaky ReLU")  # the line says n = 20000
     assert "at most 0.07979 from its kinked function (proven; 0.07979 measured)" in out
     assert "0.15 far left, 1 far right" in out
     assert "arXiv:2109.13210" in out

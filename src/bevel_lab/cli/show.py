@@ -61,7 +61,7 @@ def main(arguments: Namespace) -> int:
             "at": {f"{v}": dict(zip(("value", "slope"), drawn.at(v), strict=True)) for v in SHOWN},
         }))  # fmt: skip
     else:
-        print(filled(f"{spec}: {entry.summary}", room(), rest="  "))
+        print(filled(f"{_title(spec)}: {entry.summary}", room(), rest="  "))
         _say("formula", entry.formula)
         _say("in full", bevel.canonical(spec))
         _say("learnt", ", ".join(f"{name} = {first:g}" for name, first in learnt.items()) or "nothing")
@@ -82,6 +82,12 @@ def main(arguments: Namespace) -> int:
         _draw(spec, drawn, png)
         print(f"\nplot: {png}", file=said)
     return 0
+
+
+def _title(spec: str) -> str:
+    """What the catalog's line is about: the name without arguments, whose values it may state."""
+    name, colon, _ = spec.strip().partition(":")
+    return f"{spec} is {name} with arguments of its own; {name}" if colon else spec
 
 
 def _open(start: str) -> str:
