@@ -150,6 +150,46 @@ def test_a_part_of_the_bench_leaves_the_other_rows_and_prints_its_own(
     assert "a machine" not in {row.device for row in found[len(collected) :]}
 
 
+def test_a_bench_broken_off_keeps_the_sections_that_are_whole(
+    collected: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: cpu.Bench) -> None:
+        self.add("import", "import", {"torch": Sample([1.0])})  # half a section
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cpu.Bench, "imports", interrupted)
+    out = tmp_path / "rows.csv"
+    old = Collector("a machine", {"torch": "2.15"})
+    old.add("import", "import", {"torch": Sample([2.0])})
+    rows.write([*collected, *old.rows], out)
+    command = ["bench", "--only", "memory", "import", "loop", "--out", str(out)]
+    assert main(command) == 130
+    said = capsys.readouterr()
+    assert f"the rows of memory stand in {out}; those of import, loop are missing." in said.err
+    assert "frelu(C)" in said.out
+    found = rows.read(out)
+    assert found[: len(collected)] == collected
+    assert [(row.section, row.device) for row in found if row.section == "import"] == [("import", "a machine")]
+    assert {row.section for row in found[len(collected) :]} == {"memory", "import"}
+    assert main(["bench", "--only", "import", "--out", str(out)]) == 130
+    assert "no section is measured whole" in capsys.readouterr().err
+    assert rows.read(out) == found
+
+
+def test_a_bench_that_fails_keeps_the_sections_that_are_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: cpu.Bench) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cpu.Bench, "imports", failing)
+    out = tmp_path / "rows.csv"
+    with pytest.raises(ZeroDivisionError):
+        main(["bench", "--only", "memory", "import", "--out", str(out)])
+    assert f"the rows of memory stand in {out}; those of import are missing." in capsys.readouterr().err
+    assert {row.section for row in rows.read(out)} == {"memory"}
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -123,8 +123,8 @@ def resnet18() -> nn.Module:
     return model
 
 
-def measure(quick: bool, compiled: bool, report: Report, only: Sequence[str] = SECTIONS) -> list[Row]:
-    """Run the benchmark, and restore torch's number of threads afterwards.
+def measure(quick: bool, compiled: bool, report: Report, only: Sequence[str] = SECTIONS) -> Iterator[list[Row]]:
+    """Run the benchmark; yield the rows of one section after the other. Torch's number of threads is restored.
 
     Args:
         quick: only the sections of ``QUICK``, with tensors of 4 MB on one thread.
@@ -133,30 +133,37 @@ def measure(quick: bool, compiled: bool, report: Report, only: Sequence[str] = S
         only: sections to run, in the order of ``SECTIONS``.
     """
     before = torch.get_num_threads()
-    only = [section for section in only if section in QUICK] if quick else only
     bench = Bench(0.5 if quick else 1.5, report)
-    try:
-        if "speed" in only:
-            for plan in _plans(quick, compiled):
-                bench.speed(*plan)
-                torch.compiler.reset()
-        if "catalog" in only:
-            bench.speed(cases.catalog(), "nchw", 1, _tensor(MB4, "nchw", torch.float32)[0], "catalog")
-        if "memory" in only:
-            bench.memory()
-        if "import" in only:
-            bench.imports()
-        if "loop" in only:
-            bench.loops()
-        torch.set_num_threads(before)
-        for threads in _threads() if "network" in only else ():
+    for section in SECTIONS:
+        if section not in only or (quick and section not in QUICK):
+            continue
+        done = len(bench.rows)
+        try:
+            _measure_section(bench, section, quick, compiled)
+        finally:
+            torch.set_num_threads(before)
+        yield bench.rows[done:]
+
+
+def _measure_section(bench: Bench, section: str, quick: bool, compiled: bool) -> None:
+    if section == "speed":
+        for plan in _plans(quick, compiled):
+            bench.speed(*plan)
+            torch.compiler.reset()
+    elif section == "catalog":
+        bench.speed(cases.catalog(), "nchw", 1, _tensor(MB4, "nchw", torch.float32)[0], "catalog")
+    elif section == "memory":
+        bench.memory()
+    elif section == "import":
+        bench.imports()
+    elif section == "loop":
+        bench.loops()
+    elif section == "network":
+        for threads in _threads():
             torch.set_num_threads(threads)
-            networks(bench, threads, compiled and threads == 1, report)
-        if "inference" in only:
-            bench.inference(compiled)
-    finally:
-        torch.set_num_threads(before)
-    return bench.rows
+            networks(bench, threads, compiled and threads == 1, bench.report)
+    elif section == "inference":
+        bench.inference(compiled)
 
 
 def _threads() -> tuple[int, ...]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bevel_lab.bench import QUICK, SECTIONS
 from bevel_lab.cli._parser import Parser
+
+if TYPE_CHECKING:
+    from bevel_lab.bench.rows import Row
 
 
 def parser() -> Parser:
@@ -44,7 +49,6 @@ def parser() -> Parser:
 
 def main(arguments: Namespace) -> int:
     from bevel_lab.bench import page, rows
-    from bevel_lab.runtime.terminal import room
 
     notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
     if arguments.device == "cuda" and not arguments.rows:
@@ -53,15 +57,10 @@ def main(arguments: Namespace) -> int:
     if arguments.rows:
         found = rows.read(arguments.rows)
     else:
-        from bevel_lab.bench.cpu import measure
-
-        only = arguments.only or SECTIONS
-        found = measure(arguments.quick, not arguments.no_compile, print if arguments.quiet else _say, only)
-        shown = [row for row in found if row.what not in ("forward", "backward")]  # of which "both" is the sum
-        print(rows.fitting(shown, room()))
-        if arguments.only and arguments.out and arguments.out.is_file():
-            measured = {row.section for row in found}
-            found = [row for row in rows.read(arguments.out) if row.section not in measured] + found
+        found = _measured(arguments)
+        print(_table(found))
+        if arguments.only:
+            found = _with_others(found, arguments.out)
     if arguments.out:
         rows.write(found, arguments.out)
         found = rows.read(arguments.out)  # rounded: the page is what the file gives, whoever writes it again
@@ -70,6 +69,56 @@ def main(arguments: Namespace) -> int:
     elif arguments.page:
         page.write_cpu(found, arguments.page, notes)
     return 0
+
+
+def _measured(arguments: Namespace) -> list[Row]:
+    """Measure on a CPU; where that is broken off or fails, the sections that are whole are kept and named."""
+    from bevel_lab.bench.cpu import measure
+
+    only = [s for s in arguments.only or SECTIONS if s in QUICK or not arguments.quick]
+    found: list[Row] = []
+    try:
+        for section in measure(arguments.quick, not arguments.no_compile, print if arguments.quiet else _say, only):
+            found += section
+    except BaseException as error:
+        how = _kept(found, only, arguments.out)
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"interrupted: {how}") from None
+        _say(how)
+        raise
+    return found
+
+
+def _kept(found: list[Row], only: Sequence[str], out: Path | None) -> str:
+    """Print and keep the rows of a bench that was broken off; say which there are."""
+    from bevel_lab.bench import rows
+
+    if not found:
+        return "no section is measured whole."
+    print(_table(found))
+    if out:
+        rows.write(_with_others(found, out), out)
+    whole = list(dict.fromkeys(row.section for row in found))
+    where = f"stand in {out}" if out else "are printed; --out would keep them"
+    left = ", ".join(section for section in only if section not in whole)
+    return f"the rows of {', '.join(whole)} {where}; those of {left} are missing."
+
+
+def _table(found: Sequence[Row]) -> str:
+    from bevel_lab.bench import rows
+    from bevel_lab.runtime.terminal import room
+
+    return rows.fitting([row for row in found if row.what not in ("forward", "backward")], room())  # "both" is the sum
+
+
+def _with_others(found: list[Row], out: Path | None) -> list[Row]:
+    """Put rows behind those of the other sections in a file that there is."""
+    from bevel_lab.bench import rows
+
+    if out is None or not out.is_file():
+        return found
+    measured = {row.section for row in found}
+    return [row for row in rows.read(out) if row.section not in measured] + found
 
 
 def _check(arguments: Namespace) -> None:
