@@ -4,13 +4,13 @@ It compares every kernel, kind, dtype, layout and thread count with the definiti
 """
 
 import os
-import platform
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-import torch
+
+from bevel.ops import _cpu
 
 NATIVE = Path(__file__).parent.parent / "native"
 pytestmark = [pytest.mark.native, pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")]
@@ -40,10 +40,8 @@ def test_under_address_and_undefined_behaviour_sanitizers(tmp_path: Path) -> Non
 
 def _isas() -> list[str]:
     """The instruction sets that this processor runs, the best first."""
-    if platform.machine() != "x86_64":
-        return ["neon"]
-    best = ["AVX512", "AVX2", "DEFAULT"].index(torch.backends.cpu.get_cpu_capability())
-    return ["avx512", "avx2", "sse2"][best:]
+    best, x86 = _cpu.describe()["isa"], ["avx512", "avx2", "sse2"]
+    return x86[x86.index(best) :] if best in x86 else [best]
 
 
 @pytest.mark.skipif(

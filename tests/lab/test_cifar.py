@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -132,19 +133,20 @@ def test_a_pickle_that_would_call_something_is_refused(small: Path, call: Callab
     ],
 )
 def test_a_mislabelled_or_odd_batch_is_named(small: Path, change: dict[str, object], words: str) -> None:
-    _names(small, _batch() | change, words)
+    assert re.search(words, _refusal(small, _batch() | change))
 
 
 def test_what_is_no_batch_is_named(small: Path) -> None:
-    _names(small, {"data": _batch()["data"]}, r"no 'labels'")
-    _names(small, ["data"], r"is not a batch of images")
+    assert "no 'labels'" in _refusal(small, {"data": _batch()["data"]})
+    assert "is not a batch of images" in _refusal(small, ["data"])
 
 
-def _names(small: Path, content: object, words: str) -> None:
+def _refusal(small: Path, content: object) -> str:
+    """What is said of a batch with this content; it names the batch."""
     _write(small, "data_batch_3", content)
-    with pytest.raises(LabError, match=words) as caught:
+    with pytest.raises(LabError, match="data_batch_3") as caught:
         _subset(small)
-    assert "data_batch_3" in str(caught.value)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 200, -1])

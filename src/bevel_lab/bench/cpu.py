@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bevel_lab.bench import QUICK, SECTIONS, cases, inference, training_loop
+from bevel_lab.bench import SECTIONS, cases, inference, training_loop
 from bevel_lab.bench.cases import Case
 from bevel_lab.bench.nets.resnet import resnet
 from bevel_lab.bench.networks import networks
@@ -127,7 +127,7 @@ def measure(quick: bool, compiled: bool, report: Report, only: Sequence[str] = S
     """Run the benchmark; yield the rows of one section after the other. Torch's number of threads is restored.
 
     Args:
-        quick: only the sections of ``QUICK``, with tensors of 4 MB on one thread.
+        quick: with tensors of 4 MB on one thread, in the sections of ``QUICK``.
         compiled: whether the formulas and some networks run through ``torch.compile``, too.
         report: called with a line of progress before each group.
         only: sections to run, in the order of ``SECTIONS``.
@@ -135,7 +135,7 @@ def measure(quick: bool, compiled: bool, report: Report, only: Sequence[str] = S
     before = torch.get_num_threads()
     bench = Bench(0.5 if quick else 1.5, report)
     for section in SECTIONS:
-        if section not in only or (quick and section not in QUICK):
+        if section not in only:
             continue
         done = len(bench.rows)
         try:

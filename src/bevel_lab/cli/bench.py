@@ -57,10 +57,11 @@ def main(arguments: Namespace) -> int:
     if arguments.rows:
         found = rows.read(arguments.rows)
     else:
-        found = _measured(arguments)
+        old = _old(arguments)
+        found = _measured(arguments, old)
         print(_table(found))
         if arguments.only:
-            found = _with_others(found, arguments.out)
+            found = _beside(old, found)
     if arguments.out:
         rows.write(found, arguments.out)
         found = rows.read(arguments.out)  # rounded: the page is what the file gives, whoever writes it again
@@ -71,7 +72,22 @@ def main(arguments: Namespace) -> int:
     return 0
 
 
-def _measured(arguments: Namespace) -> list[Row]:
+def _old(arguments: Namespace) -> list[Row]:
+    """Read what stands in --out's file, before anything is measured: --only adds to it, and needs rows there."""
+    from bevel.errors import InvalidValue
+    from bevel_lab.bench import rows
+
+    if arguments.out is None or not arguments.out.is_file():
+        return []
+    try:
+        return rows.read(arguments.out)
+    except InvalidValue:
+        if arguments.only:
+            raise
+        return []  # the whole bench writes the file anew
+
+
+def _measured(arguments: Namespace, old: Sequence[Row]) -> list[Row]:
     """Measure on a CPU; where that is broken off or fails, the sections that are whole are kept and named."""
     from bevel_lab.bench.cpu import measure
 
@@ -81,7 +97,7 @@ def _measured(arguments: Namespace) -> list[Row]:
         for section in measure(arguments.quick, not arguments.no_compile, print if arguments.quiet else _say, only):
             found += section
     except BaseException as error:
-        how = _kept(found, only, arguments.out)
+        how = _kept(found, only, arguments.out, old)
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"interrupted: {how}") from None
         _say(how)
@@ -89,7 +105,7 @@ def _measured(arguments: Namespace) -> list[Row]:
     return found
 
 
-def _kept(found: list[Row], only: Sequence[str], out: Path | None) -> str:
+def _kept(found: list[Row], only: Sequence[str], out: Path | None, old: Sequence[Row]) -> str:
     """Print and keep the rows of a bench that was broken off; say which there are."""
     from bevel_lab.bench import rows
 
@@ -97,7 +113,7 @@ def _kept(found: list[Row], only: Sequence[str], out: Path | None) -> str:
         return "no section is measured whole."
     print(_table(found))
     if out:
-        rows.write(_with_others(found, out), out)
+        rows.write(_beside(old, found), out)
     whole = list(dict.fromkeys(row.section for row in found))
     where = f"stand in {out}" if out else "are printed; --out would keep them"
     left = ", ".join(section for section in only if section not in whole)
@@ -111,14 +127,10 @@ def _table(found: Sequence[Row]) -> str:
     return rows.fitting([row for row in found if row.what not in ("forward", "backward")], room())  # "both" is the sum
 
 
-def _with_others(found: list[Row], out: Path | None) -> list[Row]:
-    """Put rows behind those of the other sections in a file that there is."""
-    from bevel_lab.bench import rows
-
-    if out is None or not out.is_file():
-        return found
+def _beside(old: Sequence[Row], found: list[Row]) -> list[Row]:
+    """Put rows behind the old ones of other sections."""
     measured = {row.section for row in found}
-    return [row for row in rows.read(out) if row.section not in measured] + found
+    return [row for row in old if row.section not in measured] + found
 
 
 def _check(arguments: Namespace) -> None:
