@@ -8,6 +8,7 @@ A chain of torch operations on tiny tensors would cost more than the work on a s
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,6 +149,16 @@ class Family:
     def __reduce__(self) -> tuple[Any, ...]:  # leaves out the hash and the calls, which belong to this process
         return Family, (self.terms, self.kernel, self.n, self.log_n)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Family:  # it never changes
+        return self
+
+    def shared(self) -> Family:
+        """Return the one object that stands for all that are equal to this one, as long as it lives.
+
+        ``torch.compile`` knows a family by its identity: one compiled call then serves all modules of equal families.
+        """
+        return _SHARED.setdefault((self.terms, self.kernel, self.n, self.log_n), self)
+
     def only_formulas(self) -> str | None:
         """Return why no native program computes the function, None where one may."""
         if self.terms.sides and self.kernel is SHARP:
@@ -173,6 +184,9 @@ class Family:
         """Return the composed formulas in the dtype of arithmetic: float64 for float64, else float32."""
         inner = x if x.dtype == torch.float64 else x.to(torch.float32)
         return FamilyFormulas(self, inner, [p.to(inner.dtype) for p in parameters], dim)
+
+
+_SHARED: weakref.WeakValueDictionary[tuple[Any, ...], Family] = weakref.WeakValueDictionary()
 
 
 class FamilyFormulas(Formulas):

@@ -1,13 +1,19 @@
 """torch.compile: one graph, compiled once, right values and gradients, any batch size."""
 
+import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 import bevel
-from bevel.ops import _operator
+from bevel.family import parameter
+from bevel.functional import frelu_family
+from bevel.kernel import SHARP
+from bevel.ops import _cpu, _operator
 
 from .zoo import CHANNELS, OWNED, RANDOM, inputs, perturbed
 
@@ -72,7 +78,47 @@ def test_a_recompilation_would_be_seen() -> None:
         compiled(x.double())
 
 
-def test_every_kernel() -> None:
+@pytest.mark.parametrize("name", OWNED)
+def test_one_compiled_call_serves_equal_modules_and_their_copies(name: str) -> None:
+    """As where each block of a network is compiled alone: torch would give up after eight."""
+    first, x = perturbed(name), inputs(3, CHANNELS)
+    compiled = torch.compile(lambda module, x: module(x), backend="eager", fullgraph=True)
+    compiled(first, x)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for module in (bevel.create(name, CHANNELS), copy.deepcopy(first)):
+            torch.testing.assert_close(compiled(module, x), module(x))
+
+
+def test_one_compiled_call_tells_functions_of_one_class_apart() -> None:
+    kinked = [bevel.Mollified(CHANNELS, f, n=2.0) for f in ("relu", "relu6", "hardtanh")]
+    sharp = [bevel.FReLU(CHANNELS) for _ in range(3)]
+    for module, factor in zip(sharp, (1.0, 2.0, -1.0), strict=True):
+        module.family = frelu_family(factor * parameter(0), parameter(1), SHARP, 1.0)
+    compiled, x = torch.compile(lambda module, x: module(x), backend="eager", fullgraph=True), inputs(3, CHANNELS)
+    for module in (*kinked, *sharp):
+        torch.testing.assert_close(compiled(module, x), module(x))
+
+
+@pytest.mark.parametrize("name", [n for n in OWNED if isinstance(bevel.create(n), bevel.nn.Activation)])
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_compiled_graph_has_one_node_for_an_activation(name: str, trained: bool) -> None:
+    """What torch.compile need not interpret: FReLU's formulas took it 13 s in a ResNet-18."""
+    nodes: list[Any] = []
+
+    def backend(graph: GraphModule, example: list[Tensor]) -> Any:
+        nodes.extend(node.target for node in graph.graph.nodes if node.op.startswith("call"))
+        return graph.forward
+
+    with torch.set_grad_enabled(trained):
+        torch.compile(perturbed(name), backend=backend, fullgraph=True)(inputs(3, CHANNELS))
+    own = [target for target in nodes if not isinstance(target, str)]  # a fixed sharpness is moved and copied
+    assert len(own) == 1, own
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_every_kernel(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native:  # as on a GPU
+        monkeypatch.setattr(_cpu, "unavailable", lambda: "it is not asked for")
     kernels = [k for k in bevel.KERNELS if bevel.KERNELS[k].has_moment]
     module = Each([bevel.Mollified(1, "relu6", k, n=2.0, learn="jumps+n") for k in kernels])
     x = inputs(3, CHANNELS)

@@ -57,19 +57,17 @@ class FixedSharpness(StatefulModule):
 
     @family.setter
     def family(self, family: Family) -> None:
-        self._family = family
+        self._family = family = family.shared()
         if isinstance(family.n, Affine) or family.kernel is SHARP:
             if own_buffer(self, "n") is not None:
                 del self.n, self._initial["n"]
             return
-        of_buffer = dataclasses.replace(family, n=parameter(len(self.arguments)))
+        of_buffer = dataclasses.replace(family, n=parameter(len(self.arguments))).shared()
         if own_buffer(self, "n") is None:
             self._initial["n"] = family.n
             place = next((p.device for p in self.values()), self._place)
             with torch.inference_mode(False):
                 self.register_buffer("n", _as_buffer(family.n, place))
-        elif of_buffer == self._family_of_buffer:  # a compiled graph holds it
-            of_buffer = self._family_of_buffer
         self._family_of_buffer = of_buffer
         with torch.no_grad():
             self.n.fill_(family.n)

@@ -86,6 +86,7 @@ def evaluate(
     backend: str = "auto",
     eager: bool | None = None,
     save: str = "input",
+    lasting: bool = False,
 ) -> Tensor:
     """Apply a family of functions at given parameters; :func:`smooth` and every module of the engine call it.
 
@@ -98,6 +99,7 @@ def evaluate(
             output where that tells the input, and ``triton`` and compiled graphs where
             :func:`bevel.ops._inverse.keeps_unseen` says so. Other backends keep the input.
         eager: what ``plainly_eager()`` says, where the caller has asked.
+        lasting: whether the family was there before the call, as a module's is.
     """
     if eager is None:
         eager = plainly_eager()
@@ -112,7 +114,7 @@ def evaluate(
                 return y
     axis = admit(x, parameters, dim)
     if backend == "auto" and needs_composed():
-        return _traced(x, family, parameters, axis, save)
+        return _traced(x, family, parameters, axis, save, lasting)
     chosen = choose(backend, family, x, parameters)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)
@@ -125,7 +127,7 @@ def evaluate(
     return result
 
 
-def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int, save: str) -> Tensor:
+def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int, save: str, lasting: bool) -> Tensor:
     """Make the call as compile, export, jit or torch.func is to see it."""
     if exporting():
         return _portable.value(family, x, parameters, axis)
@@ -136,8 +138,8 @@ def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int, 
 
         if _custom_op.takes(family, x):
             return _custom_op.evaluate(family, axis, x, parameters, save)
-        if needs_autograd(x, parameters) and _custom_op.fuses(family):
-            return _custom_op.explicit(family, axis, x, parameters, save)
+        if _custom_op.fuses(family, lasting):
+            return _custom_op.composed(family, axis, x, parameters, save, lasting)
     elif (y := under_transforms(x, family, parameters, axis)) is not None:
         return y
     return family.formulas(x, parameters, axis).value().to(x.dtype)
