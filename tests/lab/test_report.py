@@ -132,6 +132,8 @@ def test_the_headline_of_many_arms_names_the_nearest_and_the_farthest(eight: lis
     assert words.differences(many, "relu", cell.metric) == [f"All 4 others are better than relu, by {sizes}."]
     some = words.differences([*many, *[o for o in cell.others if o[0].name == "frelu"]], "relu", cell.metric)
     assert some[0] == f"4 of the 5 others are better than relu, by {sizes}."
+    alike = words.differences([(near, one)] * 4, "relu", cell.metric)
+    assert alike == [f"All 4 others are better than relu, by {100 * one.difference:.2f} points each."]
     assert some[1].startswith("frelu is worse than relu by ")
 
 

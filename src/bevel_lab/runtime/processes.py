@@ -28,8 +28,8 @@ def worker_context() -> ForkServerContext | SpawnContext:
     """How workers of an experiment start: on Linux as forks of a server that has imported torch, elsewhere spawned.
 
     An import of torch takes two seconds of a processor for each worker, and three more go to its compiler, which every
-    optimizer imports. The server only imports: it starts no thread
-    and touches no GPU, so its forks may. Other systems' libraries do not all survive a fork.
+    optimizer imports. The server only imports: it starts no thread and touches no GPU, so its forks may. Other systems'
+    libraries do not all survive a fork.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")

@@ -125,7 +125,8 @@ def differences(
             (near, least), *_, (far, most) = sorted(
                 ((name, abs(c.difference)) for name, c in found), key=lambda pair: pair[1]
             )
-            sizes = f"{score(least, metric)} ({near}) to {score(most, metric)}{metric.points} ({far})"
+            low, high = score(least, metric), score(most, metric)
+            sizes = f"{low} ({near}) to {high}{metric.points} ({far})" if low != high else f"{low}{metric.points} each"
             count = f"All {len(found)}" if len(found) == len(others) else f"{len(found)} of the {len(others)}"
             sentences.append(f"{count} others are {word} than {reference}{where}, by {sizes}.")
         elif found:
