@@ -1,7 +1,10 @@
 // The definition, written plainly in long double: slow, obvious, and sharing no code with the library.
 #pragma once
 
+#include <array>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <map>
 #include <vector>
 
@@ -56,7 +59,7 @@ inline const Rule& unit_rule() {
 }
 
 // By kernel, at v >= 0; the second tail integral, which takes time, where it is asked for.
-inline Forms forms(int kernel, Real v, bool second = false) {
+inline Forms compute_forms(int kernel, Real v, bool second = false) {
     const Real z = 1 - v, y = 1 - v * v;
     Forms f = {0, 0, 0, 0, 0};
     if (kernel == BEVEL_SHARP || (kernel >= BEVEL_BOX && kernel != BEVEL_CAUCHY && kernel != BEVEL_GELU_TANH && z <= 0)) return f;
@@ -142,18 +145,37 @@ inline Forms forms(int kernel, Real v, bool second = false) {
     return f;
 }
 
+// The same, with a memory of some points: the definition's differences, which move one slot after the other, ask for most of
+// them again and again, and a function with bends for all of them twice.
+inline const Forms& forms(int kernel, Real v, bool second = false) {
+    struct Known {
+        int kernel = -1;
+        bool second = false;
+        Real v = 0;
+        Forms forms{};
+    };
+    static std::array<Known, 256> memory;
+    const double rounded = static_cast<double>(v);
+    uint64_t bits;
+    std::memcpy(&bits, &rounded, sizeof bits);
+    Known& known = memory[bits * 0x9E3779B97F4A7C15u >> 56];  // a place that depends on all of its bits
+    if (known.kernel != kernel || known.second != second || known.v != v) known = {kernel, second, v, compute_forms(kernel, v, second)};
+    return known.forms;
+}
+
 // ½ of the kernel's variance, computed once.
 inline Real half_variance(int kernel) {
     static std::map<int, Real> known;
     const auto found = known.find(kernel);
-    return found != known.end() ? found->second : known[kernel] = 2 * forms(kernel, 0, true).second;
+    return found != known.end() ? found->second : known[kernel] = 2 * compute_forms(kernel, 0, true).second;
 }
 
 // Value, slope and derivative by every slot (n itself, not log n) at one x; `size` is the sum of all terms' magnitudes,
 // against which rounding is judged.
 struct Point {
+    static constexpr int most_slots = 4 + 6 * BEVEL_MAX_KNOTS;
     Real value = 0, slope = 0, size = 0, slope_size = 0;
-    std::vector<Real> by_slot, by_slot_size;
+    std::array<Real, most_slots> by_slot{}, by_slot_size{};
 };
 
 // What bends add. The library measures from the knot on the left, so that rounding counts against the distance to the furthest.
@@ -176,7 +198,7 @@ inline void add_bends(Point& p, int kernel, int knots, const std::vector<Real>& 
     for (int i = 0; i < knots; ++i) {
         const Real bend = slot[n_slot + 2 + i], d = x - slot[2 + i], v = std::fabs(d * n);
         const bool right = d > 0;
-        const Forms f = forms(kernel, v, true);
+        const Forms& f = forms(kernel, v, true);
         if (right) parabola(bend, d, n_slot + 2 + i);
         const Real sign = right ? -1 : 1, part = w * w * f.second, slope = (right ? d : 0) + w * f.excess;
         const Real dn = w * w * w * (2 * f.second + v * f.excess), more = kernel == BEVEL_TABULATED ? 2 * w * w : 0;
@@ -200,8 +222,6 @@ inline void add_bends(Point& p, int kernel, int knots, const std::vector<Real>& 
 inline Point at(int kernel, bool multiplies_cdf, int knots, const std::vector<Real>& slot, Real x) {
     Point p;
     const bool bends = static_cast<int>(slot.size()) == 4 + 6 * knots;
-    p.by_slot.assign(slot.size(), 0);
-    p.by_slot_size.assign(slot.size(), 0);
     const auto add = [](Real& to, Real& size, Real term) {
         to += term;
         size += std::fabs(term);
@@ -218,7 +238,7 @@ inline Point at(int kernel, bool multiplies_cdf, int knots, const std::vector<Re
         const Real c0 = slot[2 + 3 * knots + i], c1 = slot[2 + 4 * knots + i];
         const bool right = x > knot;
         const Real u = (x - knot) * n, v = std::fabs(u), extra = c0 + c1 * x;
-        const Forms f = forms(kernel, v);
+        const Forms& f = forms(kernel, v, bends);
         const Real lag = multiplies_cdf ? -v * f.survival : f.excess, below = right ? -f.survival : f.survival;
         const Real cdf = (right ? 1 : 0) + below;
         if (right) add(p.value, p.size, jump * x);

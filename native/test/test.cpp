@@ -273,6 +273,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
     for (size_t j = 0; j < p.value.size(); ++j) exact.emplace_back(p.length[j], 0), size.emplace_back(p.length[j], 0);
     for (int64_t k = 0; k < c.size[1]; ++k) {
         const std::vector<Real>& slots = every[k];
+        const std::vector<bevel_term> linear = p.linear(k);
         for (int64_t o = 0; o < c.size[0]; ++o)
             for (int64_t i = 0; i < c.size[2]; ++i) {
                 const Real at = read(c.dtype, x.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
@@ -286,7 +287,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
                       16 * working * std::fabs(by) * f.slope_size + 2 * stored * std::fabs(exact_dx) + tiny))
                     fail(name + ": dx at x = " + digits(at) + " is " + digits(slope) +
                          " instead of " + digits(exact_dx));
-                for (const bevel_term& t : p.linear(k)) {
+                for (const bevel_term& t : linear) {
                     const Real scale = t.factor * by * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
                     const int64_t to = p.length[t.param] == 1 ? 0 : k;
                     exact[t.param][to] += scale * f.by_slot[t.slot];
@@ -594,24 +595,32 @@ void test_inverse(const Table& table) {
 
 // F = a·f' + Σ cotangent·∂f/∂parameter and its derivatives, which the definition's differences tell to some digits.
 struct Second {
-    Real value = 0, slope = 0, size = 0, slope_size = 0;
-    std::vector<Real> by, by_size;  // by slot
+    reference::Point first;  // f itself
+    Real value = 0, slope = 0, size = 0;
+    std::vector<Real> by;  // by those slots that `moved` names: a difference for each takes most of this test's time
 
-    Second(const Plan& p, const std::vector<Real>& slot, const std::vector<Real>& turn, Real x, Real a) : by(slot.size()), by_size(slot.size()) {
-        const auto at = [&](const std::vector<Real>& s, Real where, Real* magnitude = nullptr) {
-            const reference::Point f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, s, where);
-            Real total = a * f.slope, sum = std::fabs(a) * f.slope_size;
-            for (size_t i = 0; i < s.size(); ++i) total += turn[i] * f.by_slot[i], sum += std::fabs(turn[i]) * f.by_slot_size[i];
-            if (magnitude != nullptr) *magnitude = sum;
-            return total;
+    Second(const Plan& p, const std::vector<Real>& slot, const std::vector<bevel_term>& moved, const std::vector<Real>& turn, Real x, Real a)
+        : by(slot.size()) {
+        const auto point = [&](const std::vector<Real>& s, Real where) {
+            return reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, s, where);
         };
-        value = at(slot, x, &size);
+        const auto total = [&](const reference::Point& f) {
+            Real sum = a * f.slope;
+            for (size_t i = 0; i < slot.size(); ++i) sum += turn[i] * f.by_slot[i];
+            return sum;
+        };
+        first = point(slot, x);
+        value = total(first), size = std::fabs(a) * first.slope_size;
+        for (size_t i = 0; i < slot.size(); ++i) size += std::fabs(turn[i]) * first.by_slot_size[i];
         const Real h = 1e-6L / slot[2 + 5 * p.plan.knots];
-        slope = (at(slot, x + h) - at(slot, x - h)) / (2 * h);
-        for (size_t i = 0; i < slot.size(); ++i) {
+        slope = (total(point(slot, x + h)) - total(point(slot, x - h))) / (2 * h);
+        std::vector<bool> done(slot.size());
+        for (const bevel_term& t : moved) {
+            if (done[t.slot]) continue;
             std::vector<Real> up = slot, down = slot;
-            up[i] += h, down[i] -= h;
-            by[i] = (at(up, x) - at(down, x)) / (2 * h);
+            up[t.slot] += h, down[t.slot] -= h;
+            by[t.slot] = (total(point(up, x)) - total(point(down, x))) / (2 * h);
+            done[t.slot] = true;
         }
     }
 };
@@ -660,35 +669,32 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
     if (code != BEVEL_OK) return fail(name + ": " + bevel_message(code));
     for (int64_t k = 0; k < c.size[1]; ++k) {
         const std::vector<Real> slots = p.slots(k);
+        const std::vector<bevel_term> linear = p.linear(k), changes = p.changes(directions, k);
         std::vector<Real> turn(slots.size(), 0);
-        for (const bevel_term& t : p.linear(k)) {
+        for (const bevel_term& t : linear) {
             turn[t.slot] += t.factor * p.at(directions, t.param, k) * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
         }
         for (int64_t o = 0; o < c.size[0]; ++o)
             for (int64_t i = 0; i < c.size[2]; ++i) {
                 const Real at = read(c.dtype, x.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
-                const Second f(p, slots, turn, at, read(c.dtype, a.at(o, k, i)));
+                const Second f(p, slots, linear, turn, at, read(c.dtype, a.at(o, k, i)));
                 const Real n = slots[n_slot], scale = 1 + f.size, got = read(c.dtype, h.at(o, k, i)), bend = read(c.dtype, dx.at(o, k, i));
                 const double stored = 2 * epsilon(c.dtype);
                 expect(std::fabs(got - f.value) <= working * scale + stored * std::fabs(f.value), name + ": what is by g");
                 expect(std::fabs(bend - by * f.slope) <= working * scale * (1 + n) + stored * std::fabs(by * f.slope), name + ": what is by x");
-                for (const bevel_term& t : p.linear(k)) {
+                for (const bevel_term& t : linear) {
                     const bool log_n = t.slot == n_slot && p.plan.log_n;
                     const int64_t to = p.length[t.param] == 1 ? 0 : k;
                     // With log n the cotangent is of log n: by n it falls as 1/n.
                     Real part = f.by[t.slot] * (log_n ? n : 1);
-                    if (log_n) {
-                        const reference::Point q = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, at);
-                        part += turn[n_slot] * q.by_slot[n_slot];
-                    }
+                    if (log_n) part += turn[n_slot] * f.first.by_slot[n_slot];
                     exact[t.param][to] += t.factor * by * part;
                     most[t.param][to] += std::fabs(t.factor) * scale * (1 + n) * (1 + n);
                 }
-                const reference::Point q = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, at);
-                for (const bevel_term& t : p.changes(directions, k)) {  // the direction moves with the parameters
+                for (const bevel_term& t : changes) {  // the direction moves with the parameters
                     const int64_t to = p.length[t.param] == 1 ? 0 : k;
-                    exact[t.param][to] += t.factor * by * q.by_slot[t.slot];
-                    most[t.param][to] += std::fabs(t.factor * by) * q.by_slot_size[t.slot];
+                    exact[t.param][to] += t.factor * by * f.first.by_slot[t.slot];
+                    most[t.param][to] += std::fabs(t.factor * by) * f.first.by_slot_size[t.slot];
                 }
             }
     }
@@ -761,6 +767,7 @@ void compare_pair(Plan& p, const Case& c, double limit, double offset, const std
     for (size_t j = 0; j < p.value.size(); ++j) exact.emplace_back(p.length[j], 0), most.emplace_back(p.length[j], 0);
     for (int64_t k = 0; k < c.size[1]; ++k) {
         const std::vector<Real> slots = p.slots(k);
+        const std::vector<bevel_term> linear = p.linear(k);
         for (int64_t o = 0; o < c.size[0]; ++o)
             for (int64_t i = 0; i < c.size[2]; ++i) {
                 const Real a = read(c.dtype, gate.at(o, k, i)), u = read(c.dtype, up.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
@@ -774,7 +781,7 @@ void compare_pair(Plan& p, const Case& c, double limit, double offset, const std
                 check(y, f.value * factor, f.size * size, "value");
                 check(dgate, a > limit ? 0 : by * factor * f.slope, std::fabs(by) * size * f.slope_size, "dgate");
                 check(dup, std::fabs(u) > limit ? 0 : by * f.value, std::fabs(by) * f.size, "dup");
-                for (const bevel_term& t : p.linear(k)) {
+                for (const bevel_term& t : linear) {
                     const Real scale = t.factor * by * factor * (t.slot == n_slot && p.plan.log_n ? slots[n_slot] : 1);
                     const int64_t to = p.length[t.param] == 1 ? 0 : k;
                     exact[t.param][to] += scale * f.by_slot[t.slot];
