@@ -1,4 +1,5 @@
-// The definition, written plainly in long double: slow, obvious, and sharing no code with the library.
+// The definition, written plainly in the type that is asked for, long double or double: slow, obvious, and sharing no code with
+// the library.
 #pragma once
 
 #include <array>
@@ -12,22 +13,21 @@
 
 namespace reference {
 
-using Real = long double;
-constexpr Real PI = 3.14159265358979323846264338327950288L;
+template <class Real> constexpr Real PI = 3.14159265358979323846264338327950288L;
 
-struct Forms {
+template <class Real> struct Forms {
     Real density, survival, excess, moment, second;
 };
 
 // Points and weights of the double exponential rule, made once: with an emulator's long double they are most of the time.
-struct Rule {
+template <class Real> struct Rule {
     std::vector<Real> at, rest, weight;
 };
 
 // Over s > 0, for a function that falls as an exponential does: good to 2e-17, as twice as many points say.
-inline const Rule& half_line_rule() {
-    static const Rule rule = [] {
-        Rule r;
+template <class Real> const Rule<Real>& half_line_rule() {
+    static const Rule<Real> rule = [] {
+        Rule<Real> r;
         for (int k = -64; k <= 64; ++k) {
             const Real t = k / 16.0L, s = std::exp(t - std::exp(-t));
             r.at.push_back(s), r.weight.push_back(s * (1 + std::exp(-t)) / 16);
@@ -37,21 +37,21 @@ inline const Rule& half_line_rule() {
     return rule;
 }
 
-template <class Function> Real integral(Function f) {
-    const Rule& rule = half_line_rule();
+template <class Real, class Function> Real integral(Function f) {
+    const Rule<Real>& rule = half_line_rule<Real>();
     Real total = 0;
     for (size_t k = 0; k < rule.at.size(); ++k) total += f(rule.at[k]) * rule.weight[k];
     return total;
 }
 
 // On (0, 1), good to 1e-18 for the bump: `at` from the right end, `rest` from the left, without cancellation.
-inline const Rule& unit_rule() {
-    static const Rule rule = [] {
-        Rule r;
+template <class Real> const Rule<Real>& unit_rule() {
+    static const Rule<Real> rule = [] {
+        Rule<Real> r;
         for (int k = -96; k <= 96; ++k) {
-            const Real s = k / 24.0L, q = PI / 2 * std::sinh(s);
+            const Real s = k / 24.0L, q = PI<Real> / 2 * std::sinh(s);
             r.at.push_back(1 / (1 + std::exp(2 * q))), r.rest.push_back(1 / (1 + std::exp(-2 * q)));
-            r.weight.push_back(PI / 4 * std::cosh(s) / (std::cosh(q) * std::cosh(q)) / 24);
+            r.weight.push_back(PI<Real> / 4 * std::cosh(s) / (std::cosh(q) * std::cosh(q)) / 24);
         }
         return r;
     }();
@@ -59,27 +59,27 @@ inline const Rule& unit_rule() {
 }
 
 // By kernel, at v >= 0; the second tail integral, which takes time, where it is asked for.
-inline Forms compute_forms(int kernel, Real v, bool second = false) {
+template <class Real> Forms<Real> compute_forms(int kernel, Real v, bool second = false) {
     const Real z = 1 - v, y = 1 - v * v;
-    Forms f = {0, 0, 0, 0, 0};
+    Forms<Real> f = {0, 0, 0, 0, 0};
     if (kernel == BEVEL_SHARP || (kernel >= BEVEL_BOX && kernel != BEVEL_CAUCHY && kernel != BEVEL_GELU_TANH && z <= 0)) return f;
     switch (kernel) {
         case BEVEL_GAUSSIAN:
-            f.density = std::exp(-v * v / 2) / std::sqrt(2 * PI);
-            f.survival = std::erfc(v / std::sqrt(2.0L)) / 2;
+            f.density = std::exp(-v * v / 2) / std::sqrt(2 * PI<Real>);
+            f.survival = std::erfc(v / std::sqrt(Real(2))) / 2;
             f.excess = f.density - v * f.survival;
             if (v > 2) {  // that difference cancels; Laplace's continued fraction, good to 1e-18 at this length, does not
                 Real q = 0;
                 for (int k = 20 + static_cast<int>(480 / (v * v)); k >= 1; --k) q = k / (v + q);
                 f.excess = f.density * q / (v + q);
             }
-            if (second) f.second = f.density * integral([v](Real s) { return s * s / 2 * std::exp(-s * (v + s / 2)); });
+            if (second) f.second = f.density * integral<Real>([v](Real s) { return s * s / 2 * std::exp(-s * (v + s / 2)); });
             break;
         case BEVEL_LOGISTIC:
             f.survival = 1 / (1 + std::exp(v));
             f.density = f.survival * (1 - f.survival);
             f.excess = std::log1p(std::exp(-v));
-            if (second) f.second = integral([v](Real s) { return std::log1p(std::exp(-v - s)); });
+            if (second) f.second = integral<Real>([v](Real s) { return std::log1p(std::exp(-v - s)); });
             break;
         case BEVEL_LAPLACE: f.density = f.survival = f.excess = f.second = std::exp(-v) / 2; break;
         case BEVEL_STUDENT: {
@@ -89,7 +89,7 @@ inline Forms compute_forms(int kernel, Real v, bool second = false) {
         }
         case BEVEL_BOX: f = {0.5L, z / 2, z * z / 4, 0, z * z * z / 12}; break;
         case BEVEL_TRIANGLE: f = {z, z * z / 2, z * z * z / 6, 0, z * z * z * z / 24}; break;
-        case BEVEL_EPANECHNIKOV: f = {0.75L * y, z * z * (2 + v) / 4, z * z * z * (3 + v) / 16, 0, z * z * z * z * (4 + v) / 80}; break;
+        case BEVEL_EPANECHNIKOV: f = {0.75 * y, z * z * (2 + v) / 4, z * z * z * (3 + v) / 16, 0, z * z * z * z * (4 + v) / 80}; break;
         case BEVEL_BIWEIGHT:
         case BEVEL_TABULATED:  // the table of the tests is a biweight
             f = {15 * y * y / 16, z * z * z * (8 + 9 * v + 3 * v * v) / 16, z * z * z * z * (5 + 4 * v + v * v) / 32, 0,
@@ -102,10 +102,10 @@ inline Forms compute_forms(int kernel, Real v, bool second = false) {
             f.second = z * z * z * z * z * z * (64 + v * (69 + v * (30 + 5 * v))) / 2304;
             break;
         case BEVEL_COSINE: {  // in powers of the distance from the edge, where the closed forms cancel
-            f.density = std::sin(PI * z / 2) * std::sin(PI * z / 2);
+            f.density = std::sin(PI<Real> * z / 2) * std::sin(PI<Real> * z / 2);
             Real term = z / 2;  // (-1)^k (πz)^(2k) z / (2 (2k+1)!)
             for (int k = 1; k < 20; ++k) {
-                term *= -PI * PI * z * z / ((2 * k) * (2 * k + 1));
+                term *= -PI<Real> * PI<Real> * z * z / ((2 * k) * (2 * k + 1));
                 f.survival -= term;
                 f.excess -= term * z / (2 * k + 2);
                 f.second -= term * z * z / ((2 * k + 2) * (2 * k + 3));
@@ -115,7 +115,7 @@ inline Forms compute_forms(int kernel, Real v, bool second = false) {
         case BEVEL_BUMP: {  // integrated from v to 1
             const Real scale = 2.252283621043581010500L;  // 1/∫ e^(-1/(1-u²)) du over (-1, 1)
             const auto density = [scale](Real d) { return scale * std::exp(-1 / (d * (2 - d))); };  // d = 1 - x
-            const Rule& rule = unit_rule();
+            const Rule<Real>& rule = unit_rule<Real>();
             f.density = density(z);
             for (size_t k = 0; k < rule.at.size(); ++k) {
                 const Real part = density(z * rule.at[k]) * z * rule.weight[k], away = z * rule.rest[k];
@@ -126,11 +126,11 @@ inline Forms compute_forms(int kernel, Real v, bool second = false) {
             break;
         }
         case BEVEL_GELU_TANH: {
-            const Real c = 2 * std::sqrt(2 / PI), k = 0.044715L, rate = c * (1 + 3 * k * v * v);
+            const Real c = 2 * std::sqrt(2 / PI<Real>), k = 0.044715L, rate = c * (1 + 3 * k * v * v);
             const auto survival = [c, k](Real at) { return 1 / (1 + std::exp(c * at * (1 + k * at * at))); };
             f.survival = survival(v);
             f.density = rate * f.survival * (1 - f.survival);
-            const Rule& rule = half_line_rule();
+            const Rule<Real>& rule = half_line_rule<Real>();
             for (size_t i = 0; i < rule.at.size(); ++i) {
                 const Real away = rule.at[i] / rate, part = survival(v + away) / rate * rule.weight[i];
                 f.excess += part;
@@ -138,7 +138,7 @@ inline Forms compute_forms(int kernel, Real v, bool second = false) {
             }
             break;
         }
-        case BEVEL_CAUCHY: return {1 / (PI * (1 + v * v)), std::atan2(1.0L, v) / PI, 0, 0, 0};
+        case BEVEL_CAUCHY: return {1 / (PI<Real> * (1 + v * v)), std::atan2(Real(1), v) / PI<Real>, 0, 0, 0};
         default: break;
     }
     f.moment = f.excess + v * f.survival;
@@ -147,12 +147,12 @@ inline Forms compute_forms(int kernel, Real v, bool second = false) {
 
 // The same, with a memory of some points: the definition's differences, which move one slot after the other, ask for most of
 // them again and again, and a function with bends for all of them twice.
-inline const Forms& forms(int kernel, Real v, bool second = false) {
+template <class Real> const Forms<Real>& forms(int kernel, Real v, bool second = false) {
     struct Known {
         int kernel = -1;
         bool second = false;
         Real v = 0;
-        Forms forms{};
+        Forms<Real> forms{};
     };
     static std::array<Known, 256> memory;
     const double rounded = static_cast<double>(v);
@@ -164,24 +164,24 @@ inline const Forms& forms(int kernel, Real v, bool second = false) {
 }
 
 // ½ of the kernel's variance, computed once.
-inline Real half_variance(int kernel) {
+template <class Real> Real half_variance(int kernel) {
     static std::map<int, Real> known;
     const auto found = known.find(kernel);
-    return found != known.end() ? found->second : known[kernel] = 2 * compute_forms(kernel, 0, true).second;
+    return found != known.end() ? found->second : known[kernel] = 2 * compute_forms<Real>(kernel, 0, true).second;
 }
 
 // Value, slope and derivative by every slot (n itself, not log n) at one x; `size` is the sum of all terms' magnitudes,
 // against which rounding is judged.
-struct Point {
+template <class Real> struct Point {
     static constexpr int most_slots = 4 + 6 * BEVEL_MAX_KNOTS;
     Real value = 0, slope = 0, size = 0, slope_size = 0;
     std::array<Real, most_slots> by_slot{}, by_slot_size{};
 };
 
 // What bends add. The library measures from the knot on the left, so that rounding counts against the distance to the furthest.
-inline void add_bends(Point& p, int kernel, int knots, const std::vector<Real>& slot, Real x) {
+template <class Real> void add_bends(Point<Real>& p, int kernel, int knots, const std::vector<Real>& slot, Real x) {
     const int n_slot = 2 + 5 * knots;
-    const Real n = slot[n_slot], w = 1 / n, lift = half_variance(kernel) * w * w;
+    const Real n = slot[n_slot], w = 1 / n, lift = half_variance<Real>(kernel) * w * w;
     Real reach = std::fabs(x);
     for (int i = 0; i < knots; ++i) reach = std::fmax(reach, std::fabs(x) + std::fabs(slot[2 + i]));
     const auto parabola = [&](Real bend, Real d, int to) {  // ½·d² and what stays of it
@@ -198,7 +198,7 @@ inline void add_bends(Point& p, int kernel, int knots, const std::vector<Real>& 
     for (int i = 0; i < knots; ++i) {
         const Real bend = slot[n_slot + 2 + i], d = x - slot[2 + i], v = std::fabs(d * n);
         const bool right = d > 0;
-        const Forms& f = forms(kernel, v, true);
+        const Forms<Real>& f = forms(kernel, v, true);
         if (right) parabola(bend, d, n_slot + 2 + i);
         const Real sign = right ? -1 : 1, part = w * w * f.second, slope = (right ? d : 0) + w * f.excess;
         const Real dn = w * w * w * (2 * f.second + v * f.excess), more = kernel == BEVEL_TABULATED ? 2 * w * w : 0;
@@ -219,8 +219,8 @@ inline void add_bends(Point& p, int kernel, int knots, const std::vector<Real>& 
 }
 
 // A function with bends has slots for them behind n.
-inline Point at(int kernel, bool multiplies_cdf, int knots, const std::vector<Real>& slot, Real x) {
-    Point p;
+template <class Real> Point<Real> at(int kernel, bool multiplies_cdf, int knots, const std::vector<Real>& slot, Real x) {
+    Point<Real> p;
     const bool bends = static_cast<int>(slot.size()) == 4 + 6 * knots;
     const auto add = [](Real& to, Real& size, Real term) {
         to += term;
@@ -238,7 +238,7 @@ inline Point at(int kernel, bool multiplies_cdf, int knots, const std::vector<Re
         const Real c0 = slot[2 + 3 * knots + i], c1 = slot[2 + 4 * knots + i];
         const bool right = x > knot;
         const Real u = (x - knot) * n, v = std::fabs(u), extra = c0 + c1 * x;
-        const Forms& f = forms(kernel, v, bends);
+        const Forms<Real>& f = forms(kernel, v, bends);
         const Real lag = multiplies_cdf ? -v * f.survival : f.excess, below = right ? -f.survival : f.survival;
         const Real cdf = (right ? 1 : 0) + below;
         if (right) add(p.value, p.size, jump * x);

@@ -10,12 +10,15 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <type_traits>
 
 #include "reference.h"
 
 namespace {
 
-using reference::Real;
+// What single and half precision are compared in: their bounds are a billion times a double's rounding, so that a double is
+// enough where long double is computed in software, which takes half of the test's time under an emulator.
+using ForSingle = std::conditional_t<(std::numeric_limits<long double>::digits > 64), double, long double>;
 
 int failures = 0;
 int64_t thin = 1;  // only every so-manieth case: under an emulator long double takes its time
@@ -177,7 +180,7 @@ struct Plan {
         out.insert(out.end(), terms.begin(), terms.end());
         return out;
     }
-    std::vector<Real> slots(int64_t channel) const {  // in double, as the interface says
+    template <class Real> std::vector<Real> slots(int64_t channel) const {  // in double, as the interface says
         std::vector<double> s = constant;
         for (const bevel_term& t : terms) s[t.slot] += t.factor * at(value, t.param, channel);
         for (const bevel_product& t : products) s[t.slot] += t.factor * at(value, t.first, channel) * at(value, t.second, channel);
@@ -241,7 +244,7 @@ void strides(int layout, const int64_t (&size)[3], int64_t (&stride)[3]) {
     for (int d = 0; d < 3; ++d) stride[d] = table[layout][d];
 }
 
-void compare(Plan& p, const Case& c, const std::string& name) {
+template <class Real> void compare_with(Plan& p, const Case& c, const std::string& name) {
     bevel_layout layout{};
     layout.dtype = c.dtype;
     layout.outer = c.size[0], layout.channels = c.size[1], layout.inner = c.size[2];
@@ -251,7 +254,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
     Array x(c.dtype, c.size, stride, c.shift), y = x, g = x, dx = x;
     const int n_slot = 2 + 5 * p.plan.knots;
     std::vector<std::vector<Real>> every;
-    for (int64_t k = 0; k < std::max<int64_t>(c.size[1], 1); ++k) every.push_back(p.slots(k));
+    for (int64_t k = 0; k < std::max<int64_t>(c.size[1], 1); ++k) every.push_back(p.slots<Real>(k));
     const double n = static_cast<double>(every[0][n_slot]);
     for (int64_t o = 0; o < c.size[0]; ++o)
         for (int64_t k = 0; k < c.size[1]; ++k)
@@ -277,7 +280,7 @@ void compare(Plan& p, const Case& c, const std::string& name) {
         for (int64_t o = 0; o < c.size[0]; ++o)
             for (int64_t i = 0; i < c.size[2]; ++i) {
                 const Real at = read(c.dtype, x.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
-                const reference::Point f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, at);
+                const reference::Point<Real> f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, at);
                 const Real value = read(c.dtype, y.at(o, k, i)), slope = read(c.dtype, dx.at(o, k, i));
                 if (!(std::fabs(value - f.value) <= ulps * working * f.size + 2 * stored * std::fabs(f.value) + tiny))
                     fail(name + ": value at x = " + digits(at) + " is " + digits(value) +
@@ -313,6 +316,9 @@ void compare(Plan& p, const Case& c, const std::string& name) {
     expect(g.bytes == dx.bytes || c.layout >= 2, name + ": dx in place of g differs");
     bevel_forward(&p.plan, &layout, c.threads, p.pointer.data(), x.data(), x.data());
     expect(x.bytes == y.bytes || c.layout >= 2, name + ": y in place of x differs");
+}
+void compare(Plan& p, const Case& c, const std::string& name) {
+    c.dtype == BEVEL_F64 ? compare_with<long double>(p, c, name) : compare_with<ForSingle>(p, c, name);
 }
 
 // ---- the tests ----------------------------------------------------------------------------------------------------
@@ -426,6 +432,7 @@ void test_special(const Table& table) {
 
 // fp32 keeps its relative accuracy in the tails, where the textbook's u·cdf + tail has lost every digit.
 void test_tails() {
+    using Real = long double;
     for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_STUDENT, BEVEL_TRIWEIGHT, BEVEL_COSINE,
                              BEVEL_BUMP, BEVEL_GELU_TANH})
         for (const double n : {1.0, 3.3, 20000.0})
@@ -450,6 +457,7 @@ void test_tails() {
 
 // The same of a smoothed bend, whose closed form is a difference of order v that leaves 2/v³.
 void test_tails_of_bends() {
+    using Real = long double;
     for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_BOX, BEVEL_TRIWEIGHT, BEVEL_COSINE, BEVEL_BUMP,
                              BEVEL_GELU_TANH})
         for (const double n : {1.0, 3.3, 20000.0})
@@ -520,7 +528,7 @@ Plan monotone_plan(int kernel, int kind, int64_t channels, double n, const Table
 }
 
 // What is found from y has the value y, and the gradients from y are those of it.
-void compare_inverse(Plan& p, const Case& c, const std::string& name) {
+template <class Real> void compare_inverse_with(Plan& p, const Case& c, const std::string& name) {
     bevel_layout layout{};
     layout.dtype = c.dtype;
     layout.outer = c.size[0], layout.channels = c.size[1], layout.inner = c.size[2];
@@ -558,9 +566,9 @@ void compare_inverse(Plan& p, const Case& c, const std::string& name) {
     const double working = c.dtype == BEVEL_F64 ? 0x1p-53 : 0x1p-24;
     const double ulps = c.dtype == BEVEL_F64 && p.plan.kernel == BEVEL_BUMP ? 28 : 16;  // compare()'s, and those of u / n and of the last step
     each([&](int64_t o, int64_t k, int64_t i) {
-        const std::vector<Real> slots = p.slots(k);
+        const std::vector<Real> slots = p.slots<Real>(k);
         const Real at = read(wide.dtype, found.at(o, k, i)), value = read(c.dtype, y.at(o, k, i));
-        const reference::Point f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, 1, slots, at);
+        const reference::Point<Real> f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, 1, slots, at);
         if (!(std::fabs(f.value - value) <= ulps * working * (f.size + std::fabs(f.slope * at))))
             fail(name + ": n = " + std::to_string(n) + ", y = " + digits(value) + " has x = " + digits(at) +
                  ", whose value is off by " + std::to_string(double((f.value - value) / (working * f.size))) + " roundings");
@@ -575,6 +583,9 @@ void compare_inverse(Plan& p, const Case& c, const std::string& name) {
             const double a = read(p.dtype[j], got[j].data() + k * width(p.dtype[j])), b = read(p.dtype[j], p.gradient[j].data() + k * width(p.dtype[j]));
             expect(std::fabs(a - b) <= 1e-5 * (1 + std::fabs(b)), name + ": a slope's gradient from y is that of x");
         }
+}
+void compare_inverse(Plan& p, const Case& c, const std::string& name) {
+    c.dtype == BEVEL_F64 ? compare_inverse_with<long double>(p, c, name) : compare_inverse_with<ForSingle>(p, c, name);
 }
 
 void test_inverse(const Table& table) {
@@ -594,8 +605,8 @@ void test_inverse(const Table& table) {
 }
 
 // F = a·f' + Σ cotangent·∂f/∂parameter and its derivatives, which the definition's differences tell to some digits.
-struct Second {
-    reference::Point first;  // f itself
+template <class Real> struct Second {
+    reference::Point<Real> first;  // f itself
     Real value = 0, slope = 0, size = 0;
     std::vector<Real> by;  // by those slots that `moved` names: a difference for each takes most of this test's time
 
@@ -604,7 +615,7 @@ struct Second {
         const auto point = [&](const std::vector<Real>& s, Real where) {
             return reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, s, where);
         };
-        const auto total = [&](const reference::Point& f) {
+        const auto total = [&](const reference::Point<Real>& f) {
             Real sum = a * f.slope;
             for (size_t i = 0; i < slot.size(); ++i) sum += turn[i] * f.by_slot[i];
             return sum;
@@ -612,7 +623,7 @@ struct Second {
         first = point(slot, x);
         value = total(first), size = std::fabs(a) * first.slope_size;
         for (size_t i = 0; i < slot.size(); ++i) size += std::fabs(turn[i]) * first.by_slot_size[i];
-        const Real h = 1e-6L / slot[2 + 5 * p.plan.knots];
+        const Real h = Real(1e-6L) / slot[2 + 5 * p.plan.knots];
         slope = (total(point(slot, x + h)) - total(point(slot, x - h))) / (2 * h);
         std::vector<bool> done(slot.size());
         for (const bevel_term& t : moved) {
@@ -625,7 +636,7 @@ struct Second {
     }
 };
 
-void compare_second(Plan& p, const Case& c, const std::string& name) {
+template <class Real> void compare_second_with(Plan& p, const Case& c, const std::string& name) {
     const int n_slot = 2 + 5 * p.plan.knots;
     bevel_layout layout{};
     layout.dtype = c.dtype, layout.outer = c.size[0], layout.channels = c.size[1], layout.inner = c.size[2];
@@ -648,7 +659,7 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
     }
     const double working = c.dtype == BEVEL_F64 ? 1e-7 : 2e-4;  // differences have no more
     for (int64_t k = 0; k < c.size[1]; ++k) {
-        const std::vector<Real> slots = p.slots(k);
+        const std::vector<Real> slots = p.slots<Real>(k);
         for (int64_t o = 0; o < c.size[0]; ++o)
             for (int64_t i = 0; i < c.size[2]; ++i) {
                 double at = 0;
@@ -668,7 +679,7 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
                                   h.data(), dx.data(), p.gradient_pointer.data());
     if (code != BEVEL_OK) return fail(name + ": " + bevel_message(code));
     for (int64_t k = 0; k < c.size[1]; ++k) {
-        const std::vector<Real> slots = p.slots(k);
+        const std::vector<Real> slots = p.slots<Real>(k);
         const std::vector<bevel_term> linear = p.linear(k), changes = p.changes(directions, k);
         std::vector<Real> turn(slots.size(), 0);
         for (const bevel_term& t : linear) {
@@ -677,7 +688,7 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
         for (int64_t o = 0; o < c.size[0]; ++o)
             for (int64_t i = 0; i < c.size[2]; ++i) {
                 const Real at = read(c.dtype, x.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
-                const Second f(p, slots, linear, turn, at, read(c.dtype, a.at(o, k, i)));
+                const Second<Real> f(p, slots, linear, turn, at, read(c.dtype, a.at(o, k, i)));
                 const Real n = slots[n_slot], scale = 1 + f.size, got = read(c.dtype, h.at(o, k, i)), bend = read(c.dtype, dx.at(o, k, i));
                 const double stored = 2 * epsilon(c.dtype);
                 expect(std::fabs(got - f.value) <= working * scale + stored * std::fabs(f.value), name + ": what is by g");
@@ -709,6 +720,9 @@ void compare_second(Plan& p, const Case& c, const std::string& name) {
     bevel_second(&p.plan, &layout, c.threads, p.pointer.data(), cotangent.data(), x.data(), g.data(), a.data(), 0, g.data(), a.data(),
                  p.gradient_pointer.data());
     expect(again == p.gradient && g.bytes == h.bytes && a.bytes == dx.bytes, name + ": in place of g and a they differ");
+}
+void compare_second(Plan& p, const Case& c, const std::string& name) {
+    c.dtype == BEVEL_F64 ? compare_second_with<long double>(p, c, name) : compare_second_with<ForSingle>(p, c, name);
 }
 
 void test_second(const Table& table) {
@@ -745,7 +759,7 @@ void test_products(const Table& table) {
 }
 
 // f(min(gate, limit))·(clamp(up) + offset) and its gradients, where gate's rows and up's are differently far apart.
-void compare_pair(Plan& p, const Case& c, double limit, double offset, const std::string& name) {
+template <class Real> void compare_pair_with(Plan& p, const Case& c, double limit, double offset, const std::string& name) {
     bevel_layout layout{};
     layout.dtype = c.dtype, layout.outer = c.size[0], layout.channels = c.size[1], layout.inner = c.size[2];
     int64_t stride[3], apart[3];
@@ -766,13 +780,13 @@ void compare_pair(Plan& p, const Case& c, double limit, double offset, const std
     std::vector<std::vector<Real>> exact, most;
     for (size_t j = 0; j < p.value.size(); ++j) exact.emplace_back(p.length[j], 0), most.emplace_back(p.length[j], 0);
     for (int64_t k = 0; k < c.size[1]; ++k) {
-        const std::vector<Real> slots = p.slots(k);
+        const std::vector<Real> slots = p.slots<Real>(k);
         const std::vector<bevel_term> linear = p.linear(k);
         for (int64_t o = 0; o < c.size[0]; ++o)
             for (int64_t i = 0; i < c.size[2]; ++i) {
                 const Real a = read(c.dtype, gate.at(o, k, i)), u = read(c.dtype, up.at(o, k, i)), by = read(c.dtype, g.at(o, k, i));
                 const Real factor = std::fmax(-limit, std::fmin(limit, u)) + offset, size = std::fabs(u) + std::fabs(offset);
-                const reference::Point f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, std::fmin(a, limit));
+                const reference::Point<Real> f = reference::at(p.plan.kernel, p.plan.multiplies_cdf, p.plan.knots, slots, std::fmin(a, limit));
                 const auto check = [&](Array& got, Real want, Real scale, const char* what) {
                     const Real found = read(c.dtype, got.at(o, k, i));
                     if (!(std::fabs(found - want) <= 32 * working * scale + 2 * stored * std::fabs(want) + tiny))
@@ -796,6 +810,9 @@ void compare_pair(Plan& p, const Case& c, double limit, double offset, const std
                 fail(name + ": gradient of parameter " + std::to_string(j) + " is " + digits(got) + " instead of " +
                      digits(exact[j][k]));
         }
+}
+void compare_pair(Plan& p, const Case& c, double limit, double offset, const std::string& name) {
+    c.dtype == BEVEL_F64 ? compare_pair_with<long double>(p, c, limit, offset, name) : compare_pair_with<ForSingle>(p, c, limit, offset, name);
 }
 
 void test_pairs(const Table& table) {
