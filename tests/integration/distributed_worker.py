@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch._dynamo  # as every optimizer does
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
@@ -135,4 +136,5 @@ def from_meta() -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    mp.spawn(run, args=(sys.argv[1],), nprocs=RANKS)
+    # forks of this process, which has imported everything and computed nothing: spawned ones would import it again
+    mp.start_processes(run, args=(sys.argv[1],), nprocs=RANKS, start_method="fork")
