@@ -19,6 +19,7 @@ from recording_watcher import RecordingWatcher
 from small_trials import RECIPE, full_disk, trial
 from waiting import PATIENCE, until
 
+from bevel_lab.cli import main
 from bevel_lab.data.source import Source
 from bevel_lab.execution.executor import Setup
 from bevel_lab.execution.progress import progress_display
@@ -137,11 +138,15 @@ def test_a_worker_in_the_middle_of_an_epoch_dies_with_its_driver(tmp_path: Path)
     assert not left
 
 
-def _compare(out: Path, recipe: dict[str, Any] = SLOW) -> subprocess.Popen[str]:
+def _words(out: Path, recipe: dict[str, Any]) -> list[str]:
     flags = [f"--{k.replace('_', '-')}={v}" for k, v in recipe.items()]
-    command = [sys.executable, "-m", "bevel_lab", "compare", "--activations", *ARMS, "gelu", "--seeds", "1", *flags]
+    arms = ["--activations", *ARMS, "gelu", "--seeds", "1"]
+    return ["compare", *arms, *flags, "--workers", "2", "--out", str(out)]
+
+
+def _compare(out: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*command, "--workers", "2", "--out", str(out)],
+        [sys.executable, "-m", "bevel_lab", *_words(out, SLOW)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -181,9 +186,10 @@ def _alive(family: list[psutil.Process]) -> list[psutil.Process]:
     return [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-def _finish(out: Path, recipe: dict[str, Any] = SLOW) -> str:
-    """Let the command run to its end; what it printed."""
-    said, err = _compare(out, recipe).communicate(timeout=PATIENCE)
+def _finish(out: Path, capsys: pytest.CaptureFixture[str], recipe: dict[str, Any] = SLOW) -> str:
+    """Let the command run to its end, in this process, which has imported torch already; what it printed."""
+    assert main(_words(out, recipe)) == 0
+    said, err = capsys.readouterr()
     assert "Traceback" not in err
     assert not _checkpoints(out)
     assert (out / "report.html").exists()
@@ -196,7 +202,11 @@ def undisturbed() -> dict[str, Any]:
 
 
 def test_interrupted_and_killed_at_random_moments_it_ends_in_the_same_bits(
-    tmp_path: Path, undisturbed: dict[str, Any], moments: random.Random, thorough: bool
+    tmp_path: Path,
+    undisturbed: dict[str, Any],
+    moments: random.Random,
+    thorough: bool,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """First by Ctrl-C. Half of the kills fall anywhere after the start, half while trials run; the driver, or everyone.
 
@@ -207,9 +217,9 @@ def test_interrupted_and_killed_at_random_moments_it_ends_in_the_same_bits(
     while kills < (30 if thorough else 8):
         kills += _kill_one(out, moments, running=bool(kills % 2))
         if len(_results(out)) == len(undisturbed):
-            assert _ended(out) == undisturbed
+            assert _ended(out, capsys) == undisturbed
             out = tmp_path / str(kills)
-    assert _ended(out) == undisturbed
+    assert _ended(out, capsys) == undisturbed
 
 
 def _interrupt(out: Path, moments: random.Random) -> None:
@@ -242,16 +252,18 @@ def _kill_one(out: Path, moments: random.Random, running: bool) -> bool:
     return driver.returncode == -signal.SIGKILL
 
 
-def _ended(out: Path) -> dict[str, Any]:
+def _ended(out: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """The results of a grid that was let run to its end, each of them recorded once."""
-    said = _finish(out)
+    said = _finish(out, capsys)
     assert all(label in said for label in [*ARMS, "gelu"])
     found = _results(out)
     assert len((out / LEDGER).read_bytes().splitlines()) == len(found), "every record once"
     return found
 
 
-def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_named_and_what_was_written_whole_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The disk is a limit on the size of files, which cuts a write short as a full disk does."""
     jobs = Experiment.resolve([*ARMS, "gelu"], "relu", 1, RECIPE).trials()
     with Ledger(tmp_path) as book:
@@ -267,7 +279,7 @@ def test_a_full_disk_is_named_and_what_was_written_whole_stays(tmp_path: Path) -
     assert "could not write all of" in done.stderr
     assert "make room on the disk and start again" in done.stderr
     assert (tmp_path / LEDGER).stat().st_size == room, "part of a line"
-    _finish(tmp_path, RECIPE)
+    _finish(tmp_path, capsys, RECIPE)
     assert _results(tmp_path) == _undisturbed(jobs)
 
 
@@ -285,8 +297,6 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_is_a_failure_that_names_it(t
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from bevel_lab.cli import main
-
     folder.merge(tmp_path, Experiment.resolve(ARMS, "relu", 2, SLOW))
     assert main(["compare", "--activations", *ARMS, "--epochs", "7", "--out", str(tmp_path)]) == 2
     err = capsys.readouterr().err
