@@ -6,18 +6,19 @@ import contextlib
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import each_task
 import psutil
 import pytest
+import ray_works
 import torch
 from batch_recorder import STEPS, recorded_batch, recording_step
+from recording_watcher import RecordingWatcher
 from small_trials import trial as small
 from torch import distributed, nn
 from waiting import PATIENCE, until
@@ -25,11 +26,15 @@ from waiting import PATIENCE, until
 from bevel.errors import InvalidValue
 from bevel_lab.cli import main
 from bevel_lab.data.source import Source
+from bevel_lab.execution import ray_cluster
+from bevel_lab.execution.executor import Setup
 from bevel_lab.execution.ray_cluster import Ray, wanting
 from bevel_lab.execution.workers import Workers
 from bevel_lab.experiment import ledger
 from bevel_lab.experiment.experiment import Experiment
+from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.record import Record
+from bevel_lab.experiment.trial import Trial
 from bevel_lab.runtime.distributed import ProcessGroup, TorchrunProcessGroup
 from bevel_lab.training.run import run_trial
 from bevel_lab.training.trainer import Trainer
@@ -62,10 +67,15 @@ def _none_is_left() -> Iterator[None]:
     yield
     while _running:
         with _running.pop() as process:  # closes its pipes and waits
-            if process.poll() is None:
-                for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        one.kill()
+            _kill(process)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a program and all that it has started; torchrun's processes have sessions of their own and would go on."""
+    if process.poll() is None:
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 # ------------------------------------------------------------------------------------------------------- a Ray cluster
@@ -75,7 +85,9 @@ class Nodes:
     """The cluster of ``ray_nodes.py``."""
 
     def __init__(self) -> None:
-        self.process = _started(str(HERE / "ray_nodes.py"), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        environment = ENVIRONMENT | {"PYTHONPATH": str(HERE)}  # for ``ray_works``
+        pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = _started(str(HERE / "ray_nodes.py"), env=environment, **pipes)
         _running.remove(self.process)  # it outlives a test
         self.address = self._said()
 
@@ -110,43 +122,30 @@ def nodes() -> Iterator[Nodes]:
     made.end()
 
 
-class Driver:
-    """``ray_driver.py`` at work."""
-
-    def __init__(self, nodes: Nodes, out: Path, *settings: dict[str, Any], device: str = "cpu", work: str = "train"):
-        words = [nodes.address, str(out), json.dumps(settings), device, work]
-        self.process = _started(str(HERE / "ray_driver.py"), *words)
-        self.said: list[list[Any]] = []
-
-    def hear(self, enough: Callable[[list[Any]], bool] = lambda event: False) -> None:
-        """Listen until ``enough`` was said, or to the end."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("["):
-                self.said.append(json.loads(line))
-                if enough(self.said[-1]):
-                    return
-        _, error = self.process.communicate(timeout=PATIENCE)
-        assert "Traceback" not in error
-
-    def texts(self, kind: str) -> list[str]:
-        return [text for said, text, _ in self.said if said == kind]
+def _drive(nodes: Nodes, out: Path, watcher: RecordingWatcher, *settings: dict[str, Any], device: str = "cpu") -> None:
+    """Run experiments on the cluster to their end. The driver is this process: another would import torch and Ray."""
+    jobs = [job for one in settings for job in Experiment.resolve(**one).trials()]
+    with Ledger(out) as book:
+        Ray(nodes.address).run(jobs, book, Setup(Source(), device, out / "checkpoints", state_every=0.0), watcher)
 
 
 @pytest.mark.process
 def test_a_cluster_that_loses_a_node_ends_with_the_records_of_a_local_run(nodes: Nodes, tmp_path: Path) -> None:
     settings = {"activations": ["relu", "prelu", "gelu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
     nodes.do("add")
-    driver = Driver(nodes, tmp_path, settings)
-    for _ in range(5):
-        driver.hear(lambda event: event[0] == "epoch")
-    nodes.do("kill")
-    driver.hear()
-    (note,) = driver.texts("note")
+
+    def kill(trial: Trial, done: int) -> None:
+        running = [reached for reached in dict(watch.epochs).values() if 3 <= reached < 60]
+        if len(running) == 2 and not watch.notes:  # so one is on the second node, and has a state to lose
+            nodes.do("kill")
+
+    watch = RecordingWatcher(kill)
+    _drive(nodes, tmp_path, watch, settings)
+    (note,) = watch.notes
     assert "died" in note
     assert note.endswith("the trial goes on from its last checkpoint.")
     for trial, _ in Experiment.resolve(**settings).trials():
-        epochs = [epoch for kind, key, epoch in driver.said if kind == "epoch" and key == trial.id]
+        epochs = [epoch for key, epoch in watch.epochs if key == trial.id]
         assert epochs == list(range(1, 61)), "every epoch was reported once: nothing was repeated, nothing left out"
     assert _results(tmp_path) == _undisturbed(Experiment.resolve(**settings))
     assert list((tmp_path / "checkpoints").iterdir()) == []
@@ -158,8 +157,7 @@ def test_every_task_runs_on_a_cluster(nodes: Nodes, tmp_path: Path) -> None:
         {"activations": ["frelu"], "reference": "frelu", "seeds": 1, "recipe": _without_task(recipe) | {"epochs": 1}}
         for recipe in each_task.trial_settings(tmp_path).values()
     ]
-    nodes.do("add")
-    Driver(nodes, tmp_path / "out", *asked).hear()
+    _drive(nodes, tmp_path / "out", RecordingWatcher(), *asked)
     here = [_undisturbed(Experiment.resolve(**one)) for one in asked]
     assert _results(tmp_path / "out") == {key: result for found in here for key, result in found.items()}
 
@@ -180,9 +178,8 @@ def test_the_command_survives_the_death_of_a_task_and_its_own(
     settings = {"activations": ["prelu"], "reference": "prelu", "seeds": 1, "recipe": recipe}
     head = 'activations = ["prelu"]\nreference = "prelu"\ncontrols = false\nseeds = 1\n'
     (tmp_path / "x.toml").write_text(head + _toml(recipe))
-    command = ["-m", "bevel_lab", "run", "x.toml", "--ray", nodes.address, "--out", "out"]
-    nodes.do("add")
-    first = _started(*command)
+    command = ["run", "x.toml", "--ray", nodes.address, "--out", "out"]
+    first = _started("-m", "bevel_lab", *command)
     assert first.stderr is not None
     checkpoints = tmp_path / "out" / "checkpoints"
     assert until(lambda: list(checkpoints.glob("*.pt")), "checkpoint", first)
@@ -194,9 +191,7 @@ def test_the_command_survives_the_death_of_a_task_and_its_own(
     first.kill()
     first.communicate()
     assert list(checkpoints.glob("*.pt")), "it was killed with something left to do"
-    again = _started(*command)
-    _, said = again.communicate(timeout=PATIENCE)
-    assert again.returncode == 0, said
+    assert main(command) == 0
     assert _results(tmp_path / "out") == _undisturbed(Experiment.resolve(**settings))
     assert (tmp_path / "out" / "report.html").exists()
 
@@ -206,38 +201,50 @@ def _toml(recipe: dict[str, Any]) -> str:
 
 
 @pytest.mark.process
-def test_a_trial_that_kills_three_tasks_in_a_row_is_given_up(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_trial_that_kills_three_tasks_in_a_row_is_given_up(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "perform_remotely", ray_works.kill_itself)
     settings = {"activations": ["relu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
-    driver = Driver(nodes, tmp_path, settings, work="die")
-    driver.hear()
-    assert len(driver.texts("note")) == 2
-    (reason,) = driver.texts("failure")
-    assert reason.startswith("the task of relu, seed 0, died (")
-    assert reason.endswith(", 3 times in a row")
+    watch = RecordingWatcher()
+    _drive(nodes, tmp_path, watch, settings)
+    assert len(watch.notes) == 2
+    (failure,) = watch.failures
+    assert failure.reason.startswith("the task of relu, seed 0, died (")
+    assert failure.reason.endswith(", 3 times in a row")
     assert _results(tmp_path) == {}
 
 
 @pytest.mark.process
-def test_a_gpu_is_asked_for_waited_for_and_refused_where_none_can_come(nodes: Nodes, tmp_path: Path) -> None:
-    settings = {"activations": ["relu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
-    nodes.do("add")
-    driver = Driver(nodes, tmp_path, settings, device="cuda", work="report_gpus")
-    driver.hear(lambda event: event[:2] == ["note", "GPUs [0]"])
-    nodes.do("kill")
-    driver.hear(lambda event: "waiting: a trial takes 1 CPUs and 1 GPUs of one node" in event[1])
-    refused = _started("-m", "bevel_lab", "compare", "--activations", "relu", "gelu", "--model", "mlp", "--device",
-                       "cuda", "--ray", nodes.address, "--out", str(tmp_path / "none"))  # fmt: skip
-    _, error = refused.communicate(timeout=PATIENCE)
-    assert refused.returncode == 2
+def test_a_gpu_is_refused_where_there_is_none_and_asked_and_waited_for(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compare", "--activations", "relu", "gelu", "--model", "mlp", "--device", "cuda"]
+    assert main([*command, "--ray", nodes.address, "--out", str(tmp_path / "none")]) == 2
+    error = capsys.readouterr().err
     assert error.startswith(
         "bevel: a trial takes 1 CPUs and 1 GPUs of one node of the cluster, and no node has them (1 an"
     )
     assert error.count("\n") == 1
-    (tmp_path / "done").touch()
+    monkeypatch.setattr(ray_cluster, "perform_remotely", ray_works.report_gpus)
+    monkeypatch.setattr(ray_cluster, "PATIENCE", 1.0)
+    settings = {"activations": ["relu"], "reference": "relu", "seeds": 1, "recipe": RECIPE}
+    done = tmp_path / "done"
+
+    def act(note: str) -> None:
+        if note == "GPUs [0]" and not done.exists():
+            nodes.do("kill")
+        elif note.startswith("waiting: a trial takes 1 CPUs and 1 GPUs of one node"):
+            done.touch()
+            nodes.do("add")
+
     nodes.do("add")
-    driver.hear()
-    assert driver.texts("note")[-1] == "GPUs [0]"
-    assert driver.texts("failure") == [f"data in {Path.cwd() / 'data'}, paths from {Path.cwd()}"]
+    watch = RecordingWatcher(on_note=act)
+    _drive(nodes, tmp_path, watch, settings, device="cuda")
+    assert [note for note in watch.notes if "died" not in note and "waiting" not in note] == ["GPUs [0]", "GPUs [0]"]
+    assert done.exists(), "it was waited for"
+    (failure,) = watch.failures
+    assert failure.reason == f"data in {Path.cwd() / 'data'}, paths from {Path.cwd()}"
 
 
 @pytest.mark.parametrize(
@@ -270,7 +277,7 @@ def _torchrun(folder: Path, *more: str) -> subprocess.Popen[str]:
         str(folder / "two"),
         *more,
     ]
-    return _started(*command, stderr=subprocess.STDOUT, start_new_session=True)
+    return _started(*command, stderr=subprocess.STDOUT)
 
 
 @pytest.mark.process
@@ -284,8 +291,9 @@ def test_two_processes_give_the_curve_of_one_wait_for_one_download_and_survive_a
     try:
         assert until(lambda: list((tmp_path / "two").glob("checkpoints/*.pt")), "checkpoint", first)
     finally:
-        os.killpg(first.pid, signal.SIGKILL)
+        _kill(first)
         first.communicate()
+    assert len(_results(tmp_path / "two")) < 2, "it was killed with something left to do"
     assert (tmp_path / "slow").read_text() == "downloaded\n", "once"
     again = _torchrun(tmp_path, *flags)
     said, _ = again.communicate(timeout=PATIENCE)

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from typing import TYPE_CHECKING, Any
 
 from bevel.errors import BevelError, InvalidValue
 from bevel_lab.errors import LabError, optional_library
+
+if TYPE_CHECKING:  # a task on a cluster names a process group before it knows whether it needs torch
+    import torch
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
 
 class ProcessGroup:
@@ -41,6 +42,8 @@ class ProcessGroup:
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients, averaged over all processes."""
+        import torch
+
         torch.autograd.backward(loss)
 
     def all_reduce(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -98,6 +101,8 @@ class TorchrunProcessGroup(ProcessGroup):
     def prepare(self, model: nn.Module) -> nn.Module:
         if next(model.parameters()).device.type == "cpu":
             return model  # torch's SyncBatchNorm refuses tensors on a CPU
+        from torch import nn
+
         synchronized: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return synchronized
 

@@ -10,10 +10,14 @@ from bevel_lab.experiment.trial import Trial
 
 
 class RecordingWatcher:
-    """Keeps events by kind, and calls ``on_epoch`` with the trial and its number of finished epochs."""
+    """Keeps events by kind; calls ``on_epoch`` with the trial and its number of finished epochs, and ``on_note``."""
 
-    def __init__(self, on_epoch: Callable[[Trial, int], None] = lambda trial, done: None) -> None:
-        self.on_epoch = on_epoch
+    def __init__(
+        self,
+        on_epoch: Callable[[Trial, int], None] = lambda trial, done: None,
+        on_note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.on_epoch, self.on_note = on_epoch, on_note
         self.epochs: list[tuple[str, int]] = []
         self.records: list[Record] = []
         self.failures: list[Failure] = []
@@ -29,3 +33,4 @@ class RecordingWatcher:
             self.failures.append(event)
         elif isinstance(event, Note):
             self.notes.append(event.text)
+            self.on_note(event.text)
