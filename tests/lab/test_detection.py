@@ -391,7 +391,7 @@ def _trained(one: Trial, source: Source) -> Trainer:
 
 @pytest.mark.network
 def test_real_cells_are_found_and_folding_changes_nothing(samples: Path) -> None:  # noqa: F811
-    settings = {"epochs": 5, "lr": 0.03, "batch_size": 8, "train_limit": 96}
+    settings = {"epochs": 3, "lr": 0.03, "batch_size": 4, "train_limit": 96}
     one = trial("frelu", task="detection", model="ssd_small", dataset="bccd", **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the two boxes without an area

@@ -77,7 +77,8 @@ def test_what_keeps_no_unit_starts_from_its_own_values(tmp_path: Path) -> None:
 
 def test_a_head_of_another_shape_stays_new_and_is_named(tmp_path: Path) -> None:
     _pretrained(tmp_path / "weights.pth", classes=7)
-    record = run_trial(trial(model="resnet18", weights=str(tmp_path / "weights.pth"), epochs=1, train_limit=50))
+    few = {"epochs": 1, "train_limit": 10, "validation": 0.01}  # a ResNet-18 takes seconds for all digits
+    record = run_trial(trial(model="resnet18", weights=str(tmp_path / "weights.pth"), **few))
     assert "initial values stay for" in str(record.data["weights"])
     assert "fc.weight" in str(record.data["weights"])
 
