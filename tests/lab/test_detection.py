@@ -199,12 +199,6 @@ def test_the_split_is_one_for_all_seeds(digits: str) -> None:
 # --------------------------------------------------------------------------------------------------------- the models
 
 
-def _few(network: nn.Module, images: list[Tensor], targets: list[Any]) -> tuple[list[Tensor], list[Any]]:
-    """Two images and their boxes, or one where no batch norm needs more, as in VGG, which takes seconds for each."""
-    count = 2 if any(isinstance(m, nn.BatchNorm2d) for m in network.modules()) else 1
-    return images[:count], targets[:count]
-
-
 @pytest.mark.parametrize(
     ("name", "count"),
     [
@@ -221,7 +215,7 @@ def test_a_swap_covers_every_unit(name: str, count: int) -> None:
         network.transform.max_size = 64
     assert len(factory.sites(network)) == count
     assert not [m for m in network.modules() if isinstance(m, nn.ReLU | nn.ReLU6 | nn.Hardswish)]
-    images, targets = _few(network, *example())
+    images, targets = example(network)
     losses = network.train()(images, targets)
     sum(losses.values()).backward()
     unused = [site for site, call in factory.sites(network).items() if next(call.module.parameters()).grad is None]
@@ -232,14 +226,13 @@ def test_a_swap_covers_every_unit(name: str, count: int) -> None:
 
 def _folded(network: nn.Module, images: list[Tensor], *parts: str) -> int:
     """Fold, in place, the parts of a detector one by one; how many activations went into a layer."""
-    count = 0
-    for part in map(network.get_submodule, parts):
-        given: list[tuple[Any, ...]] = []
-        handle = part.register_forward_pre_hook(lambda module, arguments, given=given: given.append(arguments))
-        network(images)
+    given: dict[nn.Module, tuple[Any, ...]] = {}
+    modules = [network.get_submodule(part) for part in parts]
+    handles = [m.register_forward_pre_hook(lambda module, inputs: given.update({module: inputs})) for m in modules]
+    network(images)
+    for handle in handles:
         handle.remove()
-        count += sum(bool(row.into) for row in bevel.fold(part, *given[0], inplace=True).rows)
-    return count
+    return sum(bool(row.into) for module in modules for row in bevel.fold(module, *given[module], inplace=True).rows)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +249,8 @@ def test_folded_and_hardened_a_detector_finds_the_same(
 ) -> None:
     torch.manual_seed(0)
     network = MODELS.item(name).build(ActivationFactory("smooth_frelu:n=100000"), 3)
-    images, targets = _few(network, [torch.rand(3, 96, 96) for _ in range(2)], example()[1])
+    _, targets = example(network)
+    images = [torch.rand(3, 96, 96) for _ in targets]
     if name.startswith("faster"):
         network.transform.max_size = 128
         network.roi_heads.detections_per_img = 10  # further down, scores are so close that rounding reorders them
@@ -293,7 +287,7 @@ def _seen(network: nn.Module, images: list[Tensor]) -> list[Tensor]:
 
 def test_coordinates_are_in_float32_under_autocast() -> None:
     network = MODELS.item("ssd_small").build(ActivationFactory("relu"), 3)
-    images, targets = example()
+    images, targets = example(network)
     with torch.autocast("cpu", torch.bfloat16):
         losses = network(images, targets)
         found = network.eval()(images)

@@ -59,17 +59,21 @@ def detector(
         if not side:
             transform.max_size = 64  # the example is really computed, and call sites do not depend on the size
         try:
-            return activation.swap(network, *example())
+            return activation.swap(network, *example(network))
         finally:
             transform.max_size = largest
 
     return Detector(summary, build, task="detection", own_init=True, side=side, augmentation=augmentation)
 
 
-def example() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Two images (norms need more than one value) and targets that any detector takes."""
+def example(network: nn.Module) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Two images and targets that any detector takes; one where no batch norm needs more than one value.
+
+    SSD300's VGG-16 has no norm and takes more than half a second for an image, which it brings to 300×300.
+    """
+    count = 2 if any(isinstance(m, nn.BatchNorm2d) for m in network.modules()) else 1
     target = {"boxes": torch.tensor([[10.0, 10.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
-    return [torch.zeros(3, 64, 64)] * 2, [target] * 2
+    return [torch.zeros(3, 64, 64)] * count, [target] * count
 
 
 def _to_float32(module: nn.Module, given: Any, result: Any) -> Any:
