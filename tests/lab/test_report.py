@@ -458,11 +458,10 @@ def test_the_statistics_can_be_done_again_from_the_results(eight: list[Record], 
         assert c.difference == pytest.approx(np.mean(differences))
 
 
-def test_rows_and_verdicts_are_dicts_that_the_files_repeat(eight: list[Record], tmp_path: Path) -> None:
+def test_rows_and_verdicts_are_dicts_that_the_files_repeat(eight: list[Record], written: Path) -> None:
     judged = judge(eight, "relu")
-    judged.write(tmp_path)
     for name, rows in (("results.csv", judged.rows()), ("verdicts.csv", judged.verdicts())):
-        with (tmp_path / name).open(encoding="utf-8", newline="") as file:
+        with (written.parent / name).open(encoding="utf-8", newline="") as file:
             assert list(csv.DictReader(file)) == [{key: str(value) for key, value in row.items()} for row in rows]
     assert len(judged.rows()) == len(eight)
     assert {row["arm"]: row["verdict"] for row in judged.verdicts()} == {
