@@ -128,16 +128,17 @@ def test_the_reference_is_timed_in_every_cell_and_the_others_in_the_first(
     costs = {("mlp", "relu"): (2.0, 0.1, 4), ("cnn", "relu"): (6.0, 0.2, 10), ("mlp", "gelu"): (3.0, 0.2, 6)}
     probed = []
 
-    def timed(trial: Trial, **_: Any) -> Probe:
+    def timed(trial: Trial, steps: int = 3, **_: Any) -> Probe:
         label = trial.activation.partition(":")[0]
-        probed.append((trial.model, label))
+        probed.append((trial.model, label, steps))
         seconds, step, memory = costs[trial.model, label]
         return Probe(seconds, step, memory * 2**20)
 
     monkeypatch.setattr(estimate, "probe", timed)
     words = ["--activations", "relu", "gelu", "--model", "mlp", "cnn", "--out", str(tmp_path / "new")]
     assert main(["compare", *words, *SMALL]) == 0
-    assert probed == [("mlp", "relu"), ("mlp", "relu"), ("mlp", "gelu"), ("cnn", "relu")], "the first one warms up"
+    arms = [("mlp", "relu", 1), ("mlp", "relu", 3), ("mlp", "gelu", 3), ("cnn", "relu", 3)]
+    assert probed == arms, "the first one warms up"
     out, err = capsys.readouterr()
     rows = _table(out)
     assert rows["mlp", "gelu"] == ["200.0 ms", "3.0 s", "6 MiB"]
