@@ -590,7 +590,7 @@ def test_every_way_of_training_runs(street: Path, settings: dict[str, Any]) -> N
 def test_a_small_u_net_learns_real_streets(streets: Path) -> None:
     one = Trial(
         activation=bevel.canonical("frelu"), model="unet_small", dataset="camvid_half", task="segmentation", epochs=3,
-        batch_size=4, lr=0.1, train_limit=48,
+        batch_size=8, lr=0.1, train_limit=104,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error")
