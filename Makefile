@@ -6,11 +6,11 @@ STAMP  := $(VENV)/.installed
 NATIVE := $(shell find native -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt 2>/dev/null)
 
 # Tests start some hundred processes: bytecode is kept, whatever the surroundings say. A file's tests share fixtures.
-# Four at once keep two cores busy throughout, since tests wait for processes that start, stop or are looked at. Freed memory
+# Five at once keep two cores busy throughout, since tests wait for processes that start, stop or are looked at. Freed memory
 # stays with a process where malloc is glibc's: clearing new pages took a seventh of a convolutional training step.
 PYTEST_ENV  := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
   MALLOC_MMAP_THRESHOLD_=268435456 MALLOC_TRIM_THRESHOLD_=1073741824
-PYTEST_ARGS := -q -n 4 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS := -q -n 5 --dist loadfile --no-loadscope-reorder
 OLDEST      := .venv-oldest
 BESIDE      := $(addprefix tests/test_,native.py packaging.py readme.py repository.py) # they are not of the library
 AUDIT       := $(PYTHON) -m auditwheel repair --exclude 'libtorch*'

@@ -38,6 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TRITON_INTERPRET"] = "1"
         importlib.import_module("triton.language")
         del os.environ["TRITON_INTERPRET"]
+    if importlib.util.find_spec("hypothesis") is not None:
+        hypothesis = importlib.import_module("hypothesis")
+        slow = [hypothesis.HealthCheck.too_slow]  # a busy machine is no fault: nothing is timed
+        hypothesis.settings.register_profile("bevel", deadline=None, suppress_health_check=slow)
+        hypothesis.settings.load_profile("bevel")
     if config.option.moments is None:  # here, so that xdist hands its workers the same
         config.option.moments = random.randrange(10_000)
 

@@ -54,7 +54,7 @@ def all_terms(draw: st.DrawFn) -> Terms[Coefficient]:
     return Terms(draw(numbers), draw(numbers), tuple(places), jumps, steps, c0, c1, draw(st.booleans()), curve)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(terms=all_terms(), kernel=st.sampled_from(sorted(KERNELS)), n=st.sampled_from([0.05, 0.7, 3.0, 50.0, 2e4]))
 def test_it_holds(terms: Terms[Coefficient], kernel: str, n: float) -> None:
     if terms.curve and KERNELS[kernel].variance == math.inf:

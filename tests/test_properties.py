@@ -47,7 +47,7 @@ def _rounding(f: PiecewiseLinear, x: torch.Tensor) -> float:
     return 1e-13 * (1 + float(f(x).abs().max()))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(functions(), KERNELS, SHARPNESS)
 def test_the_bound_holds(f: PiecewiseLinear, kernel: str, n: float) -> None:
     x = _points(f, n)
@@ -55,7 +55,7 @@ def test_the_bound_holds(f: PiecewiseLinear, kernel: str, n: float) -> None:
     assert float((smoothed(x) - f(x)).abs().max()) <= smoothed.max_error + _rounding(f, x)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(functions(rising=True), KERNELS, SHARPNESS)
 def test_smoothing_keeps_monotone(f: PiecewiseLinear, kernel: str, n: float) -> None:
     x = _points(f, n)
@@ -64,7 +64,7 @@ def test_smoothing_keeps_monotone(f: PiecewiseLinear, kernel: str, n: float) -> 
     assert float(y.slope(x).min()) >= -1e-12 * n
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(functions(), COMPACT, SHARPNESS)
 def test_affine_outside_a_compact_support(f: PiecewiseLinear, kernel: str, n: float) -> None:
     """Each backend gives what it gives for f itself, bit for bit; the formulas give what ``f(x)`` does."""
@@ -76,7 +76,7 @@ def test_affine_outside_a_compact_support(f: PiecewiseLinear, kernel: str, n: fl
             assert torch.equal(mollify(f, kernel, n)(x)[outside], line[outside])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(functions(steps=False), KERNELS)
 def test_width_to_zero(f: PiecewiseLinear, kernel: str) -> None:
     """The error falls as 1/n, down to rounding."""
@@ -86,7 +86,7 @@ def test_width_to_zero(f: PiecewiseLinear, kernel: str) -> None:
     assert fine <= coarse * 1e-6 + _rounding(f, x)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(functions(), KERNELS, SHARPNESS, st.floats(0.1, 0.9))
 def test_splitting_a_knot_changes_nothing(f: PiecewiseLinear, kernel: str, n: float, share: float) -> None:
     """A knot may be two at the same place (tensors may coincide) that share its jump and its step."""
@@ -104,7 +104,7 @@ def test_splitting_a_knot_changes_nothing(f: PiecewiseLinear, kernel: str, n: fl
     assert float((got - want).abs().max()) <= 10 * _rounding(f, x)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(functions(), CODED, st.floats(0.2, 5.0), st.sampled_from(BACKENDS))
 @example(PiecewiseLinear(0.0, 0.0, (-2.0,), (0.0,), (1.0,)), "box", 0.75, BACKENDS[-1])
 def test_slope_is_the_gradient(f: PiecewiseLinear, kernel: str, n: float, backend: str) -> None:
@@ -116,7 +116,7 @@ def test_slope_is_the_gradient(f: PiecewiseLinear, kernel: str, n: float, backen
     torch.testing.assert_close(slope, mollify(f, kernel, n).slope(x.detach()))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_sharpness_is_finite_and_positive(n: float) -> None:
     smallest = torch.finfo(torch.float32).tiny
