@@ -87,10 +87,10 @@ class Affine:
         return Affine(self.constant, tuple((place[i], w) for i, w in self.weights), products)
 
     def value(self, parameters: Sequence[Tensor]) -> Tensor:
-        """Return its value at given parameters, a differentiable 1-D tensor of its own memory."""
+        """Return its value at given parameters, a differentiable 1-D tensor."""
         parts = [weight * parameters[index] for index, weight in self.weights]
         first, *others = [*parts, *(weight * parameters[i] * parameters[j] for (i, j), weight in self.products)]
-        total = self.constant + first if self.constant else first
+        total = self.constant + first
         for part in others:
             total = total + part
         return total
@@ -215,8 +215,7 @@ class FamilyFormulas(Formulas):
         total = self._sum(constant_of, left, changes)
         for index, value in enumerate(self._parameters):
             weight = self._sum(functools.partial(weight_of, index=index), left, changes)
-            part = _where_it_counts(weight, along(value, self.x, self.dim))
-            total = part if is_zero(total) else total + part
+            total = total + _where_it_counts(weight, along(value, self.x, self.dim))
         for pair in sorted({p for s in (left, *changes) if isinstance(s, Affine) for p, _ in s.products}):
             first, second = (along(self._parameters[i], self.x, self.dim) for i in pair)
             weight = self._sum(functools.partial(_product_of, pair=pair), left, changes)
@@ -227,27 +226,22 @@ class FamilyFormulas(Formulas):
         """Return one part of an expression at x: its constant, or the weight of a parameter."""
         total: Tensor | float = part(left)
         for knot, change in zip(self.knots, changes, strict=True):
-            if factor := part(change):
-                here = knot.right if factor == 1 else factor * knot.right
-                total = here if is_zero(total) else total + here
+            if part(change):
+                total = total + part(change) * knot.right
         return total
-
-    @lazy
-    def _bends(self) -> bool:
-        return bool(self._family.terms.curve) or self._family.has_products
 
     def by_parameter(self, index: int) -> Tensor:
         """Return the elementwise derivative by one parameter."""
         family = self._family
-        if self._bends:
+        if family.terms.curve or family.has_products:
             total = self._quadratic_by(index)
         else:
             slope = self._sum(functools.partial(weight_of, index=index), family.terms.left, family.terms.jumps)
             total = _where_it_counts(slope, self.x) + torch.zeros_like(self.x)
             for slot, expression in enumerate(family.terms.flat()):
-                if slot and isinstance(expression, Affine) and (weight := weight_of(expression, index)):
-                    part = self.partial(slot)
-                    total = total if is_zero(part) else total + weight * part
+                weight = weight_of(expression, index)
+                if weight and slot:
+                    total = total + weight * self.partial(slot)
         of_n = self._weight(family.n, index)
         if not is_zero(of_n):
             total = total + (of_n * self.n if family.log_n else of_n) * self.partial_n()
@@ -255,10 +249,8 @@ class FamilyFormulas(Formulas):
 
     def _weight(self, slot: Slot, index: int) -> Coefficient:
         """Return the derivative of a coefficient by a parameter, which other parameters' values are in."""
-        if not isinstance(slot, Affine):
-            return 0.0
         total: Coefficient = weight_of(slot, index)
-        for (i, j), factor in slot.products:
+        for (i, j), factor in slot.products if isinstance(slot, Affine) else ():
             for this, other in ((i, j), (j, i)):
                 if this == index:
                     total = total + factor * along(self._parameters[other], self.x, self.dim)
@@ -275,7 +267,7 @@ class FamilyFormulas(Formulas):
         total = torch.zeros_like(self.x) + self.segments.of(
             weight(terms.left), weight(terms.offset), jumps, steps, curve
         )
-        for slot, expression in enumerate(terms.flat()) if self.smooths else ():
+        for slot, expression in enumerate(terms.flat()):
             if not is_zero(by := weight(expression)):
                 total = total + by * self.deviation(slot)
         return total
@@ -290,10 +282,7 @@ def _where_it_counts(weight: Tensor | float, value: Coefficient) -> Tensor | flo
 
 def weight_of(slot: Slot, index: int) -> float:
     """Return the factor of one parameter in a coefficient."""
-    for i, weight in slot.weights if isinstance(slot, Affine) else ():  # torch.compile would trace how a dict is made
-        if i == index:
-            return weight
-    return 0.0
+    return dict(slot.weights).get(index, 0.0) if isinstance(slot, Affine) else 0.0
 
 
 def _product_of(slot: Slot, pair: tuple[int, int]) -> float:

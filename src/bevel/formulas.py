@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from bevel._segments import Segments
-from bevel.kernel import SHARP, Kernel
+from bevel.kernel import Kernel
 from bevel.portable import lazy
 from bevel.terms import GROUPS, Coefficient, Terms, along, is_zero
 
@@ -41,9 +41,7 @@ class Formulas:
         self.x = x
         self.dim = dim
         self.kernel = kernel
-        self.smooths = kernel is not SHARP  # else nothing deviates from the line, and no graph should hold how little
-        # torch.compile traces every call: numbers need none
-        self.terms = terms.with_flat([along(c, x, dim) if isinstance(c, Tensor) else c for c in terms.flat()])
+        self.terms = terms.with_flat([along(c, x, dim) for c in terms.flat()])
         self.n = along(n, x, dim)
         self.w = 1 / self.n
         self.knots = [_Knot(self, i) for i in range(len(terms.knots))]
@@ -72,7 +70,7 @@ class Formulas:
     def value(self) -> Tensor:
         """Return the function's values."""
         total = self._quadratic() if self.terms.curve else self._line_value()
-        for k in self.knots if self.smooths else ():
+        for k in self.knots:
             for part in k.deviations():
                 total = total + part
         return total
@@ -91,8 +89,7 @@ class Formulas:
     def _line_value(self) -> Tensor:
         intercept: Coefficient = self.terms.offset
         for k in self.knots:
-            if not (is_zero(k.step) and is_zero(k.knot)):
-                intercept = intercept + k.right * (k.step - k.jump * k.knot)
+            intercept = intercept + k.right * (k.step - k.jump * k.knot)
         slope = self.line_slope
         x = self.x
         if isinstance(slope, Tensor) or slope == 0:  # at ±inf a flat end has its level, and 0·inf would be NaN
@@ -106,7 +103,7 @@ class Formulas:
             total = self.segments.derivative(self.bend, self.slope_at_anchor)
         else:
             total = self.line_slope + torch.zeros_like(self.x)
-        for k in self.knots if self.smooths else ():
+        for k in self.knots:
             for part in k.slopes():
                 total = total + part
         return torch.where(torch.isnan(self.x), self.x, total)
@@ -123,7 +120,7 @@ class Formulas:
                 total = total + k.bend * k.below
         return total + self.bend if self.terms.curve else total
 
-    def partial(self, slot: int) -> Tensor | float:
+    def partial(self, slot: int) -> Tensor:
         """Return the derivative by the coefficient at one place of :meth:`Terms.flat`, with the line's slope fixed.
 
         The caller adds the derivatives of the slope, x for ``left`` and ``[x > knot]·x`` for a jump, since it knows
@@ -132,8 +129,7 @@ class Formulas:
         if slot < 2:
             return torch.zeros_like(self.x) if slot == 0 else torch.ones_like(self.x)
         group, i = divmod(slot - 2, len(self.knots))
-        level = self.knots[i].level(GROUPS[group])
-        return level + self.knots[i].decay(GROUPS[group]) if self.smooths else level
+        return self.knots[i].level(GROUPS[group]) + self.knots[i].decay(GROUPS[group])
 
     def deviation(self, slot: int) -> Tensor | float:
         """Return the derivative by one coefficient of what smoothing adds."""
@@ -168,29 +164,14 @@ class _Knot:
         mask = x >= self.knot if closed else x > self.knot  # the knot belongs to the left branch, as in torch's ReLU
         self.mask = mask
         self.right = mask.to(x.dtype)
-
-    @lazy
-    def distance(self) -> Tensor:
-        return self.at.x - self.knot
-
-    @property
-    def _reach(self) -> float:
-        return min(self.at.kernel.reach, torch.finfo(self.at.x.dtype).max)
-
-    @lazy
-    def v(self) -> Tensor:
-        most = torch.finfo(self.at.x.dtype).max
-        u = self.distance.clamp(-most, most) * self.at.n  # clamped: the clamp below has derivative 0, and 0·∞ is NaN
+        self.distance = x - self.knot
+        most = torch.finfo(x.dtype).max
+        u = self.distance.clamp(-most, most) * at.n  # clamped: the clamp below has derivative 0, and 0·∞ is NaN
         # The sign comes from the mask and not from |u|, so that autograd sees one branch at u = 0 too.
-        return torch.where(self.mask, u, -u).clamp(max=self._reach)
-
-    @lazy
-    def u(self) -> Tensor:
-        return torch.where(self.mask, self.v, -self.v)
-
-    @lazy
-    def _near(self) -> Tensor:
-        return self.v < self._reach
+        reach = min(at.kernel.reach, most)
+        self.v = torch.where(mask, u, -u).clamp(max=reach)
+        self.u = torch.where(mask, self.v, -self.v)
+        self._near = self.v < reach
 
     @lazy
     def pdf(self) -> Tensor:
@@ -270,7 +251,7 @@ class _Knot:
         if group == "knots":
             return -self.right * self.jump
         if group == "jumps":
-            return 0.0 if is_zero(self.knot) else -self.right * self.knot
+            return -self.right * self.knot
         return self.right if group == "steps" else 0.0
 
     def decay(self, group: str) -> Tensor:

@@ -155,13 +155,11 @@ def along(c: Coefficient, x: Tensor, dim: int) -> Coefficient:
     """Return ``c`` in x's dtype, shaped to broadcast along ``dim``; a tensor of length one broadcasts with all."""
     if not isinstance(c, Tensor):
         return c
-    count = length(c)
-    c = c if c.dtype == x.dtype else c.to(x.dtype)
-    if count == 1:
-        return c.reshape(())
+    if length(c) == 1:
+        return c.to(x.dtype).reshape(())
     shape = [1] * x.dim()
-    shape[dim] = count
-    return c.reshape(shape)
+    shape[dim] = length(c)
+    return c.to(x.dtype).reshape(shape)
 
 
 def as_numbers(c: Coefficient) -> Tensor:
