@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 import platform
 import shutil
 import subprocess
@@ -175,11 +176,12 @@ def test_a_table_is_packed_once_for_every_family_that_has_it() -> None:
 
 
 @needs_operator
-def test_a_family_keeps_its_call_and_copies_do_not() -> None:
+def test_a_family_keeps_its_call_which_copies_share_and_a_pickle_does_not_have() -> None:
     module = bevel.SAU(n=2.5)
     module(torch.ones(3))
     assert list(module.family.calls) == [(1, "auto")]
-    twin = copy.deepcopy(module)
+    assert copy.deepcopy(module).family is module.family
+    twin = pickle.loads(pickle.dumps(module))
     assert twin.family == module.family
     assert not twin.family.calls
     assert torch.equal(twin(torch.ones(3)), module(torch.ones(3)))

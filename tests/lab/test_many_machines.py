@@ -40,7 +40,8 @@ from bevel_lab.training.run import run_trial
 from bevel_lab.training.trainer import Trainer
 
 HERE = Path(__file__).parent / "support"
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""Ray's workers step back behind all others, and waited ten minutes for their turn among other tests."""
 RECIPE: dict[str, Any] = {"model": "mlp", "epochs": 60, "train_limit": 300}
 
 
