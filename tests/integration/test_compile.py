@@ -103,6 +103,8 @@ def test_one_compiled_call_tells_functions_of_one_class_apart() -> None:
 @pytest.mark.parametrize("trained", [True, False])
 def test_a_compiled_graph_has_one_node_for_an_activation(name: str, trained: bool) -> None:
     """What torch.compile need not interpret: FReLU's formulas took it 13 s in a ResNet-18."""
+    if torch.compile(lambda x: (x + 1, torch.compiler.is_exporting()), backend="eager")(torch.ones(1))[1]:
+        pytest.skip("this release of torch takes every compilation for an export")  # 2.11 does
     nodes: list[Any] = []
 
     def backend(graph: GraphModule, example: list[Tensor]) -> Any:
