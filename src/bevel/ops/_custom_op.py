@@ -2,7 +2,8 @@
 
 Their arguments spell the family out as numbers and the kernel's name, and refer to nothing in the process, because
 compiled graphs are kept on disk and loaded by other processes. Only ``torch.compile`` uses the operators; in eager mode
-the dispatcher costs more than the ``autograd.Function``.
+the dispatcher costs more than the ``autograd.Function``. Where fusing wins, a compiled graph holds the formulas, which
+:func:`composed` hands over.
 """
 
 from __future__ import annotations
