@@ -23,6 +23,8 @@ WITHOUT = {
     "torch._C._current_graph_task_id": "what a run of autograd that broke off left is taken for the next one's",
     "torch._C._are_functorch_transforms_active": "under torch.func a call takes a backend that vmap cannot follow",
     "torch.compiler._is_compiling_flag": "export records a native pass instead of operators",
+    "torch.compiler._is_exporting_flag": "export records operators that not every runtime has",
+    "torch.fx.experimental.symbolic_shapes.statically_known_true": "a compiled call fails where a number changes",
     "torch._C._FunctionBase.apply": "every call of an activation looks for what torch.func left behind",
     "torch._C._FunctionBase.to_save": "backward finds no saved tensors",
     "torch._C._FunctionBase.materialize_grads": "a missing gradient becomes zeros",

@@ -7,7 +7,6 @@ Smooth any kinked function by any approximate identity, exactly and at ReLU's me
 asked for.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
 from bevel import errors
@@ -47,12 +46,12 @@ _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
 if not TYPE_CHECKING:  # a type checker knows every name from above, and that there are no others
 
-    def __getattr__(name: str) -> object:
+    def __getattr__(name: str) -> object:  # by __import__, which torch.compile can trace
         if name in _PACKAGES:
-            return importlib.import_module(f"bevel.{name}")
+            return __import__(f"bevel.{name}", fromlist=["*"])
         if name not in _HOME:
             raise AttributeError(f"module 'bevel' has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"bevel.{_HOME[name]}"), name)
+        value = getattr(__import__(f"bevel.{_HOME[name]}", fromlist=[name]), name)
         globals()[name] = value
         return value
 

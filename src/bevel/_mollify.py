@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +15,7 @@ from bevel.family import Family, lift
 from bevel.kernel import Kernel, as_kernel
 from bevel.kinked import PiecewiseLinear, as_function
 from bevel.ops import evaluate, needs_autograd, slope
+from bevel.portable import lazy
 from bevel.terms import Coefficient, Terms, as_number, as_sharpness
 
 
@@ -79,11 +79,11 @@ class Mollification:
         family, tensors = self._slope  # whose slope has a native backward
         return slope(x, family, tensors, dim=self.dim)
 
-    @functools.cached_property
+    @lazy
     def _value(self) -> tuple[Family, list[Tensor]]:
         return _lifted(self.f.terms, self.kernel, self.n)
 
-    @functools.cached_property
+    @lazy
     def _slope(self) -> tuple[Family, list[Tensor]] | None:
         """The slope as a function of this kind, steps for kinks and kinks for bends; None where f has steps itself."""
         t = self.f.terms

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from traceback import StackSummary
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,20 @@ def plainly_eager() -> bool:
         or _C._len_torch_dispatch_stack()
         or forward_ad._current_level >= 0
     )
+
+
+def export_flag() -> bool:
+    """What ``torch.compiler.is_exporting()`` says in eager mode; of a compiled call torch 2.11 answers with True."""
+    return torch.compiler._is_exporting_flag
+
+
+def is_open(value: object) -> TypeGuard[float]:
+    """Whether it is a number whose value ``torch.compile`` leaves open, having seen more than one: it has no value."""
+    if not torch.compiler.is_compiling() or not isinstance(value, float):
+        return False
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # it takes sympy's time
+
+    return not (statically_known_true(value > 0) or statically_known_true(value <= 0))
 
 
 def traced_stack() -> StackSummary:
@@ -308,6 +322,7 @@ __all__ = [
     "dispatch_mode_active",
     "drop_later_hooks",
     "exchange_function_modes",
+    "export_flag",
     "follow_hooks",
     "forward_hooks",
     "forward_mode_active",
@@ -315,6 +330,7 @@ __all__ = [
     "function_modes",
     "graph_task",
     "hidden_functions",
+    "is_open",
     "is_watched",
     "is_zero_tensor",
     "jit_paused",

@@ -8,7 +8,6 @@ A chain of torch operations on tiny tensors would cost more than the work on a s
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,6 +130,7 @@ class Family:
         log_n: whether ``n`` is stored as its logarithm.
         calls: by channel axis and rule of saving, the ready call that ``bevel.ops`` keeps with this very object; it is
             no part of the value.
+        text: all of it in writing, where ``bevel.ops`` has written it down; no part of the value either.
     """
 
     terms: Terms[Slot]
@@ -138,6 +138,7 @@ class Family:
     n: Slot
     log_n: bool = False
     calls: dict[tuple[int, str], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    text: str = field(default="", init=False, repr=False, compare=False)
 
     @functools.cached_property
     def _hash(self) -> int:
@@ -151,13 +152,6 @@ class Family:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Family:  # it never changes
         return self
-
-    def shared(self) -> Family:
-        """Return the one object that stands for all that are equal to this one, as long as it lives.
-
-        ``torch.compile`` knows a family by its identity: one compiled call then serves all modules of equal families.
-        """
-        return _SHARED.setdefault((self.terms, self.kernel, self.n, self.log_n), self)
 
     def only_formulas(self) -> str | None:
         """Return why no native program computes the function, None where one may."""
@@ -184,9 +178,6 @@ class Family:
         """Return the composed formulas in the dtype of arithmetic: float64 for float64, else float32."""
         inner = x if x.dtype == torch.float64 else x.to(torch.float32)
         return FamilyFormulas(self, inner, [p.to(inner.dtype) for p in parameters], dim)
-
-
-_SHARED: weakref.WeakValueDictionary[tuple[Any, ...], Family] = weakref.WeakValueDictionary()
 
 
 class FamilyFormulas(Formulas):

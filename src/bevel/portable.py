@@ -12,14 +12,14 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from bevel._torch_private import jit_paused, jit_tracing
+from bevel._torch_private import export_flag, jit_paused, jit_tracing
 
 T = TypeVar("T")
 
 
 def exporting() -> bool:
     """Whether ``torch.export`` or ``torch.onnx.export`` is recording."""
-    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    return export_flag() or torch.onnx.is_in_onnx_export()
 
 
 def hypot(a: Tensor, b: Tensor) -> Tensor:
@@ -53,5 +53,6 @@ class lazy(Generic[T]):  # noqa: N801  # used as a decorator, like property
 
     def __get__(self, instance: Any, owner: type | None = None) -> T:
         value = self._compute(instance)
-        setattr(instance, self._name, value)  # Python finds the attribute before this descriptor from now on
+        # Python finds the attribute before this descriptor from now on; a frozen data class has no setattr.
+        object.__setattr__(instance, self._name, value)
         return value

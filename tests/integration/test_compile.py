@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,14 +12,17 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 import bevel
-from bevel.family import parameter
+from bevel.family import Family, Slot, parameter
 from bevel.functional import frelu_family
 from bevel.kernel import SHARP
 from bevel.ops import _cpu, _operator
+from bevel.ops._text import read, text_of
+from bevel.terms import Terms
 
 from .zoo import CHANNELS, OWNED, RANDOM, inputs, perturbed
 
 pytestmark = pytest.mark.compile
+OF_A_FAMILY = [name for name in OWNED if isinstance(bevel.create(name), bevel.nn.Activation)]
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +90,7 @@ def test_one_compiled_call_serves_equal_modules_and_their_copies(name: str) -> N
     compiled = torch.compile(lambda module, x: module(x), backend="eager", fullgraph=True)
     compiled(first, x)
     with torch.compiler.set_stance("fail_on_recompile"):
-        for module in (bevel.create(name, CHANNELS), copy.deepcopy(first)):
+        for module in (bevel.create(name, CHANNELS), copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
             torch.testing.assert_close(compiled(module, x), module(x))
 
 
@@ -99,12 +104,10 @@ def test_one_compiled_call_tells_functions_of_one_class_apart() -> None:
         torch.testing.assert_close(compiled(module, x), module(x))
 
 
-@pytest.mark.parametrize("name", [n for n in OWNED if isinstance(bevel.create(n), bevel.nn.Activation)])
+@pytest.mark.parametrize("name", OF_A_FAMILY)
 @pytest.mark.parametrize("trained", [True, False])
 def test_a_compiled_graph_has_one_node_for_an_activation(name: str, trained: bool) -> None:
     """What torch.compile need not interpret: FReLU's formulas took it 13 s in a ResNet-18."""
-    if torch.compile(lambda x: (x + 1, torch.compiler.is_exporting()), backend="eager")(torch.ones(1))[1]:
-        pytest.skip("this release of torch takes every compilation for an export")  # 2.11 does
     nodes: list[Any] = []
 
     def backend(graph: GraphModule, example: list[Tensor]) -> Any:
@@ -117,6 +120,23 @@ def test_a_compiled_graph_has_one_node_for_an_activation(name: str, trained: boo
     assert len(own) == 1, own
 
 
+@pytest.mark.parametrize("name", OF_A_FAMILY)
+def test_a_text_tells_the_whole_family(name: str) -> None:
+    family = bevel.create(name, CHANNELS).family
+    assert read(text_of(family)) == family
+    assert read(text_of(family), 3.0) == dataclasses.replace(family, n=3.0, log_n=False)
+
+
+def test_a_text_tells_kernels_products_and_sides() -> None:
+    a = parameter(0)
+    for kernel in (*bevel.KERNELS.values(), SHARP):
+        terms: Terms[Slot] = Terms(a * a, 0.5, (a,), (1.0 - a,), (a,), (0.0,), (0.0,), True, (0.25, 1.0), ("right",))
+        family = Family(terms, kernel, parameter(1), True)
+        assert read(text_of(family)) == family
+    own = bevel.tabulated(lambda u: (1 - u * u) ** 2, 1.0)
+    assert text_of(Family(terms, own, 1.0)) == ""
+
+
 @pytest.mark.parametrize("native", [True, False])
 def test_every_kernel(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not native:  # as on a GPU
@@ -127,6 +147,38 @@ def test_every_kernel(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
     for got, want in zip(_gradients(compiled, module, x), _gradients(module, module, x), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+OF_A_NUMBER: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "smooth": lambda x, n: bevel.smooth(x, "relu", "gaussian", n),
+    "mollify": lambda x, n: bevel.mollify("relu6", "logistic", n)(x),
+    "the slope of mollify": lambda x, n: bevel.mollify("relu", "student", n).slope(x),
+    "frelu": lambda x, slope: bevel.functional.frelu(x, 1.0, slope),
+    "sau": lambda x, n: bevel.functional.sau(x, 0.15, n),
+}
+
+
+@pytest.mark.parametrize("name", OF_A_NUMBER)
+def test_a_number_that_changes_is_compiled_twice_at_most(name: str) -> None:
+    """Once as a constant, and, when another comes, once with its value left open."""
+    function, x = OF_A_NUMBER[name], inputs(3, CHANNELS)
+    compiled = torch.compile(function, backend="aot_eager", fullgraph=True)
+    for number in (0.5, 1.5):
+        torch.testing.assert_close(compiled(x, number), function(x, number))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for number in (0.25, 3.0):
+            torch.testing.assert_close(compiled(x, number), function(x, number))
+
+
+def test_a_name_is_first_asked_for_in_a_compiled_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def function(x: Tensor) -> Tensor:
+        return bevel.smooth(bevel.functional.frelu(x, 1.0, 0.5), "relu")
+
+    for name in ("smooth", "functional"):
+        monkeypatch.delitem(vars(bevel), name, raising=False)
+    x = inputs(3, CHANNELS)
+    got = torch.compile(function, backend="eager", fullgraph=True)(x)
+    torch.testing.assert_close(got, function(x))
 
 
 def test_replacing_a_fixed_sharpness_compiles_nothing_again() -> None:

@@ -1,6 +1,7 @@
 """The rows of the table in docs/export.md hold for every activation that bevel computes (see test_compile too)."""
 
 import copy
+import importlib
 import io
 import pickle
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
 import bevel
+from bevel.ops._text import text_of
 
 from .zoo import CHANNELS, OWNED, inputs, perturbed, zoo
 
@@ -229,13 +231,12 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
     [("a sharpness and two slopes", layout) for layout in LAYOUTS] + [(f, "contiguous") for f in list(FAMILIES)[1:]],
 )
 def test_opcheck_of_the_operator_that_compiled_graphs_call(family: str, layout: str) -> None:
-    from bevel.ops import _custom_op
-
+    importlib.import_module("bevel.ops._custom_op")  # registers it
     if bevel.backends().get("cpu", "absent") is not None:
         pytest.skip("the native library is not built here; nothing else registers an operator")
     module = FAMILIES[family]()
     x = LAYOUTS[layout]()
-    rest = (None, *_custom_op.spell(module.family), 1, False)
+    rest = (None, text_of(module.family), 1, False)
     parameters = [p.detach() for p in module.values()]
     learnt = [p.clone().requires_grad_() for p in parameters]
     torch.library.opcheck(torch.ops.bevel.evaluate.default, (x.detach().requires_grad_(), learnt, *rest))

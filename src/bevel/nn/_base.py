@@ -165,7 +165,7 @@ class Activation(FixedSharpness, LearnableModule):
             return self.as_node(input)
         eager = plainly_eager()
         family, values = self.at_call(input, eager)
-        return evaluate(input, family, values, dim=self.dim, eager=eager, save=self._save, lasting=True)
+        return evaluate(input, family, values, dim=self.dim, eager=eager, save=self._save)
 
     def as_family(self, input: Tensor) -> tuple[Family, list[Tensor], int] | None:
         """Return what a pass with other things to do may compute in place of ``self(input)``, in an eager call.

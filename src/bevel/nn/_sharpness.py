@@ -14,6 +14,7 @@ from torch import Tensor
 from bevel._torch_private import StatefulModule, modes_paused, own_buffer, own_tensors, read_number, readable
 from bevel.family import Affine, Family, parameter
 from bevel.kernel import SHARP
+from bevel.ops._text import shared
 from bevel.terms import as_one_sharpness
 
 _OLD_FILE = (
@@ -57,12 +58,12 @@ class FixedSharpness(StatefulModule):
 
     @family.setter
     def family(self, family: Family) -> None:
-        self._family = family = family.shared()
+        self._family = family = shared(family)
         if isinstance(family.n, Affine) or family.kernel is SHARP:
             if own_buffer(self, "n") is not None:
                 del self.n, self._initial["n"]
             return
-        of_buffer = dataclasses.replace(family, n=parameter(len(self.arguments))).shared()
+        of_buffer = shared(dataclasses.replace(family, n=parameter(len(self.arguments))))
         if own_buffer(self, "n") is None:
             self._initial["n"] = family.n
             place = next((p.device for p in self.values()), self._place)
@@ -83,6 +84,8 @@ class FixedSharpness(StatefulModule):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
+        for name in {"_family", "_family_of_buffer"} & state.keys():
+            setattr(self, name, shared(state[name]))  # a process that loads it knows others
         if "family" in self.__dict__:  # a module that was pickled before n was a buffer
             self.family = self.__dict__.pop("family")
 

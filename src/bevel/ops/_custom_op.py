@@ -1,81 +1,36 @@
 """The native library as two operators that a compiled graph can hold: ``bevel::evaluate`` and its backward.
 
-Their arguments spell the family out as numbers and the kernel's name, and refer to nothing in the process, because
-compiled graphs are kept on disk and loaded by other processes. Only ``torch.compile`` uses the operators; in eager mode
-the dispatcher costs more than the ``autograd.Function``. Where fusing wins, a compiled graph holds the formulas, which
-:func:`composed` hands over.
+They take the family as text, and refer to nothing in the process, because compiled graphs are kept on disk and loaded
+by other processes. Only ``torch.compile`` uses the operators; in eager mode the dispatcher costs more than the
+``autograd.Function``. Where fusing wins, a compiled graph holds the formulas.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from bevel._torch_private import forward_mode_active, func_transforms_active
-from bevel.family import Affine, Family, Slot, constant_of, parameter
-from bevel.kernel import KERNELS, SHARP, Kernel
+from bevel.family import Affine, Family, parameter
+from bevel.kernel import SHARP
 from bevel.ops import _analytic, _cpu, _operator
 from bevel.ops._backends import Backend
 from bevel.ops._inverse import bisected, keeps_unseen, nan_where_untold, tells
-from bevel.terms import GROUPS, Terms, along
+from bevel.ops._text import read, text_of
+from bevel.terms import along
 
-_FAMILY = (
-    "str kernel, bool multiplies_cdf, bool log_n, bool bends, float[] constants, int[] places, float[] weights, "
-    "int dim, bool keep_output"  # whether backward takes y, and not x
-)
 _library: Any = torch.library.Library("bevel", "DEF")  # type: ignore[no-untyped-call]
-_library.define(f"evaluate(Tensor x, Tensor[] parameters, Tensor? n, {_FAMILY}) -> Tensor")
-_library.define(f"evaluate_backward(Tensor g, Tensor kept, Tensor[] parameters, Tensor? n, {_FAMILY}) -> Tensor[]")
-
-Spelled = tuple[str, bool, bool, bool, list[float], list[int], list[float]]
-
-
-def spell(family: Family) -> Spelled:
-    """Write a family as the operators' arguments; ``places`` are (slot, parameter) pairs, in the order of its slots."""
-    constants: list[float] = []
-    places: list[int] = []
-    weights: list[float] = []
-    for slot, value in enumerate(family.slots()):
-        constants.append(constant_of(value))
-        for index, weight in value.weights if isinstance(value, Affine) else ():
-            places += [slot, index]
-            weights.append(weight)
-    t = family.terms
-    return family.kernel.name, t.multiplies_cdf, family.log_n, bool(t.curve), constants, places, weights
+_FAMILY = "Tensor[] parameters, Tensor? n, str family, int dim, bool keep_output"  # whether backward takes y, and not x
+_library.define(f"evaluate(Tensor x, {_FAMILY}) -> Tensor")
+_library.define(f"evaluate_backward(Tensor g, Tensor kept, {_FAMILY}) -> Tensor[]")
 
 
-@functools.lru_cache(maxsize=256)
-def _read(
-    kernel: str,
-    multiplies_cdf: bool,
-    log_n: bool,
-    bends: bool,
-    constants: tuple[float, ...],
-    places: tuple[int, ...],
-    weights: tuple[float, ...],
-    sharpness: float | None,
-) -> Family:
-    """Return the family that :func:`spell` wrote; ``sharpness``, if given, takes the place of its n."""
-    terms: dict[int, list[tuple[int, float]]] = {}
-    for slot, index, weight in zip(places[::2], places[1::2], weights, strict=True):
-        terms.setdefault(slot, []).append((index, weight))
-    slots: list[Slot] = [Affine(c, tuple(terms[i])) if i in terms else c for i, c in enumerate(constants)]
-    *flat, n = slots
-    none = (0.0,) * ((len(flat) - 2 - bends) // (len(GROUPS) + bends))  # as with_flat counts
-    empty: Terms[Slot] = Terms(0.0, 0.0, none, none, none, none, none, multiplies_cdf)
-    return Family(empty.with_flat(flat), KERNELS[kernel], n if sharpness is None else sharpness, log_n)
-
-
-def family_of(n: Tensor | None, spelled: Sequence[Any]) -> Family:
-    kernel, multiplies_cdf, log_n, bends, constants, places, weights = spelled
-    sharpness = None if n is None else n.item()
-    return _read(kernel, multiplies_cdf, log_n, bends, tuple(constants), tuple(places), tuple(weights), sharpness)
+def _family(text: str, n: Tensor | None) -> Family:
+    return read(text, None if n is None else n.item())
 
 
 def _native() -> Backend:
@@ -83,14 +38,16 @@ def _native() -> Backend:
     return cast(Backend, _cpu if _operator.unavailable() else _operator)
 
 
-def _forward(x: Tensor, parameters: Sequence[Tensor], n: Tensor | None, *given: Any) -> Tensor:
-    *spelled, dim, _ = given
-    return _native().forward(family_of(n, spelled), dim, x, parameters)
+def _forward(
+    x: Tensor, parameters: Sequence[Tensor], n: Tensor | None, text: str, dim: int, keep_output: bool
+) -> Tensor:
+    return _native().forward(_family(text, n), dim, x, parameters)
 
 
-def _backward(g: Tensor, kept: Tensor, parameters: Sequence[Tensor], n: Tensor | None, *given: Any) -> list[Tensor]:
-    *spelled, dim, keep_output = given
-    family, needs = family_of(n, spelled), (True,) * (1 + len(parameters))
+def _backward(
+    g: Tensor, kept: Tensor, parameters: Sequence[Tensor], n: Tensor | None, text: str, dim: int, keep_output: bool
+) -> list[Tensor]:
+    family, needs = _family(text, n), (True,) * (1 + len(parameters))
     if not keep_output:
         found = _native().backward(family, dim, g, kept, parameters, needs)
     elif _operator.unavailable() is None and bool(tells(family, kept.dtype, parameters).all()):
@@ -128,61 +85,56 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _autograd(ctx: Any, g: Tensor) -> tuple[Any, ...]:
     kept, n, *parameters = ctx.saved_tensors
     dx, *grads = torch.ops.bevel.evaluate_backward(g, kept, parameters, n, *ctx.rest)
-    nothing: Iterator[list[Any] | None] = (
-        [] if value == [] else None for value in ctx.rest
-    )  # torch takes an empty list for the gradient of an empty list
-    return (dx, grads, None, *nothing)
+    return (dx, grads, None, *(None for _ in ctx.rest))
 
 
 torch.library.register_autograd("bevel::evaluate", _autograd, setup_context=_setup_context, lib=_library)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def keeps_output(family: Family, dtype: torch.dtype, rule: str) -> bool:
-    """See :func:`bevel.ops._inverse.keeps_unseen`. It is asked while tracing, of a family that was there before."""
-    return keeps_unseen(family, dtype, rule)
+def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor], save: str) -> Tensor | None:
+    """Make a traced call one node of the graph; None where the caller is to compute the formulas.
 
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _has_operator() -> bool:
-    """Whether there is a library, and no transform of torch.func (the operator has no rule); asked while tracing."""
-    return _cpu.unavailable() is None and not func_transforms_active()
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _plain() -> bool:
-    """Whether only autograd's backward mode differentiates: an ``autograd.Function`` knows neither jvp nor vmap."""
-    return not (func_transforms_active() or forward_mode_active())
-
-
-def takes(family: Family, x: Tensor) -> bool:
-    """Whether a compiled graph should call the operator instead of holding the formulas.
-
-    Measured (docs/performance.md): where the formulas have an exponential or a root the native pass wins although it
-    cannot be fused with its neighbours; without smoothing there is nothing to compute, and fusing wins.
+    One sharpness that is a parameter of its own and needs no gradient goes to the operator apart from the others: the
+    native pass then takes its present number as a constant, and computes no gradient for it.
     """
-    named = 0 < family.kernel.native != 13  # a kernel of the catalog, which the operator can name
-    named = named and not family.has_products  # nor can it spell those
-    return named and _cpu.no_code_for(family) is None and x.device.type == "cpu" and _has_operator()
+    text = family.text or text_of(family, _as_constant)
+    if not text:
+        return None
+    way, keep_output, place = _decide(text, x.device.type, x.dtype, save)
+    if way == "operator":
+        n = None
+        if 0 <= place == len(parameters) - 1 and parameters[-1].numel() == 1 and not parameters[-1].requires_grad:
+            *parameters, n = parameters
+            n = n.clone()  # for backward: DistributedDataParallel writes to buffers between two forwards
+        y: Tensor = torch.ops.bevel.evaluate(x, list(parameters), n, text, dim, keep_output)
+        return y
+    return None if way == "formulas" else cast(Tensor, _composed(x, list(parameters), text, dim, keep_output))
 
 
-def evaluate(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor], save: str) -> Tensor:
-    """Call the operator, for a traced call.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _as_constant(parts: list[Any]) -> str:
+    return json.dumps(parts)
 
-    One sharpness that is a parameter of its own and needs no gradient goes apart from the others: the native pass then
-    takes its present number as a constant, and computes no gradient for it.
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _decide(text: str, device: str, dtype: torch.dtype, rule: str) -> tuple[str, bool, int]:
+    """Return which way a call goes, whether it keeps its output, and the place of the parameter that is n alone, or -1.
+
+    The ways are ``operator``; ``composed``, the formulas as one node; and ``formulas``. torch.compile makes constants
+    of what is returned. Measured (docs/performance.md): where the formulas have an exponential or a root the
+    native pass wins although it cannot be fused with its neighbours; without smoothing fusing wins. An
+    ``autograd.Function`` knows neither jvp nor vmap, and the operator no transform of torch.func.
     """
-    kernel, multiplies_cdf, log_n, bends, constants, places, weights = spell(family)
-    last, n = len(parameters) - 1, None
-    alone = not log_n and family.n == parameter(last) and parameters[last].numel() == 1
-    if alone and not parameters[last].requires_grad:
-        *parameters, n = parameters
-        n = n.clone()  # for backward: DistributedDataParallel writes to buffers between two forwards
-        constants[-1], places, weights = 1.0, places[:-2], weights[:-1]
-    spelled = kernel, multiplies_cdf, log_n, bends, constants, places, weights
-    keep_output = save != "input" and keeps_output(family, x.dtype, save)
-    result: Tensor = torch.ops.bevel.evaluate(x, list(parameters), n, *spelled, dim, keep_output)
-    return result
+    family = read(text)
+    kernel = family.kernel
+    keep_output = keeps_unseen(family, dtype, rule)
+    native = 0 < kernel.native != 13 and not family.has_products and _cpu.no_code_for(family) is None
+    if native and device == "cpu" and _cpu.unavailable() is None and not func_transforms_active():
+        return "operator", keep_output, _place_of_n(family)
+    table = any(isinstance(v, Tensor) for v in vars(kernel).values())  # would be no fake tensor
+    if table or func_transforms_active() or forward_mode_active():
+        return "formulas", False, -1
+    return "composed", kernel is SHARP and keep_output, -1
 
 
 class _Explicit(torch.autograd.Function):
@@ -217,64 +169,24 @@ def _divided(dim: int, y: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     return y.to(wide) / torch.where(y > 0, right, left)
 
 
-def fuses(family: Family, lasting: bool) -> bool:
-    """Whether :func:`composed` takes a traced call, whose formulas are to be fused with their neighbours.
+def _place_of_n(family: Family) -> int:
+    """Return the index of the parameter that is n, and nothing else; -1 if there is none."""
+    if family.log_n or not isinstance(family.n, Affine):
+        return -1
+    (index, *others), slots = family.n.indices(), family.terms.flat()
+    used = any(index in slot.indices() for slot in slots if isinstance(slot, Affine))
+    return -1 if used or others or family.n != parameter(index) else index
 
-    Args:
-        family: what is called.
-        lasting: whether it was there before the call, as a module's is; torch.compile makes no constant of another.
+
+@torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]
+def _composed(x: Tensor, parameters: Sequence[Tensor], text: str, dim: int, keep_output: bool) -> Tensor:
+    """Compute the formulas, on the fake tensors of a trace.
+
+    torch.compile sees one node. To interpret the formulas' Python takes it 9,000 instructions and 0.7 s for each
+    activation of a network.
     """
-    return (family.kernel is SHARP or (lasting and _is_text(family.kernel))) and _plain()
-
-
-def composed(family: Family, dim: int, x: Tensor, parameters: Sequence[Tensor], save: str, lasting: bool) -> Tensor:
-    """Make a traced call of the formulas.
-
-    Of a lasting family torch.compile sees one node, and the formulas themselves run on its fake tensors. To interpret
-    their Python, as it does else, takes 9,000 instructions and 0.7 s for each activation of a network.
-    """
-    keep_output = family.kernel is SHARP and save != "input" and keeps_output(family, x.dtype, save)
-    if not lasting:
-        return _composed(x, parameters, family, dim, keep_output)
-    y: Tensor = _one_node(x, list(parameters), _written(family), dim, keep_output)
-    return y
-
-
-def _composed(x: Tensor, parameters: Sequence[Tensor], family: Family, dim: int, keep_output: bool) -> Tensor:
+    family = read(text)
     if family.kernel is SHARP:
         result: Tensor = _Explicit.apply(x, family, dim, keep_output, *parameters)
         return result
     return family.formulas(x, parameters, dim).value().to(x.dtype)
-
-
-@torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]
-def _one_node(x: Tensor, parameters: Sequence[Tensor], written: str, dim: int, keep_output: bool) -> Tensor:
-    return _composed(x, parameters, _read_whole(written), dim, keep_output)
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _is_text(kernel: Kernel) -> bool:
-    """Whether the kernel's name tells all of it: one of the catalog without a table, which would be no fake tensor."""
-    return KERNELS.get(kernel.name) is kernel and not any(isinstance(v, Tensor) for v in vars(kernel).values())
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _written(family: Family) -> str:
-    """Write a family down for :func:`_read_whole`: like :func:`spell`, with products and the sides of knots."""
-    slots = [dataclasses.astuple(s) if isinstance(s, Affine) else s for s in family.slots()]
-    t = family.terms
-    return json.dumps([family.kernel.name, slots, len(t.knots), t.multiplies_cdf, t.sides, family.log_n])
-
-
-@functools.lru_cache(maxsize=256)
-def _read_whole(text: str) -> Family:
-    kernel, slots, count, multiplies_cdf, sides, log_n = json.loads(text)
-    *flat, n = (_affine(*slot) if isinstance(slot, list) else slot for slot in slots)
-    none = (0.0,) * count
-    empty: Terms[Slot] = Terms(0.0, 0.0, none, none, none, none, none, multiplies_cdf, sides=tuple(sides))
-    return Family(empty.with_flat(flat), SHARP if kernel == SHARP.name else KERNELS[kernel], n, log_n)
-
-
-def _affine(constant: float, weights: list[list[Any]], products: list[list[Any]]) -> Affine:
-    pairs = tuple(((i, j), weight) for (i, j), weight in products)
-    return Affine(constant, tuple((index, weight) for index, weight in weights), pairs)

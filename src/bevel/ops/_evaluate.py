@@ -86,7 +86,6 @@ def evaluate(
     backend: str = "auto",
     eager: bool | None = None,
     save: str = "input",
-    lasting: bool = False,
 ) -> Tensor:
     """Apply a family of functions at given parameters; :func:`smooth` and every module of the engine call it.
 
@@ -99,7 +98,6 @@ def evaluate(
             output where that tells the input, and ``triton`` and compiled graphs where
             :func:`bevel.ops._inverse.keeps_unseen` says so. Other backends keep the input.
         eager: what ``plainly_eager()`` says, where the caller has asked.
-        lasting: whether the family was there before the call, as a module's is.
     """
     if eager is None:
         eager = plainly_eager()
@@ -114,7 +112,7 @@ def evaluate(
                 return y
     axis = admit(x, parameters, dim)
     if backend == "auto" and needs_composed():
-        return _traced(x, family, parameters, axis, save, lasting)
+        return _traced(x, family, parameters, axis, save)
     chosen = choose(backend, family, x, parameters)
     if chosen is None:
         return family.formulas(x, parameters, axis).value().to(x.dtype)
@@ -127,7 +125,7 @@ def evaluate(
     return result
 
 
-def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int, save: str, lasting: bool) -> Tensor:
+def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int, save: str) -> Tensor:
     """Make the call as compile, export, jit or torch.func is to see it."""
     if exporting():
         return _portable.value(family, x, parameters, axis)
@@ -136,13 +134,10 @@ def _traced(x: Tensor, family: Family, parameters: Sequence[Tensor], axis: int, 
             _custom_op,
         )  # imported here because it imports torch's compiler, which takes most of a second
 
-        if _custom_op.takes(family, x):
-            return _custom_op.evaluate(family, axis, x, parameters, save)
-        if _custom_op.fuses(family, lasting):
-            return _custom_op.composed(family, axis, x, parameters, save, lasting)
-    elif (y := under_transforms(x, family, parameters, axis)) is not None:
-        return y
-    return family.formulas(x, parameters, axis).value().to(x.dtype)
+        y = _custom_op.evaluate(family, axis, x, parameters, save)
+    else:
+        y = under_transforms(x, family, parameters, axis)
+    return family.formulas(x, parameters, axis).value().to(x.dtype) if y is None else y
 
 
 def needs_autograd(x: Tensor, parameters: Sequence[Tensor]) -> bool:
