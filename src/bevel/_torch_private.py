@@ -79,7 +79,8 @@ def is_open(value: object) -> TypeGuard[float]:
         return False
     from torch.fx.experimental.symbolic_shapes import statically_known_true  # it takes sympy's time
 
-    return not (statically_known_true(value > 0) or statically_known_true(value <= 0))
+    known = (statically_known_true(value > 0), statically_known_true(value <= 0), statically_known_true(value != value))
+    return not any(known)
 
 
 def traced_stack() -> StackSummary:

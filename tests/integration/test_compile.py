@@ -170,6 +170,13 @@ def test_a_number_that_changes_is_compiled_twice_at_most(name: str) -> None:
             torch.testing.assert_close(compiled(x, number), function(x, number))
 
 
+@pytest.mark.parametrize("name", OF_A_NUMBER)
+def test_a_compiled_call_refuses_what_an_eager_one_refuses(name: str) -> None:
+    compiled = torch.compile(OF_A_NUMBER[name], backend="eager")  # which runs what it cannot trace
+    with pytest.raises(bevel.InvalidValue, match="nan"):
+        compiled(inputs(3, CHANNELS), float("nan"))
+
+
 def test_a_name_is_first_asked_for_in_a_compiled_call(monkeypatch: pytest.MonkeyPatch) -> None:
     def function(x: Tensor) -> Tensor:
         return bevel.smooth(bevel.functional.frelu(x, 1.0, 0.5), "relu")
