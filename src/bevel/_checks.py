@@ -37,6 +37,7 @@ def check_positive(value: object, name: str, *, zero: bool = False, hint: str = 
     Raises:
         InvalidValue: for anything else, True and False included.
     """
-    if not is_number(value) or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    # compared, since torch.compile can do that with a number that it leaves open
+    if not is_number(value) or not 0 <= value < math.inf or (value == 0 and not zero):
         raise InvalidValue(f"{name} must be finite and {'>=' if zero else '>'} 0; got {value!r}.{hint and ' '}{hint}")
     return float(value)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from traceback import StackSummary
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,14 +73,20 @@ def export_flag() -> bool:
     return torch.compiler._is_exporting_flag
 
 
-def is_open(value: object) -> TypeGuard[float]:
-    """Whether it is a number whose value ``torch.compile`` leaves open, having seen more than one: it has no value."""
+_BETWEEN = [sign * size for sign in (1, -1) for size in (1e-6, 1e-3, 0.1, 0.7, 1.5, 7.0, 40.0, 1e3, 1e6)]
+
+
+def is_open(value: object) -> bool:
+    """Whether it is a number whose value ``torch.compile`` leaves open, having seen more than one.
+
+    Of a constant it knows how it compares with any other; of an open one, within the range that was asked about before
+    (is it > 0?), it does not.
+    """
     if not torch.compiler.is_compiling() or not isinstance(value, float):
         return False
     from torch.fx.experimental.symbolic_shapes import statically_known_true  # it takes sympy's time
 
-    known = (statically_known_true(value > 0), statically_known_true(value <= 0), statically_known_true(value != value))
-    return not any(known)
+    return not all(statically_known_true(value > t) or statically_known_true(value <= t) for t in _BETWEEN)
 
 
 def traced_stack() -> StackSummary:

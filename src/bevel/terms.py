@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from bevel._checks import check_positive, is_number
-from bevel._torch_private import is_open
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel
 from bevel.portable import length
@@ -37,8 +36,6 @@ def as_coefficient(value: object, name: str) -> Coefficient:
                 f"{name} must be a number or a 1-D floating tensor (length one, or one value per channel); got a "
                 f"{value.dtype} tensor of shape {tuple(value.shape)}. Use tensor.reshape(-1)."
             )
-        return value
-    if is_open(value):
         return value
     if not is_number(value):
         raise InvalidValue(f"{name} must be a number or a 1-D tensor; got {value!r}.")
@@ -67,8 +64,6 @@ def as_sharpness(n: object) -> Coefficient:
     """
     if isinstance(n, Tensor):
         return as_coefficient(n, "n")
-    if is_open(n):
-        return n
     n = check_positive(n, "the sharpness n", hint="The smoothing width is 1/n.")
     if not _SMALLEST <= n <= 1 / _SMALLEST:
         raise InvalidValue(f"the sharpness n and the width 1/n must fit float32, so 1.2e-38 <= n <= 8.5e37; got {n!r}.")

@@ -1,5 +1,6 @@
 """One operation, ``smooth``, and its backends."""
 
+from bevel.kernel import KERNELS
 from bevel.ops._act_and_mul import act_and_mul
 from bevel.ops._backends import backends, needs_composed, using
 from bevel.ops._evaluate import check_dtype, evaluate, needs_autograd, smooth
@@ -22,3 +23,5 @@ __all__ = [
     "smooth",
     "using",
 ]
+
+len(KERNELS)  # loads them: a compiled call that names one could not
