@@ -163,6 +163,8 @@ def test_a_users_kernel_and_activation_join_the_catalogs() -> None:
         kernels.register("box", mine)
     with pytest.raises(bevel.InvalidValue, match="lower-case identifier; got 'My Own'"):
         kernels.register("My Own", mine)
+    with pytest.raises(bevel.InvalidValue, match="may not be called 'sharp'"):
+        bevel.KERNELS.register("sharp", bevel.KERNELS["box"])
     with pytest.raises(bevel.UnknownName, match="did you mean 'triangle'"):
         kernels["triangel"]
     assert "triangel" not in kernels

@@ -57,6 +57,10 @@ class Mollification:
     kernel: Kernel
     n: Coefficient
     dim: int = field(default=1, kw_only=True)
+    _value: tuple[Family, list[Tensor]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:  # now, since a compiled call that adds an attribute is compiled anew
+        object.__setattr__(self, "_value", _lifted(self.f.terms, self.kernel, self.n))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the smoothed function elementwise, as :func:`bevel.smooth` does: any shape, any of the four dtypes."""
@@ -78,10 +82,6 @@ class Mollification:
             return slope(x, family, tensors, dim=self.dim, order=2)
         family, tensors = self._slope  # whose slope has a native backward
         return slope(x, family, tensors, dim=self.dim)
-
-    @lazy
-    def _value(self) -> tuple[Family, list[Tensor]]:
-        return _lifted(self.f.terms, self.kernel, self.n)
 
     @lazy
     def _slope(self) -> tuple[Family, list[Tensor]] | None:

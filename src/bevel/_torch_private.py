@@ -73,20 +73,23 @@ def export_flag() -> bool:
     return torch.compiler._is_exporting_flag
 
 
-_BETWEEN = [sign * size for sign in (1, -1) for size in (1e-6, 1e-3, 0.1, 0.7, 1.5, 7.0, 40.0, 1e3, 1e6)]
-
-
-def is_open(value: object) -> bool:
-    """Whether it is a number whose value ``torch.compile`` leaves open, having seen more than one.
-
-    Of a constant it knows how it compares with any other; of an open one, within the range that was asked about before
-    (is it > 0?), it does not.
-    """
-    if not torch.compiler.is_compiling() or not isinstance(value, float):
+def is_open(value: float) -> bool:
+    """Whether it is a number whose value ``torch.compile`` leaves open, having seen more than one."""
+    if not torch.compiler.is_compiling():
         return False
-    from torch.fx.experimental.symbolic_shapes import statically_known_true  # it takes sympy's time
+    from torch.fx.experimental.symbolic_shapes import has_static_value  # it takes sympy's time
 
-    return not all(statically_known_true(value > t) or statically_known_true(value <= t) for t in _BETWEEN)
+    return not has_static_value(value)
+
+
+def known(value: float) -> float:
+    """Return a number that is not open as ``torch.compile``'s constant: it may have been told what a symbol equals."""
+    if not torch.compiler.is_compiling():
+        return value
+    from torch.fx.experimental.symbolic_shapes import guard_scalar
+
+    number: float = guard_scalar(value)
+    return number
 
 
 def traced_stack() -> StackSummary:
@@ -342,6 +345,7 @@ __all__ = [
     "is_zero_tensor",
     "jit_paused",
     "jit_tracing",
+    "known",
     "load_state_hooks",
     "modes_paused",
     "move_hooks",

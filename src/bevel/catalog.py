@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from bevel.errors import InvalidValue, UnknownName, did_you_mean
@@ -22,6 +22,7 @@ class Catalog(Mapping[str, T], Generic[T]):
     Args:
         package: dotted name of the folder, e.g. ``"bevel.kernels"``.
         kind: what an item is called in messages, e.g. ``"kernel"``.
+        reserved: names that no item may have, since they mean something else. Default: none.
 
     Raises:
         UnknownName: on ``catalog["typo"]``, with the nearest known names.
@@ -34,9 +35,10 @@ class Catalog(Mapping[str, T], Generic[T]):
         'Leaky ReLU smoothed by a Gaussian (ECCV 2022); α learnt from 0.15, n = 20000'
     """
 
-    def __init__(self, package: str, kind: str) -> None:
+    def __init__(self, package: str, kind: str, reserved: Collection[str] = ()) -> None:
         self._package = package
         self._kind = kind
+        self._reserved = reserved
         self._items: dict[str, T] = {}
         self._loaded = False
 
@@ -62,12 +64,16 @@ class Catalog(Mapping[str, T], Generic[T]):
             The item.
 
         Raises:
-            InvalidValue: if the name is taken or is not a lower-case identifier.
+            InvalidValue: if the name is taken or reserved, or is not a lower-case identifier.
         """
         if name in self._load():
             raise InvalidValue(f"{self._kind} names must be unique; {name!r} is taken. Choose another name.")
         if not name.isidentifier() or name != name.lower():
             raise InvalidValue(f"a {self._kind} name must be a lower-case identifier; got {name!r}.")
+        if name in self._reserved:
+            raise InvalidValue(
+                f"a {self._kind} may not be called {name!r}, which means something else. Choose another."
+            )
         self._items[name] = item
         return item
 

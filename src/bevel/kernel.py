@@ -192,7 +192,7 @@ class Sharp(Kernel):
 
 SHARP = Sharp()
 
-KERNELS: Catalog[Kernel] = Catalog("bevel.kernels", "kernel")
+KERNELS: Catalog[Kernel] = Catalog("bevel.kernels", "kernel", reserved=(SHARP.name,))
 
 
 def _by_name(name: str) -> Kernel:

@@ -7,7 +7,7 @@ agree with them to the rounding of the result, but lose relative accuracy far ou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -51,7 +51,13 @@ class lazy(Generic[T]):  # noqa: N801  # used as a decorator, like property
         self._compute = compute
         self._name = compute.__name__
 
-    def __get__(self, instance: Any, owner: type | None = None) -> T:
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> lazy[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> T: ...
+    def __get__(self, instance: object, owner: type | None = None) -> T | lazy[T]:
+        if instance is None:
+            return self
         value = self._compute(instance)
         # Python finds the attribute before this descriptor from now on; a frozen data class has no setattr.
         object.__setattr__(instance, self._name, value)

@@ -173,6 +173,55 @@ def test_a_number_that_changes_is_compiled_twice_at_most(name: str) -> None:
             torch.testing.assert_close(compiled(x, number), function(x, number))
 
 
+OF_A_NARROWED_NUMBER: dict[str, tuple[tuple[float, ...], Callable[[Tensor, float], Tensor]]] = {
+    "clamped": ((12.0, 15.0, 40.0), lambda x, n: bevel.smooth(x, "relu", n=min(max(n, 10.0), 30.0))),
+    "an integer": ((2, 3, 5), lambda x, k: bevel.smooth(x, "relu", n=k) if 2 <= k <= 6 else x),
+    "compared": ((0.5, 1.5, 2.0), lambda x, n: bevel.smooth(x, "relu", n=n) + (n == 2.0)),
+}
+
+
+@pytest.mark.parametrize("name", OF_A_NARROWED_NUMBER)
+def test_a_number_of_which_the_function_asks_something(name: str) -> None:
+    numbers, function = OF_A_NARROWED_NUMBER[name]
+    compiled, x = torch.compile(function, backend="aot_eager", fullgraph=True), inputs(3, CHANNELS)
+    for number in numbers:
+        torch.testing.assert_close(compiled(x, number), function(x, number))
+
+
+def test_a_mollification_is_compiled_once() -> None:
+    f, x = bevel.mollify("relu6", "logistic", 2.0), inputs(3, CHANNELS)
+    compiled = torch.compile(lambda x: f(x), backend="aot_eager", fullgraph=True)
+    compiled(x)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        torch.testing.assert_close(compiled(x + 1), f(x + 1))
+
+
+class Triangle(bevel.Kernel):
+    """A user's, with a number that may change and a tensor that no instance has."""
+
+    name, formula, reach, compact, one = "own_triangle", "1 - |v|", 1.0, True, torch.ones(1)
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def density(self, v: Tensor) -> Tensor:
+        return self.factor * self.one * (1 - v)
+
+    def survival(self, v: Tensor) -> Tensor:
+        return self.factor * self.one * (1 - v) ** 2 / 2
+
+    def excess(self, v: Tensor) -> Tensor:
+        return self.factor * self.one * (1 - v) ** 3 / 6
+
+
+def test_a_users_kernel_is_no_text_even_if_it_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, x = Triangle(1.0), inputs(3, CHANNELS)
+    monkeypatch.setitem(bevel.KERNELS._load(), kernel.name, kernel)
+    compiled = torch.compile(lambda x: bevel.smooth(x, "relu", kernel, 2.0), backend="aot_eager", fullgraph=True)
+    for kernel.factor in (1.0, 1.5):
+        torch.testing.assert_close(compiled(x), bevel.smooth(x, "relu", kernel, 2.0))
+
+
 @pytest.mark.parametrize("name", OF_A_NUMBER)
 def test_a_compiled_call_refuses_what_an_eager_one_refuses(name: str) -> None:
     compiled = torch.compile(OF_A_NUMBER[name], backend="eager")  # which runs what it cannot trace
@@ -185,7 +234,8 @@ def test_names_and_kernels_are_first_asked_for_in_a_compiled_call() -> None:
     code = (
         "import torch, bevel\n"
         "def function(x):\n"
-        "    return bevel.smooth(bevel.functional.sau(x, 0.15), 'relu', 'box') + bevel.mollify('relu6')(x)\n"
+        "    y = bevel.smooth(x, 'relu', bevel.KERNELS['box'])\n"
+        "    return y + bevel.functional.sau(x, 0.15) + bevel.mollify('relu6')(x)\n"
         "x = torch.linspace(-2, 7, 9)\n"
         "got = torch.compile(function, backend='eager', fullgraph=True)(x)\n"
         "print((got - function(x)).abs().max().item())"

@@ -30,7 +30,7 @@ _library.define(f"evaluate_backward(Tensor g, Tensor kept, {_FAMILY}) -> Tensor[
 
 
 def _family(text: str, n: Tensor | None) -> Family:
-    return read(text, None if n is None else n.item())
+    return read(text) if n is None else read(text, n.item())
 
 
 def _native() -> Backend:
@@ -128,7 +128,7 @@ def _decide(text: str, device: str, dtype: torch.dtype, rule: str) -> tuple[str,
     family = read(text)
     kernel = family.kernel
     keep_output = keeps_unseen(family, dtype, rule)
-    native = 0 < kernel.native != 13 and not family.has_products and _cpu.no_code_for(family) is None
+    native = kernel is not SHARP and not family.has_products and _cpu.no_code_for(family) is None
     if native and device == "cpu" and _cpu.unavailable() is None and not func_transforms_active():
         return "operator", keep_output, _place_of_n(family)
     table = any(isinstance(v, Tensor) for v in vars(kernel).values())  # would be no fake tensor

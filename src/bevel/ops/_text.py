@@ -12,7 +12,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bevel._torch_private import is_open
+from bevel._tabulated import TabulatedKernel
+from bevel._torch_private import is_open, known
 from bevel.family import Affine, Family, Slot, constant_of
 from bevel.kernel import KERNELS, SHARP, Kernel
 from bevel.terms import Terms
@@ -29,17 +30,20 @@ def shared(family: Family) -> Family:
 
 
 def text_of(family: Family, write: Callable[[list[Any]], str] = json.dumps) -> str:
-    """Write a family down for :func:`read`; empty where its kernel is not the catalog's, or a number is left open.
+    """Write a family down for :func:`read`; empty where its kernel is not one of bevel's own, or a number is left open.
 
-    ``torch.compile`` can trace it, with a ``write`` that it takes for a constant.
+    ``torch.compile`` can trace it, with a ``write`` that it takes for a constant. It guards the attributes of a user's
+    kernel, which may change; what it has of a text never does.
     """
-    kernel, terms = family.kernel, family.terms
-    if not (kernel is SHARP or KERNELS.get(kernel.name) is kernel):
+    kernel, terms, slots = family.kernel, family.terms, family.slots()
+    if not (kernel is SHARP or _is_own(kernel)) or any(map(is_open, map(constant_of, slots))):
         return ""
-    if any(map(is_open, map(constant_of, family.slots()))):
-        return ""
-    slots = [(s.constant, s.weights, s.products) if isinstance(s, Affine) else s for s in family.slots()]
-    return write([kernel.name, slots, len(terms.knots), terms.multiplies_cdf, terms.sides, family.log_n])
+    parts = [(known(s.constant), s.weights, s.products) if isinstance(s, Affine) else known(s) for s in slots]
+    return write([kernel.name, parts, len(terms.knots), terms.multiplies_cdf, terms.sides, family.log_n])
+
+
+def _is_own(kernel: Kernel) -> bool:
+    return kernel.native > 0 and not isinstance(kernel, TabulatedKernel) and KERNELS.get(kernel.name) is kernel
 
 
 @functools.lru_cache(maxsize=256)
