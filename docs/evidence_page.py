@@ -258,14 +258,21 @@ QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Judgement], Answer]], ...
 
 
 def answers(found: dict[str, Found]) -> list[str]:
-    """Return the questions with their answers as Markdown lines; what has no records says so."""
+    """Return the questions with their answers as Markdown lines, from the experiments that have all of their seeds.
+
+    How many seeds an experiment has was named before it ran. A part of them would be a look ahead, and in an average
+    over cells it would leave the others no more seeds than it has.
+    """
     lines = ["## Five answers\n"]
     for number, (question, names, answer) in enumerate(QUESTIONS, start=1):
-        judgement = judged([found[name] for name in names])
+        parts = [found[name] for name in names]
+        judgement = judged([part for part in parts if part.whole_seeds == SEEDS])
         said = answer(judgement) if judgement else None
-        missing = [FILES[name] for name in names if not found[name].results.records]
+        begun = [f"{FILES[p.name]} ({p.whole_seeds} of {SEEDS} seeds)" for p in parts if 0 < p.whole_seeds < SEEDS]
+        missing = [FILES[part.name] for part in parts if not part.whole_seeds]
         lines.append(f"**{number}. {question}**" + (f" {escaped(said.sentence)}\n" if said else "\n"))
         lines += [f"- {escaped(text)}" for text in (said.details if said else [])]
+        lines += [f"- Begun, and judged when it is whole: {words.listing(begun)}."] if begun else []
         lines += [*([f"- Not run yet: {words.listing(missing)}."] if missing else []), ""]
     return lines
 

@@ -303,12 +303,23 @@ def test_the_page_on_shipping_has_the_table_of_its_records() -> None:
 
 def _found(name: str, made: list[Record]) -> Any:
     experiment = settings.resolve(settings.read(ROOT / "experiments" / f"{PAGE.FILES[name]}.toml"))
+    if made:  # as many arms and cells as there are
+        arms, cells = len({record.label for record in made}), len({record.trial.cell for record in made})
+        experiment = dataclasses.replace(experiment, arms=experiment.arms[:arms], cells=experiment.cells[:cells])
     return PAGE.Found(name, experiment, Results(made))
 
 
 def _answers(name: str, made: list[Record]) -> str:
     nothing = {other: _found(other, []) for other in PAGE.FILES}
     return "\n".join(PAGE.answers(nothing | {name: _found(name, made)})).replace("\\", "")
+
+
+def test_what_has_begun_has_no_answer_before_it_is_whole() -> None:
+    made = [record for record in records(["relu", "gelu"], effects={"gelu": 0.05}) if record.trial.seed < 9]
+    text = _answers(PAGE.RESNET, made)
+    assert "**5. Which activation for which kind of network?**\n" in text
+    assert text.count("- Begun, and judged when it is whole: evidence-resnet8-cifar10 (9 of 10 seeds).") == 3
+    assert "gelu" not in text
 
 
 def test_what_has_not_run_has_no_answer() -> None:
