@@ -1,6 +1,7 @@
 """The packages: imports go downwards, importing is light, one new file is a new item."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,18 @@ def test_one_file_adds_an_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert dict(Catalog[int]("items", "number")) == {"first": 1}
     (folder / "second.py").write_text("ENTRIES = {'second': 2}\n")
     assert dict(Catalog[int]("items", "number")) == {"first": 1, "second": 2}
+
+
+def test_a_catalog_finds_a_folder_that_its_package_was_given_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = importlib.import_module("bevel.kernels")
+    kernels: Catalog[object] = Catalog("bevel.kernels", "kernel")
+    assert "later" not in kernels
+    (tmp_path / "later.py").write_text("ENTRIES = {'later': 1}\n")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    assert kernels["later"] == 1
+    monkeypatch.delitem(sys.modules, "bevel.kernels.later")
 
 
 def test_a_users_kernel_and_activation_join_the_catalogs() -> None:

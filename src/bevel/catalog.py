@@ -41,17 +41,24 @@ class Catalog(Mapping[str, T], Generic[T]):
         self._reserved = reserved
         self._items: dict[str, T] = {}
         self._loaded = False
+        self._modules: set[str] = set()
 
     def _load(self) -> dict[str, T]:
         if not self._loaded:
-            folder = importlib.import_module(self._package)
-            names = [found.name for found in pkgutil.iter_modules(folder.__path__) if not found.name.startswith("_")]
-            modules = [importlib.import_module(f"{self._package}.{name}") for name in names]
-            self._loaded = True  # only now: an import that fails must fail the next time, too
-            for module in modules:
-                for name, item in module.ENTRIES.items():
-                    self.register(name, item)
+            self._fill()
         return self._items
+
+    def _fill(self) -> None:
+        """Take in the folder's modules, but for those that are in."""
+        folder = importlib.import_module(self._package)
+        names = [found.name for found in pkgutil.iter_modules(folder.__path__) if not found.name.startswith("_")]
+        new = [name for name in names if name not in self._modules]
+        modules = [importlib.import_module(f"{self._package}.{name}") for name in new]
+        self._loaded = True  # only now: an import that fails must fail the next time, too
+        self._modules.update(new)
+        for module in modules:
+            for name, item in module.ENTRIES.items():
+                self.register(name, item)
 
     def register(self, name: str, item: T) -> T:
         """Add a user's own item.
@@ -79,6 +86,8 @@ class Catalog(Mapping[str, T], Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         items = self._load()
+        if isinstance(name, str) and name not in items:
+            self._fill()  # the package may have been given another folder since
         if not isinstance(name, str) or name not in items:
             raise UnknownName(f"unknown {self._kind} {name!r}; {did_you_mean(str(name), items)}")
         return items[name]
