@@ -164,7 +164,7 @@ def test_a_catalog_finds_a_folder_that_its_package_was_given_later(
     (tmp_path / "later.py").write_text("ENTRIES = {'later': 1}\n")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     assert kernels["later"] == 1
-    monkeypatch.delitem(sys.modules, "bevel.kernels.later")
+    del sys.modules["bevel.kernels.later"], package.later
 
 
 def test_a_users_kernel_and_activation_join_the_catalogs() -> None:

@@ -73,25 +73,6 @@ def export_flag() -> bool:
     return torch.compiler._is_exporting_flag
 
 
-def is_open(value: float) -> bool:
-    """Whether it is a number whose value ``torch.compile`` leaves open, having seen more than one."""
-    if not torch.compiler.is_compiling():
-        return False
-    from torch.fx.experimental.symbolic_shapes import has_static_value  # it takes sympy's time
-
-    return not has_static_value(value)
-
-
-def known(value: float) -> float:
-    """Return a number that is not open as ``torch.compile``'s constant: it may have been told what a symbol equals."""
-    if not torch.compiler.is_compiling():
-        return value
-    from torch.fx.experimental.symbolic_shapes import guard_scalar
-
-    number: float = guard_scalar(value)
-    return number
-
-
 def traced_stack() -> StackSummary:
     """The user's stack at the call that ``torch.compile`` traces now, the innermost last; empty outside of it."""
     return TracingContext.extract_stack()
@@ -340,12 +321,10 @@ __all__ = [
     "function_modes",
     "graph_task",
     "hidden_functions",
-    "is_open",
     "is_watched",
     "is_zero_tensor",
     "jit_paused",
     "jit_tracing",
-    "known",
     "load_state_hooks",
     "modes_paused",
     "move_hooks",

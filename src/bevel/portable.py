@@ -1,4 +1,4 @@
-"""What tracing needs: under export, operators that every runtime has; under compile, no locks; plain sizes.
+"""What tracing needs: under export, operators that every runtime has; under compile, no locks; plain numbers and sizes.
 
 ONNX has neither ``erfcx`` nor ``hypot``. bevel uses them for accuracy that no float32 graph shows: the portable forms
 agree with them to the rounding of the result, but lose relative accuracy far out in a tail.
@@ -20,6 +20,25 @@ T = TypeVar("T")
 def exporting() -> bool:
     """Whether ``torch.export`` or ``torch.onnx.export`` is recording."""
     return export_flag() or torch.onnx.is_in_onnx_export()
+
+
+def is_open(value: float) -> bool:
+    """Whether it is a number whose value ``torch.compile`` leaves open, having seen more than one."""
+    if not torch.compiler.is_compiling():
+        return False
+    from torch.fx.experimental.symbolic_shapes import has_static_value  # it takes sympy's time
+
+    return not has_static_value(value)
+
+
+def known(value: float) -> float:
+    """Return a number that is not open as ``torch.compile``'s constant: it may have been told what a symbol equals."""
+    if not torch.compiler.is_compiling():
+        return value
+    from torch.fx.experimental.symbolic_shapes import guard_scalar
+
+    number: float = guard_scalar(value)
+    return number
 
 
 def hypot(a: Tensor, b: Tensor) -> Tensor:

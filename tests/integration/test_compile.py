@@ -222,6 +222,15 @@ def test_a_users_kernel_is_no_text_even_if_it_has_a_name(monkeypatch: pytest.Mon
         torch.testing.assert_close(compiled(x), bevel.smooth(x, "relu", kernel, 2.0))
 
 
+def test_a_users_kernel_made_of_one_of_bevels_is_traced() -> None:
+    class Mine(type(bevel.KERNELS["box"])):  # type: ignore[misc]
+        name = "own_box"
+
+    kernel, x = Mine(), inputs(3, CHANNELS)
+    compiled = torch.compile(lambda x: bevel.smooth(x, "relu", kernel, 2.0), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), bevel.smooth(x, "relu", kernel, 2.0))
+
+
 @pytest.mark.parametrize("name", OF_A_NUMBER)
 def test_a_compiled_call_refuses_what_an_eager_one_refuses(name: str) -> None:
     compiled = torch.compile(OF_A_NUMBER[name], backend="eager")  # which runs what it cannot trace

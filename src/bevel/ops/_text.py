@@ -12,10 +12,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bevel._tabulated import TabulatedKernel
-from bevel._torch_private import is_open, known
 from bevel.family import Affine, Family, Slot, constant_of
 from bevel.kernel import KERNELS, SHARP, Kernel
+from bevel.portable import is_open, known
 from bevel.terms import Terms
 
 _SHARED: weakref.WeakValueDictionary[tuple[Any, ...], Family] = weakref.WeakValueDictionary()
@@ -43,7 +42,8 @@ def text_of(family: Family, write: Callable[[list[Any]], str] = json.dumps) -> s
 
 
 def _is_own(kernel: Kernel) -> bool:
-    return kernel.native > 0 and not isinstance(kernel, TabulatedKernel) and KERNELS.get(kernel.name) is kernel
+    """Whether it is of bevel's own folder; the catalog is asked for no other name, since it would look for its file."""
+    return type(kernel).__module__.startswith("bevel.kernels.") and KERNELS.get(kernel.name) is kernel
 
 
 @functools.lru_cache(maxsize=256)
