@@ -43,7 +43,7 @@ test: lint  ## all checks; the fifty longest are named at the end
 test-fast: install  ## what starts no program, compiles nothing, runs no real network: under four minutes
 	$(PYTEST_ENV) $(PYTHON) -m pytest $(PYTEST_ARGS) -m "not (process or compile or native or triton or network or slow)"
 
-test-native: install  ## the native library's own test: sanitizers, and NEON under qemu-aarch64
+test-native: install  ## the native library's own test: as it is, under sanitizers, and NEON under qemu-aarch64
 	$(PYTHON) -m pytest -q tests/test_native.py
 
 test-nightly: install  ## all checks, with thirty kills and every table of the papers to its end

@@ -10,15 +10,11 @@
 #include <limits>
 #include <random>
 #include <string>
-#include <type_traits>
 
+#include "guarded.h"
 #include "reference.h"
 
 namespace {
-
-// What single and half precision are compared in: their bounds are a billion times a double's rounding, so that a double is
-// enough where long double is computed in software, which takes half of the test's time under an emulator.
-using ForSingle = std::conditional_t<(std::numeric_limits<long double>::digits > 64), double, long double>;
 
 int failures = 0;
 int64_t thin = 1;  // only every so-manieth case: under an emulator long double takes its time
@@ -84,20 +80,20 @@ double epsilon(int dtype) {
 
 // ---- tensors ------------------------------------------------------------------------------------------------------
 
-// Exactly as many bytes as its strides reach over, so that the sanitizer sees every step beyond; `shift` unaligns it.
+// Exactly as many bytes as its strides reach over, so that every step beyond is seen; `shift` unaligns it.
 struct Array {
     int dtype;
     int64_t size[3], stride[3], shift;
-    std::vector<char> bytes;
+    Bytes bytes;
 
-    Array(int dtype_, const int64_t (&size_)[3], const int64_t (&stride_)[3], int64_t shift_) : dtype(dtype_), shift(shift_) {
+    Array(int dtype_, const int64_t (&size_)[3], const int64_t (&stride_)[3], int64_t shift_)
+        : dtype(dtype_), shift(shift_), bytes(static_cast<size_t>(reach(size_, stride_, shift_) * width(dtype_)), 0) {
+        std::copy_n(size_, 3, size), std::copy_n(stride_, 3, stride);
+    }
+    static int64_t reach(const int64_t (&size)[3], const int64_t (&stride)[3], int64_t shift) {
         int64_t last = 0;
-        for (int d = 0; d < 3; ++d) {
-            size[d] = size_[d], stride[d] = stride_[d];
-            last += (size[d] - 1) * stride[d];
-        }
-        const bool empty = size[0] * size[1] * size[2] == 0;
-        bytes.assign(empty ? 1 : static_cast<size_t>((last + 1 + shift) * width(dtype)), 0);
+        for (int d = 0; d < 3; ++d) last += (size[d] - 1) * stride[d];
+        return size[0] * size[1] * size[2] == 0 ? 1 : last + 1 + shift;
     }
     char* data() { return bytes.data() + shift * width(dtype); }
     char* at(int64_t o, int64_t c, int64_t i) {
@@ -141,14 +137,14 @@ struct Plan {
     std::vector<int32_t> dtype;
     std::vector<int64_t> length;
     std::vector<std::vector<double>> value;  // of each parameter
-    std::vector<std::vector<char>> storage, gradient;
+    std::vector<Bytes> storage, gradient;
     std::vector<const void*> pointer;
     std::vector<void*> gradient_pointer;
 
     void parameter(int64_t size, double low, double high) {
         const int type = pick(0, 1) ? BEVEL_F32 : BEVEL_F64;
         dtype.push_back(type), length.push_back(size);
-        value.emplace_back(), storage.emplace_back(size * width(type)), gradient.emplace_back(size * width(type), char(85));
+        value.emplace_back(), storage.emplace_back(size * width(type), 0), gradient.emplace_back(size * width(type), char(85));
         for (int64_t i = 0; i < size; ++i) {
             write(type, storage.back().data() + i * width(type), uniform(low, high));
             value.back().push_back(read(type, storage.back().data() + i * width(type)));
@@ -318,7 +314,7 @@ template <class Real> void compare_with(Plan& p, const Case& c, const std::strin
     expect(x.bytes == y.bytes || c.layout >= 2, name + ": y in place of x differs");
 }
 void compare(Plan& p, const Case& c, const std::string& name) {
-    c.dtype == BEVEL_F64 ? compare_with<long double>(p, c, name) : compare_with<ForSingle>(p, c, name);
+    c.dtype == BEVEL_F64 ? compare_with<long double>(p, c, name) : compare_with<double>(p, c, name);
 }
 
 // ---- the tests ----------------------------------------------------------------------------------------------------
@@ -432,7 +428,7 @@ void test_special(const Table& table) {
 
 // fp32 keeps its relative accuracy in the tails, where the textbook's u·cdf + tail has lost every digit.
 void test_tails() {
-    using Real = long double;
+    using Real = double;
     for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_STUDENT, BEVEL_TRIWEIGHT, BEVEL_COSINE,
                              BEVEL_BUMP, BEVEL_GELU_TANH})
         for (const double n : {1.0, 3.3, 20000.0})
@@ -448,7 +444,7 @@ void test_tails() {
                 bevel_forward(&plan, &layout, 1, nullptr, x.data(), y.data());
                 for (int i = 0; i < count; ++i) {
                     const Real v = (Real(knot) - Real(x[i])) * n, e = reference::forms(kernel, v).excess / n;
-                    if (v >= 0 && e > 1e-30L && std::fabs(y[i] - e) > 2e-6L * e)
+                    if (v >= 0 && e > 1e-30 && std::fabs(y[i] - e) > 2e-6 * e)
                         fail("tail of kernel " + std::to_string(kernel) + " at v = " + digits(v) + ", off by " +
                              digits(y[i] / e - 1));
                 }
@@ -457,7 +453,7 @@ void test_tails() {
 
 // The same of a smoothed bend, whose closed form is a difference of order v that leaves 2/v³.
 void test_tails_of_bends() {
-    using Real = long double;
+    using Real = double;
     for (const int kernel : {BEVEL_GAUSSIAN, BEVEL_LOGISTIC, BEVEL_LAPLACE, BEVEL_BOX, BEVEL_TRIWEIGHT, BEVEL_COSINE, BEVEL_BUMP,
                              BEVEL_GELU_TANH})
         for (const double n : {1.0, 3.3, 20000.0})
@@ -473,7 +469,7 @@ void test_tails_of_bends() {
                 bevel_forward(&plan, &layout, 1, nullptr, x.data(), y.data());
                 for (int i = 0; i < count; ++i) {
                     const Real v = (Real(knot) - Real(x[i])) * n, e = reference::forms(kernel, v, true).second / (Real(n) * n);
-                    if (v >= 0 && e > 1e-30L && std::fabs(y[i] - e) > 3e-6L * e)
+                    if (v >= 0 && e > 1e-30 && std::fabs(y[i] - e) > 3e-6 * e)
                         fail("bend's tail of kernel " + std::to_string(kernel) + " at v = " + digits(v) + ", off by " +
                              digits(y[i] / e - 1));
                 }
@@ -585,7 +581,7 @@ template <class Real> void compare_inverse_with(Plan& p, const Case& c, const st
         }
 }
 void compare_inverse(Plan& p, const Case& c, const std::string& name) {
-    c.dtype == BEVEL_F64 ? compare_inverse_with<long double>(p, c, name) : compare_inverse_with<ForSingle>(p, c, name);
+    c.dtype == BEVEL_F64 ? compare_inverse_with<long double>(p, c, name) : compare_inverse_with<double>(p, c, name);
 }
 
 void test_inverse(const Table& table) {
@@ -643,7 +639,7 @@ template <class Real> void compare_second_with(Plan& p, const Case& c, const std
     int64_t stride[3];
     strides(0, c.size, stride);
     Array x(c.dtype, c.size, stride, 0), g = x, a = x, h = x, dx = x;
-    std::vector<std::vector<char>> storage = p.storage;
+    std::vector<Bytes> storage = p.storage;
     std::vector<const void*> cotangent;
     std::vector<std::vector<double>> directions;
     std::vector<std::vector<Real>> exact, most;
@@ -722,7 +718,7 @@ template <class Real> void compare_second_with(Plan& p, const Case& c, const std
     expect(again == p.gradient && g.bytes == h.bytes && a.bytes == dx.bytes, name + ": in place of g and a they differ");
 }
 void compare_second(Plan& p, const Case& c, const std::string& name) {
-    c.dtype == BEVEL_F64 ? compare_second_with<long double>(p, c, name) : compare_second_with<ForSingle>(p, c, name);
+    c.dtype == BEVEL_F64 ? compare_second_with<long double>(p, c, name) : compare_second_with<double>(p, c, name);
 }
 
 void test_second(const Table& table) {
@@ -812,7 +808,7 @@ template <class Real> void compare_pair_with(Plan& p, const Case& c, double limi
         }
 }
 void compare_pair(Plan& p, const Case& c, double limit, double offset, const std::string& name) {
-    c.dtype == BEVEL_F64 ? compare_pair_with<long double>(p, c, limit, offset, name) : compare_pair_with<ForSingle>(p, c, limit, offset, name);
+    c.dtype == BEVEL_F64 ? compare_pair_with<long double>(p, c, limit, offset, name) : compare_pair_with<double>(p, c, limit, offset, name);
 }
 
 void test_pairs(const Table& table) {
