@@ -186,6 +186,7 @@ def test_the_channel_axis_comes_from_the_layer(case: str) -> None:
     assert (site.channels, site.axis) == (channels, axis)
 
 
+LAST_FIRST = torch.tensor([1, 0])
 FOLLOWED = {
     "channels moved last": (lambda s, x: F.relu(s.conv(x).permute(0, 2, 3, 1)), 6, -1),
     "tokens": (lambda s, x: F.relu(s.conv(x).flatten(2).transpose(1, 2)), 6, -1),
@@ -196,6 +197,10 @@ FOLLOWED = {
     "joined": (lambda s, x: F.relu(torch.cat((s.conv(x), s.conv(x)), 1)), 12, 1),
     "a weight times it": (lambda s, x: F.relu(s.conv.weight.flatten(1) @ F.unfold(x, 3)), 6, 1),
     "einsum": (lambda s, x: F.relu(torch.einsum("oi,bihw->bohw", s.conv.weight[:, :, 0, 0], x)), 6, 1),
+    "samples chosen": (lambda s, x: F.relu(s.conv(x).index_select(0, LAST_FIRST)), 6, 1),
+    "pixels chosen": (lambda s, x: F.relu((y := s.conv(x)).gather(-1, y.argsort(-1))), 6, 1),
+    "samples added up": (lambda s, x: F.relu(x.new_zeros(2, 6, 6, 6).index_add_(0, LAST_FIRST, s.conv(x))), 6, 1),
+    "pixels put elsewhere": (lambda s, x: F.relu((y := s.conv(x)).clone().scatter(2, y.argsort(2), y)), 6, 1),
 }
 
 
@@ -212,6 +217,8 @@ AMBIGUOUS = {
     "split": (lambda s, x: F.relu(s.conv(x).unflatten(1, (2, 3))), "merged or split"),
     "reduced": (lambda s, x: F.relu(s.conv(x).mean(1)), "reduced the channels"),
     "two products": (lambda s, x: F.relu(s.conv(x).flatten(2).mT @ s.conv(x).flatten(2)), "product of two activations"),
+    "chosen": (lambda s, x: F.relu(s.conv(x).index_select(1, LAST_FIRST)), "chose among the channels"),
+    "shuffled": (lambda s, x: F.relu((y := s.conv(x)).gather(1, y.argsort(1))), "chose among the channels"),
     "two axes": (lambda s, x: F.relu((y := s.conv(x)[:, :, :, :6]) + y.permute(0, 3, 2, 1)), "different axes"),
 }
 

@@ -48,6 +48,11 @@ _BATCH_NORM = torch.ops.aten.native_batch_norm.default
 _NORMS_LAST = ("layer_norm", "rms_norm")
 _REDUCTIONS = ("mean", "sum", "amax", "amin", "max", "min", "std", "var", "norm", "logsumexp", "prod", "any", "all")
 _VIEWS = ("view", "reshape", "_unsafe_view", "_reshape_alias")
+# They choose along one axis, their second argument, and leave the others: what graph networks do with nodes and edges.
+_ALONG = (
+    *("index_select", "index_add", "index_copy", "index_fill", "index_reduce"),
+    *("gather", "scatter", "scatter_add", "scatter_reduce"),
+)
 # These operations keep the rank and still move or mix axes.
 _MIXING = ("as_strided", "index", "gather", "scatter", "_fft", "linalg", "attention", "pixel_", "im2col", "col2im")
 _MIXING_EXACT = ("unfold", "rot90", "repeat_interleave", "cumsum", "sort", "topk")
@@ -236,6 +241,9 @@ def _moved(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, 
         return Label(axis + (at <= axis), "")
     if name == "expand":
         return Label(axis + out.dim() - rank, "")
+    if name in _ALONG and rank:
+        there = args[1] % rank != axis and out.shape[axis] == x.shape[axis]
+        return Label(axis, "") if there else Label(None, "", f"{name} chose among the channels")
     return _indexed(args[1], rank, axis) if name == "index" else None
 
 
