@@ -5,7 +5,6 @@ A list of classes would miss transformers' ``NewGELUActivation``, timm's ``Swish
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from bevel.nn import ACTIVATIONS
 from bevel.nn._base import LearnableModule
+from bevel.surgery._copy import copy_model
 from bevel.surgery._names import UNITS
 
 Function = Callable[[Tensor], Tensor]
@@ -156,7 +156,7 @@ def recognize(module: nn.Module) -> Source | None:
     if any(recognize(leaf) is None for leaf in leaves):  # a Dropout inside does nothing in evaluation
         return None
     try:
-        double = copy.deepcopy(module).eval()
+        double = copy_model(module).eval()
     except Exception:
         return None
     y = evaluate(double.forward)

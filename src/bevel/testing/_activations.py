@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bevel._bound import error_bound
 from bevel.kinked import PiecewiseLinear
 from bevel.nn import Activation, LearnableModule
+from bevel.surgery._copy import copy_model
 from bevel.terms import Coefficient, Terms, at_channel, is_zero
 from bevel.testing._kernels import around, check_mollified
 from bevel.testing._laws import close, expect
@@ -47,6 +48,7 @@ def check_activation(module: nn.Module, *, device: str | torch.device = "cpu", f
         >>> "gradgradcheck" in check_activation(bevel.SAU(3, n=2.0))
         True
     """
+    module = copy_model(module)
     channels = int(getattr(module, "num_parameters", 1))
     channels = channels if channels > 1 else 3
     shape = [2, 3, 4, 5]
