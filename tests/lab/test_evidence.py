@@ -291,8 +291,9 @@ def test_the_readme_says_what_the_pages_found() -> None:
     assert f"within 0.5 points ({difference} points, 95 % interval {interval})" in readme
     least, most = _only(r"4 of the 5 others are better than relu, by (\S+) \(leaky\S+ to (\S+) points \(frelu\)", page)
     assert f"by {least} (Leaky ReLU) to {most} points (FReLU)" in readme
-    for divided in re.findall(r"divides it by (\S+) in the geometric mean", page):
-        assert f"by up to {divided} where" in readme
+    second, first = re.findall(r"divides it by (\S+) in the geometric mean", page)
+    assert f"by up to {second} where the loss takes second derivatives" in readme
+    assert f"by up to {first} where it takes first ones only" in readme
     difference, interval = _only(r"frelu@alternate=epoch is worse than frelu" + paired, short)
     assert f"({difference} points, {interval}; at equal epochs" in readme
 

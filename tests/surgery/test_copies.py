@@ -15,7 +15,7 @@ X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 
 
 class Keeps(nn.Module):
-    """Keeps a loss and, in a list, what it has computed; asks for a number, so that it does not run on fake tensors."""
+    """Keeps a loss and, in a list, what it has computed; where it asks for a number it does not run on fake tensors."""
 
     def __init__(self, asks: bool = False) -> None:
         super().__init__()
