@@ -154,11 +154,11 @@ def test_every_event_is_told_and_reads_as_a_line(tmp_path: Path) -> None:
     assert isinstance(first, EpochDone)
     assert first.epoch.train["loss"] > 0
     assert [str(event) for event in (begun, first, second)] == [
-        "1 trials are to be run.", "relu, seed 0: epoch 1 of 2", "relu, seed 0: epoch 2 of 2",
+        "1 trial is to be run.", "relu, seed 0: epoch 1 of 2", "relu, seed 0: epoch 2 of 2",
     ]  # fmt: skip
     assert str(record).startswith("relu, seed 0: accuracy 0.")
     assert bevel_lab.run(asked, out=tmp_path, executor=Here(), on_progress=events.append).records == [record]
-    assert str(events[-1]) == "1 of 1 trials are done already."
+    assert str(events[-1]) == "1 of 1 trial is done already."
 
 
 def test_an_interruption_is_passed_on_with_how_far_it_came(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_trial_that_fails_is_in_the_results(tmp_path: Path) -> None:
     found = bevel_lab.run(ASKED, out=tmp_path, executor=Broken(), on_progress=watch)
     assert [failure.reason for failure in found.failures] == ["it broke"]
     assert found.missing == 1
-    assert watch.notes == [f"1 trials failed, see {tmp_path / 'failures.txt'}; the same command tries them again."]
+    assert watch.notes == [f"1 trial failed, see {tmp_path / 'failures.txt'}; the same command tries it again."]
     assert "it broke\nhere" in (tmp_path / "failures.txt").read_text()
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from bevel import InvalidValue
 from bevel.surgery import Site, Sites, find
@@ -176,6 +177,8 @@ AXES = {
     "layer norm": (nn.LayerNorm(4), (2, 5, 4), 4, -1),
     "pooled": (nn.Sequential(nn.Conv2d(3, 6, 3), nn.MaxPool2d(2), nn.Upsample(scale_factor=3)), (2, 3, 9, 9), 6, 1),
     "pooled flat": (nn.Sequential(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (2, 3, 9, 9), 6, -1),
+    "spectral norm": (parametrizations.spectral_norm(nn.Linear(4, 6)), (2, 4), 6, -1),
+    "orthogonal": (parametrizations.orthogonal(nn.Linear(6, 6)), (2, 6), 6, -1),
 }
 
 

@@ -267,7 +267,7 @@ def test_part_of_a_shared_module_can_be_swapped(net: Net) -> None:
 
 def test_an_ambiguous_axis_is_refused_with_a_sentence() -> None:
     model = RunsIn(lambda s, x: F.relu(s.conv(x).flatten(1)), conv=nn.Conv2d(3, 4, 3))
-    with pytest.raises(InvalidValue, match=r"would change nothing: of 1 sites none is swapped \(1 × the channel axis"):
+    with pytest.raises(InvalidValue, match=r"would change nothing: the one site is not swapped \(1 × the channel axis"):
         swap(model, "sau", X)
     (site,) = swap(model, "sau", X, empty_ok=True).sites
     assert site.new == ""

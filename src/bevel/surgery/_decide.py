@@ -121,7 +121,8 @@ def refuse_empty(survey: Survey) -> None:
     if kept:
         raise InvalidValue(f"no site can keep its function: {kept[0]}.")
     told = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
-    found = f"of {len(sites)} sites none is swapped ({told})" if sites else "the example makes no activation call"
+    none = f"of {len(sites)} sites none is" if len(sites) > 1 else "the one site is not"
+    found = f"{none} swapped ({told})" if sites else "the example makes no activation call"
     never = f"; it never calls {listed(survey.unreached)}" if survey.unreached else ""
     raise InvalidValue(f"the swap would change nothing: {found}{never}. Say empty_ok=True if that is meant.")
 

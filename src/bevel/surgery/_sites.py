@@ -146,7 +146,7 @@ class Sites(Sequence[Site]):
     def total(self) -> str:
         """The number of sites, and of each function, in words."""
         counts = ", ".join(f"{count} {name}" for name, count in self.counts(units=False).items()) or "none"
-        return f"{len(self)} sites: {counts}"
+        return f"{len(self)} site{'s' * (len(self) != 1)}: {counts}"
 
     def __str__(self) -> str:
         rows = self.rows()

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import GraphModule
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
 from bevel.surgery._axes import CONSTANT, WEIGHT, Channels, Label
@@ -147,7 +148,7 @@ class Watch(TorchFunctionMode):
             )
             handles.append(
                 module.register_forward_hook(
-                    lambda m, args, kwargs, out, n=name, s=source: self.leave(n, s, out),
+                    lambda m, args, kwargs, out, n=name, s=source: self.leave(m, n, s, out),
                     with_kwargs=True,
                     always_call=True,
                 )
@@ -176,7 +177,9 @@ class Watch(TorchFunctionMode):
         self.pending = (call, x, safe)
         return tuple(safe if t is x else t for t in args), {k: safe if t is x else t for k, t in kwargs.items()}
 
-    def leave(self, name: str, source: Source | None, output: Any) -> None:
+    def leave(self, module: nn.Module, name: str, source: Source | None, output: Any) -> None:
+        if isinstance(module, ParametrizationList) and isinstance(output, Tensor):
+            self.channels.set(output, WEIGHT)  # whatever it was made of: orthogonal ones of an identity and a base
         if source is None:
             self.stack.pop()
             self.trace.finished.append(name)

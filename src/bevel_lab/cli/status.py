@@ -68,7 +68,7 @@ def _summary(state: dict[str, Any]) -> str:
     from bevel_lab.runtime.terminal import entry, filled, room
 
     left = f", about {duration(state['seconds_left'])} of one process" if state["seconds_left"] else ""
-    said = f"{state['missing']} trials missing{left}" if state["missing"] else "complete"
+    said = f"{state['missing']} trial{'s' * (state['missing'] > 1)} missing{left}" if state["missing"] else "complete"
     if state["failures"]:
         said += f"; the last failures are in {state['failures']}"
     running = f"; process {state['process']} is at work" if state["process"] else ""

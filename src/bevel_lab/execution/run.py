@@ -234,7 +234,8 @@ class _Run:
             f"{f.label}, seed {f.trial.seed} (trial {f.trial.id})\n{f.reason}\n{f.details}" for f in self.failures
         )
         path.write_text("\n".join(blocks), encoding="utf-8", errors="backslashreplace")
-        self.watcher(Note(f"{len(self.failures)} trials failed, see {path}; the same command tries them again."))
+        failed, them = ("1 trial", "it") if len(self.failures) == 1 else (f"{len(self.failures)} trials", "them")
+        self.watcher(Note(f"{failed} failed, see {path}; the same command tries {them} again."))
 
 
 def _left(jobs: Sequence[Job], count: int) -> str:

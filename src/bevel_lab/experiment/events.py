@@ -19,7 +19,9 @@ class Begun:
 
     def __str__(self) -> str:
         count = self.done + len(self.jobs)
-        return f"{self.done} of {count} trials are done already." if self.done else f"{count} trials are to be run."
+        if self.done:
+            return f"{self.done} of {count} {'trial is' if count == 1 else 'trials are'} done already."
+        return f"{count} {'trial is' if count == 1 else 'trials are'} to be run."
 
 
 @dataclass(frozen=True)
