@@ -31,11 +31,11 @@ SMOOTH = (("sau:n=5", "sau"), ("gelu", "relu"), ("smooth_frelu", "frelu"))
 TURNS = (
     ("At equal epochs", "frelu@alternate=step", "frelu"),
     ("At equal epochs", "frelu@alternate=epoch", "frelu"),
-    ("At equal updates of the weights", "frelu@alternate=step,epochs=40", "frelu"),
-    ("At equal updates of the weights", "frelu@alternate=epoch,epochs=40", "frelu"),
-    ("Lengthening alone", "frelu@epochs=40", "frelu"),
-    ("At equal length, twice the epochs", "frelu@alternate=step,epochs=40", "frelu@epochs=40"),
-    ("At equal length, twice the epochs", "frelu@alternate=epoch,epochs=40", "frelu@epochs=40"),
+    ("At equal updates of the weights", "frelu@alternate=step,epochs=12", "frelu"),
+    ("At equal updates of the weights", "frelu@alternate=epoch,epochs=12", "frelu"),
+    ("Lengthening alone", "frelu@epochs=12", "frelu"),
+    ("At equal length, twice the epochs", "frelu@alternate=step,epochs=12", "frelu@epochs=12"),
+    ("At equal length, twice the epochs", "frelu@alternate=epoch,epochs=12", "frelu@epochs=12"),
 )
 WAYS = {
     "relu": "ReLU from the start",
@@ -69,6 +69,10 @@ class Found:
         counts = [sum(r.trial.seed == seed for r in self.results.records) for seed in range(SEEDS)]
         return counts.count(self.asked // SEEDS)
 
+    @property
+    def whole(self) -> bool:
+        return self.whole_seeds == SEEDS
+
 
 def read(root: Path) -> dict[str, Found]:
     """Read the experiments and what records there are."""
@@ -81,12 +85,17 @@ def read(root: Path) -> dict[str, Found]:
 
 
 def judged(parts: Sequence[Found]) -> Judgement | None:
-    """Judge the records of experiments together; None where there are none."""
-    records = [record for part in parts for record in part.results.records]
-    if not records:
+    """Judge the records of those experiments together that have all of their seeds; None where there are none.
+
+    How many seeds an experiment has was named before it ran. A part of them would be a look ahead, and in an average
+    over cells it would leave the others no more seeds than it has.
+    """
+    whole = [part for part in parts if part.whole]
+    if not whole:
         return None
-    classes = {digest: found for part in parts for digest, found in part.results.classes.items()}
-    first = parts[0].experiment
+    records = [record for part in whole for record in part.results.records]
+    classes = {digest: found for part in whole for digest, found in part.results.classes.items()}
+    first = whole[0].experiment
     return judge(records, first.reference, first.margin, classes)
 
 
@@ -238,14 +247,17 @@ def _derivatives(cells: Sequence[Cell]) -> str:
 
 
 def which(judgement: Judgement) -> Answer:
-    """Name the arms that beat the reference in each cell, or say that none does."""
+    """Name the arms that beat the reference in each cell, or say that none does; name the cells where none matters."""
     better = {
         c.title: [arm.name for arm, found in c.others if found.verdict is Verdict.BETTER] for c in judgement.cells
     }
     ref = judgement.cells[0].reference.name
     said = [f"{words.listing(names)} on {title}" for title, names in better.items() if names]
-    sentence = f"Better than {ref} are {'; '.join(said)}." if said else f"No arm is shown to be better than {ref}."
-    return Answer(sentence, [f"{cell.title}: {' '.join(findings.answer(cell))}" for cell in judgement.cells])
+    sentence = f"Better than {ref} are {'; '.join(said)}" if said else f"No arm is shown to be better than {ref}"
+    same = [c.title for c in judgement.cells if all(found.verdict is Verdict.EQUIVALENT for _, found in c.others)]
+    if same:
+        sentence += f"; on {words.listing(same)} the choice does not matter: all are equivalent to {ref}"
+    return Answer(f"{sentence}.", [f"{cell.title}: {' '.join(findings.answer(cell))}" for cell in judgement.cells])
 
 
 QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Judgement], Answer]], ...] = (
@@ -258,17 +270,13 @@ QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Judgement], Answer]], ...
 
 
 def answers(found: dict[str, Found]) -> list[str]:
-    """Return the questions with their answers as Markdown lines, from the experiments that have all of their seeds.
-
-    How many seeds an experiment has was named before it ran. A part of them would be a look ahead, and in an average
-    over cells it would leave the others no more seeds than it has.
-    """
+    """Return the questions with their answers as Markdown lines, and which experiments these still lack."""
     lines = ["## Five answers\n"]
     for number, (question, names, answer) in enumerate(QUESTIONS, start=1):
         parts = [found[name] for name in names]
-        judgement = judged([part for part in parts if part.whole_seeds == SEEDS])
+        judgement = judged(parts)
         said = answer(judgement) if judgement else None
-        begun = [f"{FILES[p.name]} ({p.whole_seeds} of {SEEDS} seeds)" for p in parts if 0 < p.whole_seeds < SEEDS]
+        begun = [f"{FILES[p.name]} ({p.whole_seeds} of {SEEDS} seeds)" for p in parts if p.whole_seeds and not p.whole]
         missing = [FILES[part.name] for part in parts if not part.whole_seeds]
         lines.append(f"**{number}. {question}**" + (f" {escaped(said.sentence)}\n" if said else "\n"))
         lines += [f"- {escaped(text)}" for text in (said.details if said else [])]
