@@ -254,7 +254,8 @@ def which(judgement: Judgement) -> Answer:
     ref = judgement.cells[0].reference.name
     said = [f"{words.listing(names)} on {title}" for title, names in better.items() if names]
     sentence = f"Better than {ref} are {'; '.join(said)}" if said else f"No arm is shown to be better than {ref}"
-    same = [c.title for c in judgement.cells if all(found.verdict is Verdict.EQUIVALENT for _, found in c.others)]
+    verdicts = {c.title: {found.verdict for _, found in c.others} for c in judgement.cells}
+    same = [title for title, found in verdicts.items() if found == {Verdict.EQUIVALENT}]
     if same:
         sentence += f"; on {words.listing(same)} the choice does not matter: all are equivalent to {ref}"
     return Answer(f"{sentence}.", [f"{cell.title}: {' '.join(findings.answer(cell))}" for cell in judgement.cells])

@@ -234,6 +234,11 @@ def test_an_ambiguous_axis_is_said_to_be(case: str) -> None:
     assert reason in site.ambiguous
 
 
+def test_one_site_is_not_called_sites() -> None:
+    one, two = (find(nn.Sequential(*[nn.ReLU() for _ in range(count)]), X).total for count in (1, 2))
+    assert (one, two) == ("1 site: 1 relu", "2 sites: 2 relu")
+
+
 def test_one_object_at_many_sites() -> None:
     relu = nn.ReLU()
     model = nn.Sequential(nn.Linear(4, 8), relu, nn.Linear(8, 6), relu, nn.Sequential(nn.Linear(6, 2), relu))
