@@ -19,10 +19,12 @@ from bevel_lab.report.text import findings, pairs, words
 from bevel_lab.report.text.tables import escaped
 
 COMMAND = "python docs/evidence_page.py"
-RESNET, ALTERNATION, PDE, SHIPPING = "resnet8-cifar10", "alternation", "pde", "smooth-to-hard"
+RESNET, PDE, SHIPPING = "resnet8-cifar10", "pde", "smooth-to-hard"
+ALTERNATIONS = ("alternation", "alternation-no-momentum")
+"""Experiments on one network, which are judged together."""
 CELLS = (RESNET, "lenet-fashion", "cnn-fashion", "shufflenet-cifar100")
 """Experiments whose reference is ReLU, and which make one report."""
-FILES = {name: f"evidence-{name}" for name in (*CELLS[:3], ALTERNATION, CELLS[3])}
+FILES = {name: f"evidence-{name}" for name in (*CELLS[:3], *ALTERNATIONS, CELLS[3])}
 FILES |= {PDE: "small-pde", SHIPPING: SHIPPING}
 """Records in evidence/ → their file in experiments/."""
 SEEDS = 10
@@ -36,6 +38,18 @@ TURNS = (
     ("Lengthening alone", "frelu@epochs=12", "frelu"),
     ("At equal length, twice the epochs", "frelu@alternate=step,epochs=12", "frelu@epochs=12"),
     ("At equal length, twice the epochs", "frelu@alternate=epoch,epochs=12", "frelu@epochs=12"),
+    ("Without momentum at equal epochs", "frelu@alternate=step,momentum=0", "frelu@momentum=0"),
+    (
+        "Without momentum at equal updates of the weights",
+        "frelu@alternate=step,epochs=12,momentum=0",
+        "frelu@momentum=0",
+    ),
+    (
+        "Without momentum at equal length, twice the epochs",
+        "frelu@alternate=step,epochs=12,momentum=0",
+        "frelu@epochs=12,momentum=0",
+    ),
+    ("Momentum left out alone", "frelu@momentum=0", "frelu"),
 )
 WAYS = {
     "relu": "ReLU from the start",
@@ -263,7 +277,7 @@ def which(judgement: Judgement) -> Answer:
 
 QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Judgement], Answer]], ...] = (
     ("Is SAU at n = 20000 equivalent to PReLU from 0.15, within 0.5 points?", CELLS, equivalence),
-    ("Does alternation help FReLU, at equal epochs and at equal updates of the weights?", (ALTERNATION,), alternation),
+    ("Does alternation help FReLU, at equal epochs and at equal updates of the weights?", ALTERNATIONS, alternation),
     ("Does smoothness buy robustness, calibration or steadier predictions?", CELLS, smoothness),
     ("Where is smoothness needed: by second derivatives?", (PDE,), derivatives),
     ("Which activation for which kind of network?", CELLS, which),
@@ -321,8 +335,9 @@ def write(root: Path, docs: Path) -> None:
     notes = (root / "docs" / "evidence-notes.md").read_text(encoding="utf-8")
     head = "\n".join([*answers(found), *progress(found), notes])
     _write(docs / "evidence.md", "Evidence", judged([found[name] for name in CELLS]), head, turns)
-    head = "[Evidence](evidence.md) says how far this experiment is."
-    _write(docs / "evidence-alternation.md", "Alternation at equal updates", judged([found[ALTERNATION]]), head, turns)
+    head = "[Evidence](evidence.md) says how far these experiments are, and what they answer."
+    turned = judged([found[name] for name in ALTERNATIONS])
+    _write(docs / "evidence-alternation.md", "Alternation at equal updates", turned, head, turns)
     ways = [(arm, "relu") for arm in WAYS if arm != "relu"]
     _write(docs / "evidence-smooth-to-hard.md", "Trained smooth, shipped hard", judged([found[SHIPPING]]), head, ways)
 

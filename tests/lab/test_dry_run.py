@@ -206,10 +206,27 @@ def test_a_step_that_takes_seconds_is_not_repeated(monkeypatch: pytest.MonkeyPat
 )
 def test_slopes_that_never_train_are_said(alternate: str, epochs: int, said: bool) -> None:
     asked = {"activations": ["relu", f"frelu@alternate={alternate}"], "epochs": epochs, "model": "mlp"}
-    remarks = Request.of(asked, {}).remarks
-    assert [text.partition(";")[0].partition(":")[0] for text in remarks] == (
-        [f"the slopes of frelu@alternate={alternate} never train".partition(":")[0]] if said else []
-    )
+    remarks = [text for text in Request.of(asked, {}).remarks if "never train" in text]
+    name = f"frelu@alternate={alternate}".partition(":")[0]
+    assert [text.partition(":")[0].partition(" never")[0] for text in remarks] == [f"the slopes of {name}"] * said
+
+
+@pytest.mark.parametrize(
+    ("arm", "said"),
+    [
+        ("frelu@alternate=step", True),
+        ("frelu@alternate=step:49:1", True),
+        ("frelu@alternate=step:50:50", False),
+        ("frelu@alternate=step,momentum=0", False),
+        ("frelu@alternate=step,optimizer=adam", False),
+        ("frelu@alternate=epoch,epochs=2", False),
+        ("frelu", False),
+    ],
+)
+def test_short_phases_with_momentum_are_said_to_be_unstable(arm: str, said: bool) -> None:
+    remarks = Request.of({"activations": ["relu", arm], "epochs": 1, "model": "mlp"}, {}).remarks
+    assert len(remarks) == said
+    assert all(text.startswith(f"{arm} alternates by step with a momentum of 0.9: where") for text in remarks)
 
 
 def test_a_reference_that_was_not_named_is_said_to_be_trained() -> None:

@@ -322,9 +322,9 @@ def _found(name: str, made: list[Record]) -> Any:
     return PAGE.Found(name, experiment, Results(made))
 
 
-def _answers(name: str, made: list[Record]) -> str:
-    nothing = {other: _found(other, []) for other in PAGE.FILES}
-    return "\n".join(PAGE.answers(nothing | {name: _found(name, made)})).replace("\\", "")
+def _answers(name: str, made: list[Record], *others: Any) -> str:
+    found = {other: _found(other, []) for other in PAGE.FILES} | {other.name: other for other in others}
+    return "\n".join(PAGE.answers(found | {name: _found(name, made)})).replace("\\", "")
 
 
 def test_what_has_begun_has_no_answer_before_it_is_whole() -> None:
@@ -369,14 +369,21 @@ def test_the_third_answer_names_measures_that_differ_and_churn() -> None:
 
 
 def test_the_second_answer_has_a_sentence_for_each_comparison() -> None:
-    arms = list(dict.fromkeys(arm for _, *pair in PAGE.TURNS for arm in pair))
-    text = _answers(PAGE.ALTERNATION, records(arms, effects={"frelu@alternate=epoch": -0.05}))
+    arms = dict.fromkeys(arm for _, *pair in PAGE.TURNS for arm in pair)
+    made = records([*arms], effects={"frelu@alternate=epoch": -0.05, "frelu@alternate=step,momentum=0": 0.05})
+    first, then = ([r for r in made if ("momentum=0" in r.label) is without] for without in (False, True))
+    text = _answers(PAGE.ALTERNATIONS[0], first)
     assert "- At equal epochs: frelu@alternate=epoch is worse than frelu on cnn on digits (" in text
     assert text.count("\n- At equal updates of the weights: ") == 2
-    sentence = (
-        "** Alternation against none: at equal epochs equivalent (by step), worse (by epoch); at equal updates of"
-    )
-    assert sentence in text
+    turns = "** Alternation against none: at equal epochs equivalent (by step), worse (by epoch); at equal updates of"
+    assert turns in text
+    assert "momentum" not in text.replace("evidence-alternation-no-momentum", "")
+    both = _answers(PAGE.ALTERNATIONS[0], first, _found(PAGE.ALTERNATIONS[1], then))
+    assert turns in both
+    assert "; without momentum at equal epochs better (by step); without momentum at equal updates of the" in both
+    assert "- Momentum left out alone: frelu@momentum=0 is equivalent to frelu on cnn on digits" in both
+    alone = _answers(PAGE.ALTERNATIONS[1], then)
+    assert "** Alternation against none: without momentum at equal epochs better (by step); without" in alone
 
 
 def test_the_fourth_answer_tells_first_from_second_derivatives() -> None:

@@ -41,6 +41,7 @@ TABLES = {
 OTHERS = {
     "aa-digits": ("digits", "mlp"),
     "evidence-alternation": ("folder:digits", "lenet"),
+    "evidence-alternation-no-momentum": ("folder:digits", "lenet"),
     "evidence-cifar10-resnet": ("cifar10_subset", "resnet8"),
     "evidence-cifar10-shufflenet": ("cifar10_subset", "resnet8"),
     "evidence-cnn-fashion": ("folder:digits", "cnn"),

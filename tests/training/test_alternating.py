@@ -334,6 +334,29 @@ def test_grad_scaler() -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
+def _converges(lr: float, momentum: float, turns: int) -> bool:
+    """Whether SGD goes to the minimum of (w² + a²)/2 + 0.9·w·a; ``turns`` of 0 steps are both at once."""
+    w, a = (nn.Parameter(torch.tensor(value, dtype=torch.float64)) for value in (1.0, -0.5))
+    optimizer: torch.optim.Optimizer = torch.optim.SGD([w, a], lr, momentum)
+    if turns:
+        both = (torch.optim.SGD([p], lr, momentum) for p in (w, a))
+        optimizer = Alternating(*both, weights_steps=turns, activation_steps=turns)
+    for _ in range(2000):
+        optimizer.zero_grad()
+        ((w * w + a * a) / 2 + 0.9 * w * a).backward()
+        optimizer.step()
+    return max(abs(w.item()), abs(a.item())) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("momentum", "turns", "limit"), [(0.9, 0, 2.0), (0.9, 1, 0.22), (0.9, 50, 3.7), (0.0, 0, 1.05), (0.0, 1, 2.0)]
+)
+def test_momentum_and_short_phases_do_not_go_together(momentum: float, turns: int, limit: float) -> None:
+    """The rates that the docs name: the largest at which it converges, to a tenth."""
+    assert _converges(0.9 * limit, momentum, turns)
+    assert not _converges(1.1 * limit, momentum, turns)
+
+
 def test_by_epoch() -> None:
     for signal in (2, "manual"):
         model = _model()

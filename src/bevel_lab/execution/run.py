@@ -28,6 +28,9 @@ from bevel_lab.experiment.trial import Job
 from bevel_lab.experiment.tuning import search
 from bevel_lab.runtime.distributed import is_rank_zero, world_size
 
+LONG = 50
+"""Steps of a phase of alternation that momentum does not disturb; see docs/training.md."""
+
 
 def run(
     experiment: Experiment | Mapping[str, Any] | str | Path,
@@ -143,6 +146,12 @@ class Request:
                 said.append(
                     f"the slopes of {label} never train: it alternates by epoch, the weights first for {weights} of "
                     f"{trial.epochs}; ask for more --epochs, or alternate by step."
+                )
+            if by == "step" and trial.optimizer == "sgd" and trial.momentum and max(map(int, turns or "1")) < LONG:
+                said.append(
+                    f"{label} alternates by step with a momentum of {trial.momentum:g}: where weights and slopes "
+                    f"depend on one another, that may be stable at a tenth of the usual learning rate only. Add "
+                    f"momentum=0, or let phases last {LONG} steps (alternate=step:{LONG}:{LONG}) or an epoch."
                 )
         return said
 
