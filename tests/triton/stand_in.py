@@ -1,13 +1,12 @@
 """A stand-in for CUDA's driver: programs are built for a GPU that need not be there, and planned up to the launch."""
 
 import re
-import statistics
 import subprocess
+import sys
 import tempfile
-import time
-import timeit
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -82,7 +81,7 @@ def planned() -> dict[str, Any]:
     """Run the plans of SAU and of FReLU per channel as on a GPU, up to the launch.
 
     Returns:
-        launches, and the microseconds of Python of a new shape whose programs are built, forward and backward.
+        launches, and the calls of Python of a new shape whose programs are built, forward and backward.
     """
     told = Driver()
     driver.set_active(told)
@@ -90,21 +89,33 @@ def planned() -> dict[str, Any]:
     alpha, slopes = [torch.ones(1)], [torch.ones(64), torch.ones(64)]
     sau = sau_family(parameter(0), 20000.0, "published")
     frelu = frelu_family(parameter(0), parameter(1), SHARP, 1.0)
-    times: dict[str, list[float]] = {}
-    for batch in (512, *range(1, 31)):
+    counts: dict[str, int] = {}
+    for batch in (512, *range(1, 5)):
         x = torch.empty(batch, 3136, 64, dtype=torch.bfloat16)
         for name, family, parameters in (("sau", sau, alpha), ("frelu(C)", frelu, slopes)):
-            start = time.perf_counter()
-            backend.forward(family, 2, x, parameters)
-            middle = time.perf_counter()
-            backend.backward(family, 2, x, x, parameters, (True,) * (1 + len(parameters)))
-            times.setdefault(f"{name} forward", []).append(middle - start)
-            times.setdefault(f"{name} backward", []).append(time.perf_counter() - middle)
-    return {"launches": told.told[:6], "new shape": {name: 1e6 * min(found) for name, found in times.items()}}
+            wanted = (True,) * (1 + len(parameters))
+            counts[f"{name} forward"] = _calls(backend.forward, family, 2, x, parameters)
+            counts[f"{name} backward"] = _calls(backend.backward, family, 2, x, x, parameters, wanted)
+    return {"launches": told.told[:6], "new shape": counts}
+
+
+def _calls(run: Callable[..., object], *arguments: Any) -> int:
+    """The number of functions, Python's and C's, that are called."""
+    counts = [0]
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        counts[0] += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        run(*arguments)
+    finally:
+        sys.setprofile(None)
+    return counts[0]
 
 
 def launch() -> dict[str, Any]:
-    """What a launch of a built kernel passes on, and its Python time by Triton's own call and by bevel's."""
+    """What a launch of a built kernel passes on, and its calls of Python by Triton's own way and by bevel's."""
     told: list[list[Any]] = []
     driver.set_active(Driver())
     kernel = object.__new__(CompiledKernel)
@@ -122,8 +133,8 @@ def launch() -> dict[str, Any]:
     launches = [[v if isinstance(v, (int, str, tuple, type(None))) else "described" for v in one] for one in told]
     kernel._run = lambda *arguments: None
     both = {"described": kernel[(10, 1, 1)], "direct": direct(kernel, (10, 1, 1))}
-    times = _medians({name: (lambda: None, lambda call=call: call("x", "y")) for name, call in both.items()})
-    return {"launches": launches, "hook": len(hooks), **times, **_raw()}
+    counts = {name: _calls(call, "x", "y") for name, call in both.items()}
+    return {"launches": launches, "hook": len(hooks), **counts, **_raw()}
 
 
 class _Silent(Driver):
@@ -133,8 +144,8 @@ class _Silent(Driver):
         return lambda *arguments: None
 
 
-def _raw() -> dict[str, float]:
-    """Python time of a raw forward and backward of SAU of 10,000 elements, by Triton's own call and by bevel's."""
+def _raw() -> dict[str, int]:
+    """Calls of a raw forward and backward of SAU of 10,000 elements, by Triton's own way and by bevel's."""
     driver.set_active(_Silent())
     plan.processors = lambda index: PROCESSORS
     sau, alpha = sau_family(parameter(0), 20000.0, "published"), [torch.ones(1)]
@@ -143,23 +154,12 @@ def _raw() -> dict[str, float]:
         "forward": lambda: backend.forward(sau, 1, x, alpha),
         "backward": lambda: backend.backward(sau, 1, x, x, alpha, (True, True)),
     }
-    calls: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {}
+    counts = {}
     for how, call in (("described", lambda kernel, grid: kernel[grid]), ("direct", direct)):
         launcher.direct = call
         backend._plans.clear()
         plan._seconds.clear()
-        for run in passes.values():
-            run()
-        kept = {**backend._plans}
-        calls |= {f"{how} {what}": (lambda kept=kept: backend._plans.update(kept), run) for what, run in passes.items()}  # type: ignore[misc]
-    return _medians(calls)
-
-
-def _medians(calls: dict[str, tuple[Callable[[], object], Callable[[], object]]]) -> dict[str, float]:
-    """Seconds of processor time of each call, in turn, for others run beside; what prepares a call is not timed."""
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(25):
-        for name, (prepare, call) in calls.items():
-            prepare()
-            found[name].append(timeit.timeit(call, timer=time.thread_time, number=500) / 500)
-    return {name: statistics.median(taken) for name, taken in found.items()}
+        for what, run in passes.items():
+            run()  # builds and plans
+            counts[f"{how} {what}"] = _calls(run)
+    return counts

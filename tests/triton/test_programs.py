@@ -34,7 +34,7 @@ def test_a_grid_is_sized_by_the_built_programs_registers(built: dict[str, Any]) 
     assert adding_c[:2] == [8, 2], "eight of 64 channels a program, for either slope"
     assert backward_c[2] <= 72, "capped, for without it the assembler takes a few registers more"
     assert len(built["plans"]["new shape"]) == 4
-    assert max(built["plans"]["new shape"].values()) < 500, "microseconds of a new shape, of which a text takes 500"
+    assert max(built["plans"]["new shape"].values()) < 300, "calls of a new shape; a text takes 77,000"
 
 
 FLOATS = {  # instructions on floats an element, near and far from the knot; the page has them
@@ -94,7 +94,7 @@ def test_new_batch_sizes_build_few_binaries(host: dict[str, Any]) -> None:
 
 @pytest.mark.process
 def test_a_launch_without_a_hook_is_not_described(host: dict[str, Any]) -> None:
-    """Of Triton's own kernel, whose driver alone is a stand-in: the same launch, in less time of Python.
+    """Of Triton's own kernel, whose driver alone is a stand-in: the same launch, with fewer calls of Python.
 
     So is a raw pass of SAU, whose launches are one forward and two backward.
     """
