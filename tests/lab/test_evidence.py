@@ -134,6 +134,7 @@ def test_the_page_answers_and_shows_what_was_found(many: list[Record], written: 
         "torch 2.11.0",
         "- seeds: 0–9",
         "## How it was ju",
+        "paired seeds; 2 of 20 runs of sau diverged; 2 of 20 runs of prelu diverged).",
     ):
         assert part in text
 

@@ -21,6 +21,7 @@ class Pair:
     Attributes:
         whole: comparison of the seeds' means over these cells; Holm covers all pairs that were asked for.
         cells: (cell, comparison in it); Holm covers the cells of this pair.
+        diverged: (arm, how many of its runs diverged, how many there are), of an arm of which some did.
     """
 
     arm: str
@@ -28,6 +29,7 @@ class Pair:
     metric: Metric
     whole: Comparison
     cells: tuple[tuple[str, Comparison], ...]
+    diverged: tuple[tuple[str, int, int], ...] = ()
 
 
 def judge_pairs(cells: Sequence[Cell], asked: Sequence[tuple[str, str]]) -> list[Pair]:
@@ -53,7 +55,10 @@ def _pair(cells: Sequence[Cell], name: str, other: str) -> Pair:
     single = comparison.as_family([_compare(arm.scores, base.scores, metric, margin) for _, arm, base in both])
     whole = _compare(pooled([arm for _, arm, _ in both]), pooled([base for *_, base in both]), metric, margin)
     titles = [cell.title for cell, *_ in both]
-    return Pair(name, other, metric, whole, tuple(zip(titles, single, strict=True)))
+    runs = {name: [arm for _, arm, _ in both], other: [base for *_, base in both]}
+    counts = [(who, sum(len(a.diverged) for a in own), sum(len(a.runs) for a in own)) for who, own in runs.items()]
+    diverged = tuple(count for count in counts if count[1])
+    return Pair(name, other, metric, whole, tuple(zip(titles, single, strict=True)), diverged)
 
 
 def _compare(scores: dict[int, float], base: dict[int, float], metric: Metric, margin: float) -> Comparison:

@@ -11,7 +11,7 @@ COLUMNS = ("where", "verdict", "mean difference", "95 % interval", "pairs won", 
 
 
 def answer(pair: Pair) -> str:
-    """Say in one sentence the verdict, difference, interval and p, where, and on how many seeds."""
+    """Say in one sentence the verdict, difference, interval and p, where, on how many seeds, and how many diverged."""
     c, m = pair.whole, pair.metric
     where = pair.cells[0][0] if len(pair.cells) == 1 else f"the average of {len(pair.cells)} cells"
     change, span, *_ = words.compared(c, m)
@@ -19,6 +19,8 @@ def answer(pair: Pair) -> str:
         f"mean paired difference {change}{m.points}, 95 % interval {span}, p {words.relation(c.p)}, "
         f"{words.p_value(c.adjusted)} after Holm, {c.pairs} paired seeds"
     )
+    for name, diverged, runs in pair.diverged:
+        numbers += f"; {diverged} of {words.count(runs, 'run')} of {name} diverged"
     if c.verdict is Verdict.NO_EVIDENCE:
         return f"There is no evidence that {pair.arm} differs from {pair.other} on {where} ({numbers})."
     if c.verdict in (Verdict.EQUIVALENT, Verdict.NOT_SETTLED):
