@@ -285,8 +285,7 @@ def test_the_committed_pages_are_what_their_commands_write(tmp_path: Path, monke
 
 
 def test_the_readme_says_what_the_pages_found() -> None:
-    names = ("docs/evidence.md", "docs/evidence-short.md", "README.md")
-    page, short, readme = (" ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in names)
+    page, readme = (" ".join((ROOT / name).read_text("utf-8").split()) for name in ("docs/evidence.md", "README.md"))
     paired = r".{0,150}mean paired difference (\S+) points, 95 % interval (\S+ to \S+),"
     difference, interval = _only(r"sau is equivalent to prelu:init=0\.15 on the average of 2 cells" + paired, page)
     assert f"within 0.5 points on the average of both ({difference} points, 95 % interval {interval})" in readme
@@ -297,8 +296,14 @@ def test_the_readme_says_what_the_pages_found() -> None:
     second, first = re.findall(r"divides it by (\S+) in the geometric mean", page)
     assert f"by up to {second} where the loss takes second derivatives" in readme
     assert f"by up to {first} where it takes first ones only" in readme
-    difference, interval = _only(r"frelu@alternate=epoch is worse than frelu" + paired, short)
-    assert f"({difference} points, {interval}; at equal epochs" in readme
+    equal, _ = _only(r"frelu@alternate=epoch is worse than frelu on" + paired, page)
+    updates, _ = _only(r"frelu@alternate=epoch,epochs=12 is worse than frelu on" + paired, page)
+    assert f"by epoch ({equal} points), even where its weights get as many updates ({updates})" in readme
+    diverged, runs = _only(r"(\d+) of (\d+) runs of frelu@alternate=step diverged", page)
+    assert f"By step with a momentum of 0.9, {diverged} of {runs} of its trainings diverge" in readme
+    without, _ = _only(r"frelu@alternate=step,epochs=12,momentum=0 is worse than frelu@momentum=0 on" + paired, page)
+    assert f"without momentum none does, and it is worse by {without.lstrip('−')} points at equal updates" in readme
+    assert "frelu@alternate=step,momentum=0 diverged" not in page
 
 
 def _only(pattern: str, text: str) -> tuple[str, ...]:
