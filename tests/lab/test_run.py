@@ -208,6 +208,16 @@ def test_a_run_stops_when_its_time_is_over_says_what_it_left_out_and_goes_on_lat
     assert "lr 0.01, the largest tried, was best for 2 of 2 arms; a better one may lie beyond." in said
 
 
+@pytest.mark.process
+def test_a_worker_that_is_ended_leaks_no_lock_of_a_progress_bar(tmp_path: Path) -> None:
+    """torch.fx makes a bar when it exports the model to eight bits; Python said at the end that its lock was leaked."""
+    asked = ["--activations", "relu", "--model", "cnn", "--epochs", "1", "--seeds", "1", "--train-limit", "64"]
+    command = [sys.executable, "-m", "bevel_lab", "compare", *asked, "--measures", "--workers", "1", "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "leaked" not in done.stderr
+
+
 def test_a_time_limit_is_for_workers_of_this_machine(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="--minutes is for workers on this machine"):
         bevel_lab.run({"activations": ["relu"], "minutes": 1, "ray": "auto"}, out=tmp_path)

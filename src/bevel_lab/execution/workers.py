@@ -24,7 +24,7 @@ from bevel_lab.execution.executor import Driver, Executor, Setup, perform, with_
 from bevel_lab.experiment.events import Failure, Note, Outcome, Watcher
 from bevel_lab.experiment.ledger import Ledger
 from bevel_lab.experiment.trial import Job
-from bevel_lab.runtime.processes import exit_with_parent, use_fork_server, worker_context
+from bevel_lab.runtime.processes import exit_with_parent, keep_bars_private, use_fork_server, worker_context
 
 MAX_WORKER_DEATHS = 2
 """Deaths of a trial's worker without a new epoch between them after which the trial fails."""
@@ -192,6 +192,7 @@ def serve(connection: Connection, setup: Setup, environment: Mapping[str, str]) 
         os.environ.clear()
         os.environ.update(environment)
     use_fork_server()
+    keep_bars_private()
     import bevel_lab.training.run  # noqa: F401  torch is loaded before the worker is ready
 
     invalid.silence_data_notes()

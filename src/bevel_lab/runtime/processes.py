@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import multiprocessing
 import os
 import sys
@@ -47,6 +49,16 @@ def use_fork_server() -> None:
     if "forkserver" in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method("forkserver", force=True)
         multiprocessing.set_forkserver_preload(["bevel_lab.training.trainer", "torchvision.transforms.v2"])
+
+
+def keep_bars_private() -> None:
+    """Let progress bars of this process share no lock with others.
+
+    torch.fx makes one when a model is exported; its lock is a semaphore of the system, of which Python says that it was
+    leaked when a worker is ended.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("tqdm").tqdm.set_lock(threading.RLock())
 
 
 def _wait_and_exit() -> None:
