@@ -30,8 +30,8 @@ def _run(command: list[str], **environment: str) -> str:
     return done.stdout
 
 
-def _built(into: Path, *options: str) -> str:
-    _run(["cmake", "-S", str(NATIVE), "-B", str(into), "-DBEVEL_TEST=ON", *options])
+def _built(into: Path, *options: str, **environment: str) -> str:
+    _run(["cmake", "-S", str(NATIVE), "-B", str(into), "-DBEVEL_TEST=ON", *options], **environment)
     _run(["cmake", "--build", str(into), "--parallel", "2"])
     return str(into / "bevel_native_test")
 
@@ -66,7 +66,9 @@ def test_under_address_and_undefined_behaviour_sanitizers(tmp_path: Path) -> Non
     reason="needs g++-aarch64-linux-gnu and qemu-user",
 )
 def test_neon_under_emulation(tmp_path: Path) -> None:
-    program = _built(tmp_path, f"-DCMAKE_TOOLCHAIN_FILE={NATIVE / 'aarch64.cmake'}")
+    """Built as in an activated environment, whose Python has a torch, but one for this processor."""
+    activated = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    program = _built(tmp_path, f"-DCMAKE_TOOLCHAIN_FILE={NATIVE / 'aarch64.cmake'}", PATH=activated)
     said = _run(["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", program, "15"])
     assert said.startswith("neon, ")
     assert ": 0 failures" in said
