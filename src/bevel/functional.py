@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from bevel import ops
@@ -146,10 +146,10 @@ def act_and_mul(
 ) -> Tensor:
     """Multiply an activated gate by a second input: ``activation(gate)·(up + up_offset)``, as SwiGLU and GeGLU do.
 
-    With a limit, gate is clamped above and up on both sides before. ``activation="gate:kernel=logistic,n=1.702"``,
-    ``limit=7`` and ``up_offset=1`` is gpt-oss. Backward computes the activation again: gate and up are kept, each once,
-    where ``F.silu(gate) * up`` keeps a third tensor of their size. Half precisions are computed in float32 and rounded
-    once. torch's own ``F.glu`` halves one input and is another function.
+    With a limit, gate is clamped above and up on both sides before. ``limit=7``, ``up_offset=1`` and
+    ``activation="gate:kernel=logistic,n=1.702,learn_n=false"`` is gpt-oss. Backward computes the activation again: gate
+    and up are kept, each once, where ``F.silu(gate) * up`` keeps a third tensor of their size. Half precisions are
+    computed in float32 and rounded once. torch's own ``F.glu`` halves one input and is another function.
 
     Args:
         gate: float64, float32, bfloat16 or float16, any shape.
@@ -171,6 +171,8 @@ def act_and_mul(
         >>> gate, up = torch.tensor([-1.0, 2.0, 9.0]), torch.tensor([3.0, -2.0, 8.0])
         >>> bevel.functional.act_and_mul(gate, up, "relu", limit=7.0, up_offset=1.0).tolist()
         [0.0, -2.0, 56.0]
+        >>> gpt_oss = "gate:kernel=logistic,n=1.702,learn_n=false"
+        >>> y = bevel.functional.act_and_mul(gate, up, gpt_oss, limit=7.0, up_offset=1.0)
 
     Source: Shazeer: GLU Variants Improve Transformer. 2020, arXiv:2002.05202; gpt-oss has the limit and the offset.
     """
@@ -186,15 +188,27 @@ def act_and_mul(
     return ops.act_and_mul(gate, up, module, limit, as_number(up_offset, "up_offset"))
 
 
-@functools.lru_cache(maxsize=64)
+_made: dict[str, nn.Module] = {}
+
+
 def _without_parameters(spec: str) -> nn.Module:
+    """Return the one module of a spec string; torch.compile finds it made, and traces its forward only."""
+    _make(spec)
+    return _made[spec]
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _make(spec: str) -> bool:
+    if spec in _made:
+        return True
     module = create(spec)
     if next(module.parameters(), None) is not None:
         raise InvalidValue(
             f"a spec string must name an activation without parameters here, since they would be lost; got {spec!r}. "
             "Give a module, or use bevel.nn.ActAndMul."
         )
-    return module
+    _made[spec] = module
+    return True
 
 
 __all__ = ["act_and_mul", "frelu", "sau"]

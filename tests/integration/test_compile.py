@@ -244,6 +244,7 @@ def test_names_and_kernels_are_first_asked_for_in_a_compiled_call() -> None:
         "import torch, bevel\n"
         "def function(x):\n"
         "    y = bevel.smooth(x, 'relu', bevel.KERNELS['box'])\n"
+        "    y = y + bevel.functional.act_and_mul(x, x, 'mollified:f=relu,kernel=box,n=3')\n"
         "    return y + bevel.functional.sau(x, 0.15) + bevel.mollify('relu6')(x)\n"
         "x = torch.linspace(-2, 7, 9)\n"
         "got = torch.compile(function, backend='eager', fullgraph=True)(x)\n"
@@ -252,6 +253,24 @@ def test_names_and_kernels_are_first_asked_for_in_a_compiled_call() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert float(done.stdout) < 1e-6
+
+
+@pytest.mark.parametrize("spec", ["silu", "gate:kernel=logistic,n=1.702,learn_n=false", "relu_squared"])
+def test_a_gate_that_a_spec_string_names_is_compiled_whole_and_once(spec: str) -> None:
+    """Its module is made while a call is compiled, and another's later compiles nothing again."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    def gated(x: Tensor) -> Tensor:
+        return bevel.functional.act_and_mul(x, x.detach().flip(0), spec)
+
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(gated, backend=counter, fullgraph=True)
+    module = nn.Module()
+    for got, want in zip(*(_gradients(call, module, inputs(3)) for call in (compiled, gated)), strict=True):
+        torch.testing.assert_close(got, want)
+    bevel.functional.act_and_mul(inputs(3), inputs(3), f"leaky_relu:negative_slope={len(spec) / 1000}")
+    compiled(inputs(3).requires_grad_())
+    assert counter.frame_count == 1
 
 
 def test_replacing_a_fixed_sharpness_compiles_nothing_again() -> None:

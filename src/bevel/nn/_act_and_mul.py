@@ -40,7 +40,8 @@ class ActAndMul(Module):
         >>> gate, up = torch.randn(2, 8), torch.randn(2, 8)
         >>> torch.allclose(swiglu(gate, up), torch.nn.functional.silu(gate) * up, atol=1e-6)
         True
-        >>> gpt_oss = bevel.nn.ActAndMul("gate:kernel=logistic,n=1.702", limit=7.0, up_offset=1.0)
+        >>> quick_gelu = "gate:kernel=logistic,n=1.702,learn_n=false"
+        >>> gpt_oss = bevel.nn.ActAndMul(quick_gelu, limit=7.0, up_offset=1.0)
 
     Source: Shazeer: GLU Variants Improve Transformer. 2020, arXiv:2002.05202; gpt-oss has the limit and the offset.
     """
