@@ -6,7 +6,9 @@ import dataclasses
 import math
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +89,21 @@ def test_a_promise_is_judged_by_the_interval_of_its_rate() -> None:
         assert calibration.promise_kept([(errors / n, n)], LEVEL) is kept, (errors, n)
     assert calibration.promise_kept([(0.04, 2_000), (0.0, 12)], LEVEL) is None
     assert calibration.Target("", None).word == "too few experiments to say; 400 would do"
+
+
+def test_as_many_experiments_as_it_asks_for_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row, also those of more seeds, which have fewer experiments; here one of each is judged."""
+
+    def faultless(real: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda **given: dataclasses.replace(real(**given | {"experiments": 1}), false=0.0, found=1.0)
+
+    monkeypatch.setattr(calibration, "calibrate", faultless(calibrate))
+    monkeypatch.setattr(calibration, "calibrate_unpaired", faultless(calibrate_unpaired))
+    monkeypatch.setattr(calibration, "calibrate_equivalence", lambda **_: 0.0)
+    monkeypatch.setattr(calibration, "calibrate_cells", lambda **given: calibrate_cells(**given | {"experiments": 1}))
+    for experiments, holds in ((calibration.ENOUGH, True), (calibration.ENOUGH - 1, None)):
+        found = calibration.simulate(experiments, 0, lambda _: None)
+        assert [target.holds for target in found.targets] == [holds] * 3
 
 
 # -- A/A

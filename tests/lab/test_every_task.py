@@ -21,6 +21,7 @@ from torch import nn
 from trainer_state import ParameterSets, current_sharpness, training_outputs
 
 import bevel
+from bevel.errors import InvalidValue
 from bevel_lab.data.source import Source
 from bevel_lab.execution.executor import Setup
 from bevel_lab.execution.workers import Workers
@@ -78,6 +79,15 @@ def test_fine_tuning_starts_where_pretraining_ended(
         assert after != pytest.approx(fresh, rel=10 * tolerance, abs=10 * tolerance), "not what any network has"
         assert "relu.pt" in fine.facts["weights"]
         assert "cannot keep" not in fine.facts["weights"]
+
+
+# ------------------------------------------------------------------------------------------------------------ measures
+
+
+@every_task
+def test_measures_are_refused_before_anything_is_trained(task: str, settings: dict[str, dict[str, Any]]) -> None:
+    with pytest.raises(InvalidValue, match=f"measures must be false for {task}, got True"):
+        _trainer("relu", measures=True, **settings[task])
 
 
 # ---------------------------------------------------------------------------------------------------- parameter groups

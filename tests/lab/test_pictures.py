@@ -208,6 +208,11 @@ def test_what_is_wrong_with_tiny_imagenet_is_named(tiny: Path, damage: Callable[
         TINY.load(Source(tiny.parent))
 
 
+def test_a_part_of_tiny_imagenet_is_not_the_whole(tiny: Path) -> None:
+    with pytest.raises(LabError, match=r"wnids.txt lists 3 classes, not 200; .* ask for tiny_imagenet_subset"):
+        DATASETS.item("tiny_imagenet").load(Source(tiny.parent))
+
+
 def test_tiny_imagenet_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in ("tiny_imagenet", "tiny_imagenet_subset"):
         with pytest.raises(LabError, match=r"has no folder tiny-imagenet-.*; pass --data-root"):

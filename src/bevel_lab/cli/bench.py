@@ -21,8 +21,8 @@ def parser() -> Parser:
         "Time forward and backward of bevel's activations, torch's own, the formulas as people write them (eager and "
         "compiled) and a plain copy, interleaved in one run; also every activation of the catalog, memory kept "
         "for backward, import time, training steps of whole networks, and inference in three runtimes with what is "
-        "shipped. The full run takes half an hour on two cores. On a GPU the same cases but inference and the catalog, "
-        "in ten minutes.",
+        "shipped. The full run takes half an hour on two cores. On a GPU the same calls, memory and "
+        "networks, in ten minutes.",
         "bevel bench --quick\n"
         "bevel bench --device cuda --out gpu.csv --page gpu.md --notes docs/performance-gpu-notes.md\n"
         "bevel bench --out docs/performance.csv --page docs/performance.md\n"

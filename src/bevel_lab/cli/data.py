@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def parser() -> Parser:
     made = Parser(
         "data",
-        "List the data sets with where they come from and whether they are there, or fetch some. Files are verified by "
-        "published checksums; a download that was stopped goes on where it was.",
+        "List the data sets with where they come from and whether a fetch has put them there, or fetch some. Files are "
+        "verified by published checksums; a download that was stopped goes on where it was.",
         "bevel data list --root DATA\n"
         "bevel data fetch mnist multi30k --root DATA\n"
         "bevel data fetch cifar10 --root DATA --mirror file:///media/copies",

@@ -17,9 +17,16 @@ def parser() -> Parser:
         "model", metavar="MODEL", help="a name of bevel list models, torchvision:NAME, timm:NAME or FILE.py:name"
     )
     made.add_argument("--to", metavar="SPEC", help="the activation to swap in; shows what each site would become")
-    made.add_argument("--what", nargs="+", metavar="FUNCTION", help="which functions (default: all but gates)")
     made.add_argument(
-        "--shape", metavar="NxCxHxW", help="shape of the input, e.g. 1x8x3x32x32 for clips (default: a small one)"
+        "--what",
+        nargs="+",
+        metavar="FUNCTION",
+        help="which functions (default: all but those whose range matters, such as gates and softplus)",
+    )
+    made.add_argument(
+        "--shape",
+        metavar="NxCxHxW",
+        help="shape of the input, e.g. 1x8x3x32x32 for clips (default: a small one of the lab's, else 1x3x224x224)",
     )
     made.add_argument("--from-scratch", action="store_true", help="do not keep the old function (preserve=False)")
     return made

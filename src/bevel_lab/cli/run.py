@@ -15,8 +15,8 @@ def parser() -> Parser:
     made = Parser(
         "run",
         "Run the experiment of a TOML file: activations × models × data sets × seeds. Keys of the file are the flags "
-        "below, with _ for -, and may be overridden by them. Stop it whenever you like; the same command goes on. "
-        "Without a file, use `bevel compare`.",
+        "below but --dry-run and --quiet, with _ for -, and a table [tune]; flags override them. Stop it whenever you "
+        "like; the same command goes on. Without a file, use `bevel compare`.",
         "bevel run experiments/evidence-fashion-lenet.toml --data-root data --dry-run\n"
         "bevel run experiments/evidence-fashion-lenet.toml --data-root data --out runs/lenet\n"
         "bevel run experiments/sau-cifar100.toml --ray auto --device cuda\n"

@@ -33,17 +33,24 @@ class TinyImageNet:
         folder: its name; with a ``*`` the one that matches.
         counts: images in the training and the validation part of a class; None: any.
         size: (height, width); None: any that all images share.
+        classes: how many there are; None: any number.
     """
 
     folder: str
     counts: tuple[int, int] | None
     size: tuple[int, int] | None
+    classes: int | None = None
 
     def load(self, source: Source) -> LabeledImages:
         """Read it whole; raises ``LabError`` naming what is missing, damaged, or of no known class."""
         root = self._root(source)
         classes = _lines(root / "wnids.txt")
         check_classes(root / "wnids.txt", classes)
+        if self.classes not in (None, len(classes)):
+            raise LabError(
+                f"{root / 'wnids.txt'} lists {len(classes)} classes, not {self.classes}; {AGAIN}, or for a part of it "
+                "ask for tiny_imagenet_subset."
+            )
         train, test = _training(root, classes), _validation(root, classes)
         for part, labels, each in zip(("train", "val"), (train[1], test[1]), self.counts or (0, 0), strict=True):
             _counted(root / part, labels, classes, each)
@@ -119,7 +126,7 @@ def _validation(root: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
     return paths, torch.tensor(labels, dtype=torch.int64)
 
 
-WHOLE = TinyImageNet("tiny-imagenet-200", (500, 50), (64, 64))
+WHOLE = TinyImageNet("tiny-imagenet-200", (500, 50), (64, 64), 200)
 SUBSET = TinyImageNet("tiny-imagenet-*", None, None)
 
 ENTRIES = {

@@ -52,7 +52,8 @@ def run(
             experiment says, else worker processes, or all of torchrun's if it has started this one.
         on_progress: is called with every event, such as ``print``; see :mod:`bevel_lab.experiment.events`.
         **overrides: keys of the file that win over what it says, such as ``seeds=3``. With an ``Experiment`` only
-            those that say where it runs: ``data_root``, ``download``, ``log``, ``skip_invalid``, ``strict``, ``title``.
+            those that say where and how it runs: ``data_root``, ``download``, ``log``, ``minutes``, ``ray``,
+            ``skip_invalid``, ``strict``, ``title``, ``workers``.
 
     Returns:
         All results in the folder. Under torchrun only the first process gets the records.

@@ -1,7 +1,7 @@
 """The settings' names, types, defaults and words; without torch, so that a flag that is mistyped is answered at once.
 
 Most settings say what is compared. Those in :data:`PLACES` say where and how it is run; they may differ between two
-runs of one experiment, and a folder does not keep them.
+runs of one experiment, and a folder keeps them only where the experiment is a file that names them.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class Trial:
             quarter of the epochs is trained with it, at a learning rate that starts from a tenth of ``lr``; ``""``:
             nothing.
         measures: whether the trained model is also measured for calibration, robustness, dead units and accuracy with
-            eight bits, and its predicted classes are kept (see docs/training.md).
+            eight bits, and its predicted classes are kept (see docs/statistics.md).
 
     The fields from ``optimizer`` on are hashed only where they differ from their defaults, so that a field added
     later changes no id.

@@ -220,7 +220,7 @@ class Judgement:
         Args:
             page: the file to write.
             title: of the page; "": as for ``write``.
-            command: what writes the page, for its first line; "": there is no such line.
+            command: what writes the page, for its third line; "": there is no such line.
             notes: Markdown, put under the answers as it is.
             asked: pairs of arms; each is answered in a sentence at the top of the page and has a table below.
 

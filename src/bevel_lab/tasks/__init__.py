@@ -71,7 +71,7 @@ class Task(abc.ABC):
     name: ClassVar[str]
     data_types: ClassVar[tuple[type, ...]]
     model_type: ClassVar[type[Model]] = Model
-    unsupported: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "randaugment", "label_smoothing", "measures")
+    unsupported: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "randaugment", "label_smoothing")
     metric: ClassVar[str]
     metric_is_fraction: ClassVar[bool] = False
     lower_is_better: ClassVar[bool] = False
@@ -98,6 +98,8 @@ class Task(abc.ABC):
             if value := getattr(trial, field):
                 none = "false" if value is True else "0"
                 raise InvalidValue(f"{field} must be {none} for {self.name}, got {value!r}.")
+        if trial.measures and type(self).measure is Task.measure:
+            raise InvalidValue(f"measures must be false for {self.name}, got True.")
         self.facts, self.tested = self.data.facts, int(self.data.facts["test"])
 
     def check_size(self, size: tuple[int, int]) -> None:
@@ -200,7 +202,7 @@ class Task(abc.ABC):
             units: its activations, each with the axis of its units.
 
         Raises:
-            NotImplementedError: where ``measures`` is among ``unsupported``, which is asked first.
+            NotImplementedError: where a task has none of its own, which a trial asks first.
         """
         raise NotImplementedError(f"{self.name} has no further measures")
 

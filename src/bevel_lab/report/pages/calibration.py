@@ -74,8 +74,8 @@ def simulate(experiments: int, seed: int, say: Callable[[str], None]) -> Results
 
     def one(arms: int, pairs: int, effect: float, noise: str = "normal") -> tuple[Calibration, int]:
         say(f"[{next(heard)}/{rows}] {words.count(arms, 'arm')}, {pairs} seeds, difference {effect:g} sd, {noise}")
-        # above the exact range each test draws its own thousands of patterns
-        count = experiments if pairs <= EXACT_PAIRS else max(1, experiments // 4)
+        # above the exact range each test draws its own thousands of patterns: a quarter, or what can keep a promise
+        count = experiments if pairs <= EXACT_PAIRS else max(min(experiments, ENOUGH), experiments // 4)
         return calibrate(experiments=count, arms=arms, pairs=pairs, effect=effect, rng=rng, noise=noise), count
 
     settings = [(*key, "normal") for key in _NULL] + [(*key, "heavy") for key in _HEAVY]
