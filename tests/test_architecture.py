@@ -13,7 +13,7 @@ from bevel.catalog import Catalog
 
 SOURCE = Path(bevel.__file__).parent.parent
 LIBRARY = [
-    ("bevel.errors", "bevel._torch_private", "bevel._torch_func"),
+    ("bevel.errors", "bevel._torch_private", "bevel._torch_func", "bevel._untraced"),
     ("bevel._checks",),
     ("bevel.catalog", "bevel.portable"),
     ("bevel._entry",),

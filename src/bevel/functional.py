@@ -193,14 +193,18 @@ _made: dict[str, nn.Module] = {}
 
 def _without_parameters(spec: str) -> nn.Module:
     """Return the one module of a spec string; torch.compile finds it made, and traces its forward only."""
-    _make(spec)
+    if torch.compiler.is_compiling():
+        from bevel import _untraced
+
+        _untraced.call(_make, spec)
+    else:
+        _make(spec)
     return _made[spec]
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _make(spec: str) -> bool:
+def _make(spec: str) -> None:
     if spec in _made:
-        return True
+        return
     module = create(spec)
     if next(module.parameters(), None) is not None:
         raise InvalidValue(
@@ -208,7 +212,6 @@ def _make(spec: str) -> bool:
             "Give a module, or use bevel.nn.ActAndMul."
         )
     _made[spec] = module
-    return True
 
 
 __all__ = ["act_and_mul", "frelu", "sau"]
