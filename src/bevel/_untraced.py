@@ -1,4 +1,4 @@
-"""What Python does while ``torch.compile`` traces its caller. Only then is it imported: it brings the compiler along."""
+"""What Python does while ``torch.compile`` traces its caller. Only then is it imported: it brings the compiler."""
 
 from __future__ import annotations
 
