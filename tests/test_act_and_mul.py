@@ -124,6 +124,21 @@ def test_ends_and_nan() -> None:
     assert y[2:].isnan().all()
 
 
+def test_a_spec_string_serves_every_device_and_dtype_whatever_came_first() -> None:
+    """Its module has a buffer, n: on the input's device, and as exact as the input, not as the default dtype is."""
+    spec = "gate:kernel=logistic,n=1.7021,learn_n=false"
+    with torch.device("meta"):
+        assert act_and_mul(torch.ones(3), torch.ones(3), spec).is_meta
+    x = torch.linspace(-3, 3, 7, dtype=torch.float64)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        y, z = (act_and_mul(t, t, spec) for t in (x, x.float()))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(y, x * x * torch.sigmoid(1.7021 * x), rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(z, y.float())
+
+
 def test_what_it_refuses() -> None:
     gate, up = _inputs()
     with pytest.raises(InvalidValue, match=r"one shape, dtype and device; got \(64, 5\) .* and \(64, 4\)"):

@@ -45,6 +45,8 @@ WITHOUT = {
     "torch._functorch.utils.enable_single_level_autograd_function": "under torch.func a call takes the formulas",
     "torch.autograd.function._SingleLevelFunction": "under torch.func a call takes the formulas, which are slower",
     "torch._functorch.pyfunctorch.coerce_cinterpreter": "under torch.func a call takes the formulas, which are slower",
+    "torch._functorch.pyfunctorch.temporarily_clear_interpreter_stack": "a kernel is not made under vmap",
+    "torch._C.DisableTorchFunction": "a kernel that is first asked for while a model is exported is not made",
     "torch.ops.aten.relu_.default._schema": "swap does not see that a model writes to an output, and backward fails",
     "torch.Tensor._version": "find and swap take a sigmoid that was changed in place for a part of SiLU",
     "torch._C._nn": "find and swap do not see calls such as torch._C._nn.gelu",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bevel._checks import check_positive
+from bevel._torch_private import undisturbed
 from bevel.errors import InvalidValue
 from bevel.kernel import Kernel
 
@@ -39,7 +40,7 @@ class TabulatedKernel(Kernel):
         self.name = name
         self.formula = formula
         self.support = support
-        with torch.device("cpu"):  # wherever the caller builds a model: on "meta" there would be nothing to read
+        with undisturbed():  # wherever the caller builds a model: on "meta" there would be nothing to read
             self.table = _build(lambda v: pdf(v * support) * support, name)
             self.second_table = _with_rest(_antiderivative(self.table[2], self.table.shape[1]))
             self.variance = 4 * float(self.second(torch.zeros((), dtype=torch.float64)))

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._guards import TracingContext
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
 from torch.autograd import forward_ad
@@ -215,6 +216,19 @@ modes_paused: Callable[[], contextlib.AbstractContextManager[Any]] = _disable_cu
 """A block in which no ``TorchDispatchMode``, such as one of fake tensors, takes part."""
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """A block that computes on the CPU as if it stood alone: for what is made once, wherever it is first asked for.
+
+    No mode, default device, trace or transform takes part; an inference mode would make tensors that no training takes.
+    """
+    apart = jit_paused(), modes_paused(), _C.DisableTorchFunction(), temporarily_clear_interpreter_stack()
+    with contextlib.ExitStack() as stack:
+        for block in (*apart, torch.inference_mode(False)):
+            stack.enter_context(block)
+        yield
+
+
 def readable(t: Tensor) -> bool:
     """Whether the values can be read in this process: nothing wraps the tensor, records it, or is still to fill it.
 
@@ -343,6 +357,7 @@ __all__ = [
     "traced_stack",
     "tree_leaves",
     "tree_map",
+    "undisturbed",
     "version",
     "will_run",
     "written_by",

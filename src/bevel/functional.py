@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bevel import ops
 from bevel._checks import check_positive
+from bevel._torch_private import undisturbed
 from bevel.errors import InvalidValue, did_you_mean
 from bevel.family import Family, Slot, lift
 from bevel.kernel import KERNELS, SHARP, Kernel
@@ -184,34 +185,37 @@ def act_and_mul(
             f"and {tuple(up.shape)} {up.dtype} on {up.device}."
         )
     limit = None if limit is None else check_positive(limit, "limit", hint="None is no limit.")
-    module = _without_parameters(activation) if isinstance(activation, str) else activation
+    module = _without_parameters(activation, gate) if isinstance(activation, str) else activation
     return ops.act_and_mul(gate, up, module, limit, as_number(up_offset, "up_offset"))
 
 
 _made: dict[str, nn.Module] = {}
 
 
-def _without_parameters(spec: str) -> nn.Module:
-    """Return the one module of a spec string; torch.compile finds it made, and traces its forward only."""
+def _without_parameters(spec: str, like: Tensor) -> nn.Module:
+    """Return the one module of a spec string where ``like`` is; torch.compile finds it made, and traces its forward."""
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    key = f"{spec} on {like.device} in {dtype}"
     if torch.compiler.is_compiling():
         from bevel import _untraced
 
-        _untraced.call(_make, spec)
+        _untraced.call(_make, key, spec, like.device, dtype)
     else:
-        _make(spec)
-    return _made[spec]
+        _make(key, spec, like.device, dtype)
+    return _made[key]
 
 
-def _make(spec: str) -> None:
-    if spec in _made:
+def _make(key: str, spec: str, device: torch.device, dtype: torch.dtype) -> None:
+    if key in _made:
         return
-    module = create(spec)
+    with undisturbed():
+        module = create(spec, device=device, dtype=dtype)
     if next(module.parameters(), None) is not None:
         raise InvalidValue(
             f"a spec string must name an activation without parameters here, since they would be lost; got {spec!r}. "
             "Give a module, or use bevel.nn.ActAndMul."
         )
-    _made[spec] = module
+    _made[key] = module
 
 
 __all__ = ["act_and_mul", "frelu", "sau"]

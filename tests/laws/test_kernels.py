@@ -1,6 +1,8 @@
 """Every kernel of the catalog keeps the laws, and a kernel that breaks one is caught."""
 
+import contextlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor
 from bevel import KERNELS, InvalidValue, kinked, mollify, smooth, tabulated
 from bevel._tabulated import TabulatedKernel
 from bevel.kernel import Kernel
+from bevel.kernels.gelu_tanh import GeluTanh
 from bevel.testing import check_kernel, check_mollified
 
 
@@ -57,12 +60,69 @@ def test_gaps_are_the_published_ones() -> None:
     assert set(KERNELS) == set(GAPS) | {"cauchy"}
 
 
-def test_a_table_is_made_on_the_cpu_wherever_models_are() -> None:
-    """The catalog is filled on first use, which may be within somebody's ``with torch.device("meta")``."""
-    with torch.device("meta"):
-        kernel = TabulatedKernel(lambda v: 0.75 * (1 - v * v), name="within")
-    assert kernel.table.device.type == "cpu"
-    assert kernel.gap == pytest.approx(3 / 16, abs=1e-12)
+def _within(mode: contextlib.AbstractContextManager[object]) -> Callable[[Callable[[], None]], object]:
+    def run(make: Callable[[], None]) -> None:
+        with mode:
+            make()
+
+    return run
+
+
+def _beside(x: torch.Tensor, make: Callable[[], None]) -> torch.Tensor:
+    make()
+    return x + 1
+
+
+class _Model(torch.nn.Module):
+    def __init__(self, make: Callable[[], None]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _beside(x, self.make)
+
+
+def _fake(make: Callable[[], None]) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        make()
+
+
+def _recorded(make: Callable[[], None]) -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    make_fx(lambda x: _beside(x, make))(X)
+
+
+X = torch.ones(2)
+AROUND: dict[str, Callable[[Callable[[], None]], object]] = {
+    "a default device": _within(torch.device("meta")),
+    "fake tensors": _fake,
+    "inference mode": _within(torch.inference_mode()),
+    "make_fx": _recorded,
+    "export": lambda make: torch.export.export(_Model(make), (X,), strict=False),
+    "vmap": lambda make: torch.func.vmap(lambda x: _beside(x, make))(X),
+    "grad": lambda make: torch.func.grad(lambda x: _beside(x, make).sum())(X),
+    "a trace": lambda make: torch.jit.trace(lambda x: _beside(x, make), (X,), check_trace=False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning", "ignore:`torch.jit.trace:DeprecationWarning")
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize(
+    "kernel", [GeluTanh, lambda: TabulatedKernel(lambda v: 0.75 * (1 - v * v), name="within")], ids=["gelu_tanh", "own"]
+)
+def test_a_table_is_made_wherever_it_is_first_asked_for(kernel: Callable[[], Kernel], around: str) -> None:
+    """The catalog is filled on first use, which may be a model's export, or within ``with torch.device("meta")``."""
+    made: list[Any] = []
+    AROUND[around](lambda: made.append(kernel()))
+    want: Any = kernel()
+    (got,) = made
+    assert type(got.table) is torch.Tensor
+    assert not got.table.is_inference()
+    assert torch.equal(got.table, want.table)
+    assert (got.variance, got.gap) == (want.variance, want.gap)
 
 
 class _Lopsided(Kernel):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bevel._tabulated import gauss_legendre
-from bevel._torch_private import plainly_eager
+from bevel._torch_private import plainly_eager, undisturbed
 from bevel.kernel import Kernel
 
 _C, _K = 2 * math.sqrt(2 / math.pi), 0.044715  # (1 + tanh z)/2 is σ(2z)
@@ -84,7 +84,7 @@ class GeluTanh(Kernel):
     """
 
     def __init__(self) -> None:
-        with torch.device("cpu"):  # wherever the catalog is filled
+        with undisturbed():  # wherever the catalog is filled
             self.table = _table()
             self.variance = float(4 * self.second(torch.zeros((), dtype=torch.float64)))
 
