@@ -19,6 +19,7 @@ from torch.torch_version import TorchVersion
 
 import bevel
 from bevel._torch_private import storage_address
+from bevel.errors import InvalidValue
 from bevel.nn import Activation
 from bevel.ops import _cpu, evaluate
 
@@ -292,3 +293,9 @@ def test_only_smooth_modules_with_a_fixed_n_have_the_buffer() -> None:
     assert not list(module.buffers())
     assert isinstance(module, Activation)
     assert [b.device.type for b in bevel.nn.SmeLU(device="meta").buffers()] == ["meta"]
+
+
+@pytest.mark.parametrize("name", ["frelu", "relu_squared"])
+def test_what_is_not_smoothed_has_no_sharpness_to_set(name: str) -> None:
+    with pytest.raises(InvalidValue, match="only a smoothed activation has a sharpness"):
+        bevel.create(name).set_sharpness(5.0)

@@ -159,8 +159,9 @@ def sharpness_for(f: PiecewiseLinear | str, kernel: str | Kernel = "gaussian", t
         The sharpness.
 
     Raises:
-        InvalidValue: if ``tolerance`` is not a finite number > 0, or ``f`` has steps: a smoothed step stays half its
-            height away from the step at any n.
+        InvalidValue: if ``tolerance`` is not a finite number > 0, ``f`` is a straight line, the kernel lacks a moment
+            that it needs, or ``f`` has steps: a smoothed step stays half its height away from the step at any n.
+        UnknownName: for a function or kernel that does not exist.
 
     Example:
         >>> import bevel

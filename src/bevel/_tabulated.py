@@ -85,8 +85,8 @@ def tabulated(pdf: Callable[[Tensor], Tensor], support: float, name: str = "tabu
         A compact kernel whose forms are integrated and interpolated to full precision.
 
     Raises:
-        InvalidValue: if the density is negative, not even, not finite, has no mass, or is too rough for 4096 panels
-            of degree 8 to reach 1e-13 of its maximum.
+        InvalidValue: if the support is not finite and > 0, or the density is negative, not even, not finite, has no
+            mass, or is too rough for 4096 panels of degree 8 to reach 1e-13 of its maximum.
 
     Example:
         >>> import torch, bevel

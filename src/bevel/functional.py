@@ -81,6 +81,7 @@ def sau(
 
     Raises:
         InvalidValue: for a bad form, alpha, n, dtype or channel count.
+        UnknownName: for a backend that does not exist.
         BackendUnavailable: if a backend asked for by name cannot be used.
 
     Example:
@@ -122,6 +123,7 @@ def frelu(
 
     Raises:
         InvalidValue: for bad slopes, dtype or channel count.
+        UnknownName: for a backend that does not exist.
         BackendUnavailable: if a backend asked for by name cannot be used.
 
     Example:
@@ -165,7 +167,7 @@ def act_and_mul(
     Raises:
         InvalidValue: for inputs that differ in shape, dtype or device, a bad limit or offset, or a spec string of an
             activation with parameters, which a function has no place for.
-        UnknownName: for an activation that does not exist.
+        UnknownName: for an activation that does not exist, or an argument that it does not take.
 
     Example:
         >>> import torch, bevel

@@ -40,8 +40,8 @@ def create(
         A new module.
 
     Raises:
-        UnknownName: for an unknown activation, kernel or kinked function, with the nearest names.
-        InvalidValue: for an argument it does not take, or a value of the wrong type or out of range.
+        UnknownName: for an unknown activation, argument, kernel or kinked function, with the nearest names.
+        InvalidValue: for a value of the wrong type or out of range.
 
     Example:
         >>> import bevel
@@ -113,8 +113,9 @@ def parse(spec: str) -> tuple[Factory, dict[str, Any]]:
 
 
 def canonical(spec: str) -> str:
-    """Write a spec with every argument, sorted, so that equal activations have equal strings.
+    """Write a spec with every argument, sorted, so that equal numbers and omitted defaults give equal strings.
 
+    Text, such as ``f`` and ``learn``, stays as it is written.
     ``num_parameters`` and ``dim`` appear only if the spec gives them: they are otherwise set where it is placed.
 
     Args:
@@ -124,8 +125,8 @@ def canonical(spec: str) -> str:
         The spec string in its one form.
 
     Raises:
-        UnknownName: for an unknown activation, kernel or kinked function, with the nearest names.
-        InvalidValue: for an argument it does not take, or a value of the wrong type or out of range.
+        UnknownName: for an unknown activation, argument, kernel or kinked function, with the nearest names.
+        InvalidValue: for a value of the wrong type or out of range.
 
     Example:
         >>> import bevel

@@ -48,7 +48,7 @@ def watch(model: nn.Module, *, every: int = 1, where: Where = None) -> Watch:
     Watch before ``torch.compile``, or watch an uncompiled copy: a hook's counters break the graph.
 
     Args:
-        model: the model; activations are bevel's modules and every class in ``bevel.ACTIVATIONS``.
+        model: the model; activations are bevel's modules and every class in ``bevel.ACTIVATIONS`` but Identity.
         every: look at every so many-th call of each site, an integer >= 1; default 1.
         where: which activations: a name, glob patterns of names, or a function of a :class:`bevel.surgery.Site`;
             default all.
@@ -57,7 +57,7 @@ def watch(model: nn.Module, *, every: int = 1, where: Where = None) -> Watch:
         The running :class:`Watch`.
 
     Raises:
-        InvalidValue: if there is no activation module, or ``every`` is no integer >= 1.
+        InvalidValue: if there is no activation module, ``where`` picks none, or ``every`` is no integer >= 1.
 
     Example:
         >>> import torch, bevel

@@ -113,7 +113,8 @@ def fold(
         A :class:`Folded`: the model, and a table with one row per activation of bevel's; what stayed has a reason.
 
     Raises:
-        InvalidValue: without an example, for other keywords, or for a model wrapped in DDP or FSDP.
+        InvalidValue: without an example, for other keywords, for a model wrapped in DDP or FSDP, or where ``where``
+            picks nothing.
         BevelError: if the output changed by more than rounding. The given model is then as it was.
 
     Example:

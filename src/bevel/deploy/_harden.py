@@ -125,11 +125,11 @@ def harden(
         inplace: whether to change the given model; default False, which changes a copy.
 
     Returns:
-        A :class:`Hardened`: the model, a table with one row per activation, and the measured change.
+        A :class:`Hardened`: the model, a table with one row per smooth activation of bevel's, and the measured change.
 
     Raises:
-        InvalidValue: for a tolerance that is negative or not finite, ``merge`` without an example, other keywords, or a
-            model wrapped in DDP or FSDP.
+        InvalidValue: for a tolerance that is negative or not finite, ``merge`` without an example, other keywords, a
+            model wrapped in DDP or FSDP, or where ``where`` picks nothing.
 
     Example:
         >>> import torch, bevel

@@ -31,8 +31,8 @@ class ActAndMul(Module):
         gate, up: one shape and dtype, float64, float32, bfloat16 or float16. The output has them too.
 
     Raises:
-        InvalidValue: for a bad limit or offset, or arguments that the activation does not take.
-        UnknownName: for an activation that does not exist.
+        InvalidValue: for a bad limit or offset, or an argument of the activation that is out of range.
+        UnknownName: for an activation that does not exist, or an argument that it does not take.
 
     Example:
         >>> import torch, bevel

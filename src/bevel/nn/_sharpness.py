@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bevel._torch_private import StatefulModule, modes_paused, own_buffer, own_tensors, read_number, readable
+from bevel.errors import InvalidValue
 from bevel.family import Affine, Family, parameter
 from bevel.kernel import SHARP
 from bevel.ops._text import shared
@@ -95,8 +96,13 @@ class FixedSharpness(StatefulModule):
 
         Args:
             n: the sharpness, finite and > 0.
+
+        Raises:
+            InvalidValue: for another n, or an activation that is not smoothed and so has none.
         """
         learnt, number = self.learnt_sharpness(), as_one_sharpness(n)
+        if learnt is None and "n" not in self._buffers:
+            raise InvalidValue(f"only a smoothed activation has a sharpness; {type(self).__name__} has none.")
         if learnt is not None:
             learnt.fill_(math.log(number) if self._family.log_n else number)
         else:

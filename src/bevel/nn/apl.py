@@ -28,7 +28,8 @@ class APL(Activation):
         hinges: S, at least 1. Default: 5, the authors' for CIFAR-10 as reported.
         height: initial value of every aₛ. Default: 0, so that it starts as ReLU. The authors draw small numbers, how
             small is doubtful, and put a decay of 0.001 on them.
-        spread: hinges start evenly spread from −spread to spread, none of them at 0. Default: 1, bevel's choice.
+        spread: hinges start evenly from −spread to spread, without the last place where their number is odd, so that
+            none is at 0. Default: 1, bevel's choice.
         dim: channel axis of per-channel parameters. Default: 1.
         inplace: accepted and ignored. Default: False.
         device, dtype: of the parameters. Default: torch's default device and dtype.

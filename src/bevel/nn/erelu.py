@@ -18,7 +18,7 @@ class EReLU(LearnableModule):
     """``k·x`` for x > 0, 0 otherwise; in training k ~ U(1 − α, 1 + α) anew for each element, in evaluation k = 1.
 
     The slopes are drawn from torch's own generator of the input's device, so that a seed repeats them. It keeps them
-    for backward, one tensor of the input's size. Exported, it is ReLU, its form in evaluation.
+    for backward, one tensor of the input's size. Exported in evaluation mode, it is ReLU.
 
     Args:
         alpha: half the width of the slopes' range, in [0, 1]. Default: 0.2; that the authors' is small is all that was

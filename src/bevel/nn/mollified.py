@@ -47,7 +47,7 @@ class Mollified(Activation):
 
     Raises:
         InvalidValue: for a bad count, axis, function, sharpness or group, or a kernel without a first moment where f
-            has a change of slope.
+            has a change of slope, or without a finite variance where it has a bend.
         UnknownName: for a function or kernel that does not exist.
 
     Example:

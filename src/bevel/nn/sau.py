@@ -28,7 +28,7 @@ class SAU(Activation):
         form: ``published``, ``exact`` or ``centred``, see :func:`bevel.functional.sau`. Default: ``published``.
         learn_alpha: whether α is a parameter, ``alpha``. Default: True.
         learn_n: whether n is one; it is stored as its logarithm, ``log_n``. Start lower then: at 20000 its gradient is
-            below 1e-9. Default: False.
+            at most 2e-5, and only within a few 1/n of 0. Default: False.
         dim: channel axis of per-channel parameters. Default: 1.
         inplace: accepted and ignored. Default: False.
         device, dtype: of the parameters. Default: torch's default device and dtype.

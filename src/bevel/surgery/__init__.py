@@ -112,7 +112,8 @@ def swap(
 
     Raises:
         InvalidValue: for a wrapped model, an example that it cannot be run on, other keywords, a function named in
-            ``what`` (or all of them) that ``to`` cannot preserve, or if nothing would change.
+            ``what`` (or all of them) that ``to`` cannot preserve, a ``where`` or ``save`` that does not fit, a ``to``
+            that is no elementwise activation, or if nothing would change.
         UnknownName: for a function or activation that does not exist.
 
     Warns:
@@ -176,6 +177,7 @@ def apply_plan(model: nn.Module, plan: str | Mapping[str, Any], *, optimizer: Op
     Raises:
         InvalidValue: for something that is no plan, a plan of another version, or a model that differs from the one
             that the plan was made of, with the site named.
+        UnknownName: for a plan whose activation is not registered here.
 
     Example:
         >>> import torch, bevel

@@ -69,7 +69,7 @@ def check_activation(module: nn.Module, *, device: str | torch.device = "cpu", f
 
 
 def not_applicable(module: nn.Module) -> dict[str, str]:
-    """Say which laws of :func:`check_activation` a module is not held to.
+    """Say which laws of the bound and of monotony in :func:`check_activation` a module is not held to.
 
     Args:
         module: an activation.

@@ -68,7 +68,8 @@ class Alternating(Optimizer):
             and never say so.
 
     Raises:
-        InvalidValue: for overlapping or empty sets, phases that are no integers >= 1, or an epoch without a signal.
+        InvalidValue: for overlapping or empty sets, phases that are no integers >= 1, an epoch without a signal, or
+            ``steps_per_epoch`` with ``by="step"``.
 
     Example:
         >>> import torch, bevel

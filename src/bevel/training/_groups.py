@@ -12,7 +12,7 @@ from bevel.nn._base import LearnableModule
 
 
 def activation_kinds() -> tuple[type[nn.Module], ...]:
-    """List the module classes that are activations: bevel's own, and every class in ``bevel.ACTIVATIONS``.
+    """List the module classes that are activations: bevel's own, and every class in ``bevel.ACTIVATIONS`` but Identity.
 
     Returns:
         The classes, for ``isinstance``.

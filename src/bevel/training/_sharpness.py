@@ -56,7 +56,8 @@ class SharpnessSchedule:
             Default: 0.1.
 
     Raises:
-        InvalidValue: for a bad sharpness, steps, shape or pull, or a model without a smooth activation of the engine.
+        InvalidValue: for a bad sharpness, steps, shape or pull, or a model in which ``where`` picks no smooth
+            activation of the engine.
 
     Example:
         >>> import torch, bevel
