@@ -191,24 +191,24 @@ def act_and_mul(
     return ops.act_and_mul(gate, up, module, limit, as_number(up_offset, "up_offset"))
 
 
-_made: dict[str, nn.Module] = {}
+_Place = tuple[str, torch.device, torch.dtype]
+_made: dict[_Place, nn.Module] = {}
 
 
 def _without_parameters(spec: str, like: Tensor) -> nn.Module:
     """Return the one module of a spec string where ``like`` is; torch.compile finds it made, and traces its forward."""
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    key = f"{spec} on {like.device} in {dtype}"
+    place = spec, like.device, torch.float64 if like.dtype == torch.float64 else torch.float32
     if torch.compiler.is_compiling():
         from bevel import _untraced
 
-        _untraced.call(_make, key, spec, like.device, dtype)
+        _untraced.call(_make, *place)
     else:
-        _make(key, spec, like.device, dtype)
-    return _made[key]
+        _make(*place)
+    return _made[place]
 
 
-def _make(key: str, spec: str, device: torch.device, dtype: torch.dtype) -> None:
-    if key in _made:
+def _make(spec: str, device: torch.device, dtype: torch.dtype) -> None:
+    if (spec, device, dtype) in _made:
         return
     with undisturbed():
         module = create(spec, device=device, dtype=dtype)
@@ -217,7 +217,7 @@ def _make(key: str, spec: str, device: torch.device, dtype: torch.dtype) -> None
             f"a spec string must name an activation without parameters here, since they would be lost; got {spec!r}. "
             "Give a module, or use bevel.nn.ActAndMul."
         )
-    _made[key] = module
+    _made[spec, device, dtype] = module
 
 
 __all__ = ["act_and_mul", "frelu", "sau"]
