@@ -100,13 +100,13 @@ class FixedSharpness(StatefulModule):
         Raises:
             InvalidValue: for another n, or an activation that is not smoothed and so has none.
         """
-        learnt, number = self.learnt_sharpness(), as_one_sharpness(n)
-        if learnt is None and "n" not in self._buffers:
-            raise InvalidValue(f"only a smoothed activation has a sharpness; {type(self).__name__} has none.")
+        learnt, fixed, number = self.learnt_sharpness(), own_buffer(self, "n"), as_one_sharpness(n)
         if learnt is not None:
             learnt.fill_(math.log(number) if self._family.log_n else number)
+        elif fixed is not None:
+            fixed.fill_(number)
         else:
-            self.n.fill_(number)
+            raise InvalidValue(f"only a smoothed activation has a sharpness; {type(self).__name__} has none.")
 
     def learnt_sharpness(self) -> Tensor | None:
         """Return the parameter that holds n, or its logarithm where the family has ``log_n``; None if n is fixed."""
