@@ -239,6 +239,9 @@ def test_the_search_needs_no_network(site: Path, browser: Any) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize("page", ["index.html", "gallery/index.html", "gallery/sau.html", "reference/record.html"])
 def test_pages_fit_a_phone(site: Path, browser: Any, page: str) -> None:
-    open_page(browser, site / page, 390)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    open_page(browser, site / page, 390)  # on a busy machine it is not laid out yet when it is loaded
+    width = "return document.documentElement.scrollWidth"
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(width) <= 390, "wider than the phone")
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
