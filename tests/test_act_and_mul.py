@@ -125,7 +125,7 @@ def test_ends_and_nan() -> None:
 
 
 def test_a_spec_string_serves_every_device_and_dtype_whatever_came_first() -> None:
-    """Its module has a buffer, n: on the input's device, and as exact as the input, not as the default dtype is."""
+    """Its module has a buffer, n: on the input's device, and exact whatever the default dtype is."""
     spec = "gate:kernel=logistic,n=1.7021,learn_n=false"
     with torch.device("meta"):
         assert act_and_mul(torch.ones(3), torch.ones(3), spec).is_meta

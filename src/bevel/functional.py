@@ -191,33 +191,31 @@ def act_and_mul(
     return ops.act_and_mul(gate, up, module, limit, as_number(up_offset, "up_offset"))
 
 
-_Place = tuple[str, torch.device, torch.dtype]
-_made: dict[_Place, nn.Module] = {}
+_made: dict[tuple[str, torch.device], nn.Module] = {}
 
 
 def _without_parameters(spec: str, like: Tensor) -> nn.Module:
     """Return the one module of a spec string where ``like`` is; torch.compile finds it made, and traces its forward."""
-    place = spec, like.device, torch.float64 if like.dtype == torch.float64 else torch.float32
     if torch.compiler.is_compiling():
         from bevel import _untraced
 
-        _untraced.call(_make, *place)
+        _untraced.call(_make, spec, like.device)
     else:
-        _make(*place)
-    return _made[place]
+        _make(spec, like.device)
+    return _made[spec, like.device]
 
 
-def _make(spec: str, device: torch.device, dtype: torch.dtype) -> None:
-    if (spec, device, dtype) in _made:
+def _make(spec: str, device: torch.device) -> None:
+    if (spec, device) in _made:
         return
     with undisturbed():
-        module = create(spec, device=device, dtype=dtype)
+        module = create(spec, device=device)
     if next(module.parameters(), None) is not None:
         raise InvalidValue(
             f"a spec string must name an activation without parameters here, since they would be lost; got {spec!r}. "
             "Give a module, or use bevel.nn.ActAndMul."
         )
-    _made[spec, device, dtype] = module
+    _made[spec, device] = module
 
 
 __all__ = ["act_and_mul", "frelu", "sau"]

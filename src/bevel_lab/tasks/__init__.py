@@ -202,7 +202,7 @@ class Task(abc.ABC):
             units: its activations, each with the axis of its units.
 
         Raises:
-            NotImplementedError: where a task has none of its own, which a trial asks first.
+            NotImplementedError: where a task does not override it; a trial with ``measures`` of such a task is refused.
         """
         raise NotImplementedError(f"{self.name} has no further measures")
 
